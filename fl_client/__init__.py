@@ -1,0 +1,1 @@
+"""The Flower ClientApp and what it does on a message."""

@@ -1,0 +1,1 @@
+"""How the clients' updates become one model."""

@@ -1,0 +1,1 @@
+"""One experiment: its config, optimizers, epoch, metrics and run folder."""
