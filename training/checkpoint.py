@@ -1,0 +1,81 @@
+"""The last and the best weights of a run, readable after a kill at any instant.
+
+The weights of round r stand in ``round-r.safetensors``; ``state.json`` says which file is the
+last and which the best, and holds the record of every round. Weights are written first, then
+``state.json`` is renamed into place, then files that it no longer names are removed: whatever
+moment a kill chooses, ``state.json`` names files that are whole.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from training.errors import RunFolderError
+from training.files import write_json
+from training.weights import Weights, load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        round: the last finished round, 0 before the first.
+        best_round: the round of the best validated model so far, 0 while there is none.
+        best_avg: its pooled validation AVG in percent.
+        records: one dictionary per round, as in ``rounds.jsonl``. That of the last round lacks
+            ``validation`` until its model has been validated.
+    """
+
+    round: int = 0
+    best_round: int = 0
+    best_avg: float = -1.0
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def validated(self, validation: dict[str, Any], avg: float | None) -> "Progress":
+        """Return the progress after the last model was validated; the best is the earliest best."""
+        records = [*self.records[:-1], {**self.records[-1], "validation": validation}]
+        if avg is None or avg <= self.best_avg:
+            return replace(self, records=records)
+        return replace(self, records=records, best_round=self.round, best_avg=avg)
+
+
+class Checkpoint:
+    """The folder ``checkpoint/`` of a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def weights_path(self, round_number: int) -> Path:
+        """Return where the weights of a round stand, if they are kept."""
+        return self.folder / f"round-{round_number:05d}.safetensors"
+
+    def progress(self) -> Progress:
+        """Read how far the run has come; an untouched folder is round 0.
+
+        Raises:
+            RunFolderError: ``state.json`` is no such file.
+        """
+        path = self.folder / "state.json"
+        try:
+            return Progress(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return Progress()
+        except (ValueError, TypeError):
+            raise RunFolderError(f"{path}: is not a checkpoint of this version") from None
+
+    def weights(self, round_number: int) -> Weights:
+        """Read the weights of the last or the best round."""
+        return load_weights(self.weights_path(round_number))
+
+    def save(self, progress: Progress, weights: Weights | None = None) -> None:
+        """Store progress and, if a round was finished, its weights."""
+        self.folder.mkdir(exist_ok=True)
+        if weights is not None:
+            save_weights(self.weights_path(progress.round), weights)
+        write_json(self.folder / "state.json", asdict(progress))
+        kept = {self.weights_path(progress.round), self.weights_path(progress.best_round)}
+        for path in self.folder.glob("*.safetensors"):
+            if path not in kept:
+                path.unlink()

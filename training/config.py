@@ -1,0 +1,203 @@
+"""The config of one experiment: flat keys, checked together, before anything starts."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.errors import ConfigError
+
+Backbone = Literal[
+    "convnext_t",
+    "convnext_s",
+    "convnext_b",
+    "convnext_l",
+    "maxvit_t",
+    "swin_t",
+    "swin_s",
+    "swin_b",
+    "swin_v2_t",
+    "swin_v2_s",
+    "swin_v2_b",
+    "vit_l_16",
+    "resnet18",
+]
+OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
+Scalar = str | bool | int | float
+
+# Where a run reads and writes says nothing about what it computes.
+NOT_IDENTITY = ("run-dir", "cache-dir")
+
+
+class ExperimentConfig(BaseModel):
+    """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
+
+    A value ``auto`` (and 0 where it means "planned") is replaced by `resolve` before a run, with
+    the study's setting for the objective and the data set. docs/configuration.md describes every
+    key.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
+    )
+
+    dataset: Literal["auto", "ham10000", "brats2019"] = "auto"
+    objective: Literal["classifier", "clip"] = "classifier"
+    backbone: Backbone = "convnext_t"
+    pretrained: bool = True
+    weights_dir: str = ""
+    text_encoder: Literal["ViT-L/14", "RN50x16", "RN50x64"] = "ViT-L/14"
+    strategy: Literal["fedavg", "fedprox"] = "fedavg"
+    aggregation_weights: Literal["equal", "examples"] = "equal"
+    min_replies: int = Field(0, ge=0)
+    proximal_mu: float = Field(0.01, ge=0)
+    optimizer: Literal["auto"] | OptimizerName = "auto"
+    learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    beta1: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    beta2: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    client_optimizer: Literal["fresh", "persistent"] = "fresh"
+    rounds: int = Field(50, ge=1)
+    local_epochs: int = Field(1, ge=1)
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(0, ge=0)
+    clients: int = Field(3, ge=1)
+    partition: Literal["iid", "dirichlet", "source"] = "iid"
+    dirichlet_alpha: float = Field(0.5, gt=0)
+    split_by: Literal["image", "lesion"] = "image"
+    data_dir: str = ""
+    test_dir: str = ""
+    image_size: int = Field(224, ge=16, le=1024)
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads_per_client: int = Field(0, ge=0)
+    run_dir: str = ""
+    cache_dir: str = ""
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> "ExperimentConfig":
+        faults = []
+        if self.min_replies > self.clients:
+            faults.append(
+                f"min-replies = {self.min_replies}: allowed are 0 to {self.clients}, "
+                f"the number of clients"
+            )
+        if self.batch_size == 1:
+            faults.append(
+                "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm "
+                "cannot train on one image"
+            )
+        if self.objective == "clip":
+            faults.append("objective = 'clip': this version trains classifier only")
+        if self.dataset == "brats2019":
+            faults.append("dataset = 'brats2019': this version reads ham10000 only")
+        if self.precision == "bfloat16" and self.device in ("cpu", "mps"):
+            faults.append(
+                f"precision = 'bfloat16': needs device = cuda, but device = {self.device!r}"
+            )
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def to_flat(self) -> dict[str, Scalar]:
+        """Return every key with its value, in the order of the documentation."""
+        return self.model_dump(by_alias=True)
+
+    def identity(self) -> dict[str, Scalar]:
+        """Return the keys that decide what is computed: all but where results and caches go."""
+        return {key: value for key, value in self.to_flat().items() if key not in NOT_IDENTITY}
+
+    def to_toml(self) -> str:
+        """Return the config as the text of a TOML file."""
+        return tomli_w.dumps(self.to_flat())
+
+    def replace(self, **changes: Scalar) -> "ExperimentConfig":
+        """Return a checked copy with the named fields changed."""
+        return parse({**self.to_flat(), **{k.replace("_", "-"): v for k, v in changes.items()}})
+
+
+def parse(values: Mapping[str, Any]) -> ExperimentConfig:
+    """Check flat values and return the config.
+
+    Raises:
+        ConfigError: naming every key at fault, its value and what is allowed, a line each.
+    """
+    try:
+        return ExperimentConfig.model_validate(dict(values))
+    except ValidationError as error:
+        faults = _explain(error)
+    # Combinations are only checked once every key is right by itself, so ask again with the rest.
+    rest = {key: value for key, value in values.items() if key not in faults}
+    try:
+        ExperimentConfig.model_validate(rest)
+    except ValidationError as error:
+        for key, line in _explain(error).items():
+            if not any(bad in line for bad in faults):
+                faults[key] = line
+    raise ConfigError("\n".join(faults.values()))
+
+
+def _explain(error: ValidationError) -> dict[str, str]:
+    """Return a line for each fault, by its key (for a combination, by the line itself)."""
+    lines: dict[str, str] = {}
+    messages: dict[str, list[str]] = {}
+    for fault in error.errors():
+        if not fault["loc"]:
+            combinations = str(fault["ctx"]["error"]).splitlines()
+            lines.update({line: line for line in combinations})
+            continue
+        key, value = str(fault["loc"][0]), fault["input"]
+        if fault["type"] == "extra_forbidden":
+            lines[key] = f"{key} = {value!r}: no such key; known are {', '.join(DEFAULTS)}"
+            continue
+        said = messages.setdefault(key, [])
+        said.append(fault["msg"].removeprefix("Input should be ").replace("'", ""))
+        lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}"
+    return lines
+
+
+DEFAULTS: dict[str, Scalar] = ExperimentConfig().to_flat()
+
+
+def load(path: Path | None, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Read a TOML file, if one is given, put ``key=value`` overrides on top, and check all.
+
+    An override's value is a bare word, or TOML (``true``, ``0.1``, ``"text"``).
+
+    Raises:
+        ConfigError: the file is missing or no TOML, or any key is at fault.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: is not a TOML file: {error}") from None
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"-c {override}: write it as key=value")
+        values[key.strip()] = _parse_value(key.strip(), text.strip())
+    return parse(values)
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    if isinstance(DEFAULTS.get(key), str) and key.endswith("-dir") and not isinstance(value, str):
+        return text  # a folder may be called 2019 or true
+    return value

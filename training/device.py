@@ -1,0 +1,41 @@
+"""The device that a run computes on."""
+
+import ctypes
+import sys
+
+from training.errors import ConfigError
+
+
+def resolve_device(wanted: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``mps``: what ``auto`` finds, or what was asked for if present.
+
+    torch is imported only where an accelerator can be present at all, since the command line
+    should not spend seconds on learning that there is none.
+
+    Raises:
+        ConfigError: the named device is not on this machine.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    found = _accelerator()
+    if wanted == "auto":
+        return found
+    if wanted != found:
+        raise ConfigError(
+            f"device = {wanted!r}: not found on this machine; allowed here are auto and {found}"
+        )
+    return found
+
+
+def _accelerator() -> str:
+    if sys.platform == "darwin":
+        import torch
+
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

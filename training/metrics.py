@@ -1,0 +1,75 @@
+"""The study's metrics, all of them functions of one confusion matrix."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+METRIC_NAMES = ("acc", "bacc", "pre", "rec", "f1", "avg")
+
+Confusion = NDArray[np.int64]
+
+
+def confusion_matrix(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int
+) -> Confusion:
+    """Count images by true class (rows) and predicted class (columns).
+
+    Args:
+        labels: (N,) true classes, each in [0, num_classes).
+        predicted: (N,) predicted classes, likewise.
+        num_classes: K.
+
+    Returns:
+        (K, K) counts that sum to N.
+    """
+    cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes).astype(np.int64)
+
+
+def pool(matrices: Iterable[Confusion], num_classes: int) -> Confusion:
+    """Sum confusion matrices: figures of the union, exact, which a mean of figures is not."""
+    total = np.zeros((num_classes, num_classes), dtype=np.int64)
+    for matrix in matrices:
+        total += matrix
+    return total
+
+
+def metrics(confusion: Confusion) -> dict[str, float | None]:
+    """Return ACC, BACC, weighted PRE, REC and F1, and AVG, their unweighted mean, in percent.
+
+    As in scikit-learn, balanced accuracy is the mean recall over the classes that occur, a class
+    that is never predicted has precision 0, and weights are the numbers of true images.
+
+    Args:
+        confusion: (K, K) counts, true classes in rows.
+
+    Returns:
+        The six figures by the names of ``METRIC_NAMES``, each in [0, 100]; all None where the
+        matrix is empty.
+    """
+    total = int(confusion.sum())
+    if total == 0:
+        return dict.fromkeys(METRIC_NAMES)
+    hits = np.diag(confusion).astype(np.float64)
+    support = confusion.sum(axis=1).astype(np.float64)
+    predicted = confusion.sum(axis=0).astype(np.float64)
+    recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
+    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+    f1 = np.divide(
+        2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0
+    )
+    figures = [
+        hits.sum() / total,
+        recall[support > 0].mean(),
+        precision @ support / total,
+        recall @ support / total,
+        f1 @ support / total,
+    ]
+    figures.append(float(np.mean(figures)))
+    return {name: 100 * float(value) for name, value in zip(METRIC_NAMES, figures, strict=True)}
+
+
+def metric_block(confusion: Confusion) -> dict[str, object]:
+    """Return the block that stands in ``metrics.json``: the figures, the confusion and ``n``."""
+    return {**metrics(confusion), "confusion": confusion.tolist(), "n": int(confusion.sum())}

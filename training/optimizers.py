@@ -1,0 +1,35 @@
+"""The five optimizers of the study."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from training.config import ExperimentConfig
+
+
+def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer that a resolved config names, with its learning rate and weight decay.
+
+    SGD has no momentum. The values come from the study (its table of optimizers) unless the
+    config sets others.
+
+    Args:
+        config: resolved: nothing in it is ``auto``.
+        parameters: what is trained.
+    """
+    rate, decay = float(config.learning_rate), float(config.weight_decay)
+    betas = (config.beta1, config.beta2)
+    match config.optimizer:
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay)
+        case "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, betas=betas)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, betas=betas)
+        case "adagrad":
+            return torch.optim.Adagrad(parameters, lr=rate, weight_decay=decay)
+        case "adadelta":
+            return torch.optim.Adadelta(parameters, lr=rate, weight_decay=decay)
+        case other:
+            raise AssertionError(f"optimizer {other!r} in a resolved config")

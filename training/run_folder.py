@@ -1,0 +1,188 @@
+"""The run folder: everything a run leaves behind, and the lock that keeps it to one run."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from training.checkpoint import Checkpoint
+from training.config import ExperimentConfig, load
+from training.errors import RunFolderError
+from training.files import replacing, write_json, write_text
+
+PACKAGES = ("fedskin", "flwr", "ray", "torch", "torchvision", "numpy", "pandas", "safetensors")
+
+
+class RunFolder:
+    """One run's folder, as docs/run-folder.md describes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = Checkpoint(path / "checkpoint")
+
+    @property
+    def log_path(self) -> Path:
+        """Where the output of Flower, Ray and the clients goes."""
+        return self.path / "flower.log"
+
+    def exists(self) -> bool:
+        """Tell whether this folder holds a run."""
+        return (self.path / "config.toml").is_file()
+
+    def create(self, config: ExperimentConfig) -> None:
+        """Make the folder for a resolved config, or find it there with the same config.
+
+        Raises:
+            RunFolderError: the folder holds a run of another config, or other files.
+        """
+        if self.exists():
+            self.check_same(config)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.toml", config.to_toml())
+
+    def config(self) -> ExperimentConfig:
+        """Read the resolved config of the run.
+
+        Raises:
+            RunFolderError: this is not a run folder.
+        """
+        if not self.exists():
+            raise RunFolderError(f"{self.path}: is not a run folder, it has no config.toml")
+        return load(self.path / "config.toml")
+
+    def check_same(self, config: ExperimentConfig) -> None:
+        """Refuse a config that would compute something else than the run in this folder.
+
+        Raises:
+            RunFolderError: naming the keys that differ.
+        """
+        ours, theirs = self.config().identity(), config.identity()
+        different = [f"{k} = {ours[k]!r}, not {theirs[k]!r}" for k in ours if ours[k] != theirs[k]]
+        if different:
+            raise RunFolderError(
+                f"{self.path}: holds a run of another config ({'; '.join(different)}); "
+                "choose another folder"
+            )
+
+    def lock(self, timeout: float = 0) -> FileLock:
+        """Take the folder for this process; the operating system frees it when the process ends.
+
+        Raises:
+            RunFolderError: another process holds it for longer than ``timeout`` seconds.
+        """
+        lock = FileLock(self.path / ".lock", timeout=timeout)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunFolderError(f"{self.path}: another process is running this run") from None
+        return lock
+
+    def manifest(self) -> dict[str, Any]:
+        """Read the manifest; empty where there is none yet."""
+        path = self.path / "manifest.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def update_manifest(self, **changes: Any) -> None:
+        """Change some entries of the manifest."""
+        write_json(self.path / "manifest.json", {**self.manifest(), **changes})
+
+    def write_rounds(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``rounds.jsonl``: the rounds whose model has been validated, a line each."""
+        lines = [json.dumps(r, allow_nan=False) for r in records if "validation" in r]
+        write_text(self.path / "rounds.jsonl", "".join(line + "\n" for line in lines))
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """Read ``rounds.jsonl``."""
+        path = self.path / "rounds.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write the final figures."""
+        write_json(self.path / "metrics.json", metrics)
+
+    def metrics(self) -> dict[str, Any]:
+        """Read the final figures of a completed run."""
+        result: dict[str, Any] = json.loads((self.path / "metrics.json").read_text("utf-8"))
+        return result
+
+    def write_predictions(
+        self,
+        test_set: str,
+        image_ids: Sequence[str],
+        labels: Sequence[str],
+        probabilities: NDArray[np.float32],
+        classes: Sequence[str],
+    ) -> None:
+        """Write ``predictions-<test_set>.csv``, every probability to its last bit.
+
+        Args:
+            test_set: for instance ``global_test``.
+            image_ids: n ids.
+            labels: n true class names.
+            probabilities: (n, K).
+            classes: K names, which name the columns.
+        """
+        table = pd.DataFrame(probabilities.astype(np.float32), columns=list(classes))
+        table.insert(0, "image_id", list(image_ids))
+        table.insert(1, "label", list(labels))
+        with replacing(self.path / f"predictions-{test_set}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def now() -> str:
+    """Return this moment, UTC, as ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def environment() -> dict[str, Any]:
+    """Describe what a run ran on: versions, machine and the git commit of the code, if any."""
+    versions = {"python": platform.python_version()}
+    installed = {distribution.name for distribution in metadata.distributions()}
+    for package in PACKAGES:
+        if package in installed:
+            versions[package] = metadata.version(package)
+    return {
+        "versions": versions,
+        "machine": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of a checkout, with "-dirty" if files were changed; None elsewhere."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        # A virtual environment may lie inside somebody else's checkout: ask whether git knows us.
+        subprocess.run(
+            [*git, "ls-files", "--error-unmatch", here.name],
+            capture_output=True,
+            check=True,
+            timeout=5,
+        )
+        result = subprocess.run(
+            [*git, *describe], capture_output=True, check=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,41 @@
+"""The study's settings: what ``auto`` means."""
+
+from training.config import ExperimentConfig
+
+# optimizer: (learning rate, weight decay, beta1, beta2). SGD has momentum 0. Betas of the
+# optimizers that have none stand as 0, since a resolved config holds a number everywhere.
+OPTIMIZER_SETTINGS = {
+    "sgd": (0.01, 0.0005, 0.0, 0.0),
+    "adam": (0.001, 0.02, 0.9, 0.98),
+    "adamw": (0.001, 0.02, 0.9, 0.98),
+    "adagrad": (0.001, 0.0005, 0.0, 0.0),
+    "adadelta": (0.001, 0.0005, 0.0, 0.0),
+}
+BATCH_SIZE = {"ham10000": 32, "brats2019": 16}
+
+
+def resolve(
+    config: ExperimentConfig, *, dataset: str, device: str, threads_per_client: int
+) -> ExperimentConfig:
+    """Return the config with nothing left open, so that running it again repeats the run.
+
+    Args:
+        config: the config as a person wrote it.
+        dataset: the data set that was recognised, ``ham10000`` or ``brats2019``.
+        device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
+        threads_per_client: CPU threads for each client, at least 1.
+    """
+    optimizer = "sgd" if config.optimizer == "auto" else config.optimizer
+    rate, decay, beta1, beta2 = OPTIMIZER_SETTINGS[optimizer]
+    return config.replace(
+        dataset=dataset,
+        optimizer=optimizer,
+        learning_rate=rate if config.learning_rate == "auto" else config.learning_rate,
+        weight_decay=decay if config.weight_decay == "auto" else config.weight_decay,
+        beta1=beta1 if config.beta1 == "auto" else config.beta1,
+        beta2=beta2 if config.beta2 == "auto" else config.beta2,
+        batch_size=config.batch_size or BATCH_SIZE[dataset],
+        min_replies=config.min_replies or max(1, config.clients - 1),
+        device=device,
+        threads_per_client=config.threads_per_client or threads_per_client,
+    )
