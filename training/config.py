@@ -8,23 +8,10 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.errors import BackboneError
+from models.registry import BACKBONES, check_image_size
 from training.errors import ConfigError
 
-Backbone = Literal[
-    "convnext_t",
-    "convnext_s",
-    "convnext_b",
-    "convnext_l",
-    "maxvit_t",
-    "swin_t",
-    "swin_s",
-    "swin_b",
-    "swin_v2_t",
-    "swin_v2_s",
-    "swin_v2_b",
-    "vit_l_16",
-    "resnet18",
-]
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
 Scalar = str | bool | int | float
 
@@ -52,7 +39,7 @@ class ExperimentConfig(BaseModel):
 
     dataset: Literal["auto", "ham10000", "brats2019"] = "auto"
     objective: Literal["classifier", "clip"] = "classifier"
-    backbone: Backbone = "convnext_t"
+    backbone: str = "convnext_t"
     pretrained: bool = True
     weights_dir: str = ""
     text_encoder: Literal["ViT-L/14", "RN50x16", "RN50x64"] = "ViT-L/14"
@@ -87,6 +74,11 @@ class ExperimentConfig(BaseModel):
     @model_validator(mode="after")
     def _check_combinations(self) -> "ExperimentConfig":
         faults = []
+        try:
+            check_image_size(self.backbone, self.image_size)
+        except BackboneError as error:
+            key = "image-size" if self.backbone in BACKBONES else "backbone"
+            faults.append(f"{key} = {self.to_flat()[key]!r}: {error}")
         if self.min_replies > self.clients:
             faults.append(
                 f"min-replies = {self.min_replies}: allowed are 0 to {self.clients}, "

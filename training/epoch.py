@@ -122,7 +122,9 @@ def train_epoch(
     device = next(model.parameters()).device
     model.train()
     order = split.indices[torch.randperm(len(split), generator=generator).numpy()]
-    total_loss = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    total_loss = torch.zeros(
+        (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
+    )
     for part in batch_slices(len(split), batch_size):
         stored, labels = split.batch(order[part], device)
         images = training_batch(
@@ -140,12 +142,10 @@ def train_epoch(
             before_step()
         optimizer.step()
         # Added up on the device: asking for the number here would wait for it at every step.
-        total_loss += loss.detach().to(total_loss.device) * len(labels)
+        total_loss += loss.detach() * len(labels)
     mean_loss = float(total_loss) / len(split)
     if not np.isfinite(mean_loss):
-        raise TrainingError(
-            f"the training loss became {mean_loss}; try a smaller learning-rate"
-        )
+        raise TrainingError(f"the training loss became {mean_loss}; try a smaller learning-rate")
     return mean_loss
 
 
@@ -188,7 +188,9 @@ def evaluate(
             logits = model(images)
         log_probabilities[part] = functional.log_softmax(logits.float(), dim=1).cpu().numpy()
     if not np.isfinite(log_probabilities).all():
-        raise TrainingError("the model's answers are not finite numbers; try a smaller learning-rate")
+        raise TrainingError(
+            "the model's answers are not finite numbers; try a smaller learning-rate"
+        )
     labels = split.labels[split.indices]
     probabilities = np.exp(log_probabilities)
     of_truth = log_probabilities[np.arange(len(split)), labels].astype(np.float64)

@@ -19,7 +19,7 @@ def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch
         parameters: what is trained.
     """
     rate, decay = float(config.learning_rate), float(config.weight_decay)
-    betas = (config.beta1, config.beta2)
+    betas = (float(config.beta1), float(config.beta2))
     match config.optimizer:
         case "sgd":
             return torch.optim.SGD(parameters, lr=rate, weight_decay=decay)

@@ -15,10 +15,11 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from data_partition.atomic_file import replacing
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
-from training.files import replacing, write_json, write_text
+from training.files import write_json, write_text
 
 PACKAGES = ("fedskin", "flwr", "ray", "torch", "torchvision", "numpy", "pandas", "safetensors")
 
@@ -151,10 +152,11 @@ def now() -> str:
 def environment() -> dict[str, Any]:
     """Describe what a run ran on: versions, machine and the git commit of the code, if any."""
     versions = {"python": platform.python_version()}
-    installed = {distribution.name for distribution in metadata.distributions()}
     for package in PACKAGES:
-        if package in installed:
+        try:
             versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # a site runs the bundle without installing it
+            continue
     return {
         "versions": versions,
         "machine": {

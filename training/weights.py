@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from data_partition.atomic_file import replacing
 from training.errors import RunFolderError
-from training.files import replacing
 
 # Names and arrays of a state dict: parameters and buffers, of any shape and dtype.
 Weights = dict[str, NDArray]
@@ -26,7 +26,7 @@ def weights_sha256(weights: Mapping[str, NDArray]) -> str:
         array = np.ascontiguousarray(weights[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
     return digest.hexdigest()
 
 

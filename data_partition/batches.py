@@ -1,0 +1,114 @@
+"""The study's preprocessing on whole batches, on whatever device the stored images are.
+
+The study resizes a training image to 256 x 256 and takes a random 224 x 224 crop, flipped half
+of the time; a test image is resized to 224 x 224 whole. Both are then normalised by channel. The
+store did the resize to 256 once; what is left are copies and one multiply-add.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def store_side(image_size: int) -> int:
+    """The side at which images are stored, in pixels, for a network input of ``image_size``.
+
+    The study's ratio of 256 to 224.
+    """
+    return round(image_size * 256 / 224)
+
+
+def training_batch(
+    images: Tensor,
+    *,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    generator: torch.Generator,
+) -> Tensor:
+    """Crop every image at random, flip about half of them, and normalise.
+
+    Args:
+        images: uint8, (B, S, S, 3), values 0 … 255, on any device, S >= image_size.
+        image_size: side of the crop, in pixels.
+        mean: mean of each channel, of values in 0 … 1.
+        std: standard deviation of each channel, of values in 0 … 1.
+        generator: a CPU generator; all random numbers come from it, and in the same order, so one
+            seed gives the same crops on every device.
+
+    Returns:
+        float32, (B, 3, image_size, image_size), channels last in memory, on the images' device.
+
+    Raises:
+        ValueError: ``images`` is no such tensor, or smaller than the crop.
+    """
+    side = _checked_side(images)
+    if side < image_size:
+        raise ValueError(f"a crop of {image_size} pixels does not fit images of {side}")
+    num_images = len(images)
+    offsets = torch.randint(side - image_size + 1, (num_images, 2), generator=generator)
+    flips = torch.rand(num_images, generator=generator) < 0.5
+
+    crops = images.new_empty(num_images, image_size, image_size, 3)
+    # One strided copy per image: ten times faster on a CPU than gathering by pixel index.
+    for crop, image, (top, left), flip in zip(
+        crops, images, offsets.tolist(), flips.tolist(), strict=True
+    ):
+        window = image[top : top + image_size, left : left + image_size]
+        crop.copy_(window.flip(1) if flip else window)
+    return _normalised(crops, mean, std)
+
+
+def evaluation_batch(
+    images: Tensor, *, image_size: int, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """Resize every image whole (bilinear, antialiased, to whole grey levels) and normalise.
+
+    Args:
+        images: uint8, (B, S, S, 3), values 0 … 255, on any device.
+        image_size: side of the result, in pixels.
+        mean: mean of each channel, of values in 0 … 1.
+        std: standard deviation of each channel, of values in 0 … 1.
+
+    Returns:
+        float32, (B, 3, image_size, image_size), channels last in memory, on the images' device.
+
+    Raises:
+        ValueError: ``images`` is no such tensor.
+    """
+    if _checked_side(images) == image_size:
+        return _normalised(images, mean, std)
+    channels_first = images.permute(0, 3, 1, 2)
+    if images.device.type != "cpu":
+        # Only the CPU has this kernel for bytes; there it is ten times as fast as for floats.
+        channels_first = channels_first.float()
+    resized = F.interpolate(
+        channels_first, size=(image_size, image_size), mode="bilinear", antialias=True
+    )
+    whole_levels = resized.round().clamp(0, 255) if resized.is_floating_point() else resized
+    return _normalised(whole_levels.permute(0, 2, 3, 1), mean, std)
+
+
+def _checked_side(images: Tensor) -> int:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError(
+            f"expected uint8 images of shape (B, S, S, 3), not {images.dtype} {tuple(images.shape)}"
+        )
+    if images.shape[1] != images.shape[2]:
+        raise ValueError(f"expected square images, not {tuple(images.shape)}")
+    return images.shape[1]
+
+
+def _normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(v / 255 - mean) / std of (B, H, W, 3), seen as (B, 3, H, W) without moving a byte."""
+    num_images, height, width, _ = images.shape
+    means = torch.tensor(mean, dtype=torch.float64)
+    stds = torch.tensor(std, dtype=torch.float64)
+    # Scale and shift repeated along a row of pixels: a long innermost loop runs vectorised.
+    scale = (1 / (255 * stds)).float().repeat(width).to(images.device)
+    shift = (-means / stds).float().repeat(width).to(images.device)
+    values = images.reshape(num_images, height, width * 3).float()
+    torch.addcmul(shift, values, scale, out=values)
+    return values.view(num_images, height, width, 3).permute(0, 3, 1, 2)

@@ -1,0 +1,189 @@
+"""From a file, or a member of a zip archive, to RGB pixels."""
+
+import io
+import struct
+import threading
+import zipfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from PIL import Image
+
+from data_partition.errors import DataError
+
+# Only formats that medical image sets come in: fewer parsers face bytes of unknown origin.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
+
+# A crafted header can promise more pixels, and a crafted archive more bytes, than memory holds.
+MAX_PIXELS = 80_000_000
+MAX_FILE_BYTES = 512 * 2**20
+
+# What Pillow and zipfile raise on damaged input; anything else would be a fault of ours.
+DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
+
+
+def image_name(path: str, member: str = "") -> str:
+    """How messages name an image: its path, with the name inside the archive after a colon."""
+    return f"{path}:{member}" if member else path
+
+
+class ImageFiles:
+    """Reads the bytes of image files and of zip members; opens every archive only once.
+
+    Use it as a context manager; ``read`` may be called from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._archives: dict[str, zipfile.ZipFile] = {}
+        self._lock = threading.Lock()
+
+    def read(self, path: str, member: str = "") -> bytes:
+        """The encoded bytes of one image.
+
+        Args:
+            path: an image file, or a zip archive if ``member`` is given.
+            member: the image's name inside the archive.
+
+        Raises:
+            OSError: the file system refuses (no such file, no permission, a failing disk).
+            DataError: the archive or its member is damaged or missing, or beyond 512 MiB.
+        """
+        if not member:
+            if Path(path).stat().st_size > MAX_FILE_BYTES:
+                raise DataError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; not an image")
+            return Path(path).read_bytes()
+        try:
+            archive = self._archive(path)
+            if archive.getinfo(member).file_size > MAX_FILE_BYTES:
+                raise DataError(
+                    f"{image_name(path, member)}: larger than {MAX_FILE_BYTES >> 20} MiB; "
+                    "not an image"
+                )
+            return archive.read(member)
+        except (OSError, DataError):
+            raise
+        except KeyError as error:
+            raise DataError(f"{image_name(path, member)}: not in the archive") from error
+        except DAMAGE as error:
+            raise DataError(
+                f"{image_name(path, member)}: cannot be unpacked ({_reason(error)}); "
+                "fetch the archive again"
+            ) from error
+
+    def _archive(self, path: str) -> zipfile.ZipFile:
+        with self._lock:
+            if path not in self._archives:
+                self._archives[path] = zipfile.ZipFile(path)
+            return self._archives[path]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for archive in self._archives.values():
+            archive.close()
+
+
+def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
+    """Decode an image held in memory.
+
+    Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, palettes are looked
+    up and CMYK is converted. An alpha channel is dropped, so that the stored colours stay as they
+    are and no invented background enters them. An EXIF orientation is left unapplied. Of several
+    frames, the first is taken.
+
+    Args:
+        data: the encoded file.
+        name: how an error names the image.
+        reduce_to: if above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as
+            both sides keep at least this many pixels; 0 decodes at full size.
+
+    Returns:
+        An image of mode "RGB", completely loaded.
+
+    Raises:
+        DataError: empty, truncated, damaged, of an unknown format, or beyond 80 megapixels.
+    """
+    if not data:
+        raise DataError(f"{name}: the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{name}: {image.width}x{image.height} pixels are more than "
+                    f"{MAX_PIXELS // 1_000_000} megapixels"
+                )
+            if reduce_to:
+                image.draft(None, (reduce_to, reduce_to))
+            return _to_rgb(image, name)
+    except DataError:
+        raise
+    except DAMAGE as error:
+        raise DataError(f"{name}: not a readable image ({_reason(error)})") from error
+
+
+def decode_rgb(path: str, member: str = "") -> np.ndarray:
+    """The pixels of one image, read from a file or in place from a zip archive.
+
+    Args:
+        path: an image file, or a zip archive if ``member`` is given.
+        member: the image's name inside the archive.
+
+    Returns:
+        uint8 array of shape (H, W, 3), values 0 … 255; see ``rgb_image`` for what becomes of
+        images that are not RGB.
+
+    Raises:
+        DataError: the image cannot be read or decoded; the message names it.
+    """
+    name = image_name(path, member)
+    try:
+        with ImageFiles() as files:
+            data = files.read(path, member)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({_reason(error)})") from error
+    return np.array(rgb_image(data, name))
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow would clip at 255 instead of scaling.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise DataError(f"{name}: 32-bit pixels have no fixed range; save the image with 8 bits")
+    if image.has_transparency_data and image.mode == "P":
+        # Straight to RGB, Pillow warns about transparency kept in the palette.
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _reason(error: BaseException) -> str:
+    """One line of an exception, without the address of the buffer that Pillow prints."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).split("\n")[0]
+    return "unknown format" if "cannot identify" in text else text or type(error).__name__

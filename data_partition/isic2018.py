@@ -1,0 +1,82 @@
+"""The ISIC challenge 2018 Task 3 test set: the federation's global, unseen test images."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from data_partition.assembly import assemble, storage
+from data_partition.errors import DataError
+from data_partition.image_files import FoundFile, find_files
+from data_partition.image_table import ImageTable
+from data_partition.label_tables import (
+    METADATA_COLUMNS,
+    ONE_HOT_COLUMNS,
+    is_table,
+    read_class_folders,
+    read_header,
+    read_metadata,
+    read_one_hot,
+)
+
+
+def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
+    """Recognises a test set by looking at what is there.
+
+    Known are the ISIC challenge's release (one-hot truth), Dataverse's (a folder or zip archive
+    of images, the truth in the format of HAM10000's metadata) and a tree ``test/<class>/*.jpg``.
+    Nothing is decoded.
+
+    Args:
+        data_dir: the folder of the training set, looked into when ``test_dir`` is None.
+        test_dir: the folder of the test set. Where nothing in it bears a test set's name, files
+            of any name are taken, but never those named as training or validation data.
+
+    Returns:
+        The labelled test images, or None when ``test_dir`` is None and ``data_dir`` holds no test
+        images.
+
+    Raises:
+        DataError: no such folder, no test set in ``test_dir``, test images without a truth, a
+            label that is none of the seven classes, a row that is not one-hot, contradicting rows
+            for one image, or no image with a label.
+    """
+    directory = data_dir if test_dir is None else test_dir
+    found = find_files(directory)
+    files = [file for file in found if file.role == "test"]
+    if test_dir is not None and not any(file.is_image for file in files):
+        files = [file for file in found if file.role in ("test", None)]
+    images = [file for file in files if file.is_image]
+    if not images:
+        if test_dir is None:
+            return None
+        raise DataError(
+            f"no test images in {test_dir}; give the folder that holds the ISIC2018 Task 3 test "
+            "set, or leave the test folder out"
+        )
+    labels, layout = _labels(directory, files, images)
+    return assemble(directory, labels, images, layout)
+
+
+def _labels(
+    directory: Path, files: list[FoundFile], images: list[FoundFile]
+) -> tuple[list[pd.DataFrame], str]:
+    headers = {file: read_header(file) for file in files if is_table(file)}
+    one_hot = [file for file, header in headers.items() if header >= ONE_HOT_COLUMNS]
+    metadata = [file for file, header in headers.items() if header >= METADATA_COLUMNS]
+    # Other tables published with the set, readers' answers for one, have the same columns.
+    named = [file for file in (*one_hot, *metadata) if "groundtruth" in file.stem.lower()]
+    if named:
+        one_hot = [file for file in one_hot if file in named]
+        metadata = [file for file in metadata if file in named]
+    if one_hot or metadata:
+        release = "ISIC challenge" if one_hot else "Dataverse"
+        labels = [read_one_hot(file) for file in one_hot]
+        labels += [read_metadata(file) for file in metadata]
+        return labels, f"ISIC2018 Task 3 test set, {release} release ({storage(images)})"
+    by_folder = read_class_folders(images)
+    if len(by_folder):
+        return [by_folder], f"test set, one folder per class ({storage(images)})"
+    raise DataError(
+        f"{directory} has {len(images)} test images but no labels for them; add "
+        "ISIC2018_Task3_Test_GroundTruth.csv or test/<class>/ folders, or move the images away"
+    )

@@ -1,0 +1,239 @@
+"""Which client holds which image, and for what: training, validation or test.
+
+What is dealt out are units: single images, or, with ``split_by="lesion"``, all images of one
+lesion together, so that no lesion is both learnt from and judged on.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from data_partition.errors import DataError
+
+Partition = Literal["iid", "dirichlet", "source"]
+SplitBy = Literal["image", "lesion"]
+
+SPLITS = ("train", "validation", "test")
+
+# Set apart the random streams of one seed.
+_SPLIT_STREAM = 1
+_IID_STREAM = 2
+_DIRICHLET_STREAM = 3
+
+# The fewest units of a client from which all three splits get one.
+_MIN_DIRICHLET_UNITS = 4
+
+
+def split_client(
+    image_ids: Sequence[str],
+    lesion_ids: Sequence[str | None],
+    *,
+    seed: int,
+    client_index: int,
+    split_by: SplitBy,
+) -> np.ndarray:
+    """Splits one client's images 60/20/20 into training, validation and test.
+
+    The answer depends on nothing but the arguments, the images as a set: a site finds on its own
+    the split that a simulation gives it. With n images and units in random order, a unit goes to
+    training while the images before it number fewer than ⌊(6n + 5)/10⌋, to validation while
+    fewer than ⌊(8n + 5)/10⌋, and else to test.
+
+    Args:
+        image_ids: unique ids, in any order.
+        lesion_ids: the images' lesions, in the same order; an image with None is a lesion of its
+            own. Looked at only with ``split_by="lesion"``.
+        seed: the experiment's seed, ≥ 0.
+        client_index: the rank of the client's name in the experiment's list of clients, ≥ 0.
+        split_by: what stays together.
+
+    Returns:
+        One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
+    """
+    rows = pd.DataFrame(
+        {"image_id": np.asarray(image_ids, dtype=object), "lesion_id": list(lesion_ids)}
+    )
+    order = np.argsort(rows["image_id"].to_numpy(), kind="stable")
+    unit_of_image = _number_units(rows.iloc[order], split_by)
+    unit_sizes = np.bincount(unit_of_image)
+    rng = np.random.default_rng([seed, client_index, _SPLIT_STREAM])
+    permuted = rng.permutation(len(unit_sizes))
+    images_before = np.empty(len(unit_sizes), dtype=np.int64)
+    images_before[permuted] = np.cumsum(unit_sizes[permuted]) - unit_sizes[permuted]
+    num_images = len(rows)
+    bounds = [(6 * num_images + 5) // 10, (8 * num_images + 5) // 10]
+    split_of_unit = np.searchsorted(bounds, images_before, side="right")
+    answer = np.empty(num_images, dtype=f"<U{max(map(len, SPLITS))}")
+    answer[order] = np.array(SPLITS)[split_of_unit[unit_of_image]]
+    return answer
+
+
+def plan_partition(
+    rows: pd.DataFrame,
+    *,
+    partition: Partition,
+    clients: int,
+    dirichlet_alpha: float,
+    split_by: SplitBy,
+    seed: int,
+) -> pd.DataFrame:
+    """Deals a training set out to clients and splits each client's part.
+
+    Args:
+        rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, in any
+            order of rows, which does not matter.
+        partition: "iid", parts of equal size drawn at random; "dirichlet", each class dealt in
+            proportions drawn from a symmetric Dirichlet distribution; "source", one client per
+            source of the images, in order of the sources' names.
+        clients: how many clients, ≥ 1.
+        dirichlet_alpha: concentration, > 0; the smaller, the more the clients' classes differ.
+        split_by: "image" or "lesion". A lesion counts with the label and source of its first
+            image.
+        seed: ≥ 0.
+
+    Returns:
+        Columns ``image_id``, ``label``, ``lesion_id``, ``client`` ("client-0", "client-1", …),
+        ``split`` (one of ``SPLITS``) and ``source``, sorted by ``image_id``.
+
+    Raises:
+        DataError: more clients than units, lesions or sources asked for but not known, another
+            number of clients than sources, an alpha with which no client may be left nearly
+            empty, or a client with fewer than two training images.
+    """
+    plan = rows[["image_id", "label", "lesion_id", "source"]]
+    plan = plan.sort_values("image_id", ignore_index=True)
+    if split_by == "lesion" and plan["lesion_id"].isna().all():
+        raise DataError(
+            "split-by = lesion needs lesion ids, which this data set does not have; "
+            "take split-by = image"
+        )
+    unit_of_image = _number_units(plan, split_by)
+    _, first_images = np.unique(unit_of_image, return_index=True)
+    units = plan.iloc[first_images]
+    if clients > len(units):
+        raise DataError(
+            f"{clients} clients are more than the {len(units)} {split_by}s there are; lower clients"
+        )
+    if partition == "source":
+        client_of_unit = _deal_by_source(units["source"], clients)
+    elif partition == "dirichlet":
+        client_of_unit = _deal_dirichlet(units["label"], clients, dirichlet_alpha, seed)
+    else:
+        client_of_unit = _deal_iid(len(units), clients, seed)
+    client_of_image = client_of_unit[unit_of_image]
+
+    split = np.empty(len(plan), dtype=object)
+    for index in range(clients):
+        held = client_of_image == index
+        ids, lesions = plan.loc[held, "image_id"], plan.loc[held, "lesion_id"]
+        split[held] = split_client(
+            ids.tolist(), lesions.tolist(), seed=seed, client_index=index, split_by=split_by
+        )
+        num_train = int(np.sum(split[held] == "train"))
+        if num_train < 2:
+            raise DataError(
+                f"client-{index} would have {num_train} training images, but needs at least 2; "
+                "lower clients or choose another partition"
+            )
+    names = np.array([f"client-{index}" for index in range(clients)], dtype=object)
+    plan.insert(3, "client", names[client_of_image])
+    plan.insert(4, "split", split)
+    return plan
+
+
+def counts(plan: pd.DataFrame) -> pd.DataFrame:
+    """How many images of each class (columns) each client (rows, by number) holds."""
+    return split_counts(plan).groupby(level="client", sort=False).sum()
+
+
+def split_counts(plan: pd.DataFrame) -> pd.DataFrame:
+    """How many images of each class (columns) each split of each client holds.
+
+    Returns:
+        Integers; the index has the levels ``client``, by number, and ``split``, all three.
+    """
+    table = pd.crosstab([plan["client"], plan["split"]], plan["label"])
+    # Shorter names first: client-10 comes after client-9.
+    names = sorted(plan["client"].unique(), key=lambda name: (len(name), name))
+    every = pd.MultiIndex.from_product([names, SPLITS], names=["client", "split"])
+    return table.reindex(every, fill_value=0)
+
+
+def straddling_lesions(plan: pd.DataFrame) -> int:
+    """How many lesions are seen in some client's training and in some client's test split."""
+    trained = plan.loc[plan["split"] == "train", "lesion_id"].dropna()
+    tested = plan.loc[plan["split"] == "test", "lesion_id"].dropna()
+    return len(set(trained) & set(tested))
+
+
+def _number_units(rows: pd.DataFrame, split_by: SplitBy) -> np.ndarray:
+    """Numbers the units of sorted images 0, 1, … by each unit's first image."""
+    if split_by == "image":
+        return np.arange(len(rows))
+    keys = [
+        (True, image_id) if pd.isna(lesion_id) else (False, lesion_id)
+        for image_id, lesion_id in zip(rows["image_id"], rows["lesion_id"], strict=True)
+    ]
+    numbers: dict[tuple[bool, str], int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _deal_iid(num_units: int, clients: int, seed: int) -> np.ndarray:
+    # Not flwr-datasets' IidPartitioner: it cuts the rows in the order they come in.
+    permuted = np.random.default_rng([seed, _IID_STREAM]).permutation(num_units)
+    client_of_unit = np.empty(num_units, dtype=np.int64)
+    for index, part in enumerate(np.array_split(permuted, clients)):
+        client_of_unit[part] = index
+    return client_of_unit
+
+
+def _deal_dirichlet(labels: pd.Series, clients: int, alpha: float, seed: int) -> np.ndarray:
+    # Slow to import, and a client that only needs its split does without.
+    from datasets import Dataset
+    from flwr_datasets.partitioner import DirichletPartitioner
+
+    # The partitioner cuts each class in the order of its rows.
+    permuted = np.random.default_rng([seed, _DIRICHLET_STREAM]).permutation(len(labels))
+    shuffled = Dataset.from_dict({"label": labels.to_numpy()[permuted], "unit": permuted})
+    client_of_unit = np.empty(len(labels), dtype=np.int64)
+    with warnings.catch_warnings():
+        # It warns of each failed draw; the last one raises.
+        warnings.simplefilter("ignore")
+        try:
+            partitioner = DirichletPartitioner(
+                num_partitions=clients,
+                partition_by="label",
+                alpha=float(alpha),
+                min_partition_size=_MIN_DIRICHLET_UNITS,
+                self_balancing=False,
+                shuffle=False,
+                seed=seed,
+            )
+            partitioner.dataset = shuffled
+            for index in range(clients):
+                client_of_unit[partitioner.load_partition(index)["unit"]] = index
+        except ValueError as error:
+            raise DataError(
+                f"dirichlet-alpha = {alpha:g} does not give each of {clients} clients "
+                f"{_MIN_DIRICHLET_UNITS} of the {len(labels)} units; raise dirichlet-alpha or "
+                "lower clients"
+            ) from error
+    return client_of_unit
+
+
+def _deal_by_source(sources: pd.Series, clients: int) -> np.ndarray:
+    if sources.isna().any():
+        raise DataError(
+            "partition = source needs the metadata's column dataset, which is missing or has gaps; "
+            "get the newer HAM10000_metadata or take partition = iid"
+        )
+    names, client_of_unit = np.unique(sources.to_numpy(dtype=str), return_inverse=True)
+    if len(names) != clients:
+        raise DataError(
+            f"partition = source has {len(names)} sources ({', '.join(names)}) but clients = "
+            f"{clients}; set clients = {len(names)}"
+        )
+    return client_of_unit

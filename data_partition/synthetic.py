@@ -1,0 +1,193 @@
+"""A made-up data set in HAM10000's layout, to try the system without any patient's image."""
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from data_partition.errors import DataError
+from data_partition.image_table import HAM10000_CLASSES
+from data_partition.synthetic_lesion import draw_lesion
+
+TRAINING_COUNTS = {
+    "nv": 6705, "mel": 1113, "bkl": 1099, "bcc": 514, "akiec": 327, "vasc": 142, "df": 115,
+}  # fmt: skip
+TEST_COUNTS = {
+    "nv": 909, "bkl": 217, "mel": 171, "bcc": 93, "df": 44, "akiec": 43, "vasc": 35,
+}  # fmt: skip
+TEST_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+# Where nevi come from and where the rest: nearly all of vidir_molemax are nevi.
+SOURCES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
+NEVUS_SOURCES = np.array([803, 1832, 3717, 353]) / 6705
+OTHER_SOURCES = np.array([1456, 1531, 237, 86]) / 3310
+
+LOCALIZATIONS = ("abdomen", "back", "chest", "face", "lower extremity", "upper extremity", "trunk")
+FIRST_ID = 9_000_001
+LEAST_IMAGES = 14
+LEAST_PER_CLASS, LEAST_PER_TEST_CLASS = 12, 10
+
+README = """\
+SYNTHETIC IMAGES, WORTHLESS FOR MEDICINE
+
+Every image in this folder was drawn by a program (fedskin data synth). No patient, no
+camera and no physician was involved. The "lesions" only look different enough for a network to
+tell them apart, so that a federated training can be tried and tested; nothing about real skin,
+and no figure of merit for real use, can be learnt from them.
+
+The folder is laid out like HAM10000 and the ISIC 2018 challenge's test set, with the same
+columns and class names, but the images are 200x150 pixels where the real ones are 600x450.
+Ids, ages, sexes and localizations are invented.
+"""
+
+
+def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
+    """Write a training set in HAM10000's Dataverse layout, and a test set in the challenge's.
+
+    The training set has HAM10000's class proportions, but at least six images of each class
+    where ``images`` is 84 or more; about a quarter of its lesions are shown in two or three
+    images. The test set has the challenge's proportions, but at least ten images of each class,
+    and about ``images`` / 3 in all (70 if that is less). A seed always gives the same bytes. The
+    folder appears complete or not at all.
+
+    Args:
+        directory: the folder to write; it may exist if it is empty.
+        images: number of training images, at least 14.
+        seed: 0 or more.
+
+    Raises:
+        DataError: ``directory`` holds something already or cannot be written, or ``images`` or
+            ``seed`` is too small.
+    """
+    if images < LEAST_IMAGES:
+        raise DataError(f"{images} images are too few for seven classes; ask for {LEAST_IMAGES}")
+    if seed < 0:
+        raise DataError(f"seed {seed}: a seed is 0 or more")
+    building = directory.absolute().parent / f".{directory.name}.writing-{os.getpid()}"
+    try:
+        if directory.exists() and any(directory.iterdir()):
+            raise DataError(f"{directory}: not empty; name a new folder")
+        building.mkdir(parents=True)
+        try:
+            (building / "README.txt").write_text(README, encoding="utf-8")
+            _write_training(building, images, seed)
+            _write_test(building, FIRST_ID + images, max(images // 3, 70), seed)
+            building.rename(directory)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"{directory}: cannot be written ({error.strerror or error})") from error
+
+
+def _write_training(directory: Path, num_images: int, seed: int) -> None:
+    generator = np.random.default_rng([seed, 0])
+    counts = class_counts(TRAINING_COUNTS, num_images, LEAST_PER_CLASS)
+    rows = [row for label in HAM10000_CLASSES for row in _lesions(label, counts[label], generator)]
+    order = generator.permutation(num_images)
+    table = pd.DataFrame([rows[index] for index in order])
+    lesion_numbers, _ = pd.factorize(table["lesion"])
+    table["lesion_id"] = [f"HAM_{FIRST_ID + number:07d}" for number in lesion_numbers]
+    table["image_id"] = _image_ids(FIRST_ID, num_images)
+    # The real table lacks 57 of 10,015 ages.
+    without_age = generator.choice(num_images, size=max(2, num_images // 175), replace=False)
+    table.loc[without_age, "age"] = np.nan
+
+    folders = [directory / f"HAM10000_images_part_{part}" for part in (1, 2)]
+    for folder in folders:
+        folder.mkdir()
+    labels, lesions = table["dx"].tolist(), lesion_numbers.tolist()
+
+    def draw(index: int) -> None:
+        folder = folders[index >= num_images // 2]
+        _save(
+            folder / f"{table['image_id'][index]}.jpg",
+            draw_lesion(
+                labels[index],
+                lesion=np.random.default_rng([seed, 1, lesions[index]]),
+                view=np.random.default_rng([seed, 2, index]),
+            ),
+        )
+
+    _in_parallel(draw, num_images)
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]
+    table[columns].to_csv(directory / "HAM10000_metadata.csv", index=False)
+
+
+def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> None:
+    generator = np.random.default_rng([seed, 3])
+    counts = class_counts(TEST_COUNTS, num_images, LEAST_PER_TEST_CLASS)
+    labels = generator.permutation(
+        [label for label in HAM10000_CLASSES for _ in range(counts[label])]
+    ).tolist()
+    image_ids = _image_ids(first_id, num_images)
+    folder = directory / "ISIC2018_Task3_Test_Input"
+    folder.mkdir()
+
+    def draw(index: int) -> None:
+        _save(
+            folder / f"{image_ids[index]}.jpg",
+            draw_lesion(
+                labels[index],
+                lesion=np.random.default_rng([seed, 4, index]),
+                view=np.random.default_rng([seed, 5, index]),
+            ),
+        )
+
+    _in_parallel(draw, num_images)
+    truth = pd.DataFrame({"image": image_ids})
+    for column in TEST_COLUMNS:
+        truth[column] = [float(label == column.lower()) for label in labels]
+    truth.to_csv(directory / "ISIC2018_Task3_Test_GroundTruth.csv", index=False)
+
+
+def class_counts(proportions: dict[str, int], total: int, least: int) -> dict[str, int]:
+    """Whole numbers of images per class that sum to ``total``.
+
+    Every class has ``least`` images, or ``total`` // 14 if that is fewer; the most frequent class
+    takes up the rounding.
+    """
+    floor = min(least, total // LEAST_IMAGES) if total < 7 * least else least
+    scale = total / sum(proportions.values())
+    counts = {label: max(floor, round(scale * n)) for label, n in proportions.items()}
+    largest = max(proportions, key=lambda label: proportions[label])
+    counts[largest] += total - sum(counts.values())
+    return counts
+
+
+def _lesions(label: str, num_images: int, generator: np.random.Generator) -> list[dict]:
+    """Metadata rows of one class; the rows of a lesion agree in all but the image."""
+    rows: list[dict] = []
+    nevus = label == "nv"
+    while len(rows) < num_images:
+        lesion = {
+            "lesion": f"{label}-{len(rows)}",
+            "dx": label,
+            "dx_type": generator.choice(["follow_up", "histo", "consensus"]) if nevus else "histo",
+            "age": float(generator.integers(4, 18) * 5),
+            "sex": generator.choice(["male", "female"]),
+            "localization": generator.choice(LOCALIZATIONS),
+            "dataset": generator.choice(SOURCES, p=NEVUS_SOURCES if nevus else OTHER_SOURCES),
+        }
+        # HAM10000: 26 % of the lesions are shown more than once, in 2.3 images on average.
+        num_views = generator.choice([1, 2, 3], p=[0.74, 0.18, 0.08])
+        rows += [lesion] * min(num_views, num_images - len(rows))
+    return rows
+
+
+def _image_ids(first: int, count: int) -> list[str]:
+    return [f"ISIC_{number:07d}" for number in range(first, first + count)]
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path, "JPEG", quality=90)
+
+
+def _in_parallel(draw: Callable[[int], None], count: int) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(draw, range(count)):
+            pass

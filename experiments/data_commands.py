@@ -1,0 +1,175 @@
+"""``fedskin data``: look at a data set, deal it out to clients, or make one up."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from data_partition.atomic_file import replacing
+from data_partition.check import SetReport
+from data_partition.check import check as check_folder
+from data_partition.ham10000 import load_training
+from data_partition.partition import (
+    Partition,
+    SplitBy,
+    counts,
+    plan_partition,
+    split_counts,
+    straddling_lesions,
+)
+from data_partition.plot import plot_counts
+from data_partition.synthetic import write_ham10000
+
+app = typer.Typer(
+    help="Look at a data set, deal it out to clients, or make one up.",
+    no_args_is_help=True,
+)
+
+PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
+
+_NAMES_SHOWN = 20
+
+# What DIR is stands in each command's text: Typer 0.20 drops an argument's help under Click 8.5.
+Directory = Annotated[Path, typer.Argument(metavar="DIR")]
+
+
+@app.command()
+def check(
+    data_dir: Directory,
+    test_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the test set.", show_default="looks inside DIR"),
+    ] = None,
+) -> None:
+    """Say what the data folder DIR holds, decoding every image.
+
+    Known are HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the
+    ISIC challenge publish them (zip archives need no unpacking), and
+    train/<class>/ and test/<class>/ folders.
+
+    Examples:
+
+    fedskin data check ~/HAM10000
+
+    fedskin data check ~/HAM10000 --test-dir ~/ISIC2018_test
+    """
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Decoding images", total=None)
+        report = check_folder(
+            data_dir, test_dir, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    _print_set("Training set", report.training)
+    if report.test is None:
+        typer.echo("Test set: none found; experiments run without global_test")
+    else:
+        _print_set("Test set", report.test)
+
+
+@app.command()
+def partition(
+    data_dir: Directory,
+    out: Annotated[
+        Path,
+        typer.Option(help="CSV file to write; a plot goes beside it, with the suffix .png."),
+    ],
+    partition: Annotated[
+        Partition,
+        typer.Option(
+            help="iid: equal parts at random. dirichlet: classes in uneven proportions. "
+            "source: one client per source of the images."
+        ),
+    ] = "iid",
+    clients: Annotated[int, typer.Option(min=1, help="How many clients.")] = 3,
+    dirichlet_alpha: Annotated[
+        float,
+        typer.Option(help="With dirichlet: > 0; the smaller, the more uneven."),
+    ] = 0.5,
+    split_by: Annotated[
+        SplitBy,
+        typer.Option(help="lesion: all images of a lesion stay at one client, in one split."),
+    ] = "image",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed deals differently.")] = 0,
+) -> None:
+    """Deal the training set in DIR out to clients, each part split 60/20/20.
+
+    The CSV file's columns are image_id, label, lesion_id, client and split.
+
+    Examples:
+
+    fedskin data partition ~/HAM10000 --out plan.csv
+
+    fedskin data partition ~/HAM10000 --out p.csv --split-by lesion --seed 1
+
+    fedskin data partition ~/HAM10000 --out p.csv --partition dirichlet
+
+    fedskin data partition ~/HAM10000 --out p.csv --partition source --clients 4
+    """
+    if out.suffix.lower() != ".csv":
+        raise typer.BadParameter(f"{out} must end in .csv", param_hint="--out")
+    plan = plan_partition(
+        load_training(data_dir).rows,
+        partition=partition,
+        clients=clients,
+        dirichlet_alpha=dirichlet_alpha,
+        split_by=split_by,
+        seed=seed,
+    )
+    with replacing(out) as temporary:
+        plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
+    plot_counts(split_counts(plan), out.with_suffix(".png"))
+
+    per_client = counts(plan)
+    table = Table("client", title="Images per client and class")
+    for name in (*per_client.columns, "all"):
+        table.add_column(str(name), justify="right")
+    for client, numbers in per_client.iterrows():
+        table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
+    Console().print(table)
+    num_straddling = straddling_lesions(plan)
+    known = plan["lesion_id"].nunique()
+    if known:
+        typer.echo(f"{num_straddling} of {known} lesions straddle training and test")
+    else:
+        typer.echo("Which lesions straddle training and test is unknown: no lesion ids")
+    typer.echo(f"Wrote {out} and {out.with_suffix('.png')}")
+
+
+@app.command()
+def synth(
+    directory: Directory,
+    images: Annotated[int, typer.Option(min=1, help="How many training images.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
+) -> None:
+    """Write a made-up data set to DIR, laid out like HAM10000, with a test set of every class.
+
+    Examples:
+
+    fedskin data synth /tmp/ham
+
+    fedskin data synth /tmp/ham --images 60 --seed 1
+    """
+    write_ham10000(directory, images=images, seed=seed)
+    typer.echo(f"Wrote {images} training images and a test set to {directory}")
+
+
+def _print_set(title: str, report: SetReport) -> None:
+    typer.echo(f"{title}: {report.layout}")
+    listed = ", ".join(f"{name} {number}" for name, number in report.classes.items())
+    typer.echo(f"  {report.images} images: {listed}")
+    if report.lesions:
+        several = report.lesions_with_several_images
+        typer.echo(f"  {report.lesions} lesions, {several} of them with several images")
+    else:
+        typer.echo("  lesions unknown")
+    if report.sources:
+        listed = ", ".join(f"{name} {number}" for name, number in report.sources.items())
+        typer.echo(f"  {len(report.sources)} sources: {listed}")
+    for reason, names in report.set_aside.items():
+        typer.echo(f"  set aside, {reason}: {len(names)}")
+        for name in names[:_NAMES_SHOWN]:
+            typer.echo(f"    {name}")
+        if len(names) > _NAMES_SHOWN:
+            typer.echo(f"    … and {len(names) - _NAMES_SHOWN} more")

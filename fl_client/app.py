@@ -1,0 +1,61 @@
+"""The Flower ClientApp: messages in, messages out.
+
+What trains is imported on the first message, not with this module: Flower also loads the app
+where nothing trains, and a simulation's clients then import torch side by side.
+"""
+
+import time
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+
+@app.query()
+def introduce(message: Message, context: Context) -> Message:
+    """Answer with this client's name and how many images it holds in each split."""
+    from fl_client.client import open_client
+
+    client = open_client(_settings(message), context.node_config)
+    sizes = MetricRecord({f"num-{name}": len(split) for name, split in client.splits.items()})
+    content = RecordDict({"client": ConfigRecord({"name": client.name}), "metrics": sizes})
+    return Message(content, reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Validate the received global model if asked to, train it, and answer with the result."""
+    from fl_client.client import open_client
+    from fl_client.local_training import train_locally
+    from strategies.arrays import to_record, views
+
+    started = time.perf_counter()
+    settings = _settings(message)
+    client = open_client(settings, context.node_config)
+    arrays, metrics = train_locally(client, views(_arrays(message)), settings)
+    record = to_record(arrays)
+    metrics["seconds-message"] = time.perf_counter() - started
+    content = RecordDict({"arrays": record, "metrics": MetricRecord(metrics)})
+    return Message(content, reply_to=message)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Judge the received model on the splits that the message names."""
+    from fl_client.client import open_client
+    from fl_client.local_training import evaluate_locally
+    from strategies.arrays import views
+
+    settings = _settings(message)
+    client = open_client(settings, context.node_config)
+    metrics = evaluate_locally(client, views(_arrays(message)), settings)
+    return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+
+def _arrays(message: Message) -> ArrayRecord:
+    return message.content.array_records["arrays"]
+
+
+def _settings(message: Message) -> ConfigRecord:
+    return message.content.config_records["config"]

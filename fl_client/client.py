@@ -1,0 +1,67 @@
+"""One client: its name, its settings and its images."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import ExperimentConfig, parse
+from training.epoch import Split
+from training.experiment_data import SPLITS, open_federated_data
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a client knows before a message comes.
+
+    Attributes:
+        name: its name in the federation.
+        config: the resolved config.
+        splits: its images, by ``train``, ``validation`` and ``test``.
+        num_classes: K.
+        folder: where it keeps files of its own between rounds.
+    """
+
+    name: str
+    config: ExperimentConfig
+    splits: Mapping[str, Split]
+    num_classes: int
+    folder: Path
+
+    @property
+    def device(self) -> torch.device:
+        """The device that this client computes on."""
+        return torch.device(self.config.device)
+
+
+def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> Client:
+    """Return the client that a message is for.
+
+    Args:
+        settings: the message's; ``experiment`` holds the resolved config as TOML. What Flower
+            calls the run config is not asked: there ``auto`` may still stand.
+        node_config: in a simulation ``partition-id``, which makes this ``client-<id>``.
+    """
+    client = _open(str(settings["experiment"]), int(node_config["partition-id"]))
+    torch.set_num_threads(client.config.threads_per_client)
+    return client
+
+
+# A simulation's processes serve any client, round after round; reading the data's table anew for
+# every message would cost more than some rounds. The entries are names, numbers and file maps.
+@lru_cache(maxsize=64)
+def _open(experiment: str, partition_id: int) -> Client:
+    config = parse(tomllib.loads(experiment))
+    data = open_federated_data(config)
+    name = f"client-{partition_id}"
+    return Client(
+        name=name,
+        config=config,
+        splits={split: data.split(name, split) for split in SPLITS},
+        num_classes=len(data.store.classes),
+        folder=Path(config.run_dir) / "clients" / name,
+    )

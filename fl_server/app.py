@@ -1,0 +1,29 @@
+"""The Flower ServerApp: from a flat run config to a run folder.
+
+What trains is imported only when a run starts, side by side with Ray's own start.
+"""
+
+from logging import ERROR, INFO
+
+from flwr.app import Context
+from flwr.common import log
+from flwr.serverapp import Grid, ServerApp
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation that the run config describes.
+
+    Raises:
+        RunFailed: with the cause in one line, which also stands in the manifest.
+    """
+    from fl_server.run import RunFailed, run
+
+    try:
+        folder = run(grid, context.run_config, run_id=context.run_id)
+    except RunFailed as failure:
+        log(ERROR, "fedskin: %s", failure)
+        raise
+    log(INFO, "fedskin: the results are in %s", folder)

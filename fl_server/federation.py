@@ -1,0 +1,215 @@
+"""One federated run, from the first weights to the last figures."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.serverapp import Grid
+
+from data_partition.image_store import ImageStore
+from fl_server.judging import ANSWER_SECONDS, ask, figures, judge_globally
+from fl_server.nodes import Participant, introductions, wait_for_nodes
+from models.backbones import build
+from strategies.arrays import num_bytes, to_record, views
+from strategies.fedavg import FedAvg
+from strategies.fedprox import FedProx
+from strategies.replies import Replies
+from training.config import ExperimentConfig
+from training.metrics import metric_block
+from training.run_folder import RunFolder
+from training.weights import Weights, weights_sha256
+
+
+class Federation:
+    """Runs the rounds that are missing in a run folder, and judges the result.
+
+    Memory: the global weights, the replies of a round and, while they are averaged or a
+    checkpoint is written, one model more.
+
+    Args:
+        grid: the clients.
+        config: resolved.
+        folder: the run's, locked by this process.
+        classes: the names of the classes.
+        test_data: the global test set, if there is one.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        config: ExperimentConfig,
+        folder: RunFolder,
+        classes: tuple[str, ...],
+        test_data: ImageStore | None,
+    ) -> None:
+        self.grid = grid
+        self.config = config
+        self.folder = folder
+        self.classes = classes
+        self.test_data = test_data
+        self.progress = folder.checkpoint.progress()
+        self._experiment = config.to_toml()
+        self._round_started = 0.0
+
+    def run(self) -> None:
+        """Run what is missing and write the final figures.
+
+        Raises:
+            FederationError: the nodes are not those that the config wants.
+            TooFewReplies: a round that too few clients answered.
+        """
+        nodes = wait_for_nodes(self.grid, self.config.clients)
+        self.folder.update_manifest(phase="starting the clients")
+        participants = introductions(self.grid, nodes, self._experiment)
+        self.folder.update_manifest(clients={p.name: p.sizes for p in participants})
+        strategy = self._strategy(participants)
+        arrays = to_record(self._starting_weights())
+        missing = self.config.rounds - self.progress.round
+        if missing > 0:
+            self.folder.update_manifest(phase="training")
+            self._round_started = time.perf_counter()
+            arrays = strategy.start(
+                self.grid,
+                arrays,
+                num_rounds=missing,
+                timeout=ANSWER_SECONDS,
+                train_config=ConfigRecord({"experiment": self._experiment}),
+                evaluate_fn=lambda number, new: self._finish_round(strategy, number, new),
+            ).arrays
+        self.folder.update_manifest(phase="judging")
+        self._judge(strategy, arrays)
+
+    def _strategy(self, participants: list[Participant]) -> FedAvg:
+        common: dict[str, Any] = {
+            "clients": {participant.node_id: participant.name for participant in participants},
+            "aggregation_weights": self.config.aggregation_weights,
+            "min_replies": self.config.min_replies,
+            "rounds_done": self.progress.round,
+        }
+        if self.config.strategy == "fedprox":
+            return FedProx(proximal_mu=self.config.proximal_mu, **common)
+        return FedAvg(**common)
+
+    def _starting_weights(self) -> Weights:
+        """The weights of the last finished round, or those that round one starts from."""
+        config = self.config
+        if self.progress.round:
+            return self.folder.checkpoint.weights(self.progress.round)
+        model = build(
+            config.backbone,
+            len(self.classes),
+            pretrained=config.pretrained,
+            weights_dir=Path(config.weights_dir) if config.weights_dir else None,
+            image_size=config.image_size,
+            seed=config.seed,
+        )
+        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+    def _finish_round(
+        self, strategy: FedAvg, server_round: int, arrays: ArrayRecord
+    ) -> MetricRecord | None:
+        """Record a round that was just averaged, and checkpoint its weights."""
+        if server_round == 0:  # Flower calls once before the first round
+            return None
+        replies = strategy.replies
+        if self.progress.round:
+            # Before training, the clients validated what they received: the round before's model.
+            self._take_validation(figures(replies, "validation", len(self.classes)))
+        clients = {
+            reply.client: {
+                "examples": reply.metrics["num-examples"],
+                "train_loss": reply.metrics["train-loss"],
+                "optimizer_round": reply.metrics["optimizer-round"],
+                "bytes_received": reply.num_bytes,
+                "seconds": {
+                    key.removeprefix("seconds-"): value
+                    for key, value in reply.metrics.items()
+                    if key.startswith("seconds-")
+                },
+            }
+            for reply in replies.accepted
+        }
+        examples = [int(str(reply.metrics["num-examples"])) for reply in replies.accepted]
+        losses = [float(str(reply.metrics["train-loss"])) for reply in replies.accepted]
+        losses = sum(
+            float(str(c["train_loss"])) * int(str(c["examples"])) for c in clients.values()
+        )
+        seconds = dict(strategy.seconds)
+        record = {
+            "round": self.progress.round + 1,
+            "train_loss": float(np.average(losses, weights=examples)),
+            "examples": sum(examples),
+            "bytes_sent": num_bytes(arrays) * len(strategy.clients),
+            "bytes_received": sum(reply.num_bytes for reply in replies.accepted),
+            "seconds": seconds,
+            "clients": clients,
+            "failures": replies.failures,
+        }
+        self.progress = replace(
+            self.progress,
+            round=self.progress.round + 1,
+            records=[*self.progress.records, record],
+        )
+        started = time.perf_counter()
+        self._save(views(arrays))
+        finished = time.perf_counter()
+        # Known only now; they reach the files with the next save, which completes the record.
+        seconds["checkpoint"] = finished - started
+        seconds["round"] = finished - self._round_started
+        self._round_started = finished
+        return None
+
+    def _take_validation(self, validation: dict[str, Any]) -> None:
+        self.progress = self.progress.validated(validation, validation["pooled"]["avg"])
+
+    def _save(self, weights: Weights | None = None) -> None:
+        """Write the checkpoint and then ``rounds.jsonl``, which follows from it."""
+        self.folder.checkpoint.save(self.progress, weights)
+        self.folder.write_rounds(self.progress.records)
+
+    def _judge(self, strategy: FedAvg, last: ArrayRecord) -> None:
+        """Judge the last model and the best one, and write the figures and the predictions."""
+        found = self._ask(strategy, last, "validation,test")
+        if "validation" not in self.progress.records[-1]:
+            self._take_validation(figures(found, "validation", len(self.classes)))
+            self._save()
+        last_figures = self._judge_one(found, views(last), "last_global_test")
+        best_round = self.progress.best_round or self.progress.round
+        if best_round == self.progress.round:
+            best = last
+        else:
+            best = to_record(self.folder.checkpoint.weights(best_round))
+            found = self._ask(strategy, best, "test")
+        best_figures = self._judge_one(found, views(best), "global_test")
+        self.folder.write_metrics(
+            {
+                **best_figures,
+                "last": last_figures,
+                "best_round": best_round,
+                "rounds": self.progress.round,
+                "weights_sha256": weights_sha256(views(last)),
+            }
+        )
+
+    def _ask(self, strategy: FedAvg, arrays: ArrayRecord, splits: str) -> Replies:
+        return ask(self.grid, strategy, arrays, experiment=self._experiment, splits=splits)
+
+    def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
+        tests = figures(found, "test", len(self.classes))
+        result = {"client_test": tests["pooled"], "clients": tests["clients"]}
+        if self.test_data is None:
+            return result
+        evaluation = judge_globally(self.config, weights, self.test_data, len(self.classes))
+        rows = self.test_data.rows
+        self.folder.write_predictions(
+            test_set,
+            list(rows["image_id"]),
+            list(rows["label"]),
+            evaluation.probabilities,
+            self.classes,
+        )
+        block = {**metric_block(evaluation.confusion), "loss": evaluation.loss}
+        return {"global_test": block, **result}

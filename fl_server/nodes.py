@@ -1,0 +1,99 @@
+"""Who takes part: waiting for the nodes, and asking them for their names before round one."""
+
+import re
+import time
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from strategies.replies import cause
+
+WAIT_FOR_NODES_SECONDS = 20.0
+WAIT_FOR_NAMES_SECONDS = 600.0
+
+
+class FederationError(RuntimeError):
+    """A federation that cannot run as the config wants, in one line."""
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A client as it introduced itself.
+
+    Attributes:
+        node_id: Flower's number for it in this run.
+        name: its name, by which clients are ordered.
+        sizes: number of images by split.
+    """
+
+    node_id: int
+    name: str
+    sizes: dict[str, int]
+
+
+def wait_for_nodes(
+    grid: Grid, clients: int, wait_seconds: float = WAIT_FOR_NODES_SECONDS
+) -> list[int]:
+    """Return the ids of exactly as many nodes as the config has clients.
+
+    Raises:
+        FederationError: after ``wait_seconds`` there are fewer, or there are more.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while len(nodes := sorted(grid.get_node_ids())) < clients and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if len(nodes) != clients:
+        raise FederationError(
+            f"the federation has {len(nodes)} nodes, but the config wants clients = {clients}: "
+            f"start it with  flwr run . --federation-config 'num-supernodes={clients}'  or set "
+            f"clients = {len(nodes)}"
+        )
+    return nodes
+
+
+def introductions(
+    grid: Grid, nodes: list[int], experiment: str, wait_seconds: float = WAIT_FOR_NAMES_SECONDS
+) -> list[Participant]:
+    """Ask every node who it is; return the participants in the order of their names.
+
+    That order is the clients' fixed order: a client's index is its rank in it. Digits in names
+    count as numbers, so that client-10 comes after client-2.
+
+    Raises:
+        FederationError: a node gave no answer or an error, or two have one name.
+    """
+    content = RecordDict({"config": ConfigRecord({"experiment": experiment})})
+    sent = [Message(content, node, MessageType.QUERY) for node in nodes]
+    answers = {
+        answer.metadata.reply_to_message_id: answer
+        for answer in grid.send_and_receive(sent, timeout=wait_seconds)
+    }
+    participants = []
+    for message in sent:
+        node = message.metadata.dst_node_id
+        answer = answers.get(message.metadata.message_id)
+        if answer is None:
+            raise FederationError(f"node {node} did not say its name in {wait_seconds:.0f} s")
+        if answer.has_error():
+            raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
+        sizes = answer.content.metric_records["metrics"]
+        participants.append(
+            Participant(
+                node,
+                str(answer.content.config_records["client"]["name"]),
+                {key.removeprefix("num-"): int(str(value)) for key, value in sizes.items()},
+            )
+        )
+    names = [participant.name for participant in participants]
+    if len(set(names)) < len(names):
+        raise FederationError(f"two nodes have the same name; the names are {sorted(names)}")
+    return sorted(participants, key=lambda participant: _natural(participant.name))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    return [
+        (not part.isdigit(), int(part) if part.isdigit() else 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]

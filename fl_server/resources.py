@@ -1,0 +1,46 @@
+"""How many clients compute side by side on this machine, and with how many threads each."""
+
+from dataclasses import dataclass
+
+import joblib
+import psutil
+
+
+@dataclass(frozen=True)
+class Resources:
+    """A plan for one machine.
+
+    Attributes:
+        concurrency: clients that compute at the same time.
+        threads_per_client: CPU threads of each.
+        gpu_fraction: the part of the one GPU that each is given; 0 without a GPU.
+    """
+
+    concurrency: int
+    threads_per_client: int
+    gpu_fraction: float
+
+
+def plan(clients: int, *, cuda: bool, megabytes: int, cpus: int | None = None) -> Resources:
+    """Plan a simulation of ``clients`` clients.
+
+    Up to two clients for each core run side by side with whole cores' worth of threads: three
+    one-thread clients on two cores finish before two clients that wait for a third. Beyond that
+    one per core is as fast and holds fewer models. Memory bounds both: a client holds about six
+    copies of its model (message, weights, gradients, optimizer, reply) and a gigabyte besides.
+
+    Args:
+        clients: M ≥ 1.
+        cuda: whether they share one GPU, each an equal fraction by Ray's count.
+        megabytes: size of one model, in 10^6 bytes.
+        cpus: cores to plan for; None for this machine's.
+    """
+    cores = cpus or joblib.cpu_count()  # heeds affinity and a container's limits
+    concurrency = clients if clients <= 2 * cores else cores
+    free = psutil.virtual_memory().available
+    concurrency = max(1, min(concurrency, int(free / (6e6 * megabytes + 1e9))))
+    return Resources(
+        concurrency=concurrency,
+        threads_per_client=max(1, cores // concurrency),
+        gpu_fraction=1 / concurrency if cuda else 0.0,
+    )

@@ -1,0 +1,125 @@
+"""What surrounds a run at the server: its config, its folder, its lock, its end."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from flwr.serverapp import Grid
+
+from data_partition.errors import DataError
+from fl_server.federation import Federation
+from fl_server.nodes import FederationError
+from fl_server.resources import plan
+from models.errors import WeightsError
+from models.registry import find
+from strategies.replies import TooFewReplies
+from training.config import ExperimentConfig, parse
+from training.device import resolve_device
+from training.epoch import TrainingError
+from training.errors import ConfigError, RunFolderError
+from training.experiment_data import cache_dir, open_federated_data, open_test_data
+from training.run_folder import RunFolder, environment, now
+from training.study import resolve
+
+EXPECTED = (
+    ConfigError,
+    RunFolderError,
+    DataError,
+    WeightsError,
+    FederationError,
+    TooFewReplies,
+    TrainingError,
+)
+
+
+class RunFailed(RuntimeError):
+    """A run that ended without a result, for a cause given in one line."""
+
+
+def prepare(values: Mapping[str, Any]) -> ExperimentConfig:
+    """Check a flat config and resolve what is left open on this machine.
+
+    Raises:
+        ConfigError: a key is at fault, or a path is not absolute.
+    """
+    config = parse(values)
+    for key in ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir"):
+        path = str(config.to_flat()[key])
+        if path and not Path(path).is_absolute():
+            raise ConfigError(
+                f"{key} = {path!r}: write the whole path, since Flower runs the app elsewhere"
+            )
+    device = resolve_device(config.device)
+    if config.precision == "bfloat16" and device != "cuda":
+        raise ConfigError(f"precision = 'bfloat16': needs CUDA, this machine has {device}")
+    resources = plan(
+        config.clients, cuda=device == "cuda", megabytes=find(config.backbone).megabytes
+    )
+    return resolve(
+        config,
+        dataset="ham10000",
+        device=device,
+        threads_per_client=resources.threads_per_client,
+    )
+
+
+def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
+    """Run a federation to its end and return its run folder.
+
+    Args:
+        grid: the clients.
+        values: the flat config; where ``run-dir`` is empty the results go into the cache folder.
+        run_id: Flower's number for the run.
+
+    Raises:
+        RunFailed: there is no result; the manifest, if there is a folder, says why.
+    """
+    try:
+        config = prepare(values)
+        if not config.run_dir:
+            config = config.replace(run_dir=str(cache_dir(config) / "runs" / str(run_id)))
+        folder = RunFolder(Path(config.run_dir))
+        folder.create(config)
+        lock = folder.lock()
+    except EXPECTED as error:
+        raise RunFailed(str(error)) from None
+    with lock:
+        try:
+            _run_locked(grid, config, folder)
+        except EXPECTED as error:
+            folder.update_manifest(status="failed", cause=str(error), finished=now())
+            raise RunFailed(str(error)) from None
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            folder.update_manifest(status="failed", cause=cause, finished=now())
+            raise
+    return folder.path
+
+
+def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
+    process = psutil.Process(os.getpid())
+    folder.update_manifest(
+        **environment(),
+        status="running",
+        phase="reading the data",
+        cause=None,
+        device=config.device,
+        started=folder.manifest().get("started", now()),
+        server={"pid": process.pid, "created": process.create_time()},
+    )
+    data = open_federated_data(config)
+    test_data = open_test_data(config)
+    folder.update_manifest(
+        data={
+            "fingerprint": data.store.fingerprint,
+            "images": len(data.store.labels),
+            "set_aside": data.store.set_aside,
+            "test_fingerprint": test_data.fingerprint if test_data else None,
+            "test_images": len(test_data.labels) if test_data else 0,
+            "test_set_aside": test_data.set_aside if test_data else {},
+        },
+    )
+    Federation(grid, config, folder, data.store.classes, test_data).run()
+    folder.update_manifest(status="completed", phase="completed", finished=now())

@@ -1,0 +1,154 @@
+"""The table of the backbones: what is known of each before it is built.
+
+It imports no torch, so that a config is checked in no time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from models.errors import BackboneError
+
+_TORCHVISION_LICENCE = "torchvision, BSD-3-Clause; trained on ImageNet-1K"
+_SWAG_LICENCE = "SWAG (facebookresearch/SWAG), CC-BY-NC 4.0: non-commercial use only"
+
+SMALLEST_IMAGE = 32
+"""Pixels: every trunk reduces by 32, so a smaller image has no last feature map to speak of."""
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What is known of one backbone before it is built.
+
+    Attributes:
+        name: the project's name for it, which is the study's.
+        builder: torchvision's name for it.
+        width: number of features that enter the classifier.
+        classifier: name, inside torchvision's module, of the Linear layer that our head replaces.
+        megabytes: size of its weights as float32, in 10^6 bytes, with a small classifier.
+        weights: member of torchvision's weights enum from which ``pretrained`` starts.
+        fixed_image_size: the only image size it takes, in pixels; None: any from
+            ``SMALLEST_IMAGE`` up, multiple of 32 or not.
+        stochastic_depth: probability with which training drops the last residual block of an
+            image (the first blocks: 0, linear between); drawn from torch's global generator of
+            the device the images are on. No backbone has dropout.
+        has_batch_norm: whether there are running statistics in the state dict, with int64
+            counters, and a batch of one image at training is a fault or a poor idea.
+        mean, std: normalisation of the channels R, G, B of an image with values in [0, 1].
+        licence: source and terms of the weights.
+    """
+
+    name: str
+    builder: str
+    width: int
+    classifier: str
+    megabytes: int
+    weights: str = "IMAGENET1K_V1"
+    fixed_image_size: int | None = None
+    stochastic_depth: float = 0.0
+    has_batch_norm: bool = False
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    licence: str = _TORCHVISION_LICENCE
+
+
+BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            BackboneSpec(
+                "convnext_t",
+                "convnext_tiny",
+                768,
+                "classifier.2",
+                megabytes=111,
+                stochastic_depth=0.1,
+            ),
+            BackboneSpec(
+                "convnext_s",
+                "convnext_small",
+                768,
+                "classifier.2",
+                megabytes=198,
+                stochastic_depth=0.4,
+            ),
+            BackboneSpec(
+                "convnext_b",
+                "convnext_base",
+                1024,
+                "classifier.2",
+                megabytes=350,
+                stochastic_depth=0.5,
+            ),
+            BackboneSpec(
+                "convnext_l",
+                "convnext_large",
+                1536,
+                "classifier.2",
+                megabytes=785,
+                stochastic_depth=0.5,
+            ),
+            BackboneSpec(
+                "maxvit_t",
+                "maxvit_t",
+                512,
+                "classifier.5",
+                megabytes=122,
+                fixed_image_size=224,
+                stochastic_depth=0.2,
+                has_batch_norm=True,
+            ),
+            BackboneSpec("swin_t", "swin_t", 768, "head", megabytes=110, stochastic_depth=0.2),
+            BackboneSpec("swin_s", "swin_s", 768, "head", megabytes=196, stochastic_depth=0.3),
+            BackboneSpec("swin_b", "swin_b", 1024, "head", megabytes=347, stochastic_depth=0.5),
+            BackboneSpec(
+                "swin_v2_t", "swin_v2_t", 768, "head", megabytes=111, stochastic_depth=0.2
+            ),
+            BackboneSpec(
+                "swin_v2_s", "swin_v2_s", 768, "head", megabytes=197, stochastic_depth=0.3
+            ),
+            BackboneSpec(
+                "swin_v2_b", "swin_v2_b", 1024, "head", megabytes=348, stochastic_depth=0.5
+            ),
+            BackboneSpec(
+                "vit_l_16",
+                "vit_l_16",
+                1024,
+                "heads.head",
+                megabytes=1213,
+                weights="IMAGENET1K_SWAG_LINEAR_V1",
+                fixed_image_size=224,
+                licence=_SWAG_LICENCE,
+            ),
+            BackboneSpec("resnet18", "resnet18", 512, "fc", megabytes=45, has_batch_norm=True),
+        )
+    }
+)
+"""The study's twelve, by name, and resnet18 for demos and tests."""
+
+
+def find(name: str) -> BackboneSpec:
+    """The table's entry of that name.
+
+    Raises:
+        BackboneError: there is none; the message lists the names there are.
+    """
+    if name not in BACKBONES:
+        raise BackboneError(f"no backbone is called {name!r}; there are: {', '.join(BACKBONES)}")
+    return BACKBONES[name]
+
+
+def check_image_size(name: str, image_size: int) -> None:
+    """Accept an image size, in pixels, or raise.
+
+    Raises:
+        BackboneError: the name is unknown or the backbone cannot take that size; the message
+            says which sizes it takes.
+    """
+    fixed = find(name).fixed_image_size
+    if fixed is not None and image_size != fixed:
+        raise BackboneError(f"{name} takes images of {fixed} pixels only, not {image_size}")
+    if image_size < SMALLEST_IMAGE:
+        raise BackboneError(
+            f"{name} takes images of {SMALLEST_IMAGE} pixels or more, not {image_size}"
+        )

@@ -1,0 +1,192 @@
+"""Federated averaging, as the study defines it."""
+
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from logging import INFO, WARNING
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from strategies.aggregation import NotFinite, mean_into
+from strategies.arrays import filled
+from strategies.replies import (
+    ARRAYS,
+    CONFIG,
+    NUM_EXAMPLES,
+    Replies,
+    TooFewReplies,
+    not_finite,
+    read_replies,
+)
+
+
+class FedAvg(Strategy):
+    """w_glo = (1/M) Σ w_i over the M clients that answered, or weighted by their examples.
+
+    McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data,
+    2017, Algorithm 1; the study takes every client in every round, all with equal weight. Clients
+    train from the weights in record ``arrays`` under the settings in record ``config``
+    (``round``, counted from 1 over the whole run, and ``client-index``) and reply with arrays of
+    the same names, shapes and dtypes and a metric record ``metrics`` with ``num-examples``.
+
+    A reply that does not fit, or that holds NaN or infinity, is refused by name and the round
+    goes on with the others; the mean is taken in the fixed order of the clients, so that it does
+    not depend on who answers first. Afterwards ``replies`` holds what came back, and ``seconds``
+    how long the clients and the aggregation took.
+
+    Args:
+        clients: names by node id, in the fixed order of the clients.
+        aggregation_weights: ``equal``, or ``examples`` for weights n_i / Σ n_j.
+        min_replies: how many accepted replies make a round, 1 to M.
+        rounds_done: rounds finished before this start, for a run that goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        clients: Mapping[int, str],
+        aggregation_weights: str = "equal",
+        min_replies: int = 1,
+        rounds_done: int = 0,
+    ) -> None:
+        self.clients = dict(clients)
+        self.aggregation_weights = aggregation_weights
+        self.min_replies = min_replies
+        self.rounds_done = rounds_done
+        self.replies = Replies()
+        self.seconds: dict[str, float] = {}
+        self._sent_at = 0.0
+        self._sent: list[Message] = []
+        self._expected: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    def summary(self) -> None:
+        """Log what this strategy will do."""
+        log(
+            INFO,
+            "%s over %d clients, weights: %s, replies needed: %d",
+            type(self).__name__,
+            len(self.clients),
+            self.aggregation_weights,
+            self.min_replies,
+        )
+
+    def client_settings(self) -> dict[str, float]:
+        """Return what a client needs to know of the strategy, for its message's config."""
+        return {}
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask every client to train from the global weights; they share one record of arrays."""
+        self._expected = {name: (a.dtype, tuple(a.shape)) for name, a in arrays.items()}
+        settings = {**config, **self.client_settings(), "round": self.rounds_done + server_round}
+        return self._messages(MessageType.TRAIN, arrays, settings)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Return the next global weights.
+
+        Holds one model besides the replies.
+
+        Raises:
+            TooFewReplies: fewer than ``min_replies`` were accepted; never a silent round on the
+                old weights.
+        """
+        self._read(replies, expected=self._expected)
+        self.seconds["clients"] = time.perf_counter() - self._sent_at
+        started = time.perf_counter()
+        while True:
+            self._check_enough(f"round {self.rounds_done + server_round}")
+            try:
+                mean = self._mean()
+            except NotFinite:
+                self._refuse_not_finite()
+            else:
+                self._let_go(replies)
+                self.seconds["aggregation"] = time.perf_counter() - started
+                return mean, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send no messages: validation travels with training, and the end is judged apart."""
+        return []
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Return nothing, since nothing was asked."""
+        return None
+
+    def evaluation_messages(self, arrays: ArrayRecord, config: Mapping[str, str]) -> list[Message]:
+        """Return the messages that ask every client to judge a model."""
+        return self._messages(MessageType.EVALUATE, arrays, config)
+
+    def read_evaluation(self, replies: Iterable[Message]) -> Replies:
+        """Read the answers to `evaluation_messages`.
+
+        Raises:
+            TooFewReplies: fewer than ``min_replies`` were accepted.
+        """
+        self._read(replies, expected={})
+        self._check_enough("judging")
+        return self.replies
+
+    def _messages(self, kind: str, arrays: ArrayRecord, config: Mapping[str, Any]) -> list[Message]:
+        self._sent = []
+        for index, node in enumerate(self.clients):
+            own = ConfigRecord({**config, "client-index": index})
+            content = RecordDict({ARRAYS: arrays, CONFIG: own})
+            self._sent.append(Message(content, node, kind))
+        self._sent_at = time.perf_counter()
+        return self._sent
+
+    def _read(
+        self, replies: Iterable[Message], expected: Mapping[str, tuple[str, tuple[int, ...]]]
+    ) -> None:
+        self.replies = read_replies(self._sent, replies, clients=self.clients, expected=expected)
+        self._sent = []
+
+    def _check_enough(self, what: str) -> None:
+        for client, reason in self.replies.failures.items():
+            log(WARNING, "%s: %s: %s", what, client, reason)
+        if len(self.replies.accepted) < self.min_replies:
+            causes = "; ".join(f"{c}: {reason}" for c, reason in self.replies.failures.items())
+            raise TooFewReplies(
+                f"{what}: {len(self.replies.accepted)} of {len(self.clients)} clients answered, "
+                f"but min-replies = {self.min_replies} ({causes})"
+            )
+
+    def _mean(self) -> ArrayRecord:
+        replies = self.replies.accepted
+        weights = [1.0] * len(replies)
+        if self.aggregation_weights == "examples":
+            weights = [float(str(reply.metrics[NUM_EXAMPLES])) for reply in replies]
+        record = ArrayRecord()
+        for name, first in replies[0].arrays.items():
+            arrays: list[NDArray] = [reply.arrays[name] for reply in replies]
+            fill = partial(mean_into, arrays=arrays, weights=weights)
+            record[name] = filled(first.dtype, first.shape, fill)
+        return record
+
+    def _let_go(self, replies: Iterable[Message]) -> None:
+        """Free the clients' weights: Flower's loop would keep the list over the next round."""
+        for reply in self.replies.accepted:
+            reply.arrays = {}
+        if isinstance(replies, list):
+            replies.clear()
+
+    def _refuse_not_finite(self) -> None:
+        """Find whose numbers spoiled the mean; looked for only once it is spoiled."""
+        found = {reply.client: not_finite(reply) for reply in self.replies.accepted}
+        for client, name in found.items():
+            if name is not None:
+                self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
+        if not any(found.values()):
+            raise TooFewReplies("the mean of finite weights overflows: the training has diverged")

@@ -1,0 +1,39 @@
+"""FedProx: federated averaging of clients that are held near the global weights."""
+
+from collections.abc import Mapping
+
+from strategies.fedavg import FedAvg
+
+
+class FedProx(FedAvg):
+    """`FedAvg` whose clients minimise their loss plus (μ/2)‖w − w_glo‖², squared.
+
+    Li et al., Federated Optimization in Heterogeneous Networks, 2020, equation 2. The server's
+    part is only to send μ as ``proximal-mu``; a client adds μ(w − w_glo) to its gradients before
+    each step. With μ = 0 it is FedAvg, to the bit.
+
+    Args:
+        proximal_mu: μ ≥ 0.
+        clients, aggregation_weights, min_replies, rounds_done: as in `FedAvg`.
+    """
+
+    def __init__(
+        self,
+        *,
+        proximal_mu: float,
+        clients: Mapping[int, str],
+        aggregation_weights: str = "equal",
+        min_replies: int = 1,
+        rounds_done: int = 0,
+    ) -> None:
+        super().__init__(
+            clients=clients,
+            aggregation_weights=aggregation_weights,
+            min_replies=min_replies,
+            rounds_done=rounds_done,
+        )
+        self.proximal_mu = proximal_mu
+
+    def client_settings(self) -> dict[str, float]:
+        """Return μ."""
+        return {"proximal-mu": self.proximal_mu}

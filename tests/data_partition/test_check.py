@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from data_partition.check import check
+from data_partition.errors import DataError
+from tests.data_partition import layouts
+from tests.data_partition.layouts import picture, write
+
+
+def test_report_of_a_sound_folder(tmp_path: Path) -> None:
+    layouts.dataverse(tmp_path)
+    layouts.challenge_test(tmp_path)
+    progress: list[tuple[int, int]] = []
+    report = check(tmp_path, progress=lambda done, total: progress.append((done, total)))
+
+    assert "Dataverse" in report.training.layout
+    assert report.training.images == 8
+    assert report.training.classes == {
+        "akiec": 1, "bcc": 1, "bkl": 1, "df": 1, "mel": 1, "nv": 2, "vasc": 1,
+    }  # fmt: skip
+    # 8 images; two of them show HAM_1, the other six a lesion each.
+    assert report.training.lesions == 7
+    assert report.training.lesions_with_several_images == 1
+    assert report.training.sources == {
+        "rosendahl": 3, "vidir_modern": 2, "vidir_molemax": 2, "vienna_dias": 1,
+    }  # fmt: skip
+    assert report.training.set_aside == {}
+
+    assert report.test is not None
+    assert report.test.images == 3
+    assert report.test.classes["nv"] == 1
+    assert report.test.classes["df"] == 0
+    assert report.test.lesions == 0
+    assert report.test.sources == {}
+    assert progress == [(done, 11) for done in range(1, 12)]
+
+
+def test_unreadable_images_are_found_and_not_counted(tmp_path: Path) -> None:
+    layouts.dataverse(tmp_path)
+    layouts.challenge_test(tmp_path / "test set")
+    folder = tmp_path / "HAM10000_images_part_1"
+    whole = picture("ISIC_0000002")
+    write(folder / "ISIC_0000002.jpg", whole[: len(whole) // 2])
+    write(folder / "ISIC_0000003.jpg", b"")
+    write(folder / "ISIC_0000004.jpg", "<html>not found</html>")
+    (folder / "ISIC_0000001.jpg").unlink()
+    write(tmp_path / "test set" / "ISIC2018_Task3_Test_Input" / "ISIC_0034530.jpg", b"")
+
+    report = check(tmp_path, tmp_path / "test set")
+    assert report.training.set_aside == {
+        "row without an image": ("ISIC_0000001",),
+        "unreadable image": ("ISIC_0000002", "ISIC_0000003", "ISIC_0000004"),
+    }
+    assert report.training.images == 4
+    assert report.training.classes["nv"] == 0
+    assert report.training.lesions == 4
+    assert report.training.lesions_with_several_images == 0
+    assert report.test is not None
+    assert report.test.set_aside == {"unreadable image": ("ISIC_0034530",)}
+    assert report.test.images == 2
+
+
+def test_unreadable_images_in_a_zip(tmp_path: Path) -> None:
+    members = {f"{image_id}.jpg": picture(image_id) for image_id in layouts.IMAGES}
+    members["ISIC_0000005.jpg"] = members["ISIC_0000005.jpg"][:100]
+    layouts.write_zip(tmp_path / "HAM10000_images_part_1.zip", members)
+    write(tmp_path / "HAM10000_metadata.tab", layouts.metadata(delimiter="\t"))
+    report = check(tmp_path)
+    assert report.training.images == 7
+    assert report.training.set_aside == {"unreadable image": ("ISIC_0000005",)}
+    assert report.test is None
+
+
+def test_faults_of_the_folder_are_raised(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no HAM10000 training set"):
+        check(tmp_path)
+    layouts.dataverse(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no test images"):
+        check(tmp_path, tmp_path / "empty")

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_partition.plot import plot_counts
+
+COUNTS = pd.DataFrame(
+    {"nv": [60, 20, 20, 6, 2, 2], "df": [3, 1, 0, 0, 0, 0]},
+    index=pd.MultiIndex.from_product(
+        [["client-0", "client-1"], ["train", "validation", "test"]], names=["client", "split"]
+    ),
+)
+
+
+def test_plot_is_a_png_with_a_bar_of_each_class(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "plan.png"
+    plot_counts(COUNTS, path)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or []}
+    # The palette's first two: nv, the largest class, and df.
+    assert {(0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00)} <= colours
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_plot_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "plan.png"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError):
+        plot_counts(COUNTS.droplevel("split"), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from data_partition.errors import DataError
+from data_partition.ham10000 import load_training
+from data_partition.isic2018 import load_test
+from data_partition.partition import plan_partition
+from experiments.data_commands import app
+from tests.data_partition import layouts
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """The eight images of ``layouts`` and the three of its test set."""
+    return layouts.challenge_test(layouts.dataverse(tmp_path / "ham"))
+
+
+def test_check_prints_what_there_is(data_dir: Path) -> None:
+    (data_dir / "HAM10000_images_part_1" / "ISIC_0000003.jpg").write_bytes(b"")
+    output = run("check", data_dir)
+    assert "Training set: HAM10000, Dataverse release (folders)" in output
+    assert "7 images: akiec 1, bcc 1, bkl 1, df 1, mel 0, nv 2, vasc 1" in output
+    assert "6 lesions, 1 of them with several images" in output
+    assert "4 sources: rosendahl 2, vidir_modern 2, vidir_molemax 2, vienna_dias 1" in output
+    assert "set aside, unreadable image: 1\n    ISIC_0000003\n" in output
+    assert "Test set: ISIC2018 Task 3 test set, ISIC challenge release" in output
+
+
+def test_check_of_another_test_folder(data_dir: Path, tmp_path: Path) -> None:
+    layouts.class_tree(tmp_path / "other" / "test", {"x": "df"})
+    assert "1 images: akiec 0, bcc 0, bkl 0, df 1" in run(
+        "check", data_dir, "--test-dir", tmp_path / "other"
+    )
+
+
+def test_check_without_a_test_set_shortens_long_lists(tmp_path: Path) -> None:
+    layouts.dataverse(tmp_path)
+    layouts.write_images(tmp_path / "more", [f"extra_{i:02d}" for i in range(23)])
+    output = run("check", tmp_path)
+    assert "set aside, image without a row: 23" in output
+    assert "more/extra_19.jpg" in output
+    assert "extra_20" not in output
+    assert "… and 3 more" in output
+    assert "Test set: none found" in output
+
+
+def test_partition_writes_plan_and_plot(data_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "plan.csv"
+    output = run(
+        "partition", data_dir, "--out", out, "--clients", "2", "--split-by", "image", "--seed", "1"
+    )
+    expected = plan_partition(
+        load_training(data_dir).rows,
+        partition="iid",
+        clients=2,
+        dirichlet_alpha=0.5,
+        split_by="image",
+        seed=1,
+    )
+    written = pd.read_csv(out)
+    assert list(written.columns) == ["image_id", "label", "lesion_id", "client", "split"]
+    pd.testing.assert_frame_equal(written, expected.drop(columns="source"))
+    with Image.open(tmp_path / "new" / "plan.png") as plot:
+        assert plot.format == "PNG"
+    assert sorted(path.name for path in out.parent.iterdir()) == ["plan.csv", "plan.png"]
+    assert "client-0" in output
+    assert "of 7 lesions straddle training and test" in output
+
+
+def test_partition_options_reach_the_plan(data_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plan.csv"
+    # One client is one client by any partition; its lesions stay whole.
+    output = run(
+        "partition", data_dir, "--out", out, "--partition", "dirichlet", "--dirichlet-alpha", "9",
+        "--clients", "1", "--split-by", "lesion",
+    )  # fmt: skip
+    assert "0 of 7 lesions straddle" in output
+    with pytest.raises(DataError, match=r"4 sources .* but clients = 3"):
+        run("partition", data_dir, "--out", out, "--partition", "source")
+
+
+def test_a_plan_without_lesions_says_so(tmp_path: Path) -> None:
+    layouts.challenge(tmp_path / "isic")
+    output = run("partition", tmp_path / "isic", "--out", tmp_path / "plan.csv", "--clients", "1")
+    assert "unknown: no lesion ids" in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--out", "plan.png"],  # where the plot goes
+        ["--out", "plan.csv", "--clients", "0"],
+        ["--out", "plan.csv", "--partition", "random"],
+        ["--out", "plan.csv", "--split-by", "patient"],
+        [],
+    ],
+)
+def test_impossible_options(data_dir: Path, arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["partition", str(data_dir), *arguments])
+    assert result.exit_code == 2
+
+
+def test_a_failed_partition_writes_nothing(data_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="9 clients are more than the 8 images"):
+        run("partition", data_dir, "--out", tmp_path / "out" / "plan.csv", "--clients", "9")
+    assert not (tmp_path / "out").exists()
+
+
+def test_synth_writes_what_the_loaders_read(tmp_path: Path) -> None:
+    output = run("synth", tmp_path / "made up", "--images", "40", "--seed", "3")
+    assert "40 training images" in output
+    assert len(load_training(tmp_path / "made up").rows) == 40
+    test = load_test(tmp_path / "made up", None)
+    assert test is not None
+    assert set(test.rows["label"]) == set(test.classes)
+
+
+@pytest.mark.parametrize("command", ["check", "partition", "synth"])
+def test_help_has_examples(command: str) -> None:
+    assert f"fedskin data {command}" in run(command, "--help")
