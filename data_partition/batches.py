@@ -12,14 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def store_side(image_size: int) -> int:
-    """The side at which images are stored, in pixels, for a network input of ``image_size``.
-
-    The study's ratio of 256 to 224.
-    """
-    return round(image_size * 256 / 224)
-
-
 def training_batch(
     images: Tensor,
     *,

@@ -53,6 +53,14 @@ class ImageStore:
     set_aside: dict[str, tuple[str, ...]]
 
 
+def store_side(image_size: int) -> int:
+    """The side at which images are stored, in pixels, for a network input of ``image_size``.
+
+    The study's ratio of 256 to 224.
+    """
+    return round(image_size * 256 / 224)
+
+
 def open_store(
     table: ImageTable, *, side: int, cache_dir: Path, progress: Progress | None = None
 ) -> ImageStore:

@@ -46,12 +46,18 @@ Ids, ages, sexes and localizations are invented.
 """
 
 
+def is_synthetic(directory: Path) -> bool:
+    """Tell whether a data folder was written by this program, so that results can say so."""
+    readme = directory / "README.txt"
+    return readme.is_file() and readme.read_bytes() == README.encode()
+
+
 def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
     """Write a training set in HAM10000's Dataverse layout, and a test set in the challenge's.
 
-    The training set has HAM10000's class proportions, but at least six images of each class
-    where ``images`` is 84 or more; about a quarter of its lesions are shown in two or three
-    images. The test set has the challenge's proportions, but at least ten images of each class,
+    The training set has HAM10000's class proportions, but at least 12 images of each class where
+    ``images`` is 168 or more, and one in any case; about a quarter of its lesions are shown in
+    two or three images. The test set has the challenge's proportions, but at least ten images of each class,
     and about ``images`` / 3 in all (70 if that is less). A seed always gives the same bytes. The
     folder appears complete or not at all.
 
@@ -86,7 +92,8 @@ def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
 
 def _write_training(directory: Path, num_images: int, seed: int) -> None:
     generator = np.random.default_rng([seed, 0])
-    counts = class_counts(TRAINING_COUNTS, num_images, LEAST_PER_CLASS)
+    least = min(LEAST_PER_CLASS, num_images // LEAST_IMAGES)
+    counts = class_counts(TRAINING_COUNTS, num_images, least)
     rows = [row for label in HAM10000_CLASSES for row in _lesions(label, counts[label], generator)]
     order = generator.permutation(num_images)
     table = pd.DataFrame([rows[index] for index in order])
@@ -148,12 +155,11 @@ def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> N
 def class_counts(proportions: dict[str, int], total: int, least: int) -> dict[str, int]:
     """Whole numbers of images per class that sum to ``total``.
 
-    Every class has ``least`` images, or ``total`` // 14 if that is fewer; the most frequent class
-    takes up the rounding.
+    Every class has at least ``least`` images, which must leave ``total`` enough; the most frequent
+    class takes up the rounding.
     """
-    floor = min(least, total // LEAST_IMAGES) if total < 7 * least else least
     scale = total / sum(proportions.values())
-    counts = {label: max(floor, round(scale * n)) for label, n in proportions.items()}
+    counts = {label: max(least, round(scale * n)) for label, n in proportions.items()}
     largest = max(proportions, key=lambda label: proportions[label])
     counts[largest] += total - sum(counts.values())
     return counts

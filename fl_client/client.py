@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from training.config import ExperimentConfig, parse
-from training.epoch import Split
 from training.experiment_data import SPLITS, open_federated_data
+from training.split import Split
 
 
 @dataclass(frozen=True)

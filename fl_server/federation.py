@@ -134,9 +134,6 @@ class Federation:
         }
         examples = [int(str(reply.metrics["num-examples"])) for reply in replies.accepted]
         losses = [float(str(reply.metrics["train-loss"])) for reply in replies.accepted]
-        losses = sum(
-            float(str(c["train_loss"])) * int(str(c["examples"])) for c in clients.values()
-        )
         seconds = dict(strategy.seconds)
         record = {
             "round": self.progress.round + 1,

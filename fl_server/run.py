@@ -9,19 +9,17 @@ import psutil
 from flwr.serverapp import Grid
 
 from data_partition.errors import DataError
+from data_partition.synthetic import is_synthetic
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError
-from fl_server.resources import plan
+from fl_server.preparation import prepare
 from models.errors import WeightsError
-from models.registry import find
 from strategies.replies import TooFewReplies
 from training.config import ExperimentConfig, parse
-from training.device import resolve_device
 from training.epoch import TrainingError
 from training.errors import ConfigError, RunFolderError
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
 from training.run_folder import RunFolder, environment, now
-from training.study import resolve
 
 EXPECTED = (
     ConfigError,
@@ -38,33 +36,6 @@ class RunFailed(RuntimeError):
     """A run that ended without a result, for a cause given in one line."""
 
 
-def prepare(values: Mapping[str, Any]) -> ExperimentConfig:
-    """Check a flat config and resolve what is left open on this machine.
-
-    Raises:
-        ConfigError: a key is at fault, or a path is not absolute.
-    """
-    config = parse(values)
-    for key in ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir"):
-        path = str(config.to_flat()[key])
-        if path and not Path(path).is_absolute():
-            raise ConfigError(
-                f"{key} = {path!r}: write the whole path, since Flower runs the app elsewhere"
-            )
-    device = resolve_device(config.device)
-    if config.precision == "bfloat16" and device != "cuda":
-        raise ConfigError(f"precision = 'bfloat16': needs CUDA, this machine has {device}")
-    resources = plan(
-        config.clients, cuda=device == "cuda", megabytes=find(config.backbone).megabytes
-    )
-    return resolve(
-        config,
-        dataset="ham10000",
-        device=device,
-        threads_per_client=resources.threads_per_client,
-    )
-
-
 def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
     """Run a federation to its end and return its run folder.
 
@@ -77,7 +48,7 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
         RunFailed: there is no result; the manifest, if there is a folder, says why.
     """
     try:
-        config = prepare(values)
+        config, _ = prepare(parse(values))
         if not config.run_dir:
             config = config.replace(run_dir=str(cache_dir(config) / "runs" / str(run_id)))
         folder = RunFolder(Path(config.run_dir))
@@ -113,6 +84,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     test_data = open_test_data(config)
     folder.update_manifest(
         data={
+            "synthetic": is_synthetic(Path(config.data_dir)),
             "fingerprint": data.store.fingerprint,
             "images": len(data.store.labels),
             "set_aside": data.store.set_aside,

@@ -11,40 +11,11 @@ from torch.nn import functional
 
 from data_partition.batches import evaluation_batch, training_batch
 from training.metrics import Confusion, confusion_matrix
+from training.split import Split
 
 
 class TrainingError(RuntimeError):
     """Training that cannot go on, in one line."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Some images of an image store.
-
-    Attributes:
-        images: (N, S, S, 3) uint8, all images of the store, memory-mapped.
-        labels: (N,) int64, their classes.
-        indices: (n,) int64, which of them belong to this split.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    indices: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def batch(self, chosen: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the images (B, S, S, 3) uint8 and labels (B,) of some store rows, on a device.
-
-        For CUDA they go through pinned memory and are copied asynchronously, so that reading the
-        next batch overlaps with computing on this one.
-        """
-        images = torch.from_numpy(self.images[chosen])
-        labels = torch.from_numpy(self.labels[chosen])
-        if device.type == "cuda":
-            images, labels = images.pin_memory(), labels.pin_memory()
-        return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -126,7 +97,7 @@ def train_epoch(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
     for part in batch_slices(len(split), batch_size):
-        stored, labels = split.batch(order[part], device)
+        stored, labels = _load_batch(split, order[part], device)
         images = training_batch(
             stored,
             image_size=preprocessing.image_size,
@@ -177,7 +148,7 @@ def evaluate(
     log_probabilities = np.empty((len(split), num_classes), dtype=np.float32)
     for start in range(0, len(split), batch_size):
         part = slice(start, min(start + batch_size, len(split)))
-        stored, _ = split.batch(split.indices[part], device)
+        stored, _ = _load_batch(split, split.indices[part], device)
         images = evaluation_batch(
             stored,
             image_size=preprocessing.image_size,
@@ -201,3 +172,18 @@ def evaluate(
         confusion=confusion_matrix(labels, probabilities.argmax(axis=1), num_classes),
         loss=float(-of_truth.mean()) if len(split) else 0.0,
     )
+
+
+def _load_batch(
+    split: Split, rows: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return images (B, S, S, 3) uint8 and labels (B,) of some rows of the store, on a device.
+
+    For CUDA they go through pinned memory and are copied asynchronously, so that reading the next
+    batch overlaps with computing on this one.
+    """
+    images = torch.from_numpy(split.images[rows])
+    labels = torch.from_numpy(split.labels[rows])
+    if device.type == "cuda":
+        images, labels = images.pin_memory(), labels.pin_memory()
+    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

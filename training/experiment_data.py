@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from data_partition import ham10000, isic2018
-from data_partition.batches import store_side
-from data_partition.image_store import ImageStore, open_store
+from data_partition.image_store import ImageStore, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.partition import plan_partition
 from training.config import ExperimentConfig
-from training.epoch import Split
 from training.errors import ConfigError
+from training.split import Split
 
 SPLITS = ("train", "validation", "test")
 

@@ -1,0 +1,59 @@
+"""The command line: ``fedskin``."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from data_partition.errors import DataError
+from experiments import data_commands, federated
+from models.errors import WeightsError
+from training.errors import ConfigError, RunFolderError
+
+app = typer.Typer(
+    name="fedskin",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_commands.app, name="data")
+app.command("simulate")(federated.simulate_command)
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    """Federated classification of skin lesions, with Flower.
+
+    Research software: not a medical device, and not for diagnosis.
+    """
+    if version:
+        from importlib import metadata
+
+        print(metadata.version("fedskin"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is a line each and exit status 2."""
+    try:
+        app()
+    except (ConfigError, DataError, RunFolderError, WeightsError) as error:
+        for line in str(error).splitlines():
+            Console(stderr=True, soft_wrap=True).print(
+                f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
+            )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

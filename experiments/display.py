@@ -1,0 +1,84 @@
+"""What a person sees while a run goes on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.run_folder import RunFolder
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for a job that calls back with (done, total); nothing if it never does."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task(what, visible=False, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
+class RunDisplay:
+    """A bar over the rounds, and a line for each round whose model has been validated."""
+
+    def __init__(self, console: Console, rounds: int) -> None:
+        self._console = console
+        self._rounds = rounds
+        self._shown: set[int] = set()
+        self._phase = ""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("round {task.completed} of {task.total}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting Flower", total=rounds)
+
+    def __enter__(self) -> "RunDisplay":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, folder: RunFolder) -> None:
+        """Show how far the run has come."""
+        phase = str(folder.manifest().get("phase") or "")
+        if phase != self._phase:
+            self._phase = phase
+            if not self._console.is_terminal:
+                self._console.print(f"{phase} …", highlight=False)
+        done = folder.checkpoint.progress().round
+        self._progress.update(self._task, completed=done, description=phase)
+        for record in folder.rounds():
+            if record["round"] not in self._shown:
+                self._shown.add(record["round"])
+                self._console.print(self._line(record), highlight=False)
+
+    def _line(self, record: dict) -> str:
+        pooled = record["validation"]["pooled"]
+        seconds = record["seconds"].get("round")
+        parts = [
+            f"round {record['round']:>{len(str(self._rounds))}} of {self._rounds}",
+            f"training loss {record['train_loss']:.4f}",
+        ]
+        if pooled["n"]:
+            parts.append(f"validation AVG {pooled['avg']:5.2f}, BACC {pooled['bacc']:5.2f}")
+        if seconds is not None:
+            parts.append(f"{seconds:.1f} s")
+        for client, reason in record["failures"].items():
+            parts.append(f"[yellow]without {client}: {reason.replace('[', chr(92) + '[')}[/]")
+        return "  ".join(parts)

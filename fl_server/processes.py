@@ -1,0 +1,85 @@
+"""The processes of a run: known by a token in their environment, and ended by it.
+
+Flower's daemons and Ray's start sessions of their own, and some outlive whoever started them, so
+neither a process group nor a parent's death reaches them all. What they all inherit is the
+environment: every process of a run carries the run's token there.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import psutil
+
+TOKEN = "FEDSKIN_RUN_TOKEN"
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told apart from a later one of the same number by when it was created."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def own(cls) -> "ProcessId":
+        """Return this process's."""
+        process = psutil.Process()
+        return cls(process.pid, process.create_time())
+
+    def alive(self) -> bool:
+        """Tell whether that very process still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def processes_of(token: str) -> list[psutil.Process]:
+    """Return the living processes that carry the token, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(TOKEN) == token:
+                found.append(process)
+        except (psutil.Error, OSError):  # gone meanwhile, a zombie, or somebody else's
+            continue
+    return found
+
+
+def end_processes(token: str, *, wait_seconds: float = 10.0) -> None:
+    """Kill every process that carries the token, and those that they start meanwhile."""
+    deadline = time.monotonic() + wait_seconds
+    while (processes := processes_of(token)) and time.monotonic() < deadline:
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(processes, timeout=1)
+
+
+def start_watchdog(token: str) -> subprocess.Popen[bytes]:
+    """Start a process that ends the run's processes as soon as this process is gone.
+
+    It sits in a session of its own, without the token, and reads a pipe that only this process
+    holds open: a kill of this process, or of its whole group, closes the pipe.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != TOKEN}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fl_server.processes", token],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    end_processes(sys.argv[1])

@@ -1,0 +1,132 @@
+"""A whole simulated run: started on a SuperLink, watched, and judged by its run folder."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from fl_server.bundle import write_app
+from fl_server.processes import ProcessId, end_processes
+from fl_server.resources import Resources
+from fl_server.superlink import SuperLink, SuperLinkError
+from training.config import ExperimentConfig
+from training.errors import RunFolderError
+from training.run_folder import RunFolder, now
+
+POLL_SECONDS = 0.2
+# Until the ServerApp has written its name into the manifest, Flower is asked how the run is doing.
+ASK_SECONDS = 5.0
+
+
+class SimulationFailed(RuntimeError):
+    """A run that ended without a result, for a cause given in one line."""
+
+
+def take_over(folder: RunFolder) -> None:
+    """Make sure that nobody works on a run folder, ending what a killed starter left behind.
+
+    Raises:
+        RunFolderError: another starter is alive and running it.
+    """
+    starter = folder.manifest().get("starter")
+    if starter is None:
+        return
+    owner = ProcessId(starter["pid"], starter["created"])
+    if owner == ProcessId.own():
+        return
+    if owner.alive():
+        raise RunFolderError(f"{folder.path}: process {owner.pid} is running this run")
+    end_processes(starter["token"])
+
+
+def simulate(
+    config: ExperimentConfig,
+    folder: RunFolder,
+    superlink: SuperLink,
+    resources: Resources,
+    watch: Callable[[RunFolder], None] = lambda folder: None,
+) -> None:
+    """Run a simulation to its end, from where its run folder left off.
+
+    Args:
+        config: resolved, with absolute paths and ``run-dir``.
+        folder: the run's; `RunFolder.create` was called.
+        superlink: running; it can be used for further runs afterwards.
+        resources: how many clients run side by side.
+        watch: called a few times a second with the folder, to show progress.
+
+    Raises:
+        SimulationFailed: the run has no result; the cause also stands in the manifest.
+    """
+    take_over(folder)
+    folder.update_manifest(
+        status="running",
+        phase="starting Flower",
+        cause=None,
+        finished=None,
+        server=None,
+        starter={**asdict(ProcessId.own()), "token": superlink.token},
+        resources=asdict(resources),
+    )
+    try:
+        run_id = _submit(config, superlink, resources)
+        _wait(run_id, folder, superlink, watch)
+    except (SimulationFailed, SuperLinkError) as failure:
+        folder.update_manifest(status="failed", cause=str(failure), finished=now())
+        raise SimulationFailed(str(failure)) from None
+    except KeyboardInterrupt:
+        folder.update_manifest(status="failed", cause="interrupted", finished=now())
+        raise
+
+
+def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources) -> str:
+    app = superlink.home / "app"
+    if not app.exists():
+        write_app(app)
+    run_config = superlink.home / "run-config.toml"
+    run_config.write_text(config.to_toml(), encoding="utf-8")
+    federation: dict[str, Any] = {
+        "num-supernodes": config.clients,
+        "client-resources-num-cpus": 1,
+        "init-args-num-cpus": resources.concurrency,
+    }
+    if resources.gpu_fraction:
+        federation["client-resources-num-gpus"] = resources.gpu_fraction
+        federation["init-args-num-gpus"] = 1
+    pairs = " ".join(f"{key}={value}" for key, value in federation.items())
+    return superlink.submit(app, federation_config=pairs, run_config=run_config)
+
+
+def _wait(
+    run_id: str, folder: RunFolder, superlink: SuperLink, watch: Callable[[RunFolder], None]
+) -> None:
+    """Return when the run folder says completed; Flower's own exit statuses say too little."""
+    ask_at = time.monotonic() + ASK_SECONDS
+    while True:
+        watch(folder)
+        gone = _what_is_gone(folder, superlink)
+        if gone is None and time.monotonic() > ask_at and not folder.manifest().get("server"):
+            ask_at = time.monotonic() + ASK_SECONDS
+            status = superlink.status(run_id)
+            if status.startswith("finished"):
+                gone = f"Flower ended the run before it began ({status})"
+        # Looked at last: what is gone may have finished its work just before.
+        manifest = folder.manifest()
+        if manifest["status"] == "completed":
+            watch(folder)
+            return
+        if manifest["status"] == "failed":
+            raise SimulationFailed(manifest["cause"])
+        if gone:
+            raise SimulationFailed(gone)
+        time.sleep(POLL_SECONDS)
+
+
+def _what_is_gone(folder: RunFolder, superlink: SuperLink) -> str | None:
+    status = superlink.exit_status()
+    if status is not None:
+        return f"the SuperLink ended unexpectedly (exit status {status})"
+    server = folder.manifest().get("server")
+    if server and not ProcessId(server["pid"], server["created"]).alive():
+        return "the process of the ServerApp ended unexpectedly"
+    return None

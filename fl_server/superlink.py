@@ -1,0 +1,195 @@
+"""A SuperLink in simulation mode, started privately and ended with everything it started."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+import tomli_w
+
+from fl_server.processes import TOKEN, end_processes, start_watchdog
+
+START_SECONDS = 60.0
+CONNECTION = "fedskin"
+
+
+class SuperLinkError(RuntimeError):
+    """A SuperLink that does not start or refuses a run, in one line."""
+
+
+class SuperLink:
+    """A SuperLink of one's own: its port, its FLWR_HOME and its environment are its alone.
+
+    Flower would start one by itself, leave it running, and silently reuse it later with the
+    environment of its first call. This one takes any number of runs, one after the other, and on
+    leaving the ``with`` block, or when this process dies in whatever way, all its processes end.
+
+    Args:
+        log_path: where it and the processes that it starts write their output.
+    """
+
+    def __init__(self, log_path: Path) -> None:
+        self.log_path = log_path
+        self.token = uuid.uuid4().hex
+        # Ray's socket names must stay short, so neither the run folder nor a long TMPDIR will do.
+        base = "/tmp" if os.name == "posix" else None
+        self.home = Path(tempfile.mkdtemp(prefix="fedskin-", dir=base))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "SuperLink":
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int:
+        """The SuperLink's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def exit_status(self) -> int | None:
+        """Return how the SuperLink ended, None while it runs; negative for a signal."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def submit(self, app: Path, *, federation_config: str, run_config: Path) -> str:
+        """Start a run of an app folder and return Flower's id for it.
+
+        Args:
+            app: folder with the app and its pyproject.toml.
+            federation_config: ``key=value`` pairs as `flwr run --federation-config` takes them.
+            run_config: TOML file of the run config.
+
+        Raises:
+            SuperLinkError: Flower does not take the run.
+        """
+        answer = self._flwr(
+            *("run", str(app), CONNECTION),
+            *("--federation-config", federation_config),
+            *("--run-config", str(run_config)),
+        )
+        return str(answer["run-id"])
+
+    def status(self, run_id: str) -> str:
+        """Return Flower's word on a run, such as ``running`` or ``finished:failed``."""
+        answer = self._flwr("ls", CONNECTION, "--run-id", run_id)
+        return str(answer["runs"][0]["status"])
+
+    def _start(self) -> None:
+        port = _free_port()
+        address = f"127.0.0.1:{port}"
+        settings = {"superlink": {CONNECTION: {"address": address, "insecure": True}}}
+        (self.home / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+        self._watchdog = start_watchdog(self.token)
+        command = [
+            _script("flower-superlink"),
+            *("--simulation", "--insecure", "--isolation", "subprocess"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            "--disable-runtime-dependency-installation",
+        ]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                cwd=self.home,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not _healthy(address):
+            if self._process.poll() is not None:
+                raise SuperLinkError(f"the SuperLink ended at once; see {self.log_path}")
+            if time.monotonic() > deadline:
+                raise SuperLinkError(f"the SuperLink did not answer; see {self.log_path}")
+            time.sleep(0.05)
+
+    def _end(self) -> None:
+        # A second Ctrl-C must not cut the clean-up short.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            end_processes(self.token)
+            if self._watchdog is not None and self._watchdog.stdin is not None:
+                self._watchdog.stdin.close()
+                self._watchdog.wait()
+            if self._process is not None:
+                self._process.wait()
+            shutil.rmtree(self.home, ignore_errors=True)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _environment(self) -> dict[str, str]:
+        scripts = sysconfig.get_path("scripts")
+        return {
+            **os.environ,
+            TOKEN: self.token,
+            "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
+            "FLWR_HOME": str(self.home),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+            "RAY_ADDRESS": "local",
+            "RAY_TMPDIR": str(self.home),
+            "RAY_DEDUP_LOGS": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def _flwr(self, *arguments: str) -> dict[str, Any]:
+        result = subprocess.run(
+            [_script("flwr"), *arguments, "--format", "json"],
+            env=self._environment(),
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        try:
+            answer: dict[str, Any] = json.loads(result.stdout)
+        except ValueError:
+            answer = {}
+        if result.returncode != 0 or not answer.get("success"):
+            said = answer.get("error-message") or result.stderr or result.stdout
+            last = said.strip().splitlines()[-1] if said.strip() else "no reason given"
+            raise SuperLinkError(f"flwr {arguments[0]}: {last}")
+        return answer
+
+
+def _script(name: str) -> str:
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _healthy(address: str) -> bool:
+    try:
+        return httpx.get(f"http://{address}/health", timeout=1).is_success
+    except httpx.HTTPError:
+        return False

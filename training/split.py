@@ -1,0 +1,24 @@
+"""Some images of an image store: what one epoch trains on or is judged on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some images of an image store.
+
+    Attributes:
+        images: (N, S, S, 3) uint8, all images of the store, memory-mapped.
+        labels: (N,) int64, their classes.
+        indices: (n,) int64, which of them belong to this split.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
