@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from data_partition.batches import store_side, training_batch
-from data_partition.image_store import open_store
+from data_partition.batches import training_batch
+from data_partition.image_store import open_store, store_side
 from data_partition.image_table import HAM10000_CLASSES, ImageTable
 from data_partition.synthetic_lesion import draw_lesion
 

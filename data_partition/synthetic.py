@@ -57,9 +57,9 @@ def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
 
     The training set has HAM10000's class proportions, but at least 12 images of each class where
     ``images`` is 168 or more, and one in any case; about a quarter of its lesions are shown in
-    two or three images. The test set has the challenge's proportions, but at least ten images of each class,
-    and about ``images`` / 3 in all (70 if that is less). A seed always gives the same bytes. The
-    folder appears complete or not at all.
+    two or three images. The test set has the challenge's proportions, but at least ten images of
+    each class, and ``images`` // 3 in all (70 if that is less). A seed always gives the same
+    bytes. The folder appears complete or not at all.
 
     Args:
         directory: the folder to write; it may exist if it is empty.

@@ -15,6 +15,7 @@ app = ClientApp()
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
     """Answer with this client's name and how many images it holds in each split."""
+    import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
     from fl_client.client import open_client
 
     client = open_client(_settings(message), context.node_config)

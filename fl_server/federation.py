@@ -1,6 +1,7 @@
 """One federated run, from the first weights to the last figures."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,13 @@ class Federation:
         """
         nodes = wait_for_nodes(self.grid, self.config.clients)
         self.folder.update_manifest(phase="starting the clients")
-        participants = introductions(self.grid, nodes, self._experiment)
+        # Built while the clients start up, which takes as long.
+        with ThreadPoolExecutor(1) as executor:
+            weights = executor.submit(self._starting_weights)
+            participants = introductions(self.grid, nodes, self._experiment)
+            arrays = to_record(weights.result())
         self.folder.update_manifest(clients={p.name: p.sizes for p in participants})
         strategy = self._strategy(participants)
-        arrays = to_record(self._starting_weights())
         missing = self.config.rounds - self.progress.round
         if missing > 0:
             self.folder.update_manifest(phase="training")

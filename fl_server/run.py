@@ -1,11 +1,14 @@
 """What surrounds a run at the server: its config, its folder, its lock, its end."""
 
-import os
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
-import psutil
+from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.errors import DataError
@@ -13,6 +16,7 @@ from data_partition.synthetic import is_synthetic
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError
 from fl_server.preparation import prepare
+from fl_server.processes import ProcessId
 from models.errors import WeightsError
 from strategies.replies import TooFewReplies
 from training.config import ExperimentConfig, parse
@@ -56,7 +60,7 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
         lock = folder.lock()
     except EXPECTED as error:
         raise RunFailed(str(error)) from None
-    with lock:
+    with lock, _log_file(folder.log_path):
         try:
             _run_locked(grid, config, folder)
         except EXPECTED as error:
@@ -65,20 +69,21 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
             folder.update_manifest(status="failed", cause=cause, finished=now())
+            log(ERROR, "fedskin: the run failed", exc_info=error)
             raise
     return folder.path
 
 
 def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
-    process = psutil.Process(os.getpid())
+    if "versions" not in folder.manifest():  # whoever started the run knows its checkout better
+        folder.update_manifest(**environment())
     folder.update_manifest(
-        **environment(),
         status="running",
         phase="reading the data",
         cause=None,
         device=config.device,
         started=folder.manifest().get("started", now()),
-        server={"pid": process.pid, "created": process.create_time()},
+        server=asdict(ProcessId.own()),
     )
     data = open_federated_data(config)
     test_data = open_test_data(config)
@@ -95,3 +100,17 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     )
     Federation(grid, config, folder, data.store.classes, test_data).run()
     folder.update_manifest(status="completed", phase="completed", finished=now())
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Write what Flower and this app log to a file too; a SuperLink shows it only on request."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("flwr")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -11,7 +11,7 @@ from fl_server.resources import Resources
 from fl_server.superlink import SuperLink, SuperLinkError
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.run_folder import RunFolder, now
+from training.run_folder import RunFolder, environment, now
 
 POLL_SECONDS = 0.2
 # Until the ServerApp has written its name into the manifest, Flower is asked how the run is doing.
@@ -60,6 +60,7 @@ def simulate(
     """
     take_over(folder)
     folder.update_manifest(
+        **environment(),
         status="running",
         phase="starting Flower",
         cause=None,

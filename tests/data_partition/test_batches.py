@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data_partition.batches import evaluation_batch, store_side, training_batch
+from data_partition.batches import evaluation_batch, training_batch
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IDENTITY = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # (v / 255) / (1 / 255) = v
@@ -18,11 +18,6 @@ def some_images(count: int = 16, side: int = 12) -> torch.Tensor:
 
 def seeded(seed: int = 5) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def test_store_side_keeps_the_ratio_of_256_to_224():
-    assert store_side(224) == 256
-    assert store_side(64) == 73  # 64 * 256 / 224 = 73.14
 
 
 def test_training_batch_equals_a_plain_reference_per_image():
