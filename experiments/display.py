@@ -43,7 +43,8 @@ class RunDisplay:
         self._task = self._progress.add_task("starting Flower", total=rounds)
 
     def __enter__(self) -> "RunDisplay":
-        self._progress.start()
+        if self._console.is_terminal:
+            self._progress.start()
         return self
 
     def __exit__(

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from data_partition.image_store import ImageStore
 from fl_server.judging import ANSWER_SECONDS, ask, figures, judge_globally
-from fl_server.nodes import Participant, introductions, wait_for_nodes
+from fl_server.nodes import Participant, introductions
 from models.backbones import build
 from strategies.arrays import num_bytes, to_record, views
 from strategies.fedavg import FedAvg
@@ -55,14 +55,13 @@ class Federation:
         self._experiment = config.to_toml()
         self._round_started = 0.0
 
-    def run(self) -> None:
-        """Run what is missing and write the final figures.
+    def run(self, nodes: list[int]) -> None:
+        """Run what is missing on these nodes and write the final figures.
 
         Raises:
-            FederationError: the nodes are not those that the config wants.
+            FederationError: the nodes do not introduce themselves, or not as they should.
             TooFewReplies: a round that too few clients answered.
         """
-        nodes = wait_for_nodes(self.grid, self.config.clients)
         self.folder.update_manifest(phase="starting the clients")
         # Built while the clients start up, which takes as long.
         with ThreadPoolExecutor(1) as executor:

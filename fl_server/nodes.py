@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from strategies.replies import cause
 
-WAIT_FOR_NODES_SECONDS = 20.0
+WAIT_FOR_NODES_SECONDS = 15.0
 WAIT_FOR_NAMES_SECONDS = 600.0
 
 

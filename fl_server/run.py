@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from data_partition.errors import DataError
 from data_partition.synthetic import is_synthetic
 from fl_server.federation import Federation
-from fl_server.nodes import FederationError
+from fl_server.nodes import FederationError, wait_for_nodes
 from fl_server.preparation import prepare
 from fl_server.processes import ProcessId
 from models.errors import WeightsError
@@ -85,6 +85,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
         started=folder.manifest().get("started", now()),
         server=asdict(ProcessId.own()),
     )
+    nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
     test_data = open_test_data(config)
     folder.update_manifest(
@@ -98,7 +99,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
             "test_set_aside": test_data.set_aside if test_data else {},
         },
     )
-    Federation(grid, config, folder, data.store.classes, test_data).run()
+    Federation(grid, config, folder, data.store.classes, test_data).run(nodes)
     folder.update_manifest(status="completed", phase="completed", finished=now())
 
 
