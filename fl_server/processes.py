@@ -6,10 +6,12 @@ environment: every process of a run carries the run's token there.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -63,15 +65,15 @@ def end_processes(token: str, *, wait_seconds: float = 10.0) -> None:
         psutil.wait_procs(processes, timeout=1)
 
 
-def start_watchdog(token: str) -> subprocess.Popen[bytes]:
+def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
     """Start a process that ends the run's processes as soon as this process is gone.
 
-    It sits in a session of its own, without the token, and reads a pipe that only this process
+    It also removes ``home``, the temporary folder that they share. It sits in a session of its own, without the token, and reads a pipe that only this process
     holds open: a kill of this process, or of its whole group, closes the pipe.
     """
     environment = {key: value for key, value in os.environ.items() if key != TOKEN}
     return subprocess.Popen(
-        [sys.executable, "-m", "fl_server.processes", token],
+        [sys.executable, "-m", "fl_server.processes", token, str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -83,3 +85,4 @@ def start_watchdog(token: str) -> subprocess.Popen[bytes]:
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     end_processes(sys.argv[1])
+    shutil.rmtree(sys.argv[2], ignore_errors=True)

@@ -102,7 +102,7 @@ class SuperLink:
         address = f"127.0.0.1:{port}"
         settings = {"superlink": {CONNECTION: {"address": address, "insecure": True}}}
         (self.home / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
-        self._watchdog = start_watchdog(self.token)
+        self._watchdog = start_watchdog(self.token, self.home)
         command = [
             _script("flower-superlink"),
             *("--simulation", "--insecure", "--isolation", "subprocess"),
@@ -132,12 +132,12 @@ class SuperLink:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             end_processes(self.token)
-            if self._watchdog is not None and self._watchdog.stdin is not None:
-                self._watchdog.stdin.close()
-                self._watchdog.wait()
             if self._process is not None:
                 self._process.wait()
             shutil.rmtree(self.home, ignore_errors=True)
+            if self._watchdog is not None and self._watchdog.stdin is not None:
+                self._watchdog.stdin.close()
+                self._watchdog.wait()
         finally:
             signal.signal(signal.SIGINT, before)
 

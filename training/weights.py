@@ -23,7 +23,7 @@ def weights_sha256(weights: Mapping[str, NDArray]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(weights):
-        array = np.ascontiguousarray(weights[name])
+        array = np.asarray(weights[name], order="C")  # ascontiguousarray would add a dimension
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
@@ -31,9 +31,9 @@ def weights_sha256(weights: Mapping[str, NDArray]) -> str:
 
 
 def save_weights(path: Path, weights: Mapping[str, NDArray]) -> None:
-    """Write weights as safetensors: the whole file or none of it. Holds no second copy."""
+    """Write weights as safetensors: the whole file or none of it. Holds one copy meanwhile."""
     with replacing(path) as temporary:
-        save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, temporary)
+        save_file({n: np.asarray(a, order="C") for n, a in weights.items()}, temporary)
 
 
 def load_weights(path: Path) -> Weights:

@@ -1,0 +1,46 @@
+"""Where and with what a measurement was taken."""
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import joblib
+import psutil
+
+from training.run_folder import environment
+
+VERSIONS = ("python", "torch", "torchvision", "flwr", "ray", "numpy")
+
+
+def describe() -> dict[str, Any]:
+    """Return the machine, its load just now, the versions and the git commit; never its name."""
+    known = environment()
+    return {
+        "machine": {
+            "cpu": _cpu(),
+            "cores": joblib.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "versions": {name: known["versions"].get(name) for name in VERSIONS},
+        "git_commit": known["git_commit"],
+    }
+
+
+def short_name() -> str:
+    """Return a name for this kind of machine that fits into a file name."""
+    words = re.findall(r"[a-z0-9]+", _cpu().lower())
+    kept = [word for word in words if word not in ("r", "tm", "cpu", "processor", "with")]
+    return "-".join([*kept[:4], f"{joblib.cpu_count()}cores"])
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
