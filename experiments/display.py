@@ -19,6 +19,7 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
         MofNCompleteColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(what, visible=False, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
@@ -39,12 +40,12 @@ class RunDisplay:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("starting Flower", total=rounds)
 
     def __enter__(self) -> "RunDisplay":
-        if self._console.is_terminal:
-            self._progress.start()
+        self._progress.start()
         return self
 
     def __exit__(

@@ -16,6 +16,7 @@ from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
 from training.experiment_data import open_federated_data, open_test_data
 from training.run_folder import RunFolder
+from training.study import resolve_like
 
 console = Console()
 
@@ -59,11 +60,13 @@ def simulate_command(
     fedskin simulate --resume --out runs/first
     """
     wanted, folder = _open(config, override or [], out, resume=resume)
+    run_config, resources = prepare(wanted)
+    if folder.exists():
+        folder.check_same(run_config)
     if folder.manifest().get("status") == "completed":
         console.print(f"{folder.path} holds a completed run; nothing was left to do.")
         show_results(folder)
         return
-    run_config, resources = prepare(wanted)
     with counting(console, "Reading the images") as progress:
         open_federated_data(run_config, progress)
         open_test_data(run_config, progress)
@@ -106,26 +109,24 @@ def _open(
     """Return the config as wanted, with absolute paths, and the folder that it goes into."""
     if resume and out is None:
         raise RunFolderError("--resume: name the run folder with --out")
-    given = path is not None or bool(overrides)
-    if resume and out is not None and not given:
+    if resume and out is not None and path is None and not overrides:
         folder = RunFolder(out.absolute())
         return folder.config().replace(run_dir=str(folder.path)), folder
     config = load(path, overrides)
     for key in PATH_KEYS:
-        value = str(config.to_flat()[key])
-        if value:
+        if value := str(config.to_flat()[key]):
             config = config.replace(**{key: str(Path(value).expanduser().absolute())})
     if out is None:
         started = datetime.now().strftime("%Y%m%d-%H%M%S")
         out = Path(config.run_dir or f"runs/{started}-{config.backbone}-{config.strategy}")
     folder = RunFolder(out.absolute())
-    if folder.exists() and not resume:
+    if resume:
+        config = resolve_like(config, folder.config())
+    elif folder.exists():
         raise RunFolderError(
             f"{folder.path}: holds a run already; add --resume to go on with it, or choose "
             "another folder"
         )
-    if resume and not folder.exists():
-        raise RunFolderError(f"{folder.path}: is not a run folder, so there is nothing to resume")
     return config.replace(run_dir=str(folder.path)), folder
 
 

@@ -18,17 +18,17 @@ def results_table(metrics: dict[str, Any], *, synthetic: bool) -> Table:
     if synthetic:
         title += "\nSYNTHETIC images: these figures say nothing about skin"
     table = Table(title=title, title_justify="left")
-    table.add_column("test set")
+    table.add_column("test split of")
     table.add_column("images", justify="right")
     for name in METRIC_NAMES:
         table.add_column(name.upper(), justify="right")
     for client, block in metrics["clients"].items():
-        table.add_row(f"{client}, its own test split", *_cells(block))
+        table.add_row(client, *_cells(block))
     table.add_row("all clients, pooled", *_cells(metrics["client_test"]), end_section=True)
     if "global_test" in metrics:
         table.add_row("global test set", *_cells(metrics["global_test"]), style="bold")
         last = metrics["last"]["global_test"]
-        table.add_row("global test set, last model", *_cells(last), style="dim")
+        table.add_row("global, last model", *_cells(last), style="dim")
     return table
 
 

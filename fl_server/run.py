@@ -18,7 +18,7 @@ from fl_server.nodes import FederationError, wait_for_nodes
 from fl_server.preparation import prepare
 from fl_server.processes import ProcessId
 from models.errors import WeightsError
-from strategies.replies import TooFewReplies
+from strategies.replies import ProcessLost, TooFewReplies
 from training.config import ExperimentConfig, parse
 from training.epoch import TrainingError
 from training.errors import ConfigError, RunFolderError
@@ -32,6 +32,7 @@ EXPECTED = (
     WeightsError,
     FederationError,
     TooFewReplies,
+    ProcessLost,
     TrainingError,
 )
 

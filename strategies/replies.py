@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
 from strategies.arrays import num_bytes, views
@@ -15,6 +16,14 @@ NUM_EXAMPLES = "num-examples"
 
 class TooFewReplies(RuntimeError):
     """A round that fewer clients answered than the config allows, in one line."""
+
+
+class ProcessLost(RuntimeError):
+    """A client's process that died under a simulation, in one line.
+
+    That is a crash of the machine that simulates, for instance for want of memory, and not the
+    absence of a client: a round without it would be another result on every machine.
+    """
 
 
 @dataclass
@@ -72,6 +81,9 @@ def read_replies(
 
     Returns:
         Accepted replies and, by name, why the others are not. Numbers are not looked at here.
+
+    Raises:
+        ProcessLost: a simulated client's process died.
     """
     node_of = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
     result, answers = Replies(), {}
@@ -96,14 +108,23 @@ def _read(
     client: str, message: Message, expected: Mapping[str, tuple[str, tuple[int, ...]]]
 ) -> Reply:
     if message.has_error():
+        if message.error.code == ErrorCode.UNKNOWN:  # what Flower says when Ray lost an actor
+            raise ProcessLost(
+                f"the process of {client} died, perhaps for want of memory; --resume goes on "
+                "from the last finished round"
+            )
         raise ValueError(cause(message.error.reason))
-    metrics = message.content.metric_records.get(METRICS)
-    if metrics is None:
+    # Not .metric_records and .array_records: what these return holds the message in a circle, and
+    # the clients' weights with it, until the garbage collector comes by.
+    metrics = message.content.get(METRICS)
+    if not isinstance(metrics, MetricRecord):
         raise ValueError(f"its reply has no record {METRICS!r}")
     examples = metrics.get(NUM_EXAMPLES)
     if not isinstance(examples, int) or examples < 0:
         raise ValueError(f"its {NUM_EXAMPLES} is {examples!r}, not a count")
-    record = message.content.array_records.get(ARRAYS, ArrayRecord())
+    record = message.content.get(ARRAYS, ArrayRecord())
+    if not isinstance(record, ArrayRecord):
+        raise ValueError(f"its record {ARRAYS!r} holds no arrays")
     arrays = views(record)
     missing, surplus = expected.keys() - arrays.keys(), arrays.keys() - expected.keys()
     if missing or surplus:
@@ -119,9 +140,10 @@ def _read(
 
 
 def cause(reason: str | None) -> str:
-    """Return what the client said, without the frames that Flower and Ray put around it."""
-    lines = [line.strip() for line in (reason or "no reason given").splitlines() if line.strip()]
-    return lines[-1].removesuffix("'>")
+    """Return what the client said, without the frames that Flower puts around it."""
+    lines = [line.strip() for line in (reason or "").splitlines() if line.strip()]
+    said = lines[-1] if lines else "it gave no reason"
+    return said.removeprefix("Exception ClientAppException occurred. Message: ").removesuffix("'>")
 
 
 def not_finite(reply: Reply) -> str | None:

@@ -76,6 +76,6 @@ class Checkpoint:
             save_weights(self.weights_path(progress.round), weights)
         write_json(self.folder / "state.json", asdict(progress))
         kept = {self.weights_path(progress.round), self.weights_path(progress.best_round)}
-        for path in self.folder.glob("*.safetensors"):
-            if path not in kept:
+        for path in self.folder.iterdir():  # .tmp is what a killed save left, as large as a model
+            if path.suffix in (".safetensors", ".tmp") and path not in kept:
                 path.unlink()

@@ -34,7 +34,6 @@ class ExperimentConfig(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=True,
     )
 
     dataset: Literal["auto", "ham10000", "brats2019"] = "auto"
@@ -128,13 +127,15 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
         return ExperimentConfig.model_validate(dict(values))
     except ValidationError as error:
         faults = _explain(error)
-    # Combinations are only checked once every key is right by itself, so ask again with the rest.
+    # Combinations are only checked once every key is right by itself, so ask again with the rest;
+    # a line about a key that now has its default would speak of what nobody wrote.
+    replaced = faults.keys() & DEFAULTS.keys()
     rest = {key: value for key, value in values.items() if key not in faults}
     try:
         ExperimentConfig.model_validate(rest)
     except ValidationError as error:
         for key, line in _explain(error).items():
-            if not any(bad in line for bad in faults):
+            if not any(bad in line for bad in replaced):
                 faults[key] = line
     raise ConfigError("\n".join(faults.values()))
 
@@ -153,7 +154,9 @@ def _explain(error: ValidationError) -> dict[str, str]:
             lines[key] = f"{key} = {value!r}: no such key; known are {', '.join(DEFAULTS)}"
             continue
         said = messages.setdefault(key, [])
-        said.append(fault["msg"].removeprefix("Input should be ").replace("'", ""))
+        said.append(
+            fault["msg"].removeprefix("Input should be ").replace("'", "").replace("valid ", "")
+        )
         lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}"
     return lines
 

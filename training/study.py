@@ -1,6 +1,6 @@
 """The study's settings: what ``auto`` means."""
 
-from training.config import ExperimentConfig
+from training.config import ExperimentConfig, parse
 
 # optimizer: (learning rate, weight decay, beta1, beta2). SGD has momentum 0. Betas of the
 # optimizers that have none stand as 0, since a resolved config holds a number everywhere.
@@ -12,6 +12,25 @@ OPTIMIZER_SETTINGS = {
     "adadelta": (0.001, 0.0005, 0.0, 0.0),
 }
 BATCH_SIZE = {"ham10000": 32, "brats2019": 16}
+
+
+# Keys whose 0 means: to be resolved.
+OPEN_AT_ZERO = ("batch-size", "min-replies", "threads-per-client")
+
+
+def resolve_like(config: ExperimentConfig, resolved: ExperimentConfig) -> ExperimentConfig:
+    """Return a config with what it leaves open taken from a resolved one.
+
+    A run that goes on keeps what its first start planned, also where the machine would now be
+    planned otherwise.
+    """
+    planned = resolved.to_flat()
+    open_keys = {
+        key: planned[key]
+        for key, value in config.to_flat().items()
+        if value == "auto" or (value == 0 and key in OPEN_AT_ZERO)
+    }
+    return parse({**config.to_flat(), **open_keys})
 
 
 def resolve(

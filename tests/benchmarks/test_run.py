@@ -1,0 +1,114 @@
+"""Every benchmark runs from end to end; how fast anything is, is no test's business."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from benchmarks import aggregation, federated_round, fedprox_step, image_store, run, timing
+from benchmarks.result import Result, ratio
+
+TINY = {
+    "aggregation": partial(aggregation.measure, backbone="resnet18"),
+    "fedprox-step": partial(fedprox_step.measure, backbone="resnet18", image_size=32, batch_size=2),
+    "image-store": partial(image_store.measure, num_images=4, batch_size=2),
+}
+
+
+def call(*arguments: str) -> str:
+    import typer
+
+    app = typer.Typer()
+    app.command()(run.main)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_benchmark_runs_and_leaves_its_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BENCHMARKS", TINY)
+    threads = torch.get_num_threads()
+    output = call("--repeats", "2", "--out", str(tmp_path))
+    assert torch.get_num_threads() == threads
+    (path,) = tmp_path.glob("*.json")
+    content = json.loads(path.read_text())
+    assert {"cpu", "cores", "memory_gb", "system"} == content["machine"].keys()
+    rows = {row["name"]: row for row in content["results"]}
+    assert {"aggregation", "fedprox-step", "image-store"} <= rows.keys()
+    for row in rows.values():
+        assert row["git_commit"] is None or len(row["git_commit"]) >= 40
+        assert {"python", "torch", "flwr", "ray", "numpy"} <= row["versions"].keys()
+        for side, numbers in row["samples"].items():
+            assert len(numbers) == row["repeats"][side] > 0
+    for side in (aggregation.FLOWER, aggregation.OURS):
+        assert rows["aggregation"]["repeats"][side] == 2
+    latest = (tmp_path / "latest.md").read_text()
+    assert path.name in latest
+    for name in rows:
+        assert f"| {name} |" in latest
+        assert name in output
+
+
+def test_a_later_call_keeps_the_other_results_of_the_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(name: str, value: float) -> list[Result]:
+        samples = {"new": [value], "old": [1.0]}
+        return [
+            Result(
+                name=name,
+                compares="New over old.",
+                value=ratio("new", "old", samples),
+                unit="x",
+                samples=samples,
+                at_most=2.0,
+            )
+        ]
+
+    monkeypatch.setattr(run, "BENCHMARKS", {"a": lambda: one("a", 1), "b": lambda: one("b", 3)})
+    call("--out", str(tmp_path))
+    monkeypatch.setattr(run, "BENCHMARKS", {"a": lambda: one("a", 2)})
+    call("a", "--out", str(tmp_path))
+    (path,) = tmp_path.glob("*.json")
+    rows = json.loads(path.read_text())["results"]
+    assert [(row["name"], row["value"], row["met"]) for row in rows] == [
+        ("a", 2, True),
+        ("b", 3, False),
+    ]
+
+
+def test_an_unknown_name_is_refused() -> None:
+    import typer
+
+    with pytest.raises(typer.BadParameter, match="nonsense: known are federated-round"):
+        run.main(["nonsense"])
+
+
+def test_interleaving_alternates_who_comes_first() -> None:
+    calls: list[str] = []
+    sides = {name: partial(calls.append, name) for name in "ab"}
+    seconds = timing.interleaved(sides, repeats=2)
+    assert "".join(calls) == "abbaab"
+    assert [len(numbers) for numbers in seconds.values()] == [2, 2]
+
+
+@pytest.mark.slow
+def test_a_federated_round_is_compared_with_the_same_work() -> None:
+    results = federated_round.measure(
+        repeats=1, simulations=1, images=60, backbone="resnet18", image_size=32, batch_size=4
+    )
+    by_name = {result.name: result for result in results}
+    rounds = by_name["federated-round"]
+    # One steady round of one simulation, and one of the plain loops before and after it.
+    assert {side: len(numbers) for side, numbers in rounds.samples.items()} == {
+        federated_round.FEDERATED: 1,
+        federated_round.PLAIN: 2,
+    }
+    assert rounds.details["training images"] == 36  # 60 % of 60
+    reached = by_name["start-up"].details["seconds from the command, medians"]
+    assert list(reached.values()) == sorted(reached.values())

@@ -1,0 +1,142 @@
+"""Kills in the middle of a round: nothing is left running, and resuming gives the same weights."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fl_server.processes import processes_of
+from fl_server.superlink import SuperLink
+from tests.runs import FEDSKIN, fedskin, read_json, run_tiny, tiny_config, tiny_options
+
+pytestmark = pytest.mark.slow
+
+# With min-replies = 3 no round is closed without a client; Adam's persistent state would show a
+# step taken twice.
+CHANGES = {"rounds": 4, "min_replies": 3, "client_optimizer": "persistent", "optimizer": "adam"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with SuperLink(folder / "flower.log") as superlink:
+        return run_tiny(superlink, tiny_config(synthetic_ham, cache, **CHANGES), folder / "run")
+
+
+def start(data: Path, cache: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a run and return in the middle of its third round, with the token of its processes."""
+    options = tiny_options(data, cache, **CHANGES)
+    with out.with_suffix(".output").open("wb") as output:
+        starter = subprocess.Popen(
+            [FEDSKIN, "simulate", *options, "--out", out],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while True:
+        assert starter.poll() is None, out.with_suffix(".output").read_text()
+        assert time.monotonic() < deadline
+        state = out / "checkpoint" / "state.json"
+        if state.exists() and read_json(state)["round"] >= 2:
+            break
+        time.sleep(0.02)
+    time.sleep(0.2)  # the third round is under way
+    return starter, read_json(out / "manifest.json")["starter"]["token"]
+
+
+def kill_one(part: str) -> Callable[[subprocess.Popen[bytes], str], None]:
+    def kill(starter: subprocess.Popen[bytes], token: str) -> None:
+        for process in processes_of(token):
+            if part in " ".join(process.cmdline()):
+                process.kill()
+                return
+        raise AssertionError(f"no process {part}")
+
+    return kill
+
+
+KILLS: dict[str, Callable[[subprocess.Popen[bytes], str], None]] = {
+    "the starter's process group": lambda starter, _: os.killpg(starter.pid, signal.SIGKILL),
+    "the starter": lambda starter, _: starter.kill(),
+    "the SuperLink": kill_one("flower-superlink"),
+    "the ServerApp": kill_one("flwr-simulation"),
+    "the raylet": kill_one("raylet/raylet"),
+    "a client": kill_one("ray::ClientAppActor"),
+}
+
+
+@pytest.mark.parametrize("victim", KILLS)
+def test_resume_after_a_kill_is_exact(
+    victim: str, synthetic_ham: Path, cache: Path, tmp_path: Path, undisturbed: dict
+) -> None:
+    out = tmp_path / "run"
+    starter, token = start(synthetic_ham, cache, out)
+    KILLS[victim](starter, token)
+    assert starter.wait(timeout=120) != 0
+    assert not (out / "metrics.json").exists(), "the killed run must not have completed"
+    wait_for_end(token)
+
+    resumed = fedskin("simulate", "--resume", "--out", out, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert read_json(out / "metrics.json") == undisturbed
+    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    assert [record["round"] for record in rounds] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("victim", ["flower-superexec", "gcs_server", "log_monitor"])
+def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
+    victim: str, synthetic_ham: Path, cache: Path, tmp_path: Path, undisturbed: dict
+) -> None:
+    """Flower and Ray can do without these for the rest of a short run, and may end it."""
+    out = tmp_path / "run"
+    starter, token = start(synthetic_ham, cache, out)
+    kill_one(victim)(starter, token)
+    if starter.wait(timeout=200) != 0:
+        assert not (out / "metrics.json").exists()
+        assert fedskin("simulate", "--resume", "--out", out, cwd=tmp_path).returncode == 0
+    wait_for_end(token)
+    assert read_json(out / "metrics.json") == undisturbed
+
+
+def test_ctrl_c_leaves_no_process_behind(synthetic_ham: Path, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    starter, token = start(synthetic_ham, cache, out)
+    homes = [Path(process.environ()["FLWR_HOME"]) for process in processes_of(token)]
+    os.killpg(starter.pid, signal.SIGINT)
+    assert starter.wait(timeout=30) == 130
+    assert processes_of(token) == []
+    assert not any(home.exists() for home in homes)
+    assert "--resume" in out.with_suffix(".output").read_text()
+    assert read_json(out / "manifest.json")["cause"] == "interrupted"
+
+
+def test_a_run_is_not_run_twice_at_once(synthetic_ham: Path, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    starter, token = start(synthetic_ham, cache, out)
+    second = fedskin("simulate", "--resume", "--out", out, cwd=tmp_path)
+    assert second.returncode == 2
+    assert f"process {starter.pid} is running this run" in second.stderr.replace("\n", " ")
+    assert psutil.pid_exists(starter.pid)
+    os.killpg(starter.pid, signal.SIGKILL)
+    starter.wait()
+    wait_for_end(token)
+
+
+def wait_for_end(token: str) -> None:
+    """The watchdog ends everything within seconds of the starter's death."""
+    deadline = time.monotonic() + 20
+    while processes_of(token):
+        assert time.monotonic() < deadline, [p.cmdline() for p in processes_of(token)]
+        time.sleep(0.1)

@@ -1,0 +1,110 @@
+"""Whole simulated runs, on real SuperLinks and Ray: what a run promises whatever its machinery."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fl_server.bundle import write_app
+from fl_server.processes import processes_of
+from fl_server.simulation import SimulationFailed
+from fl_server.superlink import SuperLink
+from tests.runs import run_tiny, tiny_config
+from training.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
+    """One SuperLink for all runs of this module: it can be reused, and that saves time."""
+    with SuperLink(tmp_path_factory.mktemp("superlink") / "flower.log") as shared:
+        yield shared
+    assert processes_of(shared.token) == []
+
+
+@pytest.fixture(scope="module")
+def three_side_by_side(
+    superlink: SuperLink, synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict:
+    out = tmp_path_factory.mktemp("runs") / "side-by-side"
+    return run_tiny(superlink, tiny_config(synthetic_ham, cache), out, concurrency=3)
+
+
+def test_result_does_not_depend_on_how_many_clients_run_side_by_side(
+    superlink: SuperLink,
+    synthetic_ham: Path,
+    cache: Path,
+    tmp_path: Path,
+    three_side_by_side: dict,
+) -> None:
+    config = tiny_config(synthetic_ham, cache)
+    one_by_one = run_tiny(superlink, config, tmp_path / "run", concurrency=1)
+    assert one_by_one == three_side_by_side
+
+
+def test_fedprox_without_its_term_is_fedavg(
+    superlink: SuperLink,
+    synthetic_ham: Path,
+    cache: Path,
+    tmp_path: Path,
+    three_side_by_side: dict,
+) -> None:
+    without = tiny_config(synthetic_ham, cache, strategy="fedprox", proximal_mu=0.0)
+    assert run_tiny(superlink, without, tmp_path / "0") == three_side_by_side
+    strong = tiny_config(synthetic_ham, cache, strategy="fedprox", proximal_mu=1.0)
+    held_back = run_tiny(superlink, strong, tmp_path / "1")
+    assert held_back["weights_sha256"] != three_side_by_side["weights_sha256"]
+
+
+def test_diverged_training_ends_as_failed_with_its_cause(
+    superlink: SuperLink, synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(synthetic_ham, cache, learning_rate=1e30)
+    with pytest.raises(SimulationFailed, match=r"round 1: 0 of 3 .* the training loss became nan"):
+        run_tiny(superlink, config, tmp_path / "run")
+    manifest = RunFolder(tmp_path / "run").manifest()
+    assert manifest["status"] == "failed"
+    assert "learning-rate" in manifest["cause"]
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_federation_of_one_and_a_run_without_test_set(
+    superlink: SuperLink, synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_metadata.csv"):
+        (data / name).symlink_to(synthetic_ham / name)
+    metrics = run_tiny(superlink, tiny_config(data, cache, clients=1, rounds=1), tmp_path / "run")
+    assert "global_test" not in metrics
+    assert list(metrics["clients"]) == ["client-0"]
+    assert not list((tmp_path / "run").glob("predictions-*"))
+
+
+def test_clients_and_server_run_the_files_of_the_bundle(
+    synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Not installed ones of the same name: what the bundle says is what runs."""
+    with SuperLink(tmp_path / "flower.log") as superlink:
+        app = superlink.home / "app"
+        write_app(app)
+        client = app / "fl_client" / "client.py"
+        client.write_text(client.read_text().replace('f"client-{partition_id}"', '"bundled"'))
+        # The data of "bundled" is that of no client of the plan, so ask for it under its name.
+        data = app / "training" / "experiment_data.py"
+        data.write_text(
+            data.read_text().replace("== client)", '== client.replace("bundled", "client-0"))')
+        )
+        server = app / "fl_server" / "run.py"
+        server.write_text(server.read_text().replace('phase="completed"', 'phase="bundled too"'))
+        config = tiny_config(synthetic_ham, cache, clients=1, rounds=1)
+        metrics = run_tiny(superlink, config, tmp_path / "run")
+    assert list(metrics["clients"]) == ["bundled"]
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["phase"] == "bundled too"

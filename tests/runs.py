@@ -1,0 +1,67 @@
+"""Whole runs for tests: a tiny synthetic data set, a config that trains in seconds, the program."""
+
+import json
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from fl_server.preparation import prepare
+from fl_server.resources import Resources
+from fl_server.simulation import simulate
+from fl_server.superlink import SuperLink
+from training.config import ExperimentConfig, load
+from training.run_folder import RunFolder
+
+FEDSKIN = str(Path(sysconfig.get_path("scripts")) / "fedskin")
+
+# resnet18 has BatchNorm, whose integer counters are the hardest part of its state.
+TINY = {
+    "backbone": "resnet18",
+    "pretrained": False,
+    "image-size": 32,
+    "rounds": 3,
+    "batch-size": 4,
+    "threads-per-client": 1,
+    "device": "cpu",
+}
+
+
+def tiny_options(data: Path, cache: Path, **changes: Any) -> list[str]:
+    """Return the -c options of a tiny run; ``changes`` name keys with underscores."""
+    keys = {key.replace("_", "-"): value for key, value in changes.items()}
+    values = {**TINY, "data-dir": data, "cache-dir": cache, **keys}
+    words = []
+    for key, value in values.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ["-c", f"{key}={text}"]
+    return words
+
+
+def tiny_config(data: Path, cache: Path, **changes: Any) -> ExperimentConfig:
+    """Return the same as a config."""
+    return load(None, tiny_options(data, cache, **changes)[1::2])
+
+
+def run_tiny(
+    superlink: SuperLink, config: ExperimentConfig, out: Path, *, concurrency: int | None = None
+) -> dict[str, Any]:
+    """Run a config on a SuperLink and return its final figures."""
+    folder = RunFolder(out)
+    resolved, resources = prepare(config.replace(run_dir=str(out)))
+    if concurrency is not None:
+        resources = Resources(concurrency, resources.threads_per_client, 0.0)
+    folder.create(resolved)
+    simulate(resolved, folder, superlink, resources)
+    return folder.metrics()
+
+
+def fedskin(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    command = [FEDSKIN, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280, **options)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))

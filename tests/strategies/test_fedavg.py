@@ -1,0 +1,325 @@
+import gc
+import weakref
+from collections.abc import Callable, Mapping
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from strategies.arrays import to_record, views
+from strategies.fedavg import FedAvg
+from strategies.replies import TooFewReplies
+from tests.support import (
+    MemoryGrid,
+    answer,
+    assert_same_bits,
+    deliver,
+    received_by,
+    same_bits,
+    settings_of,
+)
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+# Node ids say nothing about the clients' order, which is that of this table.
+CLIENTS = {30: "client-0", 10: "client-1", 20: "client-2"}
+Weights = dict[str, NDArray]
+
+
+def model(value: float, counter: int = 0) -> Weights:
+    return {"w": np.full((2, 3), value, np.float32), "counter": np.array(counter)}
+
+
+def random_model(seed: int) -> Weights:
+    return {"w": np.random.default_rng(seed).normal(size=1000).astype(np.float32)}
+
+
+def ask(strategy: FedAvg, arrays: Mapping[str, NDArray], number: int = 1) -> list[Message]:
+    """One round's messages, sent."""
+    grid = MemoryGrid({})
+    return deliver(strategy.configure_train(number, to_record(arrays), ConfigRecord(), grid))
+
+
+def average(strategy: FedAvg, replies: list[Message], number: int = 1) -> dict[str, NDArray]:
+    arrays, metrics = strategy.aggregate_train(number, replies)
+    assert arrays is not None
+    assert metrics is None
+    return views(arrays)
+
+
+def round_of(strategy: FedAvg, *trained: Weights, examples: tuple[int, ...] = (1, 1, 1)) -> Weights:
+    """Every client answers with its weights."""
+    sent = ask(strategy, trained[0])
+    return average(
+        strategy,
+        [
+            answer(message, weights, num_examples=count)
+            for message, weights, count in zip(sent, trained, examples, strict=True)
+        ],
+    )
+
+
+def test_equal_weights() -> None:
+    """(1 + 2 + 6)/3 = 3, however many examples a client has; of the counters the largest."""
+    strategy = FedAvg(clients=CLIENTS)
+    found = round_of(strategy, model(1, 4), model(2, 9), model(6, 5), examples=(1, 1, 2))
+    assert_same_bits(found, model(3, 9))
+    assert [reply.client for reply in strategy.replies.accepted] == list(CLIENTS.values())
+    assert strategy.replies.failures == {}
+
+
+def test_weights_by_examples() -> None:
+    """(1·1 + 1·2 + 2·6)/4 = 3.75."""
+    strategy = FedAvg(clients=CLIENTS, aggregation_weights="examples")
+    found = round_of(strategy, model(1), model(2), model(6), examples=(1, 1, 2))
+    assert_same_bits(found, model(3.75))
+
+
+def test_one_client_alone_is_its_own_mean() -> None:
+    trained = {**random_model(0), "zeros": np.array([0.0, -0.0], np.float32)}
+    for weights in ("equal", "examples"):
+        strategy = FedAvg(clients={5: "client-0"}, aggregation_weights=weights)
+        assert_same_bits(round_of(strategy, trained, examples=(7,)), trained)
+
+
+@pytest.mark.parametrize("weights", ["equal", "examples"])
+def test_the_order_of_replies_does_not_matter(weights: str) -> None:
+    strategy = FedAvg(clients=CLIENTS, aggregation_weights=weights)
+    results = []
+    for order in permutations(range(3)):
+        sent = ask(strategy, random_model(9))
+        replies = [answer(sent[i], random_model(i), num_examples=10 + i) for i in order]
+        results.append(average(strategy, replies))
+    assert all(same_bits(result, results[0]) for result in results)
+
+
+def test_the_order_of_clients_is_that_of_the_sum() -> None:
+    strategy = FedAvg(clients=CLIENTS)
+    parts = [random_model(seed)["w"] for seed in range(3)]
+    found = round_of(strategy, *({"w": part} for part in parts))
+    assert_same_bits(found, {"w": ((parts[0] + parts[1]) + parts[2]) / np.float32(3)})
+    assert not same_bits(found, {"w": (parts[0] + (parts[1] + parts[2])) / np.float32(3)})
+
+
+def test_dtypes_and_shapes_survive() -> None:
+    trained = {
+        "half": np.ones(3, np.float16),
+        "double": np.ones((1, 2)),
+        "counter": np.array(3),
+        "mask": np.array([True, False]),
+    }
+    assert_same_bits(round_of(FedAvg(clients=CLIENTS), trained, trained, trained), trained)
+
+
+def refused(message: Message, arrays: Mapping[str, NDArray], **metrics: Any) -> Message:
+    return answer(message, arrays, **{"num_examples": 1, **metrics})
+
+
+with_nan = {"w": np.array([[1, 1, 1], [1, 1, np.nan]], np.float32), "counter": np.array(0)}
+with_inf = {"w": np.array([[np.inf, 1, 1], [1, 1, 1]], np.float32), "counter": np.array(0)}
+FAULTS: dict[str, tuple[Callable[[Message], Message | None], str]] = {
+    "error": (
+        lambda m: Message(
+            Error(code=8, reason="Traceback\n  File x\nTrainingError: bad"), reply_to=m
+        ),
+        "TrainingError: bad",
+    ),
+    "silence": (lambda m: None, "gave no answer in time"),
+    "missing name": (
+        lambda m: refused(m, {"w": model(5)["w"]}),
+        "its reply lacks array 'counter'",
+    ),
+    "unknown name": (
+        lambda m: refused(m, {**model(5), "b": np.zeros(1)}),
+        "its reply has an unknown array 'b'",
+    ),
+    "no arrays": (lambda m: answer(m, num_examples=1), "its reply lacks array 'counter'"),
+    "shape": (
+        lambda m: refused(m, {**model(5), "w": np.ones((3, 2), np.float32)}),
+        "its array 'w' is float32 (3, 2), not float32 (2, 3)",
+    ),
+    "dtype": (
+        lambda m: refused(m, {**model(5), "w": np.ones((2, 3))}),
+        "its array 'w' is float64 (2, 3), not float32 (2, 3)",
+    ),
+    "dtype of a counter": (
+        lambda m: refused(m, {**model(5), "counter": np.array(0.0)}),
+        "its array 'counter' is float64 (), not int64 ()",
+    ),
+    "NaN": (lambda m: refused(m, with_nan), "its array 'w' holds NaN or infinity"),
+    "infinity": (lambda m: refused(m, with_inf), "its array 'w' holds NaN or infinity"),
+    "no metrics": (
+        lambda m: Message(RecordDict({"arrays": to_record(model(5))}), reply_to=m),
+        "its reply has no record 'metrics'",
+    ),
+    "a wrong record": (
+        lambda m: Message(
+            RecordDict({"arrays": MetricRecord(), "metrics": MetricRecord({"num-examples": 1})}),
+            reply_to=m,
+        ),
+        "its record 'arrays' holds no arrays",
+    ),
+    "no count": (lambda m: answer(m, model(5), loss=1.0), "its num-examples is None, not a count"),
+    "negative count": (
+        lambda m: refused(m, model(5), num_examples=-1),
+        "its num-examples is -1, not a count",
+    ),
+    "half an example": (
+        lambda m: refused(m, model(5), num_examples=0.5),
+        "its num-examples is 0.5, not a count",
+    ),
+}
+
+
+@pytest.mark.parametrize("weights", ["equal", "examples"])
+@pytest.mark.parametrize("bad, reason", FAULTS.values(), ids=FAULTS)
+def test_a_reply_that_does_not_fit_is_refused_and_the_round_goes_on(
+    bad: Callable[[Message], Message | None], reason: str, weights: str
+) -> None:
+    """The mean is that of the others, (1 + 6)/2; in the middle, where an order would break."""
+    strategy = FedAvg(clients=CLIENTS, min_replies=2, aggregation_weights=weights)
+    sent = ask(strategy, model(0))
+    replies = [bad(sent[1]), refused(sent[2], model(6, 2)), refused(sent[0], model(1, 3))]
+    found = average(strategy, [reply for reply in replies if reply is not None])
+    assert_same_bits(found, model(3.5, 3))
+    assert strategy.replies.failures == {"client-1": reason}
+    assert [reply.client for reply in strategy.replies.accepted] == ["client-0", "client-2"]
+
+
+def test_an_array_that_lies_about_itself_is_refused() -> None:
+    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    sent = ask(strategy, model(0))
+    replies = [refused(message, model(2)) for message in sent]
+    received_by(replies[0])["w"].data = b"\x80\x04 a pickle"
+    assert_same_bits(average(strategy, replies), model(2))
+    assert strategy.replies.failures["client-0"].startswith("w ")
+
+
+def test_an_answer_to_another_round_is_not_looked_at() -> None:
+    strategy = FedAvg(clients=CLIENTS, min_replies=3)
+    stale = refused(ask(strategy, model(0))[0], model(1000))
+    stale.metadata.__dict__["_reply_to_message_id"] = "message of an earlier round"
+    replies = [refused(message, model(2)) for message in ask(strategy, model(0))]
+    assert_same_bits(average(strategy, [*replies, stale]), model(2))
+
+
+def test_too_few_replies_name_the_clients_and_the_causes() -> None:
+    strategy = FedAvg(clients=CLIENTS, min_replies=2, rounds_done=4)
+    sent = ask(strategy, model(0), number=3)
+    replies = [refused(sent[0], model(1)), refused(sent[2], with_nan)]
+    with pytest.raises(TooFewReplies) as caught:
+        strategy.aggregate_train(3, replies)
+    assert str(caught.value) == (
+        "round 7: 1 of 3 clients answered, but min-replies = 2 "
+        "(client-1: gave no answer in time; client-2: its array 'w' holds NaN or infinity)"
+    )
+
+
+def test_nobody_at_all_is_too_few() -> None:
+    strategy = FedAvg(clients=CLIENTS)
+    ask(strategy, model(0))
+    with pytest.raises(TooFewReplies, match=r"^round 1: 0 of 3 clients answered"):
+        strategy.aggregate_train(1, [])
+
+
+def test_finite_weights_whose_mean_is_not_have_diverged() -> None:
+    """Twice float32's largest number overflows, and no client alone is to blame."""
+    strategy = FedAvg(clients=CLIENTS)
+    largest = model(float(np.finfo(np.float32).max))
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(TooFewReplies, match="overflows: the training has diverged"),
+    ):
+        round_of(strategy, largest, largest, largest)
+
+
+def test_messages_of_a_round() -> None:
+    """Indices follow the clients' fixed order; all messages share one record of arrays."""
+    strategy = FedAvg(clients=CLIENTS, rounds_done=5)
+    arrays, config = to_record(model(0)), ConfigRecord({"experiment": "seed = 1"})
+    sent = list(strategy.configure_train(2, arrays, config, MemoryGrid({})))
+    assert [message.metadata.dst_node_id for message in sent] == [30, 10, 20]
+    assert {message.metadata.message_type for message in sent} == {"train"}
+    assert [dict(settings_of(message)) for message in sent] == [
+        {"experiment": "seed = 1", "round": 5 + 2, "client-index": index} for index in range(3)
+    ]
+    assert all(received_by(message) is arrays for message in sent)
+    assert dict(config) == {"experiment": "seed = 1"}
+
+
+def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest) -> None:
+    """Flower's loop would keep its list of them, three models, until the next answers are in.
+
+    At once, not when the garbage collector comes by.
+    """
+    gc.disable()
+    request.addfinalizer(gc.enable)
+    strategy = FedAvg(clients=CLIENTS)
+    replies = [refused(message, model(2)) for message in ask(strategy, model(0))]
+    records = [weakref.ref(received_by(reply)["w"]) for reply in replies]
+    strategy.aggregate_train(1, replies)
+    assert replies == []
+    assert [record() for record in records] == [None] * 3
+    # What a round's record needs of them is still there.
+    assert [reply.metrics["num-examples"] for reply in strategy.replies.accepted] == [1, 1, 1]
+    assert all(reply.num_bytes > 24 for reply in strategy.replies.accepted)
+
+
+def test_judging_sends_one_model_and_needs_as_many_replies() -> None:
+    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    arrays = to_record(model(0))
+    sent = deliver(strategy.evaluation_messages(arrays, {"splits": "test"}))
+    assert {message.metadata.message_type for message in sent} == {"evaluate"}
+    assert all(received_by(message) is arrays for message in sent)
+    assert settings_of(sent[2]) == {"splits": "test", "client-index": 2}
+    replies = [answer(sent[2], num_examples=3, test_loss=0.5), answer(sent[0], num_examples=4)]
+    found = strategy.read_evaluation(replies)
+    assert [reply.client for reply in found.accepted] == ["client-0", "client-2"]
+    assert found.accepted[1].metrics["test-loss"] == 0.5
+    assert found.failures == {"client-1": "gave no answer in time"}
+
+    sent = deliver(strategy.evaluation_messages(arrays, {"splits": "test"}))
+    with pytest.raises(TooFewReplies, match=r"^judging: 1 of 3 .*client-0: .*client-1: "):
+        strategy.read_evaluation([answer(sent[2], num_examples=3)])
+
+
+def test_flowers_own_loop_runs_on_these_hooks() -> None:
+    """Client i adds i + 1, so each of two rounds adds (1 + 2 + 3)/3 = 2; then 10 + 4."""
+
+    def node(message: Message) -> Message:
+        index = int(settings_of(message)["client-index"])
+        trained = {"w": views(received_by(message))["w"] + np.float32(index + 1)}
+        return answer(message, trained, num_examples=index)
+
+    grid = MemoryGrid(dict.fromkeys(CLIENTS, node))
+    strategy = FedAvg(clients=CLIENTS, rounds_done=6)
+    seen: list[tuple[int, float, list[str]]] = []
+
+    def after_round(number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        clients = [reply.client for reply in strategy.replies.accepted]
+        seen.append((number, float(views(arrays)["w"][0]), clients))
+        return None
+
+    start = to_record({"w": np.full(4, 10, np.float32)})
+    result = strategy.start(grid, start, num_rounds=2, evaluate_fn=after_round)
+    assert views(result.arrays)["w"].tolist() == [14.0] * 4
+    everyone = list(CLIENTS.values())
+    assert seen == [(0, 10.0, []), (1, 12.0, everyone), (2, 14.0, everyone)]
+    # Train messages only: validation travels with them.
+    settings = [settings_of(message) for message in grid.sent]
+    assert [(s["round"], s["client-index"]) for s in settings] == [
+        *((7, 0), (7, 1), (7, 2)),
+        *((8, 0), (8, 1), (8, 2)),
+    ]
+    assert strategy.seconds.keys() == {"clients", "aggregation"}
+
+
+def test_flowers_own_loop_ends_when_too_few_answer() -> None:
+    """Flower's own strategies would go on with the old weights."""
+    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    nodes: dict[int, Callable[[Message], Message | None]] = dict.fromkeys(CLIENTS, lambda m: None)
+    with pytest.raises(TooFewReplies, match=r"^round 1: "):
+        strategy.start(MemoryGrid(nodes), to_record(model(0)), num_rounds=5)

@@ -1,0 +1,175 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import training.checkpoint
+from tests.support import assert_same_bits
+from training.checkpoint import Checkpoint, Progress
+from training.errors import RunFolderError
+
+Weights = dict[str, NDArray]
+
+
+def weights_of(round_number: int) -> Weights:
+    return {"w": np.full(3, round_number, np.float32), "steps": np.array(round_number)}
+
+
+def finish(progress: Progress) -> Progress:
+    """What a run does after a round: the round's record, not yet validated."""
+    number = progress.round + 1
+    return replace(progress, round=number, records=[*progress.records, {"round": number}])
+
+
+def after(*averages: float | None) -> Progress:
+    """The progress after rounds whose models were validated with these figures."""
+    progress = Progress()
+    for avg in averages:
+        progress = finish(progress).validated({"avg": avg}, avg)
+    return progress
+
+
+@pytest.mark.parametrize(
+    "averages, best_round, best_avg",
+    [
+        ((50.0, 60.0, 55.0), 2, 60.0),
+        ((50.0, 60.0, 60.0), 2, 60.0),  # the earliest on ties
+        ((0.0, 0.0), 1, 0.0),  # even the worst model is a model
+        ((None, 40.0, None), 2, 40.0),  # nobody has validation images in some rounds
+        ((None, None), 0, -1.0),
+        ((), 0, -1.0),
+    ],
+)
+def test_the_best_is_the_earliest_best(
+    averages: tuple[float | None, ...], best_round: int, best_avg: float
+) -> None:
+    progress = after(*averages)
+    assert (progress.round, progress.best_round) == (len(averages), best_round)
+    assert progress.best_avg == best_avg
+
+
+def test_validation_completes_the_last_record_only() -> None:
+    before = finish(after(50.0))
+    validated = before.validated({"avg": 60.0}, 60.0)
+    assert before.records == [{"round": 1, "validation": {"avg": 50.0}}, {"round": 2}]
+    assert validated.records[0] == before.records[0]
+    assert validated.records[1] == {"round": 2, "validation": {"avg": 60.0}}
+
+
+def test_an_untouched_folder_is_round_zero(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "checkpoint").progress() == Progress()
+
+
+def test_progress_and_weights_come_back(tmp_path: Path) -> None:
+    progress = after(81.66)
+    Checkpoint(tmp_path / "checkpoint").save(progress, weights_of(1))
+    again = Checkpoint(tmp_path / "checkpoint")
+    assert again.progress() == progress
+    assert_same_bits(again.weights(1), weights_of(1))
+
+
+def test_only_the_last_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    """As a run saves: with each round's weights, knowing the validation of the rounds before."""
+    checkpoint, progress = Checkpoint(tmp_path / "checkpoint"), Progress()
+    kept = []
+    for avg in (50.0, 60.0, 55.0, 60.0, 61.0):
+        progress = finish(progress)
+        checkpoint.save(progress, weights_of(progress.round))
+        kept.append(sorted(int(p.stem[-5:]) for p in checkpoint.folder.glob("*.safetensors")))
+        progress = progress.validated({"avg": avg}, avg)
+    # Round r is saved before it is validated: then the best is that of the rounds before it.
+    assert kept == [[1], [1, 2], [2, 3], [2, 4], [2, 5]]
+    checkpoint.save(progress)
+    assert {p.name for p in checkpoint.folder.iterdir()} == {
+        "round-00005.safetensors",
+        "state.json",
+    }
+
+
+class Killed(Exception):
+    """What stands for a kill at one place."""
+
+
+@pytest.mark.parametrize(
+    "place, survivor",
+    [
+        ("save_weights", 2),  # before the new weights
+        ("write_json", 2),  # between the weights and the state
+        ("unlink", 3),  # after the state, before old files go
+    ],
+)
+def test_a_kill_between_the_writes_leaves_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, survivor: int
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "checkpoint")
+    progress = after(70.0, 60.0)
+    checkpoint.save(after(70.0), weights_of(1))
+    checkpoint.save(progress, weights_of(2))
+    expected = {2: progress, 3: finish(progress)}[survivor]
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if place == "unlink":
+            patch.setattr(Path, "unlink", lambda path, missing_ok=False: missing_ok or kill())
+        else:
+            patch.setattr(training.checkpoint, place, kill)
+        with pytest.raises(Killed):
+            checkpoint.save(finish(progress), weights_of(3))
+
+    again = Checkpoint(tmp_path / "checkpoint")
+    assert again.progress() == expected
+    assert_same_bits(again.weights(survivor), weights_of(survivor))
+    assert_same_bits(again.weights(1), weights_of(1))  # the best
+    # The next save goes on as if nothing had happened, and tidies up.
+    again.save(finish(progress), weights_of(3))
+    assert_same_bits(again.weights(3), weights_of(3))
+    assert sorted(p.name for p in again.folder.glob("*.safetensors")) == [
+        "round-00001.safetensors",
+        "round-00003.safetensors",
+    ]
+
+
+def test_what_killed_saves_left_half_written_is_removed(tmp_path: Path) -> None:
+    """Such a file is as large as a model, and a run may be killed many times."""
+    checkpoint = Checkpoint(tmp_path / "checkpoint")
+    checkpoint.save(after(70.0), weights_of(1))
+    (checkpoint.folder / ".round-00002.safetensors.4711.tmp").write_bytes(b"half")
+    checkpoint.save(after(70.0, 60.0), weights_of(2))
+    assert not list(checkpoint.folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "7", '{"round": 1, "colour": "red"}', '"text"', "\xff"],
+)
+def test_a_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunFolderError, match=r"state.json: is not a checkpoint of this version$"):
+        Checkpoint(tmp_path).progress()
+
+
+def test_missing_or_damaged_weights_are_refused(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    with pytest.raises(RunFolderError, match="round-00003.safetensors: these weights cannot be"):
+        checkpoint.weights(3)
+    checkpoint.save(after(1.0), weights_of(1))
+    path = checkpoint.weights_path(1)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunFolderError, match="round-00001.safetensors: these weights cannot be"):
+        checkpoint.weights(1)
+
+
+def test_state_is_strict_json(tmp_path: Path) -> None:
+    """A NaN would make a file that other readers refuse; the old state stays."""
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save(after(70.0), weights_of(1))
+    broken = replace(after(70.0), records=[{"loss": float("nan")}])
+    with pytest.raises(ValueError, match="JSON"):
+        checkpoint.save(broken)
+    assert json.loads((tmp_path / "state.json").read_text())["best_avg"] == 70.0

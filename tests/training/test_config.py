@@ -1,0 +1,277 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from training.config import DEFAULTS, ExperimentConfig, load, parse
+from training.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "experiments" / "configs").glob("*.toml"))
+
+
+def faults_of(values: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(values)
+    return str(caught.value).splitlines()
+
+
+def test_defaults_are_the_studys() -> None:
+    """50 rounds of one local epoch over three clients, equal weights; μ = 0.01; 224 pixels."""
+    config = ExperimentConfig()
+    assert (config.rounds, config.local_epochs, config.clients, config.epochs) == (50, 1, 3, 50)
+    assert (config.strategy, config.aggregation_weights) == ("fedavg", "equal")
+    assert (config.proximal_mu, config.client_optimizer) == (0.01, "fresh")
+    assert (config.backbone, config.pretrained, config.image_size) == ("convnext_t", True, 224)
+    assert (config.partition, config.split_by, config.seed) == ("iid", "image", 0)
+    assert (config.dataset, config.optimizer, config.learning_rate) == ("auto", "auto", "auto")
+
+
+def test_pyproject_has_every_key_with_its_default_and_type() -> None:
+    """Flower lets a run override only what stands there; 0 is not 0.0 and not false."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    table = pyproject["tool"]["flwr"]["app"]["config"]
+    assert [(key, type(value), value) for key, value in table.items()] == [
+        (key, type(value), value) for key, value in ExperimentConfig().to_flat().items()
+    ]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configs_load(path: Path) -> None:
+    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    config = load(path).to_flat()
+    assert values.items() <= config.items()
+
+
+def test_there_are_shipped_configs() -> None:
+    assert "demo" in {path.stem for path in SHIPPED}
+
+
+def test_overrides_stand_above_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('rounds = 7\nstrategy = "fedprox"\nseed = 3\n', encoding="utf-8")
+    assert load(path).rounds == 7
+    config = load(path, ["rounds=9", "backbone=swin_t"])
+    assert (config.rounds, config.strategy, config.seed) == (9, "fedprox", 3)
+    assert config.backbone == "swin_t"
+
+
+@pytest.mark.parametrize(
+    "override, key, value",
+    [
+        ("strategy=fedprox", "strategy", "fedprox"),  # a bare word
+        ("strategy = fedprox ", "strategy", "fedprox"),
+        ("strategy='fedprox'", "strategy", "fedprox"),
+        ("text-encoder=RN50x16", "text-encoder", "RN50x16"),
+        ("pretrained=false", "pretrained", False),
+        ("rounds=9", "rounds", 9),
+        ("learning-rate=1e-3", "learning-rate", 0.001),
+        ("learning-rate=auto", "learning-rate", "auto"),
+        ("data-dir=/some where/a=b#c", "data-dir", "/some where/a=b#c"),
+        ("data-dir=2019", "data-dir", "2019"),  # folders whose names are TOML values
+        ("data-dir=0x10", "data-dir", "0x10"),
+        ("data-dir=2019-05-27", "data-dir", "2019-05-27"),
+        ("weights-dir=true", "weights-dir", "true"),
+        ('data-dir="2019"', "data-dir", "2019"),
+        ("test-dir=", "test-dir", ""),
+    ],
+)
+def test_values_of_overrides(override: str, key: str, value: object) -> None:
+    found = load(None, [override]).to_flat()[key]
+    assert (type(found), found) == (type(value), value)
+
+
+def test_the_last_of_two_overrides_counts() -> None:
+    assert load(None, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_no_file_and_no_override_is_the_default() -> None:
+    assert load(None) == ExperimentConfig()
+
+
+@pytest.mark.parametrize("key", ["proximal-mu", "learning-rate", "dirichlet-alpha"])
+def test_an_integer_is_a_number(key: str) -> None:
+    value = parse({key: 1}).to_flat()[key]
+    assert (type(value), value) == (float, 1.0)
+
+
+@pytest.mark.parametrize(
+    "key, value, allowed",
+    [
+        ("strategy", "fedsgd", "fedavg or fedprox"),
+        ("optimizer", "lion", "auto, or sgd, adam, adamw, adagrad or adadelta"),
+        ("device", "tpu", "auto, cpu, cuda or mps"),
+        ("pretrained", "yes", "a valid boolean"),
+        ("pretrained", 1, "a valid boolean"),
+        ("rounds", 0, "greater than or equal to 1"),
+        ("rounds", 2.0, "a valid integer"),
+        ("rounds", "9", "a valid integer"),
+        ("seed", True, "a valid integer"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("seed", 2**31, "less than 2147483648"),
+        ("clients", 0, "greater than or equal to 1"),
+        ("image-size", 15, "greater than or equal to 16"),
+        ("image-size", 1025, "less than or equal to 1024"),
+        ("proximal-mu", -0.1, "greater than or equal to 0"),
+        ("proximal-mu", True, "a valid number"),
+        ("proximal-mu", float("inf"), "a finite number"),
+        ("dirichlet-alpha", 0, "greater than 0"),
+        ("learning-rate", 0, "auto, or greater than 0"),
+        ("learning-rate", "fast", "auto, or a valid number"),
+        ("learning-rate", float("nan"), "auto, or a finite number"),
+        ("weight-decay", -1, "auto, or greater than or equal to 0"),
+        ("beta1", 1, "auto, or less than 1"),
+        ("data-dir", 2019, "a valid string"),
+        ("seed", [1], "a valid integer"),
+    ],
+)
+def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
+    key: str, value: object, allowed: str
+) -> None:
+    assert faults_of({key: value}) == [f"{key} = {value!r}: allowed is {allowed}"]
+
+
+@pytest.mark.parametrize("key", ["learningrate", "image_size", "heads"])
+def test_an_unknown_key_is_refused(key: str) -> None:
+    known = ", ".join(DEFAULTS)
+    assert faults_of({key: 3}) == [f"{key} = 3: no such key; known are {known}"]
+
+
+@pytest.mark.parametrize(
+    "values, line",
+    [
+        (
+            {"backbone": "vit_l_16", "image-size": 64},
+            "image-size = 64: vit_l_16 takes images of 224 pixels only, not 64",
+        ),
+        (
+            {"image-size": 16},
+            "image-size = 16: convnext_t takes images of 32 pixels or more, not 16",
+        ),
+        (
+            {"clients": 2, "min-replies": 3},
+            "min-replies = 3: allowed are 0 to 2, the number of clients",
+        ),
+        (
+            {"batch-size": 1},
+            "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm cannot "
+            "train on one image",
+        ),
+        ({"objective": "clip"}, "objective = 'clip': this version trains classifier only"),
+        ({"dataset": "brats2019"}, "dataset = 'brats2019': this version reads ham10000 only"),
+        (
+            {"precision": "bfloat16", "device": "cpu"},
+            "precision = 'bfloat16': needs device = cuda, but device = 'cpu'",
+        ),
+    ],
+)
+def test_an_impossible_combination_is_one_line(values: dict[str, Any], line: str) -> None:
+    assert faults_of(values) == [line]
+
+
+def test_an_unknown_backbone_lists_the_known_ones() -> None:
+    (line,) = faults_of({"backbone": "vgg16"})
+    assert line.startswith("backbone = 'vgg16': ")
+    assert "convnext_t, " in line
+    assert "resnet18" in line
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"backbone": "vit_l_16", "image-size": 224},
+        {"image-size": 32},
+        {"clients": 2, "min-replies": 2},
+        {"batch-size": 2},
+        {"precision": "bfloat16", "device": "cuda"},
+        {"precision": "bfloat16", "device": "auto"},  # the machine decides
+        {"clients": 1, "rounds": 1, "proximal-mu": 0, "weight-decay": 0, "beta1": 0},
+    ],
+)
+def test_limits_that_are_allowed(values: dict[str, Any]) -> None:
+    assert values.items() <= parse(values).to_flat().items()
+
+
+def test_all_faults_are_reported_together() -> None:
+    """Faults of single keys, an unknown key, and a combination of keys that are right alone."""
+    lines = faults_of(
+        {
+            "rounds": "many",
+            "heads": "knn",
+            "strategy": "fedsgd",
+            "backbone": "vit_l_16",
+            "image-size": 64,
+            "clients": 2,
+            "min-replies": 3,
+        }
+    )
+    assert sorted(line.split(" = ")[0] for line in lines) == [
+        *("heads", "image-size", "min-replies", "rounds", "strategy")
+    ]
+
+
+def test_an_unknown_key_does_not_hide_a_combination_that_it_is_a_part_of() -> None:
+    lines = faults_of({"image": 3, "image-size": 16})
+    assert [line.split(" = ")[0] for line in lines] == ["image", "image-size"]
+
+
+def test_a_combination_is_not_judged_by_the_default_of_a_faulty_key() -> None:
+    """Without clients = 'five' there would be three, and four replies would be too many."""
+    lines = faults_of({"clients": "five", "min-replies": 4})
+    assert lines == ["clients = 'five': allowed is a valid integer"]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing.toml: cannot be read: No such file"):
+        load(tmp_path / "missing.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("rounds 7", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^[^\n]*broken.toml: is not a TOML file: [^\n]*$"):
+        load(broken)
+    broken.write_bytes(b'data-dir = "\xff"')
+    with pytest.raises(ConfigError, match="is not a TOML file"):
+        load(broken)
+
+
+def test_an_override_without_equals_sign_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^-c seed: write it as key=value$"):
+        load(None, ["seed"])
+
+
+def test_a_config_is_frozen() -> None:
+    config = ExperimentConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.rounds = 2  # type: ignore[misc]
+
+
+def test_identity_leaves_out_where_results_and_caches_go() -> None:
+    here = parse({"run-dir": "/a", "cache-dir": "/b", "data-dir": "/data"})
+    there = parse({"run-dir": "/c", "data-dir": "/data"})
+    assert here != there
+    assert here.identity() == there.identity()
+    assert here.identity().keys() == DEFAULTS.keys() - {"run-dir", "cache-dir"}
+    assert here.identity() != parse({"data-dir": "/other"}).identity()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"data-dir": 'C:\\data "new"\nfolder', "learning-rate": 0.1 + 0.2, "pretrained": False},
+        {"learning-rate": 1e-30, "weight-decay": 3, "beta1": 0.9, "seed": 2**31 - 1},
+    ],
+)
+def test_toml_and_back(values: dict[str, Any]) -> None:
+    config = parse(values)
+    assert parse(tomllib.loads(config.to_toml())) == config
+
+
+def test_replace_checks_too() -> None:
+    config = parse({"seed": 4})
+    changed = config.replace(image_size=64, rounds=2)
+    assert (changed.image_size, changed.rounds, changed.seed) == (64, 2, 4)
+    assert config.rounds == 50
+    with pytest.raises(ConfigError, match=r"^rounds = 0"):
+        config.replace(rounds=0)

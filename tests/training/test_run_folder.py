@@ -1,0 +1,163 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.support import make_config
+from training.errors import RunFolderError
+from training.metrics import confusion_matrix, metrics
+from training.run_folder import RunFolder, environment
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "one")
+    folder.create(make_config())
+    return folder
+
+
+def test_a_new_folder_holds_the_config(tmp_path: Path) -> None:
+    folder, config = RunFolder(tmp_path / "runs" / "one"), make_config(seed=3)
+    assert not folder.exists()
+    folder.create(config)
+    assert folder.exists()
+    assert folder.config() == config
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    RunFolder(tmp_path).create(make_config())
+    assert RunFolder(tmp_path).exists()
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r": holds other files; choose an empty folder$"):
+        RunFolder(tmp_path).create(make_config())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_same_run_elsewhere_is_the_same_run(folder: RunFolder) -> None:
+    moved = make_config(run_dir="/elsewhere", cache_dir="/cache")
+    folder.create(moved)
+    assert folder.config() == moved
+
+
+def test_another_config_is_refused_and_every_difference_named(folder: RunFolder) -> None:
+    other = make_config(seed=5, strategy="fedprox", run_dir="/elsewhere")
+    with pytest.raises(RunFolderError) as caught:
+        folder.create(other)
+    assert str(caught.value) == (
+        f"{folder.path}: holds a run of another config "
+        "(strategy = 'fedavg', not 'fedprox'; seed = 0, not 5); choose another folder"
+    )
+    assert folder.config() == make_config()
+
+
+def test_what_is_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not a run folder, it has no config.toml"):
+        RunFolder(tmp_path).config()
+
+
+def test_one_process_at_a_time(folder: RunFolder) -> None:
+    """The lock goes with its process, so that a killed run does not stand in its own way."""
+    program = (
+        "import sys; from pathlib import Path; from training.run_folder import RunFolder;"
+        "lock = RunFolder(Path(sys.argv[1])).lock(); print('locked', flush=True);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(RunFolderError, match="another process is running this run$"):
+            folder.lock()
+        other.kill()
+        other.wait()
+    with folder.lock(timeout=10), pytest.raises(RunFolderError, match="another process"):
+        RunFolder(folder.path).lock()
+    folder.lock().release()
+
+
+def test_the_manifest_is_changed_entry_by_entry(folder: RunFolder) -> None:
+    assert folder.manifest() == {}
+    folder.update_manifest(status="running", phase="training")
+    folder.update_manifest(status="completed")
+    assert folder.manifest() == {"status": "completed", "phase": "training"}
+
+
+def test_rounds_are_written_once_their_model_was_validated(folder: RunFolder) -> None:
+    assert folder.rounds() == []
+    records = [{"round": 1, "validation": {"avg": None}}, {"round": 2, "validation": {"avg": 2.5}}]
+    folder.write_rounds([*records, {"round": 3}])
+    assert folder.rounds() == records
+    text = (folder.path / "rounds.jsonl").read_text(encoding="utf-8")
+    assert text.count("\n") == 2
+    assert json.loads(text.splitlines()[1]) == records[1]
+
+
+def test_metrics_come_back_and_are_strict_json(folder: RunFolder) -> None:
+    figures = {"global_test": {"acc": 81.66, "bacc": None, "confusion": [[1, 2], [3, 4]]}}
+    folder.write_metrics(figures)
+    assert folder.metrics() == figures
+    with pytest.raises(ValueError, match="JSON"):
+        folder.write_metrics({"loss": float("inf")})
+    assert folder.metrics() == figures
+
+
+def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: RunFolder) -> None:
+    """Random probabilities over all of float32's exponents that softmax can give."""
+    classes = ("akiec", "bcc", "nv")
+    rng = np.random.default_rng(0)
+    powers = np.exp(rng.uniform(-100, 0, (500, 3)))
+    probabilities = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    probabilities[0] = [1.0, 0.0, np.float32(1e-45)]  # the smallest there is
+    labels = rng.integers(0, 3, 500)
+    ids = ["007", "NA", 'a,"b"', *(f"ISIC_{number}" for number in range(497))]
+    folder.write_predictions(
+        "global_test", ids, [classes[i] for i in labels], probabilities, classes
+    )
+
+    path = folder.path / "predictions-global_test.csv"
+    assert path.read_text(encoding="utf-8").splitlines()[0] == "image_id,label,akiec,bcc,nv"
+    # Read as anybody would; the ids are text.
+    table = pd.read_csv(path, dtype={"image_id": str}, keep_default_na=False)
+    assert table["image_id"].tolist() == ids
+    read = table[list(classes)].to_numpy()
+    assert read.astype(np.float32).tobytes() == probabilities.tobytes()
+
+    index = {name: number for number, name in enumerate(classes)}
+    true, predicted = table["label"].map(index).to_numpy(), read.argmax(axis=1)
+    expected = confusion_matrix(labels, probabilities.argmax(axis=1), 3)
+    assert metrics(confusion_matrix(true, predicted, 3)) == metrics(expected)
+
+
+def test_an_empty_test_set_has_a_header(folder: RunFolder) -> None:
+    folder.write_predictions("none", [], [], np.zeros((0, 2), np.float32), ["a", "b"])
+    assert (folder.path / "predictions-none.csv").read_text() == "image_id,label,a,b\n"
+
+
+def test_no_file_is_left_half_written(folder: RunFolder) -> None:
+    folder.update_manifest(status="running")
+    folder.write_rounds([])
+    assert {path.name for path in folder.path.iterdir()} == {
+        *("config.toml", "manifest.json", "rounds.jsonl")
+    }
+
+
+def test_the_environment_says_what_a_run_ran_on() -> None:
+    found = environment()
+    assert found["versions"]["torch"]
+    assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["machine"]["cpus"] >= 1
+    # The whole commit in a checkout, marked where files were changed; None without git.
+    commit = found["git_commit"]
+    assert commit is None or len(commit.removesuffix("-dirty")) == 40
+    json.dumps(found, allow_nan=False)

@@ -1,0 +1,76 @@
+from typing import Any
+
+import pytest
+
+from training.config import ExperimentConfig, parse
+from training.study import BATCH_SIZE, resolve
+
+# The study's table: learning rate, weight decay, betas. What has no betas gets zeros.
+TABLE = [
+    ("sgd", 0.01, 0.0005, (0.0, 0.0)),
+    ("adam", 0.001, 0.02, (0.9, 0.98)),
+    ("adamw", 0.001, 0.02, (0.9, 0.98)),
+    ("adagrad", 0.001, 0.0005, (0.0, 0.0)),
+    ("adadelta", 0.001, 0.0005, (0.0, 0.0)),
+]
+
+
+def resolved(threads: int = 2, **values: Any) -> ExperimentConfig:
+    config = parse({key.replace("_", "-"): value for key, value in values.items()})
+    return resolve(config, dataset="ham10000", device="cpu", threads_per_client=threads)
+
+
+@pytest.mark.parametrize("optimizer, rate, decay, betas", TABLE)
+def test_settings_of_an_optimizer(
+    optimizer: str, rate: float, decay: float, betas: tuple[float, float]
+) -> None:
+    config = resolved(optimizer=optimizer)
+    assert config.optimizer == optimizer
+    assert (config.learning_rate, config.weight_decay) == (rate, decay)
+    assert (config.beta1, config.beta2) == betas
+
+
+def test_auto_is_sgd_with_batches_of_32() -> None:
+    config = resolved()
+    assert (config.optimizer, config.learning_rate, config.batch_size) == ("sgd", 0.01, 32)
+    assert (config.dataset, config.device, config.threads_per_client) == ("ham10000", "cpu", 2)
+
+
+def test_batch_sizes_of_the_data_sets() -> None:
+    assert BATCH_SIZE == {"ham10000": 32, "brats2019": 16}
+
+
+def test_nothing_is_left_open() -> None:
+    assert "auto" not in resolved().to_flat().values()
+
+
+def test_explicit_values_are_kept() -> None:
+    """Also zeros, which are not "auto", and the rest of the optimizer's settings is filled in."""
+    config = resolved(optimizer="adam", learning_rate=0.5, weight_decay=0, beta1=0)
+    assert (config.learning_rate, config.weight_decay, config.beta1) == (0.5, 0.0, 0.0)
+    assert config.beta2 == 0.98
+    config = resolved(batch_size=5, threads_per_client=7)
+    assert (config.batch_size, config.threads_per_client) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    "clients, asked, needed",
+    [
+        (1, 0, 1),  # all but one would be none
+        (2, 0, 1),
+        (3, 0, 2),
+        (10, 0, 9),
+        (3, 3, 3),
+        (3, 1, 1),
+    ],
+)
+def test_replies_needed(clients: int, asked: int, needed: int) -> None:
+    assert resolved(clients=clients, min_replies=asked).min_replies == needed
+
+
+@pytest.mark.parametrize("optimizer", [row[0] for row in TABLE])
+def test_resolving_again_changes_nothing(optimizer: str) -> None:
+    """Nor does the plan of a machine with other cores, so that a resolved run can be repeated."""
+    config = resolved(optimizer=optimizer, clients=4, partition="dirichlet", seed=3)
+    again = resolve(config, dataset="ham10000", device="cpu", threads_per_client=16)
+    assert again == config
