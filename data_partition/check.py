@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from data_partition.decode import ImageFiles, image_name, rgb_image
 from data_partition.errors import DataError
 from data_partition.ham10000 import load_training
+from data_partition.image_store import UNREADABLE
 from data_partition.image_table import ImageTable
 from data_partition.isic2018 import load_test
 
@@ -63,29 +64,45 @@ def check(
     Args:
         data_dir: the folder of the training set.
         test_dir: the folder of the test set; None looks inside ``data_dir``.
-        progress: called after each image with how many are done and how many there are.
+        progress: called after each image with how many of its set are done, and how many
+            there are.
 
     Raises:
         DataError: as ``load_training`` and ``load_test`` raise it; an unreadable image does not.
     """
-    training, test = load_training(data_dir), load_test(data_dir, test_dir)
-    files = [*_files(training), *(_files(test) if test else ())]
-    unreadable = set()
-    with ImageFiles() as source, ThreadPoolExecutor(_THREADS) as pool:
-        verdicts = pool.map(lambda file: _is_readable(source, file), files)
-        for done, (file, readable) in enumerate(zip(files, verdicts, strict=True), start=1):
-            if not readable:
-                unreadable.add(file)
-            if progress is not None:
-                progress(done, len(files))
+    training = set_aside_unreadable(load_training(data_dir), progress)
+    test = load_test(data_dir, test_dir)
     return CheckReport(
-        training=_report(training, unreadable),
-        test=_report(test, unreadable) if test else None,
+        training=_report(training),
+        test=None if test is None else _report(set_aside_unreadable(test, progress)),
     )
 
 
-def _files(table: ImageTable) -> list[tuple[str, str]]:
-    return list(zip(table.rows["path"], table.rows["member"], strict=True))
+def set_aside_unreadable(
+    table: ImageTable, progress: Callable[[int, int], None] | None = None
+) -> ImageTable:
+    """Decodes every image of a table and returns the table of those that can be decoded.
+
+    Args:
+        table: the images as recognised.
+        progress: called after each image with how many are done and how many there are.
+    """
+    files = list(zip(table.rows["path"], table.rows["member"], strict=True))
+    readable = np.zeros(len(files), dtype=bool)
+    with ImageFiles() as source, ThreadPoolExecutor(_THREADS) as pool:
+        verdicts = pool.map(lambda file: _is_readable(source, file), files)
+        for index, verdict in enumerate(verdicts):
+            readable[index] = verdict
+            if progress is not None:
+                progress(index + 1, len(files))
+    if readable.all():
+        return table
+    unreadable = tuple(table.rows["image_id"][~readable])
+    return replace(
+        table,
+        rows=table.rows[readable].reset_index(drop=True),
+        set_aside={**table.set_aside, UNREADABLE: unreadable},
+    )
 
 
 def _is_readable(source: ImageFiles, file: tuple[str, str]) -> bool:
@@ -96,23 +113,18 @@ def _is_readable(source: ImageFiles, file: tuple[str, str]) -> bool:
     return True
 
 
-def _report(table: ImageTable, unreadable: set[tuple[str, str]]) -> SetReport:
-    broken = np.array([file in unreadable for file in _files(table)])
-    rows = table.rows[~broken]
-    set_aside = dict(table.set_aside)
-    if broken.any():
-        set_aside["unreadable image"] = tuple(table.rows["image_id"][broken])
-    images_per_lesion = rows["lesion_id"].value_counts()
-    per_class = rows["label"].value_counts()
+def _report(table: ImageTable) -> SetReport:
+    images_per_lesion = table.rows["lesion_id"].value_counts()
+    per_class = table.rows["label"].value_counts()
     return SetReport(
         layout=table.layout,
-        images=len(rows),
+        images=len(table.rows),
         classes={name: int(per_class.get(name, 0)) for name in table.classes},
         lesions=len(images_per_lesion),
         lesions_with_several_images=int((images_per_lesion > 1).sum()),
         sources={
             str(name): int(number)
-            for name, number in rows["source"].value_counts().sort_index().items()
+            for name, number in table.rows["source"].value_counts().sort_index().items()
         },
-        set_aside=set_aside,
+        set_aside=table.set_aside,
     )

@@ -1,6 +1,7 @@
 """The command line: ``fedskin``."""
 
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -15,26 +16,30 @@ app = typer.Typer(
     name="fedskin",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands.app, name="data")
 app.command("simulate")(federated.simulate_command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(metadata.version("fedskin"))
+        raise typer.Exit
+
+
 @app.callback()
 def about(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+    ] = False,
 ) -> None:
     """Federated classification of skin lesions, with Flower.
 
     Research software: not a medical device, and not for diagnosis.
     """
-    if version:
-        from importlib import metadata
-
-        print(metadata.version("fedskin"))
-        raise typer.Exit
 
 
 def main() -> None:

@@ -1,17 +1,19 @@
 """``fedskin data``: look at a data set, deal it out to clients, or make one up."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from data_partition.atomic_file import replacing
-from data_partition.check import SetReport
+from data_partition.check import SetReport, set_aside_unreadable
 from data_partition.check import check as check_folder
 from data_partition.ham10000 import load_training
+from data_partition.image_store import UNREADABLE
 from data_partition.partition import (
     Partition,
     SplitBy,
@@ -20,8 +22,8 @@ from data_partition.partition import (
     split_counts,
     straddling_lesions,
 )
-from data_partition.plot import plot_counts
 from data_partition.synthetic import write_ham10000
+from experiments.display import counting
 
 app = typer.Typer(
     help="Look at a data set, deal it out to clients, or make one up.",
@@ -56,11 +58,8 @@ def check(
 
     fedskin data check ~/HAM10000 --test-dir ~/ISIC2018_test
     """
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Decoding images", total=None)
-        report = check_folder(
-            data_dir, test_dir, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with _decoding() as progress:
+        report = check_folder(data_dir, test_dir, progress)
     _print_set("Training set", report.training)
     if report.test is None:
         typer.echo("Test set: none found; experiments run without global_test")
@@ -109,8 +108,14 @@ def partition(
     """
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter(f"{out} must end in .csv", param_hint="--out")
+    # Imported here, since Matplotlib takes most of a second and no other command draws.
+    from data_partition.plot import plot_counts
+
+    with _decoding() as progress:
+        # A run cannot use what cannot be decoded, and so deals it out to nobody.
+        training = set_aside_unreadable(load_training(data_dir), progress)
     plan = plan_partition(
-        load_training(data_dir).rows,
+        training.rows,
         partition=partition,
         clients=clients,
         dirichlet_alpha=dirichlet_alpha,
@@ -134,6 +139,8 @@ def partition(
         typer.echo(f"{num_straddling} of {known} lesions straddle training and test")
     else:
         typer.echo("Which lesions straddle training and test is unknown: no lesion ids")
+    if names := training.set_aside.get(UNREADABLE):
+        typer.echo(f"Unreadable and dealt to nobody: {', '.join(names)}")
     typer.echo(f"Wrote {out} and {out.with_suffix('.png')}")
 
 
@@ -153,6 +160,10 @@ def synth(
     """
     write_ham10000(directory, images=images, seed=seed)
     typer.echo(f"Wrote {images} training images and a test set to {directory}")
+
+
+def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:
+    return counting(Console(stderr=True), "Decoding images")
 
 
 def _print_set(title: str, report: SetReport) -> None:

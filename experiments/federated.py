@@ -43,21 +43,21 @@ def simulate_command(
     -c options describe; every key has a default, so CONFIG.toml may be left out. The results
     are in the run folder: metrics.json, predictions, one line per round, the weights.
 
-    [bold]Examples[/]
+    Examples
+    --------
 
     One of the study's 120 federated runs, on the real HAM10000:
 
-    fedskin simulate -c data-dir=/data/HAM10000 -c backbone=convnext_l -c strategy=fedprox
+        fedskin simulate -c data-dir=/data/HAM10000 -c backbone=convnext_l -c strategy=fedprox
 
-    Small, from scratch, on synthetic images:
+    Small, from scratch, on synthetic images, with what SMALL.toml says of the network:
 
-    fedskin data synth skin
-
-    fedskin simulate -c data-dir=skin -c backbone=resnet18 -c pretrained=false -c image-size=64 -c rounds=5 --out runs/first
+        fedskin data synth skin
+        fedskin simulate SMALL.toml -c data-dir=skin -c rounds=5 --out runs/first
 
     Going on after a crash or Ctrl-C:
 
-    fedskin simulate --resume --out runs/first
+        fedskin simulate --resume --out runs/first
     """
     wanted, folder = _open(config, override or [], out, resume=resume)
     run_config, resources = prepare(wanted)
