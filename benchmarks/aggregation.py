@@ -12,16 +12,17 @@ convnext_l, each side in a fresh process.
 """
 
 import gc
+import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from logging import WARNING
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.logger import logger
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
+from flwr.supercore.task_identity import TaskIdentity
 
 from benchmarks.memory import peak_extra_bytes
 from benchmarks.result import Result, ratio
@@ -43,11 +44,11 @@ def measure(repeats: int = 7, backbone: str = "convnext_l") -> list[Result]:
         repeats: samples of each side.
         backbone: whose state dict the replies have.
     """
-    logger.setLevel(WARNING)
     records = [_random_weights(backbone, seed) for seed in range(NUM_CLIENTS)]
-    sides = {FLOWER: _flower(records), OURS: _ours(records)}
-    difference = _largest_difference(sides[FLOWER](), sides[OURS]())
-    samples = interleaved(sides, repeats)
+    with _server_app():
+        sides = {FLOWER: _flower(records), OURS: _ours(records)}
+        difference = _largest_difference(sides[FLOWER](), sides[OURS]())
+        samples = interleaved(sides, repeats)
     size = num_bytes(records[0])
     details = {
         "replies": NUM_CLIENTS,
@@ -93,10 +94,24 @@ def _weigh(side: str, backbone: str) -> int | None:
 
 
 def _peak(side: str, backbone: str) -> int | None:
-    logger.setLevel(WARNING)
     records = [_random_weights(backbone, seed) for seed in range(NUM_CLIENTS)]
-    call = (_flower if side == FLOWER else _ours)(records)
-    return peak_extra_bytes(call)
+    with _server_app():
+        return peak_extra_bytes((_flower if side == FLOWER else _ours)(records))
+
+
+@contextmanager
+def _server_app() -> Iterator[None]:
+    """Let messages be made here as in a ServerApp's process, and Flower not report each call."""
+    logger = logging.getLogger("flwr")
+    level, identity = logger.level, dict(vars(TaskIdentity))
+    logger.setLevel(logging.WARNING)
+    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name in ("_task_id", "_run_id", "_node_id"):
+            setattr(TaskIdentity, name, identity[name])
 
 
 def _random_weights(backbone: str, seed: int) -> ArrayRecord:
@@ -141,7 +156,9 @@ def _replies(sent: list[Message], records: list[ArrayRecord]) -> list[Message]:
     for message, record in zip(sent, records, strict=True):
         message.metadata.__dict__["_message_id"] = str(uuid.uuid4())
         metrics = MetricRecord({"num-examples": NUM_EXAMPLES})
-        answers.append(Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message))
+        answers.append(
+            Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+        )
     return answers
 
 

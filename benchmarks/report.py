@@ -1,8 +1,8 @@
 """Results on the screen, in a JSON file a day and machine, and in one Markdown table."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-import json
 from pathlib import Path
 from typing import Any
 
@@ -109,5 +109,3 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-

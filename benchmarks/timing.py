@@ -23,7 +23,7 @@ def interleaved(
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warm_up + repeats):
-        order = list(sides) if turn % 2 == 0 else list(reversed(sides))
+        order = list(sides)[:: 1 if turn % 2 == 0 else -1]
         for name in order:
             started = time.perf_counter()
             returned = sides[name]()

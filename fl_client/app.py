@@ -54,9 +54,15 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
 
+# Not .array_records and .config_records: what these return holds the message in a circle, and the
+# weights with it, until the garbage collector comes by.
 def _arrays(message: Message) -> ArrayRecord:
-    return message.content.array_records["arrays"]
+    record = message.content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    return record
 
 
 def _settings(message: Message) -> ConfigRecord:
-    return message.content.config_records["config"]
+    record = message.content["config"]
+    assert isinstance(record, ConfigRecord)
+    return record

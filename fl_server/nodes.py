@@ -93,7 +93,7 @@ def introductions(
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [
-        (not part.isdigit(), int(part) if part.isdigit() else 0, part)
+        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
         for part in re.split(r"(\d+)", name)
         if part
     ]

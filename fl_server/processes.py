@@ -43,6 +43,8 @@ class ProcessId:
 
 def processes_of(token: str) -> list[psutil.Process]:
     """Return the living processes that carry the token, but for this one."""
+    if not token:  # a damaged manifest must not make everybody's processes ours
+        return []
     found = []
     for process in psutil.process_iter():
         try:
@@ -68,8 +70,9 @@ def end_processes(token: str, *, wait_seconds: float = 10.0) -> None:
 def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
     """Start a process that ends the run's processes as soon as this process is gone.
 
-    It also removes ``home``, the temporary folder that they share. It sits in a session of its own, without the token, and reads a pipe that only this process
-    holds open: a kill of this process, or of its whole group, closes the pipe.
+    It also removes ``home``, the temporary folder that they share. It sits in a session of its
+    own, without the token, and reads a pipe that only this process holds open: a kill of this
+    process, or of its whole group, closes the pipe.
     """
     environment = {key: value for key, value in os.environ.items() if key != TOKEN}
     return subprocess.Popen(

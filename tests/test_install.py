@@ -23,11 +23,9 @@ def test_simulate_works_from_a_plain_install(synthetic_ham: Path, tmp_path: Path
         shutil.copy(CHECKOUT / name, source)
     for package in (*PACKAGES, "experiments"):
         shutil.copytree(CHECKOUT / package, source / package)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--disable-pip-version-check", "--target", str(site), str(source)],
-        check=True,
-    )
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*install, *options, str(source)], check=True)
     environment = {**os.environ, "PYTHONPATH": str(site)}
     run = [sys.executable, "-m", "experiments.cli"]
     found = subprocess.run(

@@ -154,9 +154,8 @@ def _explain(error: ValidationError) -> dict[str, str]:
             lines[key] = f"{key} = {value!r}: no such key; known are {', '.join(DEFAULTS)}"
             continue
         said = messages.setdefault(key, [])
-        said.append(
-            fault["msg"].removeprefix("Input should be ").replace("'", "").replace("valid ", "")
-        )
+        allowed = fault["msg"].removeprefix("Input should be ").replace("'", "")
+        said.append(allowed.replace("a valid integer", "an integer").replace("valid ", ""))
         lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}"
     return lines
 
@@ -192,6 +191,8 @@ def _parse_value(key: str, text: str) -> Any:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        return text
+    if "\n" in text:  # more lines would be more keys
         return text
     if isinstance(DEFAULTS.get(key), str) and key.endswith("-dir") and not isinstance(value, str):
         return text  # a folder may be called 2019 or true

@@ -91,9 +91,19 @@ class RunFolder:
         return lock
 
     def manifest(self) -> dict[str, Any]:
-        """Read the manifest; empty where there is none yet."""
+        """Read the manifest; empty where there is none yet.
+
+        Raises:
+            RunFolderError: it is not JSON.
+        """
         path = self.path / "manifest.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise RunFolderError(f"{path}: is not a manifest of this version") from None
+        return manifest
 
     def update_manifest(self, **changes: Any) -> None:
         """Change some entries of the manifest."""

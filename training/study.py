@@ -11,7 +11,7 @@ OPTIMIZER_SETTINGS = {
     "adagrad": (0.001, 0.0005, 0.0, 0.0),
     "adadelta": (0.001, 0.0005, 0.0, 0.0),
 }
-BATCH_SIZE = {"ham10000": 32, "brats2019": 16}
+BATCH_SIZE = 32
 
 
 # Keys whose 0 means: to be resolved.
@@ -40,7 +40,7 @@ def resolve(
 
     Args:
         config: the config as a person wrote it.
-        dataset: the data set that was recognised, ``ham10000`` or ``brats2019``.
+        dataset: the data set that was recognised: ``ham10000``.
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
@@ -53,7 +53,7 @@ def resolve(
         weight_decay=decay if config.weight_decay == "auto" else config.weight_decay,
         beta1=beta1 if config.beta1 == "auto" else config.beta1,
         beta2=beta2 if config.beta2 == "auto" else config.beta2,
-        batch_size=config.batch_size or BATCH_SIZE[dataset],
+        batch_size=config.batch_size or BATCH_SIZE,
         min_replies=config.min_replies or max(1, config.clients - 1),
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,

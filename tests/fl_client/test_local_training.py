@@ -111,8 +111,8 @@ def test_the_larger_mu_the_nearer_to_the_global_weights(client: Client, received
     assert distance(w0, received) > distance(w20, received) > distance(w40, received) > 0
     for name, array in w0.items():
         pull = w20[name] - array
-        assert w40[name] - array == pytest.approx(2 * pull, abs=1e-6), name
-        assert name == "head.bias" or np.abs(pull).max() > 1e-5, name
+        assert np.abs(w40[name] - array - 2 * pull).max() <= 1e-6, name
+        assert np.abs(pull).max() > 1e-5, name
 
 
 @pytest.mark.parametrize("mu", [0.0, 1.0])

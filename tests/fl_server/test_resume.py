@@ -57,7 +57,7 @@ def start(data: Path, cache: Path, out: Path) -> tuple[subprocess.Popen[bytes], 
 
 
 def kill_one(part: str) -> Callable[[subprocess.Popen[bytes], str], None]:
-    def kill(starter: subprocess.Popen[bytes], token: str) -> None:
+    def kill(_: subprocess.Popen[bytes], token: str) -> None:
         for process in processes_of(token):
             if part in " ".join(process.cmdline()):
                 process.kill()

@@ -263,6 +263,8 @@ def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest
     strategy.aggregate_train(1, replies)
     assert replies == []
     assert [record() for record in records] == [None] * 3
+    # Their views too, which would hold the bytes alone.
+    assert [reply.arrays for reply in strategy.replies.accepted] == [{}] * 3
     # What a round's record needs of them is still there.
     assert [reply.metrics["num-examples"] for reply in strategy.replies.accepted] == [1, 1, 1]
     assert all(reply.num_bytes > 24 for reply in strategy.replies.accepted)

@@ -211,8 +211,9 @@ def test_before_step_is_called_once_a_step_between_backward_and_the_step() -> No
             for parameter in model.parameters():
                 parameter.grad.zero_()
 
-    split = random_split(12, side=SIDE)
+    split, start = random_split(12, side=SIDE), model.linear.weight.detach().numpy().copy()
     train(model, split, before_step=before_step)
+    assert (seen[0][1] == start).all()
     assert [has_gradient for has_gradient, _ in seen] == [True] * 3
     # The steps one and two moved the weights; in the third the gradient was taken away.
     assert (seen[0][1] != seen[1][1]).any()

@@ -58,7 +58,7 @@ def test_another_config_is_refused_and_every_difference_named(folder: RunFolder)
 
 
 def test_what_is_no_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="is not a run folder, it has no config.toml"):
+    with pytest.raises(RunFolderError, match=r"is not a run folder, it has no config.toml"):
         RunFolder(tmp_path).config()
 
 
@@ -77,7 +77,7 @@ def test_one_process_at_a_time(folder: RunFolder) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
-        with pytest.raises(RunFolderError, match="another process is running this run$"):
+        with pytest.raises(RunFolderError, match=r"another process is running this run$"):
             folder.lock()
         other.kill()
         other.wait()

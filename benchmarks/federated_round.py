@@ -1,0 +1,170 @@
+"""What federation costs: a round of a real simulation over the same work in a plain loop.
+
+The federated side is ``fedskin simulate`` as a person runs it: a SuperLink, the ServerApp and
+three clients that are Ray actors, FedAvg over convnext_t from random weights, 64 pixels, 96
+training and 32 validation images a client, batches of 16. A sample is ``seconds.round`` of
+``rounds.jsonl``: from the end of the round before to the end of this one, so with sending,
+validating, training, averaging and the checkpoint. The plain side is `benchmarks.plain_loop`: one
+process, all cores as torch threads, the same batches of the same images, and no checkpoint. Round
+one of either side is left out: in it nothing is validated and memory is touched for the first
+time.
+
+The federated side may win, since three clients side by side use two cores better than one network
+on two threads, and must not lose that to moving weights around. Plain loops run before, between
+and after the simulations, so that a machine that grows faster or slower does so for both. Their
+training losses are compared, which shows that the work is the same.
+
+The same simulations say how long a start takes, see `benchmarks.start_up`: images decoded and
+files read before, so that neither counts.
+"""
+
+import statistics
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import joblib
+
+from benchmarks.plain_loop import PlainRound, run_plain_loop
+from benchmarks.result import Result, ratio
+from benchmarks.start_up import StartUp, run_command
+from benchmarks.timing import torch_threads
+from data_partition.synthetic import write_ham10000
+from fl_server.preparation import prepare
+from training.config import ExperimentConfig
+from training.experiment_data import FederatedData, open_federated_data, open_test_data
+from training.run_folder import RunFolder
+
+FEDERATED, PLAIN = "fedskin simulate", "plain loop"
+# Rounding differs with the number of threads, and a wrong batch would show by far more.
+LOSS_TOLERANCE = 0.02
+
+
+def measure(
+    repeats: int = 5,
+    *,
+    simulations: int = 3,
+    images: int = 480,
+    backbone: str = "convnext_t",
+    image_size: int = 64,
+    batch_size: int = 16,
+) -> list[Result]:
+    """Run plain loops and simulations in turn.
+
+    Args:
+        repeats: rounds that count, of each simulation and each plain loop.
+        simulations: how many; there is one plain loop more.
+        images: of the synthetic data set, of which each client holds a third, and trains on 60 %.
+        backbone, image_size, batch_size: as in a config.
+    """
+    rounds = repeats + 1
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        folder = Path(name)
+        write_ham10000(folder / "data", images)
+        wanted = ExperimentConfig().replace(
+            data_dir=str(folder / "data"),
+            cache_dir=str(folder / "cache"),
+            backbone=backbone,
+            pretrained=False,
+            image_size=image_size,
+            batch_size=batch_size,
+            rounds=rounds,
+            device="cpu",
+        )
+        config, resources = prepare(wanted)
+        data = open_federated_data(config)
+        open_test_data(config)
+        (folder / "bench.toml").write_text(wanted.to_toml(), encoding="utf-8")
+
+        plain = [_plain(config, data, rounds)]
+        runs: list[RunFolder] = []
+        starts: list[StartUp] = []
+        for number in range(simulations):
+            runs.append(RunFolder(folder / f"run-{number}"))
+            starts.append(run_command(folder / "bench.toml", runs[-1], folder))
+            plain.append(_plain(config, data, rounds))
+        records = [record for run in runs for record in run.rounds()]
+
+    steady = [record for record in records if record["round"] > 1]
+    samples = {
+        FEDERATED: [record["seconds"]["round"] for record in steady],
+        PLAIN: [one.seconds for loop in plain for one in loop[1:]],
+    }
+    clients = [client for record in steady for client in record["clients"].values()]
+    settings = {key: value for key, value in config.identity().items() if not key.endswith("-dir")}
+    figures = {
+        "largest relative difference of a training loss": _check_losses(records, plain[0]),
+        "training images": records[0]["examples"],
+        "threads of the plain loop": joblib.cpu_count(),
+        "side by side": asdict(resources),
+        "seconds of a federated round": {
+            phase: statistics.median(record["seconds"][phase] for record in steady)
+            for phase in ("clients", "aggregation", "checkpoint")
+        },
+        "seconds of a client": {
+            phase: statistics.median(client["seconds"][phase] for client in clients)
+            for phase in ("message", "validation", "training")
+        },
+        "config": settings,
+    }
+    return [
+        Result(
+            name="federated-round",
+            compares="A steady round of a real simulation (SuperLink, Ray, three clients), with "
+            "its checkpoint, over the same work in one plain PyTorch process with all cores.",
+            value=ratio(FEDERATED, PLAIN, samples),
+            unit="x",
+            samples=samples,
+            at_most=1.0,
+            details=figures,
+        ),
+        *_start_up_results(starts),
+    ]
+
+
+def _plain(config: ExperimentConfig, data: FederatedData, rounds: int) -> list[PlainRound]:
+    with torch_threads(joblib.cpu_count()):
+        return run_plain_loop(config, data, rounds)
+
+
+def _check_losses(records: list[dict], plain: list[PlainRound]) -> float:
+    """Return the largest relative difference of a round's losses, which must be small.
+
+    Raises:
+        RuntimeError: the two sides did different work, so that comparing their times is void.
+    """
+    worst = max(
+        abs(record["train_loss"] / plain[record["round"] - 1].train_loss - 1) for record in records
+    )
+    if worst > LOSS_TOLERANCE:
+        raise RuntimeError(f"the training losses of the two sides differ by {100 * worst:.1f} %")
+    return float(worst)
+
+
+def _start_up_results(starts: list[StartUp]) -> list[Result]:
+    reached = {
+        name: statistics.median(asdict(start)[name] for start in starts)
+        for name in asdict(starts[0])
+    }
+    samples = {"to the first step": [start.first_step for start in starts]}
+    flower = {"Flower's part": [start.flower for start in starts]}
+    return [
+        Result(
+            name="start-up",
+            compares="Seconds from the command to the first training step of round one, images "
+            "decoded beforehand.",
+            value=statistics.median(samples["to the first step"]),
+            unit="s",
+            samples=samples,
+            at_most=12.0,
+            details={"seconds from the command, medians": reached},
+        ),
+        Result(
+            name="start-up-flower",
+            compares="Seconds of that from the SuperLink's start until all clients answered their "
+            "first message: Flower's and Ray's processes, and torch's import in each of them.",
+            value=statistics.median(flower["Flower's part"]),
+            unit="s",
+            samples=flower,
+        ),
+    ]

@@ -1,0 +1,112 @@
+"""The work of a federated run as a plain single-process PyTorch script does it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.backbones import build
+from models.registry import find
+from training import optimizers
+from training.config import ExperimentConfig
+from training.epoch import Preprocessing, evaluate, train_epoch
+from training.experiment_data import FederatedData
+from training.randomness import derive_seed, layer_randomness
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class PlainRound:
+    """One round of the plain loop.
+
+    Attributes:
+        seconds: how long it took.
+        train_loss: mean over the images of all shards.
+    """
+
+    seconds: float
+    train_loss: float
+
+
+def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -> list[PlainRound]:
+    """Train on the shards one after the other and average, round after round.
+
+    A round does for each shard: load the global weights into the one model that there is; from
+    round two on judge them on the shard's validation images; train an epoch with a new
+    optimizer. Then the shards' weights are averaged. Store, batches, their order, crops and
+    flips, the layers' randomness and the optimizer are those of the federated run with this
+    config, so the losses agree with its losses up to rounding. What a plain script has no need of
+    is left out: no checkpoint is written, no process started, nothing serialised, no figure
+    computed. torch uses as many threads as it is set to.
+
+    Args:
+        config: resolved; strategy fedavg, fresh optimizers.
+        data: the shards.
+        rounds: how many.
+    """
+    classes = len(data.store.classes)
+    names = [f"client-{index}" for index in range(config.clients)]
+    train = [data.split(name, "train") for name in names]
+    validation = [data.split(name, "validation") for name in names]
+    spec = find(config.backbone)
+    preprocessing = Preprocessing(config.image_size, spec.mean, spec.std)
+    model = build(
+        config.backbone,
+        classes,
+        pretrained=config.pretrained,
+        image_size=config.image_size,
+        seed=config.seed,
+    )
+    global_state: State = {name: value.clone() for name, value in model.state_dict().items()}
+
+    results = []
+    for round_number in range(1, rounds + 1):
+        started = time.perf_counter()
+        states: list[State] = []
+        total_loss = 0.0
+        for index in range(config.clients):
+            model.load_state_dict(global_state)
+            if round_number > 1:
+                evaluate(
+                    model,
+                    validation[index],
+                    num_classes=classes,
+                    batch_size=config.batch_size,
+                    preprocessing=preprocessing,
+                )
+            optimizer = optimizers.build(config, model.parameters())
+            batches, layers = (
+                derive_seed(
+                    config.seed, round_number=round_number, client_index=index, purpose=purpose
+                )
+                for purpose in ("batches", "layers")
+            )
+            with layer_randomness(layers, torch.device("cpu")):
+                loss = train_epoch(
+                    model,
+                    train[index],
+                    optimizer,
+                    batch_size=config.batch_size,
+                    preprocessing=preprocessing,
+                    generator=torch.Generator().manual_seed(batches),
+                )
+            total_loss += loss * len(train[index])
+            states.append({name: value.clone() for name, value in model.state_dict().items()})
+        global_state = _average(states)
+        seconds = time.perf_counter() - started
+        results.append(PlainRound(seconds, total_loss / sum(len(split) for split in train)))
+    return results
+
+
+@torch.no_grad()
+def _average(states: Sequence[Mapping[str, Tensor]]) -> State:
+    mean: State = {}
+    for name, first in states[0].items():
+        total = first.clone()
+        for state in states[1:]:
+            total += state[name]
+        mean[name] = total / len(states) if total.is_floating_point() else first
+    return mean

@@ -1,0 +1,106 @@
+"""A real ``fedskin simulate`` as a process, and when it got how far before its first step."""
+
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.run_folder import RunFolder
+
+LOOK_SECONDS = 0.02
+STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class StartUp:
+    """Seconds from the command's start, by the run folder, which was looked at every 20 ms.
+
+    Attributes:
+        superlink_started: the SuperLink's log appeared: from here on Flower works. Before are
+            Python's start, the config and the opening of the image store.
+        superlink_ready: the SuperLink answered.
+        server_app_running: the ServerApp stands in the manifest: its main was called, after
+            `flwr run`, Flower's own processes and the import of torch.
+        clients_asked: the data was read, and the first messages are sent.
+        clients_answered: every client, a Ray actor, has imported torch and answered.
+        training_sent: round one's messages are sent.
+        first_step: the first training step began, at the latest: ``training_sent`` and the time
+            that round one's clients took together less the longest training, which also holds
+            that reply's way back.
+    """
+
+    superlink_started: float
+    superlink_ready: float
+    server_app_running: float
+    clients_asked: float
+    clients_answered: float
+    training_sent: float
+    first_step: float
+
+    @property
+    def flower(self) -> float:
+        """Seconds from the SuperLink's start until every client answered its first message."""
+        return self.clients_answered - self.superlink_started
+
+
+def run_command(config: Path, folder: RunFolder, cwd: Path) -> StartUp:
+    """Run ``fedskin simulate CONFIG --out FOLDER`` to its end.
+
+    Args:
+        config: TOML file.
+        folder: to be made by the command.
+        cwd: where the command runs.
+
+    Raises:
+        RuntimeError: the run failed; with what it printed.
+    """
+    command = [
+        str(Path(sysconfig.get_path("scripts")) / "fedskin"),
+        *("simulate", str(config), "--out", str(folder.path)),
+    ]
+    output = cwd / "output.txt"
+    with output.open("wb") as file:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd
+        )
+        try:
+            times = _watch(process, folder, started)
+            status = process.wait()
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(STOP_SECONDS)
+    if status != 0 or "training_sent" not in times:
+        raise RuntimeError(f"fedskin simulate ended with {status}:\n{output.read_text()}")
+    first = folder.rounds()[0]
+    training = max(client["seconds"]["training"] for client in first["clients"].values())
+    times["first_step"] = times["training_sent"] + first["seconds"]["clients"] - training
+    return StartUp(**times)
+
+
+def _watch(process: subprocess.Popen[bytes], folder: RunFolder, started: float) -> dict[str, float]:
+    """Note when each sign appears; look no more once training began, so as not to disturb it."""
+    signs: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "superlink_started": lambda manifest: folder.log_path.exists(),
+        "superlink_ready": lambda manifest: "phase" in manifest,
+        "server_app_running": lambda manifest: bool(manifest.get("server")),
+        "clients_asked": lambda manifest: manifest.get("phase") == "starting the clients",
+        "clients_answered": lambda manifest: "clients" in manifest,
+        "training_sent": lambda manifest: manifest.get("phase") == "training",
+    }
+    times: dict[str, float] = {}
+    while process.poll() is None and "training_sent" not in times:
+        manifest = folder.manifest()
+        now = time.perf_counter() - started
+        # A sign that was over before it could be seen was there no later than the next one.
+        reached = [sign(manifest) for sign in signs.values()]
+        for position, name in enumerate(signs):
+            if name not in times and any(reached[position:]):
+                times[name] = now
+        time.sleep(LOOK_SECONDS)
+    return times
