@@ -1,0 +1,78 @@
+"""Processes are found by their token, wherever they fled to, and end with their starter."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from fl_server.processes import TOKEN, ProcessId, end_processes, processes_of
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def new_token() -> str:
+    return f"test-{os.getpid()}-{time.time_ns()}"
+
+
+def test_a_process_in_a_session_of_its_own_is_found_and_ended() -> None:
+    token = new_token()
+    child = subprocess.Popen(SLEEP, env={**os.environ, TOKEN: token}, start_new_session=True)
+    other = subprocess.Popen(SLEEP, env={**os.environ, TOKEN: new_token()})
+    try:
+        wait_until(lambda: [p.pid for p in processes_of(token)] == [child.pid])
+        end_processes(token)
+        assert not psutil.pid_exists(child.pid)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_no_token_is_nobodys() -> None:
+    """Else a damaged manifest would have every process of the user ended."""
+    assert processes_of("") == []
+    assert processes_of(None) == []  # type: ignore[arg-type]
+
+
+def test_a_process_is_told_apart_from_a_later_one_of_its_number() -> None:
+    own = ProcessId.own()
+    assert own.alive()
+    assert not ProcessId(own.pid, own.created - 100).alive()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert not ProcessId(child.pid, time.time()).alive()
+
+
+def test_watchdog_ends_everything_when_the_starter_is_killed(tmp_path: Path) -> None:
+    token, home = new_token(), tmp_path / "home"
+    home.mkdir()
+    starter = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, subprocess, sys, time\n"
+            "from pathlib import Path\n"
+            "from fl_server.processes import TOKEN, start_watchdog\n"
+            f"watchdog = start_watchdog({token!r}, Path({str(home)!r}))\n"
+            f"child = subprocess.Popen({SLEEP!r}, env={{**os.environ, TOKEN: {token!r}}},"
+            " start_new_session=True)\n"
+            "time.sleep(60)\n",
+        ],
+        start_new_session=True,
+    )
+    wait_until(lambda: len(processes_of(token)) == 1)
+    [child] = processes_of(token)
+    os.killpg(starter.pid, 9)
+    starter.wait()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not home.exists())
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
