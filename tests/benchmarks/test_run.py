@@ -99,8 +99,10 @@ def test_interleaving_alternates_who_comes_first() -> None:
 
 @pytest.mark.slow
 def test_a_federated_round_is_compared_with_the_same_work() -> None:
+    # Not a network with BatchNorm: over so few values it magnifies the rounding of another number
+    # of threads until the losses differ.
     results = federated_round.measure(
-        repeats=1, simulations=1, images=60, backbone="resnet18", image_size=32, batch_size=4
+        repeats=1, simulations=1, images=60, backbone="convnext_t", image_size=32, batch_size=4
     )
     by_name = {result.name: result for result in results}
     rounds = by_name["federated-round"]
