@@ -155,6 +155,10 @@ class SuperLink:
             "RAY_TMPDIR": str(self.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # glibc would hand freed tensors back to the system and take fresh pages for the next
+            # ones, which costs a CPU training step about an eighth of its time.
+            "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+            "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
         }
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:

@@ -44,16 +44,21 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
     for start in range(0, result.size, CHUNK):
         part = slice(start, start + CHUNK)
         # Where the dtype is its own sum's dtype this is a view, and the sum is made in place.
-        # The first array is not added to a zero: one model's mean is itself, bit for bit.
         sums = result[part].astype(wide, copy=False)
-        np.multiply(pieces[0][part], factors[0], out=sums)
-        for piece, factor in zip(pieces[1:], factors[1:], strict=True):
+        # The first array is not added to a zero: one model's mean is itself, bit for bit.
+        if equal and len(pieces) > 1:
+            np.add(pieces[0][part], pieces[1][part], out=sums, dtype=wide)
+            rest = 2
+        else:
+            np.multiply(pieces[0][part], factors[0], out=sums)
+            rest = 1
+        for piece, factor in zip(pieces[rest:], factors[rest:], strict=True):
             sums += piece[part] if equal else piece[part] * factor
         sums /= divisor
-        # NaN and infinity survive every sum, so one finite sum clears the whole piece; a sum of
-        # large finite values may overflow, so what looks bad is looked at again, value by value.
+        # NaN and infinity survive a sum of squares, so one finite sum clears the whole piece; that
+        # of large finite values may overflow, so what looks bad is looked at again, one by one.
         with np.errstate(over="ignore", invalid="ignore"):
-            clear = np.isfinite(sums.sum())
+            clear = np.isfinite(np.dot(sums, sums))
             if sums.dtype != out.dtype:
                 result[part] = sums
         if not clear and not np.isfinite(result[part]).all():

@@ -1,7 +1,7 @@
 """Named arrays in and out of Flower's records, without copies where there need be none."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -19,17 +19,16 @@ def view(array: Array) -> NDArray:
     """
     if array.stype != "numpy.ndarray":
         raise ValueError(f"is serialised as {array.stype!r}, not as a NumPy array")
-    head = BytesIO(array.data[:4096])
-    version = npy.read_magic(head)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(head)
+    # The format's version 1.0: six bytes of magic, two of version, two of the header's length.
+    offset = 10 + int.from_bytes(array.data[8:10], "little")
+    dtype, shape, fortran_order = _read_head(array.data[:offset])
     if dtype.hasobject or dtype.byteorder == ">" or (fortran_order and len(shape) > 1):
         raise ValueError(f"holds {dtype} in an order that is not accepted")
     if (str(dtype), tuple(shape)) != (array.dtype, tuple(array.shape)):
         raise ValueError(
             f"holds {dtype} {shape}, but is declared as {array.dtype} {tuple(array.shape)}"
         )
-    flat = np.frombuffer(array.data, dtype=dtype, offset=head.tell())
+    flat = np.frombuffer(array.data, dtype=dtype, offset=offset)
     if flat.size != int(np.prod(shape)):
         raise ValueError(f"holds {flat.size} values, too few or too many for shape {shape}")
     return flat.reshape(shape)
@@ -50,42 +49,61 @@ def views(record: ArrayRecord) -> dict[str, NDArray]:
     return result
 
 
-def filled(dtype: np.dtype, shape: tuple[int, ...], fill: Callable[[NDArray], None]) -> Array:
-    """Make a Flower array whose values are written straight into its bytes.
+class Blank:
+    """A Flower array under construction: write into ``values``, then `finish`.
+
+    The values are written straight into the bytes that travel, so that nothing is copied after.
 
     Args:
         dtype: of the values.
-        shape: of the values.
-        fill: writes them into the zeroed array that it is given, and keeps no reference to it.
+        shape: of the values, which are zero at first.
     """
-    head = BytesIO()
-    layout = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    npy.write_array_header_1_0(head, layout)
-    offset = head.tell()
-    # A BytesIO that alone owns its bytes lends them for writing and gives them back uncopied.
-    buffer = BytesIO(bytes(offset + int(np.prod(shape)) * dtype.itemsize))
-    with buffer.getbuffer() as memory:
-        memory[:offset] = head.getvalue()
-        values = np.frombuffer(memory, dtype=dtype, offset=offset).reshape(shape)
-        fill(values)
-        del values
-    return Array(str(dtype), shape, "numpy.ndarray", buffer.getvalue())
+
+    def __init__(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        head = _write_head(dtype, shape)
+        # A BytesIO that alone owns its bytes lends them for writing and gives them back uncopied.
+        self._buffer = BytesIO(bytes(len(head) + int(np.prod(shape)) * dtype.itemsize))
+        self._memory = self._buffer.getbuffer()
+        self._memory[: len(head)] = head
+        flat: NDArray = np.frombuffer(self._memory, dtype=dtype, offset=len(head))
+        self.values = flat.reshape(shape)
+
+    def finish(self) -> Array:
+        """Return the array; ``values`` is gone afterwards."""
+        dtype, shape = self.values.dtype, self.values.shape
+        del self.values
+        self._memory.release()
+        return Array(str(dtype), shape, "numpy.ndarray", self._buffer.getvalue())
 
 
 def to_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """Serialise named arrays; makes exactly one copy of them."""
-    return ArrayRecord(
-        {
-            name: filled(array.dtype, array.shape, partial(_copy_into, array))
-            for name, array in arrays.items()
-        }
-    )
-
-
-def _copy_into(source: NDArray, target: NDArray) -> None:
-    np.copyto(target, source)
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        blank = Blank(array.dtype, array.shape)
+        np.copyto(blank.values, array)
+        record[name] = blank.finish()
+    return record
 
 
 def num_bytes(record: ArrayRecord) -> int:
     """Return how many bytes the arrays of a record take on the wire."""
     return sum(len(array.data) for array in record.values())
+
+
+# A model has hundreds of arrays in few shapes, and parsing a header costs more than a small sum.
+@lru_cache(maxsize=4096)
+def _read_head(data: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
+    head = BytesIO(data)
+    if npy.read_magic(head) != (1, 0):
+        raise ValueError("is not in version 1.0 of the .npy format")
+    shape, fortran_order, dtype = npy.read_array_header_1_0(head)
+    return dtype, tuple(shape), fortran_order
+
+
+@lru_cache(maxsize=4096)
+def _write_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    head = BytesIO()
+    layout = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(head, layout)
+    return head.getvalue()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from logging import INFO, WARNING
 from typing import Any
 
@@ -10,10 +10,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from strategies.aggregation import NotFinite, mean_into
-from strategies.arrays import filled
+from strategies.arrays import Blank
 from strategies.replies import (
     ARRAYS,
     CONFIG,
@@ -168,12 +167,18 @@ class FedAvg(Strategy):
         weights = [1.0] * len(replies)
         if self.aggregation_weights == "examples":
             weights = [float(str(reply.metrics[NUM_EXAMPLES])) for reply in replies]
-        record = ArrayRecord()
-        for name, first in replies[0].arrays.items():
-            arrays: list[NDArray] = [reply.arrays[name] for reply in replies]
-            fill = partial(mean_into, arrays=arrays, weights=weights)
-            record[name] = filled(first.dtype, first.shape, fill)
-        return record
+        blanks = {name: Blank(a.dtype, a.shape) for name, a in replies[0].arrays.items()}
+
+        def fill(name: str) -> None:
+            arrays = [reply.arrays[name] for reply in replies]
+            mean_into(blanks[name].values, arrays, weights)
+
+        # NumPy sums outside the interpreter's lock. Each array is one thread's, so that the
+        # result does not depend on their number; largest first, so that they end together.
+        by_size = sorted(blanks, key=lambda name: -blanks[name].values.size)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(fill, by_size))
+        return ArrayRecord({name: blank.finish() for name, blank in blanks.items()})
 
     def _let_go(self, replies: Iterable[Message]) -> None:
         """Free the clients' weights: Flower's loop would keep the list over the next round."""

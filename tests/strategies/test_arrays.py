@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
-from strategies.arrays import filled, num_bytes, to_record, view, views
+from strategies.arrays import Blank, num_bytes, to_record, view, views
 
 ARRAYS = {
     "float32": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
@@ -107,16 +107,13 @@ def test_names_keep_their_order_and_views_bring_them_back() -> None:
     assert all(found[name].tobytes() == array.tobytes() for name, array in ARRAYS.items())
 
 
-def test_filled_gives_zeros_to_write_into() -> None:
-    given = []
-
-    def fill(target: NDArray) -> None:
-        given.append((target.dtype, target.shape, target.flags.c_contiguous, target.any()))
-        target[1] = 7
-
-    made = filled(np.dtype(np.int64), (2, 3), fill)
-    assert given == [(np.int64, (2, 3), True, False)]
-    assert made.data == saved(np.array([[0] * 3, [7] * 3]))
+def test_blank_gives_zeros_to_write_into() -> None:
+    blank = Blank(np.dtype(np.int64), (2, 3))
+    assert blank.values.dtype == np.int64
+    assert blank.values.shape == (2, 3)
+    assert not blank.values.any()
+    blank.values[1] = 7
+    assert blank.finish().data == saved(np.array([[0] * 3, [7] * 3]))
 
 
 def test_bytes_on_the_wire() -> None:
