@@ -1,5 +1,7 @@
 """Named arrays in and out of Flower's records, without copies where there need be none."""
 
+import ctypes
+import mmap
 from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
@@ -8,6 +10,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+_madvise = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None
 
 
 def view(array: Array) -> NDArray:
@@ -64,8 +68,9 @@ class Blank:
         # A BytesIO that alone owns its bytes lends them for writing and gives them back uncopied.
         self._buffer = BytesIO(bytes(len(head) + int(np.prod(shape)) * dtype.itemsize))
         self._memory = self._buffer.getbuffer()
-        self._memory[: len(head)] = head
         flat: NDArray = np.frombuffer(self._memory, dtype=dtype, offset=len(head))
+        _ask_for_huge_pages(flat)
+        self._memory[: len(head)] = head
         self.values = flat.reshape(shape)
 
     def finish(self) -> Array:
@@ -107,3 +112,16 @@ def _write_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     layout = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(head, layout)
     return head.getvalue()
+
+
+def _ask_for_huge_pages(fresh: NDArray) -> None:
+    """Tell Linux that a large block is about to be filled, as NumPy does for arrays of its own.
+
+    Else every 4 KiB of it cost a page fault, together half the time of a mean. Advice only:
+    where it is not taken, nothing changes but the speed.
+    """
+    if _madvise is None or fresh.nbytes < 1 << 22:
+        return
+    start = -(-fresh.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = fresh.ctypes.data + fresh.nbytes - start
+    _madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
