@@ -11,7 +11,7 @@ from experiments.display import RunDisplay, counting
 from experiments.tables import results_table
 from fl_server.preparation import PATH_KEYS, prepare
 from fl_server.simulation import SimulationFailed, simulate, take_over
-from fl_server.superlink import SuperLink
+from fl_server.superlink import SuperLink, SuperLinkError
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
 from training.experiment_data import open_federated_data, open_test_data
@@ -83,7 +83,7 @@ def simulate_command(
             SuperLink(folder.log_path) as superlink,
         ):
             simulate(run_config, folder, superlink, resources, display.show)
-    except SimulationFailed as failure:
+    except (SimulationFailed, SuperLinkError) as failure:
         console.print(f"[bold red]The run failed:[/] {_plain(str(failure))}", highlight=False)
         console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None

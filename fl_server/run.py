@@ -88,6 +88,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     )
     nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
+    check_same_data(folder, data.store.fingerprint)
     test_data = open_test_data(config)
     folder.update_manifest(
         data={
@@ -102,6 +103,20 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     )
     Federation(grid, config, folder, data.store.classes, test_data).run(nodes)
     folder.update_manifest(status="completed", phase="completed", finished=now())
+
+
+def check_same_data(folder: RunFolder, fingerprint: str) -> None:
+    """Refuse to go on with a run on other images than those it began with.
+
+    Raises:
+        RunFolderError: the training images have another fingerprint than in the manifest.
+    """
+    known = folder.manifest().get("data", {}).get("fingerprint")
+    if known not in (None, fingerprint):
+        raise RunFolderError(
+            f"{folder.path}: data-dir holds other images than when this run began; bring those "
+            "back, or choose another run folder"
+        )
 
 
 @contextmanager
