@@ -41,25 +41,25 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
     factors = [wide(1 if equal else weight) for weight in weights]
     result = out.reshape(-1)
     pieces = [array.reshape(-1) for array in arrays]
-    for start in range(0, result.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        # Where the dtype is its own sum's dtype this is a view, and the sum is made in place.
-        sums = result[part].astype(wide, copy=False)
-        # The first array is not added to a zero: one model's mean is itself, bit for bit.
-        if equal and len(pieces) > 1:
-            np.add(pieces[0][part], pieces[1][part], out=sums, dtype=wide)
-            rest = 2
-        else:
-            np.multiply(pieces[0][part], factors[0], out=sums)
-            rest = 1
-        for piece, factor in zip(pieces[rest:], factors[rest:], strict=True):
-            sums += piece[part] if equal else piece[part] * factor
-        sums /= divisor
-        # NaN and infinity survive a sum of squares, so one finite sum clears the whole piece; that
-        # of large finite values may overflow, so what looks bad is looked at again, one by one.
-        with np.errstate(over="ignore", invalid="ignore"):
-            clear = np.isfinite(np.dot(sums, sums))
+    # Overflow and NaN are looked for below, so NumPy need not warn of them as well.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, result.size, CHUNK):
+            part = slice(start, start + CHUNK)
+            # Where the dtype is its own sum's dtype this is a view: the sum is made in place.
+            sums = result[part].astype(wide, copy=False)
+            # The first array is not added to a zero: one model's mean is itself, bit for bit.
+            if equal and len(pieces) > 1:
+                np.add(pieces[0][part], pieces[1][part], out=sums, dtype=wide)
+                rest = 2
+            else:
+                np.multiply(pieces[0][part], factors[0], out=sums)
+                rest = 1
+            for piece, factor in zip(pieces[rest:], factors[rest:], strict=True):
+                sums += piece[part] if equal else piece[part] * factor
+            sums /= divisor
             if sums.dtype != out.dtype:
                 result[part] = sums
-        if not clear and not np.isfinite(result[part]).all():
-            raise NotFinite
+            # NaN and infinity survive a sum of squares, so one finite sum clears the whole piece;
+            # that of large finite values may overflow, so what looks bad is looked at one by one.
+            if not np.isfinite(np.dot(sums, sums)) and not np.isfinite(result[part]).all():
+                raise NotFinite

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from training.config import ExperimentConfig, parse
-from training.study import BATCH_SIZE, resolve
+from training.study import resolve
 
 # The study's table: learning rate, weight decay, betas. What has no betas gets zeros.
 TABLE = [
@@ -34,10 +34,6 @@ def test_auto_is_sgd_with_batches_of_32() -> None:
     config = resolved()
     assert (config.optimizer, config.learning_rate, config.batch_size) == ("sgd", 0.01, 32)
     assert (config.dataset, config.device, config.threads_per_client) == ("ham10000", "cpu", 2)
-
-
-def test_batch_sizes_of_the_data_sets() -> None:
-    assert BATCH_SIZE == {"ham10000": 32, "brats2019": 16}
 
 
 def test_nothing_is_left_open() -> None:
