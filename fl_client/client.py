@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from data_partition.partition import SPLITS
 from training.config import ExperimentConfig, parse
-from training.experiment_data import SPLITS, open_federated_data
+from training.experiment_data import open_federated_data
 from training.split import Split
 
 

@@ -16,8 +16,6 @@ from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.split import Split
 
-SPLITS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class FederatedData:

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from data_partition.errors import DataError
+from data_partition.partition import SPLITS
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.experiment_data import (
-    SPLITS,
     cache_dir,
     open_federated_data,
     open_test_data,
