@@ -39,7 +39,7 @@ def measure(
     threads = joblib.cpu_count()
     pull_seconds: list[float] = []
     with torch_threads(threads):
-        images = _random_images(batch_size, store_side(image_size))
+        images = random_images(batch_size, store_side(image_size))
         step = _Step(backbone, images, image_size)
         anchored = _Step(backbone, images, image_size)
         local = list(anchored.model.parameters())
@@ -97,7 +97,8 @@ class _Step:
         )
 
 
-def _random_images(count: int, side: int) -> Split:
+def random_images(count: int, side: int) -> Split:
+    """Return ``count`` random images of seven classes, ``side`` pixels wide and high."""
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     labels = generator.integers(0, NUM_CLASSES, count)

@@ -1,4 +1,4 @@
-"""The most memory that a call takes beyond what its process holds before it."""
+"""The most memory that a process holds, or that a call takes beyond what is held before it."""
 
 import ctypes
 import gc
@@ -27,6 +27,15 @@ def peak_extra_bytes(call: Callable[[], object]) -> int | None:
     peak = _status("VmHWM")
     del returned
     return peak - before
+
+
+def peak_bytes() -> int | None:
+    """Return the most resident memory that this process ever held, mapped files included.
+
+    Returns:
+        Bytes, or None where there is no Linux to ask.
+    """
+    return _status("VmHWM") if STATUS.exists() else None
 
 
 def _status(field: str) -> int:

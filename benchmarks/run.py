@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import aggregation, federated_round, fedprox_step, image_store, machine, report
+from benchmarks import (
+    aggregation,
+    federated_round,
+    fedprox_step,
+    image_store,
+    machine,
+    report,
+    text_features,
+)
 from benchmarks.result import Result
 
 BENCHMARKS: Mapping[str, Callable[..., list[Result]]] = {
@@ -15,6 +23,7 @@ BENCHMARKS: Mapping[str, Callable[..., list[Result]]] = {
     "fedprox-step": fedprox_step.measure,
     "aggregation": aggregation.measure,
     "image-store": image_store.measure,
+    "text-features": text_features.measure,
 }
 
 console = Console()
@@ -30,7 +39,9 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = report.RESULTS,
 ) -> None:
-    """Measure what NAME names: federated-round, fedprox-step, aggregation, image-store; or all.
+    """Measure what NAME names, or all.
+
+    Known are federated-round, fedprox-step, aggregation, image-store and text-features.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

@@ -1,21 +1,22 @@
 """A thorough look at a data folder, every image decoded."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from data_partition.decode import ImageFiles, image_name, rgb_image
+from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
 from data_partition.ham10000 import load_training
-from data_partition.image_store import UNREADABLE
-from data_partition.image_table import ImageTable
+from data_partition.image_reader import Unusable
+from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.isic2018 import load_test
+from data_partition.recognition import recognise
 
-# Pillow decodes outside the interpreter's lock; more threads than this only wait for the disk.
-_THREADS = 8
+# Whether an image can be decoded is asked, not how it looks.
+_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,24 @@ class SetReport:
 
     Attributes:
         layout: the recognised layout in words.
+        grouped_by: what the images are grouped by: a lesion, or a patient.
         images: number of usable images.
         classes: number of usable images by class, in the order of the classes.
-        lesions: number of known lesions; 0 where the release does not name them.
-        lesions_with_several_images: number of lesions with two images or more.
+        lesions: number of known lesions, or patients; 0 where the release does not name them.
+        lesions_with_several_images: number of them with two images or more.
         sources: number of usable images by source, where the release names sources.
+        splits: number of usable images by split, where the data set itself comes split.
         set_aside: names of what is not used, by reason.
     """
 
     layout: str
+    grouped_by: GroupedBy
     images: int
     classes: dict[str, int]
     lesions: int
     lesions_with_several_images: int
     sources: dict[str, int]
+    splits: dict[str, int]
     set_aside: dict[str, tuple[str, ...]]
 
 
@@ -46,8 +51,8 @@ class CheckReport:
     """What a data folder holds.
 
     Attributes:
-        training: the training set.
-        test: the test set, or None if there is none.
+        training: the training set; all of BraTS2019, whose test patients are among the others.
+        test: the test set, or None if there is none of its own.
     """
 
     training: SetReport
@@ -68,63 +73,69 @@ def check(
             there are.
 
     Raises:
-        DataError: as ``load_training`` and ``load_test`` raise it; an unreadable image does not.
+        DataError: as ``recognise``, ``load_training``, ``load_test`` and ``load_brats2019`` raise
+            it, a test folder for BraTS2019, or a file that the system refuses to read; an
+            unreadable image does not.
     """
-    training = set_aside_unreadable(load_training(data_dir), progress)
+    if recognise(data_dir) == "brats2019":
+        if test_dir is not None:
+            raise DataError(f"{test_dir}: BraTS2019 has its test patients in {data_dir}; leave out")
+        slices = set_aside_unusable(load_brats2019(data_dir), progress)
+        return CheckReport(training=_report(slices), test=None)
+    training = set_aside_unusable(load_training(data_dir), progress)
     test = load_test(data_dir, test_dir)
     return CheckReport(
         training=_report(training),
-        test=None if test is None else _report(set_aside_unreadable(test, progress)),
+        test=None if test is None else _report(set_aside_unusable(test, progress)),
     )
 
 
-def set_aside_unreadable(
+def set_aside_unusable(
     table: ImageTable, progress: Callable[[int, int], None] | None = None
 ) -> ImageTable:
-    """Decodes every image of a table and returns the table of those that can be decoded.
+    """Decodes every image of a table and returns the table of those that can be used.
 
     Args:
         table: the images as recognised.
         progress: called after each image with how many are done and how many there are.
+
+    Raises:
+        DataError: the system refuses to read a file.
     """
-    files = list(zip(table.rows["path"], table.rows["member"], strict=True))
-    readable = np.zeros(len(files), dtype=bool)
-    with ImageFiles() as source, ThreadPoolExecutor(_THREADS) as pool:
-        verdicts = pool.map(lambda file: _is_readable(source, file), files)
-        for index, verdict in enumerate(verdicts):
-            readable[index] = verdict
-            if progress is not None:
-                progress(index + 1, len(files))
-    if readable.all():
-        return table
-    unreadable = tuple(table.rows["image_id"][~readable])
+    usable = np.zeros(len(table.rows), dtype=bool)
+    set_aside = {reason: list(names) for reason, names in table.set_aside.items()}
+    for index, image in enumerate(table.reader.decode(table.rows, _SIDE)):
+        if isinstance(image, Unusable):
+            set_aside.setdefault(image.reason, []).append(image.name)
+        else:
+            usable[index] = True
+        if progress is not None:
+            progress(index + 1, len(table.rows))
     return replace(
         table,
-        rows=table.rows[readable].reset_index(drop=True),
-        set_aside={**table.set_aside, UNREADABLE: unreadable},
+        rows=table.rows[usable].reset_index(drop=True),
+        # A patient's slices all name the same patient.
+        set_aside={reason: tuple(dict.fromkeys(names)) for reason, names in set_aside.items()},
     )
-
-
-def _is_readable(source: ImageFiles, file: tuple[str, str]) -> bool:
-    try:
-        rgb_image(source.read(*file), image_name(*file))
-    except (OSError, DataError):
-        return False
-    return True
 
 
 def _report(table: ImageTable) -> SetReport:
-    images_per_lesion = table.rows["lesion_id"].value_counts()
-    per_class = table.rows["label"].value_counts()
+    rows = table.rows
+    images_per_lesion = rows["lesion_id"].value_counts()
+    per_class = rows["label"].value_counts()
     return SetReport(
         layout=table.layout,
-        images=len(table.rows),
+        grouped_by=table.grouped_by,
+        images=len(rows),
         classes={name: int(per_class.get(name, 0)) for name in table.classes},
         lesions=len(images_per_lesion),
         lesions_with_several_images=int((images_per_lesion > 1).sum()),
-        sources={
-            str(name): int(number)
-            for name, number in table.rows["source"].value_counts().sort_index().items()
-        },
+        sources=_counts(rows, "source"),
+        splits=_counts(rows, "split") if "split" in rows else {},
         set_aside=table.set_aside,
     )
+
+
+def _counts(rows: pd.DataFrame, column: str) -> dict[str, int]:
+    numbers = rows[column].value_counts().sort_index()
+    return {str(name): int(number) for name, number in numbers.items()}

@@ -1,5 +1,6 @@
 """HAM10000's training images in each of the layouts they are published in."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from data_partition.assembly import assemble, storage
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, find_files
-from data_partition.image_table import ImageTable
+from data_partition.image_table import HAM10000_CLASSES, ImageTable
 from data_partition.label_tables import (
     ONE_HOT_COLUMNS,
     is_table,
@@ -17,6 +18,18 @@ from data_partition.label_tables import (
     read_metadata,
     read_one_hot,
 )
+
+
+def is_ham10000(files: Iterable[FoundFile]) -> bool:
+    """Whether files are HAM10000's, by their names: its metadata, a truth, or class folders."""
+    return any(
+        (
+            is_table(file)
+            and (_named(file, "ham10000_metadata") or file.stem.lower().endswith("groundtruth"))
+        )
+        or (file.is_image and file.parts[-2:-1] and file.parts[-2].lower() in HAM10000_CLASSES)
+        for file in files
+    )
 
 
 def load_training(data_dir: Path) -> ImageTable:

@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -13,20 +12,17 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from PIL import Image
 
-from data_partition.decode import ImageFiles, image_name, rgb_image
 from data_partition.errors import DataError
-from data_partition.image_table import ImageTable
+from data_partition.image_reader import Unusable
+from data_partition.image_table import GroupedBy, ImageTable
 
 Progress = Callable[[int, int], None]
 
 # Part of the key: raise it whenever the same files would give other bytes in the store.
-FORMAT = 1
+FORMAT = 2
 COLUMNS = ["image_id", "label", "lesion_id", "source"]
-UNREADABLE = "unreadable image"
-# Decoded but not yet written images are at most this many.
-CHUNK = 256
+SPLIT = "split"
 
 
 @dataclass(frozen=True)
@@ -36,13 +32,15 @@ class ImageStore:
     Attributes:
         images: uint8 (N, side, side, 3), memory-mapped and read-only; row i is ``rows`` row i.
         rows: columns ``image_id`` (str), ``label`` (str), ``lesion_id`` and ``source`` (str or
-            None), sorted by ``image_id``, index 0 … N - 1.
+            None), and ``split`` (str) where the data set itself comes split; sorted by
+            ``image_id``, index 0 … N - 1.
         labels: int64 (N,), the label's index in ``classes``.
         classes: class names in the order of the network's outputs.
-        fingerprint: sha256 in hex over every image's id, label, lesion, source and the sha256 of
-            its encoded bytes; says which data these are, whatever the machine, folder, layout,
-            file times and ``side``.
-        set_aside: the table's, and under "unreadable image" the ids that could not be decoded.
+        fingerprint: sha256 in hex over every image's id, label, lesion, source, split if it has
+            one, and the sha256 of its files' bytes; says which data these are, whatever the
+            machine, folder, layout, file times and ``side``.
+        set_aside: the table's, and what turned out to be unusable when it was decoded.
+        grouped_by: what ``lesion_id`` names.
     """
 
     images: np.memmap
@@ -51,6 +49,7 @@ class ImageStore:
     classes: tuple[str, ...]
     fingerprint: str
     set_aside: dict[str, tuple[str, ...]]
+    grouped_by: GroupedBy = "lesion"
 
 
 def store_side(image_size: int) -> int:
@@ -73,13 +72,12 @@ def open_store(
 
     Args:
         table: the images; damaged ones are set aside.
-        side: stored height and width, in pixels; images are resized without regard to their
-            aspect ratio (bilinear, antialiased).
+        side: stored height and width, in pixels.
         cache_dir: where stores are kept; created if need be.
         progress: called with (images done, images in all) while building, from this thread.
 
     Raises:
-        DataError: a file is gone or the system refuses to read it, no image can be decoded, or
+        DataError: a file is gone or the system refuses to read it, no image can be used, or
             the cache cannot be written.
     """
     root = cache_dir / "images"
@@ -100,18 +98,24 @@ def open_store(
 
 
 def _key(table: ImageTable, side: int) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, side, table.classes]).encode())
-    stamps: dict[str, tuple[int, int]] = {}
-    for row in table.rows[[*COLUMNS, "path", "member"]].itertuples(index=False, name=None):
-        path = row[4]
-        if path not in stamps:
-            try:
-                stat = os.stat(path)  # noqa: PTH116 - a Path per image doubles the time to open
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-            stamps[path] = (stat.st_size, stat.st_mtime_ns)
-        digest.update(json.dumps([*map(_plain, row), *stamps[path]]).encode())
+    facts = [FORMAT, side, table.classes, table.reader.settings, table.rows.columns.tolist()]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    stamps: dict[str, tuple[str, int, int]] = {}
+    rows = table.rows.itertuples(index=False, name=None)
+    for row, files in zip(rows, table.reader.files(table.rows), strict=True):
+        for path in files:
+            if path not in stamps:
+                stamps[path] = _stamp(path)
+        digest.update(json.dumps([*map(_plain, row), *(stamps[p] for p in files)]).encode())
     return digest.hexdigest()
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a Path per image doubles the time to open
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return path, stat.st_size, stat.st_mtime_ns
 
 
 def _plain(value: Any) -> str | None:
@@ -137,10 +141,14 @@ def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None
     building = root / f".building-{os.getpid()}"
     building.mkdir()
     try:
-        kept, file_hashes = _write_images(table, side, building / "images.npy", progress)
+        kept, file_hashes, set_aside = _write_images(table, side, building / "images.npy", progress)
         if not kept:
-            raise DataError(f"none of the {total} images of this data set can be decoded")
-        rows = table.rows[COLUMNS].iloc[kept].map(_plain)
+            reason, names = next(iter(set_aside.items()))
+            raise DataError(
+                f"none of the {total} images of this data set can be used ({reason}: {names[0]}"
+                f"{', …' if len(names) > 1 else ''}); fetch the data set again"
+            )
+        rows = table.rows[_columns(table)].iloc[kept].map(_plain)
         rows.to_csv(building / "rows.csv", index=False)
         lines = sorted(
             json.dumps([*row, file_hash])
@@ -148,10 +156,9 @@ def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None
                 rows.itertuples(index=False, name=None), file_hashes, strict=True
             )
         )
-        unreadable = set(table.rows["image_id"]) - set(rows["image_id"])
         facts = {
             "fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-            "unreadable": sorted(unreadable),
+            "set_aside": set_aside,
         }
         (building / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         for path in building.iterdir():
@@ -168,59 +175,43 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _columns(table: ImageTable) -> list[str]:
+    return [*COLUMNS, SPLIT] if SPLIT in table.rows else COLUMNS
+
+
 def _write_images(
     table: ImageTable, side: int, path: Path, progress: Progress | None
-) -> tuple[list[int], list[str]]:
-    """Write the readable images in table order; their row numbers and files' sha256 in hex."""
+) -> tuple[list[int], list[str], dict[str, list[str]]]:
+    """Write the usable images in table order.
+
+    Returns:
+        Their row numbers, their files' sha256 in hex, and the names of the others by reason.
+    """
     kept: list[int] = []
     file_hashes: list[str] = []
+    # Dictionaries for sets in order: a patient's slices all name the same patient.
+    set_aside: dict[str, dict[str, None]] = {}
     with path.open("wb") as file:
         _write_header(file, len(table.rows), side)
         # Written and not memory-mapped: a full disk is then an OSError and not a SIGBUS.
-        for done, (pixels, file_hash) in enumerate(_decoded(table, side), start=1):
-            if pixels is not None:
-                file.write(pixels)
+        for done, image in enumerate(table.reader.decode(table.rows, side), start=1):
+            if isinstance(image, Unusable):
+                set_aside.setdefault(image.reason, {})[image.name] = None
+            else:
+                file.write(image.pixels)
                 kept.append(done - 1)
-                file_hashes.append(file_hash)
+                file_hashes.append(image.sha256)
             if progress is not None:
                 progress(done, len(table.rows))
         # NumPy pads the header so that the number of rows can change in place.
         file.seek(0)
         _write_header(file, len(kept), side)
-    return kept, file_hashes
+    return kept, file_hashes, {reason: list(names) for reason, names in set_aside.items()}
 
 
 def _write_header(file: IO[bytes], num_images: int, side: int) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (num_images, side, side, 3)}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _decoded(table: ImageTable, side: int) -> Iterator[tuple[bytes | None, str]]:
-    """In table order: the side * side * 3 bytes, or None if damaged, and the file's sha256."""
-    places = list(zip(table.rows["path"], table.rows["member"], strict=True))
-    # Threads: Pillow decodes and resizes outside the interpreter lock, and nothing is pickled.
-    with ImageFiles() as files, ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def decode(place: tuple[str, str]) -> tuple[bytes | None, str]:
-            return _decode_one(files, *place, side)
-
-        for start in range(0, len(places), CHUNK):
-            yield from pool.map(decode, places[start : start + CHUNK])
-
-
-def _decode_one(files: ImageFiles, path: str, member: str, side: int) -> tuple[bytes | None, str]:
-    name = image_name(path, member)
-    try:
-        data = files.read(path, member)
-        # Twice the side: a JPEG reduced while decoding is then still reduced well by the resize.
-        image = rgb_image(data, name, reduce_to=2 * side)
-    except DataError:
-        return None, ""
-    except OSError as error:
-        # Not the image's fault, and perhaps gone tomorrow: never to be remembered as damage.
-        raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
-    resized = image.resize((side, side), Image.Resampling.BILINEAR)
-    return resized.tobytes(), hashlib.sha256(data).hexdigest()
 
 
 def _open(folder: Path, table: ImageTable) -> ImageStore:
@@ -230,8 +221,8 @@ def _open(folder: Path, table: ImageTable) -> ImageStore:
     rows = rows.mask(rows == "", None)
     class_index = {name: index for index, name in enumerate(table.classes)}
     set_aside = dict(table.set_aside)
-    if facts["unreadable"]:
-        set_aside[UNREADABLE] = (*set_aside.get(UNREADABLE, ()), *facts["unreadable"])
+    for reason, names in facts["set_aside"].items():
+        set_aside[reason] = (*set_aside.get(reason, ()), *names)
     return ImageStore(
         images=np.load(folder / "images.npy", mmap_mode="r"),
         rows=rows,
@@ -239,4 +230,5 @@ def _open(folder: Path, table: ImageTable) -> ImageStore:
         classes=table.classes,
         fingerprint=facts["fingerprint"],
         set_aside=set_aside,
+        grouped_by=table.grouped_by,
     )

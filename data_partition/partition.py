@@ -1,74 +1,30 @@
-"""Which client holds which image, and for what: training, validation or test.
-
-What is dealt out are units: single images, or, with ``split_by="lesion"``, all images of one
-lesion together, so that no lesion is both learnt from and judged on.
-"""
+"""Which client holds which image, and for what: training, validation or test."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
+from data_partition.image_table import GroupedBy
+from data_partition.splits import SPLITS, SplitBy, number_units, split_client, split_patients
 
 Partition = Literal["iid", "dirichlet", "source"]
-SplitBy = Literal["image", "lesion"]
 
-SPLITS = ("train", "validation", "test")
-
-# Set apart the random streams of one seed.
-_SPLIT_STREAM = 1
+# Set apart the random streams of one seed; the others stand in splits.py.
 _IID_STREAM = 2
 _DIRICHLET_STREAM = 3
 
+_NO_SOURCES: dict[GroupedBy, str] = {
+    "lesion": "partition = source needs the metadata's column dataset, which is missing or has "
+    "gaps; get the newer HAM10000_metadata or take partition = iid",
+    "patient": "partition = source needs the site in every file's name (BraTS19_<site>_<id>_1), "
+    "which some lack; rename those or take partition = iid",
+}
+
 # The fewest units of a client from which all three splits get one.
 _MIN_DIRICHLET_UNITS = 4
-
-
-def split_client(
-    image_ids: Sequence[str],
-    lesion_ids: Sequence[str | None],
-    *,
-    seed: int,
-    client_index: int,
-    split_by: SplitBy,
-) -> np.ndarray:
-    """Splits one client's images 60/20/20 into training, validation and test.
-
-    The answer depends on nothing but the arguments, the images as a set: a site finds on its own
-    the split that a simulation gives it. With n images and units in random order, a unit goes to
-    training while the images before it number fewer than ⌊(6n + 5)/10⌋, to validation while
-    fewer than ⌊(8n + 5)/10⌋, and else to test.
-
-    Args:
-        image_ids: unique ids, in any order.
-        lesion_ids: the images' lesions, in the same order; an image with None is a lesion of its
-            own. Looked at only with ``split_by="lesion"``.
-        seed: the experiment's seed, ≥ 0.
-        client_index: the rank of the client's name in the experiment's list of clients, ≥ 0.
-        split_by: what stays together.
-
-    Returns:
-        One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
-    """
-    rows = pd.DataFrame(
-        {"image_id": np.asarray(image_ids, dtype=object), "lesion_id": list(lesion_ids)}
-    )
-    order = np.argsort(rows["image_id"].to_numpy(), kind="stable")
-    unit_of_image = _number_units(rows.iloc[order], split_by)
-    unit_sizes = np.bincount(unit_of_image)
-    rng = np.random.default_rng([seed, client_index, _SPLIT_STREAM])
-    permuted = rng.permutation(len(unit_sizes))
-    images_before = np.empty(len(unit_sizes), dtype=np.int64)
-    images_before[permuted] = np.cumsum(unit_sizes[permuted]) - unit_sizes[permuted]
-    num_images = len(rows)
-    bounds = [(6 * num_images + 5) // 10, (8 * num_images + 5) // 10]
-    split_of_unit = np.searchsorted(bounds, images_before, side="right")
-    answer = np.empty(num_images, dtype=f"<U{max(map(len, SPLITS))}")
-    answer[order] = np.array(SPLITS)[split_of_unit[unit_of_image]]
-    return answer
 
 
 def plan_partition(
@@ -79,12 +35,13 @@ def plan_partition(
     dirichlet_alpha: float,
     split_by: SplitBy,
     seed: int,
+    grouped_by: GroupedBy = "lesion",
 ) -> pd.DataFrame:
     """Deals a training set out to clients and splits each client's part.
 
     Args:
-        rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, in any
-            order of rows, which does not matter.
+        rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, perhaps
+            ``split``, in any order of rows, which does not matter.
         partition: "iid", parts of equal size drawn at random; "dirichlet", each class dealt in
             proportions drawn from a symmetric Dirichlet distribution; "source", one client per
             source of the images, in order of the sources' names.
@@ -93,6 +50,9 @@ def plan_partition(
         split_by: "image" or "lesion". A lesion counts with the label and source of its first
             image.
         seed: ≥ 0.
+        grouped_by: what ``lesion_id`` names. With "patient" the test patients that
+            ``split_patients`` finds are everyone's, and dealt to nobody; and the others' slices
+            stay together whatever ``split_by`` says, wherever patients are known.
 
     Returns:
         Columns ``image_id``, ``label``, ``lesion_id``, ``client`` ("client-0", "client-1", …),
@@ -103,6 +63,9 @@ def plan_partition(
             number of clients than sources, an alpha with which no client may be left nearly
             empty, or a client with fewer than two training images.
     """
+    if grouped_by == "patient":
+        rows = rows[split_patients(rows, seed=seed) != "test"]
+        split_by = "lesion" if rows["lesion_id"].notna().any() else "image"
     plan = rows[["image_id", "label", "lesion_id", "source"]]
     plan = plan.sort_values("image_id", ignore_index=True)
     if split_by == "lesion" and plan["lesion_id"].isna().all():
@@ -110,15 +73,16 @@ def plan_partition(
             "split-by = lesion needs lesion ids, which this data set does not have; "
             "take split-by = image"
         )
-    unit_of_image = _number_units(plan, split_by)
+    unit_of_image = number_units(plan, split_by)
     _, first_images = np.unique(unit_of_image, return_index=True)
     units = plan.iloc[first_images]
     if clients > len(units):
+        kind = "image" if split_by == "image" else grouped_by
         raise DataError(
-            f"{clients} clients are more than the {len(units)} {split_by}s there are; lower clients"
+            f"{clients} clients are more than the {len(units)} {kind}s there are; lower clients"
         )
     if partition == "source":
-        client_of_unit = _deal_by_source(units["source"], clients)
+        client_of_unit = _deal_by_source(units["source"], clients, grouped_by)
     elif partition == "dirichlet":
         client_of_unit = _deal_dirichlet(units["label"], clients, dirichlet_alpha, seed)
     else:
@@ -169,18 +133,6 @@ def straddling_lesions(plan: pd.DataFrame) -> int:
     return len(set(trained) & set(tested))
 
 
-def _number_units(rows: pd.DataFrame, split_by: SplitBy) -> np.ndarray:
-    """Numbers the units of sorted images 0, 1, … by each unit's first image."""
-    if split_by == "image":
-        return np.arange(len(rows))
-    keys = [
-        (True, image_id) if pd.isna(lesion_id) else (False, lesion_id)
-        for image_id, lesion_id in zip(rows["image_id"], rows["lesion_id"], strict=True)
-    ]
-    numbers: dict[tuple[bool, str], int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-
-
 def _deal_iid(num_units: int, clients: int, seed: int) -> np.ndarray:
     # Not flwr-datasets' IidPartitioner: it cuts the rows in the order they come in.
     permuted = np.random.default_rng([seed, _IID_STREAM]).permutation(num_units)
@@ -224,12 +176,9 @@ def _deal_dirichlet(labels: pd.Series, clients: int, alpha: float, seed: int) ->
     return client_of_unit
 
 
-def _deal_by_source(sources: pd.Series, clients: int) -> np.ndarray:
+def _deal_by_source(sources: pd.Series, clients: int, grouped_by: GroupedBy) -> np.ndarray:
     if sources.isna().any():
-        raise DataError(
-            "partition = source needs the metadata's column dataset, which is missing or has gaps; "
-            "get the newer HAM10000_metadata or take partition = iid"
-        )
+        raise DataError(_NO_SOURCES[grouped_by])
     names, client_of_unit = np.unique(sources.to_numpy(dtype=str), return_inverse=True)
     if len(names) != clients:
         raise DataError(

@@ -1,9 +1,5 @@
 """A made-up data set in HAM10000's layout, to try the system without any patient's image."""
 
-import os
-import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +8,7 @@ from PIL import Image
 
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
+from data_partition.synthetic_folder import in_parallel, new_folder
 from data_partition.synthetic_lesion import draw_lesion
 
 TRAINING_COUNTS = {
@@ -33,8 +30,6 @@ LEAST_IMAGES = 14
 LEAST_PER_CLASS, LEAST_PER_TEST_CLASS = 12, 10
 
 README = """\
-SYNTHETIC IMAGES, WORTHLESS FOR MEDICINE
-
 Every image in this folder was drawn by a program (fedskin data synth). No patient, no
 camera and no physician was involved. The "lesions" only look different enough for a network to
 tell them apart, so that a federated training can be tried and tested; nothing about real skin,
@@ -44,12 +39,6 @@ The folder is laid out like HAM10000 and the ISIC 2018 challenge's test set, wit
 columns and class names, but the images are 200x150 pixels where the real ones are 600x450.
 Ids, ages, sexes and localizations are invented.
 """
-
-
-def is_synthetic(directory: Path) -> bool:
-    """Tell whether a data folder was written by this program, so that results can say so."""
-    readme = directory / "README.txt"
-    return readme.is_file() and readme.read_bytes() == README.encode()
 
 
 def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
@@ -74,20 +63,9 @@ def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
         raise DataError(f"{images} images are too few for seven classes; ask for {LEAST_IMAGES}")
     if seed < 0:
         raise DataError(f"seed {seed}: a seed is 0 or more")
-    building = directory.absolute().parent / f".{directory.name}.writing-{os.getpid()}"
-    try:
-        if directory.exists() and any(directory.iterdir()):
-            raise DataError(f"{directory}: not empty; name a new folder")
-        building.mkdir(parents=True)
-        try:
-            (building / "README.txt").write_text(README, encoding="utf-8")
-            _write_training(building, images, seed)
-            _write_test(building, FIRST_ID + images, max(images // 3, 70), seed)
-            building.rename(directory)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-    except OSError as error:
-        raise DataError(f"{directory}: cannot be written ({error.strerror or error})") from error
+    with new_folder(directory, README) as building:
+        _write_training(building, images, seed)
+        _write_test(building, FIRST_ID + images, max(images // 3, 70), seed)
 
 
 def _write_training(directory: Path, num_images: int, seed: int) -> None:
@@ -120,7 +98,7 @@ def _write_training(directory: Path, num_images: int, seed: int) -> None:
             ),
         )
 
-    _in_parallel(draw, num_images)
+    in_parallel(draw, num_images)
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]
     table[columns].to_csv(directory / "HAM10000_metadata.csv", index=False)
 
@@ -145,7 +123,7 @@ def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> N
             ),
         )
 
-    _in_parallel(draw, num_images)
+    in_parallel(draw, num_images)
     truth = pd.DataFrame({"image": image_ids})
     for column in TEST_COLUMNS:
         truth[column] = [float(label == column.lower()) for label in labels]
@@ -191,9 +169,3 @@ def _image_ids(first: int, count: int) -> list[str]:
 
 def _save(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path, "JPEG", quality=90)
-
-
-def _in_parallel(draw: Callable[[int], None], count: int) -> None:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(draw, range(count)):
-            pass

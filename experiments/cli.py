@@ -1,6 +1,7 @@
 """The command line: ``fedskin``."""
 
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated
 
@@ -8,7 +9,13 @@ import typer
 from rich.console import Console
 
 from data_partition.errors import DataError
-from experiments import data_commands, federated
+from experiments import (
+    centralized_clip,
+    data_commands,
+    federated,
+    prediction,
+    text_features_commands,
+)
 from models.errors import WeightsError
 from training.errors import ConfigError, RunFolderError
 
@@ -20,7 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(text_features_commands.app, name="text-features")
 app.command("simulate")(federated.simulate_command)
+app.command("clip")(centralized_clip.clip_command)
+app.command("predict")(prediction.predict_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -36,16 +46,21 @@ def about(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
     ] = False,
 ) -> None:
-    """Federated classification of skin lesions, with Flower.
+    """Federated classification of skin lesions and brain scans, with Flower.
 
     Research software: not a medical device, and not for diagnosis.
     """
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is a line each and exit status 2."""
+    """Run the command line."""
+    run(app)
+
+
+def run(command: Callable[[], object]) -> None:
+    """Run a command; what a person can mend is a line each and exit status 2."""
     try:
-        app()
+        command()
     except (ConfigError, DataError, RunFolderError, WeightsError) as error:
         for line in str(error).splitlines():
             Console(stderr=True, soft_wrap=True).print(

@@ -1,6 +1,6 @@
 """``fedskin data``: look at a data set, deal it out to clients, or make one up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
@@ -10,19 +10,22 @@ from rich.console import Console
 from rich.table import Table
 
 from data_partition.atomic_file import replacing
-from data_partition.check import SetReport, set_aside_unreadable
+from data_partition.brats2019 import load_brats2019
+from data_partition.check import SetReport, set_aside_unusable
 from data_partition.check import check as check_folder
 from data_partition.ham10000 import load_training
-from data_partition.image_store import UNREADABLE
+from data_partition.image_table import GroupedBy
 from data_partition.partition import (
     Partition,
-    SplitBy,
     counts,
     plan_partition,
     split_counts,
     straddling_lesions,
 )
+from data_partition.recognition import DataSet, recognise
+from data_partition.splits import SplitBy
 from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.display import counting
 
 app = typer.Typer(
@@ -31,6 +34,12 @@ app = typer.Typer(
 )
 
 PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
+
+# What an image, a lesion and a source are called.
+WORDS: dict[GroupedBy, tuple[str, str, str]] = {
+    "lesion": ("images", "lesions", "sources"),
+    "patient": ("slices", "patients", "sites"),
+}
 
 _NAMES_SHOWN = 20
 
@@ -50,7 +59,9 @@ def check(
 
     Known are HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the
     ISIC challenge publish them (zip archives need no unpacking), and
-    train/<class>/ and test/<class>/ folders.
+    train/<class>/ and test/<class>/ folders; BraTS2019 as NIfTI volumes, of
+    which eight slices per patient are cut, and as slices in
+    {train,valid,test}/{HGG,LGG}/ folders.
 
     Examples:
 
@@ -60,6 +71,9 @@ def check(
     """
     with _decoding() as progress:
         report = check_folder(data_dir, test_dir, progress)
+    if report.training.grouped_by == "patient":
+        _print_set("Data set", report.training)
+        return
     _print_set("Training set", report.training)
     if report.test is None:
         typer.echo("Test set: none found; experiments run without global_test")
@@ -94,6 +108,8 @@ def partition(
 ) -> None:
     """Deal the training set in DIR out to clients, each part split 60/20/20.
 
+    BraTS2019 is dealt by patient, and the global test patients to nobody.
+
     The CSV file's columns are image_id, label, lesion_id, client and split.
 
     Examples:
@@ -113,7 +129,8 @@ def partition(
 
     with _decoding() as progress:
         # A run cannot use what cannot be decoded, and so deals it out to nobody.
-        training = set_aside_unreadable(load_training(data_dir), progress)
+        load = load_brats2019 if recognise(data_dir) == "brats2019" else load_training
+        training = set_aside_unusable(load(data_dir), progress)
     plan = plan_partition(
         training.rows,
         partition=partition,
@@ -121,13 +138,15 @@ def partition(
         dirichlet_alpha=dirichlet_alpha,
         split_by=split_by,
         seed=seed,
+        grouped_by=training.grouped_by,
     )
     with replacing(out) as temporary:
         plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
     plot_counts(split_counts(plan), out.with_suffix(".png"))
 
     per_client = counts(plan)
-    table = Table("client", title="Images per client and class")
+    images, lesions, _ = WORDS[training.grouped_by]
+    table = Table("client", title=f"{images.capitalize()} per client and class")
     for name in (*per_client.columns, "all"):
         table.add_column(str(name), justify="right")
     for client, numbers in per_client.iterrows():
@@ -136,28 +155,51 @@ def partition(
     num_straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
-        typer.echo(f"{num_straddling} of {known} lesions straddle training and test")
+        typer.echo(f"{num_straddling} of {known} {lesions} straddle training and test")
     else:
-        typer.echo("Which lesions straddle training and test is unknown: no lesion ids")
-    if names := training.set_aside.get(UNREADABLE):
-        typer.echo(f"Unreadable and dealt to nobody: {', '.join(names)}")
+        typer.echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
+    if num_kept := len(training.rows) - len(plan):
+        typer.echo(f"{num_kept} slices of global test patients are dealt to nobody")
+    _print_set_aside(training.set_aside)
     typer.echo(f"Wrote {out} and {out.with_suffix('.png')}")
 
 
 @app.command()
 def synth(
     directory: Directory,
-    images: Annotated[int, typer.Option(min=1, help="How many training images.")] = 600,
+    dataset: Annotated[DataSet, typer.Option(help="Which data set's layout.")] = "ham10000",
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="ham10000: how many training images.", show_default="600"),
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="brats2019: how many patients.", show_default="40")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
 ) -> None:
-    """Write a made-up data set to DIR, laid out like HAM10000, with a test set of every class.
+    """Write a made-up data set to DIR.
+
+    Laid out like HAM10000, with a test set of every class, or like BraTS2019,
+    NIfTI volumes of both grades from several sites.
 
     Examples:
 
     fedskin data synth /tmp/ham
 
     fedskin data synth /tmp/ham --images 60 --seed 1
+
+    fedskin data synth /tmp/brats --dataset brats2019 --patients 60
     """
+    if dataset == "brats2019":
+        if images is not None:
+            raise typer.BadParameter("brats2019 is counted in --patients", param_hint="--images")
+        patients = 40 if patients is None else patients
+        write_brats2019(directory, patients=patients, seed=seed)
+        typer.echo(f"Wrote the volumes of {patients} patients to {directory}")
+        return
+    if patients is not None:
+        raise typer.BadParameter("ham10000 is counted in --images", param_hint="--patients")
+    images = 600 if images is None else images
     write_ham10000(directory, images=images, seed=seed)
     typer.echo(f"Wrote {images} training images and a test set to {directory}")
 
@@ -167,18 +209,27 @@ def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:
 
 
 def _print_set(title: str, report: SetReport) -> None:
+    images, lesions, sources = WORDS[report.grouped_by]
     typer.echo(f"{title}: {report.layout}")
-    listed = ", ".join(f"{name} {number}" for name, number in report.classes.items())
-    typer.echo(f"  {report.images} images: {listed}")
+    typer.echo(f"  {report.images} {images}: {_listed(report.classes)}")
     if report.lesions:
         several = report.lesions_with_several_images
-        typer.echo(f"  {report.lesions} lesions, {several} of them with several images")
+        typer.echo(f"  {report.lesions} {lesions}, {several} of them with several {images}")
     else:
-        typer.echo("  lesions unknown")
+        typer.echo(f"  {lesions} unknown")
     if report.sources:
-        listed = ", ".join(f"{name} {number}" for name, number in report.sources.items())
-        typer.echo(f"  {len(report.sources)} sources: {listed}")
-    for reason, names in report.set_aside.items():
+        typer.echo(f"  {len(report.sources)} {sources}: {_listed(report.sources)}")
+    if report.splits:
+        typer.echo(f"  split by folders: {_listed(report.splits)}")
+    _print_set_aside(report.set_aside)
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
+def _print_set_aside(set_aside: Mapping[str, tuple[str, ...]]) -> None:
+    for reason, names in set_aside.items():
         typer.echo(f"  set aside, {reason}: {len(names)}")
         for name in names[:_NAMES_SHOWN]:
             typer.echo(f"    {name}")

@@ -26,23 +26,30 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
 
 
 class RunDisplay:
-    """A bar over the rounds, and a line for each round whose model has been validated."""
+    """A bar over the rounds, and a line for each round whose model has been validated.
 
-    def __init__(self, console: Console, rounds: int) -> None:
+    Args:
+        console: where to show it.
+        rounds: how many there will be.
+        unit: ``round``, or ``epoch`` for a centralized run.
+    """
+
+    def __init__(self, console: Console, rounds: int, unit: str = "round") -> None:
         self._console = console
         self._rounds = rounds
+        self._unit = unit
         self._shown: set[int] = set()
         self._phase = ""
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("round {task.completed} of {task.total}"),
+            TextColumn(unit + " {task.completed:.0f} of {task.total}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("starting Flower", total=rounds)
+        self._task = self._progress.add_task("starting", total=rounds)
 
     def __enter__(self) -> "RunDisplay":
         self._progress.start()
@@ -70,11 +77,16 @@ class RunDisplay:
                 self._shown.add(record["round"])
                 self._console.print(self._line(record), highlight=False)
 
+    def step(self, done: int, total: int) -> None:
+        """Show how far the epoch after those of the last `show` has come, in batches."""
+        task = self._progress.tasks[self._task]
+        self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
+
     def _line(self, record: dict) -> str:
         pooled = record["validation"]["pooled"]
         seconds = record["seconds"].get("round")
         parts = [
-            f"round {record['round']:>{len(str(self._rounds))}} of {self._rounds}",
+            f"{self._unit} {record['round']:>{len(str(self._rounds))}} of {self._rounds}",
             f"training loss {record['train_loss']:.4f}",
         ]
         if pooled["n"]:

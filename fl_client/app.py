@@ -5,9 +5,13 @@ where nothing trains, and a simulation's clients then import torch side by side.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+
+if TYPE_CHECKING:
+    from training.text import Text
 
 app = ClientApp()
 
@@ -34,7 +38,7 @@ def train(message: Message, context: Context) -> Message:
     started = time.perf_counter()
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    arrays, metrics = train_locally(client, views(_arrays(message)), settings)
+    arrays, metrics = train_locally(client, views(_arrays(message)), settings, _text(message))
     record = to_record(arrays)
     metrics["seconds-message"] = time.perf_counter() - started
     content = RecordDict({"arrays": record, "metrics": MetricRecord(metrics)})
@@ -50,8 +54,20 @@ def evaluate(message: Message, context: Context) -> Message:
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    metrics = evaluate_locally(client, views(_arrays(message)), settings)
+    metrics = evaluate_locally(client, views(_arrays(message)), settings, _text(message))
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+
+def _text(message: Message) -> "Text | None":
+    """Return what objective clip compares images with: no client ever builds a text tower."""
+    from strategies.arrays import views
+    from training.text import Text
+
+    record = message.content.get("text")
+    if not isinstance(record, ArrayRecord):
+        return None
+    arrays = views(record)
+    return Text(arrays["features"], float(arrays["logit-scale"]))
 
 
 # Not .array_records and .config_records: what these return holds the message in a circle, and the

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from data_partition.partition import SPLITS
+from data_partition.splits import SPLITS
 from training.config import ExperimentConfig, parse
 from training.experiment_data import open_federated_data
 from training.split import Split

@@ -1,7 +1,6 @@
 """What a client computes: one round's training, and the judging of a model."""
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +10,28 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl_client.client import Client
-from fl_client.optimizer_state import OptimizerStates
-from models.backbones import build_empty
-from models.registry import find
 from training import optimizers
-from training.epoch import Preprocessing, TrainingError, evaluate, train_epoch
+from training.epoch import train_epoch
+from training.judging import judge
+from training.network import (
+    as_tensors,
+    loss_function,
+    preprocessing,
+    restore_network,
+)
+from training.optimizer_state import OptimizerStates
 from training.proximal import add_proximal_gradient
 from training.randomness import derive_seed, layer_randomness
+from training.text import Text
 
 Metrics = dict[str, int | float | list[int] | list[float]]
 
 
 def train_locally(
-    client: Client, received: Mapping[str, NDArray], settings: Mapping[str, Any]
+    client: Client,
+    received: Mapping[str, NDArray],
+    settings: Mapping[str, Any],
+    text: Text | None = None,
 ) -> tuple[dict[str, NDArray], Metrics]:
     """Validate the received global model, then train it on the client's images.
 
@@ -33,6 +41,7 @@ def train_locally(
         client: who trains.
         received: the global weights, read only; they also anchor FedProx's proximal term.
         settings: ``round``, ``client-index``, and ``proximal-mu`` under FedProx.
+        text: what objective ``clip`` compares images with.
 
     Returns:
         The trained weights, which share the model's memory, and the metrics: ``num-examples``,
@@ -43,7 +52,7 @@ def train_locally(
     """
     config = client.config
     round_number, index = int(settings["round"]), int(settings["client-index"])
-    model = _load(client, received)
+    model = restore_network(config, client.num_classes, received, text)
     metrics: Metrics = {}
     if round_number > 1:  # the weights that round one starts from are nobody's model yet
         metrics |= _judge(client, model, "validation")
@@ -56,7 +65,7 @@ def train_locally(
     local = list(model.parameters())
     anchor = []
     if mu > 0:
-        tensors = _tensors(received)
+        tensors = as_tensors(received)
         anchor = [tensors[name].to(client.device) for name, _ in model.named_parameters()]
 
     def seed(purpose: str) -> int:
@@ -74,9 +83,10 @@ def train_locally(
                     client.splits["train"],
                     optimizer,
                     batch_size=config.batch_size,
-                    preprocessing=_preprocessing(client),
+                    preprocessing=preprocessing(config),
                     generator=generator,
                     precision=config.precision,
+                    loss_function=loss_function(config),
                     before_step=(lambda: add_proximal_gradient(local, anchor, mu)) if mu else None,
                 )
             )
@@ -88,15 +98,19 @@ def train_locally(
 
 
 def evaluate_locally(
-    client: Client, received: Mapping[str, NDArray], settings: Mapping[str, Any]
+    client: Client,
+    received: Mapping[str, NDArray],
+    settings: Mapping[str, Any],
+    text: Text | None = None,
 ) -> Metrics:
     """Judge a received model on the splits named, comma-separated, in ``splits``.
 
     Returns:
-        For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row) and
+        For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row), the same by
+        patient as ``<split>-patient-confusion`` where patients are known, and
         ``<split>-examples``; and ``num-examples``, the images judged altogether.
     """
-    model = _load(client, received)
+    model = restore_network(client.config, client.num_classes, received, text)
     metrics: Metrics = {}
     num_examples = 0
     for split in str(settings["splits"]).split(","):
@@ -107,46 +121,13 @@ def evaluate_locally(
 
 def _judge(client: Client, model: nn.Module, split: str) -> Metrics:
     started = time.perf_counter()
-    result = evaluate(
-        model,
-        client.splits[split],
-        num_classes=client.num_classes,
-        batch_size=client.config.batch_size,
-        preprocessing=_preprocessing(client),
-        precision=client.config.precision,
-    )
-    return {
+    result = judge(client.config, model, client.splits[split], client.num_classes)
+    metrics: Metrics = {
         f"{split}-loss": result.loss,
         f"{split}-confusion": [int(count) for count in result.confusion.flat],
         f"{split}-examples": len(client.splits[split]),
         f"seconds-{split}": time.perf_counter() - started,
     }
-
-
-def _load(client: Client, received: Mapping[str, NDArray]) -> nn.Module:
-    """Build the model around its own copy, the only one, of the received weights."""
-    config = client.config
-    model = build_empty(config.backbone, client.num_classes, image_size=config.image_size)
-    try:
-        model.load_state_dict(_tensors(received), strict=True)
-    except RuntimeError as error:
-        cause = str(error).splitlines()[-1].strip()
-        raise TrainingError(
-            f"the received weights are not those of {config.backbone}: {cause}"
-        ) from None
-    if client.device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)
-    return model.to(client.device)
-
-
-def _tensors(received: Mapping[str, NDArray]) -> dict[str, torch.Tensor]:
-    """See the received arrays as tensors, without a copy."""
-    with warnings.catch_warnings():
-        # They are views of the message's bytes, which nobody writes to.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(array) for name, array in received.items()}
-
-
-def _preprocessing(client: Client) -> Preprocessing:
-    spec = find(client.config.backbone)
-    return Preprocessing(client.config.image_size, spec.mean, spec.std)
+    if result.patient_confusion is not None:
+        metrics[f"{split}-patient-confusion"] = [int(n) for n in result.patient_confusion.flat]
+    return metrics

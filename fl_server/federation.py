@@ -3,24 +3,24 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 
-from data_partition.image_store import ImageStore
-from fl_server.judging import ANSWER_SECONDS, ask, figures, judge_globally
+from fl_server.judging import ANSWER_SECONDS, ask, figures
 from fl_server.nodes import Participant, introductions
-from models.backbones import build
 from strategies.arrays import num_bytes, to_record, views
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.replies import Replies
 from training.config import ExperimentConfig
-from training.metrics import metric_block
+from training.experiment_data import TestData
+from training.judging import judge_on_test_set
+from training.network import build_network, restore_network
 from training.run_folder import RunFolder
+from training.text import Text
 from training.weights import Weights, weights_sha256
 
 
@@ -36,6 +36,8 @@ class Federation:
         folder: the run's, locked by this process.
         classes: the names of the classes.
         test_data: the global test set, if there is one.
+        text: what objective ``clip`` compares images with, else None. It travels with every
+            message, so that no client builds a text tower.
     """
 
     def __init__(
@@ -44,13 +46,15 @@ class Federation:
         config: ExperimentConfig,
         folder: RunFolder,
         classes: tuple[str, ...],
-        test_data: ImageStore | None,
+        test_data: TestData | None,
+        text: Text | None,
     ) -> None:
         self.grid = grid
         self.config = config
         self.folder = folder
         self.classes = classes
         self.test_data = test_data
+        self.text = text
         self.progress = folder.checkpoint.progress()
         self._experiment = config.to_toml()
         self._round_started = 0.0
@@ -91,24 +95,23 @@ class Federation:
             "aggregation_weights": self.config.aggregation_weights,
             "min_replies": self.config.min_replies,
             "rounds_done": self.progress.round,
+            "constants": self._constants(),
         }
         if self.config.strategy == "fedprox":
             return FedProx(proximal_mu=self.config.proximal_mu, **common)
         return FedAvg(**common)
 
+    def _constants(self) -> dict[str, ArrayRecord]:
+        if self.text is None:
+            return {}
+        scale = np.array(self.text.logit_scale)
+        return {"text": to_record({"features": self.text.features, "logit-scale": scale})}
+
     def _starting_weights(self) -> Weights:
         """The weights of the last finished round, or those that round one starts from."""
-        config = self.config
         if self.progress.round:
             return self.folder.checkpoint.weights(self.progress.round)
-        model = build(
-            config.backbone,
-            len(self.classes),
-            pretrained=config.pretrained,
-            weights_dir=Path(config.weights_dir) if config.weights_dir else None,
-            image_size=config.image_size,
-            seed=config.seed,
-        )
+        model = build_network(self.config, len(self.classes), self.text)
         return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
     def _finish_round(
@@ -142,7 +145,8 @@ class Federation:
             "round": self.progress.round + 1,
             "train_loss": float(np.average(losses, weights=examples)),
             "examples": sum(examples),
-            "bytes_sent": num_bytes(arrays) * len(strategy.clients),
+            "bytes_sent": len(strategy.clients)
+            * sum(map(num_bytes, [arrays, *strategy.constants.values()])),
             "bytes_received": sum(reply.num_bytes for reply in replies.accepted),
             "seconds": seconds,
             "clients": clients,
@@ -202,14 +206,6 @@ class Federation:
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
         if self.test_data is None:
             return result
-        evaluation = judge_globally(self.config, weights, self.test_data, len(self.classes))
-        rows = self.test_data.rows
-        self.folder.write_predictions(
-            test_set,
-            list(rows["image_id"]),
-            list(rows["label"]),
-            evaluation.probabilities,
-            self.classes,
-        )
-        block = {**metric_block(evaluation.confusion), "loss": evaluation.loss}
+        network = restore_network(self.config, len(self.classes), weights, self.text)
+        block = judge_on_test_set(self.config, network, self.test_data, self.folder, test_set)
         return {"global_test": block, **result}

@@ -12,7 +12,6 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.errors import DataError
-from data_partition.synthetic import is_synthetic
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, wait_for_nodes
 from fl_server.preparation import prepare
@@ -20,10 +19,15 @@ from fl_server.processes import ProcessId
 from models.errors import WeightsError
 from strategies.replies import ProcessLost, TooFewReplies
 from training.config import ExperimentConfig, parse
-from training.epoch import TrainingError
-from training.errors import ConfigError, RunFolderError
-from training.experiment_data import cache_dir, open_federated_data, open_test_data
+from training.errors import ConfigError, RunFolderError, TrainingError
+from training.experiment_data import (
+    cache_dir,
+    describe_data,
+    open_federated_data,
+    open_test_data,
+)
 from training.run_folder import RunFolder, environment, now
+from training.text import as_text, describe_text, text_of_run
 
 EXPECTED = (
     ConfigError,
@@ -88,35 +92,15 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     )
     nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
-    check_same_data(folder, data.store.fingerprint)
+    folder.check_same_data(data.store.fingerprint)
     test_data = open_test_data(config)
     folder.update_manifest(
-        data={
-            "synthetic": is_synthetic(Path(config.data_dir)),
-            "fingerprint": data.store.fingerprint,
-            "images": len(data.store.labels),
-            "set_aside": data.store.set_aside,
-            "test_fingerprint": test_data.fingerprint if test_data else None,
-            "test_images": len(test_data.labels) if test_data else 0,
-            "test_set_aside": test_data.set_aside if test_data else {},
-        },
+        data=describe_data(config, data.store, test_data),
     )
-    Federation(grid, config, folder, data.store.classes, test_data).run(nodes)
+    text = text_of_run(config, folder, data.store.classes)
+    folder.update_manifest(text=describe_text(text))
+    Federation(grid, config, folder, data.store.classes, test_data, as_text(text)).run(nodes)
     folder.update_manifest(status="completed", phase="completed", finished=now())
-
-
-def check_same_data(folder: RunFolder, fingerprint: str) -> None:
-    """Refuse to go on with a run on other images than those it began with.
-
-    Raises:
-        RunFolderError: the training images have another fingerprint than in the manifest.
-    """
-    known = folder.manifest().get("data", {}).get("fingerprint")
-    if known not in (None, fingerprint):
-        raise RunFolderError(
-            f"{folder.path}: data-dir holds other images than when this run began; bring those "
-            "back, or choose another run folder"
-        )
 
 
 @contextmanager

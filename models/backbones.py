@@ -1,17 +1,35 @@
 """The backbones: the builders that read the table in ``models/registry.py``.
 
-The architectures are torchvision's. Each becomes a ``Backbone``: a trunk, which ends in one
-feature vector an image, and one linear head. In a state dict the trunk's names are torchvision's
-behind ``trunk.``; the head's are ``head.weight`` and ``head.bias``, whatever the architecture.
+The architectures are torchvision's and open_clip's. Each becomes a ``Backbone``: a trunk, which
+ends in one feature vector an image, and one linear head. In a state dict the trunk's names are its
+library's behind ``trunk.``; the head's are ``head.weight`` and ``head.bias``, whatever the
+architecture.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from models import clip_trunks, torchvision_trunks
+from models.errors import BackboneError
 from models.registry import BackboneSpec, check_image_size, find
-from models.weights import load_pretrained, locate
+
+
+class _Library(Protocol):
+    """What a library's module offers, by the value of ``BackboneSpec.library``."""
+
+    def build_trunk(self, spec: BackboneSpec) -> nn.Module: ...
+    def locate_weights(self, spec: BackboneSpec, weights_dir: Path | None) -> Path: ...
+    def load_weights(self, trunk: nn.Module, spec: BackboneSpec, path: Path) -> None: ...
+
+
+_LIBRARIES: Mapping[str, _Library] = {
+    "torchvision": torchvision_trunks,
+    "open_clip": clip_trunks,
+}
 
 
 class Backbone(nn.Module):
@@ -19,8 +37,9 @@ class Backbone(nn.Module):
 
     Attributes:
         trunk: (B, 3, S, S) float32 images → (B, width) features: what torchvision's network
-            feeds its own last Linear layer.
-        head: (B, width) features → (B, num_classes) logits.
+            feeds its own last Linear layer, or the projected embedding of a CLIP image tower.
+        head: (B, width) features → (B, num_classes) logits; under the CLIP objective the
+            projection to the text encoder's width D, which then stands for ``num_classes``.
     """
 
     def __init__(self, trunk: nn.Module, head: nn.Linear) -> None:
@@ -47,39 +66,51 @@ def build(
     image_size: int,
     seed: int,
     weights_dir: Path | None = None,
+    identity_head: bool = False,
 ) -> Backbone:
     """A backbone on the CPU, in training mode; equal arguments give equal weights.
 
-    The trunk starts from torchvision's ImageNet weights or, drawn from ``seed``, from its random
-    ones (then it depends neither on ``num_classes`` nor on ``image_size``). The head is new in
-    either case: uniform in ±1/√width, bias included, also where torchvision has none (maxvit_t)
-    or starts at zero (vit_l_16).
+    The trunk starts from published weights (ImageNet's, or OpenAI's for a CLIP image tower) or,
+    drawn from ``seed``, from its library's random ones (then it depends neither on
+    ``num_classes`` nor on ``image_size``). The head is new in either case: uniform in ±1/√width,
+    bias included, also where torchvision has none (maxvit_t) or starts at zero (vit_l_16).
 
     Args:
         name: a name in ``BACKBONES``.
         num_classes: number of outputs, at least 1.
-        pretrained: whether the trunk starts from ImageNet weights.
+        pretrained: whether the trunk starts from published weights.
         image_size: the pixels its images will have; only checked.
         seed: of all that is random here.
-        weights_dir: folder of weight files; None: torch.hub's, or the network.
+        weights_dir: folder of weight files; None: torch.hub's or the hub's, or the network.
+        identity_head: whether the head starts as the identity instead, so that an image tower
+            trained against its own text encoder starts from CLIP's alignment of the two.
 
     Raises:
-        BackboneError: unknown name or impossible image size.
+        BackboneError: unknown name or impossible image size, or an identity between unequal widths.
         WeightsError: the pretrained weights are missing or unusable.
     """
     check_image_size(name, image_size)
     spec = find(name)
-    # torchvision draws from the global generator and takes no other, so that one is seeded here
+    if identity_head and num_classes != spec.width:
+        raise BackboneError(
+            f"{name} has {spec.width} features, so no identity leads to {num_classes} outputs"
+        )
+    library = _LIBRARIES[spec.library]
+    # The libraries draw from the global generator and take no other, so that one is seeded here
     # and given back as it was. Not torch.manual_seed: it would also seed every GPU's generator.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if pretrained:
             with torch.device("meta"):  # no time spent on weights about to be replaced
-                trunk = _trunk(spec)
-            load_pretrained(trunk, locate_pretrained(name, weights_dir), head=spec.classifier)
+                trunk = library.build_trunk(spec)
+            library.load_weights(trunk, spec, library.locate_weights(spec, weights_dir))
         else:
-            trunk = _trunk(spec)
-        return Backbone(trunk, nn.Linear(spec.width, num_classes))
+            trunk = library.build_trunk(spec)
+        head = nn.Linear(spec.width, num_classes)
+    if identity_head:
+        nn.init.eye_(head.weight)
+        nn.init.zeros_(head.bias)
+    return Backbone(trunk, head)
 
 
 def build_empty(name: str, num_classes: int, *, image_size: int) -> Backbone:
@@ -95,7 +126,9 @@ def build_empty(name: str, num_classes: int, *, image_size: int) -> Backbone:
     check_image_size(name, image_size)
     spec = find(name)
     with torch.device("meta"):
-        model = Backbone(_trunk(spec), nn.Linear(spec.width, num_classes))
+        model = Backbone(
+            _LIBRARIES[spec.library].build_trunk(spec), nn.Linear(spec.width, num_classes)
+        )
     # Not left on meta for an assigning load: the model would then share, and training would
     # overwrite, the received tensors, which FedProx still needs.
     return model.to_empty(device="cpu")
@@ -108,21 +141,5 @@ def locate_pretrained(name: str, weights_dir: Path | None) -> Path:
         BackboneError: unknown name.
         WeightsError: it is not in ``weights_dir``, or cannot be downloaded, or is damaged.
     """
-    return locate(_weights_url(find(name)), weights_dir)
-
-
-def _trunk(spec: BackboneSpec) -> nn.Module:
-    """torchvision's network with its last Linear layer taken out."""
-    # Imported here: it takes as long as torch itself, and readers of the table do not need it.
-    from torchvision.models import get_model
-
-    trunk: nn.Module = get_model(spec.builder, weights=None, num_classes=1)
-    trunk.set_submodule(spec.classifier, nn.Identity(), strict=True)
-    return trunk
-
-
-def _weights_url(spec: BackboneSpec) -> str:
-    from torchvision.models import get_model_weights
-
-    url: str = get_model_weights(spec.builder)[spec.weights].url
-    return url
+    spec = find(name)
+    return _LIBRARIES[spec.library].locate_weights(spec, weights_dir)

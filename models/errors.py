@@ -2,11 +2,16 @@
 
 
 class BackboneError(ValueError):
-    """A backbone that does not exist, or an image size that it cannot take."""
+    """A backbone or text encoder that does not exist, or an image size that it cannot take."""
 
 
 class WeightsError(ValueError):
-    """Pretrained weights that are not there or cannot be used.
+    """Pretrained weights, or text features, that are not there or cannot be used.
 
     The message names the file and the remedy.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return what another library's error says, cut to one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

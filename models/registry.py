@@ -6,11 +6,16 @@ It imports no torch, so that a config is checked in no time.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from models.errors import BackboneError
 
 _TORCHVISION_LICENCE = "torchvision, BSD-3-Clause; trained on ImageNet-1K"
+_CLIP_LICENCE = "OpenAI CLIP, MIT"
 _SWAG_LICENCE = "SWAG (facebookresearch/SWAG), CC-BY-NC 4.0: non-commercial use only"
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 SMALLEST_IMAGE = 32
 """Pixels: every trunk reduces by 32, so a smaller image has no last feature map to speak of."""
@@ -21,12 +26,15 @@ class BackboneSpec:
     """What is known of one backbone before it is built.
 
     Attributes:
-        name: the project's name for it, which is the study's.
-        builder: torchvision's name for it.
+        name: the project's name for it, which is the study's where the study has it.
+        builder: its library's name for it.
         width: number of features that enter the classifier.
-        classifier: name, inside torchvision's module, of the Linear layer that our head replaces.
+        classifier: name, inside torchvision's module, of the Linear layer that our head replaces;
+            empty for open_clip's image towers, which have none: our head follows their projection.
         megabytes: size of its weights as float32, in 10^6 bytes, with a small classifier.
-        weights: member of torchvision's weights enum from which ``pretrained`` starts.
+        library: whose network it is.
+        weights: from which ``pretrained`` starts: member of torchvision's weights enum, or the
+            hub's repository of an open_clip model.
         fixed_image_size: the only image size it takes, in pixels; None: any from
             ``SMALLEST_IMAGE`` up, multiple of 32 or not.
         stochastic_depth: probability with which training drops the last residual block of an
@@ -43,6 +51,7 @@ class BackboneSpec:
     width: int
     classifier: str
     megabytes: int
+    library: Literal["torchvision", "open_clip"] = "torchvision"
     weights: str = "IMAGENET1K_V1"
     fixed_image_size: int | None = None
     stochastic_depth: float = 0.0
@@ -121,10 +130,37 @@ BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
                 licence=_SWAG_LICENCE,
             ),
             BackboneSpec("resnet18", "resnet18", 512, "fc", megabytes=45, has_batch_norm=True),
+            BackboneSpec(
+                "clip-vit-b-32",
+                "ViT-B-32-quickgelu",
+                512,
+                "",
+                megabytes=351,
+                library="open_clip",
+                weights="timm/vit_base_patch32_clip_224.openai",
+                fixed_image_size=224,
+                mean=_CLIP_MEAN,
+                std=_CLIP_STD,
+                licence=_CLIP_LICENCE,
+            ),
+            BackboneSpec(
+                "clip-rn50",
+                "RN50-quickgelu",
+                1024,
+                "",
+                megabytes=153,
+                library="open_clip",
+                weights="timm/resnet50_clip.openai",
+                fixed_image_size=224,
+                has_batch_norm=True,
+                mean=_CLIP_MEAN,
+                std=_CLIP_STD,
+                licence=_CLIP_LICENCE,
+            ),
         )
     }
 )
-"""The study's twelve, by name, and resnet18 for demos and tests."""
+"""By name: the study's twelve, resnet18 for demos and tests, and two image towers of CLIP."""
 
 
 def find(name: str) -> BackboneSpec:

@@ -1,4 +1,4 @@
-"""Pretrained weights: from a folder of files, torch.hub's folder, or the network.
+"""torchvision's pretrained weights: from a folder of files, torch.hub's folder, or the network.
 
 Nothing in a file is executed and nothing is taken on trust: torchvision's file names end in the
 first hex digits of the content's SHA-256, which is checked on every read.
@@ -9,6 +9,7 @@ import pickle
 import re
 import sys
 import zipfile
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
@@ -16,7 +17,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from models.errors import WeightsError
+from models.errors import WeightsError, first_line
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
@@ -56,6 +57,15 @@ def load_pretrained(trunk: nn.Module, path: Path, *, head: str) -> None:
         for name, tensor in _read(path).items()
         if not name.startswith(f"{head}.")
     }
+    fill(trunk, state, path)
+
+
+def fill(trunk: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Make the tensors of ``state`` those of ``trunk``, strictly; ``path`` is where they are from.
+
+    Raises:
+        WeightsError: they are not this network's.
+    """
     try:
         # Assigned, not copied into place: the oldest published files lack BatchNorm's counters,
         # and only for counters on the meta device does torch then start at zero.
@@ -90,7 +100,7 @@ def _in_hub(url: str) -> Path:
     # RuntimeError is torch.hub's word for a download whose hash is wrong.
     except (OSError, HTTPException, RuntimeError) as error:
         raise WeightsError(
-            f"pretrained: cannot download {url} ({_first_line(error)}); bring {path.name} "
+            f"pretrained: cannot download {url} ({first_line(error)}); bring {path.name} "
             "in a folder and name it as weights-dir, or set pretrained = false"
         ) from error
     return path
@@ -127,11 +137,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{path} is not a file of weights ({_first_line(error)})") from error
+        raise WeightsError(f"{path} is not a file of weights ({first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeightsError(f"{path} is not a file of weights (no table of named tensors)")
     return state
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

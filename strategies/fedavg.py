@@ -43,6 +43,8 @@ class FedAvg(Strategy):
         aggregation_weights: ``equal``, or ``examples`` for weights n_i / Σ n_j.
         min_replies: how many accepted replies make a round, 1 to M.
         rounds_done: rounds finished before this start, for a run that goes on.
+        constants: records of arrays by name that travel with every message and never change,
+            such as the text features that images are compared with.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class FedAvg(Strategy):
         aggregation_weights: str = "equal",
         min_replies: int = 1,
         rounds_done: int = 0,
+        constants: Mapping[str, ArrayRecord] | None = None,
     ) -> None:
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
         self.min_replies = min_replies
         self.rounds_done = rounds_done
+        self.constants = dict(constants or {})
         self.replies = Replies()
         self.seconds: dict[str, float] = {}
         self._sent_at = 0.0
@@ -141,7 +145,7 @@ class FedAvg(Strategy):
         self._sent = []
         for index, node in enumerate(self.clients):
             own = ConfigRecord({**config, "client-index": index})
-            content = RecordDict({ARRAYS: arrays, CONFIG: own})
+            content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants})
             self._sent.append(Message(content, node, kind))
         self._sent_at = time.perf_counter()
         return self._sent

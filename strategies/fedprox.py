@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from flwr.app import ArrayRecord
+
 from strategies.fedavg import FedAvg
 
 
@@ -14,7 +16,7 @@ class FedProx(FedAvg):
 
     Args:
         proximal_mu: μ ≥ 0.
-        clients, aggregation_weights, min_replies, rounds_done: as in `FedAvg`.
+        clients, aggregation_weights, min_replies, rounds_done, constants: as in `FedAvg`.
     """
 
     def __init__(
@@ -25,12 +27,14 @@ class FedProx(FedAvg):
         aggregation_weights: str = "equal",
         min_replies: int = 1,
         rounds_done: int = 0,
+        constants: Mapping[str, ArrayRecord] | None = None,
     ) -> None:
         super().__init__(
             clients=clients,
             aggregation_weights=aggregation_weights,
             min_replies=min_replies,
             rounds_done=rounds_done,
+            constants=constants,
         )
         self.proximal_mu = proximal_mu
 

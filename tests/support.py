@@ -18,6 +18,7 @@ from training.config import ExperimentConfig, parse
 from training.epoch import Preprocessing
 from training.split import Split
 from training.study import resolve
+from training.text import Text
 
 # Pixel v becomes v / 255: what a network sees can be read back.
 UNCHANGED = Preprocessing(image_size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -37,6 +38,13 @@ def make_config(**changes: Any) -> ExperimentConfig:
     }
     config = parse({key.replace("_", "-"): value for key, value in small.items()})
     return resolve(config, dataset="ham10000", device="cpu", threads_per_client=1)
+
+
+def make_text(classes: int = 3, width: int = 16, seed: int = 0) -> Text:
+    """Text features of no text: random directions."""
+    rows = np.random.default_rng(seed).normal(size=(classes, width))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Text(rows.astype(np.float32), 100.0)
 
 
 def random_split(

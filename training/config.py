@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from models.errors import BackboneError
 from models.registry import BACKBONES, check_image_size
+from models.text_encoders import TEXT_ENCODERS
 from training.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
 Scalar = str | bool | int | float
+
+# The four that BraTS2019 has of every patient.
+MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 # Where a run reads and writes says nothing about what it computes.
 NOT_IDENTITY = ("run-dir", "cache-dir")
@@ -41,7 +45,8 @@ class ExperimentConfig(BaseModel):
     backbone: str = "convnext_t"
     pretrained: bool = True
     weights_dir: str = ""
-    text_encoder: Literal["ViT-L/14", "RN50x16", "RN50x64"] = "ViT-L/14"
+    text_encoder: str = "ViT-L/14"
+    contrastive_targets: Literal["pairs", "labels"] = "pairs"
     strategy: Literal["fedavg", "fedprox"] = "fedavg"
     aggregation_weights: Literal["equal", "examples"] = "equal"
     min_replies: int = Field(0, ge=0)
@@ -60,6 +65,8 @@ class ExperimentConfig(BaseModel):
     partition: Literal["iid", "dirichlet", "source"] = "iid"
     dirichlet_alpha: float = Field(0.5, gt=0)
     split_by: Literal["image", "lesion"] = "image"
+    modalities: str = "t1ce,t2,flair"
+    slices_per_patient: int = Field(8, ge=1, le=155)
     data_dir: str = ""
     test_dir: str = ""
     image_size: int = Field(224, ge=16, le=1024)
@@ -88,10 +95,16 @@ class ExperimentConfig(BaseModel):
                 "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm "
                 "cannot train on one image"
             )
-        if self.objective == "clip":
-            faults.append("objective = 'clip': this version trains classifier only")
-        if self.dataset == "brats2019":
-            faults.append("dataset = 'brats2019': this version reads ham10000 only")
+        if self.text_encoder not in TEXT_ENCODERS:
+            faults.append(
+                f"text-encoder = {self.text_encoder!r}: allowed are {', '.join(TEXT_ENCODERS)}"
+            )
+        named = self.modalities.split(",")
+        if len(named) != 3 or len(set(named)) != 3 or not set(named) <= set(MODALITIES):
+            faults.append(
+                f"modalities = {self.modalities!r}: allowed are three of {', '.join(MODALITIES)}, "
+                "separated by commas: the network's three channels"
+            )
         if self.precision == "bfloat16" and self.device in ("cpu", "mps"):
             faults.append(
                 f"precision = 'bfloat16': needs device = cuda, but device = {self.device!r}"
@@ -163,18 +176,23 @@ def _explain(error: ValidationError) -> dict[str, str]:
 DEFAULTS: dict[str, Scalar] = ExperimentConfig().to_flat()
 
 
-def load(path: Path | None, overrides: Iterable[str] = ()) -> ExperimentConfig:
+def load(
+    path: Path | None,
+    overrides: Iterable[str] = (),
+    defaults: Mapping[str, Scalar] | None = None,
+) -> ExperimentConfig:
     """Read a TOML file, if one is given, put ``key=value`` overrides on top, and check all.
 
-    An override's value is a bare word, or TOML (``true``, ``0.1``, ``"text"``).
+    An override's value is a bare word, or TOML (``true``, ``0.1``, ``"text"``). ``defaults`` are
+    for what neither says, before the keys' own.
 
     Raises:
         ConfigError: the file is missing or no TOML, or any key is at fault.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values |= tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

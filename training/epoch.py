@@ -10,12 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data_partition.batches import evaluation_batch, training_batch
-from training.metrics import Confusion, confusion_matrix
+from training.errors import TrainingError
+from training.metrics import Confusion, confusion_matrix, patient_confusion
 from training.split import Split
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on, in one line."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,14 @@ class Evaluation:
         probabilities: (n, K) float32, rows sum to 1.
         confusion: (K, K) counts of true against most probable class; the first class on ties.
         loss: mean cross-entropy; 0.0 for an empty split.
+        patient_confusion: (K, K) counts of patients, each judged by the mean of the probabilities
+            of the patient's slices; None where the split knows no patients.
     """
 
     probabilities: NDArray[np.float32]
     confusion: Confusion
     loss: float
+    patient_confusion: Confusion | None = None
 
 
 def batch_slices(num_examples: int, batch_size: int) -> Iterator[slice]:
@@ -70,6 +70,7 @@ def train_epoch(
     preprocessing: Preprocessing,
     generator: torch.Generator,
     precision: str = "float32",
+    loss_function: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     before_step: Callable[[], None] | None = None,
 ) -> float:
     """Train one epoch: every image once, in random order, randomly cropped and flipped.
@@ -82,6 +83,7 @@ def train_epoch(
         preprocessing: of the model's input.
         generator: on the CPU; decides the order, the crops and the flips.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
+        loss_function: of logits (B, K) and labels (B,), the mean loss of the batch.
         before_step: called between ``backward`` and the optimizer's step (FedProx's pull).
 
     Returns:
@@ -97,7 +99,8 @@ def train_epoch(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
     for part in batch_slices(len(split), batch_size):
-        stored, labels = _load_batch(split, order[part], device)
+        stored = _on_device(split.images[order[part]], device)
+        labels = _on_device(split.labels[order[part]], device)
         images = training_batch(
             stored,
             image_size=preprocessing.image_size,
@@ -107,7 +110,7 @@ def train_epoch(
         )
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = functional.cross_entropy(model(images), labels)
+            loss = loss_function(model(images), labels)
         loss.backward()
         if before_step is not None:
             before_step()
@@ -121,6 +124,48 @@ def train_epoch(
 
 
 @torch.inference_mode()
+def predict(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    *,
+    num_classes: int,
+    batch_size: int,
+    preprocessing: Preprocessing,
+    precision: str = "float32",
+) -> NDArray[np.float32]:
+    """Return the logarithms (n, K) of a model's probabilities, in evaluation mode.
+
+    Args:
+        model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
+        images: (N, S, S, 3) uint8, as an image store holds them.
+        indices: (n,) of the images to look at.
+        num_classes, batch_size, preprocessing, precision: as in `evaluate`.
+
+    Raises:
+        TrainingError: an answer is NaN or infinite.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    log_probabilities = np.empty((len(indices), num_classes), dtype=np.float32)
+    for start in range(0, len(indices), batch_size):
+        part = slice(start, min(start + batch_size, len(indices)))
+        batch = evaluation_batch(
+            _on_device(images[indices[part]], device),
+            image_size=preprocessing.image_size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+        )
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(batch)
+        log_probabilities[part] = functional.log_softmax(logits.float(), dim=1).cpu().numpy()
+    if not np.isfinite(log_probabilities).all():
+        raise TrainingError(
+            "the model's answers are not finite numbers; try a smaller learning-rate"
+        )
+    return log_probabilities
+
+
 def evaluate(
     model: nn.Module,
     split: Split,
@@ -143,27 +188,18 @@ def evaluate(
     Raises:
         TrainingError: an answer is NaN or infinite.
     """
-    device = next(model.parameters()).device
-    model.eval()
-    log_probabilities = np.empty((len(split), num_classes), dtype=np.float32)
-    for start in range(0, len(split), batch_size):
-        part = slice(start, min(start + batch_size, len(split)))
-        stored, _ = _load_batch(split, split.indices[part], device)
-        images = evaluation_batch(
-            stored,
-            image_size=preprocessing.image_size,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-        )
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(images)
-        log_probabilities[part] = functional.log_softmax(logits.float(), dim=1).cpu().numpy()
-    if not np.isfinite(log_probabilities).all():
-        raise TrainingError(
-            "the model's answers are not finite numbers; try a smaller learning-rate"
-        )
+    log_probabilities = predict(
+        model,
+        split.images,
+        split.indices,
+        num_classes=num_classes,
+        batch_size=batch_size,
+        preprocessing=preprocessing,
+        precision=precision,
+    )
     labels = split.labels[split.indices]
     probabilities = np.exp(log_probabilities)
+    patients = None if split.patients is None else split.patients[split.indices]
     of_truth = log_probabilities[np.arange(len(split)), labels].astype(np.float64)
     return Evaluation(
         probabilities=probabilities,
@@ -171,19 +207,19 @@ def evaluate(
         # same most probable class.
         confusion=confusion_matrix(labels, probabilities.argmax(axis=1), num_classes),
         loss=float(-of_truth.mean()) if len(split) else 0.0,
+        patient_confusion=(
+            None if patients is None else patient_confusion(probabilities, labels, patients)
+        ),
     )
 
 
-def _load_batch(
-    split: Split, rows: NDArray[np.int64], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return images (B, S, S, 3) uint8 and labels (B,) of some rows of the store, on a device.
+def _on_device(rows: NDArray, device: torch.device) -> Tensor:
+    """Return some rows of the store on a device.
 
     For CUDA they go through pinned memory and are copied asynchronously, so that reading the next
     batch overlaps with computing on this one.
     """
-    images = torch.from_numpy(split.images[rows])
-    labels = torch.from_numpy(split.labels[rows])
+    tensor = torch.from_numpy(rows)
     if device.type == "cuda":
-        images, labels = images.pin_memory(), labels.pin_memory()
-    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

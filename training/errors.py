@@ -1,4 +1,4 @@
-"""The errors that a person can mend; the command line prints them and exits with status 2."""
+"""The errors of this floor, each message one line for a person."""
 
 
 class ConfigError(ValueError):
@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class RunFolderError(ValueError):
     """A run folder that cannot be used as asked, in one line."""
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on, in one line."""

@@ -4,17 +4,26 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from data_partition import ham10000, isic2018
+from data_partition import ham10000, isic2018, recognition
+from data_partition.brats2019 import load_brats2019
+from data_partition.errors import DataError
 from data_partition.image_store import ImageStore, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.partition import plan_partition
+from data_partition.recognition import DataSet
+from data_partition.splits import split_patients, split_release
+from data_partition.synthetic_folder import is_synthetic
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.split import Split
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -22,8 +31,9 @@ class FederatedData:
     """The training release, cut among clients.
 
     Attributes:
-        store: all images.
-        plan: one row per image of the store, in the store's order, with ``client`` and ``split``.
+        store: all images; of BraTS2019 also those of the global test patients.
+        plan: one row per image of the store, in the store's order, with ``client`` and ``split``,
+            both missing where the image is a global test patient's.
     """
 
     store: ImageStore
@@ -32,12 +42,47 @@ class FederatedData:
     def split(self, client: str, name: str) -> Split:
         """Return one split, ``train``, ``validation`` or ``test``, of a client."""
         chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
-        return Split(self.store.images, self.store.labels, np.flatnonzero(chosen.to_numpy()))
+        return _some(self.store, chosen.to_numpy())
 
 
-def whole(store: ImageStore) -> Split:
-    """Return all images of a store as one split."""
-    return Split(store.images, store.labels, np.arange(len(store.labels)))
+@dataclass(frozen=True)
+class CentralData:
+    """The training release in one place.
+
+    Attributes:
+        store: all images; of BraTS2019 also those of the test patients.
+        split_names: (N,) str, what each image is for: ``train``, ``validation`` or ``test``.
+    """
+
+    store: ImageStore
+    split_names: NDArray[np.str_]
+
+    def split(self, name: str) -> Split:
+        """Return one split, ``train`` or ``validation``."""
+        return _some(self.store, self.split_names == name)
+
+
+@dataclass(frozen=True)
+class TestData:
+    """The global test set: a store of its own, or of BraTS2019 some patients of the one store.
+
+    Attributes:
+        split: its images.
+        rows: their rows of the store, in the order of the split.
+        classes: the store's, as are the labels and the fingerprint.
+        set_aside: what its own store could not use; nothing where it shares the training's.
+    """
+
+    split: Split
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    fingerprint: str
+    set_aside: dict[str, tuple[str, ...]]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Return the classes (n,) of its images."""
+        return self.split.labels[self.split.indices]
 
 
 def cache_dir(config: ExperimentConfig) -> Path:
@@ -48,8 +93,28 @@ def cache_dir(config: ExperimentConfig) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "fedskin"
 
 
+def recognise(config: ExperimentConfig) -> DataSet:
+    """Return the data set of a config: ``dataset``, or with ``auto`` what ``data-dir`` holds.
+
+    Raises:
+        ConfigError: no data folder is set, or a test folder beside BraTS2019.
+        DataError: with ``auto``, no such folder, or not one data set in it.
+    """
+    if not config.data_dir:
+        raise ConfigError("data-dir = '': name the folder of the images")
+    found = config.dataset
+    if found == "auto":
+        found = recognition.recognise(Path(config.data_dir))
+    if found == "brats2019" and config.test_dir:
+        raise ConfigError(
+            f"test-dir = {config.test_dir!r}: BraTS2019's test patients are in data-dir; leave "
+            "test-dir empty"
+        )
+    return found
+
+
 def open_federated_data(
-    config: ExperimentConfig, progress: Callable[[int, int], None] | None = None
+    config: ExperimentConfig, progress: Progress | None = None
 ) -> FederatedData:
     """Open the training release of a config and cut it among its clients.
 
@@ -60,12 +125,10 @@ def open_federated_data(
         progress: called with (images done, images in all) while a store is built.
 
     Raises:
-        ConfigError: no data folder is set.
+        ConfigError: no data folder is set, or a test folder beside BraTS2019.
         DataError: the folder cannot be used, or not cut as asked.
     """
-    if not config.data_dir:
-        raise ConfigError("data-dir = '': name the folder of the HAM10000 images")
-    store = _open(config, ham10000.load_training(Path(config.data_dir)), progress)
+    store = _open_training(config, progress)
     plan = plan_partition(
         store.rows,
         partition=config.partition,
@@ -73,25 +136,105 @@ def open_federated_data(
         dirichlet_alpha=config.dirichlet_alpha,
         split_by=config.split_by,
         seed=config.seed,
+        grouped_by=store.grouped_by,
     )
-    return FederatedData(store, plan)
+    shares = plan[["image_id", "client", "split"]]
+    rows = store.rows.drop(columns="split", errors="ignore")
+    merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
+    return FederatedData(store, merged)
 
 
-def open_test_data(
-    config: ExperimentConfig, progress: Callable[[int, int], None] | None = None
-) -> ImageStore | None:
-    """Open the global test set of a config; None where ``data-dir`` holds none.
+def open_central_data(config: ExperimentConfig, progress: Progress | None = None) -> CentralData:
+    """Open the training release of a config whole, cut into training and validation.
+
+    HAM10000: 80/20, ``split-by`` honoured. BraTS2019: the 7 and the 1 of 7:1:2, by patient, or
+    the folders ``train`` and ``valid``. Arguments as of `open_federated_data`.
 
     Raises:
+        ConfigError: no data folder is set, or a test folder beside BraTS2019.
+        DataError: the folder cannot be used, or nothing is left for training or validation.
+    """
+    store = _open_training(config, progress)
+    if store.grouped_by == "patient":
+        names = split_patients(store.rows, seed=config.seed)
+    else:
+        names = split_release(
+            store.rows["image_id"].tolist(),
+            store.rows["lesion_id"].tolist(),
+            seed=config.seed,
+            split_by=config.split_by,
+        )
+    for name in ("train", "validation"):
+        if name not in names:
+            raise DataError(
+                f"{config.data_dir} leaves no image for {name}; add images, or the folder {name} "
+                "where the data come split"
+            )
+    return CentralData(store, names)
+
+
+def open_test_data(config: ExperimentConfig, progress: Progress | None = None) -> TestData | None:
+    """Open the global test set of a config; None where there is none.
+
+    HAM10000: the challenge's test set, in ``test-dir`` or beside the training set. BraTS2019: the
+    2 of 7:1:2, by patient, or the folder ``test``: the same for every experiment of a seed.
+
+    Raises:
+        ConfigError: no data folder is set, or a test folder beside BraTS2019.
         DataError: ``test-dir`` is set and holds no test set, or the set cannot be used.
     """
+    if recognise(config) == "brats2019":
+        store = _open_training(config, progress)
+        split = _some(store, split_patients(store.rows, seed=config.seed) == "test")
+        if not len(split):
+            return None
+        rows = store.rows.iloc[split.indices].reset_index(drop=True)
+        return TestData(split, rows, store.classes, store.fingerprint, {})
     test_dir = Path(config.test_dir) if config.test_dir else None
     table = isic2018.load_test(Path(config.data_dir), test_dir)
-    return None if table is None else _open(config, table, progress)
+    if table is None:
+        return None
+    store = _open(config, table, progress)
+    whole = _some(store, np.ones(len(store.labels), dtype=bool))
+    return TestData(whole, store.rows, store.classes, store.fingerprint, store.set_aside)
 
 
-def _open(
-    config: ExperimentConfig, table: ImageTable, progress: Callable[[int, int], None] | None
-) -> ImageStore:
+def describe_data(
+    config: ExperimentConfig, store: ImageStore, test_data: TestData | None
+) -> dict[str, Any]:
+    """Return what the manifest says of the images."""
+    return {
+        "synthetic": is_synthetic(Path(config.data_dir)),
+        "classes": store.classes,
+        "fingerprint": store.fingerprint,
+        "images": len(store.labels),
+        "set_aside": store.set_aside,
+        "test_fingerprint": test_data.fingerprint if test_data else None,
+        "test_images": len(test_data.rows) if test_data else 0,
+        "test_set_aside": test_data.set_aside if test_data else {},
+    }
+
+
+def _open_training(config: ExperimentConfig, progress: Progress | None) -> ImageStore:
+    data_dir = Path(config.data_dir)
+    if recognise(config) == "ham10000":
+        return _open(config, ham10000.load_training(data_dir), progress)
+    first, second, third = config.modalities.split(",")
+    table = load_brats2019(
+        data_dir,
+        modalities=(first, second, third),
+        slices_per_patient=config.slices_per_patient,
+    )
+    return _open(config, table, progress)
+
+
+def _open(config: ExperimentConfig, table: ImageTable, progress: Progress | None) -> ImageStore:
     side = store_side(config.image_size)
     return open_store(table, side=side, cache_dir=cache_dir(config), progress=progress)
+
+
+def _some(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
+    patients = None
+    if store.grouped_by == "patient" and store.rows["lesion_id"].notna().all():
+        patients = pd.factorize(store.rows["lesion_id"])[0].astype(np.int64)
+    return Split(store.images, store.labels, np.flatnonzero(chosen), patients)

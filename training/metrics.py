@@ -27,6 +27,29 @@ def confusion_matrix(
     return cells.reshape(num_classes, num_classes).astype(np.int64)
 
 
+def patient_confusion(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], patients: NDArray[np.int64]
+) -> Confusion:
+    """Count patients, each judged by the mean of the probabilities of the patient's images.
+
+    Args:
+        probabilities: (n, K), by image.
+        labels: (n,) true classes, the same for all images of a patient.
+        patients: (n,) numbers that tell the patients apart.
+
+    Returns:
+        (K, K) counts that sum to the number of patients; the first class wins a tie.
+    """
+    _, first_images, patient_of_image, num_images = np.unique(
+        patients, return_index=True, return_inverse=True, return_counts=True
+    )
+    num_classes = probabilities.shape[1]
+    totals = np.zeros((len(first_images), num_classes))
+    np.add.at(totals, patient_of_image, probabilities.astype(np.float64))
+    predicted = (totals / num_images[:, None]).argmax(axis=1)
+    return confusion_matrix(labels[first_images], predicted, num_classes)
+
+
 def pool(matrices: Iterable[Confusion], num_classes: int) -> Confusion:
     """Sum confusion matrices: figures of the union, exact, which a mean of figures is not."""
     total = np.zeros((num_classes, num_classes), dtype=np.int64)

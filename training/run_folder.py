@@ -36,6 +36,11 @@ class RunFolder:
         """Where the output of Flower, Ray and the clients goes."""
         return self.path / "flower.log"
 
+    @property
+    def text_path(self) -> Path:
+        """Where the text features of a run with objective ``clip`` are kept."""
+        return self.path / "text-features.safetensors"
+
     def exists(self) -> bool:
         """Tell whether this folder holds a run."""
         return (self.path / "config.toml").is_file()
@@ -75,6 +80,19 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: holds a run of another config ({'; '.join(different)}); "
                 "choose another folder"
+            )
+
+    def check_same_data(self, fingerprint: str) -> None:
+        """Refuse to go on with a run on other images than those it began with.
+
+        Raises:
+            RunFolderError: the images have another fingerprint than in the manifest.
+        """
+        known = self.manifest().get("data", {}).get("fingerprint")
+        if known not in (None, fingerprint):
+            raise RunFolderError(
+                f"{self.path}: data-dir holds other images than when this run began; bring those "
+                "back, or choose another run folder"
             )
 
     def lock(self, timeout: float = 0) -> FileLock:
@@ -133,23 +151,26 @@ class RunFolder:
     def write_predictions(
         self,
         test_set: str,
-        image_ids: Sequence[str],
-        labels: Sequence[str],
+        rows: pd.DataFrame,
         probabilities: NDArray[np.float32],
         classes: Sequence[str],
+        *,
+        by_patient: bool = False,
     ) -> None:
         """Write ``predictions-<test_set>.csv``, every probability to its last bit.
 
         Args:
             test_set: for instance ``global_test``.
-            image_ids: n ids.
-            labels: n true class names.
+            rows: n rows with the columns ``image_id``, ``label`` and ``lesion_id``.
             probabilities: (n, K).
             classes: K names, which name the columns.
+            by_patient: whether figures are made by patient too, from a column ``patient_id``.
         """
         table = pd.DataFrame(probabilities.astype(np.float32), columns=list(classes))
-        table.insert(0, "image_id", list(image_ids))
-        table.insert(1, "label", list(labels))
+        table.insert(0, "image_id", list(rows["image_id"]))
+        table.insert(1, "label", list(rows["label"]))
+        if by_patient:
+            table.insert(2, "patient_id", list(rows["lesion_id"]))
         with replacing(self.path / f"predictions-{test_set}.csv") as temporary:
             table.to_csv(temporary, index=False)
 

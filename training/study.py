@@ -11,7 +11,12 @@ OPTIMIZER_SETTINGS = {
     "adagrad": (0.001, 0.0005, 0.0, 0.0),
     "adadelta": (0.001, 0.0005, 0.0, 0.0),
 }
-BATCH_SIZE = 32
+# By objective, then by data set.
+OPTIMIZER = {"classifier": "sgd", "clip": "adagrad"}
+BATCH_SIZE = {
+    "classifier": {"ham10000": 32, "brats2019": 16},
+    "clip": {"ham10000": 16, "brats2019": 16},
+}
 
 
 # Keys whose 0 means: to be resolved.
@@ -40,11 +45,11 @@ def resolve(
 
     Args:
         config: the config as a person wrote it.
-        dataset: the data set that was recognised: ``ham10000``.
+        dataset: the data set that was recognised: ``ham10000`` or ``brats2019``.
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
-    optimizer = "sgd" if config.optimizer == "auto" else config.optimizer
+    optimizer = OPTIMIZER[config.objective] if config.optimizer == "auto" else config.optimizer
     rate, decay, beta1, beta2 = OPTIMIZER_SETTINGS[optimizer]
     return config.replace(
         dataset=dataset,
@@ -53,7 +58,9 @@ def resolve(
         weight_decay=decay if config.weight_decay == "auto" else config.weight_decay,
         beta1=beta1 if config.beta1 == "auto" else config.beta1,
         beta2=beta2 if config.beta2 == "auto" else config.beta2,
-        batch_size=config.batch_size or BATCH_SIZE,
+        batch_size=config.batch_size or BATCH_SIZE[config.objective][dataset],
+        # The slices of a patient never straddle clients or splits; see data_partition/brats2019.py.
+        split_by="lesion" if dataset == "brats2019" else config.split_by,
         min_replies=config.min_replies or max(1, config.clients - 1),
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,

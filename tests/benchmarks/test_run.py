@@ -8,7 +8,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import aggregation, federated_round, fedprox_step, image_store, run, timing
+from benchmarks import (
+    aggregation,
+    federated_round,
+    fedprox_step,
+    image_store,
+    run,
+    text_features,
+    timing,
+)
 from benchmarks.result import Result, ratio
 
 TINY = {
@@ -114,3 +122,17 @@ def test_a_federated_round_is_compared_with_the_same_work() -> None:
     assert rounds.details["training images"] == 36  # 60 % of 60
     reached = by_name["start-up"].details["seconds from the command, medians"]
     assert list(reached.values()) == sorted(reached.values())
+
+
+@pytest.mark.slow
+def test_text_features_are_got_out_of_files_of_either_dtype() -> None:
+    (result,) = text_features.measure(encoder="RN50")
+    assert result.samples.keys() == {"F32", "F16"}
+    # RN50's text tower by hand: of width 512, 12 blocks of 12 x 512^2 weights and 13 x 512 biases
+    # and norms, embeddings of 49408 tokens and 77 positions, the last norm and the projection to
+    # 1024; and the logit scale.
+    blocks = 12 * (12 * 512**2 + 13 * 512)
+    parameters = blocks + (49408 + 77) * 512 + 2 * 512 + 512 * 1024 + 1
+    assert result.details["megabytes of the text tower in float32"] == 4 * parameters / 1e6
+    for extra in result.details["megabytes on top of the imported libraries"].values():
+        assert 0 < extra < 4 * parameters / 1e6  # the tower never lies in memory whole

@@ -8,8 +8,18 @@ from numpy.typing import NDArray
 
 from fl_client.client import Client
 from fl_client.local_training import evaluate_locally, train_locally
-from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
-from training.epoch import TrainingError
+from strategies.arrays import to_record, views
+from tests.support import (
+    assert_same_bits,
+    first_weights,
+    make_client,
+    make_config,
+    make_text,
+    same_bits,
+    state_of,
+)
+from training.errors import TrainingError
+from training.network import build_network
 
 Weights = dict[str, NDArray]
 # Twelve training images in batches of eight: 8 + 4.
@@ -180,7 +190,7 @@ def test_weights_of_another_model_are_refused(
     client: Client, received: Weights, change: dict[str, NDArray | None], cause: str
 ) -> None:
     wrong = {n: a for n, a in {**received, **change}.items() if a is not None}
-    message = rf"^the received weights are not those of resnet18: [^\n]*{cause}[^\n]*$"
+    message = rf"^the weights are not those of resnet18: [^\n]*{cause}[^\n]*$"
     with pytest.raises(TrainingError, match=message):
         train_locally(client, wrong, settings())
     with pytest.raises(TrainingError, match=message):
@@ -196,3 +206,28 @@ def test_weights_that_are_no_numbers_end_the_training(client: Client, received: 
     spoiled = {**received, "head.bias": np.full(3, np.nan, np.float32)}
     with pytest.raises(TrainingError, match="the training loss became nan"):
         train_locally(client, spoiled, settings())
+
+
+@pytest.mark.parametrize("mu", [0.0, 1.0])
+def test_an_image_encoder_is_trained_against_the_given_text(tmp_path: Path, mu: float) -> None:
+    """The reply carries the image encoder and nothing of the text; other text, other training."""
+    config = make_config(objective="clip")
+    client = make_client(tmp_path, config)
+    text, other = make_text(seed=0), make_text(seed=1)
+    start = views(to_record(state_of(build_network(config, 3, text))))
+    trained, metrics = train_locally(client, start, settings(2, proximal_mu=mu), text)
+    assert trained.keys() == start.keys()
+    assert metrics["validation-examples"] == 5
+    again, _ = train_locally(client, start, settings(2, proximal_mu=mu), text)
+    assert_same_bits(again, trained)
+    elsewhere, _ = train_locally(client, start, settings(2, proximal_mu=mu), other)
+    assert not same_bits(elsewhere, trained)
+
+
+def test_an_image_encoder_is_judged_against_the_text(tmp_path: Path) -> None:
+    config = make_config(objective="clip")
+    client, text = make_client(tmp_path, config), make_text()
+    weights = state_of(build_network(config, 3, text))
+    found = evaluate_locally(client, weights, {"splits": "test"}, text)
+    assert sum(found["test-confusion"]) == 6
+    assert found["test-loss"] > 0

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from flwr.app import MetricRecord
 
-from data_partition.image_store import ImageStore
 from fl_client.local_training import evaluate_locally
-from fl_server.judging import ask, figures, judge_globally
+from fl_server.judging import ask, figures
 from strategies.arrays import to_record, views
 from strategies.fedavg import FedAvg
 from strategies.replies import Replies, Reply
@@ -20,7 +19,11 @@ from tests.support import (
     received_by,
     settings_of,
 )
+from training.experiment_data import TestData
+from training.judging import judge_on_test_set
 from training.metrics import METRIC_NAMES, metric_block
+from training.network import restore_network
+from training.run_folder import RunFolder
 
 
 def reply(client: str, confusion: list[int], loss: float, split: str = "test") -> Reply:
@@ -95,9 +98,35 @@ def test_the_servers_judgement_is_a_clients(tmp_path: Path) -> None:
     """On the same images the global test set's figures are those that a client would find."""
     client, weights = make_client(tmp_path), first_weights()
     split = random_split(6)
-    store = ImageStore(split.images, pd.DataFrame(), split.labels, ("a", "b", "c"), "", {})
-    found = judge_globally(client.config, weights, store, 3)
+    rows = pd.DataFrame({"image_id": list("abcdef"), "label": "x", "lesion_id": None})
+    test_data = TestData(split, rows, ("x", "y", "z"), "", {})
+    network = restore_network(client.config, 3, weights, None)
+    found = judge_on_test_set(client.config, network, test_data, RunFolder(tmp_path), "global_test")
     expected = evaluate_locally(client, weights, {"splits": "test"})
-    assert [*found.confusion.flat] == expected["test-confusion"]
-    assert found.loss == expected["test-loss"]
-    assert found.probabilities.shape == (6, 3)
+    assert np.ravel(found["confusion"]).tolist() == expected["test-confusion"]
+    assert found["loss"] == expected["test-loss"]
+    predictions = pd.read_csv(tmp_path / "predictions-global_test.csv")
+    assert predictions["image_id"].tolist() == list("abcdef")
+
+
+def test_patients_are_pooled_where_every_client_knows_them() -> None:
+    """Slices 6 and 4, patients 2 and 1; where one client does not know, there is no pooled figure."""
+
+    def with_patients(client: str, images: list[int], patients: list[int] | None) -> Reply:
+        found = reply(client, images, 0.5)
+        if patients is not None:
+            found.metrics["test-patient-confusion"] = patients
+        return found
+
+    known = [
+        with_patients("a", [3, 1, 0, 2], [1, 0, 0, 1]),
+        with_patients("b", [0, 4, 0, 0], [0, 1, 0, 0]),
+    ]
+    found = figures(Replies(known), "test", 2)
+    assert found["pooled"]["patients"]["confusion"] == [[1, 1], [0, 1]]
+    assert found["pooled"]["n"] == 10
+    assert found["clients"]["b"]["patients"]["acc"] == 0.0
+    unknown = with_patients("c", [1, 0, 0, 0], None)
+    found = figures(Replies([*known, unknown]), "test", 2)
+    assert "patients" not in found["pooled"]
+    assert "patients" not in found["clients"]["c"]

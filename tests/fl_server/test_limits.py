@@ -14,7 +14,7 @@ from flwr.app import Message
 from numpy.typing import NDArray
 from torch import nn
 
-import fl_client.local_training
+import training.network
 from fl_client.client import Client
 from fl_client.local_training import train_locally
 from models.backbones import build_empty
@@ -76,7 +76,7 @@ def smooth_network() -> nn.Module:
 def smooth_start(monkeypatch: pytest.MonkeyPatch) -> Weights:
     """First weights of that network, which clients then train instead of a backbone."""
     monkeypatch.setattr(
-        fl_client.local_training, "build_empty", lambda *_args, **_options: smooth_network()
+        training.network, "build_empty", lambda *_args, **_options: smooth_network()
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

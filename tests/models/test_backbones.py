@@ -1,5 +1,8 @@
-"""The table of backbones against torchvision, and what every built backbone can do."""
+"""The table of backbones against their libraries, and what every built backbone can do."""
 
+import copy
+
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -10,11 +13,13 @@ from torchvision.ops import StochasticDepth
 from models.backbones import Backbone, build, build_empty
 from models.errors import BackboneError
 from models.registry import BACKBONES, SMALLEST_IMAGE, BackboneSpec, check_image_size, find
+from models.text_encoders import TEXT_ENCODERS
 
 NUM_CLASSES = 7
 # Real numbers go through one of each family in the quick tests, through all in the slow ones.
 QUICK = {"convnext_t", "maxvit_t", "swin_t", "swin_v2_t", "resnet18"}
-SPECS = [pytest.param(spec, id=spec.name) for spec in BACKBONES.values()]
+TORCHVISION = [s for s in BACKBONES.values() if s.library == "torchvision"]
+OPEN_CLIP = [s for s in BACKBONES.values() if s.library == "open_clip"]
 ANY_SIZE = ["convnext_t", "swin_t", "swin_v2_t", "resnet18"]
 
 
@@ -41,7 +46,7 @@ def built(request: pytest.FixtureRequest) -> tuple[str, Backbone]:
     return request.param, fresh(request.param).eval()
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", TORCHVISION, ids=lambda spec: spec.name)
 def test_table_says_what_torchvision_says(spec: BackboneSpec) -> None:
     with torch.device("meta"):
         network = get_model(spec.builder)
@@ -67,17 +72,41 @@ def test_table_says_what_torchvision_says(spec: BackboneSpec) -> None:
     assert is_default == (spec.name != "vit_l_16")
 
 
+@pytest.mark.parametrize("spec", OPEN_CLIP, ids=lambda spec: spec.name)
+def test_table_says_what_open_clip_says(spec: BackboneSpec) -> None:
+    with torch.device("meta"):
+        tower = open_clip.CLIP(**open_clip.get_model_config(spec.builder)).visual
+    assert tower.output_dim == spec.width
+    assert (
+        spec.fixed_image_size
+        == open_clip.get_model_config(spec.builder)["vision_cfg"]["image_size"]
+    )
+    stored = sum(t.numel() * t.element_size() for t in tower.state_dict().values())
+    assert spec.megabytes == pytest.approx(stored / 1e6, abs=1)
+    modules = list(tower.modules())
+    assert not any(m.p for m in modules if isinstance(m, nn.Dropout))
+    assert any(isinstance(m, nn.BatchNorm2d) for m in modules) == spec.has_batch_norm
+
+    weights = open_clip.get_pretrained_cfg(spec.builder, "openai")
+    assert weights["hf_hub"] == f"{spec.weights}/"
+    assert (spec.mean, spec.std) == (weights["mean"], weights["std"])
+    # It comes in one file with the text encoder that it was trained against, in one width.
+    (own,) = [e for e in TEXT_ENCODERS.values() if e.image_tower == spec.name]
+    assert (own.builder, own.repository, own.width) == (spec.builder, spec.weights, spec.width)
+
+
 def test_table_has_the_studys_names_in_its_order() -> None:
     assert list(BACKBONES) == [
         *("convnext_t", "convnext_s", "convnext_b", "convnext_l", "maxvit_t"),
         *("swin_t", "swin_s", "swin_b", "swin_v2_t", "swin_v2_s", "swin_v2_b", "vit_l_16"),
         "resnet18",
+        *("clip-vit-b-32", "clip-rn50"),
     ]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_shapes_and_names(name: str) -> None:
-    """On the meta device, which infers shapes without computing, so that all thirteen are quick."""
+    """On the meta device, which infers shapes without computing, so that all fifteen are quick."""
     size = smallest_size(name)
     model = build_empty(name, NUM_CLASSES, image_size=size).to("meta").eval()
     batch = images(name, "meta")
@@ -109,13 +138,19 @@ def test_every_parameter_gets_a_gradient(built: tuple[str, Backbone]) -> None:
     it: maxvit's pre_norm biases have no gradient there but rounding.
     """
     name, model = built
+    if name == "clip-rn50":  # its residual branches start scaled by zero
+        model = copy.deepcopy(model)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)
     logits = model(images(name))
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
     parameters = dict(model.named_parameters())
     gradients = torch.autograd.grad((logits * weights).sum(), list(parameters.values()))
     for key, gradient in zip(parameters, gradients, strict=True):
         assert gradient.isfinite().all(), key
-        assert gradient.any(), key
+        # What is added to all keys alike changes no attention: nothing but rounding.
+        assert gradient.any() or key == "trunk.attnpool.k_proj.bias", key
 
 
 def test_weights_travel_bit_for_bit_into_an_empty_model(built: tuple[str, Backbone]) -> None:
@@ -161,6 +196,22 @@ def test_trunk_does_not_depend_on_the_number_of_classes() -> None:
     assert two.head.out_features == 2
 
 
+def test_an_identity_head_passes_the_features_on() -> None:
+    model = build(
+        "clip-rn50", 1024, pretrained=False, image_size=224, seed=0, identity_head=True
+    ).eval()
+    with torch.no_grad():
+        assert torch.equal(model(images("clip-rn50")), model.features(images("clip-rn50")))
+    drawn = build("clip-rn50", 1024, pretrained=False, image_size=224, seed=0)
+    for key, tensor in drawn.trunk.state_dict().items():
+        assert torch.equal(tensor, model.trunk.state_dict()[key]), key
+
+
+def test_an_identity_between_unequal_widths_is_refused() -> None:
+    with pytest.raises(BackboneError, match="clip-rn50 has 1024 features, so no identity leads"):
+        build("clip-rn50", 768, pretrained=False, image_size=224, seed=0, identity_head=True)
+
+
 def test_training_mode_counts_batches() -> None:
     model = fresh("resnet18").train()
     loss = model(images("resnet18")).square().sum()
@@ -201,5 +252,5 @@ def test_builders_check_the_size_first() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(BackboneError, match=r"'resnet19'; there are: convnext_t, .*, resnet18$"):
+    with pytest.raises(BackboneError, match=r"'resnet19'; there are: convnext_t, .*, clip-rn50$"):
         find("resnet19")

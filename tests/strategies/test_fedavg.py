@@ -325,3 +325,17 @@ def test_flowers_own_loop_ends_when_too_few_answer() -> None:
     nodes: dict[int, Callable[[Message], Message | None]] = dict.fromkeys(CLIENTS, lambda m: None)
     with pytest.raises(TooFewReplies, match=r"^round 1: "):
         strategy.start(MemoryGrid(nodes), to_record(model(0)), num_rounds=5)
+
+
+def test_constants_travel_with_every_message_and_never_change() -> None:
+    """With training and with judging; what comes back does not carry them."""
+    features = np.eye(3, 8, dtype=np.float32)
+    strategy = FedAvg(clients=CLIENTS, constants={"text": to_record({"features": features})})
+    sent = ask(strategy, model(1))
+    sent += strategy.evaluation_messages(to_record(model(2)), {"splits": "test"})
+    assert len(sent) == 6
+    for message in sent:
+        record = message.content["text"]
+        assert isinstance(record, ArrayRecord)
+        np.testing.assert_array_equal(views(record)["features"], features)
+    assert_same_bits(round_of(strategy, model(1), model(2), model(6)), model(3))

@@ -159,8 +159,15 @@ def test_an_unknown_key_is_refused(key: str) -> None:
             "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm cannot "
             "train on one image",
         ),
-        ({"objective": "clip"}, "objective = 'clip': this version trains classifier only"),
-        ({"dataset": "brats2019"}, "dataset = 'brats2019': this version reads ham10000 only"),
+        (
+            {"text-encoder": "BERT"},
+            "text-encoder = 'BERT': allowed are ViT-L/14, RN50x16, RN50x64, ViT-B/32, RN50",
+        ),
+        (
+            {"modalities": "t1,t1,flair"},
+            "modalities = 't1,t1,flair': allowed are three of flair, t1, t1ce, t2, separated by "
+            "commas: the network's three channels",
+        ),
         (
             {"precision": "bfloat16", "device": "cpu"},
             "precision = 'bfloat16': needs device = cuda, but device = 'cpu'",

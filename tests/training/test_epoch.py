@@ -8,7 +8,8 @@ from sklearn import metrics as sklearn
 from torch import nn
 
 from tests.support import UNCHANGED, Recorder, plain_split, random_split, same_bits, state_of
-from training.epoch import Evaluation, TrainingError, batch_slices, evaluate, train_epoch
+from training.epoch import Evaluation, batch_slices, evaluate, train_epoch
+from training.errors import TrainingError
 from training.split import Split
 
 SIDE = UNCHANGED.image_size

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_partition.errors import DataError
-from data_partition.partition import SPLITS
+from data_partition.splits import SPLITS
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.errors import ConfigError

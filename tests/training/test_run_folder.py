@@ -121,9 +121,8 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
     probabilities[0] = [1.0, 0.0, np.float32(1e-45)]  # the smallest there is
     labels = rng.integers(0, 3, 500)
     ids = ["007", "NA", 'a,"b"', *(f"ISIC_{number}" for number in range(497))]
-    folder.write_predictions(
-        "global_test", ids, [classes[i] for i in labels], probabilities, classes
-    )
+    rows = pd.DataFrame({"image_id": ids, "label": [classes[i] for i in labels]})
+    folder.write_predictions("global_test", rows, probabilities, classes)
 
     path = folder.path / "predictions-global_test.csv"
     assert path.read_text(encoding="utf-8").splitlines()[0] == "image_id,label,akiec,bcc,nv"
@@ -140,8 +139,17 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
 
 
 def test_an_empty_test_set_has_a_header(folder: RunFolder) -> None:
-    folder.write_predictions("none", [], [], np.zeros((0, 2), np.float32), ["a", "b"])
+    rows = pd.DataFrame({"image_id": [], "label": []})
+    folder.write_predictions("none", rows, np.zeros((0, 2), np.float32), ["a", "b"])
     assert (folder.path / "predictions-none.csv").read_text() == "image_id,label,a,b\n"
+
+
+def test_predictions_of_slices_name_the_patient(folder: RunFolder) -> None:
+    rows = pd.DataFrame({"image_id": ["p-1"], "label": ["HGG"], "lesion_id": ["p"]})
+    answers = np.array([[0.25, 0.75]], np.float32)
+    folder.write_predictions("t", rows, answers, ["HGG", "LGG"], by_patient=True)
+    lines = (folder.path / "predictions-t.csv").read_text().splitlines()
+    assert lines == ["image_id,label,patient_id,HGG,LGG", "p-1,HGG,p,0.25,0.75"]
 
 
 def test_no_file_is_left_half_written(folder: RunFolder) -> None:
@@ -161,3 +169,11 @@ def test_the_environment_says_what_a_run_ran_on() -> None:
     commit = found["git_commit"]
     assert commit is None or len(commit.removesuffix("-dirty")) == 40
     json.dumps(found, allow_nan=False)
+
+
+def test_a_run_does_not_go_on_with_other_images(folder: RunFolder) -> None:
+    folder.check_same_data("a")  # nothing is known yet
+    folder.update_manifest(data={"fingerprint": "a"})
+    folder.check_same_data("a")
+    with pytest.raises(RunFolderError, match="other images"):
+        folder.check_same_data("b")

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from fl_client.local_training import train_locally
-from fl_client.optimizer_state import OptimizerStates
 from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
+from training.optimizer_state import OptimizerStates
 from training.optimizers import build
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "adadelta")

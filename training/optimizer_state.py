@@ -1,4 +1,4 @@
-"""A client's optimizer state between rounds, kept in the client's own folder."""
+"""An optimizer's state between rounds, so that training goes on as if it had never stopped."""
 
 from pathlib import Path
 

@@ -1,0 +1,80 @@
+"""NIfTI volumes, from the bytes of a file to voxels."""
+
+import gzip
+import hashlib
+import io
+import math
+import zlib
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from data_partition.decode import MAX_FILE_BYTES
+from data_partition.errors import DataError
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+# What nibabel and gzip raise on damaged input; anything else would be a fault of ours.
+_DAMAGE = (
+    HeaderDataError,
+    ImageFileError,
+    WrapStructError,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    zlib.error,
+)
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Volume(NamedTuple):
+    """A volume's voxels (X, Y, Z), and the sha256 in hex of its file, uncompressed."""
+
+    voxels: NDArray
+    sha256: str
+
+
+def read_volume(data: bytes, name: str) -> Volume:
+    """Decode a NIfTI-1 file held in memory, compressed by gzip or not.
+
+    Args:
+        data: the file.
+        name: how an error names it.
+
+    Raises:
+        DataError: empty, truncated, damaged, not NIfTI, beyond 512 MiB, not of three dimensions
+            or not of finite real numbers.
+    """
+    try:
+        content = _uncompressed(data)
+        image = nibabel.Nifti1Image.from_bytes(content)
+        shape, kind = image.shape, image.get_data_dtype()
+        if len(shape) != 3 or kind.kind not in "iuf":
+            raise DataError(f"{name}: {kind} of shape {shape}, not a volume of real numbers")
+        # A crafted header can promise more voxels than memory holds.
+        if math.prod(shape) * kind.itemsize > len(content):
+            raise DataError(f"{name}: shorter than its header says; fetch it again")
+        voxels = np.asanyarray(image.dataobj)
+    except _DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name}: not a readable NIfTI volume; fetch it again") from error
+    if not np.isfinite(voxels).all():
+        raise DataError(f"{name}: holds voxels that are no finite numbers; fetch it again")
+    return Volume(voxels, hashlib.sha256(content).hexdigest())
+
+
+def _uncompressed(data: bytes) -> bytes:
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError("too large")
+    return content

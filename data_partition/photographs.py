@@ -1,0 +1,63 @@
+"""Images that are files, or members of zip archives, of their own."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+from PIL import Image
+
+from data_partition.decode import ImageFiles, image_name, rgb_image
+from data_partition.errors import DataError
+from data_partition.image_reader import Decoded, Unusable, in_threads
+
+UNREADABLE = "unreadable image"
+
+# Decoded but not yet written images are at most this many.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Reads tables with the columns ``path`` and ``member``; see ``ImageTable``.
+
+    Images are resized without regard to their aspect ratio (bilinear, antialiased).
+    """
+
+    settings: ClassVar[str] = ""
+
+    def files(self, rows: pd.DataFrame) -> list[tuple[str, ...]]:
+        """For each row the image file, or the archive that holds it."""
+        return [(path,) for path in rows["path"]]
+
+    def decode(self, rows: pd.DataFrame, side: int) -> Iterator[Decoded | Unusable]:
+        """Decode the rows' images in their order.
+
+        Raises:
+            DataError: the system refuses to read a file.
+        """
+        with ImageFiles() as source:
+
+            def decode_one(place: tuple[str, str, str]) -> Decoded | Unusable:
+                return _decode_one(source, *place, side)
+
+            places = zip(rows["image_id"], rows["path"], rows["member"], strict=True)
+            yield from in_threads(decode_one, places, at_once=CHUNK)
+
+
+def _decode_one(
+    source: ImageFiles, image_id: str, path: str, member: str, side: int
+) -> Decoded | Unusable:
+    name = image_name(path, member)
+    try:
+        data = source.read(path, member)
+        # Twice the side: a JPEG reduced while decoding is then still reduced well by the resize.
+        image = rgb_image(data, name, reduce_to=2 * side)
+    except DataError:
+        return Unusable(UNREADABLE, image_id)
+    except OSError as error:
+        # Not the image's fault, and perhaps gone tomorrow: never to be remembered as damage.
+        raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
+    resized = image.resize((side, side), Image.Resampling.BILINEAR)
+    return Decoded(resized.tobytes(), hashlib.sha256(data).hexdigest())

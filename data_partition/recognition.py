@@ -1,0 +1,30 @@
+"""Which data set a folder holds."""
+
+from pathlib import Path
+from typing import Literal
+
+from data_partition.brats2019 import is_brats2019
+from data_partition.errors import DataError
+from data_partition.ham10000 import is_ham10000
+from data_partition.image_files import find_files
+
+DataSet = Literal["ham10000", "brats2019"]
+
+
+def recognise(data_dir: Path) -> DataSet:
+    """Recognises a data set by the names of its files; nothing is read.
+
+    Raises:
+        DataError: no such folder, neither data set in it, or both.
+    """
+    files = find_files(data_dir)
+    ham10000, brats2019 = is_ham10000(files), is_brats2019(files)
+    if ham10000 and brats2019:
+        raise DataError(f"{data_dir} holds both HAM10000 and BraTS2019; name the folder of one")
+    if not (ham10000 or brats2019):
+        raise DataError(
+            f"{data_dir} holds no data set that is known: neither HAM10000 (HAM10000_metadata, "
+            "ISIC2018_Task3_Training_GroundTruth.csv or train/<class>/ folders) nor BraTS2019 "
+            "({HGG,LGG}/<case>/ with NIfTI volumes, or {train,valid,test}/{HGG,LGG}/ with slices)"
+        )
+    return "ham10000" if ham10000 else "brats2019"

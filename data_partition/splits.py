@@ -1,0 +1,135 @@
+"""What images are for: training, validation or test.
+
+What is dealt out are units: single images, or, with ``split_by="lesion"``, all images of one
+lesion (of BraTS2019: all slices of one patient) together, so that no lesion is both learnt from
+and judged on.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+SplitBy = Literal["image", "lesion"]
+
+SPLITS = ("train", "validation", "test")
+
+# Set apart the random streams of one seed; the others stand in partition.py.
+_CLIENT_STREAM = 1
+_RELEASE_STREAM = 4
+_PATIENT_STREAM = 5
+
+
+def split_client(
+    image_ids: Sequence[str],
+    lesion_ids: Sequence[str | None],
+    *,
+    seed: int,
+    client_index: int,
+    split_by: SplitBy,
+) -> np.ndarray:
+    """Splits one client's images 60/20/20 into training, validation and test.
+
+    The answer depends on nothing but the arguments, the images as a set: a site finds on its own
+    the split that a simulation gives it. With n images and units in random order, a unit goes to
+    training while the images before it number fewer than ⌊(6n + 5)/10⌋, to validation while
+    fewer than ⌊(8n + 5)/10⌋, and else to test.
+
+    Args:
+        image_ids: unique ids, in any order.
+        lesion_ids: the images' lesions, in the same order; an image with None is a lesion of its
+            own. Looked at only with ``split_by="lesion"``.
+        seed: the experiment's seed, ≥ 0.
+        client_index: the rank of the client's name in the experiment's list of clients, ≥ 0.
+        split_by: what stays together.
+
+    Returns:
+        One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
+    """
+    rng = np.random.default_rng([seed, client_index, _CLIENT_STREAM])
+    return _split(image_ids, lesion_ids, tenths=(6, 8), rng=rng, split_by=split_by)
+
+
+def split_release(
+    image_ids: Sequence[str], lesion_ids: Sequence[str | None], *, seed: int, split_by: SplitBy
+) -> np.ndarray:
+    """Splits a training release 80/20 into training and validation, for one place that has it all.
+
+    With n images and units in random order, a unit goes to training while the images before it
+    number fewer than ⌊(8n + 5)/10⌋, and else to validation. Arguments as of ``split_client``, and
+    like there the order of the images does not matter.
+
+    Returns:
+        "train" or "validation" for each image (array of str), in the order of ``image_ids``.
+    """
+    rng = np.random.default_rng([seed, _RELEASE_STREAM])
+    return _split(image_ids, lesion_ids, tenths=(8, 10), rng=rng, split_by=split_by)
+
+
+def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
+    """Splits patients 7:1:2 within each class, as the study does with BraTS2019.
+
+    Of a class's n patients, in random order, ⌊7n/10⌋ are for training, ⌊n/10⌋ for validation and
+    the rest for test: of 255 with high-grade and 76 with low-grade gliomas 231, 32 and 68.
+
+    Args:
+        rows: columns ``label`` and ``lesion_id`` (the patient, never None), in any order, which
+            does not matter. Where there is a column ``split``, that is the answer.
+        seed: the experiment's seed, ≥ 0.
+
+    Returns:
+        One of ``SPLITS`` for each row (array of str).
+    """
+    if "split" in rows:
+        return rows["split"].to_numpy(dtype=str)
+    rng = np.random.default_rng([seed, _PATIENT_STREAM])
+    split_of_patient: dict[str, str] = {}
+    for _, patients in sorted(rows.groupby("label")["lesion_id"]):
+        permuted = rng.permutation(np.unique(patients.to_numpy(dtype=str))).tolist()
+        bounds = [7 * len(permuted) // 10, 7 * len(permuted) // 10 + len(permuted) // 10]
+        places = np.searchsorted(bounds, np.arange(len(permuted)), side="right")
+        split_of_patient.update(zip(permuted, np.array(SPLITS)[places].tolist(), strict=True))
+    return rows["lesion_id"].map(split_of_patient).to_numpy(dtype=str)
+
+
+def number_units(rows: pd.DataFrame, split_by: SplitBy) -> np.ndarray:
+    """Numbers the units of images sorted by id 0, 1, … by each unit's first image.
+
+    Returns:
+        int64, a number for each row.
+    """
+    if split_by == "image":
+        return np.arange(len(rows))
+    keys = [
+        (True, image_id) if pd.isna(lesion_id) else (False, lesion_id)
+        for image_id, lesion_id in zip(rows["image_id"], rows["lesion_id"], strict=True)
+    ]
+    numbers: dict[tuple[bool, str], int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _split(
+    image_ids: Sequence[str],
+    lesion_ids: Sequence[str | None],
+    *,
+    tenths: tuple[int, int],
+    rng: np.random.Generator,
+    split_by: SplitBy,
+) -> np.ndarray:
+    """Cut randomly ordered units where so many tenths of the images are reached."""
+    rows = pd.DataFrame(
+        {"image_id": np.asarray(image_ids, dtype=object), "lesion_id": list(lesion_ids)}
+    )
+    order = np.argsort(rows["image_id"].to_numpy(), kind="stable")
+    unit_of_image = number_units(rows.iloc[order], split_by)
+    unit_sizes = np.bincount(unit_of_image)
+    permuted = rng.permutation(len(unit_sizes))
+    images_before = np.empty(len(unit_sizes), dtype=np.int64)
+    images_before[permuted] = np.cumsum(unit_sizes[permuted]) - unit_sizes[permuted]
+    num_images = len(rows)
+    bounds = [(tenth * num_images + 5) // 10 for tenth in tenths]
+    split_of_unit = np.searchsorted(bounds, images_before, side="right")
+    answer = np.empty(num_images, dtype=f"<U{max(map(len, SPLITS))}")
+    answer[order] = np.array(SPLITS)[split_of_unit[unit_of_image]]
+    return answer

@@ -1,0 +1,53 @@
+"""The folder of a made-up data set: whole or absent, and saying what it is."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_partition.errors import DataError
+
+TITLE = "SYNTHETIC IMAGES, WORTHLESS FOR MEDICINE\n"
+
+
+def is_synthetic(directory: Path) -> bool:
+    """Tell whether a data folder was written by this program, so that results can say so."""
+    readme = directory / "README.txt"
+    return readme.is_file() and readme.read_bytes().startswith(TITLE.encode())
+
+
+@contextmanager
+def new_folder(directory: Path, readme: str) -> Iterator[Path]:
+    """Gives a folder to write into, which becomes ``directory`` at the end, with a README.txt.
+
+    If the body raises, nothing is left of it.
+
+    Args:
+        directory: it may exist if it is empty.
+        readme: what follows the title.
+
+    Raises:
+        DataError: ``directory`` holds something already or cannot be written.
+    """
+    building = directory.absolute().parent / f".{directory.name}.writing-{os.getpid()}"
+    try:
+        if directory.exists() and any(directory.iterdir()):
+            raise DataError(f"{directory}: not empty; name a new folder")
+        building.mkdir(parents=True)
+        try:
+            (building / "README.txt").write_text(f"{TITLE}\n{readme}", encoding="utf-8")
+            yield building
+            building.rename(directory)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"{directory}: cannot be written ({error.strerror or error})") from error
+
+
+def in_parallel(draw: Callable[[int], None], count: int) -> None:
+    """Call ``draw`` with 0 … count - 1, on all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(draw, range(count)):
+            pass

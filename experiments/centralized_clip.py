@@ -1,0 +1,62 @@
+"""One image encoder trained against the text of a CLIP encoder: ``fedskin clip``.
+
+Also ``python -m experiments.centralized_clip``.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from experiments.centralized import train
+from experiments.opening import ConfigArgument, OverrideOption, ResumeOption, open_run
+from training.errors import ConfigError
+
+console = Console()
+
+
+def clip_command(
+    config: ConfigArgument = None,
+    override: OverrideOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder.", show_default="runs/<date>-clip-<backbone>"),
+    ] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train one image encoder against the frozen text of a CLIP encoder, on this machine.
+
+    All images are in one place here; fedskin simulate -c objective=clip does the same over
+    hospitals. The text features are computed once and kept in the cache.
+
+    Examples
+    --------
+
+    One of the study's runs, on the real HAM10000 or BraTS2019:
+
+        fedskin clip -c data-dir=/data/HAM10000 -c backbone=maxvit_t -c text-encoder=RN50x16
+        fedskin clip -c data-dir=/data/BraTS2019 -c backbone=swin_b
+
+    CLIP's own image tower, from where OpenAI's training ended:
+
+        fedskin clip -c data-dir=/data/HAM10000 -c backbone=clip-vit-b-32 -c text-encoder=ViT-B/32
+
+    Going on after a crash or Ctrl-C:
+
+        fedskin clip --resume --out runs/first
+    """
+    wanted, folder = open_run(
+        config, override, out, resume=resume, kind="clip", defaults={"objective": "clip"}
+    )
+    if wanted.objective != "clip":
+        raise ConfigError(
+            f"objective = {wanted.objective!r}: fedskin clip trains objective clip only"
+        )
+    train(console, wanted, folder, kind="clip")
+
+
+if __name__ == "__main__":
+    from experiments.cli import run
+
+    run(lambda: typer.run(clip_command))

@@ -1,0 +1,102 @@
+"""From what stands on the command line to a config and a run folder."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.config import ExperimentConfig, Scalar, load
+from training.errors import RunFolderError
+from training.preparation import PATH_KEYS
+from training.run_folder import RunFolder
+from training.study import resolve_like
+
+ConfigArgument = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("-c", metavar="KEY=VALUE", help="Set one key, over the file. Repeatable."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out from where it was left.")
+]
+
+
+def load_config(
+    path: Path | None, overrides: list[str] | None, defaults: Mapping[str, Scalar] | None = None
+) -> ExperimentConfig:
+    """Read a config and make its paths absolute, ``~`` expanded.
+
+    Raises:
+        ConfigError: any key is at fault.
+    """
+    config = load(path, overrides or [], defaults)
+    for key in PATH_KEYS:
+        if value := str(config.to_flat()[key]):
+            config = config.replace(**{key: str(Path(value).expanduser().absolute())})
+    return config
+
+
+def open_run(
+    path: Path | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    *,
+    resume: bool,
+    kind: str,
+    defaults: Mapping[str, Scalar] | None = None,
+) -> tuple[ExperimentConfig, RunFolder]:
+    """Return the config as wanted, with absolute paths, and the folder that it goes into.
+
+    Args:
+        path, overrides, out, resume: from the command line.
+        kind: ``simulate`` or ``clip``, the command; a folder is only resumed by the command that
+            began it, and a new one without ``--out`` is named by it.
+        defaults: the command's, for keys that nobody sets.
+
+    Raises:
+        ConfigError, RunFolderError: what is asked for is not there, or contradicts itself.
+    """
+    if resume and out is None:
+        raise RunFolderError("--resume: name the run folder with --out")
+    if resume and out is not None and path is None and not overrides:
+        folder = RunFolder(out.absolute())
+        config = folder.config()
+        _check_kind(folder, kind)
+        return config.replace(run_dir=str(folder.path)), folder
+    config = load_config(path, overrides, defaults)
+    if out is None:
+        started = datetime.now().strftime("%Y%m%d-%H%M%S")
+        out = Path(config.run_dir or f"runs/{started}-{kind}-{config.backbone}")
+    folder = RunFolder(out.absolute())
+    if resume:
+        config = resolve_like(config, folder.config())
+        _check_kind(folder, kind)
+    elif folder.exists():
+        raise RunFolderError(
+            f"{folder.path}: holds a run already; add --resume to go on with it, or choose "
+            "another folder"
+        )
+    return config.replace(run_dir=str(folder.path)), folder
+
+
+def locate_weights(config: ExperimentConfig) -> None:
+    """Find or fetch the pretrained weights of a config's backbone, before anything starts.
+
+    Raises:
+        WeightsError: they are missing or unusable.
+    """
+    if config.pretrained:
+        from models.backbones import locate_pretrained
+
+        weights_dir = Path(config.weights_dir) if config.weights_dir else None
+        locate_pretrained(config.backbone, weights_dir)
+
+
+def _check_kind(folder: RunFolder, kind: str) -> None:
+    began = folder.manifest().get("command", kind)
+    if began != kind:
+        raise RunFolderError(
+            f"{folder.path}: was begun by  fedskin {began};  go on with that command"
+        )

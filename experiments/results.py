@@ -1,0 +1,63 @@
+"""The final figures of a run as a table for people."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from training.metrics import METRIC_NAMES
+from training.run_folder import RunFolder
+
+
+def show_results(console: Console, folder: RunFolder) -> None:
+    """Print the final figures of a completed run, and where everything is."""
+    metrics = folder.metrics()
+    console.print(results_table(metrics, folder.manifest()))
+    if "global_test" not in metrics:
+        console.print("There is no global test set in data-dir, so there are no figures for it.")
+    console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
+
+
+def results_table(metrics: dict[str, Any], manifest: dict[str, Any]) -> Table:
+    """Return the table of a run: a row for each client, if any, and each test set.
+
+    Args:
+        metrics: as in ``metrics.json``.
+        manifest: the run's; the title tells what makes the figures worthless for medicine.
+    """
+    federated = "clients" in metrics
+    what = "round" if federated else "epoch"
+    title = f"The best model, of {what} {metrics['best_round']} of {metrics['rounds']}, in percent"
+    if manifest["data"]["synthetic"]:
+        title += "\nSYNTHETIC images: these figures say nothing about patients"
+    text = manifest.get("text")
+    if text and text["weights"] != "openai":
+        title += f"\nRANDOM text tower ({text['weights']}) in the place of CLIP's {text['encoder']}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("test split of" if federated else "judged on")
+    table.add_column("n", justify="right")
+    for name in METRIC_NAMES:
+        table.add_column(name.upper(), justify="right")
+    for client, block in metrics.get("clients", {}).items():
+        _add(table, client, block)
+    if federated:
+        _add(table, "all clients, pooled", metrics["client_test"])
+        table.add_section()
+    if "global_test" in metrics:
+        name = "global test set" if federated else "test set"
+        _add(table, name, metrics["global_test"], style="bold")
+        _add(table, "  of the last model", metrics["last"]["global_test"], style="dim")
+    return table
+
+
+def _add(table: Table, name: str, block: dict[str, Any], style: str | None = None) -> None:
+    table.add_row(name, *_cells(block), style=style)
+    if "patients" in block:
+        table.add_row("  by patient", *_cells(block["patients"]), style=style)
+
+
+def _cells(block: dict[str, Any]) -> Iterator[str]:
+    yield str(block["n"])
+    for name in METRIC_NAMES:
+        yield "–" if block[name] is None else f"{block[name]:.2f}"

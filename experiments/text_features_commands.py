@@ -1,0 +1,84 @@
+"""``fedskin text-features``: carry the text side of objective clip to machines without a network.
+
+A text encoder's weights are 0.4 to 2.5 GB with those of its image tower; what is needed of them is
+one row of numbers for each class.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_partition.brats2019 import BRATS2019_CLASSES
+from data_partition.image_table import HAM10000_CLASSES
+from experiments.opening import ConfigArgument, OverrideOption, load_config
+from models.text_features import TextFeatures, store
+from training.config import ExperimentConfig
+from training.errors import ConfigError
+from training.experiment_data import cache_dir, recognise
+from training.text import prepare_text
+
+app = typer.Typer(
+    help="Carry the text features of objective clip to machines without a network.",
+    no_args_is_help=True,
+)
+
+CLASSES = {"ham10000": HAM10000_CLASSES, "brats2019": BRATS2019_CLASSES}
+
+# What FILE is stands in each command's text: Typer 0.20 drops an argument's help under Click 8.5.
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE")]
+
+
+@app.command("export")
+def export_command(
+    file: FileArgument, config: ConfigArgument = None, override: OverrideOption = None
+) -> None:
+    """Write the text features of a config's classes to FILE, a few kilobytes.
+
+    Of the config count text-encoder, dataset (or data-dir, to look), pretrained, weights-dir,
+    seed and cache-dir. Computed are the features only where the cache has none.
+
+    Examples:
+
+    fedskin text-features export skin.safetensors -c dataset=ham10000
+
+    fedskin text-features export brain.safetensors -c dataset=brats2019 -c text-encoder=RN50x64
+    """
+    wanted = load_config(config, override)
+    features = prepare_text(wanted.replace(objective="clip"), _classes(wanted))
+    assert features is not None
+    features.save(file)
+    _describe(features)
+    typer.echo(f"Wrote {file}")
+
+
+@app.command("import")
+def import_command(file: FileArgument, override: OverrideOption = None) -> None:
+    """Check the text features in FILE and put them into the cache, where runs find them.
+
+    Examples:
+
+    fedskin text-features import skin.safetensors
+
+    fedskin text-features import skin.safetensors -c cache-dir=/data/cache
+    """
+    folder = cache_dir(load_config(None, override))
+    features = TextFeatures.load(file)
+    path = store(features, folder)
+    _describe(features)
+    typer.echo(f"Wrote {path}")
+
+
+def _classes(config: ExperimentConfig) -> tuple[str, ...]:
+    if config.dataset == "auto" and not config.data_dir:
+        raise ConfigError(
+            "dataset = 'auto': without a data-dir, name dataset = ham10000 or brats2019"
+        )
+    dataset = recognise(config) if config.dataset == "auto" else config.dataset
+    return CLASSES[dataset]
+
+
+def _describe(features: TextFeatures) -> None:
+    typer.echo(f"{features.encoder}, weights: {features.weights}")
+    for prompt in features.prompts:
+        typer.echo(f"  {prompt}")

@@ -1,0 +1,54 @@
+"""CLIP's image towers as trunks: open_clip's networks, with their projection; OpenAI's weights."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.clip_files import locate_clip, open_tensors
+from models.registry import BackboneSpec
+from models.weights import fill
+
+_IN_FILE = "visual."
+
+
+def build_trunk(spec: BackboneSpec) -> nn.Module:
+    """open_clip's image tower, randomly initialised."""
+    # Imported here: it takes as long as torch itself, and no other backbone needs it.
+    import open_clip
+
+    # The text tower beside it is drawn too, and let go: open_clip tells nobody but its CLIP class
+    # how a config becomes an image tower.
+    trunk: nn.Module = open_clip.CLIP(**open_clip.get_model_config(spec.builder)).visual
+    return trunk
+
+
+def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
+    """Return the file of OpenAI's weights, downloaded if need be.
+
+    Raises:
+        WeightsError: it is missing or cannot be downloaded.
+    """
+    return locate_clip(spec.weights, weights_dir)
+
+
+def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:  # noqa: ARG001
+    """Fill a trunk, on the meta device or not, with the image tower in a file, strictly.
+
+    Nothing of the text tower is read. Floats of fewer bits become float32.
+
+    Raises:
+        WeightsError: the file is damaged or holds another image tower, or none.
+    """
+    with open_tensors(path) as file:
+        state = {
+            name.removeprefix(_IN_FILE): _owned(file.get_tensor(name))
+            for name in file.keys()  # noqa: SIM118 (it is no dictionary)
+            if name.startswith(_IN_FILE)
+        }
+    fill(trunk, state, path)
+
+
+def _owned(tensor: Tensor) -> Tensor:
+    """A copy in memory of a tensor that maps a file; floats as float32."""
+    return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)

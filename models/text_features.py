@@ -1,0 +1,192 @@
+"""Text features: what a text encoder makes of the classes' names, once, for all who train.
+
+They are a few kilobytes, kept in the cache folder and carried to machines without a network as
+one file. Whoever has them needs neither the text encoder's weights nor torch.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from models.errors import WeightsError, first_line
+from models.text_encoders import TEXT_ENCODERS, find
+
+PROMPT = "a picture of a {}"
+"""The study's, filled with a class's full name."""
+
+_LAYOUT = "fedskin text features 1"
+_TOLERANCE = 1e-3  # of a row's length
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """The text features of K classes.
+
+    Attributes:
+        encoder: name of the text encoder.
+        prompts: K texts, one for each class, in the order of the classes.
+        features: (K, D) float32, rows of unit length.
+        logit_scale: 1/τ > 0, as trained with the encoder; OpenAI's: 100.
+        weights: of the encoder: ``openai``, or ``random, seed 0`` and so on.
+    """
+
+    encoder: str
+    prompts: tuple[str, ...]
+    features: NDArray[np.float32]
+    logit_scale: float
+    weights: str
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, whole or not at all.
+
+        Raises:
+            WeightsError: the file cannot be written.
+        """
+        header = {
+            "layout": _LAYOUT,
+            "encoder": self.encoder,
+            "prompts": json.dumps(self.prompts),
+            "logit_scale": repr(self.logit_scale),
+            "weights": self.weights,
+        }
+        content = save({"features": np.ascontiguousarray(self.features)}, metadata=header)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                os.fsync(file.fileno())  # else a power cut may keep the name and lose the bytes
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise WeightsError(f"{path} cannot be written ({error.strerror})") from error
+
+    @staticmethod
+    def load(path: Path) -> "TextFeatures":
+        """Read and check what `save` wrote.
+
+        Raises:
+            WeightsError: the file cannot be read or is not a sound file of text features.
+        """
+        try:
+            with safe_open(path, framework="np") as file:
+                header = file.metadata() or {}
+                if header.get("layout") != _LAYOUT:
+                    raise ValueError("its header says nothing of them")
+                found = TextFeatures(
+                    encoder=header["encoder"],
+                    prompts=tuple(json.loads(header["prompts"])),
+                    features=file.get_tensor("features"),
+                    logit_scale=float(header["logit_scale"]),
+                    weights=header["weights"],
+                )
+            found._check()
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{path} is not a sound file of text features ({first_line(error)}); remove it "
+                "and bring or compute it anew"
+            ) from error
+        return found
+
+    def _check(self) -> None:
+        """Raise ValueError unless all of it fits together."""
+        if self.encoder not in TEXT_ENCODERS:
+            raise ValueError(f"no text encoder is called {self.encoder!r}")
+        if not self.prompts or not all(isinstance(prompt, str) for prompt in self.prompts):
+            raise ValueError("its prompts are no texts")
+        shape = (len(self.prompts), TEXT_ENCODERS[self.encoder].width)
+        if self.features.shape != shape or self.features.dtype != np.float32:
+            raise ValueError(
+                f"features {self.features.shape} in {self.features.dtype}, where {self.encoder} "
+                f"and its prompts make {shape} in float32"
+            )
+        lengths = np.linalg.norm(self.features, axis=1)
+        # Written so that NaN fails, too.
+        if not np.all(np.abs(lengths - 1) <= _TOLERANCE):
+            raise ValueError("a row is not of unit length")
+        if not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
+            raise ValueError(f"logit scale {self.logit_scale}")
+
+
+def prompts(class_names: Iterable[str]) -> tuple[str, ...]:
+    """Return the prompt of each class, from its full name."""
+    return tuple(PROMPT.format(name) for name in class_names)
+
+
+def open_text_features(
+    encoder: str,
+    prompts: Sequence[str],
+    *,
+    pretrained: bool,
+    weights_dir: Path | None,
+    seed: int,
+    cache_dir: Path,
+) -> TextFeatures:
+    """Text features from the cache, or computed and put there.
+
+    Args:
+        encoder: a name in ``TEXT_ENCODERS``.
+        prompts: K texts, see `prompts`.
+        pretrained: whether the encoder has OpenAI's weights, or random ones drawn from ``seed``.
+        weights_dir: folder of weight files; None: the hub's cache, or the network.
+        seed: of random weights; without meaning for OpenAI's.
+        cache_dir: the cache folder; the file is in ``text-features`` below it.
+
+    Raises:
+        BackboneError: unknown encoder.
+        WeightsError: what is cached is damaged or of something else; or nothing is cached and the
+            encoder's weights are missing or unusable.
+    """
+    spec = find(encoder)
+    weights = "openai" if pretrained else f"random, seed {seed}"
+    path = _cached(cache_dir, encoder, weights, prompts)
+    if path.exists():
+        found = TextFeatures.load(path)
+        if (found.encoder, found.weights, found.prompts) != (encoder, weights, tuple(prompts)):
+            raise WeightsError(
+                f"{path} holds the text features of other classes, or another encoder or weights, "
+                "than its name says; remove it"
+            )
+        return found
+    # Imported here, since cached features need no torch.
+    from models.clip_files import locate_clip
+    from models.text_tower import encode_pretrained, encode_random
+
+    if pretrained:
+        try:
+            file = locate_clip(spec.repository, weights_dir)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error}, or bring the text features alone: fedskin text-features export, import"
+            ) from error
+        features, logit_scale = encode_pretrained(spec, prompts, file)
+    else:
+        features, logit_scale = encode_random(spec, prompts, seed)
+    computed = TextFeatures(encoder, tuple(prompts), features.numpy(), logit_scale, weights)
+    store(computed, cache_dir)
+    return computed
+
+
+def store(features: TextFeatures, cache_dir: Path) -> Path:
+    """Put text features into the cache, where `open_text_features` finds them; return the file.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
+    path = _cached(cache_dir, features.encoder, features.weights, features.prompts)
+    features.save(path)
+    return path
+
+
+def _cached(cache_dir: Path, encoder: str, weights: str, prompts: Sequence[str]) -> Path:
+    key = json.dumps([encoder, weights, list(prompts)])
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return cache_dir / "text-features" / f"{digest}.safetensors"

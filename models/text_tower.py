@@ -1,0 +1,133 @@
+"""CLIP's text towers at work: prompts become text features.
+
+The image tower is never built, and of its weights nothing is read. A pretrained text tower runs
+once, over a handful of words, so its weights go through memory block by block.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.clip_files import open_tensors
+from models.errors import WeightsError
+from models.text_encoders import TextEncoderSpec
+
+RANDOM_LOGIT_SCALE = 100.0
+"""1/τ of a random tower: what OpenAI's models were trained to."""
+
+_FLOATS = ("F16", "BF16", "F32")
+
+
+def encode_pretrained(
+    spec: TextEncoderSpec, prompts: Sequence[str], path: Path
+) -> tuple[Tensor, float]:
+    """Text features and logit scale of a text encoder with trained weights.
+
+    Args:
+        spec: the text encoder.
+        prompts: K texts; of a long one the first 77 tokens count.
+        path: safetensors file of the whole CLIP model by open_clip's names, in float32, float16
+            or bfloat16.
+
+    Returns:
+        Float32 features (K, D), rows of unit length, and 1/τ.
+
+    Raises:
+        WeightsError: the file is damaged or does not hold exactly this text tower.
+    """
+    with torch.device("meta"):
+        tower = _tower(spec)
+    _check_names_and_shapes(spec, tower, path)
+    tower.attn_mask = tower.build_causal_mask()  # the one tensor that no file holds
+    small = ("positional_embedding", "text_projection", "ln_final.weight", "ln_final.bias")
+    tower.load_state_dict(_read(path, small), strict=False, assign=True)
+    tower.token_embedding = _TokenRows(path)
+    for number, block in enumerate(tower.transformer.resblocks):
+        block.register_forward_pre_hook(partial(_fill, path, f"transformer.resblocks.{number}."))
+        block.register_forward_hook(_empty)
+    features = _encode(tower, prompts)
+    logit_scale = float(_read(path, ["logit_scale"])["logit_scale"].exp())
+    if not features.isfinite().all():
+        raise WeightsError(f"{path} holds NaN or infinity, or weights that lead there")
+    return features, logit_scale
+
+
+def encode_random(spec: TextEncoderSpec, prompts: Sequence[str], seed: int) -> tuple[Tensor, float]:
+    """Text features and logit scale of a text encoder with random weights, drawn from ``seed``."""
+    # open_clip draws from the global generator; see models/backbones.py.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        tower = _tower(spec)
+    return _encode(tower, prompts), RANDOM_LOGIT_SCALE
+
+
+def _tower(spec: TextEncoderSpec) -> Any:
+    """open_clip's text tower alone, in evaluation mode."""
+    # Imported here: it takes as long as torch itself.
+    import open_clip
+    from open_clip.transformer import QuickGELU, TextTransformer
+
+    config = open_clip.get_model_config(spec.builder)
+    return TextTransformer(
+        **config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU
+    ).eval()
+
+
+def _encode(tower: nn.Module, prompts: Sequence[str]) -> Tensor:
+    import open_clip
+
+    with torch.inference_mode():
+        features: Tensor = F.normalize(tower(open_clip.tokenize(list(prompts))), dim=-1)
+    return features
+
+
+def _check_names_and_shapes(spec: TextEncoderSpec, tower: nn.Module, path: Path) -> None:
+    """Compare the file's header with the tower, before anything is read."""
+    expected = {name: list(tensor.shape) for name, tensor in tower.state_dict().items()}
+    expected["logit_scale"] = []
+    found = {}
+    with open_tensors(path) as file:
+        for name in file.keys():  # noqa: SIM118 (it is no dictionary)
+            if not name.startswith("visual."):
+                tensor = file.get_slice(name)
+                found[name] = tensor.get_shape() if tensor.get_dtype() in _FLOATS else None
+    wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+    if wrong:
+        raise WeightsError(
+            f"{path} does not hold the text tower of {spec.name}: {wrong[0]} is missing, too many "
+            "or of another shape or type"
+        )
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name).to(torch.float32, copy=True) for name in names}
+
+
+class _TokenRows(nn.Module):
+    """The token embedding, of which only the rows that are asked for are read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token numbers (K, L) int64 → embeddings (K, L, width) float32."""
+        with open_tensors(self.path) as file:
+            rows: Tensor = file.get_tensor("token_embedding.weight")[tokens].to(torch.float32)
+        return rows
+
+
+def _fill(path: Path, prefix: str, block: nn.Module, _: Any) -> None:
+    names = list(block.state_dict())
+    tensors = _read(path, [prefix + name for name in names])
+    block.load_state_dict({name: tensors[prefix + name] for name in names}, assign=True)
+
+
+def _empty(block: nn.Module, *_: Any) -> None:
+    block.to("meta")

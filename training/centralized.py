@@ -1,0 +1,178 @@
+"""One network trained on all images in one process: the centralized experiments.
+
+A centralized run's round is one epoch; the run folder, the checkpoint and the choice of the best
+model are a federated run's.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from models.backbones import Backbone
+from training import optimizers
+from training.checkpoint import Progress
+from training.config import ExperimentConfig
+from training.epoch import batch_slices, train_epoch
+from training.experiment_data import CentralData, TestData
+from training.judging import block, judge, judge_on_test_set
+from training.network import build_network, loss_function, preprocessing, restore_network
+from training.optimizer_state import OptimizerStates
+from training.randomness import derive_seed, layer_randomness
+from training.run_folder import RunFolder
+from training.text import Text
+from training.weights import Weights, weights_sha256
+
+Watch = Callable[[int, int], None]
+
+
+class CentralizedRun:
+    """Trains the epochs that are missing in a run folder, and judges the result.
+
+    Memory: the model, its gradients and the optimizer's state; while a checkpoint is written, one
+    copy more of the model and of that state.
+
+    Args:
+        config: resolved.
+        folder: the run's, locked by this process.
+        data: training and validation images.
+        test_data: the test set, if there is one.
+        text: what objective ``clip`` compares images with, else None.
+        watch: called with (batches done, batches in the epoch).
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: RunFolder,
+        data: CentralData,
+        test_data: TestData | None,
+        text: Text | None,
+        watch: Watch = lambda done, total: None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.data = data
+        self.test_data = test_data
+        self.text = text
+        self.watch = watch
+        self.classes = data.store.classes
+        self.progress: Progress = folder.checkpoint.progress()
+
+    def run(self, after_epoch: Callable[[], None] = lambda: None) -> None:
+        """Train what is missing and write the final figures.
+
+        Raises:
+            TrainingError: the loss or an answer became NaN or infinite.
+            WeightsError: the pretrained weights are missing or unusable.
+        """
+        self.folder.update_manifest(phase="training")
+        torch.set_num_threads(self.config.threads_per_client)
+        model = self._model()
+        optimizer = optimizers.build(self.config, model.parameters())
+        states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
+        states.load(model, optimizer, before=self.progress.round + 1)
+        for epoch in range(self.progress.round + 1, self.config.epochs + 1):
+            record = self._epoch(model, optimizer, epoch)
+            # Before the checkpoint: a kill between the two leaves a state that nobody asks for.
+            states.save(model, optimizer, epoch)
+            self._save(record, _weights_of(model))
+            after_epoch()
+        self.folder.update_manifest(phase="judging")
+        self._judge()
+
+    def _model(self) -> Backbone:
+        num_classes = len(self.classes)
+        if self.progress.round:
+            weights = self.folder.checkpoint.weights(self.progress.round)
+            return restore_network(self.config, num_classes, weights, self.text)
+        return build_network(self.config, num_classes, self.text).to(self.config.device)
+
+    def _epoch(
+        self, model: Backbone, optimizer: torch.optim.Optimizer, epoch: int
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        train = self.data.split("train")
+
+        def seed(purpose: str) -> int:
+            return derive_seed(
+                self.config.seed, round_number=epoch, client_index=0, purpose=purpose
+            )
+
+        with layer_randomness(seed("layers"), torch.device(self.config.device)):
+            loss = train_epoch(
+                model,
+                train,
+                optimizer,
+                batch_size=self.config.batch_size,
+                preprocessing=preprocessing(self.config),
+                generator=torch.Generator().manual_seed(seed("batches")),
+                precision=self.config.precision,
+                loss_function=loss_function(self.config),
+                before_step=self._counting(len(train)),
+            )
+        trained = time.perf_counter()
+        validation = judge(self.config, model, self.data.split("validation"), len(self.classes))
+        finished = time.perf_counter()
+        return {
+            "round": epoch,
+            "train_loss": loss,
+            "examples": len(train),
+            "seconds": {
+                "training": trained - started,
+                "validation": finished - trained,
+                "round": finished - started,
+            },
+            "failures": {},
+            "validation": {"pooled": block(validation)},
+        }
+
+    def _counting(self, num_examples: int) -> Callable[[], None]:
+        """Return what is called at every step, to tell the watcher how far the epoch has come."""
+        total = sum(1 for _ in batch_slices(num_examples, self.config.batch_size))
+        steps = itertools.count()
+        return lambda: self.watch(next(steps), total)
+
+    def _save(self, record: dict[str, Any], weights: Weights) -> None:
+        done = replace(
+            self.progress, round=record["round"], records=[*self.progress.records, record]
+        )
+        pooled = record["validation"]["pooled"]
+        self.progress = done.validated(record["validation"], pooled["avg"])
+        self.folder.checkpoint.save(self.progress, weights)
+        self.folder.write_rounds(self.progress.records)
+
+    def _judge(self) -> None:
+        last_round = self.progress.round
+        best_round = self.progress.best_round or last_round
+        last = self.folder.checkpoint.weights(last_round)
+        last_figures = self._judge_one(last, "last_global_test")
+        if best_round == last_round:
+            best_figures = self._judge_one(last, "global_test")
+        else:
+            best = self.folder.checkpoint.weights(best_round)
+            best_figures = self._judge_one(best, "global_test")
+        self.folder.write_metrics(
+            {
+                **best_figures,
+                "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
+                "last": last_figures,
+                "best_round": best_round,
+                "rounds": last_round,
+                "weights_sha256": weights_sha256(last),
+            }
+        )
+
+    def _judge_one(self, weights: Weights, test_set: str) -> dict[str, Any]:
+        if self.test_data is None:
+            return {}
+        network = restore_network(self.config, len(self.classes), weights, self.text)
+        figures = judge_on_test_set(self.config, network, self.test_data, self.folder, test_set)
+        return {"global_test": figures}
+
+
+def _weights_of(model: Backbone) -> Weights:
+    return {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}

@@ -1,0 +1,67 @@
+"""Figures of a network on a split, as they stand in the run folder."""
+
+from typing import Any
+
+from torch import nn
+
+from training.config import ExperimentConfig
+from training.epoch import Evaluation, evaluate
+from training.experiment_data import TestData
+from training.metrics import metric_block
+from training.network import preprocessing
+from training.run_folder import RunFolder
+from training.split import Split
+
+
+def judge(
+    config: ExperimentConfig, network: nn.Module, split: Split, num_classes: int
+) -> Evaluation:
+    """Judge a network as its config says: batch size, preprocessing and precision.
+
+    Raises:
+        TrainingError: an answer is NaN or infinite.
+    """
+    return evaluate(
+        network,
+        split,
+        num_classes=num_classes,
+        batch_size=config.batch_size,
+        preprocessing=preprocessing(config),
+        precision=config.precision,
+    )
+
+
+def block(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the metric block of an evaluation, by patient too where the split knows patients."""
+    result = {**metric_block(evaluation.confusion), "loss": evaluation.loss}
+    if evaluation.patient_confusion is not None:
+        result["patients"] = metric_block(evaluation.patient_confusion)
+    return result
+
+
+def judge_on_test_set(
+    config: ExperimentConfig,
+    network: nn.Module,
+    test_data: TestData,
+    folder: RunFolder,
+    test_set: str,
+) -> dict[str, Any]:
+    """Judge a network on the test set, store its predictions, and return the metric block.
+
+    Args:
+        config: resolved.
+        network: on its device.
+        test_data: the images.
+        folder: the run's.
+        test_set: names the file ``predictions-<test_set>.csv``.
+    """
+    classes = test_data.classes
+    evaluation = judge(config, network, test_data.split, len(classes))
+    folder.write_predictions(
+        test_set,
+        test_data.rows,
+        evaluation.probabilities,
+        classes,
+        by_patient=evaluation.patient_confusion is not None,
+    )
+    return block(evaluation)

@@ -1,0 +1,47 @@
+"""From the config that a person wrote to the one that runs here: what the machine decides."""
+
+from pathlib import Path
+
+import joblib
+
+from training.config import ExperimentConfig
+from training.device import resolve_device
+from training.errors import ConfigError
+from training.experiment_data import recognise
+from training.study import resolve
+
+PATH_KEYS = ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir")
+
+
+def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
+    """Return the data set that is in ``data-dir`` and the device to compute on.
+
+    Raises:
+        ConfigError: a path is not absolute, or the machine lacks what is asked for.
+        DataError: ``data-dir`` holds no data set that is known.
+    """
+    for key in PATH_KEYS:
+        path = str(config.to_flat()[key])
+        if path and not Path(path).is_absolute():
+            raise ConfigError(
+                f"{key} = {path!r}: write the whole path, since Flower runs the app elsewhere"
+            )
+    device = resolve_device(config.device)
+    if config.precision == "bfloat16" and device != "cuda":
+        raise ConfigError(f"precision = 'bfloat16': needs device = cuda, but here is {device}")
+    return recognise(config), device
+
+
+def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:
+    """Resolve the config of a centralized experiment: one process on all cores.
+
+    Raises:
+        ConfigError, DataError: as `find_dataset_and_device`.
+    """
+    dataset, device = find_dataset_and_device(config)
+    return resolve(
+        config,
+        dataset=dataset,
+        device=device,
+        threads_per_client=joblib.cpu_count(),  # heeds affinity and a container's limits
+    )
