@@ -21,7 +21,7 @@ from models.registry import BackboneSpec, check_image_size, find
 class _Library(Protocol):
     """What a library's module offers, by the value of ``BackboneSpec.library``."""
 
-    def build_trunk(self, spec: BackboneSpec) -> nn.Module: ...
+    def build_trunk(self, spec: BackboneSpec, device: str) -> nn.Module: ...
     def locate_weights(self, spec: BackboneSpec, weights_dir: Path | None) -> Path: ...
     def load_weights(self, trunk: nn.Module, spec: BackboneSpec, path: Path) -> None: ...
 
@@ -101,11 +101,11 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if pretrained:
-            with torch.device("meta"):  # no time spent on weights about to be replaced
-                trunk = library.build_trunk(spec)
+            # On meta no time is spent on weights that are about to be replaced.
+            trunk = library.build_trunk(spec, "meta")
             library.load_weights(trunk, spec, library.locate_weights(spec, weights_dir))
         else:
-            trunk = library.build_trunk(spec)
+            trunk = library.build_trunk(spec, "cpu")
         head = nn.Linear(spec.width, num_classes)
     if identity_head:
         nn.init.eye_(head.weight)
@@ -125,10 +125,8 @@ def build_empty(name: str, num_classes: int, *, image_size: int) -> Backbone:
     """
     check_image_size(name, image_size)
     spec = find(name)
-    with torch.device("meta"):
-        model = Backbone(
-            _LIBRARIES[spec.library].build_trunk(spec), nn.Linear(spec.width, num_classes)
-        )
+    trunk = _LIBRARIES[spec.library].build_trunk(spec, "meta")
+    model = Backbone(trunk, nn.Linear(spec.width, num_classes, device="meta"))
     # Not left on meta for an assigning load: the model would then share, and training would
     # overwrite, the received tensors, which FedProx still needs.
     return model.to_empty(device="cpu")

@@ -12,14 +12,15 @@ from models.weights import fill
 _IN_FILE = "visual."
 
 
-def build_trunk(spec: BackboneSpec) -> nn.Module:
-    """open_clip's image tower, randomly initialised."""
+def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
+    """open_clip's image tower, randomly initialised, on a device: ``cpu`` or ``meta``."""
     # Imported here: it takes as long as torch itself, and no other backbone needs it.
     import open_clip
 
     # The text tower beside it is drawn too, and let go: open_clip tells nobody but its CLIP class
     # how a config becomes an image tower.
-    trunk: nn.Module = open_clip.CLIP(**open_clip.get_model_config(spec.builder)).visual
+    with torch.device(device):
+        trunk: nn.Module = open_clip.CLIP(**open_clip.get_model_config(spec.builder)).visual
     return trunk
 
 

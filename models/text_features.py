@@ -61,12 +61,14 @@ class TextFeatures:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                os.fsync(file.fileno())  # else a power cut may keep the name and lose the bytes
-            temporary.replace(path)
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    os.fsync(file.fileno())  # else a power cut may keep the name, lose the bytes
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise WeightsError(f"{path} cannot be written ({error.strerror})") from error
 
     @staticmethod
@@ -89,7 +91,9 @@ class TextFeatures:
                     weights=header["weights"],
                 )
             found._check()
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise WeightsError(f"{path} cannot be read ({first_line(error)})") from error
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"{path} is not a sound file of text features ({first_line(error)}); remove it "
                 "and bring or compute it anew"

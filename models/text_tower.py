@@ -1,10 +1,11 @@
 """CLIP's text towers at work: prompts become text features.
 
 The image tower is never built, and of its weights nothing is read. A pretrained text tower runs
-once, over a handful of words, so its weights go through memory block by block.
+once, over a handful of words, so its weights go through memory block by block, and the memory
+that it takes is that of the libraries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,17 @@ def encode_pretrained(
     Raises:
         WeightsError: the file is damaged or does not hold exactly this text tower.
     """
-    with torch.device("meta"):
-        tower = _tower(spec)
+    tower = _tower(spec, "meta")
     _check_names_and_shapes(spec, tower, path)
     tower.attn_mask = tower.build_causal_mask()  # the one tensor that no file holds
     small = ("positional_embedding", "text_projection", "ln_final.weight", "ln_final.bias")
     tower.load_state_dict(_read(path, small), strict=False, assign=True)
     tower.token_embedding = _TokenRows(path)
-    for number, block in enumerate(tower.transformer.resblocks):
-        block.register_forward_pre_hook(partial(_fill, path, f"transformer.resblocks.{number}."))
-        block.register_forward_hook(_empty)
+    blocks = tower.transformer.resblocks
+    # One block in the place of all, with the weights of the one whose turn it is.
+    block = blocks[0].to_empty(device="cpu")
+    block.register_forward_pre_hook(partial(_fill, path, iter(range(len(blocks)))))
+    tower.transformer.resblocks = nn.ModuleList([block] * len(blocks))
     features = _encode(tower, prompts)
     logit_scale = float(_read(path, ["logit_scale"])["logit_scale"].exp())
     if not features.isfinite().all():
@@ -62,20 +64,21 @@ def encode_random(spec: TextEncoderSpec, prompts: Sequence[str], seed: int) -> t
     # open_clip draws from the global generator; see models/backbones.py.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        tower = _tower(spec)
+        tower = _tower(spec, "cpu")
     return _encode(tower, prompts), RANDOM_LOGIT_SCALE
 
 
-def _tower(spec: TextEncoderSpec) -> Any:
+def _tower(spec: TextEncoderSpec, device: str) -> Any:
     """open_clip's text tower alone, in evaluation mode."""
     # Imported here: it takes as long as torch itself.
     import open_clip
     from open_clip.transformer import QuickGELU, TextTransformer
 
     config = open_clip.get_model_config(spec.builder)
-    return TextTransformer(
-        **config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU
-    ).eval()
+    with torch.device(device):
+        return TextTransformer(
+            **config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU
+        ).eval()
 
 
 def _encode(tower: nn.Module, prompts: Sequence[str]) -> Tensor:
@@ -123,11 +126,8 @@ class _TokenRows(nn.Module):
         return rows
 
 
-def _fill(path: Path, prefix: str, block: nn.Module, _: Any) -> None:
-    names = list(block.state_dict())
-    tensors = _read(path, [prefix + name for name in names])
-    block.load_state_dict({name: tensors[prefix + name] for name in names}, assign=True)
-
-
-def _empty(block: nn.Module, *_: Any) -> None:
-    block.to("meta")
+def _fill(path: Path, numbers: Iterator[int], block: nn.Module, _: Any) -> None:
+    """Overwrite a block's weights with those of the next block of the file."""
+    prefix = f"transformer.resblocks.{next(numbers)}."
+    with open_tensors(path) as file:
+        block.load_state_dict({n: file.get_tensor(prefix + n) for n in block.state_dict()})

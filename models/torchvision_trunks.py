@@ -2,18 +2,26 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from models.registry import BackboneSpec
 from models.weights import load_pretrained, locate
 
 
-def build_trunk(spec: BackboneSpec) -> nn.Module:
-    """torchvision's network with its last Linear layer taken out, randomly initialised."""
+def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
+    """torchvision's network without its last Linear layer, randomly initialised.
+
+    Args:
+        spec: the backbone.
+        device: ``cpu`` or ``meta``.
+    """
     # Imported here: it takes as long as torch itself, and readers of the table do not need it.
+    # And never under torch.device("meta"), where the library's own tensors would stay empty.
     from torchvision.models import get_model
 
-    trunk: nn.Module = get_model(spec.builder, weights=None, num_classes=1)
+    with torch.device(device):
+        trunk: nn.Module = get_model(spec.builder, weights=None, num_classes=1)
     trunk.set_submodule(spec.classifier, nn.Identity(), strict=True)
     return trunk
 

@@ -6,6 +6,7 @@ from data_partition.check import check
 from data_partition.errors import DataError
 from tests.data_partition import layouts
 from tests.data_partition.layouts import picture, write
+from tests.data_partition.volumes import write_case
 
 
 def test_report_of_a_sound_folder(tmp_path: Path) -> None:
@@ -74,9 +75,49 @@ def test_unreadable_images_in_a_zip(tmp_path: Path) -> None:
 
 
 def test_faults_of_the_folder_are_raised(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no HAM10000 training set"):
+    with pytest.raises(DataError, match="no data set that is known"):
         check(tmp_path)
     layouts.dataverse(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no test images"):
         check(tmp_path, tmp_path / "empty")
+
+
+def test_report_of_volumes(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_case(tmp_path / "HGG", f"BraTS19_TMC_{number}_1")
+    damaged = write_case(tmp_path / "LGG", "BraTS19_2013_3_1")
+    write(damaged / "BraTS19_2013_3_1_t2.nii.gz", b"damaged")
+    write_case(tmp_path / "LGG", "BraTS19_2013_4_1", ["t1", "seg"])
+    progress: list[tuple[int, int]] = []
+    report = check(tmp_path, progress=lambda done, total: progress.append((done, total)))
+    assert report.test is None
+    found = report.training
+    assert "NIfTI" in found.layout
+    assert found.grouped_by == "patient"
+    # Eight slices of each of two patients; those of the third are set aside, once by name.
+    assert (found.images, found.lesions) == (16, 2)
+    assert found.classes == {"HGG": 16, "LGG": 0}
+    assert found.sources == {"TMC": 16}
+    assert found.splits == {}
+    assert found.set_aside == {
+        "lacks t1ce, t2, flair": ("BraTS19_2013_4_1",),
+        "unreadable t2": ("BraTS19_2013_3_1",),
+    }
+    assert progress == [(done, 24) for done in range(1, 25)]
+
+
+def test_report_of_cut_slices(tmp_path: Path) -> None:
+    for folder in ("train/HGG", "train/LGG", "test/HGG"):
+        layouts.write_images(tmp_path / folder, ["1", "2"])
+    write(tmp_path / "test" / "HGG" / "2.jpg", b"")
+    found = check(tmp_path).training
+    assert found.splits == {"test": 1, "train": 4}
+    assert found.set_aside == {"unreadable image": ("test/HGG/2",)}
+    assert found.lesions == 0
+
+
+def test_a_test_folder_beside_brats(tmp_path: Path) -> None:
+    write_case(tmp_path / "HGG", "BraTS19_TMC_1_1")
+    with pytest.raises(DataError, match="BraTS2019 has its test patients in"):
+        check(tmp_path, tmp_path)

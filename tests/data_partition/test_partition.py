@@ -1,21 +1,13 @@
-import subprocess
-import sys
 import warnings
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
-from data_partition.partition import (
-    counts,
-    plan_partition,
-    split_client,
-    split_counts,
-    straddling_lesions,
-)
+from data_partition.partition import counts, plan_partition, split_counts, straddling_lesions
+from data_partition.splits import split_client, split_patients
 
 
 def make_rows(num_images: int, images_per_lesion: int = 2, num_sources: int = 3) -> pd.DataFrame:
@@ -40,73 +32,6 @@ def make_plan(rows: pd.DataFrame, **changes: Any) -> pd.DataFrame:
         "seed": 0,
     }
     return plan_partition(rows, **{**settings, **changes})
-
-
-def split_sizes(split: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(np.sum(split == name)) for name in ("train", "validation", "test"))
-
-
-@pytest.mark.parametrize(
-    "num_images, sizes",
-    # ⌊(6n + 5)/10⌋ train; up to ⌊(8n + 5)/10⌋ validation; the rest test.
-    [
-        (1, (1, 0, 0)),  # 1, 1
-        (2, (1, 1, 0)),  # 1, 2
-        (3, (2, 0, 1)),  # 2, 2
-        (4, (2, 1, 1)),  # 2, 3
-        (9, (5, 2, 2)),  # 5, 7
-        (10, (6, 2, 2)),  # 6, 8
-        (11, (7, 2, 2)),  # 7, 9
-        (3338, (2003, 667, 668)),  # 2003, 2670: HAM10000's third client
-    ],
-)
-def test_split_sizes(num_images: int, sizes: tuple[int, ...]) -> None:
-    ids = [str(i) for i in range(num_images)]
-    split = split_client(ids, [None] * num_images, seed=0, client_index=0, split_by="image")
-    assert split_sizes(split) == sizes
-
-
-def test_split_follows_its_definition() -> None:
-    # Written out as a loop: lesions A (3 images), B (2), C (1) and two images of unknown
-    # lesion make 5 units and 8 images; b1 = (48 + 5)//10 = 5 and b2 = (64 + 5)//10 = 6.
-    lesions = {"i0": "B", "i1": "A", "i2": "A", "i3": None, "i4": "C", "i5": "B", "i6": "A"}
-    lesions["i7"] = None
-    units = [["i0", "i5"], ["i1", "i2", "i6"], ["i3"], ["i4"], ["i7"]]  # by first image
-    for seed in range(5):
-        expected, before = {}, 0
-        for number in np.random.default_rng([seed, 2, 1]).permutation(5):
-            name = "train" if before < 5 else "validation" if before < 6 else "test"
-            expected.update(dict.fromkeys(units[number], name))
-            before += len(units[number])
-        split = split_client(
-            list(lesions), list(lesions.values()), seed=seed, client_index=2, split_by="lesion"
-        )
-        assert dict(zip(lesions, split, strict=True)) == expected
-
-
-@pytest.mark.parametrize("split_by", ["image", "lesion"])
-def test_split_is_aligned_with_rows_in_any_order(split_by: Any) -> None:
-    rows = make_rows(50)
-    other = rows.sample(frac=1.0, random_state=1)
-
-    def split(frame: pd.DataFrame, seed: int = 0, client_index: int = 0) -> dict[str, str]:
-        ids, lesions = frame["image_id"].tolist(), frame["lesion_id"].tolist()
-        names = split_client(ids, lesions, seed=seed, client_index=client_index, split_by=split_by)
-        return dict(zip(ids, names, strict=True))
-
-    assert split(rows) == split(other)
-    assert split(rows) != split(rows, seed=1)
-    assert split(rows) != split(rows, client_index=1)
-
-
-def test_split_by_image_ignores_lesions() -> None:
-    ids = make_rows(30)["image_id"].tolist()
-    known = make_rows(30)["lesion_id"].tolist()
-    one, other = (
-        split_client(ids, lesions, seed=0, client_index=0, split_by="image")
-        for lesions in (known, [None] * 30)
-    )
-    assert one.tolist() == other.tolist()
 
 
 @pytest.mark.parametrize("partition", ["iid", "dirichlet", "source"])
@@ -268,10 +193,46 @@ def test_counts_have_every_client_and_split() -> None:
     assert three.loc["client-0"].to_dict() == {"train": 2, "validation": 0, "test": 1}
 
 
-def test_splitting_does_not_import_flower_datasets() -> None:
-    code = (
-        "import sys; from data_partition.partition import split_client; "
-        "split_client(['a', 'b'], [None, None], seed=0, client_index=0, split_by='image'); "
-        "assert not {'flwr_datasets', 'datasets', 'torch'} & set(sys.modules)"
+def make_slices(num_patients: int = 40, slices: int = 3) -> pd.DataFrame:
+    """Slices of patients at three sites, every fourth patient's tumour of low grade."""
+    patients = [i // slices for i in range(num_patients * slices)]
+    return pd.DataFrame(
+        {
+            "image_id": [f"P{i // slices:03d}-{i % slices}" for i in range(len(patients))],
+            "label": ["LGG" if patient % 4 == 0 else "HGG" for patient in patients],
+            "lesion_id": [f"P{patient:03d}" for patient in patients],
+            "source": [f"site {patient % 3}" for patient in patients],
+        }
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "source"])
+def test_patients_straddle_nothing(partition: str) -> None:
+    """Whatever split-by says; and the test patients are nobody's."""
+    rows = make_slices()
+    plan = make_plan(rows, partition=partition, dirichlet_alpha=9, grouped_by="patient")
+    held_back = set(rows["lesion_id"][split_patients(rows, seed=0) == "test"])
+    # Of 30 and 10 patients 30 - 21 - 3 = 6 and 10 - 7 - 1 = 2 are for test.
+    assert len(held_back) == 8
+    assert set(plan["lesion_id"]) == set(rows["lesion_id"]) - held_back
+    assert (plan.groupby("lesion_id")[["client", "split"]].nunique() == 1).all(axis=None)
+    assert straddling_lesions(plan) == 0
+    if partition == "source":
+        assert (plan.groupby("client")["source"].nunique() == 1).all()
+
+
+def test_slices_of_unknown_patients_are_dealt_singly() -> None:
+    rows = make_slices().assign(lesion_id=None, source=None, split="train")
+    rows.loc[:19, "split"] = "test"
+    plan = make_plan(rows, grouped_by="patient")
+    assert plan["image_id"].tolist() == rows["image_id"].tolist()[20:]
+    # 100 slices: 34, 33 and 33.
+    assert counts(plan).sum(axis=1).tolist() == [34, 33, 33]
+    with pytest.raises(DataError, match=r"partition = source needs the site .*BraTS19_<site>"):
+        make_plan(rows, partition="source", grouped_by="patient")
+
+
+def test_more_clients_than_patients() -> None:
+    # Eight of 40 are for test.
+    with pytest.raises(DataError, match="33 clients are more than the 32 patients"):
+        make_plan(make_slices(), clients=33, grouped_by="patient")

@@ -93,7 +93,7 @@ def test_partition_options_reach_the_plan(data_dir: Path, tmp_path: Path) -> Non
 def test_a_plan_without_lesions_says_so(tmp_path: Path) -> None:
     layouts.challenge(tmp_path / "isic")
     output = run("partition", tmp_path / "isic", "--out", tmp_path / "plan.csv", "--clients", "1")
-    assert "unknown: no lesion ids" in output
+    assert "unknown: they have no ids" in output
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,59 @@ def test_synth_writes_what_the_loaders_read(tmp_path: Path) -> None:
     test = load_test(tmp_path / "made up", None)
     assert test is not None
     assert set(test.rows["label"]) == set(test.classes)
+
+
+@pytest.fixture(scope="module")
+def brats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten patients, five of each grade; of each grade 5 - 3 - 0 = 2 are for the global test."""
+    folder = tmp_path_factory.mktemp("brats") / "data"
+    output = run("synth", folder, "--dataset", "brats2019", "--patients", "10")
+    assert "volumes of 10 patients" in output
+    return folder
+
+
+def test_check_of_brats(brats: Path) -> None:
+    output = run("check", brats)
+    assert "Data set: BraTS2019, NIfTI volumes (folders), 8 slices of t1ce, t2, flair" in output
+    assert "slices: HGG " in output
+    assert "10 patients" in output
+    assert "4 sites: 2013 " in output
+    assert "Test set" not in output
+
+
+def test_check_of_cut_slices(tmp_path: Path) -> None:
+    layouts.class_tree(tmp_path / "train", {"1": "HGG", "2": "LGG"})
+    layouts.class_tree(tmp_path / "test", {"3": "HGG"})
+    output = run("check", tmp_path)
+    assert "3 slices: HGG 2, LGG 1" in output
+    assert "patients unknown" in output
+    assert "split by folders: test 1, train 2" in output
+
+
+def test_partition_of_brats_is_by_patient(brats: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plan.csv"
+    output = run("partition", brats, "--out", out, "--clients", "2", "--split-by", "image")
+    assert "Slices per client and class" in output
+    assert "0 of 6 patients straddle training and test" in output
+    assert "slices of global test patients are dealt to nobody" in output
+    plan = pd.read_csv(out)
+    assert plan["lesion_id"].nunique() == 6
+    assert (plan.groupby("lesion_id")[["client", "split"]].nunique() == 1).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--dataset", "brats2019", "--images", "60"],
+        ["--patients", "40"],
+        ["--dataset", "auto"],
+        ["--patients", "0"],
+    ],
+)
+def test_impossible_made_up_data(tmp_path: Path, arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["synth", str(tmp_path / "new"), *arguments])
+    assert result.exit_code == 2
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("command", ["check", "partition", "synth"])

@@ -1,4 +1,4 @@
-"""CLIP's weights: found in a folder, in the hub's cache or not at all, which is said in one line."""
+"""CLIP's weights: found in a folder, in the hub's cache, or missed in one line."""
 
 from pathlib import Path
 

@@ -137,7 +137,9 @@ def test_a_file_keeps_everything(tmp_path: Path) -> None:
 
 
 def rows(*lengths: float) -> np.ndarray:
-    return np.eye(2, 512, dtype=np.float32) * np.array(lengths, np.float32)[:, None]
+    features = np.zeros((2, 512), np.float32)
+    np.fill_diagonal(features, lengths)
+    return features
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,6 @@ def rows(*lengths: float) -> np.ndarray:
         ({"logit_scale": float("nan")}, "logit scale nan"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
 def test_unsound_features_are_refused(unsound: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     made_up(**unsound).save(path)
@@ -190,7 +191,7 @@ def test_alien_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="encoder"):
         TextFeatures.load(path)
     for missing in (tmp_path, tmp_path / "not there"):
-        with pytest.raises(WeightsError, match="is not a sound file of text features"):
+        with pytest.raises(WeightsError, match=r"^.* cannot be read \(.+\)$"):
             TextFeatures.load(missing)
 
 

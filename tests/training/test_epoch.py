@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -300,6 +301,26 @@ def test_certainty_does_not_make_the_loss_infinite() -> None:
         model.linear.bias.copy_(torch.tensor([0.0, 200.0]))
     found = judge(model, plain_split([1], [0]), classes=2)
     assert found.loss == pytest.approx(200.0, rel=1e-6)
+
+
+def test_patients_are_judged_where_they_are_known() -> None:
+    """Three slices of two patients, on some rows of a store; class 0 where an image is dark."""
+    model = Recorder(FEATURES, 2)
+    nn.init.zeros_(model.linear.weight)
+    nn.init.zeros_(model.linear.bias)
+    with torch.no_grad():
+        # Logit of class 1: the mean of the pixels in 0 … 1, times 4, less 2.
+        model.linear.weight[1] = 4 / FEATURES
+        model.linear.bias[1] = -2.0
+    store = plain_split([255, 0, 204, 102], [0, 0, 1, 1])
+    split = replace(store, indices=np.array([3, 1, 2]), patients=np.array([9, 4, 8, 8]))
+    found = judge(model, split, classes=2)
+    # Slices 3 and 2 of patient 8 have the logits -0.4 and 1.2: by slice one is wrong.
+    assert found.confusion.tolist() == [[1, 0], [1, 1]]
+    # Their mean probability is (0.40 + 0.77)/2 = 0.58: by patient none is.
+    assert found.patient_confusion is not None
+    assert found.patient_confusion.tolist() == [[1, 0], [0, 1]]
+    assert judge(model, store, classes=2).patient_confusion is None
 
 
 def test_answers_that_are_no_numbers_are_refused() -> None:

@@ -1,20 +1,26 @@
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_partition.errors import DataError
 from data_partition.splits import SPLITS
+from data_partition.synthetic_brats2019 import write_brats2019
+from tests.data_partition.layouts import write_images
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.experiment_data import (
     cache_dir,
+    open_central_data,
     open_federated_data,
     open_test_data,
-    whole,
+    recognise,
 )
+from training.split import Split
 
 
 @pytest.fixture
@@ -90,9 +96,10 @@ def test_the_test_set_beside_the_training_set(config: ExperimentConfig) -> None:
     test_data = open_test_data(config)
     assert test_data is not None
     assert len(test_data.labels) == 70
-    split = whole(test_data)
-    assert split.indices.tolist() == list(range(70))
-    assert sorted(set(split.labels)) == list(range(7))
+    assert test_data.split.indices.tolist() == list(range(70))
+    assert sorted(set(test_data.labels)) == list(range(7))
+    assert test_data.split.patients is None
+    assert len(test_data.rows) == 70
     training = open_federated_data(config).store
     assert not set(test_data.rows["image_id"]) & set(training.rows["image_id"])
 
@@ -114,6 +121,165 @@ def test_without_a_test_set_there_is_none(config: ExperimentConfig, tmp_path: Pa
     empty.mkdir()
     with pytest.raises(DataError, match="no test images"):
         open_test_data(alone.replace(test_dir=str(empty)))
+
+
+def test_a_release_in_one_place(config: ExperimentConfig) -> None:
+    """⌊(8 · 30 + 5)/10⌋ = 24 of 30 images are for training."""
+    data = open_central_data(config)
+    splits = [data.split(name) for name in ("train", "validation")]
+    assert [len(split) for split in splits] == [24, 6]
+    assert sorted(np.concatenate([split.indices for split in splits])) == list(range(30))
+    other = open_central_data(config.replace(seed=1)).split("train")
+    assert other.indices.tolist() != splits[0].indices.tolist()
+
+
+def test_lesions_stay_together_in_one_place_too(config: ExperimentConfig) -> None:
+    data = open_central_data(config.replace(split_by="lesion"))
+    rows = data.store.rows.assign(split=data.split_names)
+    assert (rows.groupby("lesion_id")["split"].nunique() == 1).all()
+
+
+def test_recognition(config: ExperimentConfig, brats: ExperimentConfig, tmp_path: Path) -> None:
+    assert recognise(config.replace(dataset="auto")) == "ham10000"
+    assert recognise(brats.replace(dataset="auto")) == "brats2019"
+    # What is named is not looked for.
+    assert recognise(config.replace(dataset="brats2019")) == "brats2019"
+    with pytest.raises(DataError, match="no BraTS2019 in"):
+        open_federated_data(config.replace(dataset="brats2019"))
+    with pytest.raises(DataError, match="no data set that is known"):
+        recognise(config.replace(dataset="auto", data_dir=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"^data-dir = '': name the folder"):
+        recognise(config.replace(dataset="auto", data_dir=""))
+
+
+@pytest.fixture(scope="module")
+def brats(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """19 patients of high grade and 5 of low, with two slices each."""
+    folder = tmp_path_factory.mktemp("brats")
+    write_brats2019(folder / "data", patients=24)
+    config = make_config(
+        slices_per_patient=2, data_dir=str(folder / "data"), cache_dir=str(folder / "cache")
+    )
+    return config.replace(dataset="brats2019")
+
+
+def patients_of(split: Split) -> set[int]:
+    assert split.patients is not None
+    return set(split.patients[split.indices])
+
+
+def test_no_patient_straddles_clients_splits_or_the_test_set(brats: ExperimentConfig) -> None:
+    """7:1:2 of 19 and of 5 leaves 19 - 13 - 1 = 5 and 5 - 3 - 0 = 2 for the global test."""
+    data, test_data = open_federated_data(brats), open_test_data(brats)
+    assert test_data is not None
+    parts = [
+        patients_of(data.split(f"client-{client}", name)) for client in range(3) for name in SPLITS
+    ]
+    parts.append(patients_of(test_data.split))
+    assert len(parts[-1]) == 7
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 24
+    assert len(data.store.labels) == len(data.plan) == 48
+    assert data.plan["image_id"].tolist() == data.store.rows["image_id"].tolist()
+    assert data.plan["client"].notna().sum() == 34
+    # The patients' numbers tell them apart as their names do.
+    names = data.store.rows["lesion_id"]
+    numbers = data.split("client-0", "train").patients
+    assert numbers is not None
+    assert pd.Series(numbers).groupby(names).nunique().eq(1).all()
+    assert len(set(numbers)) == names.nunique() == 24
+
+
+def test_both_kinds_of_experiment_have_the_same_test_patients(brats: ExperimentConfig) -> None:
+    central, test_data = open_central_data(brats), open_test_data(brats)
+    assert test_data is not None
+    train, validation = (patients_of(central.split(name)) for name in ("train", "validation"))
+    # ⌊0.7 · 19⌋ + ⌊0.7 · 5⌋ = 13 + 3, and ⌊1.9⌋ + ⌊0.5⌋ = 1.
+    assert (len(train), len(validation)) == (16, 1)
+    assert not (train | validation) & patients_of(test_data.split)
+    plan = open_federated_data(brats).plan
+    assert set(plan["image_id"][plan["client"].isna()]) == set(test_data.rows["image_id"])
+    assert test_data.classes == ("HGG", "LGG")
+    assert [test_data.classes[label] for label in test_data.labels] == list(test_data.rows["label"])
+    assert test_data.fingerprint == central.store.fingerprint
+    assert test_data.set_aside == {}
+
+
+def test_another_seed_has_other_test_patients(brats: ExperimentConfig) -> None:
+    first, second = open_test_data(brats), open_test_data(brats.replace(seed=1))
+    assert first is not None
+    assert second is not None
+    assert patients_of(first.split) != patients_of(second.split)
+
+
+def test_a_client_for_each_site(brats: ExperimentConfig) -> None:
+    data = open_federated_data(brats.replace(partition="source", clients=4))
+    dealt = data.plan.dropna(subset="client")
+    assert (dealt.groupby("client")["source"].nunique() == 1).all()
+    with pytest.raises(DataError, match=r"4 sources .* but clients = 3"):
+        open_federated_data(brats.replace(partition="source"))
+
+
+def test_modalities_and_slices_reach_the_store(brats: ExperimentConfig) -> None:
+    first = open_federated_data(brats).store
+    other = open_federated_data(brats.replace(modalities="flair,t2,t1ce")).store
+    assert np.array_equal(first.images[..., ::-1], other.images)
+    more = open_federated_data(brats.replace(slices_per_patient=3)).store
+    assert len(more.labels) == 24 * 3
+
+
+def test_a_test_folder_beside_brats_is_refused(brats: ExperimentConfig, tmp_path: Path) -> None:
+    wrong = brats.replace(test_dir=str(tmp_path))
+    for use in (recognise, open_federated_data, open_central_data, open_test_data):
+        with pytest.raises(ConfigError, match=r"^test-dir = .*; leave test-dir empty$"):
+            use(wrong)
+
+
+def write_slices(folder: Path, splits: Iterable[str]) -> ExperimentConfig:
+    """Two patients of each grade, with two slices each, in each split."""
+    for split in splits:
+        for grade in ("HGG", "LGG"):
+            names = [
+                f"BraTS19_{split}_{grade}{patient}_1-{number}"
+                for patient in range(2)
+                for number in range(2)
+            ]
+            write_images(folder / "data" / split / grade, names, ".png")
+    config = make_config(clients=1, data_dir=str(folder / "data"), cache_dir=str(folder / "cache"))
+    return config.replace(dataset="brats2019")
+
+
+def test_splits_that_folders_give(tmp_path: Path) -> None:
+    config = write_slices(tmp_path, ("train", "valid", "test"))
+    central, test_data = open_central_data(config), open_test_data(config)
+    assert test_data is not None
+
+    def folders(split: Split) -> set[str]:
+        return set(central.store.rows["source"].iloc[split.indices])
+
+    assert folders(central.split("train")) == {"train"}
+    assert folders(central.split("validation")) == {"valid"}
+    assert folders(test_data.split) == {"test"}
+    # A federation deals out training and validation, and splits them anew.
+    data = open_federated_data(config)
+    assert sum(len(data.split("client-0", name)) for name in SPLITS) == 16
+    assert set(data.plan["source"][data.plan["client"].notna()]) == {"train", "valid"}
+
+
+def test_folders_that_lack_a_split(tmp_path: Path) -> None:
+    config = write_slices(tmp_path, ("train",))
+    assert open_test_data(config) is None
+    assert open_federated_data(config).plan["client"].notna().all()
+    with pytest.raises(DataError, match="leaves no image for validation"):
+        open_central_data(config)
+
+
+def test_slices_of_unknown_patients(tmp_path: Path) -> None:
+    config = write_slices(tmp_path, ("train", "test"))
+    for number, path in enumerate(sorted((tmp_path / "data").rglob("*.png"))):
+        path.rename(path.with_name(f"{number}.png"))
+    split = open_federated_data(config).split("client-0", "train")
+    assert split.patients is None
+    assert len(split) == 5  # of eight, ⌊(6 · 8 + 5)/10⌋
 
 
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

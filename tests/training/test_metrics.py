@@ -5,7 +5,14 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn
 
-from training.metrics import METRIC_NAMES, confusion_matrix, metric_block, metrics, pool
+from training.metrics import (
+    METRIC_NAMES,
+    confusion_matrix,
+    metric_block,
+    metrics,
+    patient_confusion,
+    pool,
+)
 
 CLASSES = 5
 
@@ -121,3 +128,32 @@ def test_block_can_be_recomputed_from_its_confusion() -> None:
     assert block["confusion"] == [[2, 1], [0, 3]]
     assert block["n"] == 6
     assert metrics(np.array(block["confusion"])) == {name: block[name] for name in METRIC_NAMES}
+
+
+def test_a_patient_is_judged_by_the_mean_of_its_slices() -> None:
+    """Patients 7, 2, 5 of the classes 0, 1, 1, their slices mixed.
+
+    By slice: right are those of 0.9, 0.6, 0.7 and 0.8, four of seven. By patient: 7 has the mean
+    (0.9 + 0.4 + 0.4)/3 = 0.567 for class 0 and is right, though two of its three slices are not;
+    2 has (0.6 + 0.3)/2 = 0.45 for class 1 and is wrong, though one of its two is not; 5 has
+    (0.7 + 0.8)/2 = 0.75 for class 1 and is right.
+    """
+    patients = np.array([7, 2, 5, 7, 7, 2, 5])
+    labels = np.array([0, 1, 1, 0, 0, 1, 1])
+    of_truth = np.array([0.9, 0.6, 0.7, 0.4, 0.4, 0.3, 0.8], dtype=np.float32)
+    first = np.where(labels == 0, of_truth, 1 - of_truth)
+    probabilities = np.stack([first, 1 - first], axis=1)
+    by_slice = confusion_matrix(labels, probabilities.argmax(axis=1), 2)
+    assert by_slice.tolist() == [[1, 2], [1, 3]]
+    assert patient_confusion(probabilities, labels, patients).tolist() == [[1, 0], [1, 1]]
+
+
+def test_the_first_class_wins_a_patients_tie() -> None:
+    probabilities = np.array([[0.25, 0.75], [0.75, 0.25]], dtype=np.float32)
+    found = patient_confusion(probabilities, np.array([1, 1]), np.array([0, 0]))
+    assert found.tolist() == [[0, 0], [1, 0]]
+
+
+def test_no_patients() -> None:
+    nobody = np.zeros(0, dtype=np.int64)
+    assert patient_confusion(np.zeros((0, 3)), nobody, nobody).tolist() == [[0] * 3] * 3
