@@ -27,7 +27,7 @@ from data_partition.image_table import HAM10000_CLASSES
 from models.clip import ImageTextClassifier
 from models.text_encoders import TEXT_ENCODERS
 from models.text_features import prompts
-from models.text_tower import build_random_tower, encode_random
+from models.text_tower import encode_random, random_tower
 from training import optimizers
 from training.config import parse
 from training.epoch import train_epoch
@@ -94,7 +94,7 @@ def measure(
         optimizer = optimizers.build(config, network.parameters())
         if naive:
             assert isinstance(network, ImageTextClassifier)
-            tower = build_random_tower(TEXT_ENCODERS[text_encoder], 0)
+            tower = random_tower(TEXT_ENCODERS[text_encoder], 0)
             network = _TextEveryTime(network, tower.requires_grad_(False), texts)
         return partial(
             train_epoch,

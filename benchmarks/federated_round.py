@@ -37,8 +37,9 @@ from benchmarks.timing import torch_threads
 from data_partition.synthetic import write_ham10000
 from fl_server.preparation import prepare
 from training.config import ExperimentConfig
-from training.experiment_data import FederatedData, open_federated_data, open_test_data
+from training.experiment_data import open_federated_data, open_test_data
 from training.run_folder import RunFolder
+from training.split import FederatedData
 
 FEDERATED, PLAIN = "fedskin simulate", "plain loop"
 # Rounding differs with the number of threads, and a wrong batch would show by far more.

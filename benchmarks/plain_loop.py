@@ -12,8 +12,8 @@ from models.registry import find
 from training import optimizers
 from training.config import ExperimentConfig
 from training.epoch import Preprocessing, evaluate, train_epoch
-from training.experiment_data import FederatedData
 from training.randomness import derive_seed, layer_randomness
+from training.split import FederatedData
 
 State = dict[str, Tensor]
 

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from benchmarks import (
     aggregation,
+    clip_bytes,
+    clip_step,
     federated_round,
     fedprox_step,
     image_store,
@@ -23,6 +25,8 @@ BENCHMARKS: Mapping[str, Callable[..., list[Result]]] = {
     "fedprox-step": fedprox_step.measure,
     "aggregation": aggregation.measure,
     "image-store": image_store.measure,
+    "clip-step": clip_step.measure,
+    "clip-bytes": clip_bytes.measure,
     "text-features": text_features.measure,
 }
 
@@ -41,7 +45,8 @@ def main(
 ) -> None:
     """Measure what NAME names, or all.
 
-    Known are federated-round, fedprox-step, aggregation, image-store and text-features.
+    Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes and
+    text-features.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

@@ -67,7 +67,7 @@ def load_brats2019(
     files = find_files(data_dir)
     volumes = [file for file in files if _is_nifti(file)]
     if volumes:
-        return _volume_table(data_dir, volumes, modalities, slices_per_patient)
+        return _volume_table(data_dir, volumes, modalities, slices_per_patient, graded=True)
     slices = [file for file in files if _is_slice(file)]
     if slices:
         others = [
@@ -80,11 +80,28 @@ def load_brats2019(
     )
 
 
+def load_ungraded(
+    directory: Path, *, modalities: tuple[str, str, str], slices_per_patient: int
+) -> ImageTable:
+    """Find the cases in a folder whose grade is asked for and not known.
+
+    Arguments as of `load_brats2019`; the folders need no grade in their names, and ``label`` is
+    None.
+
+    Raises:
+        DataError: no such folder, or no case in it with all that is needed.
+    """
+    volumes = [file for file in find_files(directory) if _is_nifti(file)]
+    return _volume_table(directory, volumes, modalities, slices_per_patient, graded=False)
+
+
 def _volume_table(
     data_dir: Path,
     volumes: list[FoundFile],
     modalities: tuple[str, str, str],
     slices_per_patient: int,
+    *,
+    graded: bool,
 ) -> ImageTable:
     cases: dict[str, dict[str, FoundFile]] = defaultdict(dict)
     set_aside: dict[str, list[str]] = defaultdict(list)
@@ -94,23 +111,25 @@ def _volume_table(
             set_aside["volume not named after a case"].append(file.name)
         elif file is not cases[match["case"]].setdefault(match["kind"].lower(), file):
             set_aside["duplicate file"].append(file.name)
-    grades: dict[str, str] = {}
+    grades: dict[str, str | None] = {}
     for case, found in sorted(cases.items()):
         missing = [name for name in modalities if name not in found]
-        graded = {grade for file in found.values() if (grade := _grade(file))}
-        if len(graded) > 1:
+        folders = {grade for file in found.values() if (grade := _grade(file))}
+        if graded and len(folders) > 1:
             raise DataError(f"case {case} is both HGG and LGG; remove it from one of the folders")
         if _SEGMENTATION not in found:
             set_aside["no segmentation"].append(case)
         elif missing:
             set_aside[f"lacks {', '.join(missing)}"].append(case)
-        elif not graded:
+        elif graded and not folders:
             set_aside["neither in a folder HGG nor LGG"].append(case)
         else:
-            grades[case] = graded.pop()
+            grades[case] = folders.pop() if graded else None
     if not grades:
         reasons = "; ".join(f"{reason}: {names[0]}" for reason, names in set_aside.items())
-        raise DataError(f"{data_dir} has no case of BraTS2019 that can be used ({reasons})")
+        raise DataError(
+            f"{data_dir} has no case of BraTS2019 that can be used ({reasons or 'no volumes'})"
+        )
     reader = TumourSlices(
         modalities,
         {

@@ -12,10 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from data_partition.atomic_file import replacing
+from data_partition.brats2019 import load_ungraded
 from data_partition.errors import DataError
-from data_partition.image_reader import Unusable
+from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import store_side
-from data_partition.photographs import Photographs
+from data_partition.image_table import ImageTable
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import RunFolderError
@@ -35,7 +36,9 @@ def predict_command(
     """Classify each IMAGE with the best model of the finished run in RUN_DIR.
 
     Prints the most probable class of each image and the probability of every class, or writes
-    them to a CSV file. An image is prepared as the run prepared its test images.
+    them to a CSV file. An image is prepared as the run prepared its test images. For a run on
+    BraTS2019 an IMAGE may be a folder of cases with their NIfTI volumes, segmentation included:
+    each slice is classified, and each patient by the mean of the slices.
 
     Research software: not a medical device, and not for diagnosis.
 
@@ -44,6 +47,8 @@ def predict_command(
     fedskin predict runs/demo photo.jpg
 
     fedskin predict runs/demo clinic/*.jpg --out answers.csv
+
+    fedskin predict runs/brain clinic/BraTS19_CBICA_AAB_1
     """
     folder = RunFolder(run_dir.absolute())
     config = folder.config()
@@ -51,30 +56,63 @@ def predict_command(
     if manifest.get("status") != "completed":
         raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
     classes = tuple(manifest["data"]["classes"])
-    pixels = _read(images, config)
-    probabilities = _classify(folder, config, classes, pixels)
-    names = [str(path) for path in images]
+    shown, pixels = _read(images, config)
+    probabilities = pd.DataFrame(
+        _classify(folder, config, classes, pixels), columns=list(classes), index=shown.index
+    )
+    patients = probabilities.groupby(shown["patient"]).mean()
+    answers = pd.concat(
+        [probabilities.set_axis(shown["image"]), patients.rename("{} (mean of its slices)".format)]
+    )
     if out is not None:
-        _write(out, names, probabilities, classes)
+        answers.insert(0, "predicted", answers.idxmax(axis=1))
+        with replacing(out) as temporary:
+            answers.to_csv(temporary, index_label="image")
         console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
         return
-    console.print(_table(names, probabilities, classes, synthetic=manifest["data"]["synthetic"]))
+    console.print(_table(answers, synthetic=manifest["data"]["synthetic"]))
 
 
-def _read(images: list[Path], config: ExperimentConfig) -> NDArray[np.uint8]:
-    """Decode images (N, S, S, 3) as the image store does, S being the store's side."""
-    missing = [str(path) for path in images if not path.is_file()]
-    if missing:
-        raise DataError(f"{', '.join(missing)}: no such image file")
+def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    """Decode what is asked about as the image store does.
+
+    Returns:
+        Columns ``image``, the name, and ``patient``, None but for slices of cases; and the images
+        (N, S, S, 3), S being the store's side.
+    """
     side = store_side(config.image_size)
-    paths = [str(path.absolute()) for path in images]
-    rows = pd.DataFrame({"image_id": paths, "path": paths, "member": ""})
-    decoded = list(Photographs().decode(rows, side))
-    unusable = [answer.name for answer in decoded if isinstance(answer, Unusable)]
-    if unusable:
-        raise DataError(f"{', '.join(unusable)}: cannot be decoded; leave it out or mend it")
-    pixels = b"".join(answer.pixels for answer in decoded if not isinstance(answer, Unusable))
-    return np.frombuffer(pixels, dtype=np.uint8).reshape(len(images), side, side, 3)
+    rows: list[tuple[str, str | None]] = []
+    pixels: list[bytes] = []
+    for path in images:
+        if path.is_dir() and config.dataset == "brats2019":
+            table = _cases(path, config)
+        elif path.is_file():
+            place = {"image_id": str(path), "path": str(path.absolute()), "member": ""}
+            table = ImageTable(pd.DataFrame([{**place, "lesion_id": None}]), (), "", {})
+        else:
+            raise DataError(f"{path}: no such image file")
+        decoded = list(table.reader.decode(table.rows, side))
+        for image, patient, answer in zip(
+            table.rows["image_id"], table.rows["lesion_id"], decoded, strict=True
+        ):
+            if isinstance(answer, Decoded):
+                rows.append((image, patient))
+                pixels.append(answer.pixels)
+        if not any(isinstance(answer, Decoded) for answer in decoded):
+            reasons = {f"{a.name}: {a.reason}" for a in decoded if isinstance(a, Unusable)}
+            raise DataError(f"{path}: cannot be used ({'; '.join(sorted(reasons))})")
+    shown = pd.DataFrame(rows, columns=["image", "patient"])
+    stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
+    return shown, stacked.reshape(len(rows), side, side, 3)
+
+
+def _cases(path: Path, config: ExperimentConfig) -> ImageTable:
+    first, second, third = config.modalities.split(",")
+    return load_ungraded(
+        path,
+        modalities=(first, second, third),
+        slices_per_patient=config.slices_per_patient,
+    )
 
 
 def _classify(
@@ -104,32 +142,17 @@ def _classify(
     )
 
 
-def _write(
-    path: Path, names: list[str], probabilities: NDArray[np.float32], classes: tuple[str, ...]
-) -> None:
-    table = pd.DataFrame(probabilities, columns=list(classes))
-    table.insert(0, "image", names)
-    table.insert(1, "predicted", [classes[index] for index in probabilities.argmax(axis=1)])
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
-def _table(
-    names: list[str],
-    probabilities: NDArray[np.float32],
-    classes: tuple[str, ...],
-    *,
-    synthetic: bool,
-) -> Table:
+def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:
+    """Return the answers, by image in rows and class in columns, in percent."""
     title = "Probabilities in percent; not for diagnosis"
     if synthetic:
         title += "\nThe model was trained on SYNTHETIC images: its answers mean nothing"
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
     table.add_column("predicted", style="bold")
-    for name in classes:
-        table.add_column(name, justify="right")
-    for name, row in zip(names, probabilities, strict=True):
+    for name in answers.columns:
+        table.add_column(str(name), justify="right")
+    for (image, row), predicted in zip(answers.iterrows(), answers.idxmax(axis=1), strict=True):
         figures = [f"{100 * probability:.1f}" for probability in row]
-        table.add_row(escape(Path(name).name), classes[int(row.argmax())], *figures)
+        table.add_row(escape(Path(str(image)).name), str(predicted), *figures)
     return table

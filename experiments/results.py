@@ -47,7 +47,7 @@ def results_table(metrics: dict[str, Any], manifest: dict[str, Any]) -> Table:
     if "global_test" in metrics:
         name = "global test set" if federated else "test set"
         _add(table, name, metrics["global_test"], style="bold")
-        _add(table, "  of the last model", metrics["last"]["global_test"], style="dim")
+        _add(table, "  last model", metrics["last"]["global_test"], style="dim")
     return table
 
 

@@ -15,11 +15,12 @@ from strategies.arrays import num_bytes, to_record, views
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.replies import Replies
+from training.checkpoint_writer import CheckpointWriter
 from training.config import ExperimentConfig
-from training.experiment_data import TestData
 from training.judging import judge_on_test_set
 from training.network import build_network, restore_network
 from training.run_folder import RunFolder
+from training.split import GlobalTestSet
 from training.text import Text
 from training.weights import Weights, weights_sha256
 
@@ -27,8 +28,8 @@ from training.weights import Weights, weights_sha256
 class Federation:
     """Runs the rounds that are missing in a run folder, and judges the result.
 
-    Memory: the global weights, the replies of a round and, while they are averaged or a
-    checkpoint is written, one model more.
+    Memory: the global weights, the replies of a round and, while they are averaged, one model
+    more. A checkpoint is written from the global weights while the clients train on.
 
     Args:
         grid: the clients.
@@ -46,7 +47,7 @@ class Federation:
         config: ExperimentConfig,
         folder: RunFolder,
         classes: tuple[str, ...],
-        test_data: TestData | None,
+        test_data: GlobalTestSet | None,
         text: Text | None,
     ) -> None:
         self.grid = grid
@@ -78,14 +79,17 @@ class Federation:
         if missing > 0:
             self.folder.update_manifest(phase="training")
             self._round_started = time.perf_counter()
-            arrays = strategy.start(
-                self.grid,
-                arrays,
-                num_rounds=missing,
-                timeout=ANSWER_SECONDS,
-                train_config=ConfigRecord({"experiment": self._experiment}),
-                evaluate_fn=lambda number, new: self._finish_round(strategy, number, new),
-            ).arrays
+            with CheckpointWriter(self.folder) as writer:
+                arrays = strategy.start(
+                    self.grid,
+                    arrays,
+                    num_rounds=missing,
+                    timeout=ANSWER_SECONDS,
+                    train_config=ConfigRecord({"experiment": self._experiment}),
+                    evaluate_fn=lambda number, new: self._finish_round(
+                        strategy, writer, number, new
+                    ),
+                ).arrays
         self.folder.update_manifest(phase="judging")
         self._judge(strategy, arrays)
 
@@ -115,9 +119,9 @@ class Federation:
         return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
     def _finish_round(
-        self, strategy: FedAvg, server_round: int, arrays: ArrayRecord
+        self, strategy: FedAvg, writer: CheckpointWriter, server_round: int, arrays: ArrayRecord
     ) -> MetricRecord | None:
-        """Record a round that was just averaged, and checkpoint its weights."""
+        """Record a round that was just averaged, and begin to checkpoint its weights."""
         if server_round == 0:  # Flower calls once before the first round
             return None
         replies = strategy.replies
@@ -157,29 +161,22 @@ class Federation:
             round=self.progress.round + 1,
             records=[*self.progress.records, record],
         )
-        started = time.perf_counter()
-        self._save(views(arrays))
         finished = time.perf_counter()
-        # Known only now; they reach the files with the next save, which completes the record.
-        seconds["checkpoint"] = finished - started
         seconds["round"] = finished - self._round_started
         self._round_started = finished
+        writer.write(self.progress, views(arrays))
         return None
 
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, validation["pooled"]["avg"])
-
-    def _save(self, weights: Weights | None = None) -> None:
-        """Write the checkpoint and then ``rounds.jsonl``, which follows from it."""
-        self.folder.checkpoint.save(self.progress, weights)
-        self.folder.write_rounds(self.progress.records)
 
     def _judge(self, strategy: FedAvg, last: ArrayRecord) -> None:
         """Judge the last model and the best one, and write the figures and the predictions."""
         found = self._ask(strategy, last, "validation,test")
         if "validation" not in self.progress.records[-1]:
             self._take_validation(figures(found, "validation", len(self.classes)))
-            self._save()
+            self.folder.checkpoint.save(self.progress)
+            self.folder.write_rounds(self.progress.records)
         last_figures = self._judge_one(found, views(last), "last_global_test")
         best_round = self.progress.best_round or self.progress.round
         if best_round == self.progress.round:

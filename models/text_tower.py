@@ -61,11 +61,16 @@ def encode_pretrained(
 
 def encode_random(spec: TextEncoderSpec, prompts: Sequence[str], seed: int) -> tuple[Tensor, float]:
     """Text features and logit scale of a text encoder with random weights, drawn from ``seed``."""
+    return _encode(random_tower(spec, seed), prompts), RANDOM_LOGIT_SCALE
+
+
+def random_tower(spec: TextEncoderSpec, seed: int) -> nn.Module:
+    """A text tower in evaluation mode: tokens (K, 77) int64 → (K, D) float32, not normalised."""
     # open_clip draws from the global generator; see models/backbones.py.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        tower = _tower(spec, "cpu")
-    return _encode(tower, prompts), RANDOM_LOGIT_SCALE
+        tower: nn.Module = _tower(spec, "cpu")
+    return tower
 
 
 def _tower(spec: TextEncoderSpec, device: str) -> Any:

@@ -87,9 +87,10 @@ def to_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     """Serialise named arrays; makes exactly one copy of them."""
     record = ArrayRecord()
     for name, array in arrays.items():
-        blank = Blank(array.dtype, array.shape)
-        np.copyto(blank.values, array)
-        record[name] = blank.finish()
+        dtype, shape = array.dtype, array.shape
+        # ascontiguousarray would add a dimension to a number.
+        data = b"".join((_write_head(dtype, shape), np.asarray(array, order="C").data))
+        record[name] = Array(str(dtype), shape, "numpy.ndarray", data)
     return record
 
 
@@ -109,11 +110,11 @@ def _take_apart(array: Array) -> tuple[Any, ...]:
 
 def _put_together(dtype: str, shape: tuple[int, ...], stype: str, data: NDArray) -> Array:
     array = Array(dtype, shape, stype, b"")
-    array.data = cast(bytes, memoryview(data).toreadonly())  # read, sliced and compared as bytes
+    array.data = cast(bytes, data.data.toreadonly())  # read, sliced and compared as bytes are
     return array
 
 
-copyreg.pickle(Array, _take_apart)  # type: ignore[arg-type]
+copyreg.pickle(Array, _take_apart)
 
 
 # A model has hundreds of arrays in few shapes, and parsing a header costs more than a small sum.

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_brats2019 import write_brats2019
 
 
 @pytest.fixture
@@ -22,4 +23,12 @@ def synthetic_ham(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with 30 training and 70 test images; nobody writes to it."""
     folder = tmp_path_factory.mktemp("synthetic") / "ham"
     write_ham10000(folder, images=30, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_brats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with 37 patients of high grade and 11 of low; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("synthetic") / "brats"
+    write_brats2019(folder, patients=48, seed=0)
     return folder

@@ -15,10 +15,12 @@ from training.run_folder import RunFolder
 
 FEDSKIN = str(Path(sysconfig.get_path("scripts")) / "fedskin")
 
-# resnet18 has BatchNorm, whose integer counters are the hardest part of its state.
+# resnet18 has BatchNorm, whose integer counters are the hardest part of its state; of the text
+# encoders, which only objective clip looks at, ViT-B/32's text tower is the smallest.
 TINY = {
     "backbone": "resnet18",
     "pretrained": False,
+    "text-encoder": "ViT-B/32",
     "image-size": 32,
     "rounds": 3,
     "batch-size": 4,

@@ -17,12 +17,12 @@ from training import optimizers
 from training.checkpoint import Progress
 from training.config import ExperimentConfig
 from training.epoch import batch_slices, train_epoch
-from training.experiment_data import CentralData, TestData
 from training.judging import block, judge, judge_on_test_set
 from training.network import build_network, loss_function, preprocessing, restore_network
 from training.optimizer_state import OptimizerStates
 from training.randomness import derive_seed, layer_randomness
 from training.run_folder import RunFolder
+from training.split import CentralData, GlobalTestSet
 from training.text import Text
 from training.weights import Weights, weights_sha256
 
@@ -49,7 +49,7 @@ class CentralizedRun:
         config: ExperimentConfig,
         folder: RunFolder,
         data: CentralData,
-        test_data: TestData | None,
+        test_data: GlobalTestSet | None,
         text: Text | None,
         watch: Watch = lambda done, total: None,
     ) -> None:

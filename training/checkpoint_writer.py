@@ -13,7 +13,8 @@ class CheckpointWriter:
     """Writes checkpoints in a thread, each followed by ``rounds.jsonl``, in the order given.
 
     At most one is under way: while round r runs, the checkpoint of round r − 1 may still be
-    missing, that of r − 2 stands. Leaving the ``with`` block waits for the last one.
+    missing, that of r − 2 stands. Leaving the ``with`` block waits for the last one and, unless
+    another error is on its way, raises the one that stopped it.
 
     Args:
         folder: the run's.
@@ -34,33 +35,30 @@ class CheckpointWriter:
         trace: TracebackType | None,
     ) -> None:
         self._thread.shutdown()
+        if error is None:
+            self._wait()
 
-    def write(self, progress: Progress, weights: Weights | None = None) -> None:
+    def write(self, progress: Progress, weights: Weights) -> None:
         """Wait for the checkpoint before this one, then begin to write this one.
 
         Args:
-            progress: its records may be replaced but not changed meanwhile. The last one's
-                ``seconds`` gets ``checkpoint``, the seconds that writing took: known only
-                afterwards, it reaches the files with the next checkpoint.
-            weights: of a finished round; nobody may write to them meanwhile.
+            progress: after a finished round. Its records may be replaced but not changed
+                meanwhile. The last one's ``seconds`` gets ``checkpoint``, how long writing took:
+                known only afterwards, it reaches the files with the next checkpoint.
+            weights: of that round; nobody may write to them meanwhile.
 
         Raises:
             OSError: the checkpoint before this one could not be written.
         """
-        self.wait()
+        self._wait()
         self._under_way = self._thread.submit(self._write, progress, weights)
 
-    def wait(self) -> None:
-        """Return when everything is written.
-
-        Raises:
-            OSError: the last checkpoint could not be written.
-        """
+    def _wait(self) -> None:
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
 
-    def _write(self, progress: Progress, weights: Weights | None) -> None:
+    def _write(self, progress: Progress, weights: Weights) -> None:
         started = time.perf_counter()
         self.folder.checkpoint.save(progress, weights)
         self.folder.write_rounds(progress.records)

@@ -2,13 +2,10 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from data_partition import ham10000, isic2018, recognition
 from data_partition.brats2019 import load_brats2019
@@ -21,68 +18,9 @@ from data_partition.splits import split_patients, split_release
 from data_partition.synthetic_folder import is_synthetic
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.split import Split
+from training.split import CentralData, FederatedData, GlobalTestSet, some_of
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class FederatedData:
-    """The training release, cut among clients.
-
-    Attributes:
-        store: all images; of BraTS2019 also those of the global test patients.
-        plan: one row per image of the store, in the store's order, with ``client`` and ``split``,
-            both missing where the image is a global test patient's.
-    """
-
-    store: ImageStore
-    plan: pd.DataFrame
-
-    def split(self, client: str, name: str) -> Split:
-        """Return one split, ``train``, ``validation`` or ``test``, of a client."""
-        chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
-        return _some(self.store, chosen.to_numpy())
-
-
-@dataclass(frozen=True)
-class CentralData:
-    """The training release in one place.
-
-    Attributes:
-        store: all images; of BraTS2019 also those of the test patients.
-        split_names: (N,) str, what each image is for: ``train``, ``validation`` or ``test``.
-    """
-
-    store: ImageStore
-    split_names: NDArray[np.str_]
-
-    def split(self, name: str) -> Split:
-        """Return one split, ``train`` or ``validation``."""
-        return _some(self.store, self.split_names == name)
-
-
-@dataclass(frozen=True)
-class TestData:
-    """The global test set: a store of its own, or of BraTS2019 some patients of the one store.
-
-    Attributes:
-        split: its images.
-        rows: their rows of the store, in the order of the split.
-        classes: the store's, as are the labels and the fingerprint.
-        set_aside: what its own store could not use; nothing where it shares the training's.
-    """
-
-    split: Split
-    rows: pd.DataFrame
-    classes: tuple[str, ...]
-    fingerprint: str
-    set_aside: dict[str, tuple[str, ...]]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Return the classes (n,) of its images."""
-        return self.split.labels[self.split.indices]
 
 
 def cache_dir(config: ExperimentConfig) -> Path:
@@ -173,7 +111,9 @@ def open_central_data(config: ExperimentConfig, progress: Progress | None = None
     return CentralData(store, names)
 
 
-def open_test_data(config: ExperimentConfig, progress: Progress | None = None) -> TestData | None:
+def open_test_data(
+    config: ExperimentConfig, progress: Progress | None = None
+) -> GlobalTestSet | None:
     """Open the global test set of a config; None where there is none.
 
     HAM10000: the challenge's test set, in ``test-dir`` or beside the training set. BraTS2019: the
@@ -185,32 +125,34 @@ def open_test_data(config: ExperimentConfig, progress: Progress | None = None) -
     """
     if recognise(config) == "brats2019":
         store = _open_training(config, progress)
-        split = _some(store, split_patients(store.rows, seed=config.seed) == "test")
+        split = some_of(store, split_patients(store.rows, seed=config.seed) == "test")
         if not len(split):
             return None
         rows = store.rows.iloc[split.indices].reset_index(drop=True)
-        return TestData(split, rows, store.classes, store.fingerprint, {})
+        return GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
     test_dir = Path(config.test_dir) if config.test_dir else None
     table = isic2018.load_test(Path(config.data_dir), test_dir)
     if table is None:
         return None
     store = _open(config, table, progress)
-    whole = _some(store, np.ones(len(store.labels), dtype=bool))
-    return TestData(whole, store.rows, store.classes, store.fingerprint, store.set_aside)
+    whole = some_of(store, np.ones(len(store.labels), dtype=bool))
+    return GlobalTestSet(whole, store.rows, store.classes, store.fingerprint, store.set_aside)
 
 
 def describe_data(
-    config: ExperimentConfig, store: ImageStore, test_data: TestData | None
+    config: ExperimentConfig, store: ImageStore, test_data: GlobalTestSet | None
 ) -> dict[str, Any]:
-    """Return what the manifest says of the images."""
+    """Return what the manifest says of the images; none counts as training and as test image."""
+    num_test = len(test_data.rows) if test_data else 0
+    shared = test_data is not None and test_data.fingerprint == store.fingerprint
     return {
         "synthetic": is_synthetic(Path(config.data_dir)),
         "classes": store.classes,
         "fingerprint": store.fingerprint,
-        "images": len(store.labels),
+        "images": len(store.labels) - (num_test if shared else 0),
         "set_aside": store.set_aside,
         "test_fingerprint": test_data.fingerprint if test_data else None,
-        "test_images": len(test_data.rows) if test_data else 0,
+        "test_images": num_test,
         "test_set_aside": test_data.set_aside if test_data else {},
     }
 
@@ -231,10 +173,3 @@ def _open_training(config: ExperimentConfig, progress: Progress | None) -> Image
 def _open(config: ExperimentConfig, table: ImageTable, progress: Progress | None) -> ImageStore:
     side = store_side(config.image_size)
     return open_store(table, side=side, cache_dir=cache_dir(config), progress=progress)
-
-
-def _some(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
-    patients = None
-    if store.grouped_by == "patient" and store.rows["lesion_id"].notna().all():
-        patients = pd.factorize(store.rows["lesion_id"])[0].astype(np.int64)
-    return Split(store.images, store.labels, np.flatnonzero(chosen), patients)

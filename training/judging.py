@@ -6,11 +6,10 @@ from torch import nn
 
 from training.config import ExperimentConfig
 from training.epoch import Evaluation, evaluate
-from training.experiment_data import TestData
 from training.metrics import metric_block
 from training.network import preprocessing
 from training.run_folder import RunFolder
-from training.split import Split
+from training.split import GlobalTestSet, Split
 
 
 def judge(
@@ -42,7 +41,7 @@ def block(evaluation: Evaluation) -> dict[str, Any]:
 def judge_on_test_set(
     config: ExperimentConfig,
     network: nn.Module,
-    test_data: TestData,
+    test_data: GlobalTestSet,
     folder: RunFolder,
     test_set: str,
 ) -> dict[str, Any]:

@@ -9,14 +9,17 @@ from torch import nn
 
 from data_partition.atomic_file import replacing
 
+GENERATIONS = 3
+
 
 class OptimizerStates:
     """Optimizer states by the round that they were saved after.
 
     Round r starts from the newest state of an earlier round: r − 1, or an older one where this
-    client missed a round. Two rounds are kept, so that a round that is asked for again, after a
-    kill between this client's save and the server's checkpoint, starts from the same state as
-    the first time and never steps it twice.
+    client missed a round. Three rounds are kept: the server writes the checkpoint of round r
+    while the clients train for round r + 1, so a kill may find them with the states of both and
+    itself with the weights of r − 1. Round r is then asked for again, starts from the state of
+    r − 1 as the first time, and never steps it twice.
 
     Args:
         folder: the client's own folder for them.
@@ -48,7 +51,7 @@ class OptimizerStates:
         return newest
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, round_number: int) -> None:
-        """Store the state after a round, and forget all but this round's and the one before."""
+        """Store the state after a round, and forget all but the newest three."""
         if not self.persistent:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,7 @@ class OptimizerStates:
         }
         with replacing(self._path(round_number)) as temporary:
             save_file(tensors, temporary)
-        for old in sorted(self._rounds())[:-2]:
+        for old in sorted(self._rounds())[:-GENERATIONS]:
             self._path(old).unlink()
 
     def _path(self, round_number: int) -> Path:

@@ -1,9 +1,12 @@
-"""Some images of an image store: what one epoch trains on or is judged on."""
+"""Some images of an image store, and how an experiment's images are shared out."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from data_partition.image_store import ImageStore
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,65 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """The training release, cut among clients.
+
+    Attributes:
+        store: all images; of BraTS2019 also those of the global test patients.
+        plan: one row per image of the store, in the store's order, with ``client`` and ``split``,
+            both missing where the image is a global test patient's.
+    """
+
+    store: ImageStore
+    plan: pd.DataFrame
+
+    def split(self, client: str, name: str) -> Split:
+        """Return one split, ``train``, ``validation`` or ``test``, of a client."""
+        chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
+        return some_of(self.store, chosen.to_numpy())
+
+
+@dataclass(frozen=True)
+class CentralData:
+    """The training release in one place.
+
+    Attributes:
+        store: all images; of BraTS2019 also those of the test patients.
+        split_names: (N,) str, what each image is for: ``train``, ``validation`` or ``test``.
+    """
+
+    store: ImageStore
+    split_names: NDArray[np.str_]
+
+    def split(self, name: str) -> Split:
+        """Return one split, ``train`` or ``validation``."""
+        return some_of(self.store, self.split_names == name)
+
+
+@dataclass(frozen=True)
+class GlobalTestSet:
+    """The global test set: a store of its own, or of BraTS2019 some patients of the one store.
+
+    Attributes:
+        split: its images.
+        rows: their rows of the store, in the order of the split.
+        classes: the store's, as are the labels and the fingerprint.
+        set_aside: what its own store could not use; nothing where it shares the training's.
+    """
+
+    split: Split
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    fingerprint: str
+    set_aside: dict[str, tuple[str, ...]]
+
+
+def some_of(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
+    """Return the images of a store that are chosen (N,), with their patients where known."""
+    patients = None
+    if store.grouped_by == "patient" and store.rows["lesion_id"].notna().all():
+        patients = pd.factorize(store.rows["lesion_id"])[0].astype(np.int64)
+    return Split(store.images, store.labels, np.flatnonzero(chosen), patients)

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from benchmarks import (
     aggregation,
+    clip_bytes,
+    clip_step,
     federated_round,
     fedprox_step,
     image_store,
@@ -23,6 +25,13 @@ TINY = {
     "aggregation": partial(aggregation.measure, backbone="resnet18"),
     "fedprox-step": partial(fedprox_step.measure, backbone="resnet18", image_size=32, batch_size=2),
     "image-store": partial(image_store.measure, num_images=4, batch_size=2),
+    "clip-step": partial(
+        clip_step.measure,
+        backbone="resnet18",
+        text_encoder="ViT-B/32",
+        image_size=32,
+        batch_size=2,
+    ),
 }
 
 
@@ -47,7 +56,7 @@ def test_every_benchmark_runs_and_leaves_its_samples(
     content = json.loads(path.read_text())
     assert {"cpu", "cores", "memory_gb", "system"} == content["machine"].keys()
     rows = {row["name"]: row for row in content["results"]}
-    assert {"aggregation", "fedprox-step", "image-store"} <= rows.keys()
+    assert {"aggregation", "fedprox-step", "image-store", "clip-step"} <= rows.keys()
     for row in rows.values():
         assert row["git_commit"] is None or len(row["git_commit"]) >= 40
         assert {"python", "torch", "flwr", "ray", "numpy"} <= row["versions"].keys()

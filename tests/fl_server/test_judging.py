@@ -19,11 +19,11 @@ from tests.support import (
     received_by,
     settings_of,
 )
-from training.experiment_data import TestData
 from training.judging import judge_on_test_set
 from training.metrics import METRIC_NAMES, metric_block
 from training.network import restore_network
 from training.run_folder import RunFolder
+from training.split import GlobalTestSet
 
 
 def reply(client: str, confusion: list[int], loss: float, split: str = "test") -> Reply:
@@ -99,7 +99,7 @@ def test_the_servers_judgement_is_a_clients(tmp_path: Path) -> None:
     client, weights = make_client(tmp_path), first_weights()
     split = random_split(6)
     rows = pd.DataFrame({"image_id": list("abcdef"), "label": "x", "lesion_id": None})
-    test_data = TestData(split, rows, ("x", "y", "z"), "", {})
+    test_data = GlobalTestSet(split, rows, ("x", "y", "z"), "", {})
     network = restore_network(client.config, 3, weights, None)
     found = judge_on_test_set(client.config, network, test_data, RunFolder(tmp_path), "global_test")
     expected = evaluate_locally(client, weights, {"splits": "test"})
@@ -110,7 +110,7 @@ def test_the_servers_judgement_is_a_clients(tmp_path: Path) -> None:
 
 
 def test_patients_are_pooled_where_every_client_knows_them() -> None:
-    """Slices 6 and 4, patients 2 and 1; where one client does not know, there is no pooled figure."""
+    """6 and 4 slices, 2 and 1 patients; no pooled figure where one does not know."""
 
     def with_patients(client: str, images: list[int], patients: list[int] | None) -> Reply:
         found = reply(client, images, 0.5)

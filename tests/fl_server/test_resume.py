@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -28,15 +30,26 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with SuperLink(folder / "flower.log") as superlink:
-        return run_tiny(superlink, tiny_config(synthetic_ham, cache, **CHANGES), folder / "run")
+def undisturbed(
+    synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], dict]:
+    """The figures of a run of an objective that nobody kills."""
+
+    @lru_cache
+    def figures(objective: str) -> dict:
+        folder = tmp_path_factory.mktemp("undisturbed")
+        config = tiny_config(synthetic_ham, cache, objective=objective, **CHANGES)
+        with SuperLink(folder / "flower.log") as superlink:
+            return run_tiny(superlink, config, folder / "run")
+
+    return figures
 
 
-def start(data: Path, cache: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start(
+    data: Path, cache: Path, out: Path, objective: str = "classifier"
+) -> tuple[subprocess.Popen[bytes], str]:
     """Start a run and return in the middle of its third round, with the token of its processes."""
-    options = tiny_options(data, cache, **CHANGES)
+    options = tiny_options(data, cache, objective=objective, **CHANGES)
     with out.with_suffix(".output").open("wb") as output:
         starter = subprocess.Popen(
             [FEDSKIN, "simulate", *options, "--out", out],
@@ -77,27 +90,48 @@ KILLS: dict[str, Callable[[subprocess.Popen[bytes], str], None]] = {
 }
 
 
-@pytest.mark.parametrize("victim", KILLS)
+@pytest.mark.parametrize(
+    "victim, objective",
+    [
+        *((victim, "classifier") for victim in KILLS),
+        ("the starter's process group", "clip"),
+        ("a client", "clip"),
+    ],
+)
 def test_resume_after_a_kill_is_exact(
-    victim: str, synthetic_ham: Path, cache: Path, tmp_path: Path, undisturbed: dict
+    victim: str,
+    objective: str,
+    synthetic_ham: Path,
+    cache: Path,
+    tmp_path: Path,
+    undisturbed: Callable[[str], dict],
 ) -> None:
     out = tmp_path / "run"
-    starter, token = start(synthetic_ham, cache, out)
+    starter, token = start(synthetic_ham, cache, out, objective)
     KILLS[victim](starter, token)
     assert starter.wait(timeout=120) != 0
     assert not (out / "metrics.json").exists(), "the killed run must not have completed"
     wait_for_end(token)
 
+    # The text that the run began with is in its folder, whatever becomes of the cache.
+    text = kept_text(out)
+    assert (text is not None) == (objective == "clip")
+    shutil.rmtree(cache / "text-features", ignore_errors=True)
     resumed = fedskin("simulate", "--resume", "--out", out, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert read_json(out / "metrics.json") == undisturbed
+    assert kept_text(out) == text
+    assert read_json(out / "metrics.json") == undisturbed(objective)
     rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     assert [record["round"] for record in rounds] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("victim", ["flower-superexec", "gcs_server", "log_monitor"])
 def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
-    victim: str, synthetic_ham: Path, cache: Path, tmp_path: Path, undisturbed: dict
+    victim: str,
+    synthetic_ham: Path,
+    cache: Path,
+    tmp_path: Path,
+    undisturbed: Callable[[str], dict],
 ) -> None:
     """Flower and Ray can do without these for the rest of a short run, and may end it."""
     out = tmp_path / "run"
@@ -107,7 +141,7 @@ def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
         assert not (out / "metrics.json").exists()
         assert fedskin("simulate", "--resume", "--out", out, cwd=tmp_path).returncode == 0
     wait_for_end(token)
-    assert read_json(out / "metrics.json") == undisturbed
+    assert read_json(out / "metrics.json") == undisturbed("classifier")
 
 
 def test_ctrl_c_leaves_no_process_behind(synthetic_ham: Path, cache: Path, tmp_path: Path) -> None:
@@ -132,6 +166,12 @@ def test_a_run_is_not_run_twice_at_once(synthetic_ham: Path, cache: Path, tmp_pa
     os.killpg(starter.pid, signal.SIGKILL)
     starter.wait()
     wait_for_end(token)
+
+
+def kept_text(out: Path) -> tuple[bytes, int] | None:
+    """The bytes and the time of a run's text features: the same file, or another."""
+    path = out / "text-features.safetensors"
+    return (path.read_bytes(), path.stat().st_mtime_ns) if path.exists() else None
 
 
 def wait_for_end(token: str) -> None:

@@ -10,6 +10,7 @@ from fl_server.bundle import write_app
 from fl_server.processes import processes_of
 from fl_server.simulation import SimulationFailed
 from fl_server.superlink import SuperLink
+from strategies.arrays import num_bytes, to_record
 from tests.runs import run_tiny, tiny_config
 from training.run_folder import RunFolder
 
@@ -29,38 +30,65 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
     assert processes_of(shared.token) == []
 
 
+@pytest.fixture(scope="module", params=["classifier", "clip"])
+def objective(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
 def three_side_by_side(
-    superlink: SuperLink, synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict:
+    objective: str,
+    superlink: SuperLink,
+    synthetic_ham: Path,
+    cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RunFolder:
     out = tmp_path_factory.mktemp("runs") / "side-by-side"
-    return run_tiny(superlink, tiny_config(synthetic_ham, cache), out, concurrency=3)
+    config = tiny_config(synthetic_ham, cache, objective=objective)
+    run_tiny(superlink, config, out, concurrency=3)
+    return RunFolder(out)
 
 
 def test_result_does_not_depend_on_how_many_clients_run_side_by_side(
+    objective: str,
     superlink: SuperLink,
     synthetic_ham: Path,
     cache: Path,
     tmp_path: Path,
-    three_side_by_side: dict,
+    three_side_by_side: RunFolder,
 ) -> None:
-    config = tiny_config(synthetic_ham, cache)
+    config = tiny_config(synthetic_ham, cache, objective=objective)
     one_by_one = run_tiny(superlink, config, tmp_path / "run", concurrency=1)
-    assert one_by_one == three_side_by_side
+    assert one_by_one == three_side_by_side.metrics()
 
 
 def test_fedprox_without_its_term_is_fedavg(
+    objective: str,
     superlink: SuperLink,
     synthetic_ham: Path,
     cache: Path,
     tmp_path: Path,
-    three_side_by_side: dict,
+    three_side_by_side: RunFolder,
 ) -> None:
-    without = tiny_config(synthetic_ham, cache, strategy="fedprox", proximal_mu=0.0)
-    assert run_tiny(superlink, without, tmp_path / "0") == three_side_by_side
-    strong = tiny_config(synthetic_ham, cache, strategy="fedprox", proximal_mu=1.0)
+    changes = {"strategy": "fedprox", "objective": objective}
+    without = tiny_config(synthetic_ham, cache, proximal_mu=0.0, **changes)
+    assert run_tiny(superlink, without, tmp_path / "0") == three_side_by_side.metrics()
+    strong = tiny_config(synthetic_ham, cache, proximal_mu=1.0, **changes)
     held_back = run_tiny(superlink, strong, tmp_path / "1")
-    assert held_back["weights_sha256"] != three_side_by_side["weights_sha256"]
+    assert held_back["weights_sha256"] != three_side_by_side.metrics()["weights_sha256"]
+
+
+def test_only_image_encoders_travel_and_a_little_text(
+    objective: str, three_side_by_side: RunFolder
+) -> None:
+    """Seven rows of 512 float32 numbers are 14 KiB; the widest text encoder's are 28."""
+    encoder = num_bytes(to_record(three_side_by_side.checkpoint.weights(3)))
+    rounds = three_side_by_side.rounds()
+    assert len(rounds) == 3
+    for record in rounds:
+        assert record["bytes_received"] == 3 * encoder
+        text = record["bytes_sent"] // 3 - encoder
+        assert 14 << 10 < text < 16 << 10 if objective == "clip" else text == 0
 
 
 def test_diverged_training_ends_as_failed_with_its_cause(

@@ -95,9 +95,9 @@ def test_the_test_set_beside_the_training_set(config: ExperimentConfig) -> None:
     """A third of the images would be ten, but every test set has at least ten of each class."""
     test_data = open_test_data(config)
     assert test_data is not None
-    assert len(test_data.labels) == 70
+    assert len(test_data.split) == len(test_data.rows) == 70
     assert test_data.split.indices.tolist() == list(range(70))
-    assert sorted(set(test_data.labels)) == list(range(7))
+    assert sorted(set(test_data.split.labels)) == list(range(7))
     assert test_data.split.patients is None
     assert len(test_data.rows) == 70
     training = open_federated_data(config).store
@@ -116,7 +116,7 @@ def test_without_a_test_set_there_is_none(config: ExperimentConfig, tmp_path: Pa
     elsewhere = alone.replace(test_dir=config.data_dir)
     found = open_test_data(elsewhere)
     assert found is not None
-    assert len(found.labels) == 70
+    assert len(found.split) == 70
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="no test images"):
@@ -199,7 +199,8 @@ def test_both_kinds_of_experiment_have_the_same_test_patients(brats: ExperimentC
     plan = open_federated_data(brats).plan
     assert set(plan["image_id"][plan["client"].isna()]) == set(test_data.rows["image_id"])
     assert test_data.classes == ("HGG", "LGG")
-    assert [test_data.classes[label] for label in test_data.labels] == list(test_data.rows["label"])
+    labels = test_data.split.labels[test_data.split.indices]
+    assert [test_data.classes[label] for label in labels] == list(test_data.rows["label"])
     assert test_data.fingerprint == central.store.fingerprint
     assert test_data.set_aside == {}
 

@@ -94,13 +94,25 @@ def test_a_round_starts_from_the_state_of_the_round_before(tmp_path: Path) -> No
     assert loaded_steps(states, before=1) == (0, [])
 
 
+def test_a_client_two_rounds_ahead_of_the_checkpoint_repeats_both(tmp_path: Path) -> None:
+    """It saved rounds 3 and 4 when the server was killed with the weights of round 2 on disk."""
+    states, model = saved(tmp_path, 1, 2, 3, 4), network()
+    for number in (3, 4):
+        optimizer = optimizer_of(model, "adam")
+        assert states.load(model, optimizer, before=number) == number - 1
+        step(model, optimizer, number)
+        assert {float(entries["step"]) for entries in optimizer.state.values()} == {number}
+        states.save(model, optimizer, number)
+
+
 def test_a_client_that_missed_rounds_takes_its_newest(tmp_path: Path) -> None:
     assert loaded_steps(saved(tmp_path, 1, 4), before=9) == (4, [2.0] * 4)
 
 
-def test_two_generations_are_kept(tmp_path: Path) -> None:
-    saved(tmp_path, 8, 9, 10, 100_000)
+def test_three_generations_are_kept(tmp_path: Path) -> None:
+    saved(tmp_path, 7, 8, 9, 10, 100_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "round-00009.safetensors",
         "round-00010.safetensors",
         "round-100000.safetensors",
     ]

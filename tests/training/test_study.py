@@ -1,7 +1,9 @@
+from itertools import product
 from typing import Any
 
 import pytest
 
+from models.registry import BACKBONES
 from training.config import ExperimentConfig, parse
 from training.study import resolve
 
@@ -16,8 +18,9 @@ TABLE = [
 
 
 def resolved(threads: int = 2, **values: Any) -> ExperimentConfig:
+    values = {"dataset": "ham10000", **values}
     config = parse({key.replace("_", "-"): value for key, value in values.items()})
-    return resolve(config, dataset="ham10000", device="cpu", threads_per_client=threads)
+    return resolve(config, dataset=config.dataset, device="cpu", threads_per_client=threads)
 
 
 @pytest.mark.parametrize("optimizer, rate, decay, betas", TABLE)
@@ -70,3 +73,35 @@ def test_resolving_again_changes_nothing(optimizer: str) -> None:
     config = resolved(optimizer=optimizer, clients=4, partition="dirichlet", seed=3)
     again = resolve(config, dataset="ham10000", device="cpu", threads_per_client=16)
     assert again == config
+
+
+# The study's backbones: the table without the demos' resnet18 and the image towers of CLIP.
+STUDY_BACKBONES = [
+    name for name in BACKBONES if name != "resnet18" and not name.startswith("clip-")
+]
+STUDY_TEXT_ENCODERS = ("ViT-L/14", "RN50x16", "RN50x64")
+
+
+def test_the_multimodal_experiments() -> None:
+    """12 backbones, three text encoders and two data sets: 72, each with the study's settings."""
+    combinations = list(product(STUDY_BACKBONES, STUDY_TEXT_ENCODERS, ("ham10000", "brats2019")))
+    assert len(combinations) == 72
+    for backbone, text_encoder, dataset in combinations:
+        config = resolved(
+            dataset=dataset, objective="clip", backbone=backbone, text_encoder=text_encoder
+        )
+        assert (config.dataset, config.optimizer, config.batch_size) == (dataset, "adagrad", 16)
+        assert (config.learning_rate, config.weight_decay) == (0.001, 0.0005)
+        assert (config.epochs, config.image_size, config.pretrained) == (50, 224, True)
+
+
+def test_the_federated_experiments() -> None:
+    """12 backbones, five optimizers and two strategies: 120."""
+    combinations = list(product(STUDY_BACKBONES, TABLE, ("fedavg", "fedprox")))
+    assert len(combinations) == 120
+    for backbone, (optimizer, rate, decay, betas), strategy in combinations:
+        config = resolved(backbone=backbone, optimizer=optimizer, strategy=strategy)
+        assert (config.learning_rate, config.weight_decay) == (rate, decay)
+        assert (config.beta1, config.beta2) == betas
+        assert (config.batch_size, config.clients, config.rounds) == (32, 3, 50)
+        assert (config.local_epochs, config.aggregation_weights) == (1, "equal")

@@ -1,0 +1,80 @@
+"""Every backbone, as large as it is, trains against text in one place."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_partition.image_table import HAM10000_CLASSES
+from models.registry import BACKBONES, find
+from tests.data_partition import layouts
+from tests.support import make_config, make_text
+from training.centralized import CentralizedRun
+from training.experiment_data import open_central_data, open_test_data
+from training.metrics import METRIC_NAMES
+from training.run_folder import RunFolder
+
+# The widths of the study's text encoders, in turn.
+TEXT = dict(zip(BACKBONES, cycle([("ViT-L/14", 768), ("RN50x64", 1024)]), strict=False))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images to train on, of which ⌊(8 · 10 + 5)/10⌋ = 8 are for training, and three to test."""
+    folder = tmp_path_factory.mktemp("few") / "data"
+    labels = {str(number): HAM10000_CLASSES[number % 7] for number in range(13)}
+    for number, (name, label) in enumerate(labels.items()):
+        layouts.class_tree(folder / ("train" if number < 10 else "test"), {name: label})
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[RunFolder]:
+    """Removed at once: vit_l_16 leaves 5 GB, and pytest would keep them over three sessions."""
+    threads = torch.get_num_threads()
+    yield RunFolder(tmp_path / "run")
+    torch.set_num_threads(threads)
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [pytest.param(name, marks=[] if name == "resnet18" else pytest.mark.slow) for name in TEXT],
+)
+def test_two_epochs_against_text_leave_finite_figures(
+    backbone: str, data_dir: Path, folder: RunFolder
+) -> None:
+    text_encoder, width = TEXT[backbone]
+    config = make_config(
+        objective="clip",
+        backbone=backbone,
+        text_encoder=text_encoder,
+        image_size=find(backbone).fixed_image_size or 32,
+        epochs=2,
+        batch_size=4,
+        threads_per_client=2,
+        data_dir=str(data_dir),
+        cache_dir=str(data_dir.parent / "cache"),
+    )
+    assert config.optimizer == "adagrad"
+    folder.create(config)
+    data, test_data = open_central_data(config), open_test_data(config)
+    CentralizedRun(config, folder, data, test_data, make_text(classes=7, width=width)).run()
+
+    first, second = folder.rounds()
+    assert first["examples"] == second["examples"] == 8
+    losses = [first["train_loss"], second["train_loss"]]
+    assert np.isfinite(losses).all()
+    assert losses[0] != losses[1]
+    final = folder.metrics()
+    for block, num_images in ((final["global_test"], 3), (final["validation"], 2)):
+        assert block["n"] == num_images
+        assert all(0 <= block[name] <= 100 for name in METRIC_NAMES)
+        assert np.isfinite(block["loss"])
+    weights = folder.checkpoint.weights(2)
+    assert weights["head.weight"].shape == (width, find(backbone).width)
+    assert all(np.isfinite(array).all() for array in weights.values())
