@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SCORER := $(VENV)/.scorer
 
 # One thread for each test process: on small machines torch's own threads only get in each other's
 # way. Runs that plan their threads set them themselves.
@@ -23,6 +24,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# The ISIC challenge's scorer brings a package that is built with a C compiler. Only the slow tests
+# need it.
+$(SCORER): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[score]'
+	@touch $@
+
 demo: install ## Train over three simulated hospitals on synthetic images, in about a minute
 	@test -d runs/demo-data || $(BIN)/fedskin data synth runs/demo-data
 	@rm -rf runs/demo
@@ -31,7 +38,7 @@ demo: install ## Train over three simulated hospitals on synthetic images, in ab
 test: install ## Run the quick tests (minutes)
 	$(TEST_ENV) $(BIN)/pytest
 
-test-slow: install ## Run the slow tests (up to half an hour)
+test-slow: $(SCORER) ## Run the slow tests (up to half an hour); needs a C compiler
 	$(TEST_ENV) $(BIN)/pytest -m slow
 
 lint: install ## Check style, types and the floors

@@ -18,7 +18,8 @@ from benchmarks.timing import interleaved, torch_threads
 from data_partition.image_store import store_side
 from models.backbones import build
 from models.registry import find
-from training.epoch import Preprocessing, train_epoch
+from training.epoch import train_epoch
+from training.inference import Preprocessing
 from training.proximal import add_proximal_gradient
 from training.split import Split
 from training.study import OPTIMIZER_SETTINGS

@@ -11,7 +11,8 @@ from models.backbones import build
 from models.registry import find
 from training import optimizers
 from training.config import ExperimentConfig
-from training.epoch import Preprocessing, evaluate, train_epoch
+from training.epoch import evaluate, train_epoch
+from training.inference import Preprocessing
 from training.randomness import derive_seed, layer_randomness
 from training.split import FederatedData
 

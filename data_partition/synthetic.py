@@ -10,6 +10,7 @@ from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
 from data_partition.synthetic_folder import in_parallel, new_folder
 from data_partition.synthetic_lesion import draw_lesion
+from data_partition.truth_file import as_one_hot
 
 TRAINING_COUNTS = {
     "nv": 6705, "mel": 1113, "bkl": 1099, "bcc": 514, "akiec": 327, "vasc": 142, "df": 115,
@@ -17,7 +18,6 @@ TRAINING_COUNTS = {
 TEST_COUNTS = {
     "nv": 909, "bkl": 217, "mel": 171, "bcc": 93, "df": 44, "akiec": 43, "vasc": 35,
 }  # fmt: skip
-TEST_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
 # Where nevi come from and where the rest: nearly all of vidir_molemax are nevi.
 SOURCES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
@@ -124,9 +124,7 @@ def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> N
         )
 
     in_parallel(draw, num_images)
-    truth = pd.DataFrame({"image": image_ids})
-    for column in TEST_COLUMNS:
-        truth[column] = [float(label == column.lower()) for label in labels]
+    truth = as_one_hot(pd.DataFrame({"image_id": image_ids, "label": labels}))
     truth.to_csv(directory / "ISIC2018_Task3_Test_GroundTruth.csv", index=False)
 
 

@@ -4,18 +4,17 @@ import typer
 from rich.console import Console
 
 from experiments.display import RunDisplay, counting
-from experiments.opening import locate_weights
-from experiments.results import show_results
+from experiments.opening import bring_beginnings
 from training.config import ExperimentConfig
 from training.errors import TrainingError
 from training.experiment_data import describe_data, open_central_data, open_test_data
 from training.preparation import prepare_centralized
 from training.run_folder import RunFolder, environment, now
-from training.text import as_text, describe_text, prepare_text, text_of_run
+from training.text import as_text, describe_text, text_of_run
 
 
 def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind: str) -> None:
-    """Train what is missing in a run folder, here and now, and show the figures.
+    """Train what is missing in a run folder, here and now.
 
     Args:
         console: where to show progress.
@@ -31,15 +30,14 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
     if folder.exists():
         folder.check_same(config)
     if folder.manifest().get("status") == "completed":
-        console.print(f"{folder.path} holds a completed run; nothing was left to do.")
-        show_results(console, folder)
+        console.print(
+            f"{folder.path} holds a completed run; nothing was left to train.", soft_wrap=True
+        )
         return
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
         test_data = open_test_data(config, progress)
-    # What is missing is said before there is a folder.
-    prepare_text(config, data.store.classes)
-    locate_weights(config)
+    bring_beginnings(config, folder, data.store.classes)
     folder.create(config)
     with folder.lock():
         folder.check_same_data(data.store.fingerprint)
@@ -72,4 +70,3 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
                 )
                 raise typer.Exit(130) from None
             folder.update_manifest(status="completed", phase="completed", finished=now())
-    show_results(console, folder)

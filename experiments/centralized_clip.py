@@ -11,6 +11,7 @@ from rich.console import Console
 
 from experiments.centralized import train
 from experiments.opening import ConfigArgument, OverrideOption, ResumeOption, open_run
+from experiments.results import show_results
 from training.errors import ConfigError
 
 console = Console()
@@ -54,6 +55,7 @@ def clip_command(
             f"objective = {wanted.objective!r}: fedskin clip trains objective clip only"
         )
     train(console, wanted, folder, kind="clip")
+    show_results(console, folder)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ from experiments import (
     centralized_clip,
     data_commands,
     federated,
+    ml_heads,
     prediction,
+    score,
     text_features_commands,
 )
-from models.errors import WeightsError
+from models.errors import HeadError, WeightsError
 from training.errors import ConfigError, RunFolderError
 
 app = typer.Typer(
@@ -30,7 +32,9 @@ app.add_typer(data_commands.app, name="data")
 app.add_typer(text_features_commands.app, name="text-features")
 app.command("simulate")(federated.simulate_command)
 app.command("clip")(centralized_clip.clip_command)
+app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
+app.command("score")(score.score_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,7 +65,7 @@ def run(command: Callable[[], object]) -> None:
     """Run a command; what a person can mend is a line each and exit status 2."""
     try:
         command()
-    except (ConfigError, DataError, RunFolderError, WeightsError) as error:
+    except (ConfigError, DataError, HeadError, RunFolderError, WeightsError) as error:
         for line in str(error).splitlines():
             Console(stderr=True, soft_wrap=True).print(
                 f"[bold red]fedskin:[/] {_plain(line)}", highlight=False

@@ -11,7 +11,7 @@ from experiments.opening import (
     ConfigArgument,
     OverrideOption,
     ResumeOption,
-    locate_weights,
+    bring_beginnings,
     open_run,
 )
 from experiments.results import show_results
@@ -19,7 +19,6 @@ from fl_server.preparation import prepare
 from fl_server.simulation import SimulationFailed, simulate, take_over
 from fl_server.superlink import SuperLink, SuperLinkError
 from training.experiment_data import open_federated_data, open_test_data
-from training.text import prepare_text
 
 console = Console()
 
@@ -70,8 +69,7 @@ def simulate_command(
     with counting(console, "Reading the images") as progress:
         classes = open_federated_data(run_config, progress).store.classes
         open_test_data(run_config, progress)
-    prepare_text(run_config, classes)
-    locate_weights(run_config)
+    bring_beginnings(run_config, folder, classes)
     take_over(folder)
     folder.create(run_config)
     folder.update_manifest(command="simulate")

@@ -1,6 +1,6 @@
 """From what stands on the command line to a config and a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from training.errors import RunFolderError
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve_like
+from training.text import prepare_text
 
 ConfigArgument = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)]
 OverrideOption = Annotated[
@@ -81,13 +82,17 @@ def open_run(
     return config.replace(run_dir=str(folder.path)), folder
 
 
-def locate_weights(config: ExperimentConfig) -> None:
-    """Find or fetch the pretrained weights of a config's backbone, before anything starts.
+def bring_beginnings(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str]) -> None:
+    """Find, fetch or compute what a run starts from, so that its lack is said before it starts.
+
+    These are the text features and the pretrained weights. A run that goes on has its own.
 
     Raises:
-        WeightsError: they are missing or unusable.
+        WeightsError: weights are missing or unusable.
     """
-    if config.pretrained:
+    if not folder.text_path.is_file():
+        prepare_text(config, classes)
+    if config.pretrained and not folder.checkpoint.progress().round:
         from models.backbones import locate_pretrained
 
         weights_dir = Path(config.weights_dir) if config.weights_dir else None

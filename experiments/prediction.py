@@ -1,7 +1,7 @@
 """What a finished run makes of some images: ``fedskin predict``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,14 @@ from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
+from models.registry import find
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.text import as_text, text_of_run
+
+HeadName = Literal["knn", "svm", "rf"]
 
 console = Console()
 
@@ -31,6 +34,10 @@ def predict_command(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write instead of the table.")
+    ] = None,
+    head: Annotated[
+        HeadName | None,
+        typer.Option(help="Answer with a head of fedskin heads in the place of the network's own."),
     ] = None,
 ) -> None:
     """Classify each IMAGE with the best model of the finished run in RUN_DIR.
@@ -49,6 +56,8 @@ def predict_command(
     fedskin predict runs/demo clinic/*.jpg --out answers.csv
 
     fedskin predict runs/brain clinic/BraTS19_CBICA_AAB_1
+
+    fedskin predict runs/heads photo.jpg --head svm
     """
     folder = RunFolder(run_dir.absolute())
     config = folder.config()
@@ -58,7 +67,7 @@ def predict_command(
     classes = tuple(manifest["data"]["classes"])
     shown, pixels = _read(images, config)
     probabilities = pd.DataFrame(
-        _classify(folder, config, classes, pixels), columns=list(classes), index=shown.index
+        _classify(folder, config, classes, pixels, head), columns=list(classes), index=shown.index
     )
     patients = probabilities.groupby(shown["patient"]).mean()
     answers = pd.concat(
@@ -99,8 +108,8 @@ def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, N
                 rows.append((image, patient))
                 pixels.append(answer.pixels)
         if not any(isinstance(answer, Decoded) for answer in decoded):
-            reasons = {f"{a.name}: {a.reason}" for a in decoded if isinstance(a, Unusable)}
-            raise DataError(f"{path}: cannot be used ({'; '.join(sorted(reasons))})")
+            reasons = {answer.reason for answer in decoded if isinstance(answer, Unusable)}
+            raise DataError(f"{path}: {', '.join(sorted(reasons))}; leave it out or mend it")
     shown = pd.DataFrame(rows, columns=["image", "patient"])
     stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
     return shown, stacked.reshape(len(rows), side, side, 3)
@@ -120,26 +129,29 @@ def _classify(
     config: ExperimentConfig,
     classes: tuple[str, ...],
     pixels: NDArray[np.uint8],
-) -> NDArray[np.float32]:
-    """Return the best model's probabilities (N, K)."""
+    head: HeadName | None,
+) -> NDArray[np.floating]:
+    """Return the probabilities (N, K) of the best model, or of a head on its features."""
+    path = folder.path / "heads" / f"{head}.skops"
+    if head is not None and not path.is_file():
+        raise RunFolderError(f"{path}: not there; make it by  fedskin heads --from {folder.path}")
     # Imported here: a name misspelt should not wait for torch.
-    from training.epoch import predict
+    from models.fitted_head import Head
+    from training.inference import extract_features, predict
     from training.network import preprocessing, restore_network
 
     # Where the run computed says nothing about where its model is used.
     here = config.replace(device=resolve_device("auto"), precision="float32")
     text = as_text(text_of_run(config, folder, classes))
     weights = folder.checkpoint.weights(folder.metrics()["best_round"])
-    return np.exp(
-        predict(
-            restore_network(here, len(classes), weights, text),
-            pixels,
-            np.arange(len(pixels)),
-            num_classes=len(classes),
-            batch_size=config.batch_size,
-            preprocessing=preprocessing(here),
-        )
-    )
+    network = restore_network(here, len(classes), weights, text)
+    everything = np.arange(len(pixels))
+    common = {"batch_size": config.batch_size, "preprocessing": preprocessing(here)}
+    if head is None:
+        return np.exp(predict(network, pixels, everything, num_classes=len(classes), **common))
+    width = find(config.backbone).width
+    features = extract_features(network, pixels, everything, width=width, **common)
+    return Head.load(path).predict_proba(features)
 
 
 def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:

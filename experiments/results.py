@@ -48,6 +48,12 @@ def results_table(metrics: dict[str, Any], manifest: dict[str, Any]) -> Table:
         name = "global test set" if federated else "test set"
         _add(table, name, metrics["global_test"], style="bold")
         _add(table, "  last model", metrics["last"]["global_test"], style="dim")
+    for client, heads in metrics.get("client_heads", {}).items():
+        if "failed" in heads:
+            table.add_row(f"  own heads of {client}: {heads['failed']}")
+            continue
+        for head, block in heads.items():
+            _add(table, f"  own {head.upper()} of {client}", block)
     return table
 
 

@@ -58,6 +58,27 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
 
+@app.query("heads")
+def heads(message: Message, context: Context) -> Message:
+    """Fit this client's own heads and answer for the features that the message brings."""
+    from fl_client.client import open_client
+    from fl_client.local_heads import fit_heads_locally
+    from strategies.arrays import views
+    from training.head_settings import head_settings
+
+    client = open_client(_settings(message), context.node_config)
+    record = message.content["test"]
+    assert isinstance(record, ArrayRecord)
+    answers = fit_heads_locally(
+        client,
+        views(_arrays(message)),
+        views(record)["features"],
+        head_settings(client.config),
+        _text(message),
+    )
+    return Message(RecordDict({"metrics": MetricRecord(answers)}), reply_to=message)
+
+
 def _text(message: Message) -> "Text | None":
     """Return what objective clip compares images with: no client ever builds a text tower."""
     from strategies.arrays import views

@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 
+from fl_server.client_heads import judge_client_heads
 from fl_server.judging import ANSWER_SECONDS, ask, figures
 from fl_server.nodes import Participant, introductions
 from strategies.arrays import num_bytes, to_record, views
@@ -185,6 +186,11 @@ class Federation:
             best = to_record(self.folder.checkpoint.weights(best_round))
             found = self._ask(strategy, best, "test")
         best_figures = self._judge_one(found, views(best), "global_test")
+        if self.config.client_heads and self.test_data is not None:
+            network = restore_network(self.config, len(self.classes), views(best), self.text)
+            best_figures["client_heads"] = judge_client_heads(
+                self.grid, strategy, best, network, self.config, self.test_data
+            )
         self.folder.write_metrics(
             {
                 **best_figures,

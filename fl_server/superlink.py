@@ -156,6 +156,7 @@ class SuperLink:
             "RAY_TMPDIR": str(self.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray would have the clients give way to whatever else runs: they are the run.
             "RAY_worker_niceness": "0",
             # glibc would hand freed tensors back to the system and take fresh pages for the next
             # ones, which costs a training step on the CPU an eighth of its time.

@@ -12,6 +12,10 @@ class WeightsError(ValueError):
     """
 
 
+class HeadError(ValueError):
+    """Features that no head can be fitted on or judge, or a head's file that cannot be used."""
+
+
 def first_line(error: BaseException) -> str:
     """Return what another library's error says, cut to one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

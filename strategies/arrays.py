@@ -102,8 +102,8 @@ def num_bytes(record: ArrayRecord) -> int:
 def _take_apart(array: Array) -> tuple[Any, ...]:
     """Tell pickle that an array's bytes may travel beside the stream.
 
-    So Ray writes them into its shared memory and the receiver reads them there, where bytes
-    within the stream would be copied three times more. NumPy knows how, for every protocol.
+    So Ray writes them into its shared memory and the receiver reads them there; within the
+    stream they would be copied into it, and out of it again. NumPy knows how, for every protocol.
     """
     return _put_together, (array.dtype, array.shape, array.stype, np.frombuffer(array.data, "u1"))
 

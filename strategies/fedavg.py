@@ -141,11 +141,39 @@ class FedAvg(Strategy):
         self._check_enough("judging")
         return self.replies
 
-    def _messages(self, kind: str, arrays: ArrayRecord, config: Mapping[str, Any]) -> list[Message]:
+    def query_messages(
+        self,
+        action: str,
+        arrays: ArrayRecord,
+        config: Mapping[str, str],
+        records: Mapping[str, ArrayRecord],
+    ) -> list[Message]:
+        """Return the messages that ask every client for something of its own.
+
+        Args:
+            action: the name that the ClientApp knows it by.
+            arrays: a model.
+            config: settings.
+            records: what else travels.
+        """
+        return self._messages(f"{MessageType.QUERY}.{action}", arrays, config, records)
+
+    def read_query(self, replies: Iterable[Message]) -> Replies:
+        """Read the answers to `query_messages`, however few they are."""
+        self._read(replies, expected={})
+        return self.replies
+
+    def _messages(
+        self,
+        kind: str,
+        arrays: ArrayRecord,
+        config: Mapping[str, Any],
+        records: Mapping[str, ArrayRecord] | None = None,
+    ) -> list[Message]:
         self._sent = []
         for index, node in enumerate(self.clients):
             own = ConfigRecord({**config, "client-index": index})
-            content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants})
+            content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants, **(records or {})})
             self._sent.append(Message(content, node, kind))
         self._sent_at = time.perf_counter()
         return self._sent

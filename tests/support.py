@@ -15,7 +15,7 @@ from fl_client.client import Client
 from models.backbones import build
 from strategies.arrays import to_record, views
 from training.config import ExperimentConfig, parse
-from training.epoch import Preprocessing
+from training.inference import Preprocessing
 from training.split import Split
 from training.study import resolve
 from training.text import Text

@@ -71,6 +71,12 @@ class CentralizedRun:
         """
         self.folder.update_manifest(phase="training")
         torch.set_num_threads(self.config.threads_per_client)
+        self._train(after_epoch)
+        self.folder.update_manifest(phase="judging")
+        self._judge()
+
+    def _train(self, after_epoch: Callable[[], None]) -> None:
+        """Train what is missing; the model and the optimizer's state are let go at the end."""
         model = self._model()
         optimizer = optimizers.build(self.config, model.parameters())
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
@@ -81,8 +87,6 @@ class CentralizedRun:
             states.save(model, optimizer, epoch)
             self._save(record, _weights_of(model))
             after_epoch()
-        self.folder.update_manifest(phase="judging")
-        self._judge()
 
     def _model(self) -> Backbone:
         num_classes = len(self.classes)

@@ -61,12 +61,18 @@ class ExperimentConfig(BaseModel):
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(0, ge=0)
+    knn_neighbors: int = Field(5, ge=1)
+    svm_c: float = Field(1.0, gt=0)
+    svm_gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
+    forest_trees: int = Field(100, ge=1)
+    tune_heads: bool = False
     clients: int = Field(3, ge=1)
     partition: Literal["iid", "dirichlet", "source"] = "iid"
     dirichlet_alpha: float = Field(0.5, gt=0)
     split_by: Literal["image", "lesion"] = "image"
     modalities: str = "t1ce,t2,flair"
     slices_per_patient: int = Field(8, ge=1, le=155)
+    client_heads: bool = False
     data_dir: str = ""
     test_dir: str = ""
     image_size: int = Field(224, ge=16, le=1024)

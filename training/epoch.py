@@ -9,19 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_partition.batches import evaluation_batch, training_batch
+from data_partition.batches import training_batch
 from training.errors import TrainingError
+from training.inference import Preprocessing, predict, to_device
 from training.metrics import Confusion, confusion_matrix, patient_confusion
 from training.split import Split
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What turns stored images into network input: side in pixels, channel means and deviations."""
-
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -99,8 +91,8 @@ def train_epoch(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
     for part in batch_slices(len(split), batch_size):
-        stored = _on_device(split.images[order[part]], device)
-        labels = _on_device(split.labels[order[part]], device)
+        stored = to_device(split.images[order[part]], device)
+        labels = to_device(split.labels[order[part]], device)
         images = training_batch(
             stored,
             image_size=preprocessing.image_size,
@@ -121,49 +113,6 @@ def train_epoch(
     if not np.isfinite(mean_loss):
         raise TrainingError(f"the training loss became {mean_loss}; try a smaller learning-rate")
     return mean_loss
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module,
-    images: NDArray[np.uint8],
-    indices: NDArray[np.int64],
-    *,
-    num_classes: int,
-    batch_size: int,
-    preprocessing: Preprocessing,
-    precision: str = "float32",
-) -> NDArray[np.float32]:
-    """Return the logarithms (n, K) of a model's probabilities, in evaluation mode.
-
-    Args:
-        model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
-        images: (N, S, S, 3) uint8, as an image store holds them.
-        indices: (n,) of the images to look at.
-        num_classes, batch_size, preprocessing, precision: as in `evaluate`.
-
-    Raises:
-        TrainingError: an answer is NaN or infinite.
-    """
-    device = next(model.parameters()).device
-    model.eval()
-    log_probabilities = np.empty((len(indices), num_classes), dtype=np.float32)
-    for start in range(0, len(indices), batch_size):
-        part = slice(start, min(start + batch_size, len(indices)))
-        batch = evaluation_batch(
-            _on_device(images[indices[part]], device),
-            image_size=preprocessing.image_size,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-        )
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(batch)
-        log_probabilities[part] = functional.log_softmax(logits.float(), dim=1).cpu().numpy()
-    if not np.isfinite(log_probabilities).all():
-        raise TrainingError(
-            "the model's answers are not finite numbers; try a smaller learning-rate"
-        )
-    return log_probabilities
 
 
 def evaluate(
@@ -211,15 +160,3 @@ def evaluate(
             None if patients is None else patient_confusion(probabilities, labels, patients)
         ),
     )
-
-
-def _on_device(rows: NDArray, device: torch.device) -> Tensor:
-    """Return some rows of the store on a device.
-
-    For CUDA they go through pinned memory and are copied asynchronously, so that reading the next
-    batch overlaps with computing on this one.
-    """
-    tensor = torch.from_numpy(rows)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)

@@ -71,26 +71,38 @@ def metrics(confusion: Confusion) -> dict[str, float | None]:
         The six figures by the names of ``METRIC_NAMES``, each in [0, 100]; all None where the
         matrix is empty.
     """
-    total = int(confusion.sum())
-    if total == 0:
+    if not confusion.any():
         return dict.fromkeys(METRIC_NAMES)
-    hits = np.diag(confusion).astype(np.float64)
-    support = confusion.sum(axis=1).astype(np.float64)
-    predicted = confusion.sum(axis=0).astype(np.float64)
-    recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
-    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
-    f1 = np.divide(
-        2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0
-    )
-    figures = [
-        hits.sum() / total,
-        recall[support > 0].mean(),
-        precision @ support / total,
-        recall @ support / total,
-        f1 @ support / total,
+    return dict(zip(METRIC_NAMES, figures(confusion).tolist(), strict=True))
+
+
+def figures(confusions: Confusion) -> NDArray[np.float64]:
+    """Compute the figures of `metrics` for many confusion matrices at once.
+
+    Args:
+        confusions: (…, K, K) counts, true classes in rows, no matrix empty.
+
+    Returns:
+        (…, 6) in the order of ``METRIC_NAMES``, each in [0, 100].
+    """
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1).astype(np.float64)
+    support = confusions.sum(axis=-1).astype(np.float64)
+    predicted = confusions.sum(axis=-2).astype(np.float64)
+    recall = _share(hits, support)
+    total = support.sum(axis=-1)
+    five = [
+        hits.sum(axis=-1) / total,
+        recall.sum(axis=-1) / (support > 0).sum(axis=-1),
+        (support * _share(hits, predicted)).sum(axis=-1) / total,
+        (support * recall).sum(axis=-1) / total,
+        (support * _share(2 * hits, support + predicted)).sum(axis=-1) / total,
     ]
-    figures.append(float(np.mean(figures)))
-    return {name: 100 * float(value) for name, value in zip(METRIC_NAMES, figures, strict=True)}
+    return 100 * np.stack([*five, np.mean(five, axis=0)], axis=-1)
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide, with 0 where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def metric_block(confusion: Confusion) -> dict[str, object]:

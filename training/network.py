@@ -15,8 +15,8 @@ from models.clip import ImageTextClassifier, contrastive_loss
 from models.registry import find
 from models.text_encoders import TEXT_ENCODERS
 from training.config import ExperimentConfig
-from training.epoch import Preprocessing
 from training.errors import TrainingError
+from training.inference import Preprocessing
 from training.text import Text
 
 

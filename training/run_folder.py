@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -156,6 +156,7 @@ class RunFolder:
         classes: Sequence[str],
         *,
         by_patient: bool = False,
+        predicted: Sequence[str] | None = None,
     ) -> None:
         """Write ``predictions-<test_set>.csv``, every probability to its last bit.
 
@@ -165,14 +166,30 @@ class RunFolder:
             probabilities: (n, K).
             classes: K names, which name the columns.
             by_patient: whether figures are made by patient too, from a column ``patient_id``.
+            predicted: n class names, for whom the most probable class is not the answer.
         """
         table = pd.DataFrame(probabilities.astype(np.float32), columns=list(classes))
         table.insert(0, "image_id", list(rows["image_id"]))
         table.insert(1, "label", list(rows["label"]))
         if by_patient:
             table.insert(2, "patient_id", list(rows["lesion_id"]))
+        if predicted is not None:
+            table.insert(2, "predicted", list(predicted))
         with replacing(self.path / f"predictions-{test_set}.csv") as temporary:
             table.to_csv(temporary, index=False)
+
+    def predictions(self, test_set: str) -> pd.DataFrame:
+        """Read ``predictions-<test_set>.csv``; ids and labels are text.
+
+        Raises:
+            RunFolderError: it is not there.
+        """
+        path = self.path / f"predictions-{test_set}.csv"
+        text: dict[Hashable, type[str]] = {"image_id": str, "label": str, "predicted": str}
+        try:
+            return pd.read_csv(path, dtype=text, keep_default_na=False)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def now() -> str:

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from benchmarks import (
     aggregation,
-    clip_bytes,
     clip_step,
     federated_round,
     fedprox_step,

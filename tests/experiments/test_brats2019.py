@@ -17,10 +17,8 @@ pytestmark = pytest.mark.slow
 CLASSES = list(BRATS2019_CLASSES)
 
 FEDERATIONS: dict[str, dict[str, Any]] = {
-    "classifier": {"objective": "classifier"},
-    "classifier by site": {"objective": "classifier", "partition": "source", "clients": 4},
-    "clip": {"objective": "clip"},
-    "clip by site": {"objective": "clip", "partition": "source", "clients": 4},
+    "classifier, equal clients": {"objective": "classifier", "partition": "iid"},
+    "clip, a client per site": {"objective": "clip", "partition": "source", "clients": 4},
 }
 
 

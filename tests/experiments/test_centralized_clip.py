@@ -130,7 +130,7 @@ def test_predict_names_what_it_cannot_use(finished: tuple[Path, str], tmp_path: 
     broken.write_bytes(b"no image")
     for arguments, words in (
         ([out, "nowhere.jpg"], ["nowhere.jpg", "no such image"]),
-        ([out, broken], ["broken.jpg", "cannot be decoded"]),
+        ([out, broken], ["broken.jpg", "unreadable image"]),
         ([tmp_path, broken], [str(tmp_path), "not a run folder"]),
     ):
         result = fedskin("predict", *arguments, "--out", "answers.csv", cwd=tmp_path)

@@ -37,7 +37,8 @@ from tests.support import (
 )
 from training import optimizers
 from training.config import ExperimentConfig
-from training.epoch import Preprocessing, train_epoch
+from training.epoch import train_epoch
+from training.inference import Preprocessing
 from training.randomness import derive_seed, layer_randomness
 
 pytestmark = pytest.mark.usefixtures("flower_task")

@@ -120,6 +120,7 @@ def test_resume_after_a_kill_is_exact(
     resumed = fedskin("simulate", "--resume", "--out", out, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert kept_text(out) == text
+    assert not (cache / "text-features").exists(), "no text tower is needed again"
     assert read_json(out / "metrics.json") == undisturbed(objective)
     rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     assert [record["round"] for record in rounds] == [1, 2, 3, 4]

@@ -126,7 +126,7 @@ def test_clients_and_server_run_the_files_of_the_bundle(
         client = app / "fl_client" / "client.py"
         client.write_text(client.read_text().replace('f"client-{partition_id}"', '"bundled"'))
         # The data of "bundled" is that of no client of the plan, so ask for it under its name.
-        data = app / "training" / "experiment_data.py"
+        data = app / "training" / "split.py"
         data.write_text(
             data.read_text().replace("== client)", '== client.replace("bundled", "client-0"))')
         )

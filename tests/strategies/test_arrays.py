@@ -1,4 +1,8 @@
+import copy
+import pickle
+from collections.abc import Callable
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -114,6 +118,66 @@ def test_blank_gives_zeros_to_write_into() -> None:
     assert not blank.values.any()
     blank.values[1] = 7
     assert blank.finish().data == saved(np.array([[0] * 3, [7] * 3]))
+
+
+T = TypeVar("T")
+
+
+def in_band(value: T, protocol: int = 5) -> T:
+    copied: T = pickle.loads(pickle.dumps(value, protocol))  # noqa: S301, our own bytes
+    return copied
+
+
+def beside(value: T) -> tuple[int, T]:
+    """Pickle as Ray does; the length of the stream and what comes out of it and the buffers."""
+    buffers: list[pickle.PickleBuffer] = []
+    stream = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return len(stream), pickle.loads(stream, buffers=buffers)  # noqa: S301, our own bytes
+
+
+def test_ray_gets_the_bytes_beside_the_stream_and_nobody_copies_them() -> None:
+    array = np.arange(100_000.0)
+    sent = to_record({"w": array})
+    length, received = beside(sent)
+    assert length < 1000 < array.nbytes
+    assert np.shares_memory(view(received["w"]), np.frombuffer(sent["w"].data, np.uint8))
+    assert not view(received["w"]).flags.writeable
+
+
+@pytest.mark.parametrize(
+    "travel",
+    [
+        lambda record: in_band(record, protocol=4),
+        lambda record: in_band(record, protocol=5),
+        lambda record: beside(record)[1],
+        copy.deepcopy,
+    ],
+    ids=["protocol 4", "in band", "out of band", "deepcopy"],
+)
+def test_a_pickled_record_is_the_same_and_can_travel_on(
+    travel: Callable[[ArrayRecord], ArrayRecord],
+) -> None:
+    sent = to_record(ARRAYS)
+    once = travel(sent)
+    for received in (once, travel(once)):
+        assert received == sent
+        assert num_bytes(received) == num_bytes(sent)
+        for name, array in ARRAYS.items():
+            assert view(received[name]).tobytes() == array.tobytes()
+            assert received[name].numpy().tobytes() == array.tobytes()
+
+
+def test_flower_serialises_a_received_array_as_the_one_that_was_sent() -> None:
+    """For the network it cuts arrays into chunks and names them by their contents."""
+    sent = to_record({"w": ARRAYS["float32"]})
+    received = in_band(sent)
+    assert received.object_id == sent.object_id
+    assert received["w"].deflate() == sent["w"].deflate()
+
+
+def test_bytes_that_cannot_be_read_can_be_pickled() -> None:
+    for array in (declared(b""), Array("float32", (1,), "torch", b"x")):
+        assert in_band(array) == array
 
 
 def test_bytes_on_the_wire() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from data_partition.image_table import HAM10000_CLASSES
 from models.registry import BACKBONES, find
@@ -24,20 +23,18 @@ TEXT = dict(zip(BACKBONES, cycle([("ViT-L/14", 768), ("RN50x64", 1024)]), strict
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten images to train on, of which ⌊(8 · 10 + 5)/10⌋ = 8 are for training, and three to test."""
+    """Five images, of which ⌊(8 · 5 + 5)/10⌋ = 4 are for training, and two of a test set."""
     folder = tmp_path_factory.mktemp("few") / "data"
-    labels = {str(number): HAM10000_CLASSES[number % 7] for number in range(13)}
+    labels = {f"image-{number}": label for number, label in enumerate(HAM10000_CLASSES)}
     for number, (name, label) in enumerate(labels.items()):
-        layouts.class_tree(folder / ("train" if number < 10 else "test"), {name: label})
+        layouts.class_tree(folder / ("train" if number < 5 else "test"), {name: label})
     return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[RunFolder]:
     """Removed at once: vit_l_16 leaves 5 GB, and pytest would keep them over three sessions."""
-    threads = torch.get_num_threads()
     yield RunFolder(tmp_path / "run")
-    torch.set_num_threads(threads)
     shutil.rmtree(tmp_path)
 
 
@@ -55,8 +52,7 @@ def test_two_epochs_against_text_leave_finite_figures(
         text_encoder=text_encoder,
         image_size=find(backbone).fixed_image_size or 32,
         epochs=2,
-        batch_size=4,
-        threads_per_client=2,
+        batch_size=2,
         data_dir=str(data_dir),
         cache_dir=str(data_dir.parent / "cache"),
     )
@@ -66,12 +62,12 @@ def test_two_epochs_against_text_leave_finite_figures(
     CentralizedRun(config, folder, data, test_data, make_text(classes=7, width=width)).run()
 
     first, second = folder.rounds()
-    assert first["examples"] == second["examples"] == 8
+    assert first["examples"] == second["examples"] == 4
     losses = [first["train_loss"], second["train_loss"]]
     assert np.isfinite(losses).all()
     assert losses[0] != losses[1]
     final = folder.metrics()
-    for block, num_images in ((final["global_test"], 3), (final["validation"], 2)):
+    for block, num_images in ((final["global_test"], 2), (final["validation"], 1)):
         assert block["n"] == num_images
         assert all(0 <= block[name] <= 100 for name in METRIC_NAMES)
         assert np.isfinite(block["loss"])

@@ -1,0 +1,74 @@
+"""The truth of the ISIC 2018 challenge's Task 3 test set, one file in either release's format."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data_partition.errors import DataError
+from data_partition.image_files import FoundFile
+from data_partition.label_tables import (
+    METADATA_COLUMNS,
+    ONE_HOT_COLUMNS,
+    read_header,
+    read_metadata,
+    read_one_hot,
+)
+
+CHALLENGE_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+"""The challenge's columns: the labels in capitals, in the challenge's order."""
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Reads a truth file: the ISIC challenge's, one-hot, or Dataverse's, with ``dx``.
+
+    Args:
+        path: a table, comma or tab separated; its columns may stand in any order.
+
+    Returns:
+        Columns ``image_id`` and ``label``, a row per image in the file's order, ids unique.
+
+    Raises:
+        DataError: no such file, a table of neither format, a one-hot table with further columns,
+            a row that is not one-hot, a label that is none of the seven classes, or an image with
+            two rows.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such truth file")
+    file = FoundFile(str(path.absolute()), "", (path.name,), -1)
+    header = read_header(file)
+    if header >= ONE_HOT_COLUMNS:
+        # A weight or an eighth class would have to count, and would not.
+        if further := sorted(header - ONE_HOT_COLUMNS):
+            raise DataError(
+                f"{path}: has the column {', '.join(further)} beside the image and the seven "
+                "classes; remove it"
+            )
+        rows = read_one_hot(file)
+    elif header >= METADATA_COLUMNS:
+        rows = read_metadata(file)
+    else:
+        raise DataError(
+            f"{path}: is no truth file; it needs the columns image, "
+            f"{', '.join(CHALLENGE_COLUMNS)} (ISIC challenge) or image_id, dx (Dataverse)"
+        )
+    twice = rows["image_id"][rows["image_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: image {twice.iloc[0]} has two rows; remove one")
+    return rows[["image_id", "label"]]
+
+
+def as_one_hot(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return labels as the challenge publishes them.
+
+    Args:
+        rows: n rows with ``image_id`` and ``label``, one of the seven.
+
+    Returns:
+        Columns ``image`` and ``CHALLENGE_COLUMNS``, a single 1.0 in each of the n rows.
+    """
+    labels = rows["label"].to_numpy()
+    values = labels[:, None] == np.array([name.lower() for name in CHALLENGE_COLUMNS])
+    table = pd.DataFrame(values.astype(float), columns=list(CHALLENGE_COLUMNS))
+    table.insert(0, "image", list(rows["image_id"]))
+    return table

@@ -1,0 +1,48 @@
+"""The ISIC challenge's own scorer, the package isic-challenge-scoring, an optional extra."""
+
+import io
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+
+class ScorerError(RuntimeError):
+    """There is no official score, for the reason in one line."""
+
+
+def official_balanced_accuracy(truth: pd.DataFrame, submission: Path) -> float:
+    """Score a submission with the challenge's own code.
+
+    Args:
+        truth: one-hot, as ``data_partition.truth_file.as_one_hot`` makes it, every class in it.
+        submission: a CSV file of the same images and columns. The order of either is free.
+
+    Returns:
+        The balanced accuracy in [0, 1].
+
+    Raises:
+        ScorerError: the package is not installed, or it refuses the submission.
+    """
+    # Imported here: it is optional.
+    try:
+        from isic_challenge_scoring import ClassificationMetric, ClassificationScore, ScoreError
+    except ImportError:
+        raise ScorerError(
+            "the extra score is not installed; in the checkout, with a C compiler: "
+            "pip install -c constraints.txt '.[score]'"
+        ) from None
+    # It sorts truth and answers by image, but not the images' weights: in a truth that is not
+    # sorted another image would be left out.
+    truth = truth.sort_values("image")
+    with warnings.catch_warnings(), submission.open(encoding="utf-8") as answers:
+        warnings.simplefilter("ignore", FutureWarning)  # it calls what pandas is to remove
+        try:
+            score = ClassificationScore.from_stream(
+                io.StringIO(truth.to_csv(index=False)),
+                answers,
+                ClassificationMetric.BALANCED_ACCURACY,
+            )
+        except ScoreError as error:
+            raise ScorerError(f"the official scorer refuses {submission.name}: {error}") from error
+    return float(score.overall)

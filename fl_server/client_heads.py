@@ -1,0 +1,70 @@
+"""What each client's own heads are worth on the global test set, beside the shared network."""
+
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord
+from flwr.serverapp import Grid
+
+from fl_server.judging import ANSWER_SECONDS
+from models.backbones import Backbone
+from models.registry import find
+from strategies.arrays import to_record
+from strategies.fedavg import FedAvg
+from training.config import ExperimentConfig
+from training.inference import extract_features
+from training.metrics import confusion_matrix, metric_block
+from training.network import preprocessing
+from training.split import GlobalTestSet
+
+
+def judge_client_heads(
+    grid: Grid,
+    strategy: FedAvg,
+    arrays: ArrayRecord,
+    network: Backbone,
+    config: ExperimentConfig,
+    test_data: GlobalTestSet,
+) -> dict[str, Any]:
+    """Have every client fit its own heads and answer for the global test set.
+
+    Args:
+        grid, strategy: of the run.
+        arrays: the weights of ``network``, as they travel.
+        network: whose features are used, on its device.
+        config: resolved.
+        test_data: the global test set; only its features travel.
+
+    Returns:
+        By client the metric block of each head, or ``failed`` with the cause.
+    """
+    split = test_data.split
+    features = extract_features(
+        network,
+        split.images,
+        split.indices,
+        width=find(config.backbone).width,
+        batch_size=config.batch_size,
+        preprocessing=preprocessing(config),
+        precision=config.precision,
+    )
+    messages = strategy.query_messages(
+        "heads",
+        arrays,
+        {"experiment": config.to_toml()},
+        {"test": to_record({"features": features})},
+    )
+    replies = strategy.read_query(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))
+    labels = split.labels[split.indices]
+    result: dict[str, Any] = {}
+    for reply in replies.accepted:
+        result[reply.client] = {
+            key.removesuffix("-predicted"): metric_block(
+                confusion_matrix(labels, np.array(value, dtype=np.int64), len(test_data.classes))
+            )
+            for key, value in reply.metrics.items()
+            if key.endswith("-predicted")
+        }
+    for client, cause in replies.failures.items():
+        result[client] = {"failed": cause}
+    return result

@@ -1,0 +1,119 @@
+"""A classical head that is fitted: classes and probabilities from deep features."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
+
+from models import head_files
+from models.errors import HeadError
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted head.
+
+    Attributes:
+        name: ``knn``, ``svm`` or ``rf``.
+        num_classes: K.
+        settings: the hyper-parameters it was fitted with, by scikit-learn's names.
+        pipeline: scales features and classifies them.
+        calibrated: the SVM's probabilities; None for heads that have probabilities by themselves.
+    """
+
+    name: str
+    num_classes: int
+    settings: dict[str, Any]
+    pipeline: Pipeline
+    calibrated: CalibratedClassifierCV | None
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the class of each image.
+
+        KNN: the class with most of the votes, the first on a tie. SVM: the class that wins most
+        of the duels of two classes, which need not be the one of the highest probability.
+
+        Args:
+            features: (m, F), of the width that the head was fitted on.
+
+        Returns:
+            (m,) classes in [0, K).
+
+        Raises:
+            HeadError: the features are of another width, or not all are finite.
+        """
+        features = self._check(features)
+        if not len(features):
+            return np.empty(0, dtype=np.int64)
+        return self.pipeline.predict(features)
+
+    def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probability of each class for each image.
+
+        KNN: the share of the votes. Forest: the mean over the trees. SVM: a sigmoid for each class
+        (Platt), fitted to training images that a machine had not seen, and scaled to sum to 1.
+
+        Args:
+            features: (m, F), of the width that the head was fitted on.
+
+        Returns:
+            (m, K), rows that sum to 1; zero for classes that were absent from training.
+
+        Raises:
+            HeadError: the features are of another width, or not all are finite.
+        """
+        features = self._check(features)
+        probabilities = np.zeros((len(features), self.num_classes))
+        if len(features):
+            model = self.calibrated or self.pipeline
+            probabilities[:, model.classes_] = model.predict_proba(features)
+        return probabilities
+
+    def save(self, path: Path) -> None:
+        """Write the head to one file, whole or not at all.
+
+        Raises:
+            HeadError: the file cannot be written.
+        """
+        head_files.write(path, vars(self))
+
+    @staticmethod
+    def load(path: Path) -> "Head":
+        """Read what `save` wrote; `models.head_files.read` says what is trusted.
+
+        Raises:
+            HeadError: the file cannot be read, is no head, or was written by another scikit-learn.
+        """
+        return Head(**head_files.read(path, [field.name for field in fields(Head)]))
+
+    def _check(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        features = check_features(features)
+        width = self.pipeline.n_features_in_
+        if features.shape[1] != width:
+            raise HeadError(
+                f"features of width {features.shape[1]}, but the head was fitted on {width}; take "
+                "the backbone that it was fitted with"
+            )
+        return features
+
+
+def check_features(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return features (n, F) as contiguous float32, on which KNN's fast search depends.
+
+    Raises:
+        HeadError: not all are finite.
+    """
+    features = np.ascontiguousarray(features, dtype=np.float32)
+    if features.ndim != 2:
+        raise ValueError(f"expected features of shape (n, F), not {features.shape}")
+    num_bad = int((~np.isfinite(features).all(axis=1)).sum())
+    if num_bad:
+        raise HeadError(
+            f"the features of {num_bad} of {len(features)} images are not all finite numbers; "
+            "the network's weights have diverged"
+        )
+    return features

@@ -1,0 +1,169 @@
+"""Classical heads on deep features: nearest neighbours, support vectors, a random forest.
+
+Every head is a scikit-learn pipeline: each feature is shifted and scaled to mean 0 and variance 1
+over the training images, lest those with large numbers decide alone, and then classified.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from joblib import parallel_config
+from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from models.errors import HeadError
+from models.fitted_head import Head, check_features
+from models.folds import Fold, folds
+
+HEADS = ("knn", "svm", "rf")
+
+# What cross-validation chooses from, by scikit-learn's names; of equally good ones the first.
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "knn": {"n_neighbors": [1, 3, 5, 9, 15, 25]},
+    "svm": {"C": [0.1, 1.0, 10.0, 100.0], "gamma": ["scale", 1e-4, 1e-2]},
+    "rf": {"max_features": ["sqrt", 0.1], "min_samples_leaf": [1, 2, 5]},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSettings:
+    """The hyper-parameters of all heads.
+
+    Attributes:
+        neighbors: k of KNN, ≥ 1; each has one vote, near or far in Euclidean distance.
+        c: C of the SVM, > 0.
+        gamma: of the SVM's RBF kernel: ``scale``, ``auto`` or > 0.
+        trees: of the random forest, ≥ 1.
+        tune: whether cross-validation chooses from ``GRIDS`` instead; ``trees`` stays.
+        seed: of the trees and of the folds, in [0, 2^32).
+    """
+
+    neighbors: int = 5
+    c: float = 1.0
+    gamma: Literal["scale", "auto"] | float = "scale"
+    trees: int = 100
+    tune: bool = False
+    seed: int = 0
+
+
+def fit_head(
+    name: str,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    settings: HeadSettings,
+    num_classes: int,
+    groups: Sequence[str | None] | None,
+    class_names: Sequence[str] | None = None,
+    allow_absent: bool = False,
+) -> Head:
+    """Fit one head, with all cores; their number does not change the result.
+
+    With ``settings.tune``, the hyper-parameters are those of the highest balanced accuracy, its
+    mean over the folds of `models.folds.folds`. The same folds fit the SVM's probabilities.
+
+    Args:
+        name: one of ``HEADS``.
+        features: (n, F), of the training images.
+        labels: (n,) their classes, each in [0, num_classes).
+        settings: the hyper-parameters.
+        num_classes: K.
+        groups: the images' lesions, which no fold tears apart; an image with None is a lesion of
+            its own. None: every image is.
+        class_names: K names, for messages; None: the classes' numbers.
+        allow_absent: whether classes may lack training images. The head then never answers them.
+
+    Raises:
+        HeadError: a class has no training image, all are of one class, there are fewer than KNN
+            asks for, or a feature is not finite.
+    """
+    features = check_features(features)
+    if len(labels) != len(features):
+        raise ValueError(f"{len(labels)} labels for {len(features)} images")
+    _check_classes(labels, class_names or [*map(str, range(num_classes))], allow_absent)
+    pipeline = Pipeline([("scale", StandardScaler()), ("classify", _classifier(name, settings))])
+    parts = folds(labels, groups, seed=settings.seed) if settings.tune or name == "svm" else []
+    # Threads: these libraries compute outside Python's lock, and processes would copy features.
+    with parallel_config(backend="threading", n_jobs=-1):
+        if settings.tune:
+            pipeline.set_params(**_tuned(name, pipeline, features, labels, parts))
+        elif name == "knn" and settings.neighbors > len(labels):
+            raise HeadError(
+                f"knn-neighbors = {settings.neighbors}: there are only {len(labels)} training "
+                "images to be neighbours"
+            )
+        if name == "svm":
+            # Not an ensemble: a sigmoid on top of the one SVM fitted to all, which classifies.
+            calibrated = CalibratedClassifierCV(pipeline, cv=parts, ensemble=False)
+            calibrated.fit(features, labels)
+            pipeline = calibrated.calibrated_classifiers_[0].estimator
+        else:
+            calibrated = None
+            pipeline.fit(features, labels)
+    chosen = pipeline["classify"].get_params()
+    reported = [*(["n_estimators"] if name == "rf" else []), *GRIDS[name]]
+    return Head(name, num_classes, {key: chosen[key] for key in reported}, pipeline, calibrated)
+
+
+def _classifier(name: str, settings: HeadSettings) -> Any:
+    """The unfitted classifier; what is not set is scikit-learn's default."""
+    match name:
+        case "knn":
+            # Searched by brute force, which in hundreds of dimensions no tree beats.
+            return KNeighborsClassifier(settings.neighbors, algorithm="brute", metric="euclidean")
+        case "svm":
+            return SVC(C=settings.c, kernel="rbf", gamma=settings.gamma)
+        case "rf":
+            return RandomForestClassifier(settings.trees, random_state=settings.seed)
+    raise ValueError(f"no head {name!r}; known are {', '.join(HEADS)}")
+
+
+def _tuned(
+    name: str,
+    pipeline: Pipeline,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    parts: list[Fold],
+) -> dict[str, Any]:
+    """The pipeline's parameters that classify held-out images best."""
+    grid = GRIDS[name]
+    if name == "knn":
+        fewest = min(len(training) for training, _ in parts)
+        grid = {"n_neighbors": [k for k in grid["n_neighbors"] if k <= fewest]}
+    search = GridSearchCV(
+        pipeline,
+        {f"classify__{key}": values for key, values in grid.items()},
+        scoring="balanced_accuracy",
+        cv=parts,
+        # One search for neighbours uses all cores by itself.
+        n_jobs=1 if name == "knn" else None,
+        refit=False,
+        error_score="raise",
+    )
+    return search.fit(features, labels).best_params_
+
+
+def _check_classes(
+    labels: NDArray[np.int64], class_names: Sequence[str], allow_absent: bool
+) -> None:
+    counts = np.bincount(labels, minlength=len(class_names))
+    present = [name for name, count in zip(class_names, counts, strict=True) if count]
+    absent = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if absent and not allow_absent:
+        raise HeadError(
+            f"no training image is of class {', '.join(absent)}, which a head then cannot learn; "
+            "bring training images of every class"
+        )
+    if len(present) < 2:
+        raise HeadError(
+            f"the {len(labels)} training images are of {len(present)} classes "
+            f"({', '.join(present)}); a head needs images of two"
+        )

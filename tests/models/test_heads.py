@@ -1,0 +1,413 @@
+"""Heads answer as scikit-learn's pipelines do, whatever the number of cores, and keep in files."""
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn
+import skops.io
+from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from models.errors import HeadError
+from models.fitted_head import Head
+from models.folds import folds
+from models.heads import GRIDS, HEADS, HeadSettings, fit_head
+
+NUM_CLASSES, WIDTH = 4, 12
+SETTINGS = HeadSettings(trees=10)
+
+Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def clusters(count: int, seed: int, spread: float = 1.5) -> tuple[Features, Labels]:
+    """Features around a centre for each class, of very different scales."""
+    centres = np.random.default_rng(99).standard_normal((NUM_CLASSES, WIDTH))
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % NUM_CLASSES)
+    features = centres[labels] + spread * rng.standard_normal((count, WIDTH))
+    return (features * np.logspace(-2, 2, WIDTH)).astype(np.float32), labels
+
+
+TRAIN, LABELS = clusters(120, seed=0)
+TEST, TRUE = clusters(60, seed=1)
+
+
+def fitted(name: str, **changes: Any) -> Head:
+    given = {
+        "features": TRAIN,
+        "labels": LABELS,
+        "settings": SETTINGS,
+        "num_classes": NUM_CLASSES,
+        "groups": None,
+        **changes,
+    }
+    return fit_head(name, given.pop("features"), given.pop("labels"), **given)
+
+
+def plain(name: str) -> Pipeline:
+    """The study's head in scikit-learn's own words."""
+    classifiers = {
+        "knn": KNeighborsClassifier(n_neighbors=5),
+        "svm": SVC(C=1.0, kernel="rbf", gamma="scale"),
+        "rf": RandomForestClassifier(n_estimators=10, random_state=0),
+    }
+    return make_pipeline(StandardScaler(), classifiers[name]).fit(TRAIN, LABELS)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_answers_are_scikit_learns(name: str) -> None:
+    head = fitted(name)
+    predicted = head.predict(TEST)
+    assert predicted.dtype == np.int64
+    np.testing.assert_array_equal(predicted, plain(name).predict(TEST))
+    assert balanced_accuracy_score(TRUE, predicted) > 0.5  # by chance: 0.25
+
+
+@pytest.mark.parametrize("name", ["knn", "rf"])
+def test_probabilities_are_scikit_learns(name: str) -> None:
+    np.testing.assert_allclose(fitted(name).predict_proba(TEST), plain(name).predict_proba(TEST))
+
+
+def test_the_svms_probabilities_are_calibrated_on_held_out_images() -> None:
+    """Platt's sigmoids on the folds' scores, on top of the one SVM fitted to all images."""
+    unfitted = make_pipeline(StandardScaler(), SVC())
+    parts = folds(LABELS, None, seed=0)
+    expected = CalibratedClassifierCV(unfitted, method="sigmoid", cv=parts, ensemble=False)
+    expected.fit(TRAIN, LABELS)
+    np.testing.assert_allclose(fitted("svm").predict_proba(TEST), expected.predict_proba(TEST))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_probabilities_sum_to_one(name: str) -> None:
+    probabilities = fitted(name).predict_proba(TEST)
+    assert probabilities.shape == (60, NUM_CLASSES)
+    assert probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_a_tie_of_votes_goes_to_the_first_class() -> None:
+    """Of four neighbours on a line two are of class 1 and two of class 2, nearer ones of 2."""
+    features = np.array([[-2], [-1], [1], [2], [9]], dtype=np.float32)
+    head = fitted(
+        "knn",
+        features=features,
+        labels=np.array([1, 2, 2, 1, 0]),
+        settings=replace(SETTINGS, neighbors=4),
+        num_classes=3,
+    )
+    here = np.zeros((1, 1), dtype=np.float32)
+    assert head.predict(here).tolist() == [1]
+    assert head.predict_proba(here).tolist() == [[0, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_scales_of_features_do_not_matter(name: str) -> None:
+    """Powers of two, so that no rounding comes in."""
+    scales = (2.0 ** np.arange(WIDTH)).astype(np.float32)
+    head = fitted(name, features=TRAIN * scales)
+    np.testing.assert_array_equal(head.predict(TEST * scales), fitted(name).predict(TEST))
+
+
+def test_a_feature_that_never_changes_does_no_harm() -> None:
+    """ReLU leaves such: its variance is 0, and it is shifted only."""
+    dead = np.zeros((120, 1), dtype=np.float32)
+    head = fitted("svm", features=np.hstack([TRAIN, dead]))
+    assert np.isfinite(head.predict_proba(np.hstack([TEST, dead[:60]]))).all()
+
+
+@pytest.mark.parametrize("tune", [False, True])
+@pytest.mark.parametrize("name", HEADS)
+def test_neither_cores_nor_another_call_change_anything(
+    name: str, tune: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GRIDS, "svm", {"C": [1.0, 10.0]})
+    monkeypatch.setitem(GRIDS, "rf", {"min_samples_leaf": [1, 3]})
+    found = []
+    for cores in ("1", "3"):
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", cores)
+        head = fitted(name, settings=replace(SETTINGS, tune=tune))
+        found.append((head.settings, head.predict(TEST), head.predict_proba(TEST)))
+    (settings, predicted, probabilities), other = found
+    assert other[0] == settings
+    np.testing.assert_array_equal(other[1], predicted)
+    np.testing.assert_array_equal(other[2], probabilities)
+
+
+def test_the_seed_grows_the_forest() -> None:
+    first = fitted("rf").predict_proba(TEST)
+    assert (first != fitted("rf", settings=replace(SETTINGS, seed=1)).predict_proba(TEST)).any()
+
+
+@pytest.mark.parametrize(
+    "name, settings, expected",
+    [
+        ("knn", HeadSettings(neighbors=3), {"n_neighbors": 3}),
+        ("svm", HeadSettings(c=2.0, gamma=0.5), {"C": 2.0, "gamma": 0.5}),
+        ("svm", HeadSettings(gamma="auto"), {"C": 1.0, "gamma": "auto"}),
+        (
+            "rf",
+            HeadSettings(trees=7),
+            {"n_estimators": 7, "max_features": "sqrt", "min_samples_leaf": 1},
+        ),
+    ],
+)
+def test_settings_arrive_and_are_reported(
+    name: str, settings: HeadSettings, expected: dict[str, Any]
+) -> None:
+    head = fitted(name, settings=settings)
+    assert head.settings == expected
+    parameters = head.pipeline["classify"].get_params()
+    assert expected.items() <= parameters.items()
+    assert json.loads(json.dumps(head.settings)) == expected
+
+
+def test_tuning_takes_what_judges_held_out_lesions_best() -> None:
+    """The same search by hand: mean balanced accuracy over the folds, the first of equals."""
+    lesions = [f"lesion {row // 3}" for row in range(len(LABELS))]
+    scores = []
+    for k in GRIDS["knn"]["n_neighbors"]:
+        parts = []
+        for training, held_out in folds(LABELS, lesions, seed=0):
+            pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier(k))
+            pipeline.fit(TRAIN[training], LABELS[training])
+            parts.append(
+                balanced_accuracy_score(LABELS[held_out], pipeline.predict(TRAIN[held_out]))
+            )
+        scores.append(np.mean(parts))
+    best = GRIDS["knn"]["n_neighbors"][int(np.argmax(scores))]
+    head = fitted("knn", settings=replace(SETTINGS, tune=True), groups=lesions)
+    assert head.settings == {"n_neighbors": best}
+
+
+def test_copies_of_a_lesion_do_not_fool_the_tuning() -> None:
+    """Labels are noise, each image stands there four times: alone k = 1 looks perfect.
+
+    With its copies in one fold an image has no neighbour that knows, and no k is far from chance.
+    """
+    rng = np.random.default_rng(0)
+    features = np.repeat(rng.standard_normal((60, WIDTH)).astype(np.float32), 4, axis=0)
+    labels = np.repeat(np.arange(60) % NUM_CLASSES, 4)
+    given = {
+        "features": features,
+        "labels": labels,
+        "settings": replace(SETTINGS, tune=True),
+    }
+    assert fitted("knn", **given).settings == {"n_neighbors": 1}
+    lesions = [f"lesion {row // 4}" for row in range(240)]
+    assert fitted("knn", **given, groups=lesions).settings != {"n_neighbors": 1}
+
+
+def test_tuning_asks_for_no_more_neighbours_than_there_are() -> None:
+    """Ten images, two in each fold: k is at most 8."""
+    few = [np.flatnonzero(number == LABELS)[:5] for number in (0, 1)]
+    rows = np.concatenate(few)
+    head = fitted(
+        "knn",
+        features=TRAIN[rows],
+        labels=LABELS[rows],
+        num_classes=2,
+        settings=replace(SETTINGS, tune=True),
+    )
+    assert head.settings["n_neighbors"] <= 8
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_absent_classes_are_refused_by_name(name: str) -> None:
+    given = {"labels": LABELS % 2, "class_names": ["mel", "nv", "df", "vasc"]}
+    with pytest.raises(HeadError, match="no training image is of class df, vasc"):
+        fitted(name, **given)
+    with pytest.raises(HeadError, match="class 2, 3"):
+        fitted(name, labels=LABELS % 2)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_client_may_lack_classes(name: str) -> None:
+    """Of classes 1 and 3 only; the others' probabilities are zero."""
+    head = fitted(name, labels=2 * (LABELS % 2) + 1, allow_absent=True)
+    assert set(head.predict(TEST)) == {1, 3}
+    probabilities = head.predict_proba(TEST)
+    assert (probabilities[:, [0, 2]] == 0).all()
+    np.testing.assert_allclose(probabilities[:, [1, 3]].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("tune", [False, True])
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("rare", [1, 2, 3])
+def test_a_class_may_have_fewer_images_than_there_are_folds(
+    name: str, tune: bool, rare: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GRIDS, "svm", {"C": [1.0]})
+    monkeypatch.setitem(GRIDS, "rf", {"min_samples_leaf": [1]})
+    common, others = np.flatnonzero(LABELS != 3), np.flatnonzero(LABELS == 3)
+    rows = np.concatenate([common, others[:rare]])
+    head = fitted(
+        name,
+        features=TRAIN[rows],
+        labels=LABELS[rows],
+        settings=replace(SETTINGS, tune=tune),
+    )
+    np.testing.assert_allclose(head.predict_proba(TEST).sum(axis=1), 1)
+
+
+def test_two_images_are_enough_for_an_svm() -> None:
+    """It separates them; what they say of their own probabilities is better than nothing."""
+    head = fitted("svm", features=TEST[:2], labels=np.array([0, 1]), num_classes=2)
+    assert head.predict(TEST[:2]).tolist() == [0, 1]
+    assert head.predict_proba(TEST[:2]).argmax(axis=1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_one_class_is_no_training_set(name: str) -> None:
+    with pytest.raises(HeadError, match=r"of 1 classes \(nv\); a head needs images of two"):
+        fitted(
+            name,
+            labels=np.ones_like(LABELS),
+            class_names=["mel", "nv", "df", "vasc"],
+            allow_absent=True,
+        )
+
+
+def test_more_neighbours_than_images_are_refused() -> None:
+    with pytest.raises(HeadError, match=r"knn-neighbors = 121: there are only 120 training"):
+        fitted("knn", settings=replace(SETTINGS, neighbors=121))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_no_numbers_are_refused(bad: float) -> None:
+    broken = TRAIN.copy()
+    broken[[3, 5], 2] = bad
+    with pytest.raises(HeadError, match="the features of 2 of 120 images are not all finite"):
+        fitted("knn", features=broken)
+    head = fitted("knn")
+    for judge in (head.predict, head.predict_proba):
+        with pytest.raises(HeadError, match="not all finite"):
+            judge(broken)
+        with pytest.raises(HeadError, match="width 5, but the head was fitted on 12"):
+            judge(TEST[:, :5])
+
+
+def test_what_no_caller_should_pass_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no head 'lda'; known are knn, svm, rf"):
+        fitted("lda")
+    with pytest.raises(ValueError, match="60 labels for 120 images"):
+        fitted("knn", labels=TRUE)
+    with pytest.raises(ValueError, match="shape"):
+        fitted("knn", features=TRAIN[0])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_no_images_have_no_answers(name: str) -> None:
+    head = fitted(name)
+    assert head.predict(TEST[:0]).shape == (0,)
+    assert head.predict_proba(TEST[:0]).shape == (0, NUM_CLASSES)
+
+
+def test_the_layout_of_features_in_memory_does_not_matter() -> None:
+    head = fitted("knn")
+    doubled = np.asfortranarray(TEST.astype(np.float64))
+    np.testing.assert_array_equal(head.predict(doubled), head.predict(TEST))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_is_kept_in_a_file(name: str, tmp_path: Path) -> None:
+    head = fitted(name)
+    path = tmp_path / "heads" / f"{name}.skops"
+    head.save(path)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    loaded = Head.load(path)
+    assert (loaded.name, loaded.num_classes, loaded.settings) == (name, 4, head.settings)
+    np.testing.assert_array_equal(loaded.predict(TEST), head.predict(TEST))
+    np.testing.assert_array_equal(loaded.predict_proba(TEST), head.predict_proba(TEST))
+
+
+def test_a_file_that_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HeadError, match="cannot be written"):
+        fitted("knn").save(tmp_path / "file" / "knn.skops")
+    with pytest.raises(HeadError, match=r"none\.skops cannot be read"):
+        Head.load(tmp_path / "none.skops")
+
+
+def unsound(path: Path) -> str:
+    with pytest.raises(HeadError) as caught:
+        Head.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is not a sound file of a head (")
+    assert "\n" not in message
+    return message
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "head.skops"
+    path.write_bytes(b"not a zip archive")
+    unsound(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    unsound(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("schema.json", "[]")
+    unsound(path)
+    skops.io.dump(LogisticRegression(), path)
+    assert "does not say" in unsound(path)
+    skops.io.dump({"layout": "fedskin head 1", "name": "knn"}, path)
+    assert "it has the parts name" in unsound(path)
+
+
+class Stranger:
+    """A class that no head is made of."""
+
+
+def test_nothing_else_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "head.skops"
+    skops.io.dump({"layout": "fedskin head 1", "pipeline": Stranger()}, path)
+    assert "Untrusted types found in the file: ['tests.models.test_heads.Stranger']" in unsound(
+        path
+    )
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
+    """Cut short, and a byte turned over in forty places: each is refused or made no difference."""
+    head = fitted(name)
+    whole = tmp_path / "whole.skops"
+    head.save(whole)
+    content = whole.read_bytes()
+    path = tmp_path / "damaged.skops"
+    path.write_bytes(content[: len(content) // 2])
+    unsound(path)
+    for place in np.random.default_rng(0).integers(0, len(content), 40):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            loaded = Head.load(path)
+        except HeadError:
+            continue
+        np.testing.assert_array_equal(loaded.predict(TEST), head.predict(TEST))
+
+
+def test_heads_of_another_scikit_learn_are_fitted_anew(tmp_path: Path) -> None:
+    path = tmp_path / "old.skops"
+    fitted("knn").save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    version = sklearn.__version__.encode()
+    assert version in parts["schema.json"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part.replace(version, b"0.99.0"))
+    with pytest.raises(HeadError, match=r"written by scikit-learn 0\.99\.0, and this is .* anew"):
+        Head.load(path)

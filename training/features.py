@@ -1,0 +1,102 @@
+"""Deep features: what the best network of a run makes of its images, computed once and kept.
+
+A store is one safetensors file beside the run, ``features/<set>.safetensors``: features, labels
+and image ids, under the identity of what they were made from. It is there whole or not at all;
+one that is damaged, or of other weights or images, is made anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from data_partition.atomic_file import replacing
+from models.backbones import Backbone
+from models.registry import find
+from training.config import ExperimentConfig
+from training.inference import extract_features
+from training.network import preprocessing
+from training.split import Split
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of some images.
+
+    Attributes:
+        values: (n, width) float32.
+        labels: (n,) int64.
+        image_ids: n ids.
+    """
+
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    image_ids: tuple[str, ...]
+
+
+def open_features(
+    path: Path,
+    config: ExperimentConfig,
+    network: Backbone,
+    split: Split,
+    image_ids: Sequence[str],
+    *,
+    identity: str,
+) -> Features:
+    """Return the features of a split's images: those in the file, or new ones, which it then holds.
+
+    Images are looked at whole, as at the test (no crop, no flip).
+
+    Args:
+        path: the store's file.
+        config: resolved.
+        network: on its device.
+        split: n images.
+        image_ids: their ids, in the split's order.
+        identity: names the weights and the data set; features of others are made anew.
+
+    Raises:
+        TrainingError: a feature is NaN or infinite.
+    """
+    key = _key(config, identity, image_ids)
+    labels = split.labels[split.indices]
+    features = _load(path, key)
+    if features is None:
+        features = extract_features(
+            network,
+            split.images,
+            split.indices,
+            width=find(config.backbone).width,
+            batch_size=config.batch_size,
+            preprocessing=preprocessing(config),
+            precision=config.precision,
+        )
+        with replacing(path) as temporary:
+            save_file(
+                {"features": features, "labels": labels},
+                temporary,
+                metadata={"key": key, "image_ids": json.dumps(list(image_ids))},
+            )
+    return Features(features, labels, tuple(image_ids))
+
+
+def _key(config: ExperimentConfig, identity: str, image_ids: Sequence[str]) -> str:
+    made_of = [identity, config.backbone, config.image_size, config.precision, list(image_ids)]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
+
+def _load(path: Path, key: str) -> NDArray[np.float32] | None:
+    try:
+        with safe_open(path, framework="np") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            features: NDArray[np.float32] = file.get_tensor("features")
+            return features
+    except (OSError, SafetensorError):  # none yet, or damaged
+        return None

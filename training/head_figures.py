@@ -1,0 +1,174 @@
+"""Classical heads on a run's deep features, judged on the test set beside the network itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.backbones import Backbone
+from models.heads import HEADS, fit_head
+from training.config import ExperimentConfig
+from training.errors import RunFolderError
+from training.experiment_data import open_central_data, open_federated_data
+from training.features import Features, open_features
+from training.head_settings import head_settings
+from training.metrics import confusion_matrix, metric_block
+from training.run_folder import RunFolder
+from training.split import GlobalTestSet, Split
+from training.uncertainty import intervals, paired_test
+from training.weights import weights_sha256
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images that a run's network learnt from.
+
+    Attributes:
+        split: n images.
+        rows: their rows of the store, in the split's order.
+        fingerprint: the store's.
+        classes: the store's.
+    """
+
+    split: Split
+    rows: pd.DataFrame
+    fingerprint: str
+    classes: tuple[str, ...]
+
+
+def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
+    """Open the images that a run's network learnt from: of a federated run all clients'."""
+    if federated:
+        shared = open_federated_data(config)
+        store, chosen = shared.store, (shared.plan["split"] == "train").to_numpy()
+    else:
+        data = open_central_data(config)
+        store, chosen = data.store, data.split_names == "train"
+    split = Split(store.images, store.labels, np.flatnonzero(chosen))
+    rows = store.rows.iloc[split.indices].reset_index(drop=True)
+    return TrainingImages(split, rows, store.fingerprint, store.classes)
+
+
+class HeadFigures:
+    """Fits the heads of a completed run and writes their figures beside the network's.
+
+    Args:
+        config: the run's, with the heads' settings.
+        folder: the run's.
+        network: its best, on its device.
+        training: the images it learnt from.
+        test_data: the global test set.
+        watch: called with what is being done, in words.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: RunFolder,
+        network: Backbone,
+        training: TrainingImages,
+        test_data: GlobalTestSet,
+        watch: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.network = network
+        self.training = training
+        self.test_data = test_data
+        self.watch = watch
+
+    def run(self) -> dict[str, Any]:
+        """Return the figures ``heads``, which ``metrics.json`` then holds, too.
+
+        Raises:
+            HeadError: a class is absent from the training images.
+            RunFolderError: the run's predictions are of other test images.
+        """
+        self.watch("extracting features")
+        train, test = self._features("train"), self._features("test")
+        answers = self._network_answers(test)
+        found = {"network": self._judge(test, answers)}
+        for name in HEADS:
+            self.watch(f"fitting {name}")
+            head = fit_head(
+                name,
+                train.values,
+                train.labels,
+                settings=head_settings(self.config),
+                num_classes=len(self.training.classes),
+                class_names=self.training.classes,
+                groups=list(self.training.rows["lesion_id"]),
+            )
+            head.save(self.folder.path / "heads" / f"{name}.skops")
+            predicted = head.predict(test.values)
+            self._write_predictions(name, predicted, head.predict_proba(test.values))
+            found[name] = {
+                **self._judge(test, predicted),
+                "settings": head.settings,
+                "against_network": paired_test(
+                    test.labels,
+                    answers,
+                    predicted,
+                    len(self.training.classes),
+                    seed=self.config.seed,
+                    groups=self._patients(),
+                ),
+            }
+        self.folder.write_metrics({**self.folder.metrics(), "heads": found})
+        return found
+
+    def _features(self, name: str) -> Features:
+        if name == "train":
+            split, rows = self.training.split, self.training.rows
+            fingerprint = self.training.fingerprint
+        else:
+            split, rows = self.test_data.split, self.test_data.rows
+            fingerprint = self.test_data.fingerprint
+        weights = {key: t.cpu().numpy() for key, t in self.network.state_dict().items()}
+        return open_features(
+            self.folder.path / "features" / f"{name}.safetensors",
+            self.config,
+            self.network,
+            split,
+            list(rows["image_id"]),
+            identity=f"{weights_sha256(weights)} {fingerprint}",
+        )
+
+    def _network_answers(self, test: Features) -> NDArray[np.int64]:
+        """Return the classes (n,) that the network gave the test images when it was judged."""
+        table = self.folder.predictions("global_test")
+        if tuple(table["image_id"]) != test.image_ids:
+            raise RunFolderError(
+                f"{self.folder.path}: its predictions are of other test images than test-dir or "
+                "data-dir holds now; bring those back"
+            )
+        return table[list(self.training.classes)].to_numpy().argmax(axis=1)
+
+    def _judge(self, test: Features, predicted: NDArray[np.int64]) -> dict[str, Any]:
+        num_classes = len(self.training.classes)
+        return {
+            **metric_block(confusion_matrix(test.labels, predicted, num_classes)),
+            "intervals": intervals(
+                test.labels, predicted, num_classes, seed=self.config.seed, groups=self._patients()
+            ),
+        }
+
+    def _patients(self) -> NDArray[np.int64] | None:
+        split = self.test_data.split
+        return None if split.patients is None else split.patients[split.indices]
+
+    def _write_predictions(
+        self, name: str, predicted: NDArray[np.int64], probabilities: NDArray
+    ) -> None:
+        classes = self.training.classes
+        self.folder.write_predictions(
+            f"heads-{name}",
+            self.test_data.rows,
+            probabilities.astype(np.float32),
+            classes,
+            by_patient=self.test_data.split.patients is not None,
+            predicted=[classes[index] for index in predicted],
+        )

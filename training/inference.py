@@ -1,0 +1,128 @@
+"""What a network makes of stored images, without gradients: probabilities or features."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data_partition.batches import evaluation_batch
+from models.backbones import Backbone
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns stored images into network input: side in pixels, channel means and deviations."""
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def predict(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    *,
+    num_classes: int,
+    batch_size: int,
+    preprocessing: Preprocessing,
+    precision: str = "float32",
+) -> NDArray[np.float32]:
+    """Return the logarithms (n, K) of a model's probabilities, in evaluation mode.
+
+    Args:
+        model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
+        images: (N, S, S, 3) uint8, as an image store holds them.
+        indices: (n,) of the images to look at.
+        num_classes: K.
+        batch_size: images at a time.
+        preprocessing: of the model's input.
+        precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
+
+    Raises:
+        TrainingError: an answer is NaN or infinite.
+    """
+
+    def log_probabilities(batch: Tensor) -> Tensor:
+        return functional.log_softmax(model(batch).float(), dim=1)
+
+    return _answers(
+        model, log_probabilities, num_classes, images, indices, batch_size, preprocessing, precision
+    )
+
+
+def extract_features(
+    network: Backbone,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    *,
+    width: int,
+    batch_size: int,
+    preprocessing: Preprocessing,
+    precision: str = "float32",
+) -> NDArray[np.float32]:
+    """Return what a network's trunk makes of images: features (n, width), in evaluation mode.
+
+    Arguments as of `predict`; ``width`` is the registry's for the backbone.
+
+    Raises:
+        TrainingError: a feature is NaN or infinite.
+    """
+    return _answers(
+        network,
+        lambda batch: network.features(batch).float(),
+        width,
+        images,
+        indices,
+        batch_size,
+        preprocessing,
+        precision,
+    )
+
+
+@torch.inference_mode()
+def _answers(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    width: int,
+    images: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    batch_size: int,
+    preprocessing: Preprocessing,
+    precision: str,
+) -> NDArray[np.float32]:
+    device = next(model.parameters()).device
+    model.eval()
+    answers = np.empty((len(indices), width), dtype=np.float32)
+    for start in range(0, len(indices), batch_size):
+        part = slice(start, min(start + batch_size, len(indices)))
+        batch = evaluation_batch(
+            to_device(images[indices[part]], device),
+            image_size=preprocessing.image_size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+        )
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            answers[part] = forward(batch).cpu().numpy()
+    if not np.isfinite(answers).all():
+        raise TrainingError(
+            "the model's answers are not finite numbers; try a smaller learning-rate"
+        )
+    return answers
+
+
+def to_device(rows: NDArray, device: torch.device) -> Tensor:
+    """Return some rows of the store on a device.
+
+    For CUDA they go through pinned memory and are copied asynchronously, so that reading the next
+    batch overlaps with computing on this one.
+    """
+    tensor = torch.from_numpy(rows)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -1,0 +1,36 @@
+"""The rules by which the ISIC 2018 challenge's Task 3 counts answers, which are not the study's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.metrics import Confusion, confusion_matrix
+
+LEFT_OUT = "ISIC_0035068"
+"""The test image to which the official scorer gives weight zero."""
+
+
+def official_confusion(
+    image_ids: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> Confusion:
+    """Count answers as the package isic-challenge-scoring does.
+
+    An image whose highest probability is that of several classes is answered "undecided", which
+    is always wrong, and ``LEFT_OUT`` does not count.
+
+    Args:
+        image_ids: n ids.
+        labels: (n,) true classes, each in [0, K).
+        probabilities: (n, K) in [0, 1].
+
+    Returns:
+        (K + 1, K + 1) counts, true classes in rows. Column K counts the ties; row K is empty, so
+        that ``training.metrics`` makes every figure of it as of any confusion matrix.
+    """
+    num_classes = probabilities.shape[1]
+    highest = probabilities.max(axis=1, keepdims=True)
+    tied = (probabilities == highest).sum(axis=1) > 1
+    answers = np.where(tied, num_classes, probabilities.argmax(axis=1))
+    counted = np.array([image_id != LEFT_OUT for image_id in image_ids], dtype=bool)
+    return confusion_matrix(labels[counted], answers[counted], num_classes + 1)

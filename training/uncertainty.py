@@ -1,0 +1,164 @@
+"""How sure the figures of a test set are: bootstrap intervals, and a paired test of two models.
+
+The bootstrap draws as many units as there are, with replacement, again and again, and looks at
+the spread of the figures. A unit is a test image, or all images of a patient, which are no
+independent evidence. Units that count alike are drawn together, so the images themselves are
+never touched again. B. Efron, R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from training.metrics import METRIC_NAMES, figures
+
+RESAMPLES = 2000
+PERCENTILES = (2.5, 97.5)
+
+# The figures that two models are compared by.
+COMPARED = ("avg", "bacc")
+
+# Bounds what lies in memory at a time, in counts of 8 bytes.
+_BLOCK = 2**22
+
+Groups = NDArray[np.int64] | Sequence[str]
+
+
+def intervals(
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    num_classes: int,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    groups: Groups | None = None,
+) -> dict[str, list[float] | None]:
+    """Return the 95 % interval of each figure: percentiles 2.5 and 97.5 of the bootstrap.
+
+    Args:
+        labels: (n,) true classes, each in [0, num_classes).
+        predicted: (n,) predicted classes, likewise.
+        num_classes: K.
+        seed: of the draws.
+        resamples: how often n units are drawn.
+        groups: (n,) the images' patients, drawn whole; None: images are drawn.
+
+    Returns:
+        [low, high] in percent by the names of ``METRIC_NAMES``; None without any image.
+    """
+    if not len(labels):
+        return dict.fromkeys(METRIC_NAMES)
+    cells = _cells(labels, predicted, num_classes)[:, None]
+    drawn = [
+        figures(counts.reshape(-1, num_classes, num_classes))
+        for counts in _resampled(cells, num_classes**2, groups, seed, resamples)
+    ]
+    bounds = np.percentile(np.concatenate(drawn), PERCENTILES, axis=0)
+    return {name: bounds[:, column].tolist() for column, name in enumerate(METRIC_NAMES)}
+
+
+def paired_test(
+    labels: NDArray[np.int64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    num_classes: int,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    groups: Groups | None = None,
+) -> dict[str, Any]:
+    """Compare two models on the same test images.
+
+    McNemar's exact test asks whether images that only one model gets right are shared out like
+    heads and tails. It takes images for independent, also where ``groups`` are given.
+
+    Args:
+        labels: (n,) true classes, each in [0, num_classes).
+        first, second: (n,) the classes that the two models predicted, likewise.
+        num_classes, seed, resamples, groups: as of `intervals`; both models judge the same draws.
+
+    Returns:
+        ``only_first`` and ``only_second``, the numbers of images that only this model got right;
+        ``p_value``, two-sided, 1 where there are none; and ``difference``, for each of
+        ``COMPARED`` the second model's figure minus the first's in percentage points, with its
+        95 % interval: [difference, low, high]; None without any image.
+    """
+    only_first = int(((first == labels) & (second != labels)).sum())
+    only_second = int(((second == labels) & (first != labels)).sum())
+    apart = only_first + only_second
+    return {
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": float(binomtest(only_first, apart).pvalue) if apart else 1.0,
+        "difference": _differences(labels, first, second, num_classes, groups, seed, resamples),
+    }
+
+
+def _differences(
+    labels: NDArray[np.int64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    num_classes: int,
+    groups: Groups | None,
+    seed: int,
+    resamples: int,
+) -> dict[str, list[float] | None]:
+    if not len(labels):
+        return dict.fromkeys(COMPARED)
+    # Two confusion matrices side by side, so that one draw counts for both.
+    cells = np.stack(
+        [
+            _cells(labels, first, num_classes),
+            _cells(labels, second, num_classes) + num_classes**2,
+        ],
+        axis=1,
+    )
+
+    def difference(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        both = figures(counts.reshape(-1, 2, num_classes, num_classes))
+        return both[:, 1] - both[:, 0]
+
+    size = 2 * num_classes**2
+    point = difference(np.bincount(cells.ravel(), minlength=size))[0]
+    drawn = [difference(counts) for counts in _resampled(cells, size, groups, seed, resamples)]
+    bounds = np.percentile(np.concatenate(drawn), PERCENTILES, axis=0)
+    columns = {name: METRIC_NAMES.index(name) for name in COMPARED}
+    return {
+        name: [float(point[column]), *bounds[:, column].tolist()]
+        for name, column in columns.items()
+    }
+
+
+def _cells(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int
+) -> NDArray[np.int64]:
+    """The cell of the confusion matrix, in [0, K^2), in which each image counts."""
+    if labels.shape != predicted.shape:
+        raise ValueError(f"{predicted.shape} predictions for {labels.shape} labels")
+    for classes in (labels, predicted):
+        if classes.min() < 0 or classes.max() >= num_classes:
+            raise ValueError(f"a class outside 0 to {num_classes - 1}")
+    return labels * num_classes + predicted
+
+
+def _resampled(
+    cells: NDArray[np.int64], num_cells: int, groups: Groups | None, seed: int, resamples: int
+) -> Iterator[NDArray[np.int64]]:
+    """Draw units and add up the cells (n, m) in which their images count.
+
+    Yields:
+        (r, num_cells) counts, block by block, ``resamples`` rows in all.
+    """
+    units = np.arange(len(cells)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    num_units = int(units.max()) + 1
+    counts = np.zeros((num_units, num_cells), dtype=np.int64)
+    np.add.at(counts, (units[:, None], cells), 1)
+    patterns, multiplicity = np.unique(counts, axis=0, return_counts=True)
+    generator = np.random.default_rng(seed)
+    block = max(1, _BLOCK // len(patterns))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        yield generator.multinomial(num_units, multiplicity / num_units, size) @ patterns
