@@ -13,6 +13,7 @@ from benchmarks import (
     clip_step,
     federated_round,
     fedprox_step,
+    heads,
     image_store,
     machine,
     report,
@@ -28,6 +29,7 @@ BENCHMARKS: Mapping[str, Callable[..., list[Result]]] = {
     "clip-step": clip_step.measure,
     "clip-bytes": clip_bytes.measure,
     "text-features": text_features.measure,
+    "heads": heads.measure,
 }
 
 console = Console()
@@ -45,8 +47,8 @@ def main(
 ) -> None:
     """Measure what NAME names, or all.
 
-    Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes and
-    text-features.
+    Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes,
+    text-features and heads.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

@@ -4,7 +4,7 @@ Also ``python -m experiments.ml_heads``.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,8 +23,13 @@ from experiments.opening import (
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError, RunFolderError
+from training.experiment_data import open_test_data, training_images
 from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
+from training.text import as_text, text_of_run
+
+if TYPE_CHECKING:
+    from models.backbones import Backbone
 
 HEAD_KEYS = ("knn-neighbors", "svm-c", "svm-gamma", "forest-trees", "tune-heads")
 TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
@@ -113,9 +118,6 @@ def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> Experiment
 
 def _check_overlap(config: ExperimentConfig, *, federated: bool, allow: bool) -> None:
     """Refuse, or with ``allow`` only report, test images that also stand in the training set."""
-    from training.experiment_data import open_test_data
-    from training.head_figures import training_images
-
     with counting(console, "Reading the images") as progress:
         test_data = open_test_data(config, progress)
     if test_data is None:
@@ -135,20 +137,23 @@ def _check_overlap(config: ExperimentConfig, *, federated: bool, allow: bool) ->
 
 
 def _figures(config: ExperimentConfig, folder: RunFolder, *, federated: bool) -> dict[str, Any]:
-    # Imported here: torch takes seconds, which a key at fault need not wait for.
-    from training.experiment_data import open_test_data
-    from training.head_figures import HeadFigures, training_images
-    from training.network import restore_network
-    from training.text import as_text, text_of_run
+    # Imported here: scikit-learn takes a second, which no other command needs.
+    from training.head_figures import HeadFigures
 
     training = training_images(config, federated=federated)
     test_data = open_test_data(config)
     assert test_data is not None  # asked for before
-    text = as_text(text_of_run(config, folder, training.classes))
     weights = folder.checkpoint.weights(folder.metrics()["best_round"])
-    network = restore_network(config, len(training.classes), weights, text)
+
+    def network() -> "Backbone":
+        # Imported here: with features in store, heads need no torch, which takes seconds.
+        from training.network import restore_network
+
+        text = as_text(text_of_run(config, folder, training.classes))
+        return restore_network(config, len(training.classes), weights, text)
+
     with console.status("") as status:
-        run = HeadFigures(config, folder, network, training, test_data, status.update)
+        run = HeadFigures(config, folder, weights, network, training, test_data, status.update)
         return run.run()
 
 

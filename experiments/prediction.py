@@ -66,15 +66,15 @@ def predict_command(
         raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
     classes = tuple(manifest["data"]["classes"])
     shown, pixels = _read(images, config)
-    probabilities = pd.DataFrame(
-        _classify(folder, config, classes, pixels, head), columns=list(classes), index=shown.index
-    )
+    found, chosen = _classify(folder, config, classes, pixels, head)
+    probabilities = pd.DataFrame(found, columns=list(classes), index=shown.index)
     patients = probabilities.groupby(shown["patient"]).mean()
     answers = pd.concat(
         [probabilities.set_axis(shown["image"]), patients.rename("{} (mean of its slices)".format)]
     )
+    by_mean = patients.idxmax(axis=1).tolist()
+    answers.insert(0, "predicted", [*(classes[index] for index in chosen), *by_mean])
     if out is not None:
-        answers.insert(0, "predicted", answers.idxmax(axis=1))
         with replacing(out) as temporary:
             answers.to_csv(temporary, index_label="image")
         console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
@@ -130,8 +130,11 @@ def _classify(
     classes: tuple[str, ...],
     pixels: NDArray[np.uint8],
     head: HeadName | None,
-) -> NDArray[np.floating]:
-    """Return the probabilities (N, K) of the best model, or of a head on its features."""
+) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    """Return probabilities (N, K) and answers (N,) of the best model, or of a head on its features.
+
+    A head's answer need not be its most probable class; see docs/heads.md.
+    """
     path = folder.path / "heads" / f"{head}.skops"
     if head is not None and not path.is_file():
         raise RunFolderError(f"{path}: not there; make it by  fedskin heads --from {folder.path}")
@@ -146,12 +149,28 @@ def _classify(
     weights = folder.checkpoint.weights(folder.metrics()["best_round"])
     network = restore_network(here, len(classes), weights, text)
     everything = np.arange(len(pixels))
-    common = {"batch_size": config.batch_size, "preprocessing": preprocessing(here)}
     if head is None:
-        return np.exp(predict(network, pixels, everything, num_classes=len(classes), **common))
-    width = find(config.backbone).width
-    features = extract_features(network, pixels, everything, width=width, **common)
-    return Head.load(path).predict_proba(features)
+        probabilities = np.exp(
+            predict(
+                network,
+                pixels,
+                everything,
+                num_classes=len(classes),
+                batch_size=config.batch_size,
+                preprocessing=preprocessing(here),
+            )
+        )
+        return probabilities, probabilities.argmax(axis=1)
+    features = extract_features(
+        network,
+        pixels,
+        everything,
+        width=find(config.backbone).width,
+        batch_size=config.batch_size,
+        preprocessing=preprocessing(here),
+    )
+    fitted = Head.load(path)
+    return fitted.predict_proba(features), fitted.predict(features)
 
 
 def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:
@@ -162,9 +181,9 @@ def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
     table.add_column("predicted", style="bold")
-    for name in answers.columns:
+    for name in answers.columns[1:]:
         table.add_column(str(name), justify="right")
-    for (image, row), predicted in zip(answers.iterrows(), answers.idxmax(axis=1), strict=True):
+    for image, (predicted, *row) in zip(answers.index, answers.to_numpy().tolist(), strict=True):
         figures = [f"{100 * probability:.1f}" for probability in row]
-        table.add_row(escape(Path(str(image)).name), str(predicted), *figures)
+        table.add_row(escape(Path(image).name), predicted, *figures)
     return table

@@ -18,7 +18,13 @@ from data_partition.splits import split_patients, split_release
 from data_partition.synthetic_folder import is_synthetic
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.split import CentralData, FederatedData, GlobalTestSet, some_of
+from training.split import (
+    CentralData,
+    FederatedData,
+    GlobalTestSet,
+    TrainingImages,
+    some_of,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -137,6 +143,19 @@ def open_test_data(
     store = _open(config, table, progress)
     whole = some_of(store, np.ones(len(store.labels), dtype=bool))
     return GlobalTestSet(whole, store.rows, store.classes, store.fingerprint, store.set_aside)
+
+
+def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
+    """Open the images that a run's network learnt from: of a federated run all clients'."""
+    if federated:
+        shared = open_federated_data(config)
+        store, chosen = shared.store, (shared.plan["split"] == "train").to_numpy()
+    else:
+        data = open_central_data(config)
+        store, chosen = data.store, data.split_names == "train"
+    split = some_of(store, chosen)
+    rows = store.rows.iloc[split.indices].reset_index(drop=True)
+    return TrainingImages(split, rows, store.fingerprint, store.classes)
 
 
 def describe_data(

@@ -7,9 +7,10 @@ one that is damaged, or of other weights or images, is made anew.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from data_partition.atomic_file import replacing
-from models.backbones import Backbone
 from models.registry import find
 from training.config import ExperimentConfig
-from training.inference import extract_features
-from training.network import preprocessing
 from training.split import Split
+
+if TYPE_CHECKING:
+    from models.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Features:
 def open_features(
     path: Path,
     config: ExperimentConfig,
-    network: Backbone,
+    network: "Callable[[], Backbone]",
     split: Split,
     image_ids: Sequence[str],
     *,
@@ -56,7 +57,8 @@ def open_features(
     Args:
         path: the store's file.
         config: resolved.
-        network: on its device.
+        network: makes the network, on its device; called only where features are missing, and
+            only then torch is imported.
         split: n images.
         image_ids: their ids, in the split's order.
         identity: names the weights and the data set; features of others are made anew.
@@ -68,8 +70,11 @@ def open_features(
     labels = split.labels[split.indices]
     features = _load(path, key)
     if features is None:
+        from training.inference import extract_features
+        from training.network import preprocessing
+
         features = extract_features(
-            network,
+            network(),
             split.images,
             split.indices,
             width=find(config.backbone).width,

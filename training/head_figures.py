@@ -1,55 +1,24 @@
 """Classical heads on a run's deep features, judged on the test set beside the network itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from models.backbones import Backbone
 from models.heads import HEADS, fit_head
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.experiment_data import open_central_data, open_federated_data
 from training.features import Features, open_features
 from training.head_settings import head_settings
 from training.metrics import confusion_matrix, metric_block
 from training.run_folder import RunFolder
-from training.split import GlobalTestSet, Split
+from training.split import GlobalTestSet, TrainingImages
 from training.uncertainty import intervals, paired_test
-from training.weights import weights_sha256
+from training.weights import Weights, weights_sha256
 
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """The images that a run's network learnt from.
-
-    Attributes:
-        split: n images.
-        rows: their rows of the store, in the split's order.
-        fingerprint: the store's.
-        classes: the store's.
-    """
-
-    split: Split
-    rows: pd.DataFrame
-    fingerprint: str
-    classes: tuple[str, ...]
-
-
-def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
-    """Open the images that a run's network learnt from: of a federated run all clients'."""
-    if federated:
-        shared = open_federated_data(config)
-        store, chosen = shared.store, (shared.plan["split"] == "train").to_numpy()
-    else:
-        data = open_central_data(config)
-        store, chosen = data.store, data.split_names == "train"
-    split = Split(store.images, store.labels, np.flatnonzero(chosen))
-    rows = store.rows.iloc[split.indices].reset_index(drop=True)
-    return TrainingImages(split, rows, store.fingerprint, store.classes)
+if TYPE_CHECKING:
+    from models.backbones import Backbone
 
 
 class HeadFigures:
@@ -58,7 +27,8 @@ class HeadFigures:
     Args:
         config: the run's, with the heads' settings.
         folder: the run's.
-        network: its best, on its device.
+        weights: of its best network.
+        network: makes that network, on its device; called only where features are missing.
         training: the images it learnt from.
         test_data: the global test set.
         watch: called with what is being done, in words.
@@ -68,13 +38,15 @@ class HeadFigures:
         self,
         config: ExperimentConfig,
         folder: RunFolder,
-        network: Backbone,
+        weights: Weights,
+        network: "Callable[[], Backbone]",
         training: TrainingImages,
         test_data: GlobalTestSet,
         watch: Callable[[str], None],
     ) -> None:
         self.config = config
         self.folder = folder
+        self.weights = weights
         self.network = network
         self.training = training
         self.test_data = test_data
@@ -127,14 +99,13 @@ class HeadFigures:
         else:
             split, rows = self.test_data.split, self.test_data.rows
             fingerprint = self.test_data.fingerprint
-        weights = {key: t.cpu().numpy() for key, t in self.network.state_dict().items()}
         return open_features(
             self.folder.path / "features" / f"{name}.safetensors",
             self.config,
             self.network,
             split,
             list(rows["image_id"]),
-            identity=f"{weights_sha256(weights)} {fingerprint}",
+            identity=f"{weights_sha256(self.weights)} {fingerprint}",
         )
 
     def _network_answers(self, test: Features) -> NDArray[np.int64]:

@@ -84,6 +84,23 @@ class GlobalTestSet:
     set_aside: dict[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images that a run's network learnt from.
+
+    Attributes:
+        split: n images.
+        rows: their rows of the store, in the split's order.
+        fingerprint: the store's.
+        classes: the store's.
+    """
+
+    split: Split
+    rows: pd.DataFrame
+    fingerprint: str
+    classes: tuple[str, ...]
+
+
 def some_of(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
     """Return the images of a store that are chosen (N,), with their patients where known."""
     patients = None

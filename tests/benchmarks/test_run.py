@@ -13,6 +13,7 @@ from benchmarks import (
     clip_step,
     federated_round,
     fedprox_step,
+    heads,
     image_store,
     run,
     text_features,
@@ -31,6 +32,7 @@ TINY = {
         image_size=32,
         batch_size=2,
     ),
+    "heads": partial(heads.measure, images=70, width=8, test_images=14),
 }
 
 

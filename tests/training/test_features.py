@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from models.backbones import Backbone, build
 from tests.support import make_config, random_split
-from training import features as module
+from training import features, inference
 from training.features import Features, open_features
 
 SPLIT = random_split(6)
@@ -22,20 +22,20 @@ def network() -> Backbone:
 
 
 def open_them(path: Path, network: Backbone, identity: str = "weights data") -> Features:
-    return open_features(path, make_config(), network, SPLIT, IDS, identity=identity)
+    return open_features(path, make_config(), lambda: network, SPLIT, IDS, identity=identity)
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every pass over the images."""
     counted: list[int] = []
-    extract = module.extract_features
+    extract = inference.extract_features
 
     def count(*arguments, **options):  # type: ignore[no-untyped-def]
         counted.append(1)
         return extract(*arguments, **options)
 
-    monkeypatch.setattr(module, "extract_features", count)
+    monkeypatch.setattr(inference, "extract_features", count)
     return counted
 
 
@@ -86,7 +86,7 @@ def test_nothing_half_written_stays(
     def fail(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "save_file", fail)
+    monkeypatch.setattr(features, "save_file", fail)
     with pytest.raises(KeyboardInterrupt):
         open_them(tmp_path / "f", network)
     assert list(tmp_path.iterdir()) == []

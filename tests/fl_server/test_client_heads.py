@@ -1,0 +1,60 @@
+"""Each client's own heads: what travels, and how the server counts the answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from flwr.app import ArrayRecord, Message
+
+from fl_client.local_heads import fit_heads_locally
+from fl_server.client_heads import judge_client_heads
+from models.heads import HeadSettings
+from strategies.arrays import to_record, views
+from strategies.fedavg import FedAvg
+from tests.support import (
+    MemoryGrid,
+    answer,
+    first_weights,
+    make_client,
+    make_config,
+    random_split,
+    received_by,
+)
+from training.network import restore_network
+from training.split import GlobalTestSet
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+
+def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> None:
+    """Ten test images; the second client cannot fit a head and is told of by its cause."""
+    client, config = make_client(tmp_path, num_train=30), make_config()
+    split = random_split(10, seed=9)
+    rows = pd.DataFrame({"image_id": [str(number) for number in range(10)]})
+    test_data = GlobalTestSet(split, rows, ("a", "b", "c"), "", {})
+    network = restore_network(config, 3, first_weights(), None)
+    kinds: list[str] = []
+
+    def fit(message: Message) -> Message:
+        kinds.append(message.metadata.message_type)
+        record = message.content["test"]
+        assert isinstance(record, ArrayRecord)
+        features = views(record)["features"]
+        assert features.shape == (10, 512)
+        found = fit_heads_locally(client, views(received_by(message)), features, HeadSettings())
+        assert found["num-examples"] == 30
+        return answer(message, **found)
+
+    def fail(_message: Message) -> None:
+        return None
+
+    strategy = FedAvg(clients={5: "client-0", 2: "client-1"}, min_replies=2)
+    grid = MemoryGrid({5: fit, 2: fail})
+    weights = to_record(first_weights())
+    found = judge_client_heads(grid, strategy, weights, network, config, test_data)
+    assert kinds == ["query.heads"]
+    assert list(found["client-0"]) == ["knn", "svm"]
+    for block in found["client-0"].values():
+        assert np.sum(block["confusion"]) == block["n"] == 10
+    assert "no answer" in found["client-1"]["failed"]
