@@ -11,6 +11,7 @@ from benchmarks import (
     aggregation,
     clip_bytes,
     clip_step,
+    features,
     federated_round,
     fedprox_step,
     heads,
@@ -29,6 +30,7 @@ BENCHMARKS: Mapping[str, Callable[..., list[Result]]] = {
     "clip-step": clip_step.measure,
     "clip-bytes": clip_bytes.measure,
     "text-features": text_features.measure,
+    "features": features.measure,
     "heads": heads.measure,
 }
 
@@ -48,7 +50,7 @@ def main(
     """Measure what NAME names, or all.
 
     Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes,
-    text-features and heads.
+    text-features, features and heads.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from benchmarks import (
     aggregation,
+    clip_bytes,
     clip_step,
+    features,
     federated_round,
     fedprox_step,
     heads,
@@ -30,7 +32,7 @@ TINY = {
         backbone="resnet18",
         text_encoder="ViT-B/32",
         image_size=32,
-        batch_size=2,
+        batch_size=8,
     ),
     "heads": partial(heads.measure, images=70, width=8, test_images=14),
 }
@@ -132,6 +134,24 @@ def test_a_federated_round_is_compared_with_the_same_work() -> None:
     assert rounds.details["training images"] == 36  # 60 % of 60
     reached = by_name["start-up"].details["seconds from the command, medians"]
     assert list(reached.values()) == sorted(reached.values())
+
+
+@pytest.mark.slow
+def test_features_are_extracted_and_a_second_head_starts() -> None:
+    extraction, start = features.measure(
+        repeats=1, backbone="resnet18", image_size=32, batch_size=4, num_images=8
+    )
+    assert extraction.samples.keys() == {features.OURS, features.PLAIN}
+    assert 0 < start.value < 60
+
+
+@pytest.mark.slow
+def test_bytes_of_federated_clip_are_counted() -> None:
+    (result,) = clip_bytes.measure(
+        repeats=1, backbone="resnet18", text_encoder="ViT-B/32", image_size=32
+    )
+    # Seven rows of 512 floats are 14 KB; 122 arrays have headers of 128 bytes, 15 KB.
+    assert 14 < result.value < 32
 
 
 @pytest.mark.slow
