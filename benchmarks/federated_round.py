@@ -1,26 +1,26 @@
 """What federation costs: a round of a real simulation over the same work in a plain loop.
 
-The federated side is ``fedskin simulate`` as a person runs it: a SuperLink, the ServerApp and
-three clients that are Ray actors, FedAvg over convnext_t from random weights, 64 pixels, 96
-training and 32 validation images a client, batches of 16. A sample is ``seconds.round`` of
-``rounds.jsonl``: from the end of the round before to the end of this one, so with sending,
-validating, training, averaging and the checkpoint. The plain side is `benchmarks.plain_loop`: one
-process, all cores as torch threads, the same batches of the same images, and no checkpoint. Round
-one of either side is left out: in it nothing is validated and memory is touched for the first
-time.
+The federated side is ``fedskin simulate`` as a person runs it: a SuperLink, the ServerApp and three
+clients that are Ray actors, FedAvg over convnext_t from random weights, 64 pixels, 96 training and
+32 validation images a client, batches of 16. A sample is ``seconds.round`` of ``rounds.jsonl``:
+from the end of the round before to the end of this one, so with sending, validating, training and
+averaging, while the checkpoint of the round before is written. The plain side is
+`benchmarks.plain_loop`: one process, all cores as torch threads, the same batches of the same
+images, and no checkpoint. Round one of either side is left out: in it nothing is validated and
+memory is touched for the first time.
 
 The federated side may win, since three clients side by side use two cores better than one network
-on two threads, and must not lose that to moving weights around. Plain loops run before, between
-and after the simulations, so that a machine that grows faster or slower does so for both. Their
+on two threads, and must not lose that to moving weights around. Plain loops run before, between and
+after the simulations, so that a machine that grows faster or slower does so for both. Their
 training losses are compared, which shows that the work is the same.
 
 The figure holds on a quiet machine only. Two threads that wait for each other at every layer lose
 far more to a busy neighbour than three clients that do not, so that other load flatters the
-federated side: believe the ratio where the plain loop had its cores to itself, which
-``cores that the plain loop got`` tells.
+federated side: believe the ratio where the plain loop had its cores to itself, which ``cores that
+the plain loop got`` tells.
 
-The same simulations say how long a start takes, see `benchmarks.start_up`: images decoded and
-files read before, so that neither counts.
+The same simulations say how long a start takes, see `benchmarks.start_up`: images decoded and files
+read before, so that neither counts.
 """
 
 import statistics

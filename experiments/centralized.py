@@ -2,6 +2,7 @@
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from experiments.display import RunDisplay, counting
 from experiments.opening import bring_beginnings
@@ -58,11 +59,16 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
         with RunDisplay(console, config.epochs, unit="epoch") as display:
             run = CentralizedRun(config, folder, data, test_data, as_text(text), display.step)
             try:
+                display.show(folder)
                 run.run(lambda: display.show(folder))
             except TrainingError as error:
                 folder.update_manifest(status="failed", cause=str(error), finished=now())
-                console.print(f"[bold red]The run failed:[/] {error}", highlight=False)
+                console.print(f"[bold red]The run failed:[/] {escape(str(error))}", highlight=False)
                 raise typer.Exit(1) from None
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}"
+                folder.update_manifest(status="failed", cause=cause, finished=now())
+                raise
             except KeyboardInterrupt:
                 folder.update_manifest(status="failed", cause="interrupted", finished=now())
                 console.print(

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,7 +19,9 @@ from experiments import (
     text_features_commands,
 )
 from models.errors import HeadError, WeightsError
-from training.errors import ConfigError, RunFolderError
+from training.errors import ConfigError, RunFolderError, TrainingError
+
+MENDABLE = (ConfigError, DataError, HeadError, RunFolderError, TrainingError, WeightsError)
 
 app = typer.Typer(
     name="fedskin",
@@ -65,14 +67,22 @@ def run(command: Callable[[], object]) -> None:
     """Run a command; what a person can mend is a line each and exit status 2."""
     try:
         command()
-    except (ConfigError, DataError, HeadError, RunFolderError, WeightsError) as error:
-        for line in str(error).splitlines():
-            Console(stderr=True, soft_wrap=True).print(
-                f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
-            )
-        sys.exit(2)
+    except MENDABLE as error:
+        _complain(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}; choose another place or make room")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _complain(text: str) -> NoReturn:
+    for line in text.splitlines():
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
+        )
+    sys.exit(2)
 
 
 def _plain(text: str) -> str:

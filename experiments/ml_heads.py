@@ -20,12 +20,14 @@ from experiments.opening import (
     load_config,
     open_run,
 )
+from models.errors import HeadError
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError, RunFolderError
-from training.experiment_data import open_test_data, training_images
+from training.experiment_data import open_central_data, open_test_data, training_images
 from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
+from training.split import TrainingImages, some_of
 from training.text import as_text, text_of_run
 
 if TYPE_CHECKING:
@@ -93,9 +95,14 @@ def heads_command(
                 f"objective = {chosen.objective!r}: fedskin heads trains a classifier; for "
                 "objective clip train with fedskin clip and come back with --from"
             )
-    chosen = chosen.replace(device=resolve_device(chosen.device if from_run is None else "auto"))
+    if from_run is not None:
+        # Where the run computed says nothing about where its features are.
+        here = resolve_device("auto")
+        precision = chosen.precision if here == "cuda" else "float32"
+        chosen = chosen.replace(device=here, precision=precision)
     federated = folder.manifest().get("command") == "simulate"
-    _check_overlap(chosen, federated=federated, allow=allow_overlap)
+    _check_overlap(chosen, allow=allow_overlap)
+    _check_classes(training_images(chosen, federated=federated))
     if from_run is None:
         train(console, chosen, folder, kind="heads")
         chosen = folder.config()
@@ -116,16 +123,31 @@ def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> Experiment
     return config.replace(**{key.replace("-", "_"): given[key] for key in named})
 
 
-def _check_overlap(config: ExperimentConfig, *, federated: bool, allow: bool) -> None:
-    """Refuse, or with ``allow`` only report, test images that also stand in the training set."""
+def _check_classes(training: TrainingImages) -> None:
+    """Refuse training images that lack a class before a network is trained on them."""
+    present = set(training.rows["label"])
+    absent = [name for name in training.classes if name not in present]
+    if absent:
+        raise HeadError(
+            f"no training image is of class {', '.join(absent)}, which a head then cannot learn; "
+            "bring training images of every class, or take another seed"
+        )
+
+
+def _check_overlap(config: ExperimentConfig, *, allow: bool) -> None:
+    """Refuse, or with ``allow`` only report, test images that also stand in the training set.
+
+    Its validation images count, too: they chose the best model.
+    """
     with counting(console, "Reading the images") as progress:
         test_data = open_test_data(config, progress)
     if test_data is None:
         raise ConfigError("test-dir = '': heads are judged on a test set, and there is none")
-    training = training_images(config, federated=federated)
+    data = open_central_data(config)
+    release = some_of(data.store, data.split_names != "test")
     found = overlap(
-        training.rows["image_id"],
-        training.split,
+        data.store.rows["image_id"].iloc[release.indices],
+        release,
         test_data.rows["image_id"],
         test_data.split,
     )
@@ -143,6 +165,12 @@ def _figures(config: ExperimentConfig, folder: RunFolder, *, federated: bool) ->
     training = training_images(config, federated=federated)
     test_data = open_test_data(config)
     assert test_data is not None  # asked for before
+    folder.check_same_data(training.fingerprint)
+    if test_data.fingerprint != folder.manifest()["data"]["test_fingerprint"]:
+        raise RunFolderError(
+            f"{folder.path}: data-dir or test-dir holds other test images than the run was judged "
+            "on; bring those back"
+        )
     weights = folder.checkpoint.weights(folder.metrics()["best_round"])
 
     def network() -> "Backbone":
@@ -152,7 +180,7 @@ def _figures(config: ExperimentConfig, folder: RunFolder, *, federated: bool) ->
         text = as_text(text_of_run(config, folder, training.classes))
         return restore_network(config, len(training.classes), weights, text)
 
-    with console.status("") as status:
+    with folder.lock(), console.status("") as status:
         run = HeadFigures(config, folder, weights, network, training, test_data, status.update)
         return run.run()
 

@@ -27,6 +27,7 @@ from training.text import as_text, text_of_run
 HeadName = Literal["knn", "svm", "rf"]
 
 console = Console()
+errors = Console(stderr=True, soft_wrap=True)
 
 
 def predict_command(
@@ -101,15 +102,20 @@ def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, N
         else:
             raise DataError(f"{path}: no such image file")
         decoded = list(table.reader.decode(table.rows, side))
+        left_out = {(name, why) for why, names in table.set_aside.items() for name in names}
         for image, patient, answer in zip(
             table.rows["image_id"], table.rows["lesion_id"], decoded, strict=True
         ):
             if isinstance(answer, Decoded):
                 rows.append((image, patient))
                 pixels.append(answer.pixels)
+            else:
+                left_out.add((answer.name, answer.reason))
         if not any(isinstance(answer, Decoded) for answer in decoded):
             reasons = {answer.reason for answer in decoded if isinstance(answer, Unusable)}
             raise DataError(f"{path}: {', '.join(sorted(reasons))}; leave it out or mend it")
+        for name, why in sorted(left_out):
+            errors.print(f"left out, {why}: {name}", markup=False, highlight=False)
     shown = pd.DataFrame(rows, columns=["image", "patient"])
     stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
     return shown, stacked.reshape(len(rows), side, side, 3)

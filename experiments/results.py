@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from training.metrics import METRIC_NAMES
@@ -50,7 +51,7 @@ def results_table(metrics: dict[str, Any], manifest: dict[str, Any]) -> Table:
         _add(table, "  last model", metrics["last"]["global_test"], style="dim")
     for client, heads in metrics.get("client_heads", {}).items():
         if "failed" in heads:
-            table.add_row(f"  own heads of {client}: {heads['failed']}")
+            table.add_row(escape(f"  own heads of {client}: {heads['failed']}"))
             continue
         for head, block in heads.items():
             _add(table, f"  own {head.upper()} of {client}", block)

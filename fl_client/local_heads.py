@@ -1,6 +1,7 @@
 """A client's own classical heads on the shared network's features."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def fit_heads_locally(
         client: whose images are learnt from.
         received: the weights of the network whose features are used.
         test_features: (N, width), of the global test set, from the same network.
-        settings: of the heads.
+        settings: of the heads; they are taken as they stand, never tuned.
         text: what objective ``clip`` compares images with; the features are those before it.
 
     Returns:
@@ -56,7 +57,7 @@ def fit_heads_locally(
             name,
             features,
             split.labels[split.indices],
-            settings=settings,
+            settings=replace(settings, tune=False),
             num_classes=client.num_classes,
             groups=None,
             allow_absent=True,

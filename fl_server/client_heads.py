@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from fl_server.judging import ANSWER_SECONDS
 from models.backbones import Backbone
@@ -57,14 +58,25 @@ def judge_client_heads(
     replies = strategy.read_query(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))
     labels = split.labels[split.indices]
     result: dict[str, Any] = {}
+    num_classes = len(test_data.classes)
     for reply in replies.accepted:
-        result[reply.client] = {
-            key.removesuffix("-predicted"): metric_block(
-                confusion_matrix(labels, np.array(value, dtype=np.int64), len(test_data.classes))
-            )
+        answers = {
+            key.removesuffix("-predicted"): np.array(value)
             for key, value in reply.metrics.items()
             if key.endswith("-predicted")
+        }
+        if not answers or not all(_fits(a, len(labels), num_classes) for a in answers.values()):
+            result[reply.client] = {"failed": "its answers are not a class for each test image"}
+            continue
+        result[reply.client] = {
+            head: metric_block(confusion_matrix(labels, predicted, num_classes))
+            for head, predicted in answers.items()
         }
     for client, cause in replies.failures.items():
         result[client] = {"failed": cause}
     return result
+
+
+def _fits(predicted: NDArray, num_images: int, num_classes: int) -> bool:
+    whole = predicted.shape == (num_images,) and np.issubdtype(predicted.dtype, np.integer)
+    return bool(whole and ((predicted >= 0) & (predicted < num_classes)).all())

@@ -83,6 +83,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     if "versions" not in folder.manifest():  # whoever started the run knows its checkout better
         folder.update_manifest(**environment())
     folder.update_manifest(
+        command="simulate",
         status="running",
         phase="reading the data",
         cause=None,

@@ -18,7 +18,13 @@ from training.checkpoint import Progress
 from training.config import ExperimentConfig
 from training.epoch import batch_slices, train_epoch
 from training.judging import block, judge, judge_on_test_set
-from training.network import build_network, loss_function, preprocessing, restore_network
+from training.network import (
+    build_network,
+    loss_function,
+    place,
+    preprocessing,
+    restore_network,
+)
 from training.optimizer_state import OptimizerStates
 from training.randomness import derive_seed, layer_randomness
 from training.run_folder import RunFolder
@@ -93,7 +99,7 @@ class CentralizedRun:
         if self.progress.round:
             weights = self.folder.checkpoint.weights(self.progress.round)
             return restore_network(self.config, num_classes, weights, self.text)
-        return build_network(self.config, num_classes, self.text).to(self.config.device)
+        return place(build_network(self.config, num_classes, self.text), self.config)
 
     def _epoch(
         self, model: Backbone, optimizer: torch.optim.Optimizer, epoch: int

@@ -11,7 +11,7 @@ from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.features import Features, open_features
 from training.head_settings import head_settings
-from training.metrics import confusion_matrix, metric_block
+from training.metrics import confusion_matrix, metric_block, patient_confusion
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet, TrainingImages
 from training.uncertainty import intervals, paired_test
@@ -61,8 +61,10 @@ class HeadFigures:
         """
         self.watch("extracting features")
         train, test = self._features("train"), self._features("test")
-        answers = self._network_answers(test)
-        found = {"network": self._judge(test, answers)}
+        probabilities = self._network_probabilities(test)
+        answers = probabilities.argmax(axis=1)
+        found = {"network": self._judge(test, answers, probabilities)}
+        fitted = {}
         for name in HEADS:
             self.watch(f"fitting {name}")
             head = fit_head(
@@ -74,11 +76,10 @@ class HeadFigures:
                 class_names=self.training.classes,
                 groups=list(self.training.rows["lesion_id"]),
             )
-            head.save(self.folder.path / "heads" / f"{name}.skops")
-            predicted = head.predict(test.values)
-            self._write_predictions(name, predicted, head.predict_proba(test.values))
+            predicted, probabilities = head.predict(test.values), head.predict_proba(test.values)
+            fitted[name] = (head, predicted, probabilities)
             found[name] = {
-                **self._judge(test, predicted),
+                **self._judge(test, predicted, probabilities),
                 "settings": head.settings,
                 "against_network": paired_test(
                     test.labels,
@@ -89,6 +90,10 @@ class HeadFigures:
                     groups=self._patients(),
                 ),
             }
+        # Written together, so that figures and predictions belong to the same heads.
+        for name, (head, predicted, probabilities) in fitted.items():
+            head.save(self.folder.path / "heads" / f"{name}.skops")
+            self._write_predictions(name, predicted, probabilities)
         self.folder.write_metrics({**self.folder.metrics(), "heads": found})
         return found
 
@@ -108,24 +113,31 @@ class HeadFigures:
             identity=f"{weights_sha256(self.weights)} {fingerprint}",
         )
 
-    def _network_answers(self, test: Features) -> NDArray[np.int64]:
-        """Return the classes (n,) that the network gave the test images when it was judged."""
+    def _network_probabilities(self, test: Features) -> NDArray[np.float64]:
+        """Return what the network gave the test images (n, K) when it was judged."""
         table = self.folder.predictions("global_test")
         if tuple(table["image_id"]) != test.image_ids:
             raise RunFolderError(
                 f"{self.folder.path}: its predictions are of other test images than test-dir or "
                 "data-dir holds now; bring those back"
             )
-        return table[list(self.training.classes)].to_numpy().argmax(axis=1)
+        return table[list(self.training.classes)].to_numpy()
 
-    def _judge(self, test: Features, predicted: NDArray[np.int64]) -> dict[str, Any]:
+    def _judge(
+        self, test: Features, predicted: NDArray[np.int64], probabilities: NDArray
+    ) -> dict[str, Any]:
         num_classes = len(self.training.classes)
-        return {
+        result = {
             **metric_block(confusion_matrix(test.labels, predicted, num_classes)),
             "intervals": intervals(
                 test.labels, predicted, num_classes, seed=self.config.seed, groups=self._patients()
             ),
         }
+        patients = self._patients()
+        if patients is not None:
+            counts = patient_confusion(probabilities.astype(np.float32), test.labels, patients)
+            result["patients"] = metric_block(counts)
+        return result
 
     def _patients(self) -> NDArray[np.int64] | None:
         split = self.test_data.split

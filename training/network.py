@@ -45,6 +45,13 @@ def build_network(config: ExperimentConfig, num_classes: int, text: Text | None)
     return _with_text(network, text)
 
 
+def place(network: Backbone, config: ExperimentConfig) -> Backbone:
+    """Return the network on the device that the config names, laid out as is fastest there."""
+    if config.device == "cuda":
+        network = network.to(memory_format=torch.channels_last)
+    return network.to(config.device)
+
+
 def restore_network(
     config: ExperimentConfig,
     num_classes: int,
@@ -69,10 +76,7 @@ def restore_network(
     except RuntimeError as error:
         cause = str(error).splitlines()[-1].strip()
         raise TrainingError(f"the weights are not those of {config.backbone}: {cause}") from None
-    network = _with_text(network, text)
-    if config.device == "cuda":
-        network = network.to(memory_format=torch.channels_last)
-    return network.to(config.device)
+    return place(_with_text(network, text), config)
 
 
 def as_tensors(weights: Mapping[str, NDArray]) -> dict[str, Tensor]:

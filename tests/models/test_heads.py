@@ -308,6 +308,16 @@ def test_what_no_caller_should_pass_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
+def test_an_image_is_judged_as_among_others(name: str) -> None:
+    head = fitted(name)
+    together = head.predict_proba(TEST)
+    for row in range(3):
+        alone = head.predict_proba(TEST[row : row + 1])
+        np.testing.assert_array_equal(alone, together[row : row + 1])
+        assert head.predict(TEST[row : row + 1]) == head.predict(TEST)[row]
+
+
+@pytest.mark.parametrize("name", HEADS)
 def test_no_images_have_no_answers(name: str) -> None:
     head = fitted(name)
     assert head.predict(TEST[:0]).shape == (0,)

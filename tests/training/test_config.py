@@ -91,7 +91,7 @@ def test_no_file_and_no_override_is_the_default() -> None:
     assert load(None) == ExperimentConfig()
 
 
-@pytest.mark.parametrize("key", ["proximal-mu", "learning-rate", "dirichlet-alpha"])
+@pytest.mark.parametrize("key", ["proximal-mu", "learning-rate", "dirichlet-alpha", "svm-gamma"])
 def test_an_integer_is_a_number(key: str) -> None:
     value = parse({key: 1}).to_flat()[key]
     assert (type(value), value) == (float, 1.0)
@@ -123,6 +123,12 @@ def test_an_integer_is_a_number(key: str) -> None:
         ("learning-rate", float("nan"), "auto, or a finite number"),
         ("weight-decay", -1, "auto, or greater than or equal to 0"),
         ("beta1", 1, "auto, or less than 1"),
+        ("knn-neighbors", 0, "greater than or equal to 1"),
+        ("svm-c", 0, "greater than 0"),
+        ("svm-gamma", 0, "scale or auto, or greater than 0"),
+        ("svm-gamma", "wide", "scale or auto, or a number"),
+        ("forest-trees", 1.5, "an integer"),
+        ("tune-heads", "grid", "a boolean"),
         ("data-dir", 2019, "a string"),
         ("seed", [1], "an integer"),
     ],
@@ -282,3 +288,8 @@ def test_replace_checks_too() -> None:
     assert config.rounds == 50
     with pytest.raises(ConfigError, match=r"^rounds = 0"):
         config.replace(rounds=0)
+
+
+def test_every_key_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert [key for key in DEFAULTS if f"`{key}`" not in text] == []

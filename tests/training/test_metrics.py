@@ -8,6 +8,7 @@ from sklearn import metrics as sklearn
 from training.metrics import (
     METRIC_NAMES,
     confusion_matrix,
+    figures,
     metric_block,
     metrics,
     patient_confusion,
@@ -71,6 +72,13 @@ def test_worked_example() -> None:
     }
     expected["avg"] = sum(expected.values()) / 5
     assert figures == pytest.approx(expected, rel=1e-12)
+
+
+def test_many_matrices_at_once_have_the_figures_of_each() -> None:
+    matrices = random_confusions()
+    stacked = np.stack(matrices).reshape(2, -1, CLASSES, CLASSES)
+    expected = [list(metrics(matrix).values()) for matrix in matrices]
+    np.testing.assert_array_equal(figures(stacked).reshape(-1, 6), expected)
 
 
 def test_nothing_judged_gives_no_figures() -> None:
