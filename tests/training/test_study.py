@@ -5,6 +5,7 @@ import pytest
 
 from models.registry import BACKBONES
 from training.config import ExperimentConfig, parse
+from training.head_settings import head_settings
 from training.study import resolve
 
 # The study's table: learning rate, weight decay, betas. What has no betas gets zeros.
@@ -105,3 +106,14 @@ def test_the_federated_experiments() -> None:
         assert (config.beta1, config.beta2) == betas
         assert (config.batch_size, config.clients, config.rounds) == (32, 3, 50)
         assert (config.local_epochs, config.aggregation_weights) == (1, "equal")
+
+
+def test_the_experiments_with_heads() -> None:
+    """12 networks, each beside KNN and SVM: 36 bars, from 12 runs with the study's settings."""
+    assert len(list(product(STUDY_BACKBONES, ("network", "knn", "svm")))) == 36
+    for backbone in STUDY_BACKBONES:
+        config = resolved(backbone=backbone)
+        assert (config.objective, config.optimizer, config.batch_size) == ("classifier", "sgd", 32)
+        settings = head_settings(config)
+        assert (settings.neighbors, settings.c, settings.gamma) == (5, 1.0, "scale")
+        assert not settings.tune
