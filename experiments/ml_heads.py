@@ -27,7 +27,7 @@ from training.errors import ConfigError, RunFolderError
 from training.experiment_data import open_central_data, open_test_data, training_images
 from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
-from training.split import TrainingImages, some_of
+from training.split import some_of
 from training.text import as_text, text_of_run
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def heads_command(
         precision = chosen.precision if here == "cuda" else "float32"
         chosen = chosen.replace(device=here, precision=precision)
     federated = folder.manifest().get("command") == "simulate"
-    _check_overlap(chosen, allow=allow_overlap)
-    _check_classes(training_images(chosen, federated=federated))
+    _check_images(chosen, federated=federated, allow_overlap=allow_overlap)
     if from_run is None:
         train(console, chosen, folder, kind="heads")
         chosen = folder.config()
@@ -123,26 +122,25 @@ def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> Experiment
     return config.replace(**{key.replace("-", "_"): given[key] for key in named})
 
 
-def _check_classes(training: TrainingImages) -> None:
-    """Refuse training images that lack a class before a network is trained on them."""
-    present = set(training.rows["label"])
-    absent = [name for name in training.classes if name not in present]
-    if absent:
-        raise HeadError(
-            f"no training image is of class {', '.join(absent)}, which a head then cannot learn; "
-            "bring training images of every class, or take another seed"
-        )
+def _check_images(config: ExperimentConfig, *, federated: bool, allow_overlap: bool) -> None:
+    """Refuse what heads cannot be fitted or judged on, before a network is trained for them.
 
-
-def _check_overlap(config: ExperimentConfig, *, allow: bool) -> None:
-    """Refuse, or with ``allow`` only report, test images that also stand in the training set.
-
-    Its validation images count, too: they chose the best model.
+    Test images that also stand in the training set are refused or, with ``allow_overlap``, only
+    reported. Its validation images count, too: they chose the best model.
     """
     with counting(console, "Reading the images") as progress:
         test_data = open_test_data(config, progress)
     if test_data is None:
         raise ConfigError("test-dir = '': heads are judged on a test set, and there is none")
+    training = training_images(config, federated=federated)
+    for kind, rows in (("training", training.rows), ("test", test_data.rows)):
+        present = set(rows["label"])
+        absent = [name for name in training.classes if name not in present]
+        if absent:
+            raise HeadError(
+                f"no {kind} image is of class {', '.join(absent)}; heads need {kind} images of "
+                "every class, which another seed or more images may give"
+            )
     data = open_central_data(config)
     release = some_of(data.store, data.split_names != "test")
     found = overlap(
@@ -151,7 +149,7 @@ def _check_overlap(config: ExperimentConfig, *, allow: bool) -> None:
         test_data.rows["image_id"],
         test_data.split,
     )
-    if allow:
+    if allow_overlap:
         for line in found.lines():
             console.print(line, highlight=False, soft_wrap=True)
     else:

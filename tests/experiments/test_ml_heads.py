@@ -138,6 +138,19 @@ def test_bad_input_is_one_line(finished: tuple[Path, str], skin: Path, tmp_path:
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_class_without_test_images_is_told_before_training(skin: Path, tmp_path: Path) -> None:
+    data = tmp_path / "skin"
+    shutil.copytree(skin, data)
+    truth = data / "ISIC2018_Task3_Test_GroundTruth.csv"
+    table = pd.read_csv(truth)
+    table[table["VASC"] == 0].to_csv(truth, index=False)
+    result = fedskin("heads", *tiny_options(data, tmp_path / "cache"), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "no test image is of class vasc" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
 def test_module_is_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.ml_heads", "-c", "epochs=0"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
