@@ -42,7 +42,7 @@ test-slow: $(SCORER) ## Run the slow tests (up to half an hour); needs a C compi
 	$(TEST_ENV) $(BIN)/pytest -m slow
 
 lint: install ## Check style, types and the floors
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

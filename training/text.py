@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models.text_features import TextFeatures, open_text_features, prompts
 from numpy.typing import NDArray
 
 from data_partition.class_names import full_names
+from models.text_features import TextFeatures, open_text_features, prompts
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.experiment_data import cache_dir
