@@ -1,0 +1,1 @@
+"""What a campaign has shown: figures, tables, a page."""
