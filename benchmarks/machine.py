@@ -3,12 +3,12 @@
 import os
 import platform
 import re
-from pathlib import Path
 from typing import Any
 
 import joblib
 import psutil
 
+from training.device import processor_name
 from training.run_folder import environment
 
 VERSIONS = ("python", "torch", "torchvision", "flwr", "ray", "numpy")
@@ -19,7 +19,7 @@ def describe() -> dict[str, Any]:
     known = environment()
     return {
         "machine": {
-            "cpu": _cpu(),
+            "cpu": processor_name(),
             "cores": joblib.cpu_count(),
             "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
             "system": f"{platform.system()} {platform.machine()}",
@@ -32,15 +32,6 @@ def describe() -> dict[str, Any]:
 
 def short_name() -> str:
     """Return a name for this kind of machine that fits into a file name."""
-    words = re.findall(r"[a-z0-9]+", _cpu().lower())
+    words = re.findall(r"[a-z0-9]+", processor_name().lower())
     kept = [word for word in words if word not in ("r", "tm", "cpu", "processor", "with")]
     return "-".join([*kept[:4], f"{joblib.cpu_count()}cores"])
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from data_partition.errors import DataError
 from experiments import (
+    campaign,
     centralized_clip,
     data_commands,
     federated,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(text_features_commands.app, name="text-features")
 app.command("simulate")(federated.simulate_command)
 app.command("clip")(centralized_clip.clip_command)

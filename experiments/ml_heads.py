@@ -3,16 +3,16 @@
 Also ``python -m experiments.ml_heads``.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from data_partition.overlap import overlap, refuse
 from experiments.centralized import train
-from experiments.display import counting
+from experiments.head_images import HeadImages, open_head_images
+from experiments.head_results import show_heads
 from experiments.opening import (
     ConfigArgument,
     OverrideOption,
@@ -20,21 +20,18 @@ from experiments.opening import (
     load_config,
     open_run,
 )
-from models.errors import HeadError
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError, RunFolderError
-from training.experiment_data import open_central_data, open_test_data, training_images
-from training.metrics import METRIC_NAMES
+from training.head_run import begin, best_weights, network_run, recorded
+from training.head_settings import FITTED_WITH, HEAD_KEYS, head_values
+from training.preparation import prepare_centralized
 from training.run_folder import RunFolder
-from training.split import some_of
 from training.text import as_text, text_of_run
+from training.weights import Weights
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
-
-HEAD_KEYS = ("knn-neighbors", "svm-c", "svm-gamma", "forest-trees", "tune-heads")
-TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
 
 console = Console()
 
@@ -66,7 +63,9 @@ def heads_command(
 
     Trains the backbone on the training set (or takes a finished run's), computes the features of
     the training and test images once, fits the heads on the training features and judges them on
-    the test set. All of it stands in the run folder; with --from in that run's.
+    the test set. All of it stands in the run folder. With --from it stands in that run's; or, with
+    --out too, heads and figures in a folder of their own, the network and its features in that
+    run's, which many such folders may share.
 
     Examples
     --------
@@ -78,36 +77,98 @@ def heads_command(
     On the network that a federation has trained, with other neighbours:
 
         fedskin heads --from runs/prox -c knn-neighbors=15
+
+    The same beside it, in a folder of its own:
+
+        fedskin heads --from runs/prox -c heads=knn -c knn-neighbors=15 --out runs/prox-15
     """
-    if from_run is not None:
-        if config is not None or out is not None or resume:
-            raise ConfigError(
-                "--from: goes with no CONFIG.toml, --out or --resume; its run has all"
-            )
-        folder = RunFolder(from_run.absolute())
-        chosen = _with_heads_of(folder.config(), override or [])
-        if folder.manifest().get("status") != "completed":
-            raise RunFolderError(f"{folder.path}: the run is not completed; finish it first")
-    else:
-        chosen, folder = open_run(config, override, out, resume=resume, kind="heads")
-        if chosen.objective != "classifier":
-            raise ConfigError(
-                f"objective = {chosen.objective!r}: fedskin heads trains a classifier; for "
-                "objective clip train with fedskin clip and come back with --from"
-            )
-    if from_run is not None:
-        # Where the run computed says nothing about where its features are.
-        here = resolve_device("auto")
-        precision = chosen.precision if here == "cuda" else "float32"
-        chosen = chosen.replace(device=here, precision=precision)
-    federated = folder.manifest().get("command") == "simulate"
-    _check_images(chosen, federated=federated, allow_overlap=allow_overlap)
+    if resume and out is not None and from_run is None:
+        mine = RunFolder(out.absolute())
+        source = network_run(mine)
+        from_run = None if source is mine else source.path
     if from_run is None:
-        train(console, chosen, folder, kind="heads")
-        chosen = folder.config()
-    figures = _figures(chosen, folder, federated=federated)
-    console.print(_table(figures, synthetic=folder.manifest()["data"]["synthetic"]))
-    console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
+        _train_and_fit(config, override, out, resume=resume, allow_overlap=allow_overlap)
+        return
+    if config is not None:
+        raise ConfigError(f"{config}: --from goes with no CONFIG.toml; its run has one")
+    _fit_on(
+        RunFolder(from_run.absolute()),
+        override or [],
+        None if out is None else RunFolder(out.absolute()),
+        resume=resume,
+        allow_overlap=allow_overlap,
+    )
+
+
+def _train_and_fit(
+    path: Path | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    *,
+    resume: bool,
+    allow_overlap: bool,
+) -> None:
+    """Train a network and fit heads on it, in one run folder."""
+    config, folder = open_run(path, overrides, out, resume=resume, kind="heads")
+    if config.objective != "classifier":
+        raise ConfigError(
+            f"objective = {config.objective!r}: fedskin heads trains a classifier; for "
+            "objective clip train with fedskin clip and come back with --from"
+        )
+    if resume:
+        folder.check_same(prepare_centralized(config))
+        if _nothing_is_left(folder, config):
+            return
+    images = open_head_images(console, config, federated=False, allow_overlap=allow_overlap)
+    train(console, config, folder, kind="heads")
+    images.check_same(folder)
+    _fit(folder.config(), folder, folder, best_weights(folder, folder), images)
+
+
+def _fit_on(
+    source: RunFolder,
+    overrides: list[str],
+    out: RunFolder | None,
+    *,
+    resume: bool,
+    allow_overlap: bool,
+) -> None:
+    """Fit heads on a finished run's network, in its folder or in one of their own."""
+    manifest = source.manifest()
+    if "from" in manifest:
+        owner = network_run(source).path
+        raise RunFolderError(
+            f"{source.path}: has no network; take the run that has: --from {owner}"
+        )
+    if resume and out is None:
+        raise ConfigError("--resume: beside --from name the folder of the heads with --out")
+    if out is not None and out.exists() and not resume:
+        raise RunFolderError(
+            f"{out.path}: holds a run already; add --resume to go on with it, or choose another "
+            "folder"
+        )
+    folder = source if out is None else out
+    if resume and not overrides:
+        config = folder.config()
+    else:
+        config = _with_heads_of(source.config(), overrides).replace(run_dir=str(folder.path))
+    if resume:
+        folder.check_same(config)
+        if network_run(folder) is folder:
+            raise RunFolderError(f"{folder.path}: was not begun with --from; choose another folder")
+    weights = best_weights(folder, source)
+    if resume and _nothing_is_left(folder, config):
+        return
+    # Where the run computed says nothing about where its features are.
+    device = resolve_device("auto")
+    precision = config.precision if device == "cuda" else "float32"
+    here = config.replace(device=device, precision=precision)
+    federated = manifest["command"] == "simulate"
+    images = open_head_images(console, here, federated=federated, allow_overlap=allow_overlap)
+    images.check_same(source)
+    if out is not None and not resume:
+        begin(out, config, source, weights)
+    _fit(here, folder, source, weights, images)
 
 
 def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> ExperimentConfig:
@@ -122,94 +183,49 @@ def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> Experiment
     return config.replace(**{key.replace("-", "_"): given[key] for key in named})
 
 
-def _check_images(config: ExperimentConfig, *, federated: bool, allow_overlap: bool) -> None:
-    """Refuse what heads cannot be fitted or judged on, before a network is trained for them.
-
-    Test images that also stand in the training set are refused or, with ``allow_overlap``, only
-    reported. Its validation images count, too: they chose the best model.
-    """
-    with counting(console, "Reading the images") as progress:
-        test_data = open_test_data(config, progress)
-    if test_data is None:
-        raise ConfigError("test-dir = '': heads are judged on a test set, and there is none")
-    training = training_images(config, federated=federated)
-    for kind, rows in (("training", training.rows), ("test", test_data.rows)):
-        present = set(rows["label"])
-        absent = [name for name in training.classes if name not in present]
-        if absent:
-            raise HeadError(
-                f"no {kind} image is of class {', '.join(absent)}; heads need {kind} images of "
-                "every class, which another seed or more images may give"
-            )
-    data = open_central_data(config)
-    release = some_of(data.store, data.split_names != "test")
-    found = overlap(
-        data.store.rows["image_id"].iloc[release.indices],
-        release,
-        test_data.rows["image_id"],
-        test_data.split,
-    )
-    if allow_overlap:
-        for line in found.lines():
-            console.print(line, highlight=False, soft_wrap=True)
-    else:
-        refuse(found)
+def _nothing_is_left(folder: RunFolder, config: ExperimentConfig) -> bool:
+    """Tell whether a folder holds these heads already; if so, say it and show them."""
+    if folder.manifest().get("status") != "completed":
+        return False
+    if folder.metrics().get(FITTED_WITH) != head_values(config):
+        return False
+    console.print(f"{folder.path} holds fitted heads; nothing was left to do.", soft_wrap=True)
+    show_heads(console, folder)
+    return True
 
 
-def _figures(config: ExperimentConfig, folder: RunFolder, *, federated: bool) -> dict[str, Any]:
+def _fit(
+    config: ExperimentConfig,
+    folder: RunFolder,
+    source: RunFolder,
+    weights: Weights,
+    images: HeadImages,
+) -> None:
     # Imported here: scikit-learn takes a second, which no other command needs.
     from training.head_figures import HeadFigures
 
-    training = training_images(config, federated=federated)
-    test_data = open_test_data(config)
-    assert test_data is not None  # asked for before
-    folder.check_same_data(training.fingerprint)
-    if test_data.fingerprint != folder.manifest()["data"]["test_fingerprint"]:
-        raise RunFolderError(
-            f"{folder.path}: data-dir or test-dir holds other test images than the run was judged "
-            "on; bring those back"
-        )
-    weights = folder.checkpoint.weights(folder.metrics()["best_round"])
+    classes = images.training.classes
 
     def network() -> "Backbone":
         # Imported here: with features in store, heads need no torch, which takes seconds.
         from training.network import restore_network
 
-        text = as_text(text_of_run(config, folder, training.classes))
-        return restore_network(config, len(training.classes), weights, text)
+        text = as_text(text_of_run(config, source, classes))
+        return restore_network(config, len(classes), weights, text)
 
-    with folder.lock(), console.status("") as status:
-        run = HeadFigures(config, folder, weights, network, training, test_data, status.update)
-        return run.run()
-
-
-def _table(figures: dict[str, Any], *, synthetic: bool) -> Table:
-    """Return the figures of network and heads, with the interval of AVG and the paired test."""
-    count = figures["network"]["n"]
-    title = f"{count} test images, in percent; 95 %: interval of AVG;\n"
-    title += "p: McNemar's exact test of who is right, head against network"
-    if synthetic:
-        title += "\nSYNTHETIC images: these figures say nothing about patients"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in METRIC_NAMES:
-        table.add_column(name.upper(), justify="right")
-    table.add_column("95 %", justify="right")
-    table.add_column("p", justify="right")
-    for name, block in figures.items():
-        low, high = block["intervals"]["avg"]
-        paired = block.get("against_network")
-        table.add_row(
-            TITLES[name],
-            *(f"{block[figure]:.2f}" for figure in METRIC_NAMES),
-            f"{low:.0f}–{high:.0f}",
-            "" if paired is None else _p_value(paired["p_value"]),
-        )
-    return table
-
-
-def _p_value(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    own = nullcontext() if folder is source else recorded(folder, device=config.device)
+    with folder.lock(), own, console.status("") as status:
+        HeadFigures(
+            config,
+            folder,
+            source,
+            weights,
+            network,
+            images.training,
+            images.test_data,
+            status.update,
+        ).run()
+    show_heads(console, folder)
 
 
 if __name__ == "__main__":

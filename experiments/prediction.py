@@ -21,6 +21,7 @@ from models.registry import find
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import RunFolderError
+from training.head_run import best_weights, network_run
 from training.run_folder import RunFolder
 from training.text import as_text, text_of_run
 
@@ -141,9 +142,10 @@ def _classify(
 
     A head's answer need not be its most probable class; see docs/heads.md.
     """
+    source = network_run(folder)
     path = folder.path / "heads" / f"{head}.skops"
     if head is not None and not path.is_file():
-        raise RunFolderError(f"{path}: not there; make it by  fedskin heads --from {folder.path}")
+        raise RunFolderError(f"{path}: not there; make it by  fedskin heads --from {source.path}")
     # Imported here: a name misspelt should not wait for torch.
     from models.fitted_head import Head
     from training.inference import extract_features, predict
@@ -151,8 +153,8 @@ def _classify(
 
     # Where the run computed says nothing about where its model is used.
     here = config.replace(device=resolve_device("auto"), precision="float32")
-    text = as_text(text_of_run(config, folder, classes))
-    weights = folder.checkpoint.weights(folder.metrics()["best_round"])
+    weights = best_weights(folder, source)
+    text = as_text(text_of_run(config, source, classes))
     network = restore_network(here, len(classes), weights, text)
     everything = np.arange(len(pixels))
     if head is None:

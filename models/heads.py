@@ -23,8 +23,7 @@ from sklearn.svm import SVC
 from models.errors import HeadError
 from models.fitted_head import Head, check_features
 from models.folds import Fold, folds
-
-HEADS = ("knn", "svm", "rf")
+from models.head_names import HEADS
 
 # What cross-validation chooses from, by scikit-learn's names; of equally good ones the first.
 GRIDS: dict[str, dict[str, list[Any]]] = {

@@ -151,7 +151,7 @@ def open_text_features(
     """
     spec = find(encoder)
     weights = "openai" if pretrained else f"random, seed {seed}"
-    path = _cached(cache_dir, encoder, weights, prompts)
+    path = cached_path(cache_dir, encoder, weights, prompts)
     if path.exists():
         found = TextFeatures.load(path)
         if (found.encoder, found.weights, found.prompts) != (encoder, weights, tuple(prompts)):
@@ -185,12 +185,13 @@ def store(features: TextFeatures, cache_dir: Path) -> Path:
     Raises:
         WeightsError: the file cannot be written.
     """
-    path = _cached(cache_dir, features.encoder, features.weights, features.prompts)
+    path = cached_path(cache_dir, features.encoder, features.weights, features.prompts)
     features.save(path)
     return path
 
 
-def _cached(cache_dir: Path, encoder: str, weights: str, prompts: Sequence[str]) -> Path:
+def cached_path(cache_dir: Path, encoder: str, weights: str, prompts: Sequence[str]) -> Path:
+    """Return where the cache keeps text features, if it has them; arguments as `TextFeatures`'."""
     key = json.dumps([encoder, weights, list(prompts)])
     digest = hashlib.sha256(key.encode()).hexdigest()
     return cache_dir / "text-features" / f"{digest}.safetensors"

@@ -9,6 +9,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import BackboneError
+from models.head_names import HEADS
 from models.registry import BACKBONES, check_image_size
 from models.text_encoders import TEXT_ENCODERS
 from training.errors import ConfigError
@@ -61,6 +62,7 @@ class ExperimentConfig(BaseModel):
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(0, ge=0)
+    heads: str = ",".join(HEADS)
     knn_neighbors: int = Field(5, ge=1)
     svm_c: float = Field(1.0, gt=0)
     svm_gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
@@ -104,6 +106,12 @@ class ExperimentConfig(BaseModel):
         if self.text_encoder not in TEXT_ENCODERS:
             faults.append(
                 f"text-encoder = {self.text_encoder!r}: allowed are {', '.join(TEXT_ENCODERS)}"
+            )
+        fitted = self.heads.split(",")
+        if len(set(fitted)) != len(fitted) or not set(fitted) <= set(HEADS):
+            faults.append(
+                f"heads = {self.heads!r}: allowed are one or more of {', '.join(HEADS)}, each "
+                "once, separated by commas"
             )
         named = self.modalities.split(",")
         if len(named) != 3 or len(set(named)) != 3 or not set(named) <= set(MODALITIES):
@@ -203,12 +211,20 @@ def load(
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: is not a TOML file: {error}") from None
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"-c {override}: write it as key=value")
-        values[key.strip()] = _parse_value(key.strip(), text.strip())
+    values |= dict(parse_override(override) for override in overrides)
     return parse(values)
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Return the key and the value of ``key=value``, as after ``-c``.
+
+    Raises:
+        ConfigError: there is no ``=``.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"-c {override}: write it as key=value")
+    return key.strip(), _parse_value(key.strip(), text.strip())
 
 
 def _parse_value(key: str, text: str) -> Any:

@@ -1,7 +1,9 @@
 """The device that a run computes on."""
 
 import ctypes
+import platform
 import sys
+from pathlib import Path
 
 from training.errors import ConfigError
 
@@ -25,6 +27,16 @@ def resolve_device(wanted: str) -> str:
             f"device = {wanted!r}: not found on this machine; allowed here are auto and {found}"
         )
     return found
+
+
+def processor_name() -> str:
+    """Return what the CPU calls itself, or else its kind."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _accelerator() -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,23 @@ def cache_dir(config: ExperimentConfig) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "fedskin"
 
 
+@dataclass(frozen=True)
+class DataFacts:
+    """What tells the data of one experiment from those of another.
+
+    Attributes:
+        dataset: ``ham10000`` or ``brats2019``.
+        fingerprint: of the training release; see ``data_partition.image_store.ImageStore``.
+        test_fingerprint: of the global test set, None where there is none.
+        classes: class names in the order of the network's outputs.
+    """
+
+    dataset: str
+    fingerprint: str
+    test_fingerprint: str | None
+    classes: tuple[str, ...]
+
+
 def recognise(config: ExperimentConfig) -> DataSet:
     """Return the data set of a config: ``dataset``, or with ``auto`` what ``data-dir`` holds.
 
@@ -55,6 +73,18 @@ def recognise(config: ExperimentConfig) -> DataSet:
             "test-dir empty"
         )
     return found
+
+
+def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> DataFacts:
+    """Return the facts of a config's data; arguments and errors as of `open_federated_data`."""
+    store = _open_training(config, progress)
+    test_data = open_test_data(config, progress)
+    return DataFacts(
+        dataset=recognise(config),
+        fingerprint=store.fingerprint,
+        test_fingerprint=test_data.fingerprint if test_data else None,
+        classes=store.classes,
+    )
 
 
 def open_federated_data(

@@ -1,16 +1,19 @@
 """Classical heads on a run's deep features, judged on the test set beside the network itself."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads import HEADS, fit_head
+from models.fitted_head import Head
+from models.head_names import HEADS
+from models.heads import fit_head
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.features import Features, open_features
-from training.head_settings import head_settings
+from training.head_settings import FITTED_WITH, head_settings, head_values, heads_of
 from training.metrics import confusion_matrix, metric_block, patient_confusion
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet, TrainingImages
@@ -22,11 +25,13 @@ if TYPE_CHECKING:
 
 
 class HeadFigures:
-    """Fits the heads of a completed run and writes their figures beside the network's.
+    """Fits heads on the network of a completed run and writes their figures beside its own.
 
     Args:
         config: the run's, with the heads' settings.
-        folder: the run's.
+        folder: where heads, figures and answers go, with the run's metrics and predictions; locked
+            by this process.
+        source: the run's own folder, where the features are kept; it may be ``folder``.
         weights: of its best network.
         network: makes that network, on its device; called only where features are missing.
         training: the images it learnt from.
@@ -38,6 +43,7 @@ class HeadFigures:
         self,
         config: ExperimentConfig,
         folder: RunFolder,
+        source: RunFolder,
         weights: Weights,
         network: "Callable[[], Backbone]",
         training: TrainingImages,
@@ -46,6 +52,7 @@ class HeadFigures:
     ) -> None:
         self.config = config
         self.folder = folder
+        self.source = source
         self.weights = weights
         self.network = network
         self.training = training
@@ -60,12 +67,15 @@ class HeadFigures:
             RunFolderError: the run's predictions are of other test images.
         """
         self.watch("extracting features")
-        train, test = self._features("train"), self._features("test")
+        # Waits for who is at it, and locks no longer: other heads are fitted beside these.
+        lock = nullcontext() if self.source is self.folder else self.source.lock(timeout=-1)
+        with lock:
+            train, test = self._features("train"), self._features("test")
         probabilities = self._network_probabilities(test)
         answers = probabilities.argmax(axis=1)
         found = {"network": self._judge(test, answers, probabilities)}
         fitted = {}
-        for name in HEADS:
+        for name in heads_of(self.config):
             self.watch(f"fitting {name}")
             head = fit_head(
                 name,
@@ -90,12 +100,25 @@ class HeadFigures:
                     groups=self._patients(),
                 ),
             }
-        # Written together, so that figures and predictions belong to the same heads.
-        for name, (head, predicted, probabilities) in fitted.items():
-            head.save(self.folder.path / "heads" / f"{name}.skops")
-            self._write_predictions(name, predicted, probabilities)
-        self.folder.write_metrics({**self.folder.metrics(), "heads": found})
+        self._write(found, fitted)
         return found
+
+    def _write(
+        self, found: dict[str, Any], fitted: dict[str, tuple[Head, NDArray[np.int64], NDArray]]
+    ) -> None:
+        """Write all together; a kill in between leaves no figures, never those of other heads."""
+        rest = {k: v for k, v in self.folder.metrics().items() if k not in ("heads", FITTED_WITH)}
+        self.folder.write_metrics(rest)
+        for name in HEADS:
+            path = self.folder.path / "heads" / f"{name}.skops"
+            if name in fitted:
+                head, predicted, probabilities = fitted[name]
+                head.save(path)
+                self._write_predictions(name, predicted, probabilities)
+            else:
+                path.unlink(missing_ok=True)
+                (self.folder.path / f"predictions-heads-{name}.csv").unlink(missing_ok=True)
+        self.folder.write_metrics({**rest, "heads": found, FITTED_WITH: head_values(self.config)})
 
     def _features(self, name: str) -> Features:
         if name == "train":
@@ -105,7 +128,7 @@ class HeadFigures:
             split, rows = self.test_data.split, self.test_data.rows
             fingerprint = self.test_data.fingerprint
         return open_features(
-            self.folder.path / "features" / f"{name}.safetensors",
+            self.source.path / "features" / f"{name}.safetensors",
             self.config,
             self.network,
             split,

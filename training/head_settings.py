@@ -1,11 +1,39 @@
-"""The classical heads' settings, from a config."""
+"""What a config says of the classical heads.
 
-from models.heads import HeadSettings
-from training.config import ExperimentConfig
+scikit-learn, which takes a second, is loaded only where settings for it are made.
+"""
+
+from typing import TYPE_CHECKING
+
+from models.head_names import HEADS
+from training.config import ExperimentConfig, Scalar
+
+if TYPE_CHECKING:
+    from models.heads import HeadSettings
+
+# The keys that say nothing about the network: heads that differ in them share one.
+HEAD_KEYS = ("heads", "knn-neighbors", "svm-c", "svm-gamma", "forest-trees", "tune-heads")
+
+# The entry of metrics.json that says with which values of them its heads were fitted.
+FITTED_WITH = "head_settings"
 
 
-def head_settings(config: ExperimentConfig) -> HeadSettings:
-    """Return what a config says of the heads."""
+def heads_of(config: ExperimentConfig) -> tuple[str, ...]:
+    """Return the heads to fit, in the order of `models.head_names.HEADS` however they are named."""
+    named = config.heads.split(",")
+    return tuple(head for head in HEADS if head in named)
+
+
+def head_values(config: ExperimentConfig) -> dict[str, Scalar]:
+    """Return ``HEAD_KEYS`` with their values; equal ones are the same heads of a run's network."""
+    flat = config.to_flat()
+    return {key: flat[key] for key in HEAD_KEYS}
+
+
+def head_settings(config: ExperimentConfig) -> "HeadSettings":
+    """Return the hyper-parameters of the heads."""
+    from models.heads import HeadSettings
+
     return HeadSettings(
         neighbors=config.knn_neighbors,
         c=config.svm_c,

@@ -10,6 +10,7 @@ from training.metrics import metric_block
 from training.network import preprocessing
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet, Split
+from training.uncertainty import intervals
 
 
 def judge(
@@ -47,15 +48,17 @@ def judge_on_test_set(
 ) -> dict[str, Any]:
     """Judge a network on the test set, store its predictions, and return the metric block.
 
+    The block has ``intervals``, the 95 % interval of each figure; patients are drawn whole.
+
     Args:
-        config: resolved.
+        config: resolved; its seed is that of the draws.
         network: on its device.
         test_data: the images.
         folder: the run's.
         test_set: names the file ``predictions-<test_set>.csv``.
     """
-    classes = test_data.classes
-    evaluation = judge(config, network, test_data.split, len(classes))
+    classes, split = test_data.classes, test_data.split
+    evaluation = judge(config, network, split, len(classes))
     folder.write_predictions(
         test_set,
         test_data.rows,
@@ -63,4 +66,11 @@ def judge_on_test_set(
         classes,
         by_patient=evaluation.patient_confusion is not None,
     )
-    return block(evaluation)
+    found = intervals(
+        split.labels[split.indices],
+        evaluation.probabilities.argmax(axis=1),
+        len(classes),
+        seed=config.seed,
+        groups=None if split.patients is None else split.patients[split.indices],
+    )
+    return {**block(evaluation), "intervals": found}

@@ -23,7 +23,8 @@ from sklearn.svm import SVC
 from models.errors import HeadError
 from models.fitted_head import Head
 from models.folds import folds
-from models.heads import GRIDS, HEADS, HeadSettings, fit_head
+from models.head_names import HEADS
+from models.heads import GRIDS, HeadSettings, fit_head
 
 NUM_CLASSES, WIDTH = 4, 12
 SETTINGS = HeadSettings(trees=10)

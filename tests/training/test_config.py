@@ -139,7 +139,7 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
     assert faults_of({key: value}) == [f"{key} = {value!r}: allowed is {allowed}"]
 
 
-@pytest.mark.parametrize("key", ["learningrate", "image_size", "heads"])
+@pytest.mark.parametrize("key", ["learningrate", "image_size", "head"])
 def test_an_unknown_key_is_refused(key: str) -> None:
     known = ", ".join(DEFAULTS)
     assert faults_of({key: 3}) == [f"{key} = 3: no such key; known are {known}"]
@@ -168,6 +168,14 @@ def test_an_unknown_key_is_refused(key: str) -> None:
         (
             {"text-encoder": "BERT"},
             "text-encoder = 'BERT': allowed are ViT-L/14, RN50x16, RN50x64, ViT-B/32, RN50",
+        ),
+        *(
+            (
+                {"heads": named},
+                f"heads = {named!r}: allowed are one or more of knn, svm, rf, each once, separated "
+                "by commas",
+            )
+            for named in ("", "knn,knn", "svm,tree", "knn, svm", "knn,")
         ),
         (
             {"modalities": "t1,t1,flair"},
@@ -198,6 +206,8 @@ def test_an_unknown_backbone_lists_the_known_ones() -> None:
         {"image-size": 32},
         {"clients": 2, "min-replies": 2},
         {"batch-size": 2},
+        {"heads": "rf"},
+        {"heads": "svm,knn"},
         {"precision": "bfloat16", "device": "cuda"},
         {"precision": "bfloat16", "device": "auto"},  # the machine decides
         {"clients": 1, "rounds": 1, "proximal-mu": 0, "weight-decay": 0, "beta1": 0},
@@ -212,7 +222,7 @@ def test_all_faults_are_reported_together() -> None:
     lines = faults_of(
         {
             "rounds": "many",
-            "heads": "knn",
+            "head": "knn",
             "strategy": "fedsgd",
             "backbone": "vit_l_16",
             "image-size": 64,
@@ -221,7 +231,7 @@ def test_all_faults_are_reported_together() -> None:
         }
     )
     assert sorted(line.split(" = ")[0] for line in lines) == [
-        *("heads", "image-size", "min-replies", "rounds", "strategy")
+        *("head", "image-size", "min-replies", "rounds", "strategy")
     ]
 
 

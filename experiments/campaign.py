@@ -1,0 +1,214 @@
+"""Benchmark campaigns: ``fedskin campaign plan | run | status``."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from experiments.campaigns.campaign_file import Campaign, read_campaign
+from experiments.campaigns.display import CampaignDisplay, overview
+from experiments.campaigns.folder import DONE, FAILED, CampaignFolder, Planned
+from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
+from experiments.campaigns.preflight import Preflight
+from experiments.campaigns.trial import Trial
+from experiments.display import counting
+from training.config import DEFAULTS
+from training.errors import ConfigError
+from training.experiment_data import DataFacts
+
+app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
+console = Console()
+
+DATASETS = ("ham10000", "brats2019")
+
+# The ledger is derived from the run folders, so it may lag behind while the campaign runs.
+_LEDGER_SECONDS = 60.0
+
+CampaignArgument = Annotated[Path, typer.Argument(metavar="CAMPAIGN.toml", show_default=False)]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("-c", metavar="KEY=VALUE", help="Set one key of every trial. Repeatable."),
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="NAME=DIR", help="Where data set ham10000 or brats2019 is. Repeatable."
+    ),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="KEY=PATTERN", help="Only trials like this: backbone=swin_*. Repeatable."
+    ),
+]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
+
+
+@app.command()
+def run(
+    campaign: CampaignArgument,
+    out: Annotated[Path, typer.Option(help="The campaign's folder.", show_default=False)],
+    override: OverrideOption = None,
+    data: DataOption = None,
+    only: OnlyOption = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed before.")
+    ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Spread the trials over this Ray cluster, such as auto."
+        ),
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(metavar="mlflow", help="Send the results there, too.")
+    ] = None,
+) -> None:
+    """Run the trials of CAMPAIGN.toml that are missing in a folder.
+
+    As many run side by side as cores, memory and GPUs allow. Called again after a crash, a kill
+    or a reboot, it does only what is missing, and half-done trials go on from their last round.
+
+    Examples
+    --------
+
+    The study's federated runs, on the real HAM10000:
+
+        fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2
+
+    A part of it, and later again what failed:
+
+        fedskin campaign run task2-federated.toml --out task2 --only 'backbone=swin_*'
+        fedskin campaign run task2-federated.toml --out task2 --retry-failed
+    """
+    if track not in (None, "mlflow"):
+        raise ConfigError(f"--track {track}: known is mlflow")
+    wanted = read_campaign(_find(campaign), override or [], _folders(data))
+    patterns = _patterns(only)
+    folder = CampaignFolder(out.absolute())
+    folder.take(wanted.name)
+    with folder.lock():
+        folder.take(wanted.name)
+        with counting(console, "Reading the images") as progress:
+            preflight = Preflight(progress)
+            facts = preflight.facts(wanted.trials)
+        trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
+        planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
+        folder.write_plan(wanted.name, planned)
+        states = folder.states(planned, at_work=False)
+        chosen = [i for i, (trial, _) in trials.items() if trial.matches(patterns)]
+        if not chosen:
+            raise ConfigError(f"--only: no trial of {wanted.name} is like this")
+        skipped = (DONE,) if retry_failed else (DONE, FAILED)
+        pending = [i for i in chosen if states[i].word not in skipped]
+        if pending:
+            preflight.check([trials[i][0] for i in pending], device=ray_address is None)
+            _run(folder, wanted, trials, planned, pending, ray_address)
+            states = folder.states(planned, at_work=False)
+        ledger = _keep_ledger(folder)
+        console.print(overview(wanted.name, folder, planned, states))
+        if track:
+            from experiments.campaigns.tracking import track as send
+
+            send(ledger, folder.path, None)
+    if any(states[i].word != DONE for i in chosen):
+        console.print(
+            f"Try what failed again with --retry-failed; the logs are in {folder.path / 'logs'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(directory: Directory) -> None:
+    """Say how far the campaign in the folder DIR is, also while it runs.
+
+    Examples
+    --------
+
+        fedskin campaign status task2
+    """
+    folder = CampaignFolder(directory.absolute())
+    name, planned = folder.plan()
+    states = folder.states(planned, at_work=folder.is_locked())
+    console.print(overview(name, folder, planned, states))
+
+
+def _run(
+    folder: CampaignFolder,
+    campaign: Campaign,
+    trials: Mapping[str, tuple[Trial, DataFacts]],
+    planned: Sequence[Planned],
+    pending: Sequence[str],
+    ray_address: str | None,
+) -> None:
+    """Run what is pending, as the machines have room for it, and show how it goes."""
+    # Imported here: Ray takes a second, which a finished campaign need not wait for.
+    from experiments.campaigns.attempt import end_leftovers
+    from experiments.campaigns.jobs import make_jobs
+    from experiments.campaigns.scheduler import Cluster
+
+    for trial_id in pending:
+        end_leftovers(folder, trial_id)
+        trial, _ = trials[trial_id]
+        moved = folder.make_room(trial_id, trial.config)
+        if moved:
+            console.print(f"{trial_id}: its folder was damaged and is now {moved}", soft_wrap=True)
+        folder.write_config(trial_id, trial)
+    ledger_at = time.monotonic() + _LEDGER_SECONDS
+    with (
+        Cluster(ray_address) as cluster,
+        CampaignDisplay(console, campaign.name, folder, planned) as display,
+    ):
+        try:
+            for ended in cluster.run(make_jobs(campaign, folder, trials, pending, cluster)):
+                for trial_id, cause in ended.items():
+                    if cause:
+                        folder.record_failure(trial_id, cause)
+                display.show(ended)
+                if ended and time.monotonic() > ledger_at:
+                    _keep_ledger(folder)
+                    ledger_at = time.monotonic() + _LEDGER_SECONDS
+        except KeyboardInterrupt:
+            console.print("Interrupted. The same command goes on with what is missing.")
+            raise typer.Exit(130) from None
+
+
+def _keep_ledger(folder: CampaignFolder) -> Ledger:
+    ledger = read_ledger(folder.path)
+    write_ledger(folder.path, ledger)
+    for name, reason in ledger.set_aside.items():
+        console.print(f"not in the ledger: {name}: {reason}", highlight=False, soft_wrap=True)
+    return ledger
+
+
+def _find(campaign: Path) -> Path:
+    """Return a campaign file, or of that name the one that comes with fedskin."""
+    shipped = Path(__file__).parent / "campaigns" / campaign
+    return shipped if shipped.is_file() and not campaign.exists() else campaign
+
+
+def _folders(data: Sequence[str] | None) -> dict[str, Path]:
+    folders = {}
+    for text in data or ():
+        name, equals, folder = text.partition("=")
+        if not equals or name not in DATASETS:
+            raise ConfigError(
+                f"--data {text}: write it as NAME=DIR; NAME is {' or '.join(DATASETS)}"
+            )
+        folders[name] = Path(folder)
+    return folders
+
+
+def _patterns(only: Sequence[str] | None) -> dict[str, str]:
+    patterns = {}
+    for text in only or ():
+        key, equals, pattern = text.partition("=")
+        if not equals or key not in {*DEFAULTS, "command"}:
+            raise ConfigError(f"--only {text}: write it as KEY=PATTERN, such as backbone=swin_*")
+        patterns[key] = pattern
+    return patterns

@@ -1,0 +1,242 @@
+"""One attempt at a trial: a process of its own, watched until it ends or no longer moves."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
+from experiments.campaigns.trial import HEAD_KEYS, is_done, text
+from fl_server.processes import TOKEN, end_processes, start_watchdog
+from fl_server.simulation import take_over
+from training.errors import RunFolderError
+from training.run_folder import RunFolder, now
+
+POLL_SECONDS = 0.2
+# Progress and memory are looked at less often: reading a process's memory map is not free.
+LOOK_SECONDS = 2.0
+
+# The program's exit status for what a person has to mend, which a second attempt would not.
+_BAD_INPUT = 2
+
+
+class AttemptFailed(RuntimeError):
+    """An attempt that may succeed when it is made again; the cause in a line."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an attempt is to do.
+
+    Attributes:
+        campaign: the campaign's folder.
+        trial_id: the trial's.
+        command: see `experiments.campaigns.trial.Trial`.
+        network_of: of ``heads``: the trial whose network is taken; "" to train one.
+        cpus: cores to compute on.
+        hang_seconds: without progress for so long, the attempt has failed.
+    """
+
+    campaign: Path
+    trial_id: str
+    command: str
+    network_of: str
+    cpus: int
+    hang_seconds: float
+
+
+def attempt(order: Order) -> str:
+    """Run a trial from where it was left, in a process of its own.
+
+    Returns:
+        "" where it is done, else the cause of a failure that another attempt would not mend.
+
+    Raises:
+        AttemptFailed: it crashed, was killed, or hung.
+    """
+    campaign = CampaignFolder(order.campaign)
+    folder = campaign.run_folder(order.trial_id)
+    end_leftovers(campaign, order.trial_id)
+    record = {
+        "number": int(campaign.attempt(order.trial_id).get("number", 0)) + 1,
+        "host": platform.node(),
+        "token": uuid.uuid4().hex,
+        "started": now(),
+        "outcome": RUNNING,
+        "cause": "",
+    }
+    campaign.write_attempt(order.trial_id, record)
+    began = time.monotonic()
+    status, hung, peak = _run(order, campaign, folder, str(record["token"]))
+    seconds = time.monotonic() - began
+    done = status == 0 and is_done(order.command, folder)
+    if done:
+        folder.update_manifest(
+            trial={"id": order.trial_id, "seconds": seconds, "peak_memory": peak}
+        )
+        cause = ""
+    else:
+        cause = hung or _cause(status, folder, campaign.log_path(order.trial_id))
+    campaign.write_attempt(
+        order.trial_id,
+        {**record, "outcome": DONE if done else FAILED, "cause": cause, "seconds": seconds},
+    )
+    if not done and status != _BAD_INPUT:
+        raise AttemptFailed(cause)
+    return cause
+
+
+def end_leftovers(campaign: CampaignFolder, trial_id: str) -> None:
+    """End what is left of a trial's last attempt: a kill may have left it, if only for a moment."""
+    last = campaign.attempt(trial_id)
+    if last.get("outcome") == RUNNING and last.get("host") == platform.node():
+        end_processes(str(last.get("token", "")))
+        take_over(campaign.run_folder(trial_id))
+
+
+def _run(
+    order: Order, campaign: CampaignFolder, folder: RunFolder, token: str
+) -> tuple[int, str, int]:
+    """Return the exit status, why it was ended if it hung, and the peak memory in bytes."""
+    log_path = campaign.log_path(order.trial_id)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with _own_processes(token) as home, log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.cli", *_arguments(order, campaign, folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(token, home, order.cpus),
+            start_new_session=True,
+        )
+        progress = Progress(folder.path, log_path)
+        peak, hung, look_at = 0, "", 0.0
+        while process.poll() is None:
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_SECONDS
+                peak = max(peak, memory_of(process.pid))
+                still = progress.still_seconds()
+                if still > order.hang_seconds:
+                    hung = f"no progress for {still / 60:.0f} minutes"
+                    process.kill()
+            time.sleep(POLL_SECONDS)
+    # What the process left behind is ended by watchdogs; the next attempt must not meet it.
+    take_over(folder)
+    return process.returncode, hung, peak
+
+
+def _arguments(order: Order, campaign: CampaignFolder, folder: RunFolder) -> Iterator[str]:
+    yield order.command
+    if folder.exists():
+        yield from ("--resume", "--out", str(folder.path))
+        return
+    if order.network_of:
+        lender = campaign.run_folder(order.network_of).path
+        yield from ("--from", str(lender), "--out", str(folder.path))
+        flat = campaign.trial_config(order.trial_id)
+        for key in HEAD_KEYS:
+            yield from ("-c", f"{key}={text(flat[key])}")
+        return
+    yield from (str(campaign.config_path(order.trial_id)), "--out", str(folder.path))
+
+
+@contextmanager
+def _own_processes(token: str) -> Iterator[Path]:
+    """Give a temporary folder; at the end, or when this process dies, all with the token end."""
+    home = Path(tempfile.mkdtemp(prefix="fedskin-trial-"))
+    watchdog = start_watchdog(token, home)
+    try:
+        yield home
+    finally:
+        end_processes(token)
+        shutil.rmtree(home, ignore_errors=True)
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        watchdog.wait()
+
+
+def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
+    """The environment of a trial: nothing of the campaign's Ray is in it."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return {
+        **inherited,
+        TOKEN: token,
+        "TMPDIR": str(home),
+        "PYTHONUNBUFFERED": "1",
+        # How joblib, and so whoever plans a run, sees a machine of that many cores.
+        "LOKY_MAX_CPU_COUNT": str(cpus),
+        "OMP_NUM_THREADS": str(cpus),
+    }
+
+
+class Progress:
+    """Tells for how long nothing has changed in a run folder and a log.
+
+    Only that something changed counts, not when: a clock that is set back does no harm.
+    """
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self._folder = folder
+        self._log = log
+        self._seen = self._signature()
+        self._since = time.monotonic()
+
+    def still_seconds(self) -> float:
+        """Return for how many seconds nothing has changed, as far as was looked."""
+        signature = self._signature()
+        if signature != self._seen:
+            self._seen, self._since = signature, time.monotonic()
+        return time.monotonic() - self._since
+
+    def _signature(self) -> list[tuple[str, int, int]]:
+        found = []
+        for path in [self._log, *sorted(self._folder.rglob("*"))]:
+            if path.name == "flower.log":  # Flower talks there also while nothing moves
+                continue
+            try:
+                stat = path.stat()
+            except OSError:  # renamed or removed meanwhile
+                continue
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+        return found
+
+
+def memory_of(pid: int) -> int:
+    """Return the memory of a process and all below it in bytes, pages that they share once."""
+    total = 0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return 0
+    for process in family:
+        try:
+            memory = process.memory_full_info()
+        except psutil.Error:  # ended meanwhile
+            continue
+        total += getattr(memory, "pss", memory.uss)  # only Linux knows shares of shared pages
+    return total
+
+
+def _cause(status: int, folder: RunFolder, log: Path) -> str:
+    if status < 0:
+        return f"its process was killed by signal {-status}" + (
+            " (so it is where memory runs out)" if status == -9 else ""
+        )
+    try:
+        said = folder.manifest()
+    except RunFolderError as error:
+        return str(error)
+    if status == 1 and said.get("status") == "failed" and said.get("cause"):
+        return str(said["cause"])
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"exit status {status}: {lines[-1] if lines else 'it said nothing'}"

@@ -1,0 +1,200 @@
+"""The campaign file: a base config, grids, seeds and exclusions, made into checked trials."""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.campaigns.trial import Trial, text
+from training.config import DEFAULTS, Scalar, parse, parse_override
+from training.errors import ConfigError
+from training.preparation import PATH_KEYS
+
+# Keys that a campaign sets by itself.
+_RESERVED = {"seed": "list them under seeds", "run-dir": "every trial has its own"}
+
+_FAULTS_SHOWN = 20
+
+Keys = dict[str, Scalar]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, alias_generator=lambda name: name.replace("_", "-")
+    )
+
+
+class _Part(_Strict):
+    command: Literal["simulate", "clip", "heads"]
+    base: Keys = {}
+    grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
+    exclude: list[Keys] = []
+
+
+class _File(_Strict):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seeds: list[int] = Field([0], min_length=1)
+    hang_minutes: float = Field(120.0, gt=0)
+    cpus_per_trial: int = Field(0, ge=0)
+    gpus_per_trial: float = Field(0.0, ge=0)
+    data: dict[Literal["ham10000", "brats2019"], Keys] = {}
+    base: Keys = {}
+    part: list[_Part] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign file, expanded and checked.
+
+    Attributes:
+        name: of the campaign; its folder takes no other.
+        trials: in the order of the file.
+        hang_minutes: a trial without progress for so long has failed.
+        cpus_per_trial: 0 where the machine is to be asked.
+        gpus_per_trial: likewise; may be a fraction.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+    hang_minutes: float
+    cpus_per_trial: int
+    gpus_per_trial: float
+
+
+def read_campaign(
+    path: Path, overrides: Iterable[str] = (), data: Mapping[str, Path] | None = None
+) -> Campaign:
+    """Read a campaign file and check the config of every trial.
+
+    A trial's keys are those of the file's ``base``, then the part's, then of ``data`` for its data
+    set, then ``overrides``, then its place in the grid and its seed.
+
+    Args:
+        path: the TOML file.
+        overrides: ``key=value`` for all trials, as after ``-c``.
+        data: data folders by data set, over the file's.
+
+    Raises:
+        ConfigError: a line for each fault, all faults together; equal ones once.
+    """
+    file = _read(path)
+    given = dict(parse_override(override) for override in overrides)
+    faults = list(_faulty_keys(file, given))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    trials: list[Trial] = []
+    found: dict[str, list[str]] = {}
+    for number, part in enumerate(file.part, start=1):
+        for settings in _points(part, file.seeds):
+            values = _values(file, part, given, settings, data or {})
+            where = ", ".join(f"{key} = {text(value)}" for key, value in settings.items())
+            try:
+                trial = Trial(part.command, parse(values), settings)
+                _check_command(trial)
+            except ConfigError as error:
+                for line in str(error).splitlines():
+                    found.setdefault(line, []).append(f"part {number}, {where}")
+                continue
+            if not any(trial.matches(keys) for keys in part.exclude):
+                trials.append(trial)
+    if found:
+        raise ConfigError("\n".join(_summary(path, found)))
+    if not trials:
+        raise ConfigError(f"{path}: every trial is excluded; nothing is left to run")
+    return Campaign(
+        file.name, tuple(trials), file.hang_minutes, file.cpus_per_trial, file.gpus_per_trial
+    )
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not a TOML file: {error}") from None
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(error))) from None
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    seen = set()
+    for fault in error.errors():
+        place = ".".join(str(step) for step in fault["loc"] if step not in _TYPE_NAMES)
+        if place not in seen:
+            seen.add(place)
+            known = ", ".join(name.replace("_", "-") for name in _File.model_fields)
+            said = fault["msg"].removeprefix("Input should be ")
+            if fault["type"] == "extra_forbidden":
+                yield f"{place}: no such key in a campaign file; known are {known}"
+            elif fault["type"] == "missing":
+                yield f"{place}: is missing"
+            else:
+                yield f"{place} = {fault['input']!r}: allowed is {said}"
+
+
+# Of a fault in a union, pydantic names the member that it tried.
+_TYPE_NAMES = ("str", "bool", "int", "float")
+
+
+def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
+    """Give a line for each key that cannot stand where it stands."""
+    places: list[tuple[str, Mapping[str, Any]]] = [("base", file.base)]
+    places += [(f"data.{name}", keys) for name, keys in file.data.items()]
+    for number, part in enumerate(file.part, start=1):
+        places += [(f"part {number}, base", part.base), (f"part {number}, grid", part.grid)]
+        for key in sorted(given.keys() & part.grid.keys()):
+            yield f"-c {key}: is in the grid of part {number}; use --only, or change the file"
+        for patterns in part.exclude:
+            for key in patterns.keys() - DEFAULTS.keys() - {"command"}:
+                yield f"part {number}, exclude: {key}: no such key"
+    for place, keys in [*places, ("-c", given)]:
+        for key in keys:
+            if key in _RESERVED:
+                yield f"{place}: {key}: is set by the campaign; {_RESERVED[key]}"
+            elif key not in DEFAULTS:
+                yield f"{place}: {key}: no such key; known are {', '.join(DEFAULTS)}"
+
+
+def _points(part: _Part, seeds: Iterable[int]) -> Iterator[Keys]:
+    for values in itertools.product(*part.grid.values(), seeds):
+        yield dict(zip([*part.grid, "seed"], values, strict=True))
+
+
+def _values(
+    file: _File,
+    part: _Part,
+    given: Mapping[str, Any],
+    settings: Keys,
+    data: Mapping[str, Path],
+) -> dict[str, Any]:
+    values: dict[str, Any] = {"objective": "clip"} if part.command == "clip" else {}
+    values |= file.base | part.base | dict(given) | settings
+    dataset = values.get("dataset", "auto")
+    if dataset in file.data:
+        values |= file.data[dataset] | dict(given) | settings
+    if dataset in data:
+        values["data-dir"] = str(data[dataset])
+    for key in PATH_KEYS:
+        if values.get(key) and isinstance(values[key], str):
+            values[key] = str(Path(values[key]).expanduser().absolute())
+    return values
+
+
+def _check_command(trial: Trial) -> None:
+    objective = trial.config.objective
+    wanted = {"clip": "clip", "heads": "classifier"}.get(trial.command, objective)
+    if objective != wanted:
+        raise ConfigError(f"objective = {objective!r}: {trial.command} trains objective {wanted}")
+
+
+def _summary(path: Path, found: Mapping[str, list[str]]) -> Iterator[str]:
+    for line, places in itertools.islice(found.items(), _FAULTS_SHOWN):
+        others = f" and {len(places) - 1} trials more" if len(places) > 1 else ""
+        yield f"{path}: {line} ({places[0]}{others})"
+    if len(found) > _FAULTS_SHOWN:
+        yield f"{path}: and {len(found) - _FAULTS_SHOWN} faults more"

@@ -1,0 +1,151 @@
+"""How far a campaign is: what ``fedskin campaign run`` shows live and ``status`` once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from experiments.campaigns.folder import (
+    DONE,
+    FAILED,
+    RUNNING,
+    WAITING,
+    CampaignFolder,
+    Planned,
+    State,
+)
+from training.errors import RunFolderError
+
+_FAILURES_SHOWN = 20
+
+
+def best_so_far(folder: CampaignFolder, states: Mapping[str, State]) -> tuple[str, float] | None:
+    """Return the finished trial with the highest AVG on the global test set, and that AVG."""
+    found = []
+    for trial_id, state in states.items():
+        if state.word == DONE:
+            block = folder.run_folder(trial_id).metrics().get("global_test")
+            if block and block["avg"] is not None:
+                found.append((block["avg"], trial_id))
+    return max(found)[::-1] if found else None
+
+
+def seconds_left(
+    planned: Sequence[Planned], states: Mapping[str, State], side_by_side: int
+) -> float | None:
+    """Guess how long what is running and waiting still takes; None before a trial has ended.
+
+    A trial is taken to need what finished ones of its command and backbone needed in the mean, or
+    else what all did; one that runs, half of it.
+    """
+    seconds: dict[tuple[str, str], list[float]] = {}
+    everything: list[float] = []
+    for trial in planned:
+        if states[trial.id].word == DONE and "seconds" in states[trial.id].attempt:
+            took = float(states[trial.id].attempt["seconds"])
+            seconds.setdefault(_kind(trial), []).append(took)
+            everything.append(took)
+    if not everything:
+        return None
+    total = 0.0
+    for trial in planned:
+        known = seconds.get(_kind(trial), everything)
+        share = {WAITING: 1.0, RUNNING: 0.5}.get(states[trial.id].word, 0.0)
+        total += share * sum(known) / len(known)
+    return total / max(1, side_by_side)
+
+
+def overview(
+    name: str, folder: CampaignFolder, planned: Sequence[Planned], states: Mapping[str, State]
+) -> RenderableType:
+    """Return counts, the trials that run, and the failures with their causes."""
+    counts = Counter(state.word for state in states.values())
+    summary = Table.grid(padding=(0, 2))
+    summary.add_row(
+        f"[bold]{escape(name)}[/]",
+        ProgressBar(total=len(planned), completed=counts[DONE], width=30),
+        f"{counts[DONE]} of {len(planned)} done",
+        f"{counts[RUNNING]} running",
+        f"[red]{counts[FAILED]} failed[/]" if counts[FAILED] else "0 failed",
+        f"{counts[WAITING]} waiting",
+    )
+    facts = []
+    best = best_so_far(folder, states)
+    if best:
+        facts.append(f"best AVG so far {best[1]:.2f}: {best[0]}")
+    left = seconds_left(planned, states, counts[RUNNING])
+    if left and counts[RUNNING]:
+        facts.append(f"about {timedelta(seconds=round(left))} left")
+    parts: list[RenderableType] = [summary, *facts]
+    running = [trial for trial in planned if states[trial.id].word == RUNNING]
+    if running:
+        parts.append(_running(folder, running))
+    failed = [trial.id for trial in planned if states[trial.id].word == FAILED]
+    parts += [f"[red]failed[/] {i}: {escape(states[i].cause)}" for i in failed[:_FAILURES_SHOWN]]
+    if len(failed) > _FAILURES_SHOWN:
+        parts.append(f"and {len(failed) - _FAILURES_SHOWN} failures more")
+    return Group(*parts)
+
+
+def _running(folder: CampaignFolder, trials: Sequence[Planned]) -> Table:
+    table = Table("running", "finished", "validation AVG", box=None)
+    for trial in trials:
+        try:
+            progress = folder.run_folder(trial.id).checkpoint.progress()
+        except RunFolderError:
+            continue  # a later look may find it whole
+        unit = "rounds" if trial.command == "simulate" else "epochs"
+        average = f"{progress.best_avg:.2f}" if progress.best_round else "–"
+        table.add_row(trial.id, f"{progress.round} of {trial.config[unit]} {unit}", average)
+    return table
+
+
+def _kind(trial: Planned) -> tuple[str, str]:
+    return trial.command, str(trial.config["backbone"])
+
+
+class CampaignDisplay:
+    """Shows a campaign while it runs: a live table, or on no terminal a line for each trial.
+
+    Args:
+        console: where to show it.
+        name: the campaign's.
+        folder: the campaign's.
+        planned: its trials.
+    """
+
+    def __init__(
+        self, console: Console, name: str, folder: CampaignFolder, planned: Sequence[Planned]
+    ) -> None:
+        self._console = console
+        self._name = name
+        self._folder = folder
+        self._planned = planned
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+
+    def __enter__(self) -> "CampaignDisplay":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, ended: Mapping[str, str]) -> None:
+        """Show how far it is.
+
+        Args:
+            ended: trials that ended since the last call: id → "" or the cause of the failure.
+        """
+        for trial_id, cause in ended.items():
+            word = f"[red]failed[/] {trial_id}: {escape(cause)}" if cause else f"done   {trial_id}"
+            self._console.print(word, highlight=False, soft_wrap=True)
+        if self._console.is_terminal:
+            states = self._folder.states(self._planned, at_work=True)
+            view = overview(self._name, self._folder, self._planned, states)
+            self._live.update(view, refresh=True)

@@ -1,0 +1,217 @@
+"""What the run folder of a finished trial says, checked: nothing half or foreign gets through."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from training.config import DEFAULTS, ExperimentConfig, parse
+from training.errors import ConfigError, RunFolderError
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+# <command>-<backbone>-<12 hex digits>, as trial.py makes it.
+_NAME = re.compile(r"(simulate|clip|heads)-(.+)-[0-9a-f]{12}")
+
+
+class Part(BaseModel):
+    """A part of a file in the run folder; what the file says beyond it is not looked at."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Figures(Part):
+    """Figures in percent, all None where there was nothing to judge, and how many were judged."""
+
+    n: int
+    acc: Percent | None
+    bacc: Percent | None
+    pre: Percent | None
+    rec: Percent | None
+    f1: Percent | None
+    avg: Percent | None
+
+
+class Block(Figures):
+    """Figures by image; 95 % intervals and the same by patient where the run has them."""
+
+    intervals: dict[str, tuple[Percent, Percent] | None] = Field(default_factory=dict)
+    patients: Figures | None = None
+
+
+class Metrics(Part):
+    """``metrics.json``."""
+
+    global_test: Block | None = None
+    client_test: Block | None = None
+    clients: dict[str, Block] = Field(default_factory=dict)
+    heads: dict[Literal["network", "knn", "svm", "rf"], Block] | None = None
+    best_round: int
+    rounds: int
+    weights_sha256: str
+
+
+class Validation(Part):
+    """The figures of a round's model on all validation images."""
+
+    pooled: Figures
+
+
+class Seconds(Part):
+    """Wall seconds of a round."""
+
+    round: float
+
+
+class Round(Part):
+    """A line of ``rounds.jsonl``; a centralized run moves no bytes."""
+
+    round: int
+    train_loss: float
+    seconds: Seconds
+    bytes_sent: int | None = None
+    bytes_received: int | None = None
+    validation: Validation
+
+
+class Machine(Part):
+    """Where the trial ran."""
+
+    host: str
+
+
+class Data(Part):
+    """The images' part of the manifest."""
+
+    synthetic: bool
+    fingerprint: str
+    test_fingerprint: str | None
+
+
+class TextWeights(Part):
+    """Whose text tower it was."""
+
+    weights: str
+
+
+class Measured(Part):
+    """What the campaign added to the manifest."""
+
+    peak_memory: int | None = None
+
+
+class Manifest(Part):
+    """``manifest.json`` of a completed run."""
+
+    command: str
+    versions: dict[str, str]
+    machine: Machine
+    data: Data
+    text: TextWeights | None = None
+    started: str
+    finished: str
+    trial: Measured = Field(default_factory=Measured)
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A finished trial.
+
+    Attributes:
+        id: the name of its run folder.
+        config: resolved.
+        manifest, metrics: of the run.
+        rounds: one for each round or epoch, in order.
+    """
+
+    id: str
+    config: ExperimentConfig
+    manifest: Manifest
+    metrics: Metrics
+    rounds: tuple[Round, ...]
+
+
+def read_finished(path: Path) -> FinishedTrial | None:
+    """Read a trial's run folder; None where the trial is not finished.
+
+    Raises:
+        RunFolderError: in one line, what is damaged, or why this is no trial's folder.
+    """
+    name = _NAME.fullmatch(path.name)
+    if name is None:
+        raise RunFolderError("its name is not that of a trial")
+    if not (path / "manifest.json").is_file() or not (path / "config.toml").is_file():
+        return None
+    if not _is_completed(path / "manifest.json"):
+        return None
+    manifest = _read(Manifest, path / "manifest.json")
+    config = _read_config(path / "config.toml")
+    if (manifest.command, config.backbone) != name.groups():
+        raise RunFolderError(
+            f"holds a run of {manifest.command} with {config.backbone}, not what its name says"
+        )
+    metrics = _read(Metrics, path / "metrics.json")
+    if manifest.command == "heads" and metrics.heads is None:
+        return None
+    rounds = _read_rounds(path / "rounds.jsonl")
+    if [r.round for r in rounds] != list(range(1, metrics.rounds + 1)):
+        raise RunFolderError(f"rounds.jsonl: does not hold rounds 1 to {metrics.rounds}")
+    return FinishedTrial(path.name, config, manifest, metrics, rounds)
+
+
+def _is_completed(path: Path) -> bool:
+    try:
+        manifest = from_json(_bytes(path))
+    except ValueError as error:
+        raise RunFolderError(f"{path.name}: is not JSON: {error}") from None
+    return isinstance(manifest, dict) and manifest.get("status") == "completed"
+
+
+def _read_config(path: Path) -> ExperimentConfig:
+    try:
+        values = tomllib.loads(_bytes(path).decode())
+    except ValueError as error:
+        raise RunFolderError(f"{path.name}: is not TOML: {error}") from None
+    if strange := sorted(values.keys() ^ DEFAULTS.keys()):
+        what = "unknown" if strange[0] in values else "missing"
+        raise RunFolderError(f"{path.name}: of another version, key {strange[0]} is {what}")
+    try:
+        config = parse(values)
+    except ConfigError as error:
+        raise RunFolderError(f"{path.name}: {str(error).splitlines()[0]}") from None
+    numbers = (config.learning_rate, config.weight_decay, config.beta1, config.beta2)
+    if "auto" in (config.dataset, config.optimizer, *numbers):
+        raise RunFolderError(f"{path.name}: is not resolved, so no run's")
+    return config
+
+
+def _read_rounds(path: Path) -> tuple[Round, ...]:
+    lines = _bytes(path).splitlines()
+    return tuple(_check(Round, line, f"{path.name}, line {i}") for i, line in enumerate(lines, 1))
+
+
+P = TypeVar("P", bound=Part)
+
+
+def _read(part: type[P], path: Path) -> P:
+    return _check(part, _bytes(path), path.name)
+
+
+def _check(part: type[P], data: bytes, name: str) -> P:
+    try:
+        return part.model_validate_json(data)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise RunFolderError(": ".join(filter(None, (name, where, fault["msg"])))) from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"{path.name}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,243 @@
+"""A campaign's folder: where everything is, who works on it, and how far each trial is."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from experiments.campaigns.trial import PLACES, Trial, is_done
+from training.config import ExperimentConfig, load
+from training.errors import ConfigError, RunFolderError
+from training.files import write_json, write_text
+from training.run_folder import RunFolder
+from training.study import resolve_like
+
+DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial with the name of its folder.
+
+    Attributes:
+        id: see `Trial.id`.
+        command: see `Trial`.
+        config: flat, as written.
+    """
+
+    id: str
+    command: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a trial is.
+
+    Attributes:
+        word: ``DONE``, ``FAILED``, ``RUNNING`` or ``WAITING``.
+        cause: of a failure, in a line.
+        attempt: the record of its last attempt, empty before the first.
+    """
+
+    word: str
+    cause: str
+    attempt: dict[str, Any]
+
+
+class CampaignFolder:
+    """One campaign's folder, as docs/campaigns.md describes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Tell whether this folder holds a campaign."""
+        return (self.path / "plan.json").is_file()
+
+    def run_folder(self, trial_id: str) -> RunFolder:
+        """Return the run folder of a trial."""
+        return RunFolder(self.path / "trials" / trial_id)
+
+    def log_path(self, trial_id: str) -> Path:
+        """Where the output of a trial's process goes."""
+        return self.path / "logs" / f"{trial_id}.log"
+
+    def config_path(self, trial_id: str) -> Path:
+        """Where the config is that a trial is started with."""
+        return self.path / "configs" / f"{trial_id}.toml"
+
+    def attempt(self, trial_id: str) -> dict[str, Any]:
+        """Read the record of a trial's last attempt; empty before the first."""
+        try:
+            record: dict[str, Any] = json.loads(self._attempt_path(trial_id).read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return record
+
+    def write_attempt(self, trial_id: str, record: dict[str, Any]) -> None:
+        """Write the record of a trial's attempt over the one before."""
+        write_json(self._attempt_path(trial_id), record)
+
+    def lock(self) -> FileLock:
+        """Keep other processes from running this campaign, for as long as this one lives.
+
+        Raises:
+            RunFolderError: another process runs it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=1)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunFolderError(
+                f"{self.path}: another fedskin campaign run works on this folder; see how far it "
+                f"is with  fedskin campaign status {self.path}"
+            ) from None
+        return lock
+
+    def is_locked(self) -> bool:
+        """Tell whether a process runs this campaign."""
+        try:
+            self.lock().release()
+        except RunFolderError:
+            return True
+        return False
+
+    def plan(self) -> tuple[str, list[Planned]]:
+        """Return the campaign's name and the trials of the last `campaign run`.
+
+        Raises:
+            RunFolderError: this is no campaign's folder.
+        """
+        path = self.path / "plan.json"
+        try:
+            plan = json.loads(path.read_text(encoding="utf-8"))
+            return plan["name"], [Planned(**trial) for trial in plan["trials"]]
+        except FileNotFoundError:
+            raise RunFolderError(
+                f"{self.path}: holds no campaign; begin one with  fedskin campaign run "
+                f"CAMPAIGN.toml --out {self.path}"
+            ) from None
+        except (ValueError, TypeError, KeyError):
+            raise RunFolderError(
+                f"{path}: is no plan of this version; fedskin campaign run writes it anew"
+            ) from None
+
+    def take(self, name: str) -> None:
+        """Refuse this folder to a campaign of another name, or where other files are.
+
+        Raises:
+            RunFolderError: whose it is.
+        """
+        if self.exists():
+            theirs = _name_in(self.path / "plan.json")
+            if theirs not in (None, name):
+                raise RunFolderError(
+                    f"{self.path}: belongs to campaign {theirs!r}, not {name!r}; choose another "
+                    "--out, or give the campaigns one name to put them together"
+                )
+        elif any(self.path.glob("[!.]*")) and not (self.path / "trials").is_dir():
+            raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
+
+    def write_plan(self, name: str, planned: Iterable[Planned]) -> None:
+        """Remember what the campaign is to run."""
+        trials = [{"id": t.id, "command": t.command, "config": t.config} for t in planned]
+        write_json(self.path / "plan.json", {"name": name, "trials": trials})
+
+    def write_config(self, trial_id: str, trial: Trial) -> None:
+        """Write the config that a trial is started with; anybody can run it by hand."""
+        flat = {k: v for k, v in trial.config.to_flat().items() if k != "run-dir"}
+        write_text(self.config_path(trial_id), tomli_w.dumps(flat))
+
+    def record_failure(self, trial_id: str, cause: str) -> None:
+        """Note why a trial failed, where its attempt could not do so itself."""
+        record = self.attempt(trial_id)
+        if record.get("outcome") != FAILED:
+            self.write_attempt(trial_id, {**record, "outcome": FAILED, "cause": cause})
+
+    def trial_config(self, trial_id: str) -> dict[str, Any]:
+        """Read the config that a trial is started with, flat."""
+        return load(self.config_path(trial_id)).to_flat()
+
+    def states(self, planned: Iterable[Planned], *, at_work: bool) -> dict[str, State]:
+        """Return how far each trial is, in the plan's order.
+
+        Args:
+            planned: the trials.
+            at_work: whether a process runs the campaign; else what was running waits again.
+        """
+        return {trial.id: self._state(trial, at_work=at_work) for trial in planned}
+
+    def _state(self, trial: Planned, *, at_work: bool) -> State:
+        attempt = self.attempt(trial.id)
+        try:
+            done = is_done(trial.command, self.run_folder(trial.id))
+        except (RunFolderError, OSError, ValueError):
+            done = False  # a damaged folder; `set_aside` makes room for the trial
+        if done:
+            return State(DONE, "", attempt)
+        if attempt.get("outcome") == FAILED:
+            return State(FAILED, str(attempt.get("cause")), attempt)
+        if attempt.get("outcome") == RUNNING and at_work:
+            return State(RUNNING, "", attempt)
+        return State(WAITING, "", attempt)
+
+    def make_room(self, trial_id: str, wanted: ExperimentConfig) -> Path | None:
+        """Move away what stands in a trial's place and cannot be gone on with.
+
+        A kill before the config was written leaves debris, which is removed. A damaged run folder,
+        or one of another config, is kept under another name.
+
+        Returns:
+            Where it was moved to, None if nothing had to be.
+        """
+        folder = self.run_folder(trial_id)
+        if not folder.path.exists():
+            return None
+        if not folder.exists():
+            shutil.rmtree(folder.path)
+            return None
+        config = _gone_on_with(folder, wanted)
+        if config is not None:
+            # The images are the same, wherever they are now.
+            write_text(folder.path / "config.toml", config.to_toml())
+            return None
+        aside = self.path / "set-aside"
+        aside.mkdir(exist_ok=True)
+        number = 1
+        while (target := aside / f"{trial_id}-{number}").exists():
+            number += 1
+        folder.path.rename(target)
+        return target
+
+    def _attempt_path(self, trial_id: str) -> Path:
+        return self.path / "attempts" / f"{trial_id}.json"
+
+
+def _name_in(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["name"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _gone_on_with(folder: RunFolder, wanted: ExperimentConfig) -> ExperimentConfig | None:
+    """Return the config to go on with in a run folder, None if it cannot be gone on with."""
+    try:
+        ours = folder.config()
+        folder.manifest()
+        folder.checkpoint.progress()
+        theirs = resolve_like(wanted, ours)
+    except (RunFolderError, ConfigError, OSError, UnicodeDecodeError):
+        return None
+    places = {key.replace("-", "_"): str(theirs.to_flat()[key]) for key in PLACES}
+    moved = ours.replace(**places)
+    dataset = ours.dataset if theirs.dataset == "auto" else theirs.dataset
+    same = moved.identity() == theirs.replace(dataset=dataset).identity()
+    return moved if same else None

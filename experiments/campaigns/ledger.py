@@ -1,0 +1,153 @@
+"""The ledger: one table of every figure of a campaign, derived from its run folders."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_partition.atomic_file import replacing
+from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
+from training.config import DEFAULTS, ExperimentConfig
+from training.errors import RunFolderError
+from training.metrics import METRIC_NAMES
+
+_INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
+# Text by default, a number once resolved.
+_RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
+
+
+def _config_type(key: str) -> type:
+    return float if key in _RESOLVED_NUMBERS else type(DEFAULTS[key])
+
+
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("trial", "command", "test_set", "model", "unit"), str),
+    "n": int,
+    **dict.fromkeys((*METRIC_NAMES, *_INTERVALS), float),
+    **dict.fromkeys(("best_round", "rounds"), int),
+    **dict.fromkeys(("seconds", "bytes_sent", "bytes_received", "peak_memory"), float),
+    **dict.fromkeys(("started", "finished", "host"), str),
+    "synthetic": bool,
+    **dict.fromkeys(("text_weights", "fingerprint", "test_fingerprint"), str),
+    **dict.fromkeys(("weights_sha256", "fedskin_version"), str),
+    **{f"config.{key}": _config_type(key) for key in DEFAULTS},
+}
+"""The ledger's columns in order, with the type of each; docs/ledger.md says what they hold."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a campaign has found so far.
+
+    Attributes:
+        table: a row for each finished trial, test set, model and unit, with ``COLUMNS``. Rows
+            are sorted by trial; then come the global test set, the clients' test splits pooled
+            and each; then the network and the heads; then images and patients.
+        set_aside: by the folder's name, in a line, why a folder among the trials has no rows
+            though it is there: it is damaged or no trial's.
+    """
+
+    table: pd.DataFrame
+    set_aside: dict[str, str]
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """Read the ledger from a campaign's run folders.
+
+    A trial that is not finished has no rows. What is damaged or foreign is set aside, and left
+    where it is.
+
+    Args:
+        folder: the campaign's; without trials the table is empty.
+    """
+    rows: list[dict[str, Any]] = []
+    set_aside: dict[str, str] = {}
+    for path in trial_folders(folder):
+        try:
+            trial = read_finished(path)
+        except RunFolderError as error:
+            set_aside[path.name] = str(error)
+            continue
+        if trial is not None:
+            about = _about(trial)
+            rows += [{**about, **figures} for figures in _figures(trial)]
+    return Ledger(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), set_aside)
+
+
+def trial_folders(folder: Path) -> list[Path]:
+    """Return the folders among a campaign's trials, whatever they hold, sorted by name."""
+    return sorted(path for path in (folder / "trials").glob("*") if path.is_dir())
+
+
+def write_ledger(folder: Path, ledger: Ledger) -> None:
+    """Write ``ledger.parquet`` and ``ledger.csv`` into a campaign's folder, each at once."""
+    with replacing(folder / "ledger.parquet") as temporary:
+        ledger.table.to_parquet(temporary, index=False)
+    with replacing(folder / "ledger.csv") as temporary:
+        ledger.table.to_csv(temporary, index=False)
+
+
+def _about(trial: FinishedTrial) -> dict[str, Any]:
+    """What all rows of a trial have in common."""
+    manifest, metrics = trial.manifest, trial.metrics
+    return {
+        "trial": trial.id,
+        "command": manifest.command,
+        "best_round": metrics.best_round,
+        "rounds": metrics.rounds,
+        "seconds": sum(r.seconds.round for r in trial.rounds),
+        "bytes_sent": _total([r.bytes_sent for r in trial.rounds]),
+        "bytes_received": _total([r.bytes_received for r in trial.rounds]),
+        "peak_memory": manifest.trial.peak_memory,
+        "started": manifest.started,
+        "finished": manifest.finished,
+        "host": manifest.machine.host,
+        "synthetic": manifest.data.synthetic,
+        "text_weights": "" if manifest.text is None else manifest.text.weights,
+        "fingerprint": manifest.data.fingerprint,
+        "test_fingerprint": manifest.data.test_fingerprint or "",
+        "weights_sha256": metrics.weights_sha256,
+        "fedskin_version": manifest.versions.get("fedskin", ""),
+        **_config_columns(trial.config),
+    }
+
+
+def _total(values: list[int | None]) -> int | None:
+    """The sum; None where a run moves no bytes."""
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _config_columns(config: ExperimentConfig) -> dict[str, Any]:
+    # svm-gamma may be a word or a number: as text, since a column has one type.
+    return {f"config.{key}": _config_type(key)(value) for key, value in config.to_flat().items()}
+
+
+def _figures(trial: FinishedTrial) -> Iterator[dict[str, Any]]:
+    metrics, heads = trial.metrics, trial.metrics.heads or {}
+    if metrics.global_test is not None:
+        yield from _by_unit("global_test", "network", metrics.global_test)
+    for head, block in heads.items():
+        if head != "network":  # which is the global test set's again
+            yield from _by_unit("global_test", head, block)
+    if metrics.client_test is not None:
+        yield from _by_unit("client_test", "network", metrics.client_test)
+    for client, block in metrics.clients.items():
+        yield from _by_unit(client, "network", block)
+
+
+def _by_unit(test_set: str, model: str, block: Block) -> Iterator[dict[str, Any]]:
+    where = {"test_set": test_set, "model": model}
+    bounds = {
+        f"{name}_{end}": value
+        for name, interval in block.intervals.items()
+        for end, value in zip(("low", "high"), interval or (None, None), strict=True)
+    }
+    yield {**where, "unit": "image", **_values(block), **bounds}
+    if block.patients is not None:
+        yield {**where, "unit": "patient", **_values(block.patients)}
+
+
+def _values(figures: Figures) -> dict[str, Any]:
+    return {"n": figures.n, **{name: getattr(figures, name) for name in METRIC_NAMES}}

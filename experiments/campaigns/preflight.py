@@ -1,0 +1,122 @@
+"""What is looked at before the first trial starts: data, device, weights, text; each once."""
+
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from data_partition.errors import DataError
+from experiments.campaigns.trial import Trial
+from models.errors import WeightsError
+from training.config import ExperimentConfig
+from training.errors import ConfigError
+from training.experiment_data import (
+    DataFacts,
+    data_facts,
+    open_central_data,
+    open_federated_data,
+)
+from training.preparation import find_dataset_and_device
+from training.text import prepare_text
+
+Progress = Callable[[int, int], None]
+Found = TypeVar("Found")
+
+_DATA_KEYS = (
+    *("dataset", "data-dir", "test-dir", "cache-dir"),
+    *("image-size", "modalities", "slices-per-patient", "seed"),
+)
+_CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by")
+_TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")
+
+
+class Preflight:
+    """Looks at what trials need, at everything once, and gathers what is wrong.
+
+    Image stores that are not there yet are built, text features computed, and weights fetched, so
+    that trials side by side find them.
+
+    Args:
+        progress: called with (images done, images in all) while a store is built.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress
+        self._known: dict[Hashable, object] = {}
+        self._faults: dict[str, None] = {}
+
+    def facts(self, trials: Iterable[Trial]) -> list[DataFacts]:
+        """Return what is known of each trial's data.
+
+        Raises:
+            ConfigError: a line for each data set that cannot be used.
+        """
+        found = [self._facts(trial.config) for trial in trials]
+        self._raise()
+        return [facts for facts in found if facts is not None]
+
+    def check(self, trials: Iterable[Trial], *, device: bool) -> None:
+        """Check that trials can begin.
+
+        Args:
+            trials: those that are to run.
+            device: whether they run on this machine, whose device is then checked.
+
+        Raises:
+            ConfigError: a line for each fault.
+        """
+        for trial in trials:
+            config = trial.config
+            if device:
+                self._once(
+                    ("device", config.device, config.precision, config.data_dir, config.test_dir),
+                    find_dataset_and_device,
+                    config,
+                )
+            if trial.command == "simulate":
+                self._once(_key(config, _CUT_KEYS), open_federated_data, config)
+            else:
+                self._once(_key(config, _CUT_KEYS, "central"), open_central_data, config)
+            facts = self._facts(config)
+            if trial.command == "heads" and facts and facts.test_fingerprint is None:
+                self._fault(f"{config.data_dir}: heads are judged on a test set; set test-dir")
+            if config.objective == "clip" and facts:
+                key = _key(config, _TEXT_KEYS, *facts.classes)
+                self._once(key, prepare_text, config, facts.classes)
+            if config.pretrained:
+                key = ("weights", config.backbone, config.weights_dir)
+                self._once(key, _locate_weights, config)
+        self._raise()
+
+    def _facts(self, config: ExperimentConfig) -> DataFacts | None:
+        return self._once(_key(config, _DATA_KEYS), data_facts, config, self._progress)
+
+    def _once(
+        self, key: Hashable, function: Callable[..., Found], *arguments: object
+    ) -> Found | None:
+        """Return what a function gives, called once for each key; None where it finds a fault."""
+        if key not in self._known:
+            self._known[key] = None
+            try:
+                self._known[key] = function(*arguments)
+            except (ConfigError, DataError, WeightsError) as error:
+                self._fault(str(error))
+        return self._known[key]  # type: ignore[return-value]
+
+    def _fault(self, text: str) -> None:
+        self._faults.update(dict.fromkeys(text.splitlines()))
+
+    def _raise(self) -> None:
+        if self._faults:
+            raise ConfigError("\n".join(self._faults))
+
+
+def _key(config: ExperimentConfig, keys: Iterable[str], *more: str) -> Hashable:
+    flat = config.to_flat()
+    return (*more, *((key, flat[key]) for key in keys))
+
+
+def _locate_weights(config: ExperimentConfig) -> None:
+    # Imported here: torch takes seconds, which trials without pretrained weights need not wait for.
+    from models.backbones import locate_pretrained
+
+    locate_pretrained(config.backbone, Path(config.weights_dir) if config.weights_dir else None)

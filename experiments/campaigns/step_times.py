@@ -1,0 +1,207 @@
+"""What a backbone's images cost on this machine, measured in a few steps and remembered."""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from data_partition.image_store import store_side
+from models.text_encoders import TEXT_ENCODERS
+from training.config import ExperimentConfig
+from training.device import processor_name
+from training.files import write_json
+
+FILE_NAME = "step-times.json"
+
+# Images of 224 pixels in a measured batch on a processor, where an image costs as much as in a
+# larger batch, and 32 of convnext_l take a minute. Of smaller images more, up to the real batch.
+_IMAGES_OF_224 = 4
+
+# What is measured is repeated for so long.
+_SECONDS = 1.0
+
+_NUM_CLASSES = 7
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a backbone's times depend on.
+
+    The optimizer is not in it: a step of any costs little beside the gradients of a batch.
+    """
+
+    backbone: str
+    image_size: int
+    objective: str
+    device: str
+    precision: str
+    batch_size: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds on this machine.
+
+    Attributes:
+        training: forward and backward of one training image.
+        step: the optimizer's step after a batch.
+        judging: one image in evaluation mode.
+    """
+
+    training: float
+    step: float
+    judging: float
+
+
+def setting(config: ExperimentConfig) -> Setting:
+    """Return what the times of a resolved config depend on."""
+    return Setting(
+        config.backbone,
+        config.image_size,
+        config.objective,
+        config.device,
+        config.precision,
+        config.batch_size,
+        config.threads_per_client,
+    )
+
+
+def measure_steps(
+    configs: Iterable[ExperimentConfig],
+    cache_dir: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Setting, StepTime]:
+    """Measure each setting among some configs that this machine has not measured before.
+
+    Random images and random weights, and the training epoch and the evaluation of a run: neither
+    data nor published weights are needed. Twelve backbones take a minute or two on two cores.
+
+    Args:
+        configs: resolved; ``threads-per-client`` is the cores that a trial has.
+        cache_dir: ``step-times.json`` in it remembers, by processor and version of torch.
+        progress: called with (settings measured, settings in all).
+    """
+    wanted = {setting(config): config for config in configs}
+    path = cache_dir / FILE_NAME
+    known = _read(path)
+    for done, (each, config) in enumerate(wanted.items()):
+        progress(done, len(wanted))
+        if _key(each) not in known:
+            known[_key(each)] = _measure(config)
+            write_json(path, {key: asdict(times) for key, times in known.items()})
+    return {each: known[_key(each)] for each in wanted}
+
+
+def _read(path: Path) -> dict[str, StepTime]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: StepTime(**times) for key, times in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: measured anew
+        return {}
+
+
+def _key(each: Setting) -> str:
+    if each.device == "cuda":
+        import torch
+
+        processor = torch.cuda.get_device_name()
+    else:
+        processor = processor_name()
+    return json.dumps([processor, metadata.version("torch"), *asdict(each).values()])
+
+
+def _measure(config: ExperimentConfig) -> StepTime:
+    # Imported here: torch takes seconds, which remembered times do not need.
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads_per_client)
+    try:
+        return _measure_here(config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure_here(config: ExperimentConfig) -> StepTime:
+    import torch
+
+    from training import optimizers
+    from training.epoch import evaluate, train_epoch
+    from training.network import build_network, loss_function, place, preprocessing
+    from training.randomness import layer_randomness
+    from training.split import Split
+    from training.text import Text
+
+    batch_size, side = _batch_size(config), store_side(config.image_size)
+    generator = np.random.default_rng(0)
+    batch = Split(
+        generator.integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8),
+        generator.integers(0, _NUM_CLASSES, batch_size),
+        np.arange(batch_size),
+    )
+    text = None
+    if config.objective == "clip":
+        width = TEXT_ENCODERS[config.text_encoder].width
+        text = Text(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
+    network = place(build_network(config.replace(pretrained=False), _NUM_CLASSES, text), config)
+    optimizer = optimizers.build(config, network.parameters())
+    device = torch.device(config.device)
+    gradients_done = 0.0
+
+    def mark() -> None:
+        nonlocal gradients_done
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        gradients_done = time.perf_counter()
+
+    def train() -> tuple[float, float]:
+        started = time.perf_counter()
+        train_epoch(
+            network,
+            batch,
+            optimizer,
+            batch_size=batch_size,
+            preprocessing=preprocessing(config),
+            generator=torch.Generator().manual_seed(0),
+            precision=config.precision,
+            loss_function=loss_function(config),
+            before_step=mark,
+        )
+        return gradients_done - started, time.perf_counter() - gradients_done
+
+    def judge() -> tuple[float]:
+        started = time.perf_counter()
+        evaluate(
+            network,
+            batch,
+            num_classes=_NUM_CLASSES,
+            batch_size=batch_size,
+            preprocessing=preprocessing(config),
+            precision=config.precision,
+        )
+        return (time.perf_counter() - started,)
+
+    with layer_randomness(0, device):
+        gradients, step = _mean_of(train)
+    (judging,) = _mean_of(judge)
+    return StepTime(gradients / batch_size, step, judging / batch_size)
+
+
+def _batch_size(config: ExperimentConfig) -> int:
+    if config.device != "cpu":
+        return config.batch_size
+    return min(config.batch_size, max(2, _IMAGES_OF_224 * 224**2 // config.image_size**2))
+
+
+def _mean_of(measure: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    """Return the mean of each of some durations, after a first time that does not count."""
+    measure()
+    samples = [measure()]
+    while np.sum(samples) < _SECONDS:
+        samples.append(measure())
+    return tuple(np.mean(samples, axis=0).tolist())

@@ -1,0 +1,195 @@
+"""The ledger in MLflow: one MLflow run for each finished trial, sent once.
+
+A trial's MLflow run bears its id as a tag and is FINISHED only when all of it has arrived. What a
+kill or a lost server left half-sent is not FINISHED, and is replaced the next time.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from experiments.campaigns.finished_trial import FinishedTrial, read_finished
+from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.ledger import Ledger
+from training.errors import ConfigError
+from training.metrics import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+TRIAL_TAG = "fedskin.trial"
+
+# What MLflow takes: at a time, in a parameter's value, in a name.
+_METRICS, _PARAMETERS = 1000, 100
+_VALUE_LENGTH, _NAME_LENGTH = 6000, 250
+_NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
+
+
+class TrackingError(RuntimeError):
+    """An MLflow server that does not take the results, in one line; nothing is lost by it."""
+
+
+class _Point(NamedTuple):
+    """A figure at one moment."""
+
+    name: str
+    value: float
+    milliseconds: int  # since 1970
+    step: int
+
+
+def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
+    """Send every trial of a ledger that the MLflow server does not have yet.
+
+    Args:
+        ledger: the campaign's.
+        folder: the campaign's, whose name in ``plan.json`` becomes that of the experiment.
+        uri: MLflow's tracking URI; None: the environment's ``MLFLOW_TRACKING_URI``, and without
+            one ``mlflow.db`` in the campaign's folder.
+
+    Returns:
+        How many trials were sent.
+
+    Raises:
+        ConfigError: MLflow is not installed.
+        RunFolderError: the folder holds no campaign.
+        TrackingError: the server does not answer, or refuses. The next call sends what is missing.
+    """
+    name, _ = CampaignFolder(folder).plan()
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
+    _quieten()
+    try:
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        raise ConfigError(
+            "--track mlflow: MLflow is not installed; pip install 'fedskin[mlflow]'"
+        ) from None
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        experiment = _experiment(client, name)
+        known = _sent(client, experiment)
+        missing = [group for group in ledger.table.groupby("trial") if group[0] not in known]
+        for trial_id, rows in missing:
+            trial = read_finished(folder / "trials" / str(trial_id))
+            if trial is not None:
+                _send(client, experiment, trial, rows)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise TrackingError(
+            f"{uri}: does not take the results ({_first_line(error)}); they are all in {folder}, "
+            "and the next --track mlflow sends what is missing"
+        ) from None
+    return len(missing)
+
+
+def _quieten() -> None:
+    """Before MLflow is imported: no telemetry, no chatter, and no minutes of trying again."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
+
+def _experiment(client: "MlflowClient", name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    return str(client.create_experiment(name) if found is None else found.experiment_id)
+
+
+def _sent(client: "MlflowClient", experiment: str) -> set[str]:
+    """Return the trials that have arrived whole, and remove what arrived in part."""
+    known = set()
+    for run in list(_runs(client, experiment)):
+        trial = run.data.tags.get(TRIAL_TAG)
+        if trial is not None and run.info.status == "FINISHED":
+            known.add(trial)
+        elif trial is not None:
+            client.delete_run(run.info.run_id)
+    return known
+
+
+def _runs(client: "MlflowClient", experiment: str) -> "Iterator[Run]":
+    token = None
+    while True:
+        page = client.search_runs([experiment], page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _send(
+    client: "MlflowClient", experiment: str, trial: FinishedTrial, rows: pd.DataFrame
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    manifest = trial.manifest
+    run = client.create_run(
+        experiment,
+        start_time=_milliseconds(manifest.started),
+        run_name=trial.id,
+        tags={
+            TRIAL_TAG: trial.id,
+            "fedskin.command": manifest.command,
+            "fedskin.images": "SYNTHETIC" if manifest.data.synthetic else "real",
+        },
+    ).info.run_id
+    flat = trial.config.to_flat().items()
+    parameters = iter([Param(key, str(value)[:_VALUE_LENGTH]) for key, value in flat])
+    while chunk := list(islice(parameters, _PARAMETERS)):
+        client.log_batch(run, params=chunk)
+    points = (Metric(*point) for point in [*_curves(trial), *_totals(trial, rows)])
+    while batch := list(islice(points, _METRICS)):
+        client.log_batch(run, metrics=batch)
+    client.set_terminated(run, "FINISHED", end_time=_milliseconds(manifest.finished))
+
+
+def _curves(trial: FinishedTrial) -> Iterator[_Point]:
+    """What changes from round to round, at the time of the round."""
+    time = float(_milliseconds(trial.manifest.started))
+    for record in trial.rounds:
+        time += 1000 * record.seconds.round
+        values = {
+            "train_loss": record.train_loss,
+            "seconds": record.seconds.round,
+            "bytes_sent": record.bytes_sent,
+            "bytes_received": record.bytes_received,
+            **{f"validation.{m}": getattr(record.validation.pooled, m) for m in METRIC_NAMES},
+        }
+        for name, value in values.items():
+            if value is not None:
+                yield _Point(name, value, int(time), record.round)
+
+
+def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
+    """The figures of the best model on each test set, and what the whole trial took."""
+    values: dict[str, Any] = {
+        f"total.{name}": rows[name].iloc[0] for name in ("seconds", "bytes_sent", "bytes_received")
+    }
+    values["peak_memory"] = rows["peak_memory"].iloc[0]
+    for _, row in rows.iterrows():
+        unit = ".patient" if row["unit"] == "patient" else ""
+        for metric in METRIC_NAMES:
+            values[_name(f"{row['test_set']}.{row['model']}.{metric}{unit}")] = row[metric]
+    finished = _milliseconds(trial.manifest.finished)
+    for name, value in values.items():
+        if pd.notna(value):
+            yield _Point(name, float(value), finished, trial.metrics.best_round)
+
+
+def _name(text: str) -> str:
+    return _NOT_IN_NAMES.sub("_", text)[-_NAME_LENGTH:]
+
+
+def _milliseconds(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,92 @@
+"""One trial of a campaign: a command, its config, and what makes it the same trial again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+from training.config import ExperimentConfig, Scalar
+from training.experiment_data import DataFacts
+from training.run_folder import RunFolder
+from training.study import resolve
+
+COMMANDS = ("simulate", "clip", "heads")
+
+# The settings of the heads alone: trials that differ in nothing else share one trained network.
+HEAD_KEYS = ("heads", "knn-neighbors", "svm-c", "svm-gamma", "forest-trees", "tune-heads")
+
+# Where the data and the weights lie says nothing about what they are.
+PLACES = ("data-dir", "test-dir", "weights-dir")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that a campaign asks for.
+
+    Attributes:
+        command: one of ``COMMANDS``.
+        config: as written, with absolute paths; ``auto`` and 0 may stand for what is planned.
+        settings: what sets this trial apart in its campaign: the grid's keys and the seed.
+    """
+
+    command: str
+    config: ExperimentConfig
+    settings: Mapping[str, Scalar]
+
+    def id(self, facts: DataFacts) -> str:
+        """Return ``<command>-<backbone>-<12 hex digits>``, the name of the trial's folder.
+
+        The digits are the sha256 of the resolved config and of the data's fingerprints. What the
+        machine decides, the device and the threads, counts as it was written, so that a trial is
+        the same on another machine; the folders of data and weights do not count.
+        """
+        return self._name(self._identity(facts))
+
+    def network_key(self, facts: DataFacts) -> str:
+        """Return what trials of ``heads`` with the same trained network have in common."""
+        identity = self._identity(facts)
+        return self._name({k: v for k, v in identity.items() if k not in HEAD_KEYS})
+
+    def matches(self, patterns: Mapping[str, Scalar]) -> bool:
+        """Tell whether every key has its value; text is matched as a file name pattern."""
+        return all(fnmatchcase(self._text_of(key), text(p)) for key, p in patterns.items())
+
+    def _text_of(self, key: str) -> str:
+        return self.command if key == "command" else text(self._flat[key])
+
+    @cached_property
+    def _flat(self) -> dict[str, Scalar]:
+        return self.config.to_flat()
+
+    def _identity(self, facts: DataFacts) -> dict[str, Any]:
+        resolved = resolve(
+            self.config,
+            dataset=facts.dataset,
+            device=self.config.device,
+            threads_per_client=self.config.threads_per_client,
+        )
+        keys = {k: v for k, v in resolved.identity().items() if k not in PLACES}
+        return {**keys, "data": facts.fingerprint, "test data": facts.test_fingerprint}
+
+    def _name(self, identity: Mapping[str, Any]) -> str:
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.command}-{self.config.backbone}-{digest[:12]}"
+
+
+def text(value: Scalar) -> str:
+    """Return a value as a person writes it after ``-c KEY=``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_done(command: str, folder: RunFolder) -> bool:
+    """Tell whether a trial's run folder holds all that the trial was to give.
+
+    Raises:
+        RunFolderError: its manifest or its figures cannot be read.
+    """
+    if folder.manifest().get("status") != "completed":
+        return False
+    return command != "heads" or "heads" in folder.metrics()

@@ -1,0 +1,72 @@
+"""The images that heads are fitted to and judged on."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from data_partition.overlap import overlap, refuse
+from experiments.display import counting
+from models.errors import HeadError
+from training.config import ExperimentConfig
+from training.errors import ConfigError, RunFolderError
+from training.experiment_data import open_central_data, open_test_data, training_images
+from training.run_folder import RunFolder
+from training.split import GlobalTestSet, TrainingImages, some_of
+
+
+@dataclass(frozen=True)
+class HeadImages:
+    """The images that heads are fitted to, those that their network learnt from, and judged on."""
+
+    training: TrainingImages
+    test_data: GlobalTestSet
+
+    def check_same(self, source: RunFolder) -> None:
+        """Refuse other images than those that a network has learnt from and was judged on.
+
+        Raises:
+            RunFolderError: what to bring back.
+        """
+        source.check_same_data(self.training.fingerprint)
+        if self.test_data.fingerprint != source.manifest()["data"]["test_fingerprint"]:
+            raise RunFolderError(
+                f"{source.path}: data-dir or test-dir holds other test images than the run was "
+                "judged on; bring those back"
+            )
+
+
+def open_head_images(
+    console: Console, config: ExperimentConfig, *, federated: bool, allow_overlap: bool
+) -> HeadImages:
+    """Open the images; refuse what no heads can be fitted or judged on before a network is trained.
+
+    Test images that also stand in the training set are refused or, with ``allow_overlap``, only
+    reported. Its validation images count, too: they chose the best model.
+    """
+    with counting(console, "Reading the images") as progress:
+        test_data = open_test_data(config, progress)
+    if test_data is None:
+        raise ConfigError("test-dir = '': heads are judged on a test set, and there is none")
+    training = training_images(config, federated=federated)
+    for kind, rows in (("training", training.rows), ("test", test_data.rows)):
+        present = set(rows["label"])
+        absent = [name for name in training.classes if name not in present]
+        if absent:
+            raise HeadError(
+                f"no {kind} image is of class {', '.join(absent)}; heads need {kind} images of "
+                "every class, which another seed or more images may give"
+            )
+    data = open_central_data(config)
+    release = some_of(data.store, data.split_names != "test")
+    found = overlap(
+        data.store.rows["image_id"].iloc[release.indices],
+        release,
+        test_data.rows["image_id"],
+        test_data.split,
+    )
+    if allow_overlap:
+        for line in found.lines():
+            console.print(line, highlight=False, soft_wrap=True)
+    else:
+        refuse(found)
+    return HeadImages(training, test_data)

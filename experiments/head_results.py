@@ -1,0 +1,48 @@
+"""The figures of a network and of heads on its features as a table for people."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from training.metrics import METRIC_NAMES
+from training.run_folder import RunFolder
+
+TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
+
+
+def show_heads(console: Console, folder: RunFolder) -> None:
+    """Print the figures of a run's heads, and where everything is."""
+    console.print(
+        _table(folder.metrics()["heads"], synthetic=folder.manifest()["data"]["synthetic"])
+    )
+    console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
+
+
+def _table(figures: dict[str, Any], *, synthetic: bool) -> Table:
+    """Return the figures of network and heads, with the interval of AVG and the paired test."""
+    count = figures["network"]["n"]
+    title = f"{count} test images, in percent; 95 %: interval of AVG;\n"
+    title += "p: McNemar's exact test of who is right, head against network"
+    if synthetic:
+        title += "\nSYNTHETIC images: these figures say nothing about patients"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in METRIC_NAMES:
+        table.add_column(name.upper(), justify="right")
+    table.add_column("95 %", justify="right")
+    table.add_column("p", justify="right")
+    for name, block in figures.items():
+        low, high = block["intervals"]["avg"]
+        paired = block.get("against_network")
+        table.add_row(
+            TITLES[name],
+            *(f"{block[figure]:.2f}" for figure in METRIC_NAMES),
+            f"{low:.0f}–{high:.0f}",
+            "" if paired is None else _p_value(paired["p_value"]),
+        )
+    return table
+
+
+def _p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

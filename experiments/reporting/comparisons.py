@@ -1,0 +1,144 @@
+"""Which trials are compared: those that differ in nothing but the backbone and the seed."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from models.registry import BACKBONES
+
+# How people write what the configs write plainly.
+WORDS = {
+    "ham10000": "HAM10000",
+    "brats2019": "BraTS2019",
+    "fedavg": "FedAvg",
+    "fedprox": "FedProx",
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "network": "network",
+    "knn": "KNN",
+    "svm": "SVM",
+    "rf": "Random Forest",
+}
+KINDS = {
+    ("clip", "clip"): "Centralized CLIP",
+    ("simulate", "classifier"): "Federated classifier",
+    ("simulate", "clip"): "Federated CLIP",
+    ("heads", "classifier"): "Heads on deep features",
+}
+
+_MAIN = ("data set", "text encoder", "strategy", "optimizer")
+# A trial may have been computed elsewhere and read its images from elsewhere.
+_WHERE = ("config.device", "config.threads-per-client")
+# What is no key of the config and yet makes figures incomparable.
+_CIRCUMSTANCES = ("synthetic", "text_weights", "fingerprint", "test_fingerprint")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The trials of one setting.
+
+    Attributes:
+        name: for files: letters, digits, dots and hyphens.
+        kind: of experiment, for people: a value of ``KINDS``.
+        settings: what tells this comparison from the others, for people, by name.
+        rows: the trials' rows of the ledger, of every test set.
+    """
+
+    name: str
+    kind: str
+    settings: dict[str, str]
+    rows: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """The setting in a line."""
+        named = [v if k in _MAIN else f"{k} {v}" for k, v in self.settings.items()]
+        return " · ".join((self.kind, *named))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are synthetic."""
+        return bool(self.rows["synthetic"].any())
+
+    @property
+    def backbones(self) -> list[str]:
+        """The backbones in the order of the study."""
+        return in_order(self.rows["config.backbone"])
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The rows of the global test set, on which trials are compared."""
+        return self.rows[(self.rows["test_set"] == "global_test") & self.rows["avg"].notna()]
+
+    @property
+    def network(self) -> pd.DataFrame:
+        """The rows of the networks there, judged by image as in the study."""
+        rows = self.judged
+        return rows[(rows["model"] == "network") & (rows["unit"] == "image")]
+
+
+def compare(ledger: pd.DataFrame) -> list[Comparison]:
+    """Group the trials of a ledger; seeds are repeats of one setting, all else makes another.
+
+    Paths, the device and the threads tell no settings apart; other images, a random text tower and
+    synthetic images do.
+
+    Args:
+        ledger: the table of a `Ledger`.
+    """
+    federated, clip = ledger["command"] == "simulate", ledger["config.objective"] == "clip"
+    kinds = zip(ledger["command"], ledger["config.objective"], strict=True)
+    main = pd.DataFrame(
+        {
+            "kind": [KINDS.get(pair, " ".join(pair)) for pair in kinds],
+            "data set": ledger["config.dataset"],
+            "text encoder": ledger["config.text-encoder"].where(clip, ""),
+            "strategy": ledger["config.strategy"].where(federated, ""),
+            "optimizer": ledger["config.optimizer"].where(federated, ""),
+        }
+    )
+    found = []
+    for (kind, *values), indices in main.groupby(list(main.columns)).groups.items():
+        named = dict(zip(_MAIN, values, strict=True))
+        for others, rows in _split_further(ledger.loc[indices]):
+            settings = {k: WORDS.get(v, v) for k, v in {**named, **others}.items() if v}
+            comparison = Comparison("", kind, settings, rows)
+            found.append(replace(comparison, name=slug(comparison.title)))
+    return found
+
+
+def in_order(backbones: pd.Series) -> list[str]:
+    """Return the names that occur, in the order of the study."""
+    present = set(backbones)
+    known = [name for name in BACKBONES if name in present]
+    return known + sorted(present - set(known))
+
+
+def slug(title: str) -> str:
+    """Return a title as a file's name without its suffix."""
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
+
+
+def _split_further(rows: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """Split by every other setting that is not the same throughout."""
+    columns = [
+        column
+        for column in rows.columns
+        if (column.startswith("config.") or column in _CIRCUMSTANCES)
+        and column not in ("config.backbone", "config.seed", *_WHERE)
+        and not column.endswith("-dir")
+    ]
+    settings = rows[columns].astype(str)
+    different = [column for column in columns if settings[column].nunique() > 1]
+    if not different:
+        yield {}, rows
+        return
+    for values, indices in settings.groupby(different).groups.items():
+        named = zip(different, values if isinstance(values, tuple) else (values,), strict=True)
+        others = {column.removeprefix("config."): value[:12] for column, value in named}
+        yield others, rows.loc[indices]

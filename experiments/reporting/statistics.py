@@ -1,0 +1,126 @@
+"""What the figures of several seeds and settings say together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.reporting.comparisons import Comparison, in_order
+from training.metrics import METRIC_NAMES
+
+ALPHA = 0.05
+
+
+class NoRankTest(ValueError):
+    """There is too little to compare ranks; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """Friedman's test and Nemenyi's critical difference over the backbones' ranks.
+
+    Attributes:
+        mean_ranks: of each backbone over the blocks, 1 is the best; sorted.
+        num_blocks: how many blocks hold every backbone.
+        left_out: how many do not.
+        p_value: of Friedman's test, that all backbones are alike.
+        critical_difference: mean ranks that are closer than this do not differ at ``ALPHA``.
+    """
+
+    mean_ranks: pd.Series
+    num_blocks: int
+    left_out: int
+    p_value: float
+    critical_difference: float
+
+    def cliques(self) -> list[tuple[float, float]]:
+        """Return the longest runs of ranks, at least two backbones each, that do not differ."""
+        ranks = self.mean_ranks.to_numpy()
+        found: list[tuple[float, float]] = []
+        reached = -1
+        for first, rank in enumerate(ranks):
+            last = int(np.searchsorted(ranks, rank + self.critical_difference, side="right")) - 1
+            if last > max(first, reached):
+                found.append((float(rank), float(ranks[last])))
+                reached = last
+        return found
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Summarise each backbone, with each model and unit, over its seeds.
+
+    Args:
+        rows: of a `Comparison` on the global test set.
+
+    Returns:
+        A row for each (unit, model, backbone), in this order, with these as columns and: ``seeds``,
+        how many; ``acc``, … ``avg``, means in percent; ``acc_sd``, …, standard deviations with n − 1
+        (NaN for one seed); and ``rank`` by mean AVG among all rows of the unit, 1 the best, equal
+        ones sharing their mean rank.
+    """
+    keys = ["unit", "model", "config.backbone"]
+    groups = rows.groupby(keys)[list(METRIC_NAMES)]
+    result = groups.mean().join(groups.std(ddof=1).add_suffix("_sd"))
+    result.insert(0, "seeds", groups.size())
+    result["rank"] = result.groupby("unit")["avg"].rank(ascending=False)
+    models = [name for name in ("network", "knn", "svm", "rf") if name in set(rows["model"])]
+    order = pd.MultiIndex.from_product(
+        [sorted(rows["unit"].unique()), models, in_order(rows["config.backbone"])], names=keys
+    )
+    result = result.reindex(order.intersection(result.index, sort=False))
+    return result.reset_index().rename(columns={"config.backbone": "backbone"})
+
+
+def blocks_of(comparisons: list[Comparison]) -> pd.DataFrame:
+    """Return AVG in percent: a row for each setting, model and seed, a column for each backbone.
+
+    By image, on the global test set. NaN where a backbone has no figure there.
+    """
+    parts = []
+    for comparison in comparisons:
+        rows = comparison.judged[comparison.judged["unit"] == "image"]
+        part = rows.pivot_table(
+            index=["model", "config.seed"], columns="config.backbone", values="avg"
+        )
+        parts.append(pd.concat({comparison.title: part}, names=["setting"]))
+    table = pd.concat(parts)
+    return table[in_order(table.columns.to_series())]
+
+
+def rank_test(blocks: pd.DataFrame) -> RankTest:
+    """Compare the backbones' ranks over the blocks that hold every backbone.
+
+    Janez Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006),
+    1–30: the critical difference is q √(k(k + 1) / 6N) for k backbones and N blocks, with q from
+    the studentized range, infinite degrees of freedom, over √2.
+
+    Args:
+        blocks: as from `blocks_of`.
+
+    Raises:
+        NoRankTest: fewer than three backbones, fewer than two whole blocks, or no difference.
+    """
+    from scipy.stats import friedmanchisquare, studentized_range
+
+    whole = blocks.dropna()
+    num_blocks, num_backbones = whole.shape
+    if num_backbones < 3:
+        raise NoRankTest(f"there are {num_backbones} backbones, and it takes at least three")
+    if num_blocks < 2:
+        raise NoRankTest(
+            f"{num_blocks} of {len(blocks)} blocks hold all {num_backbones} backbones, and it "
+            "takes at least two"
+        )
+    ranks = whole.rank(axis=1, ascending=False)
+    if bool((whole.nunique(axis=1) == 1).all()):
+        raise NoRankTest("all backbones have the same figures in every block")
+    quantile = studentized_range.ppf(1 - ALPHA, num_backbones, np.inf) / np.sqrt(2)
+    return RankTest(
+        mean_ranks=ranks.mean().sort_values(kind="stable"),
+        num_blocks=num_blocks,
+        left_out=len(blocks) - num_blocks,
+        p_value=float(friedmanchisquare(*whole.to_numpy().T).pvalue),
+        critical_difference=float(
+            quantile * np.sqrt(num_backbones * (num_backbones + 1) / (6 * num_blocks))
+        ),
+    )

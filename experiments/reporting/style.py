@@ -1,0 +1,107 @@
+"""How every figure looks: colours for any vision, lines that differ in grey, the SYNTHETIC line."""
+
+import io
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.typing import FillStyleType
+
+SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
+ALARM = "#A32A00"
+GREY = "0.35"
+
+# Okabe and Ito's palette: distinguishable with any colour vision. Its yellow is too pale for lines.
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILION, BLACK = "#56B4E9", "#D55E00", "#000000"
+
+SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "axes.axisbelow": True,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+}
+
+# A family has a colour and a marker, a size its dashes, and how large and full its marker is: so 12
+# backbones differ, also in grey.
+_FAMILIES = {
+    "convnext": (BLUE, "o"),
+    "maxvit": (BLACK, "D"),
+    "swin_v2": (GREEN, "^"),
+    "swin": (VERMILION, "s"),
+    "vit": (PINK, "P"),
+    "resnet": (ORANGE, "X"),
+    "clip": (SKY, "v"),
+}
+_SIZES: dict[str, tuple[tuple[float, ...], float, FillStyleType]] = {
+    "t": ((1.2, 1.4), 5.5, "none"),
+    "s": ((5, 1.4, 1.2, 1.4), 6.5, "bottom"),
+    "b": ((5, 2), 7.5, "left"),
+    "l": ((), 8.5, "full"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a backbone is drawn.
+
+    Attributes:
+        colour: of its family.
+        marker: of its family.
+        dashes: of its size, on and off in line widths; none for a solid line.
+        size: of its marker in points, where it stands alone.
+        fill: of its marker, where it stands alone.
+    """
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+    size: float
+    fill: FillStyleType
+
+
+def line_of(backbone: str) -> Line:
+    """Return how a backbone is drawn, the same in every figure."""
+    size = _SIZES.get(backbone.rpartition("_")[2], _SIZES["l"])
+    for family, (colour, marker) in _FAMILIES.items():
+        if backbone.startswith(family):
+            return Line(colour, marker, *size)
+    return Line(GREY, ".", *size)
+
+
+def new_figure(title: str, width: float, height: float, *, synthetic: bool) -> Figure:
+    """Return an empty figure with its title, and the SYNTHETIC line where it is due.
+
+    Args:
+        title: a line or more.
+        width, height: in inches.
+        synthetic: whether any of its figures comes from synthetic images.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    figure.suptitle(title, x=0.02, ha="left", fontsize=10.5, fontweight="bold")
+    if synthetic:
+        figure.supxlabel(SYNTHETIC, color=ALARM, fontsize=9, fontweight="bold")
+    return figure
+
+
+def render(figure: Figure, name: str) -> tuple[str, bytes]:
+    """Return a figure as SVG text and PNG bytes, the same for the same figure.
+
+    Args:
+        figure: drawn under ``SETTINGS``.
+        name: the file's, without suffix; it keeps the ids in several SVGs of one page apart.
+    """
+    svg, png = io.StringIO(), io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+    return svg.getvalue(), png.getvalue()

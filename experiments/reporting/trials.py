@@ -1,0 +1,55 @@
+"""What the report shows of one trial beyond its rows in the ledger."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial's course and counts.
+
+    Attributes:
+        curve: a row for each round (the index, from 1), with ``train_loss``, ``validation_loss``
+            and ``validation_avg``, the pooled one in percent; NaN where nothing was validated.
+        classes: names of the rows and columns of the confusion matrices.
+        confusions: counts (K, K) on the global test set by model, true classes in rows.
+    """
+
+    curve: pd.DataFrame
+    classes: list[str]
+    confusions: dict[str, list[list[int]]]
+
+
+def read_record(folder: Path) -> TrialRecord:
+    """Read a trial's record.
+
+    Args:
+        folder: a completed trial's run folder that the ledger has found whole.
+    """
+    metrics = _read(folder / "metrics.json")
+    blocks = {"network": metrics.get("global_test"), **metrics.get("heads", {})}
+    lines = (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
+    rounds = [json.loads(line) for line in lines]
+    pooled = [record["validation"]["pooled"] for record in rounds]
+    curve = pd.DataFrame(
+        {
+            "train_loss": [record["train_loss"] for record in rounds],
+            "validation_loss": [block.get("loss") for block in pooled],
+            "validation_avg": [block["avg"] for block in pooled],
+        },
+        index=pd.Index([record["round"] for record in rounds], name="round"),
+        dtype=float,
+    )
+    return TrialRecord(
+        curve=curve,
+        classes=_read(folder / "manifest.json")["data"]["classes"],
+        confusions={name: block["confusion"] for name, block in blocks.items() if block},
+    )
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,129 @@
+"""Heads in a run folder of their own, on the network of a run that stays where it is.
+
+Figures, answers and heads stand in the heads' folder; weights, text and deep features in the
+run's, to which the manifest's entry ``from`` points.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data_partition.atomic_file import replacing
+from data_partition.errors import DataError
+from models.errors import HeadError, WeightsError
+from training.config import ExperimentConfig
+from training.errors import RunFolderError, TrainingError
+from training.run_folder import RunFolder, environment, now
+from training.weights import Weights, weights_sha256
+
+# What a run says of its network, and a folder of heads, too: entries of metrics.json, and files.
+FIGURES = ("global_test", "validation", "last", "best_round", "rounds", "weights_sha256")
+FILES = ("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv")
+
+EXPECTED = (DataError, HeadError, RunFolderError, TrainingError, WeightsError)
+
+
+def network_run(folder: RunFolder) -> RunFolder:
+    """Return the run that has a run's network: itself, unless it holds heads taken from another."""
+    origin = folder.manifest().get("from")
+    if origin is None:
+        return folder
+    return RunFolder(Path(os.path.normpath(folder.path / origin["run"])))
+
+
+def best_weights(folder: RunFolder, source: RunFolder) -> Weights:
+    """Return the weights of a run's best network.
+
+    Args:
+        folder: the run's.
+        source: the folder that has the weights: `network_run` of it, or where that is now.
+
+    Raises:
+        RunFolderError: ``source`` is gone, unfinished, or has other weights than when the heads in
+            ``folder`` were begun.
+    """
+    manifest, origin = source.manifest(), folder.manifest().get("from")
+    if not source.exists() and origin is not None:
+        raise RunFolderError(
+            f"{source.path}: has the network of {folder.path} and is gone; bring it back"
+        )
+    if manifest.get("status") != "completed":
+        raise RunFolderError(f"{source.path}: the run is not completed; finish it with --resume")
+    weights = source.checkpoint.weights(source.metrics()["best_round"])
+    if origin is not None and weights_sha256(weights) != origin["weights_sha256"]:
+        raise RunFolderError(
+            f"{source.path}: its weights are not those that the heads in {folder.path} are on; "
+            "fit heads anew in another folder"
+        )
+    return weights
+
+
+def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weights: Weights) -> None:
+    """Make the folder for heads on another run's network, whole or not at all.
+
+    Args:
+        folder: to be made; it may be there and empty.
+        config: the run's, with the heads' settings.
+        source: the run's.
+        weights: of its best network.
+
+    Raises:
+        RunFolderError: the folder holds files already.
+    """
+    taken, metrics = source.manifest(), source.metrics()
+    beside = source.path.parent == folder.path.parent
+    manifest: dict[str, Any] = {
+        **environment(),
+        "command": "heads",
+        "status": "running",
+        "cause": None,
+        "from": {
+            # So that a campaign's folder can be moved.
+            "run": f"../{source.path.name}" if beside else str(source.path),
+            "weights_sha256": weights_sha256(weights),
+        },
+        "started": now(),
+        "data": taken["data"],
+        "text": taken.get("text"),
+    }
+    if folder.path.is_dir() and any(folder.path.iterdir()):
+        raise RunFolderError(f"{folder.path}: holds other files; choose an empty folder")
+    made = RunFolder(folder.path.with_name(f".{folder.path.name}.{os.getpid()}.tmp"))
+    shutil.rmtree(made.path, ignore_errors=True)  # of a killed process of that number
+    try:
+        made.create(config)
+        made.update_manifest(**manifest)
+        made.write_metrics({key: metrics[key] for key in FIGURES if key in metrics})
+        for name in FILES:
+            with replacing(made.path / name) as temporary:
+                shutil.copyfile(source.path / name, temporary)
+        made.path.replace(folder.path)
+    finally:
+        shutil.rmtree(made.path, ignore_errors=True)
+
+
+@contextmanager
+def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
+    """Keep the manifest's status while heads are fitted: running, then completed or failed.
+
+    Args:
+        folder: the heads'.
+        entries: what else is to stand in the manifest from now on.
+    """
+    folder.update_manifest(status="running", cause=None, **entries)
+    try:
+        yield
+    except EXPECTED as error:
+        folder.update_manifest(status="failed", cause=str(error), finished=now())
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        folder.update_manifest(status="failed", cause=cause, finished=now())
+        raise
+    except KeyboardInterrupt:
+        folder.update_manifest(status="failed", cause="interrupted", finished=now())
+        raise
+    folder.update_manifest(status="completed", finished=now())
