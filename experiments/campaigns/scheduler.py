@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -162,8 +163,14 @@ class Cluster:
 
     def _join(self, address: str) -> None:
         try:
+            if address != "auto":
+                # Ray itself ends the whole process where nobody answers.
+                host, colon, port = address.rpartition(":")
+                if not colon or not port.isdigit():
+                    raise ConfigError(f"--ray-address {address}: write it as HOST:PORT, or auto")
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(
                 f"--ray-address {address}: no Ray cluster answers ({reason})"

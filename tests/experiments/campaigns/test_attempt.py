@@ -1,0 +1,146 @@
+"""A trial's process: its own, watched, and ended whatever becomes of whoever watches it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from experiments.campaigns import attempt as module
+from experiments.campaigns.attempt import AttemptFailed, Order, Progress, attempt, memory_of
+from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.trial import Trial
+from fl_server.processes import processes_of
+from tests.runs import tiny_config
+from training.run_folder import RunFolder
+
+CLIP = "clip-resnet18-0123456789ab"
+
+
+def order(campaign: CampaignFolder, *, hang_seconds: float = 600.0) -> Order:
+    return Order(campaign.path, CLIP, "clip", "", cpus=1, hang_seconds=hang_seconds)
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, synthetic_ham: Path) -> CampaignFolder:
+    """A campaign with one trial, which trains so long that it can be disturbed."""
+    folder = CampaignFolder(tmp_path / "campaign")
+    config = tiny_config(synthetic_ham, tmp_path / "cache", objective="clip", epochs=3)
+    folder.write_config(CLIP, Trial("clip", config, {}))
+    return folder
+
+
+def test_bad_input_fails_for_good_and_its_line_is_the_cause(
+    tmp_path: Path, campaign: CampaignFolder
+) -> None:
+    config = tiny_config(tmp_path / "nothing", tmp_path / "cache", objective="clip")
+    campaign.write_config(CLIP, Trial("clip", config, {}))
+    cause = attempt(order(campaign))
+    assert cause.startswith("exit status 2: fedskin: ")
+    assert "nothing" in cause
+    record = campaign.attempt(CLIP)
+    assert (record["outcome"], record["cause"], record["number"]) == ("failed", cause, 1)
+    assert processes_of(record["token"]) == []
+
+
+def test_nothing_of_the_campaigns_ray_reaches_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("RAY_JOB_ID", "01000000")
+    found = module._environment("token", tmp_path, cpus=2)
+    assert not [key for key in found if key.startswith("RAY_")]
+    assert found["LOKY_MAX_CPU_COUNT"] == found["OMP_NUM_THREADS"] == "2"
+
+
+def test_progress_is_any_change_whatever_the_clock_says(tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    (folder / "checkpoint").mkdir(parents=True)
+    state = folder / "checkpoint" / "state.json"
+    state.write_text("1")
+    progress = Progress(folder, log)
+    time.sleep(0.05)
+    assert progress.still_seconds() >= 0.05
+    os.utime(state, (0, 0))  # the clock was set back to 1970
+    assert progress.still_seconds() < 0.05
+    time.sleep(0.05)
+    (folder / "flower.log").write_text("still here")
+    assert progress.still_seconds() >= 0.05, "what Flower says is no progress"
+    log.write_text("epoch 1")
+    assert progress.still_seconds() < 0.05
+
+
+def test_memory_is_that_of_the_whole_family() -> None:
+    block = "bytearray(b'x') * 50_000_000"
+    child = f"import time; kept = {block}; print('ready', flush=True); time.sleep(60)"
+    parent = (
+        f"import subprocess, sys; kept = {block}; subprocess.run([sys.executable, '-c', {child!r}])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert 100e6 < memory_of(process.pid) < 200e6
+    finally:
+        for member in psutil.Process(process.pid).children(recursive=True):
+            member.kill()
+        process.kill()
+        process.wait()
+    assert memory_of(process.pid) == 0, "a process that is gone needs none"
+
+
+def in_the_middle(campaign: CampaignFolder, act: Callable[[psutil.Process], None]) -> None:
+    """Do something to the trial's process once it has finished an epoch."""
+
+    def wait() -> None:
+        folder = RunFolder(campaign.path / "trials" / CLIP)
+        while folder.checkpoint.progress().round < 1:
+            time.sleep(0.02)
+        for process in processes_of(campaign.attempt(CLIP)["token"]):
+            if "experiments.cli" in process.cmdline():
+                act(process)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@pytest.fixture
+def undisturbed(campaign: CampaignFolder, tmp_path: Path) -> Callable[[], str]:
+    """The weights of the same trial that nobody disturbs."""
+
+    def run() -> str:
+        other = CampaignFolder(tmp_path / "undisturbed")
+        other.config_path(CLIP).parent.mkdir(parents=True)
+        other.config_path(CLIP).write_bytes(campaign.config_path(CLIP).read_bytes())
+        assert attempt(order(other)) == ""
+        return str(other.run_folder(CLIP).metrics()["weights_sha256"])
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_killed_attempt_may_be_made_again_and_goes_on(
+    campaign: CampaignFolder, undisturbed: Callable[[], str]
+) -> None:
+    in_the_middle(campaign, lambda process: process.kill())
+    with pytest.raises(AttemptFailed, match="killed by signal 9"):
+        attempt(order(campaign))
+    assert 1 <= campaign.run_folder(CLIP).checkpoint.progress().round < 3
+    assert attempt(order(campaign)) == ""
+    assert campaign.attempt(CLIP)["number"] == 2
+    assert campaign.run_folder(CLIP).metrics()["weights_sha256"] == undisturbed()
+    assert campaign.run_folder(CLIP).manifest()["trial"]["peak_memory"] > 100e6
+
+
+@pytest.mark.slow
+def test_a_hanging_attempt_is_ended(campaign: CampaignFolder) -> None:
+    in_the_middle(campaign, lambda process: process.send_signal(signal.SIGSTOP))
+    with pytest.raises(AttemptFailed, match="no progress for"):
+        # Longer than the start-up, in which nothing is written.
+        attempt(order(campaign, hang_seconds=20.0))
+    assert processes_of(campaign.attempt(CLIP)["token"]) == []

@@ -1,0 +1,91 @@
+"""What a person sees of a campaign."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments.campaigns.display import CampaignDisplay, best_so_far, overview, seconds_left
+from experiments.campaigns.folder import (
+    DONE,
+    FAILED,
+    RUNNING,
+    WAITING,
+    CampaignFolder,
+    Planned,
+    State,
+)
+from tests.support import make_config
+from training.checkpoint import Progress
+
+CONFIG = make_config(rounds=7).to_flat()
+NAMES = [f"simulate-resnet18-{number:012x}" for number in range(5)]
+PLANNED = [Planned(name, "simulate", CONFIG) for name in NAMES]
+
+
+def text(view: object) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(view)
+    return console.export_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CampaignFolder:
+    campaign = CampaignFolder(tmp_path)
+    for name, avg in zip(NAMES[:2], (41.5, 63.25), strict=True):
+        campaign.run_folder(name).create(make_config())
+        campaign.run_folder(name).write_metrics({"global_test": {"avg": avg}})
+    campaign.run_folder(NAMES[2]).create(make_config())
+    record = {"validation": {}}
+    progress = Progress(round=3, best_round=2, best_avg=55.5, records=[record] * 3)
+    campaign.run_folder(NAMES[2]).checkpoint.save(progress)
+    return campaign
+
+
+def states(*words: str) -> dict[str, State]:
+    took = {DONE: {"seconds": 100.0}}
+    return {
+        name: State(word, "out of memory [9]" if word == FAILED else "", took.get(word, {}))
+        for name, word in zip(NAMES, words, strict=True)
+    }
+
+
+def test_the_overview_counts_names_the_best_and_explains_failures(folder: CampaignFolder) -> None:
+    shown = text(overview("study", folder, PLANNED, states(DONE, DONE, RUNNING, FAILED, WAITING)))
+    for words in (
+        *("study", "2 of 5 done", "1 running", "1 failed", "1 waiting"),
+        f"best AVG so far 63.25: {NAMES[1]}",
+        *("3 of 7 rounds", "55.50"),
+        f"failed {NAMES[3]}: out of memory [9]",
+    ):
+        assert words in shown
+
+
+def test_the_time_left_comes_from_finished_trials() -> None:
+    """One waits (100 s), one runs (half of it), two at a time: 75 s."""
+    words = states(DONE, DONE, RUNNING, FAILED, WAITING)
+    assert seconds_left(PLANNED, words, 2) == 75.0
+    assert seconds_left(PLANNED, states(*[WAITING] * 5), 2) is None
+
+
+def test_without_test_figures_there_is_no_best(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    assert best_so_far(campaign, states(*[WAITING] * 5)) is None
+    campaign.run_folder(NAMES[0]).create(make_config())
+    campaign.run_folder(NAMES[0]).write_metrics({"best_round": 1})
+    words = {NAMES[0]: State(DONE, "", {})}
+    assert best_so_far(campaign, words) is None
+
+
+def test_on_no_terminal_each_trial_that_ends_is_a_line(
+    folder: CampaignFolder,
+) -> None:
+    said = io.StringIO()
+    with CampaignDisplay(Console(file=said), "study", folder, PLANNED) as display:
+        display.show({})
+        display.show({NAMES[0]: "", NAMES[3]: "exit status 2: no [such] folder"})
+    assert said.getvalue().splitlines() == [
+        f"done   {NAMES[0]}",
+        f"failed {NAMES[3]}: exit status 2: no [such] folder",
+    ]

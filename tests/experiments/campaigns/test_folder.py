@@ -1,0 +1,145 @@
+"""A campaign's folder: who may use it, and how far each trial in it is."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.campaigns.folder import (
+    DONE,
+    FAILED,
+    RUNNING,
+    WAITING,
+    CampaignFolder,
+    Planned,
+)
+from tests.support import make_config
+from training.checkpoint import Progress
+from training.errors import RunFolderError
+from training.files import write_json
+from training.run_folder import RunFolder
+
+CONFIG = make_config(seed=3)
+PLANNED = Planned("simulate-resnet18-0123456789ab", "simulate", CONFIG.to_flat())
+
+
+def begun(campaign: CampaignFolder, **manifest: object) -> RunFolder:
+    folder = campaign.run_folder(PLANNED.id)
+    folder.create(CONFIG)
+    folder.update_manifest(**manifest)
+    return folder
+
+
+def word(campaign: CampaignFolder, *, at_work: bool = False) -> str:
+    return campaign.states([PLANNED], at_work=at_work)[PLANNED.id].word
+
+
+def test_the_states_of_a_trial(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    assert word(campaign) == WAITING
+    campaign.write_attempt(PLANNED.id, {"outcome": "running"})
+    assert word(campaign, at_work=True) == RUNNING
+    assert word(campaign) == WAITING, "whoever ran it is gone"
+    campaign.record_failure(PLANNED.id, "NaN loss in round 3")
+    assert word(campaign) == FAILED
+    assert campaign.states([PLANNED], at_work=False)[PLANNED.id].cause == "NaN loss in round 3"
+    begun(campaign, status="completed")
+    assert word(campaign) == DONE, "the run folder is the truth"
+
+
+def test_heads_are_done_when_their_figures_are_there(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    heads = Planned(PLANNED.id, "heads", PLANNED.config)
+    folder = begun(campaign, status="completed")
+    folder.write_metrics({"best_round": 1})
+    assert campaign.states([heads], at_work=False)[heads.id].word == WAITING
+    folder.write_metrics({"best_round": 1, "heads": {}})
+    assert campaign.states([heads], at_work=False)[heads.id].word == DONE
+
+
+def test_a_damaged_trial_is_no_finished_one(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    folder = begun(campaign, status="completed")
+    (folder.path / "manifest.json").write_text("{", encoding="utf-8")
+    assert word(campaign) == WAITING
+
+
+def test_a_second_run_on_the_same_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    with campaign.lock():
+        assert campaign.is_locked()
+        with pytest.raises(RunFolderError, match="another fedskin campaign run works on this"):
+            campaign.lock()
+    assert not campaign.is_locked()
+
+
+def test_two_campaigns_do_not_share_a_folder(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    campaign.take("first")
+    campaign.write_plan("first", [PLANNED])
+    campaign.take("first")
+    with pytest.raises(RunFolderError, match="belongs to campaign 'first', not 'second'"):
+        campaign.take("second")
+    assert campaign.plan() == ("first", [PLANNED])
+
+
+def test_a_folder_of_other_files_is_refused_but_trials_brought_along_are_welcome(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunFolderError, match="holds other files"):
+        CampaignFolder(tmp_path).take("first")
+    (tmp_path / "trials").mkdir()
+    CampaignFolder(tmp_path).take("first")
+
+
+def test_a_plan_that_is_none_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no campaign; begin one with"):
+        CampaignFolder(tmp_path).plan()
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RunFolderError, match="is no plan of this version"):
+        CampaignFolder(tmp_path).plan()
+    CampaignFolder(tmp_path).take("anything")  # the next run writes it anew
+
+
+def test_room_is_made_without_losing_anything(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    assert campaign.make_room(PLANNED.id, CONFIG) is None, "nothing is there"
+    folder = campaign.run_folder(PLANNED.id)
+    folder.path.mkdir(parents=True)
+    (folder.path / ".config.toml.17.tmp").touch()
+    assert campaign.make_room(PLANNED.id, CONFIG) is None
+    assert not folder.path.exists(), "what a kill left before anything was begun is removed"
+    begun(campaign, status="running")
+    assert campaign.make_room(PLANNED.id, CONFIG) is None
+    assert folder.exists(), "half-done trials are gone on with"
+    for number in (1, 2):
+        begun(campaign, status="completed")
+        (folder.path / "manifest.json").write_text("{", encoding="utf-8")
+        moved = campaign.make_room(PLANNED.id, CONFIG)
+        assert moved == tmp_path / "set-aside" / f"{PLANNED.id}-{number}"
+        assert (moved / "config.toml").is_file()
+
+
+def test_a_trial_of_another_config_or_a_damaged_checkpoint_makes_room(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    begun(campaign, status="running")
+    assert campaign.make_room(PLANNED.id, make_config(seed=4)) is not None
+    folder = begun(campaign, status="running")
+    folder.checkpoint.save(Progress(round=1))
+    assert campaign.make_room(PLANNED.id, CONFIG) is None
+    (folder.path / "checkpoint" / "state.json").write_text("[]", encoding="utf-8")
+    assert campaign.make_room(PLANNED.id, CONFIG) is not None
+
+
+def test_a_half_done_trial_finds_data_that_were_moved(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    folder = begun(campaign, status="running")
+    assert campaign.make_room(PLANNED.id, CONFIG.replace(data_dir="/moved")) is None
+    assert folder.config() == CONFIG.replace(data_dir="/moved")
+
+
+def test_a_damaged_record_of_an_attempt_counts_as_none(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    write_json(tmp_path / "attempts" / f"{PLANNED.id}.json", {})
+    (tmp_path / "attempts" / f"{PLANNED.id}.json").write_text("{", encoding="utf-8")
+    assert campaign.attempt(PLANNED.id) == {}

@@ -1,0 +1,81 @@
+"""What a trial needs of a machine, and whose network it takes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from experiments.campaigns.campaign_file import Campaign
+from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.jobs import make_jobs, memory_needed
+from experiments.campaigns.scheduler import Cluster, Share
+from experiments.campaigns.trial import Trial
+from tests.support import make_config
+from training.checkpoint import Progress
+from training.config import parse
+from training.experiment_data import DataFacts
+
+FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
+
+
+@dataclass
+class Machines:
+    """Gives everybody what is asked for."""
+
+    def share(self, *, cpus: int, gpus: float, memory: int) -> Share:
+        return Share(cpus or 1, gpus, memory)
+
+
+def heads(neighbors: int, **changes: Any) -> Trial:
+    config = make_config(knn_neighbors=neighbors, **changes)
+    return Trial("heads", config, {})
+
+
+def lenders(folder: CampaignFolder, *trials: Trial, done: tuple[int, ...] = ()) -> list[str]:
+    """Whose network each pending trial takes, as indices; "" for its own."""
+    named = {trial.id(FACTS): (trial, FACTS) for trial in trials}
+    names = list(named)
+    campaign = Campaign("c", trials, hang_minutes=2.0, cpus_per_trial=0, gpus_per_trial=0.0)
+    pending = [name for index, name in enumerate(names) if index not in done]
+    jobs = make_jobs(campaign, folder, named, pending, cast(Cluster, Machines()))
+    for job in jobs:
+        assert job.order.hang_seconds == 120.0
+        waits = job.order.network_of if job.order.network_of in pending else ""
+        assert job.after == waits
+    order = [job.order.trial_id for job in jobs]
+    for job in jobs:
+        assert not job.after or order.index(job.after) < order.index(job.order.trial_id)
+    found = {job.order.trial_id: job.order.network_of for job in jobs}
+    return [str(names.index(found[n])) if found[n] else "" for n in names if n in found]
+
+
+def test_the_first_of_alike_heads_trains_the_network_for_all(tmp_path: Path) -> None:
+    folder = CampaignFolder(tmp_path)
+    assert lenders(folder, heads(1), heads(5), heads(9), heads(1, seed=1)) == ["", "0", "0", ""]
+
+
+def test_a_network_that_is_trained_already_is_taken_at_once(tmp_path: Path) -> None:
+    folder = CampaignFolder(tmp_path)
+    trials = heads(1), heads(5), heads(9)
+    trained = folder.run_folder(trials[1].id(FACTS))
+    trained.create(trials[1].config)
+    trained.checkpoint.save(Progress(round=1))
+    trained.update_manifest(status="completed")
+    assert lenders(folder, *trials, done=(1,)) == ["1", "1"]
+
+
+def test_a_half_trained_one_goes_on_and_lends_its_network_then(tmp_path: Path) -> None:
+    folder = CampaignFolder(tmp_path)
+    trials = heads(1), heads(5)
+    begun = folder.run_folder(trials[1].id(FACTS))
+    begun.create(trials[1].config)
+    begun.update_manifest(status="running")
+    assert lenders(folder, *trials) == ["1", ""]
+
+
+def test_memory_counts_models_and_processes() -> None:
+    """convnext_l has 785 MB: six copies for each of three clients, and five at the server."""
+    config = parse({"backbone": "convnext_l"})
+    model = 785 * 10**6
+    assert memory_needed(Trial("clip", config, {})) == 10**9 + 6 * model
+    federated = memory_needed(Trial("simulate", config, {}))
+    assert federated == 2 * 10**9 + 3 * (10**9 + 6 * model) + 5 * model

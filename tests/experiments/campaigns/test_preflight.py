@@ -1,0 +1,99 @@
+"""What is wrong with data or weights is found before any trial starts, all of it at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.campaigns import preflight as module
+from experiments.campaigns.preflight import Preflight
+from experiments.campaigns.trial import Trial
+from tests.runs import tiny_config
+from training.errors import ConfigError
+
+
+def trial(data: Path, cache: Path, command: str = "simulate", **changes: Any) -> Trial:
+    return Trial(command, tiny_config(data, cache, **changes), {})
+
+
+def faults(preflight: Preflight, *trials: Trial) -> list[str]:
+    try:
+        preflight.facts(trials)
+        preflight.check(trials, device=True)
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
+
+
+def test_data_are_looked_at_once_for_all_trials(
+    synthetic_ham: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(module, "data_facts", lambda config, progress: seen.append(config))
+    Preflight().facts([trial(synthetic_ham, tmp_path, rounds=r) for r in range(1, 500)])
+    assert len(seen) == 1
+
+
+def test_facts_are_those_of_the_images(synthetic_ham: Path, tmp_path: Path) -> None:
+    one, other = Preflight().facts(
+        [trial(synthetic_ham, tmp_path), trial(synthetic_ham, tmp_path, image_size=64)]
+    )
+    assert one == other, "the size of the stored images says nothing of which they are"
+    assert one.dataset == "ham10000"
+    assert one.test_fingerprint not in (None, one.fingerprint)
+
+
+def test_all_data_faults_come_together(synthetic_ham: Path, tmp_path: Path) -> None:
+    lines = faults(
+        Preflight(),
+        trial(synthetic_ham, tmp_path / "cache"),
+        trial(tmp_path / "a", tmp_path / "cache"),
+        trial(tmp_path / "b", tmp_path / "cache"),
+        trial(tmp_path / "b", tmp_path / "cache", rounds=7),
+    )
+    assert len(lines) == 2
+    assert str(tmp_path / "a") in lines[0]
+    assert str(tmp_path / "b") in lines[1]
+
+
+def test_missing_weights_are_named_once_for_each_backbone(
+    synthetic_ham: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    wanting = [
+        trial(synthetic_ham, tmp_path, backbone=name, pretrained=True, weights_dir=weights, seed=s)
+        for name in ("resnet18", "convnext_t")
+        for s in (0, 1)
+    ]
+    lines = faults(Preflight(), *wanting)
+    assert len(lines) == 2
+    assert "resnet18" in lines[0]
+    assert "convnext_t" in lines[1] or "convnext_tiny" in lines[1]
+
+
+def test_more_clients_than_images_and_heads_without_a_test_set(
+    synthetic_ham: Path, tmp_path: Path
+) -> None:
+    without = tmp_path / "without"
+    without.mkdir()
+    for entry in synthetic_ham.iterdir():
+        if "test" not in entry.name.lower():
+            (without / entry.name).symlink_to(entry)
+    lines = faults(
+        Preflight(),
+        trial(synthetic_ham, tmp_path / "cache", clients=500),
+        trial(without, tmp_path / "cache", "heads"),
+    )
+    assert any("500" in line for line in lines)
+    assert any("heads are judged on a test set; set test-dir" in line for line in lines)
+
+
+def test_a_device_that_is_not_here_is_found_unless_trials_run_elsewhere(
+    synthetic_ham: Path, tmp_path: Path
+) -> None:
+    elsewhere = trial(synthetic_ham, tmp_path, device="mps")
+    assert any("device = 'mps'" in line for line in faults(Preflight(), elsewhere))
+    preflight = Preflight()
+    preflight.facts([elsewhere])
+    preflight.check([elsewhere], device=False)
