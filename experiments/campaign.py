@@ -48,6 +48,37 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
 
 @app.command()
+def plan(
+    campaign: CampaignArgument,
+    override: OverrideOption = None,
+    data: DataOption = None,
+) -> None:
+    """List the trials of CAMPAIGN.toml, and say what they will take and what they lack.
+
+    Every config is checked. A few training steps of each backbone are measured on this machine,
+    once, and kept in the cache. Nothing is downloaded and no trial is started.
+
+    CAMPAIGN.toml is a file, or the name of a campaign that comes with fedskin: task1-clip.toml,
+    task2-federated.toml, task3-heads.toml, smoke.toml.
+
+    Examples
+    --------
+
+        fedskin campaign plan task2-federated.toml --data ham10000=/data/HAM10000
+    """
+    wanted = read_campaign(_find(campaign), override or [], _folders(data))
+    # Imported here: torch takes seconds, which a file at fault need not wait for.
+    from experiments.campaigns.forecast import forecast
+    from experiments.campaigns.missing import find_missing
+    from experiments.campaigns.plan_table import show_plan
+
+    missing = find_missing(wanted.trials)
+    with counting(console, "Measuring training steps") as progress:
+        found = forecast(wanted, progress)
+    show_plan(console, wanted.name, found, missing, Path.cwd())
+
+
+@app.command()
 def run(
     campaign: CampaignArgument,
     out: Annotated[Path, typer.Option(help="The campaign's folder.", show_default=False)],

@@ -1,0 +1,160 @@
+"""A small campaign, killed with -9 at a seeded moment and started again: is its ledger the same?"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from data_partition.synthetic import write_ham10000
+from experiments.campaigns.ledger import read_ledger
+
+# A federated and a centralized trial with several rounds, and two heads on one network.
+CAMPAIGN = """
+name = "kills"
+cpus-per-trial = 1
+
+[base]
+dataset = "ham10000"
+pretrained = false
+backbone = "resnet18"
+image-size = 32
+batch-size = 8
+text-encoder = "ViT-B/32"
+device = "cpu"
+
+[[part]]
+command = "simulate"
+base = {rounds = 4, client-optimizer = "persistent", optimizer = "adam"}
+
+[[part]]
+command = "clip"
+base = {epochs = 4}
+
+[[part]]
+command = "heads"
+base = {epochs = 3}
+grid = {knn-neighbors = [1, 5]}
+"""
+
+# What a second attempt, or another machine, may change in the ledger.
+MEASURED = ["seconds", "peak_memory", "started", "finished", "host"]
+
+# Seconds that a campaign may take at most.
+_LIMIT = 420
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What was killed, and when.
+
+    Attributes:
+        moment: seconds after the start.
+        victim: in words.
+    """
+
+    moment: float
+    victim: str
+
+
+def prepare(folder: Path) -> None:
+    """Write the campaign's file and its synthetic images, 60 for training."""
+    write_ham10000(folder / "ham10000", images=60, seed=0)
+    (folder / "kills.toml").write_text(CAMPAIGN, encoding="utf-8")
+
+
+def run_campaign(folder: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
+    """Start the campaign; its output goes to a file beside ``out``."""
+    with out.with_suffix(".output").open("ab") as output:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "experiments.cli", "campaign", "run"),
+                *(str(folder / "kills.toml"), "--out", str(out), *options),
+                *("--data", f"ham10000={folder / 'ham10000'}"),
+                *("-c", f"cache-dir={folder / 'cache'}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def finish(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a campaign and return its exit status; one that takes too long is killed."""
+    try:
+        return process.wait(_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def undisturbed(folder: Path) -> tuple[float, pd.DataFrame]:
+    """Return how long the campaign takes that nobody kills, in seconds, and its ledger."""
+    began = time.monotonic()
+    status = finish(run_campaign(folder, folder / "undisturbed"))
+    took = time.monotonic() - began
+    if status != 0:
+        raise RuntimeError((folder / "undisturbed.output").read_text(encoding="utf-8"))
+    return took, comparable(folder / "undisturbed")
+
+
+def disturb(folder: Path, out: Path, *, seed: int, seconds: float) -> Kill:
+    """Kill a campaign once and run it again until it is done.
+
+    Args:
+        folder: see `prepare`.
+        out: a new folder for this campaign.
+        seed: says when, and whom: the campaign alone, its process group, or one of the processes
+            that it has started, directly or not.
+        seconds: the undisturbed campaign's; the kill comes at a moment of this time.
+
+    Raises:
+        RuntimeError: it does not end well; with what it printed.
+    """
+    generator = random.Random(seed)
+    moment = generator.uniform(0.05, 0.95) * seconds
+    process = run_campaign(folder, out)
+    time.sleep(moment)
+    kill = Kill(moment, _kill(process, generator))
+    finish(process)
+    # Where it was no process of the campaign's own, the campaign went on, and may have failed.
+    status = finish(run_campaign(folder, out, "--retry-failed"))
+    if status != 0:
+        raise RuntimeError(out.with_suffix(".output").read_text(encoding="utf-8"))
+    return kill
+
+
+def comparable(campaign: Path) -> pd.DataFrame:
+    """Return the ledger without what another attempt may measure otherwise."""
+    ledger = read_ledger(campaign)
+    if ledger.set_aside:
+        raise RuntimeError(f"{campaign}: {ledger.set_aside}")
+    places = ["config.data-dir", "config.cache-dir", "config.run-dir"]
+    return ledger.table.drop(columns=[*MEASURED, *places])
+
+
+def _kill(process: subprocess.Popen[bytes], generator: random.Random) -> str:
+    whom = generator.choice(["the campaign", "its group", "one of its processes"])
+    if process.poll() is not None:
+        return "nobody: it was done already"
+    if whom == "the campaign":
+        process.kill()
+    elif whom == "its group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        family = psutil.Process(process.pid).children(recursive=True)
+        if not family:
+            process.kill()
+            return "the campaign, which had started none yet"
+        victim = generator.choice(sorted(family, key=lambda member: member.pid))
+        whom = " ".join(victim.cmdline()[:3])[:80] or "a process that had just ended"
+        victim.kill()
+    return whom

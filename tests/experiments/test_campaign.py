@@ -1,0 +1,202 @@
+"""``fedskin campaign``: what is refused, what is left alone, and real campaigns in small."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import joblib
+import pytest
+
+from experiments.campaign import run, status
+from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.ledger import read_ledger
+from tests.generated_campaign import write_campaign
+from tests.runs import FEDSKIN, fedskin, read_json
+from training.errors import ConfigError, RunFolderError
+
+CLIP = """
+name = "clips"
+seeds = [0, 1]
+
+[base]
+dataset = "ham10000"
+pretrained = false
+image-size = 32
+batch-size = 8
+backbone = "resnet18"
+text-encoder = "ViT-B/32"
+device = "cpu"
+
+[[part]]
+command = "clip"
+base = {epochs = 1}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "clips.toml"
+    path.write_text(CLIP, encoding="utf-8")
+    return path
+
+
+def options(data: Path, folder: Path) -> list[str]:
+    return ["--data", f"ham10000={data}", "-c", f"cache-dir={folder / 'cache'}"]
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"data": ["ham=/data"]}, "--data ham=/data: write it as NAME=DIR; NAME is ham10000 or"),
+        ({"only": ["swin_*"]}, r"--only swin_\*: write it as KEY=PATTERN"),
+        ({"only": ["bakbone=swin_*"]}, r"--only bakbone=swin_\*: write it as KEY=PATTERN"),
+        ({"track": "wandb"}, "--track wandb: known is mlflow"),
+        ({"override": ["bakbone=swin_b"]}, "-c: bakbone: no such key"),
+        ({}, "data-dir = '': name the folder of the images"),
+        ({"data": ["ham10000=/nowhere"]}, "/nowhere"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    arguments: dict, said: str, file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(file, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out" / "trials").exists()
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_a_pattern_that_no_trial_matches_is_refused(
+    file: Path, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="--only: no trial of clips is like this"):
+        run(
+            file,
+            tmp_path / "out",
+            data=[f"ham10000={synthetic_ham}"],
+            override=[f"cache-dir={tmp_path / 'cache'}"],
+            only=["backbone=swin_*"],
+        )
+
+
+def test_a_folder_of_another_campaign_or_one_at_work_is_refused(file: Path, tmp_path: Path) -> None:
+    other = CampaignFolder(tmp_path / "other")
+    other.write_plan("other", [])
+    with pytest.raises(RunFolderError, match="belongs to campaign 'other', not 'clips'"):
+        run(file, other.path)
+    busy = CampaignFolder(tmp_path / "busy")
+    with busy.lock(), pytest.raises(RunFolderError, match="another fedskin campaign run"):
+        run(file, busy.path)
+
+
+def test_the_program_says_it_in_a_line_and_exits_with_2(file: Path, tmp_path: Path) -> None:
+    result = fedskin("campaign", "run", file, "--out", tmp_path / "out", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "fedskin: data-dir = '': name the folder of the images\n"
+
+
+def test_status_of_a_folder_without_a_campaign_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no campaign"):
+        status(tmp_path)
+
+
+def test_status_of_a_generated_campaign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_campaign(tmp_path / "campaign", trials=9, rounds=2)
+    status(tmp_path / "campaign")
+    assert "9 of 9 done" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_campaign_runs_and_then_has_nothing_to_do(
+    file: Path, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ["campaign", "run", file, "--out", out, *options(synthetic_ham, tmp_path)]
+    first = fedskin(*command, "--only", "seed=1", "--track", "mlflow", cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "1 of 2 done" in first.stdout
+    (done,) = (out / "trials").iterdir()
+    weights = read_json(done / "metrics.json")["weights_sha256"]
+    before = (done / "metrics.json").stat().st_mtime_ns
+
+    # The other, whose place a folder from elsewhere has taken: nothing of it is lost.
+    planned = [trial["id"] for trial in read_json(out / "plan.json")["trials"]]
+    (missing,) = set(planned) - {done.name}
+    shutil.copytree(done, out / "trials" / missing)
+    (out / "trials" / missing / "manifest.json").write_text("{", encoding="utf-8")
+    second = fedskin(*command, cwd=tmp_path)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "2 of 2 done" in second.stdout
+    assert (out / "set-aside" / f"{missing}-1" / "metrics.json").is_file()
+    assert (done / "metrics.json").stat().st_mtime_ns == before
+    table = read_ledger(out).table
+    assert set(table["trial"]) == set(planned)
+    assert weights in set(table["weights_sha256"])
+    assert table["weights_sha256"].nunique() == 2, "another seed, other weights"
+    assert (table["peak_memory"] > 1e8).all()
+    assert (out / "ledger.csv").is_file()
+    assert (out / "mlflow.db").is_file()
+
+    third = fedskin(*command, cwd=tmp_path)
+    assert (third.returncode, third.stderr) == (0, "")
+    assert "done   " not in third.stdout, "nothing ended, since nothing was started"
+
+
+@pytest.mark.slow
+def test_what_fails_is_recorded_and_the_others_go_on(
+    file: Path, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    # Training at such a rate ends in NaN.
+    text = CLIP.replace("seeds = [0, 1]", "seeds = [0]") + "grid = {learning-rate = [1e30, 1e-3]}\n"
+    file.write_text(text.replace("[base]", '[base]\noptimizer = "sgd"'), encoding="utf-8")
+    out = tmp_path / "out"
+    command = ["campaign", "run", file, "--out", out, *options(synthetic_ham, tmp_path)]
+    first = fedskin(*command, cwd=tmp_path)
+    assert first.returncode == 1, first.stdout + first.stderr
+    assert "1 of 2 done" in first.stdout
+    assert "1 failed" in first.stdout
+    assert "--retry-failed" in first.stdout
+    folder = CampaignFolder(out)
+    planned = folder.plan()[1]
+    (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.word == "failed"]
+    assert failed.attempt["number"] == 2, "it was tried once more"
+    assert "loss" in failed.cause.lower(), failed.cause
+
+    again = fedskin(*command, cwd=tmp_path)
+    assert again.returncode == 1
+    (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.word == "failed"]
+    assert failed.attempt["number"] == 2, "a failure is not repeated unasked"
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_no_finished_trial(
+    file: Path, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    """150 MB hold one trial, 45 MB of weights and as much of Adagrad's state, but not two."""
+    try_it = ["unshare", "-rm", "true"]
+    if shutil.which("unshare") is None or subprocess.run(try_it, capture_output=True).returncode:
+        pytest.skip("a small file system needs a mount namespace, which is not permitted here")
+    # One after the other, so that the first finds room.
+    file.write_text(f"cpus-per-trial = {joblib.cpu_count()}\n{CLIP}", encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    words = [FEDSKIN, "campaign", "run", file, "--out", out, *options(synthetic_ham, tmp_path)]
+    command = " ".join(f"'{word}'" for word in words)
+    script = f"""
+        mount -t tmpfs -o size=150m none '{out}'
+        {command}; echo "status $?"
+        sha256sum '{out}/trials'/*/metrics.json
+        mount -o remount,size=1g '{out}'
+        {command} --retry-failed; echo "status $?"
+        sha256sum '{out}/trials'/*/metrics.json
+    """
+    result = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, timeout=280
+    )
+    said = result.stdout
+    assert "No space left on device" in said + result.stderr, said + result.stderr
+    statuses = [line for line in said.splitlines() if line.startswith("status")]
+    assert statuses[0] in ("status 1", "status 2")
+    assert statuses[1] == "status 0", said + result.stderr
+    finished = [line for line in said.splitlines() if line.endswith("metrics.json")]
+    assert len(finished) == 3, "one at first, then both"
+    assert finished[0] in finished[1:], "the first is as it was"
