@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SCORER := $(VENV)/.scorer
+EXTRAS := $(VENV)/.extras
 
 # One thread for each test process: on small machines torch's own threads only get in each other's
 # way. Runs that plan their threads set them themselves.
 TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench
+.PHONY: help install demo smoke test test-slow lint bench soak
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,10 +24,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# The ISIC challenge's scorer brings a package that is built with a C compiler. Only the slow tests
-# need it.
-$(SCORER): $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[score]'
+# Only the slow tests need the extras. The ISIC challenge's scorer brings a package that is built
+# with a C compiler.
+$(EXTRAS): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[score,mlflow]'
 	@touch $@
 
 demo: install ## Train over three simulated hospitals on synthetic images, in about a minute
@@ -35,10 +35,16 @@ demo: install ## Train over three simulated hospitals on synthetic images, in ab
 	@rm -rf runs/demo
 	$(BIN)/fedskin simulate experiments/configs/demo.toml --out runs/demo
 
+smoke: install ## Run the study's three tasks in small, as one campaign, and its report (minutes)
+	@test -d runs/smoke-data/ham10000 || $(BIN)/fedskin data synth runs/smoke-data/ham10000
+	@test -d runs/smoke-data/brats2019 || $(BIN)/fedskin data synth runs/smoke-data/brats2019 --dataset brats2019
+	$(BIN)/fedskin campaign run experiments/campaigns/smoke.toml --out runs/smoke
+	$(BIN)/fedskin report runs/smoke
+
 test: install ## Run the quick tests (minutes)
 	$(TEST_ENV) $(BIN)/pytest
 
-test-slow: $(SCORER) ## Run the slow tests (up to half an hour); needs a C compiler
+test-slow: $(EXTRAS) ## Run the slow tests (up to half an hour); needs a C compiler
 	$(TEST_ENV) $(BIN)/pytest -m slow
 
 lint: install ## Check style, types and the floors
@@ -49,3 +55,6 @@ lint: install ## Check style, types and the floors
 
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
+
+soak: install ## Kill a small campaign at twenty moments and go on (half an hour)
+	$(BIN)/python -m benchmarks.soak

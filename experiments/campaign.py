@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from experiments.campaigns.campaign_file import Campaign, read_campaign
 from experiments.campaigns.display import CampaignDisplay, overview
@@ -129,6 +130,11 @@ def run(
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
         planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
         folder.write_plan(wanted.name, planned)
+        ledger = read_ledger(folder.path)
+        for damaged in trials.keys() & ledger.set_aside.keys():
+            reason = ledger.set_aside[damaged]
+            moved = folder.move_aside(damaged)
+            console.print(f"{damaged} is done again: {reason}; it is now {moved}", soft_wrap=True)
         states = folder.states(planned, at_work=False)
         chosen = [i for i, (trial, _) in trials.items() if trial.matches(patterns)]
         if not chosen:
@@ -139,18 +145,19 @@ def run(
             preflight.check([trials[i][0] for i in pending], device=ray_address is None)
             _run(folder, wanted, trials, planned, pending, ray_address)
             states = folder.states(planned, at_work=False)
-        ledger = _keep_ledger(folder)
+            ledger = read_ledger(folder.path)
+        write_ledger(folder.path, ledger)
+        for name, reason in ledger.set_aside.items():
+            console.print(f"not in the ledger: {name}: {reason}", highlight=False, soft_wrap=True)
         console.print(overview(wanted.name, folder, planned, states))
-        if track:
-            from experiments.campaigns.tracking import track as send
-
-            send(ledger, folder.path, None)
+        tracked = track is None or _track(folder, ledger)
     if any(states[i].word != DONE for i in chosen):
         console.print(
             f"Try what failed again with --retry-failed; the logs are in {folder.path / 'logs'}",
             highlight=False,
             soft_wrap=True,
         )
+    if not tracked or any(states[i].word != DONE for i in chosen):
         raise typer.Exit(1)
 
 
@@ -202,19 +209,25 @@ def _run(
                         folder.record_failure(trial_id, cause)
                 display.show(ended)
                 if ended and time.monotonic() > ledger_at:
-                    _keep_ledger(folder)
+                    write_ledger(folder.path, read_ledger(folder.path))
                     ledger_at = time.monotonic() + _LEDGER_SECONDS
         except KeyboardInterrupt:
             console.print("Interrupted. The same command goes on with what is missing.")
             raise typer.Exit(130) from None
 
 
-def _keep_ledger(folder: CampaignFolder) -> Ledger:
-    ledger = read_ledger(folder.path)
-    write_ledger(folder.path, ledger)
-    for name, reason in ledger.set_aside.items():
-        console.print(f"not in the ledger: {name}: {reason}", highlight=False, soft_wrap=True)
-    return ledger
+def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
+    """Send what MLflow does not have yet; tell whether it took it."""
+    # Imported here: MLflow is optional, and takes seconds.
+    from experiments.campaigns.tracking import TrackingError, track
+
+    try:
+        count = track(ledger, folder.path, None)
+    except TrackingError as error:
+        console.print(f"[bold red]MLflow:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return False
+    console.print(f"{count} trials sent to MLflow")
+    return True
 
 
 def _find(campaign: Path) -> Path:

@@ -20,6 +20,7 @@ from data_partition.class_names import full_names
 from data_partition.image_table import HAM10000_CLASSES
 from models.text_features import prompts
 from training.config import ExperimentConfig, Scalar, parse
+from training.head_settings import FITTED_WITH, head_values
 from training.metrics import METRIC_NAMES, figures
 from training.study import resolve
 from training.uncertainty import PERCENTILES, paired_test
@@ -206,6 +207,7 @@ class _Judge:
             result["validation"] = records[best]["validation"]["pooled"]
         if self.command == "heads":
             result["heads"] = self._heads(result["global_test"])
+            result[FITTED_WITH] = head_values(self.config)
         return result
 
     def _figures(self) -> dict[str, Any]:

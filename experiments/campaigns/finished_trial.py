@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from training.config import DEFAULTS, ExperimentConfig, parse
@@ -112,8 +112,8 @@ class Manifest(Part):
     machine: Machine
     data: Data
     text: TextWeights | None = None
-    started: str
-    finished: str
+    started: AwareDatetime
+    finished: AwareDatetime
     trial: Measured = Field(default_factory=Measured)
 
 

@@ -208,12 +208,16 @@ class CampaignFolder:
             # The images are the same, wherever they are now.
             write_text(folder.path / "config.toml", config.to_toml())
             return None
+        return self.move_aside(trial_id)
+
+    def move_aside(self, trial_id: str) -> Path:
+        """Move a trial's folder to where it is in nobody's way, and return where that is."""
         aside = self.path / "set-aside"
         aside.mkdir(exist_ok=True)
         number = 1
         while (target := aside / f"{trial_id}-{number}").exists():
             number += 1
-        folder.path.rename(target)
+        self.run_folder(trial_id).path.rename(target)
         return target
 
     def _attempt_path(self, trial_id: str) -> Path:

@@ -64,7 +64,9 @@ def read_ledger(folder: Path) -> Ledger:
     """
     rows: list[dict[str, Any]] = []
     set_aside: dict[str, str] = {}
-    for path in trial_folders(folder):
+    for path in sorted((folder / "trials").glob("*")):
+        if not path.is_dir():
+            continue
         try:
             trial = read_finished(path)
         except RunFolderError as error:
@@ -74,11 +76,6 @@ def read_ledger(folder: Path) -> Ledger:
             about = _about(trial)
             rows += [{**about, **figures} for figures in _figures(trial)]
     return Ledger(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), set_aside)
-
-
-def trial_folders(folder: Path) -> list[Path]:
-    """Return the folders among a campaign's trials, whatever they hold, sorted by name."""
-    return sorted(path for path in (folder / "trials").glob("*") if path.is_dir())
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:
@@ -101,8 +98,8 @@ def _about(trial: FinishedTrial) -> dict[str, Any]:
         "bytes_sent": _total([r.bytes_sent for r in trial.rounds]),
         "bytes_received": _total([r.bytes_received for r in trial.rounds]),
         "peak_memory": manifest.trial.peak_memory,
-        "started": manifest.started,
-        "finished": manifest.finished,
+        "started": manifest.started.isoformat(),
+        "finished": manifest.finished.isoformat(),
         "host": manifest.machine.host,
         "synthetic": manifest.data.synthetic,
         "text_weights": "" if manifest.text is None else manifest.text.weights,

@@ -77,22 +77,28 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
         client = MlflowClient(tracking_uri=uri)
         experiment = _experiment(client, name)
         known = _sent(client, experiment)
-        missing = [group for group in ledger.table.groupby("trial") if group[0] not in known]
-        for trial_id, rows in missing:
+        sent = 0
+        for trial_id, rows in ledger.table.groupby("trial"):
+            if trial_id in known:
+                continue
             trial = read_finished(folder / "trials" / str(trial_id))
             if trial is not None:
                 _send(client, experiment, trial, rows)
+                sent += 1
     except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
-            f"{uri}: does not take the results ({_first_line(error)}); they are all in {folder}, "
-            "and the next --track mlflow sends what is missing"
+            _without_password(
+                f"{uri}: does not take the results ({_first_line(error)}); they are all in "
+                f"{folder}, and the next --track mlflow sends what is missing"
+            )
         ) from None
-    return len(missing)
+    return sent
 
 
 def _quieten() -> None:
     """Before MLflow is imported: no telemetry, no chatter, and no minutes of trying again."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
@@ -187,8 +193,12 @@ def _name(text: str) -> str:
     return _NOT_IN_NAMES.sub("_", text)[-_NAME_LENGTH:]
 
 
-def _milliseconds(moment: str) -> int:
-    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,335 @@
+"""The ledger: what stands in the run folders, and nothing that is half or foreign."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.campaigns.ledger import COLUMNS, Ledger, read_ledger, write_ledger
+from tests.generated_campaign import write_campaign
+from tests.runs import read_json
+from training.config import DEFAULTS
+from training.metrics import METRIC_NAMES
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 17 trials of one backbone, of three rounds or epochs; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("campaign")
+    write_campaign(folder, rounds=3, backbones=["swin_t"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ledger(campaign: Path) -> Ledger:
+    return read_ledger(campaign)
+
+
+@pytest.fixture
+def three(tmp_path: Path, campaign: Path) -> dict[str, Path]:
+    """A trial of each command, to be damaged; by command."""
+    chosen = {path.name.split("-")[0]: path for path in (campaign / "trials").iterdir()}
+    return {
+        command: shutil.copytree(path, tmp_path / "trials" / path.name)
+        for command, path in chosen.items()
+    }
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """Read JSON, have it changed, and write what comes out."""
+    path.write_text(json.dumps(change(read_json(path))), encoding="utf-8")
+
+
+def only(ledger: Ledger, **wanted: str) -> pd.DataFrame:
+    table = ledger.table
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    return table
+
+
+def test_a_row_for_each_trial_test_set_model_and_unit(ledger: Ledger) -> None:
+    """6 of clip, 3 of them by patient too; 10 of simulate on 5 test sets each; 4 of heads."""
+    assert ledger.set_aside == {}
+    assert ledger.table["command"].value_counts().to_dict() == {
+        "clip": 3 + 2 * 3,
+        "simulate": 10 * 5,
+        "heads": 4,
+    }
+    keys = ["trial", "test_set", "model", "unit"]
+    assert not ledger.table.duplicated(keys).any()
+
+
+def test_the_columns_are_always_the_same(ledger: Ledger, tmp_path: Path) -> None:
+    """Also of a campaign that has not begun; a column for each key of a config comes last."""
+    assert list(ledger.table) == list(COLUMNS)
+    assert list(COLUMNS)[-len(DEFAULTS) :] == [f"config.{key}" for key in DEFAULTS]
+    nothing = read_ledger(tmp_path)
+    assert nothing.table.empty
+    pd.testing.assert_series_equal(nothing.table.dtypes, ledger.table.dtypes)
+
+
+def test_figures_are_those_of_the_best_model(campaign: Path, ledger: Ledger) -> None:
+    for trial_id, rows in only(ledger, command="simulate").groupby("trial"):
+        final = read_json(campaign / "trials" / str(trial_id) / "metrics.json")
+        blocks = {k: final[k] for k in ("global_test", "client_test")} | final["clients"]
+        assert rows["test_set"].tolist() == list(blocks)
+        for (_, row), block in zip(rows.iterrows(), blocks.values(), strict=True):
+            names = [*METRIC_NAMES, "n"]
+            assert row[names].tolist() == [block[name] for name in names]
+        assert set(rows["best_round"]) == {final["best_round"]}
+        assert set(rows["weights_sha256"]) == {final["weights_sha256"]}
+
+
+def test_intervals_stand_beside_their_figures(campaign: Path, ledger: Ledger) -> None:
+    """Of the global test set by image; the clients' test splits and patients have none."""
+    bounds = ["avg_low", "avg_high"]
+    for _, row in ledger.table.iterrows():
+        final = read_json(campaign / "trials" / row["trial"] / "metrics.json")
+        if row["test_set"] != "global_test" or row["unit"] == "patient":
+            assert row[bounds].isna().all()
+            continue
+        block = final["global_test"] if row["model"] == "network" else final["heads"][row["model"]]
+        assert row[bounds].tolist() == block["intervals"]["avg"]
+
+
+def test_heads_stand_beside_the_network(campaign: Path, ledger: Ledger) -> None:
+    rows = only(ledger, command="heads")
+    final = read_json(campaign / "trials" / rows["trial"].iloc[0] / "metrics.json")
+    assert rows["model"].tolist() == ["network", "knn", "svm", "rf"]
+    assert rows["avg"].tolist() == [block["avg"] for block in final["heads"].values()]
+
+
+def test_brain_scans_are_counted_by_slice_and_by_patient(ledger: Ledger) -> None:
+    """The study's 68 test patients, of eight slices each; the clip runs alone are on them."""
+    rows = ledger.table[ledger.table["config.dataset"] == "brats2019"]
+    assert rows["unit"].tolist() == ["image", "patient"] * 3
+    assert rows["n"].tolist() == [68 * 8, 68] * 3
+
+
+def test_what_a_trial_took(campaign: Path, ledger: Ledger) -> None:
+    """A generated federated round takes 51 s, an epoch 42.5 s; three clients' bytes go each way.
+
+    A model of swin_t is 56 MB there: 50 and one for each letter of its name.
+    """
+    moved = 3 * 3 * 56e6
+    for command, seconds in (("simulate", 3 * 51.0), ("clip", 3 * 42.5)):
+        rows = only(ledger, command=command)
+        assert set(rows["seconds"]) == {seconds}
+        assert set(rows["rounds"]) == {3}
+        for column in ("bytes_sent", "bytes_received"):
+            if command == "simulate":
+                assert set(rows[column]) == {moved}
+            else:
+                assert rows[column].isna().all()
+        manifest = read_json(campaign / "trials" / rows["trial"].iloc[0] / "manifest.json")
+        first = rows.iloc[0]
+        assert first["peak_memory"] == manifest["trial"]["peak_memory"]
+        assert [first["started"], first["finished"]] == [manifest["started"], manifest["finished"]]
+
+
+def test_where_the_images_and_the_text_come_from(ledger: Ledger) -> None:
+    assert ledger.table["synthetic"].all()
+    assert set(only(ledger, command="clip")["text_weights"]) == {"openai"}
+    assert set(only(ledger, command="heads")["text_weights"]) == {""}
+    assert ledger.table["fingerprint"].nunique() == 2
+
+
+def test_rows_are_sorted_by_trial_never_by_time(campaign: Path, tmp_path: Path) -> None:
+    """The folders are made anew, the last one first."""
+    for path in sorted((campaign / "trials").iterdir(), reverse=True):
+        shutil.copytree(path, tmp_path / "trials" / path.name)
+    found = read_ledger(tmp_path).table
+    assert found["trial"].is_monotonic_increasing
+    pd.testing.assert_frame_equal(found, read_ledger(campaign).table)
+
+
+def test_clients_stand_in_the_runs_order(three: dict[str, Path], tmp_path: Path) -> None:
+    """Twelve sites: client-10 comes after client-9."""
+    names = [f"client-{index}" for index in range(12)]
+
+    def more(final: dict[str, Any]) -> dict[str, Any]:
+        return {**final, "clients": dict.fromkeys(names, final["client_test"])}
+
+    edit(three["simulate"] / "metrics.json", more)
+    rows = only(read_ledger(tmp_path), command="simulate")
+    assert rows["test_set"].tolist() == ["global_test", "client_test", *names]
+
+
+def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> None:
+    """A client whose test split is empty, and a run without a global test set."""
+
+    def without(final: dict[str, Any]) -> dict[str, Any]:
+        del final["global_test"]
+        final["clients"]["client-1"] |= {**dict.fromkeys(METRIC_NAMES), "n": 0}
+        return final
+
+    edit(three["simulate"] / "metrics.json", without)
+    rows = only(read_ledger(tmp_path), command="simulate").set_index("test_set")
+    assert list(rows.index) == ["client_test", "client-0", "client-1", "client-2"]
+    assert rows.loc["client-1", list(METRIC_NAMES)].isna().all()
+    assert rows.loc["client-1", "n"] == 0
+
+
+def test_what_is_not_finished_has_no_rows(three: dict[str, Path], tmp_path: Path) -> None:
+    """It is no fault either, so nothing is set aside: the campaign goes on with it."""
+    edit(three["simulate"] / "manifest.json", lambda m: {**m, "status": "failed"})
+    (three["clip"] / "manifest.json").unlink()
+    edit(three["heads"] / "metrics.json", lambda m: {k: m[k] for k in m if k != "heads"})
+    (tmp_path / "trials" / "clip-swin_b-0123456789ab").mkdir()
+    found = read_ledger(tmp_path)
+    assert found.table.empty
+    assert found.set_aside == {}
+
+
+def test_a_file_among_the_trials_is_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "notes.txt").write_text("precious", encoding="utf-8")
+    assert read_ledger(tmp_path).set_aside == {}
+
+
+def cut(path: Path) -> None:
+    """Keep the first half, as a full disk may."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a manifest cut in half": (
+        lambda run: cut(run / "manifest.json"),
+        "manifest.json: is not JSON: EOF while parsing",
+    ),
+    "a manifest without the data": (
+        lambda run: edit(run / "manifest.json", lambda m: {k: m[k] for k in m if k != "data"}),
+        "manifest.json: data: Field required",
+    ),
+    "a time that is none": (
+        lambda run: edit(run / "manifest.json", lambda m: {**m, "started": "at noon"}),
+        "manifest.json: started: Input should be a valid datetime",
+    ),
+    "no figures": (
+        lambda run: (run / "metrics.json").unlink(),
+        "metrics.json: cannot be read: No such file or directory",
+    ),
+    "figures cut in half": (
+        lambda run: cut(run / "metrics.json"),
+        "metrics.json: Invalid JSON: EOF while parsing",
+    ),
+    "a figure that is missing": (
+        lambda run: replace(run / "metrics.json", '"bacc"', '"balanced"'),
+        "metrics.json: global_test.bacc: Field required",
+    ),
+    "a figure that is no percentage": (
+        lambda run: edit(
+            run / "metrics.json", lambda m: {**m, "client_test": {**m["client_test"], "acc": 101}}
+        ),
+        "metrics.json: client_test.acc: Input should be less than or equal to 100",
+    ),
+    "a config that is no TOML": (
+        lambda run: (run / "config.toml").write_text("seed = \n"),
+        "config.toml: is not TOML: Invalid value (at line 1, column 8)",
+    ),
+    "a config that is no text": (
+        lambda run: (run / "config.toml").write_bytes(b"\xff\xfe"),
+        "config.toml: is not TOML: 'utf-8' codec can't decode",
+    ),
+    "a later version's key": (
+        lambda run: replace(run / "config.toml", "seed = 0", "seed = 0\nsecure-sums = true"),
+        "config.toml: of another version, key secure-sums is unknown",
+    ),
+    "an earlier version's config": (
+        lambda run: replace(run / "config.toml", "min-replies = 2\n", ""),
+        "config.toml: of another version, key min-replies is missing",
+    ),
+    "a value of the wrong type": (
+        lambda run: replace(run / "config.toml", "seed = 0", 'seed = "zero"'),
+        "config.toml: seed = 'zero': allowed is an integer",
+    ),
+    "a config as a person writes it": (
+        lambda run: replace(run / "config.toml", "beta1 = 0.0", 'beta1 = "auto"'),
+        "config.toml: is not resolved, so no run's",
+    ),
+    "another backbone than its name says": (
+        lambda run: replace(run / "config.toml", "swin_t", "swin_s"),
+        "holds a run of simulate with swin_s, not what its name says",
+    ),
+    "another command than its name says": (
+        lambda run: edit(run / "manifest.json", lambda m: {**m, "command": "clip"}),
+        "holds a run of clip with swin_t, not what its name says",
+    ),
+    "rounds cut within a line": (
+        lambda run: cut(run / "rounds.jsonl"),
+        "rounds.jsonl, line 2: Invalid JSON: EOF while parsing",
+    ),
+    "rounds that lack the last line": (
+        lambda run: (run / "rounds.jsonl").write_bytes(
+            b"".join((run / "rounds.jsonl").read_bytes().splitlines(keepends=True)[:2])
+        ),
+        "rounds.jsonl: does not hold rounds 1 to 3",
+    ),
+    "no rounds": (
+        lambda run: (run / "rounds.jsonl").unlink(),
+        "rounds.jsonl: cannot be read: No such file or directory",
+    ),
+    "a foreign name": (
+        lambda run: run.rename(run.with_name("my favourite run")),
+        "its name is not that of a trial",
+    ),
+    "a copy": (
+        lambda run: run.rename(run.with_name(run.name + " (copy)")),
+        "its name is not that of a trial",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_damaged_or_foreign_is_set_aside(
+    three: dict[str, Path], tmp_path: Path, damage: str
+) -> None:
+    """With a reason in one line; the others' rows are there, and the folder is left as it is."""
+    do, reason = DAMAGE[damage]
+    do(three["simulate"])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    found = read_ledger(tmp_path)
+    [(name, said)] = found.set_aside.items()
+    assert (tmp_path / "trials" / name).is_dir()
+    assert said.startswith(reason)
+    assert "\n" not in said
+    assert found.table["command"].unique().tolist() == ["clip", "heads"]
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_word_and_a_number_of_one_key_make_one_column(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    """svm-gamma is a word or a number: text in the ledger, or no Parquet file could hold it."""
+    replace(three["heads"] / "config.toml", 'svm-gamma = "scale"', "svm-gamma = 0.25")
+    ledger = read_ledger(tmp_path)
+    assert set(ledger.table["config.svm-gamma"]) == {"scale", "0.25"}
+    write_ledger(tmp_path, ledger)
+
+
+def test_the_files_hold_the_table(ledger: Ledger, tmp_path: Path) -> None:
+    """Parquet to the last bit and type; CSV to the last bit, with nothing where there is none."""
+    write_ledger(tmp_path, ledger)
+    assert {path.name for path in tmp_path.iterdir()} == {"ledger.parquet", "ledger.csv"}
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "ledger.parquet"), ledger.table, check_exact=True
+    )
+    read = pd.read_csv(
+        tmp_path / "ledger.csv",
+        keep_default_na=False,
+        na_values={"avg_low": "", "bytes_sent": ""},
+        float_precision="round_trip",
+    )
+    assert list(read) == list(ledger.table)
+    for column in ("trial", "avg", "avg_low", "bytes_sent", "config.learning-rate"):
+        pd.testing.assert_series_equal(read[column], ledger.table[column], check_exact=True)

@@ -1,0 +1,317 @@
+"""Sending a ledger to MLflow: every finished trial once, whatever happens in between."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.campaigns.ledger import read_ledger
+from experiments.campaigns.tracking import TRIAL_TAG, TrackingError, track
+from tests.generated_campaign import write_campaign
+from tests.runs import read_json
+from training.errors import ConfigError, RunFolderError
+from training.metrics import METRIC_NAMES
+from training.run_folder import RunFolder
+
+pytestmark = pytest.mark.skipif(
+    find_spec("mlflow") is None, reason="MLflow is not installed: pip install -e '.[mlflow]'"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What `track` sets is undone, and nobody's own server is met."""
+    before = dict(os.environ)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory, _own_environment: None) -> Path:
+    """All 17 trials of one backbone, of two rounds or epochs, sent once to its own mlflow.db."""
+    folder = tmp_path_factory.mktemp("campaign")
+    write_campaign(folder, rounds=2, backbones=["swin_t"])
+    assert send(folder) == 17
+    return folder
+
+
+@pytest.fixture
+def empty(campaign: Path, tmp_path: Path) -> str:
+    """A store without runs: a copy, since making the tables takes MLflow seconds."""
+    from mlflow.tracking import MlflowClient
+
+    shutil.copy(campaign / "mlflow.db", tmp_path / "store.db")
+    uri = f"sqlite:///{tmp_path}/store.db"
+    client = MlflowClient(tracking_uri=uri)
+    for run in runs_at(uri):
+        client.delete_run(run.info.run_id)
+    return uri
+
+
+def send(folder: Path, uri: str | None = None) -> int:
+    return track(read_ledger(folder), folder, uri)
+
+
+def runs_at(uri: str) -> list[Any]:
+    """The server's runs of the campaign, those that were deleted left out."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("generated")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def run_of(folder: Path, command: str) -> tuple[Any, Path]:
+    """One trial's MLflow run and its run folder."""
+    runs = runs_at(f"sqlite:///{folder}/mlflow.db")
+    run = next(run for run in runs if run.info.run_name.startswith(command))
+    return run, folder / "trials" / run.info.run_name
+
+
+def curve(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
+    from mlflow.tracking import MlflowClient
+
+    points = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in points)
+
+
+def test_a_run_for_each_trial(campaign: Path) -> None:
+    runs = runs_at(f"sqlite:///{campaign}/mlflow.db")
+    ids = sorted(path.name for path in (campaign / "trials").iterdir())
+    assert sorted(run.info.run_name for run in runs) == ids
+    assert sorted(run.data.tags[TRIAL_TAG] for run in runs) == ids
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["fedskin.images"] for run in runs} == {"SYNTHETIC"}
+
+
+def test_sending_again_sends_nothing(campaign: Path) -> None:
+    assert send(campaign) == 0
+    assert len(runs_at(f"sqlite:///{campaign}/mlflow.db")) == 17
+
+
+def test_parameters_are_the_config(campaign: Path) -> None:
+    run, path = run_of(campaign, "simulate")
+    flat = RunFolder(path).config().to_flat()
+    assert run.data.params == {key: str(value) for key, value in flat.items()}
+
+
+@pytest.mark.parametrize("command", ["simulate", "clip", "heads"])
+def test_figures_are_those_of_the_ledger(campaign: Path, command: str) -> None:
+    run, path = run_of(campaign, command)
+    table = read_ledger(campaign).table
+    expected = {}
+    for _, row in table[table["trial"] == path.name].iterrows():
+        unit = ".patient" if row["unit"] == "patient" else ""
+        for name in METRIC_NAMES:
+            expected[f"{row['test_set']}.{row['model']}.{name}{unit}"] = row[name]
+    found = {name: v for name, v in run.data.metrics.items() if name.count(".") > 1}
+    assert found == expected
+
+
+def test_curves_have_a_point_for_each_round(campaign: Path) -> None:
+    """A generated round takes 51 s."""
+    run, path = run_of(campaign, "simulate")
+    uri, records = f"sqlite:///{campaign}/mlflow.db", RunFolder(path).rounds()
+    assert curve(uri, run, "seconds") == [(1, 51.0), (2, 51.0)]
+    for name in ("train_loss", "bytes_sent", "bytes_received"):
+        assert curve(uri, run, name) == [(r["round"], r[name]) for r in records]
+    for name in METRIC_NAMES:
+        expected = [(r["round"], r["validation"]["pooled"][name]) for r in records]
+        assert curve(uri, run, f"validation.{name}") == expected
+
+
+def test_what_the_whole_trial_took(campaign: Path) -> None:
+    """What moves no bytes has no figure of them."""
+    run, path = run_of(campaign, "clip")
+    assert run.data.metrics["total.seconds"] == 2 * 42.5
+    memory = read_json(path / "manifest.json")["trial"]["peak_memory"]
+    assert run.data.metrics["peak_memory"] == memory
+    assert not [name for name in run.data.metrics if "bytes" in name]
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: no handler of ours sees it."""
+
+
+@pytest.mark.parametrize("method", ["log_batch", "set_terminated"])
+def test_a_kill_in_the_middle_doubles_nothing(
+    campaign: Path, empty: str, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Within the third trial: two have arrived, and the third is sent anew by the next call.
+
+    A trial is two batches, of parameters and of figures, so its last is the sixth.
+    """
+    from mlflow.tracking import MlflowClient
+
+    calls = iter(range(1, 100))
+    last = {"log_batch": 6, "set_terminated": 3}[method]
+    real = getattr(MlflowClient, method)
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        if next(calls) == last:
+            raise Killed
+        real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, method, killed)
+        with pytest.raises(Killed):
+            send(campaign, empty)
+    assert sorted(run.info.status for run in runs_at(empty)) == ["FINISHED", "FINISHED", "RUNNING"]
+    assert send(campaign, empty) == 15
+    runs = runs_at(empty)
+    assert len({run.info.run_name for run in runs}) == len(runs) == 17
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_store_that_is_full_is_one_line(
+    campaign: Path, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has arrived stays, and the line says that nothing is lost."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MlflowException("database or disk is full\n[SQL: INSERT …]")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", refuse)
+        with pytest.raises(TrackingError) as caught:
+            send(campaign, empty)
+    assert str(caught.value) == (
+        f"{empty}: does not take the results (database or disk is full); they are all in "
+        f"{campaign}, and the next --track mlflow sends what is missing"
+    )
+    assert send(campaign, empty) == 17
+
+
+@pytest.fixture
+def odd(campaign: Path, tmp_path: Path) -> Path:
+    """A campaign with one federated trial, to be changed."""
+    [first, *_] = (campaign / "trials").glob("simulate-*")
+    shutil.copytree(first, tmp_path / "odd" / "trials" / first.name)
+    shutil.copy(campaign / "plan.json", tmp_path / "odd")
+    return tmp_path / "odd"
+
+
+def test_what_mlflow_would_not_take_is_made_to_fit(odd: Path, empty: str) -> None:
+    """A parameter of more than 6000 letters, and a site whose name a metric must not have."""
+    [trial] = (odd / "trials").iterdir()
+    text = (trial / "config.toml").read_text(encoding="utf-8")
+    long = text.replace('"/data/ham10000"', f'"/{"d" * 7000}"')
+    (trial / "config.toml").write_text(long, encoding="utf-8")
+    figures = (trial / "metrics.json").read_text(encoding="utf-8")
+    (trial / "metrics.json").write_text(figures.replace("client-1", "Süd/../ward #1"), "utf-8")
+    assert send(odd, empty) == 1
+    [run] = runs_at(empty)
+    assert run.data.params["data-dir"] == "/" + "d" * 5999
+    assert "Süd_.._ward _1.network.acc" in run.data.metrics
+
+
+def test_long_curves_go_in_parts(tmp_path: Path, empty: str) -> None:
+    """120 rounds of 10 figures are more than the 1000 that MLflow takes at a time."""
+    write_campaign(tmp_path / "long", trials=7, rounds=120, backbones=["swin_t"])
+    table = read_ledger(tmp_path / "long")
+    assert track(table, tmp_path / "long", empty) == 7
+    run = next(run for run in runs_at(empty) if run.info.run_name.startswith("simulate"))
+    assert [step for step, _ in curve(empty, run, "validation.f1")] == list(range(1, 121))
+
+
+def test_the_environment_names_the_server(
+    odd: Path, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty)
+    assert send(odd) == 1
+    assert len(runs_at(empty)) == 1
+    assert not (odd / "mlflow.db").exists()
+
+
+def test_nobody_learns_the_password(odd: Path) -> None:
+    with pytest.raises(TrackingError) as caught:
+        send(odd, "nonsense://me:secret@server/")
+    assert "nonsense://server/: does not take the results" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_without_mlflow_the_remedy_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
+    with pytest.raises(ConfigError, match=r"not installed; pip install 'fedskin\[mlflow\]'$"):
+        send(odd)
+
+
+def test_what_is_no_campaign_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no campaign"):
+        send(tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.fixture
+def server(campaign: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real MLflow server on a free port, with an experiment but no runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shutil.copy(campaign / "mlflow.db", tmp_path / "server.db")
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"],
+        cwd=tmp_path,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # or it starts others
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        _end(process)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_loses_nothing(
+    odd: Path, server: tuple[str, subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The copied store has the trial already, so it is renamed to be a new one."""
+    uri, process = server
+    [trial] = (odd / "trials").iterdir()
+    trial.rename(trial.with_name("simulate-swin_t-0123456789ab"))
+    assert send(odd, uri) == 1
+    assert send(odd, uri) == 0
+    assert len(runs_at(uri)) == 18
+    _end(process)
+    with pytest.raises(TrackingError) as caught:
+        send(odd, uri)
+    assert str(caught.value).startswith(f"{uri}: does not take the results (")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
