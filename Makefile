@@ -36,8 +36,8 @@ demo: install ## Train over three simulated hospitals on synthetic images, in ab
 	$(BIN)/fedskin simulate experiments/configs/demo.toml --out runs/demo
 
 smoke: install ## Run the study's three tasks in small, as one campaign, and its report (minutes)
-	@test -d runs/smoke-data/ham10000 || $(BIN)/fedskin data synth runs/smoke-data/ham10000
-	@test -d runs/smoke-data/brats2019 || $(BIN)/fedskin data synth runs/smoke-data/brats2019 --dataset brats2019
+	@test -d runs/smoke-data/ham10000 || $(BIN)/fedskin data synth runs/smoke-data/ham10000 --images 60
+	@test -d runs/smoke-data/brats2019 || $(BIN)/fedskin data synth runs/smoke-data/brats2019 --dataset brats2019 --patients 24
 	$(BIN)/fedskin campaign run experiments/campaigns/smoke.toml --out runs/smoke
 	$(BIN)/fedskin report runs/smoke
 

@@ -1,5 +1,7 @@
 """What the centralized experiments share: a config and a folder in, a finished run out."""
 
+import shutil
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -76,3 +78,5 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
                 )
                 raise typer.Exit(130) from None
             folder.update_manifest(status="completed", phase="completed", finished=now())
+            # As large as the weights or twice that, and only good for going on.
+            shutil.rmtree(folder.path / "optimizer", ignore_errors=True)

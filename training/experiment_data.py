@@ -206,17 +206,26 @@ def describe_data(
     }
 
 
-def _open_training(config: ExperimentConfig, progress: Progress | None) -> ImageStore:
+def training_table(config: ExperimentConfig) -> ImageTable:
+    """Read the tables of a config's training release; nothing is decoded.
+
+    Raises:
+        ConfigError: no data folder is set, or a test folder beside BraTS2019.
+        DataError: the folder cannot be used.
+    """
     data_dir = Path(config.data_dir)
     if recognise(config) == "ham10000":
-        return _open(config, ham10000.load_training(data_dir), progress)
+        return ham10000.load_training(data_dir)
     first, second, third = config.modalities.split(",")
-    table = load_brats2019(
+    return load_brats2019(
         data_dir,
         modalities=(first, second, third),
         slices_per_patient=config.slices_per_patient,
     )
-    return _open(config, table, progress)
+
+
+def _open_training(config: ExperimentConfig, progress: Progress | None) -> ImageStore:
+    return _open(config, training_table(config), progress)
 
 
 def _open(config: ExperimentConfig, table: ImageTable, progress: Progress | None) -> ImageStore:

@@ -34,6 +34,8 @@ _RAY = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray would have the trials give way to whatever else runs: they are the campaign.
+    "RAY_worker_niceness": "0",
 }
 
 

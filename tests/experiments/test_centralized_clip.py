@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from data_partition.image_table import HAM10000_CLASSES
+from tests.run_shape import assert_like_a_generated_one
 from tests.runs import FEDSKIN, fedskin, read_json
 
 SMALL = {
@@ -47,7 +48,6 @@ def test_run_folder_is_complete_and_tells_of_the_random_text(finished: tuple[Pat
         "manifest.json",
         "rounds.jsonl",
         "checkpoint",
-        "optimizer",
         "metrics.json",
         "text-features.safetensors",
         "predictions-global_test.csv",
@@ -60,6 +60,12 @@ def test_run_folder_is_complete_and_tells_of_the_random_text(finished: tuple[Pat
     assert "epoch 2 of 2" in output
     assert "SYNTHETIC" in output
     assert "RANDOM text tower" in output
+
+
+def test_generated_run_folders_are_like_this_one(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    assert_like_a_generated_one(finished[0], tmp_path)
 
 
 def test_completed_run_is_shown_not_run_again(finished: tuple[Path, str]) -> None:

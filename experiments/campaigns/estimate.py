@@ -1,0 +1,157 @@
+"""What a trial will take: seconds from measured steps, bytes from what its run folder keeps."""
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from data_partition.image_store import store_side
+from data_partition.isic2018 import load_test
+from data_partition.splits import split_patients
+from experiments.campaigns.step_times import StepTime
+from models.registry import find
+from training.config import ExperimentConfig
+from training.experiment_data import recognise, training_table
+from training.optimizer_state import GENERATIONS
+
+# Seconds until the first step and after the last one, on two cores.
+STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
+
+# Seconds of a federated round beside its clients' computing (messages, the mean, waiting), for
+# three clients: of any round, and for each gigabyte of the model.
+ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
+
+# Tensors of a parameter's size that an optimizer keeps for it.
+STATE_TENSORS = {"sgd": 0, "adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2}
+
+# The study's images: HAM10000 and the ISIC2018 test set, and the patients of BraTS2019.
+STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
+STUDY_PATIENTS, STUDY_TEST_PATIENTS = 231 + 32, 68
+
+# Shares of a training release, in one place and of three hospitals; see data_partition/splits.py.
+_CENTRAL_SHARES = {"ham10000": (0.8, 0.2), "brats2019": (7 / 8, 1 / 8)}
+_CLIENT_SHARES = (0.6, 0.2, 0.2)
+
+# The last and the best model; a third one is written before one of them goes.
+_MODELS_KEPT = 2
+
+_PREDICTION_BYTES = 150  # of an image's line
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """How many images a data set has.
+
+    Attributes:
+        training: of the training release; of BraTS2019 the slices of all but the test patients.
+        test: of the global test set.
+        counted: in the data folder; else they are the study's.
+    """
+
+    training: int
+    test: int
+    counted: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one trial will take.
+
+    Attributes:
+        seconds: alone, on its cores or its GPU.
+        bytes: of its run folder at the end.
+        passing: more bytes that it takes while it runs.
+    """
+
+    seconds: float
+    bytes: int
+    passing: int
+
+
+def count_images(config: ExperimentConfig) -> ImageCounts:
+    """Count the images in a config's data folder by its tables; without a folder, the study's.
+
+    Nothing is decoded, so damaged images count.
+
+    Raises:
+        ConfigError, DataError: the folder cannot be used.
+    """
+    if not config.data_dir:
+        if config.dataset != "brats2019":
+            return ImageCounts(STUDY_IMAGES, STUDY_TEST_IMAGES, counted=False)
+        slices = config.slices_per_patient
+        return ImageCounts(STUDY_PATIENTS * slices, STUDY_TEST_PATIENTS * slices, counted=False)
+    rows = training_table(config).rows
+    if recognise(config) == "brats2019":
+        num_test = int((split_patients(rows, seed=config.seed) == "test").sum())
+        return ImageCounts(len(rows) - num_test, num_test, counted=True)
+    test = load_test(Path(config.data_dir), Path(config.test_dir) if config.test_dir else None)
+    return ImageCounts(len(rows), 0 if test is None else len(test.rows), counted=True)
+
+
+def store_bytes(image_size: int, images: ImageCounts) -> int:
+    """Return the size of a data set's decoded images, which all trials of that size share."""
+    return 3 * store_side(image_size) ** 2 * (images.training + images.test)
+
+
+def num_evaluations(command: str, config: ExperimentConfig) -> int:
+    """Return how many models a trial judges on the test set: its network, and each head."""
+    return 1 + (len(config.heads.split(",")) if command == "heads" else 0)
+
+
+def estimate(
+    command: str, config: ExperimentConfig, times: StepTime, images: ImageCounts
+) -> Estimate:
+    """Return what a trial will take.
+
+    The clients of a round count one after the other, each with all that the trial has. Fitting
+    heads does not count: it is short beside training the network.
+
+    Args:
+        command: ``simulate``, ``clip`` or ``heads``.
+        config: resolved.
+        times: measured for this config.
+        images: of its data set.
+    """
+    seconds = STARTING[command]
+    if command == "simulate":
+        seconds += _federated_seconds(config, times, images)
+    else:
+        seconds += _centralized_seconds(config, times, images)
+    model = find(config.backbone).megabytes * 10**6
+    predictions = (1 + num_evaluations(command, config)) * images.test * _PREDICTION_BYTES
+    kept, passing = _MODELS_KEPT * model + predictions, model
+    state = STATE_TENSORS[config.optimizer] * model
+    if command != "simulate":
+        # With the one that is being written; all are removed at the end.
+        passing += state * (min(config.epochs, GENERATIONS) + 1)
+    elif config.client_optimizer == "persistent":
+        kept += config.clients * state * min(config.rounds, GENERATIONS)
+        passing += config.clients * state
+    if command == "heads":
+        features = (images.training + images.test) * find(config.backbone).width * 4
+        seconds += (images.training + images.test) * times.judging
+        # KNN and SVM each keep training features, too.
+        kept += 3 * features
+    return Estimate(seconds, kept, passing)
+
+
+def _centralized_seconds(config: ExperimentConfig, times: StepTime, images: ImageCounts) -> float:
+    train, validation = (share * images.training for share in _CENTRAL_SHARES[config.dataset])
+    epoch = (
+        train * times.training
+        + ceil(train / config.batch_size) * times.step
+        + validation * times.judging
+    )
+    return config.epochs * epoch + 2 * images.test * times.judging  # the last model, and the best
+
+
+def _federated_seconds(config: ExperimentConfig, times: StepTime, images: ImageCounts) -> float:
+    train, validation, test = (share * images.training for share in _CLIENT_SHARES)
+    steps = config.clients * ceil(train / config.clients / config.batch_size)
+    a_round = (
+        config.local_epochs * (train * times.training + steps * times.step)
+        + validation * times.judging
+        + ROUND_SECONDS
+        + ROUND_SECONDS_PER_GB * find(config.backbone).megabytes / 1000
+    )
+    return config.rounds * a_round + 2 * (test + images.test) * times.judging

@@ -1,0 +1,146 @@
+"""What a whole campaign will take on this machine: its trials' estimates put together."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import joblib
+import psutil
+
+from experiments.campaigns.campaign_file import Campaign
+from experiments.campaigns.estimate import (
+    STARTING,
+    Estimate,
+    ImageCounts,
+    count_images,
+    estimate,
+    store_bytes,
+)
+from experiments.campaigns.step_times import measure_steps, setting
+from experiments.campaigns.trial import HEAD_KEYS, Trial
+from training.config import ExperimentConfig
+from training.device import processor_name, resolve_device
+from training.experiment_data import cache_dir, recognise
+from training.study import resolve
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a campaign will take.
+
+    Attributes:
+        trials: with their estimates, in the campaign's order.
+        seconds: with as many trials side by side as cores, GPUs and memory allow.
+        image_bytes: of the decoded images in the cache, which the trials share.
+        machine: what was measured on, in words.
+        assumed: data sets whose images were not counted; they are taken to be the study's.
+    """
+
+    trials: tuple[tuple[Trial, Estimate], ...]
+    seconds: float
+    image_bytes: int
+    machine: str
+    assumed: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all run folders at the end."""
+        return sum(each.bytes for _, each in self.trials)
+
+    @property
+    def passing(self) -> int:
+        """More that the largest trial takes while it runs."""
+        return max(each.passing for _, each in self.trials)
+
+
+def forecast(
+    campaign: Campaign, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Forecast:
+    """Measure what this machine has not measured yet, and estimate every trial.
+
+    Args:
+        campaign: its trials may lack data folders and weights.
+        progress: called with (settings measured, settings in all).
+
+    Raises:
+        ConfigError, DataError: a data folder cannot be used, or the device is not here.
+    """
+    machine = _Machine(campaign)
+    configs = [_resolved(trial, machine.cpus) for trial in campaign.trials]
+    times = measure_steps(configs, cache_dir(configs[0]), progress)
+    counted: dict[Hashable, ImageCounts] = {}
+    stores: dict[Hashable, int] = {}
+    trained: set[Hashable] = set()
+    trials = []
+    for trial, config in zip(campaign.trials, configs, strict=True):
+        data = _data_key(config)
+        if data not in counted:
+            counted[data] = count_images(config)
+        stores[data, config.image_size] = store_bytes(config.image_size, counted[data])
+        each = estimate(trial.command, config, times[setting(config)], counted[data])
+        if trial.command == "heads":
+            network = _network_key(config)
+            if network in trained:  # of trials that differ in their heads alone, one trains it
+                each = replace(each, seconds=STARTING["heads"])
+            trained.add(network)
+        trials.append((trial, each))
+    devices = sorted({config.device for config in configs})
+    return Forecast(
+        trials=tuple(trials),
+        seconds=machine.seconds(trials),
+        image_bytes=sum(stores.values()),
+        machine=f"{processor_name()}; cores for each trial: {machine.cpus}; {', '.join(devices)}",
+        assumed=tuple(sorted({c.dataset for c in configs if not counted[_data_key(c)].counted})),
+    )
+
+
+class _Machine:
+    """This machine, as the scheduler will share it out; see `scheduler.Cluster.share`."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self._cores = joblib.cpu_count()
+        self._memory = psutil.virtual_memory().available
+        self._gpus = 0
+        if resolve_device("auto") == "cuda":
+            import torch
+
+            self._gpus = torch.cuda.device_count()
+        # Trials that share a GPU share its time, too: then all together take no less.
+        self._gpus_per_trial = max(1.0, campaign.gpus_per_trial)
+        part = (campaign.gpus_per_trial or 1.0) / self._gpus if self._gpus else 0.0
+        self.cpus = campaign.cpus_per_trial or max(1, int(self._cores * part))
+
+    def seconds(self, trials: Sequence[tuple[Trial, Estimate]]) -> float:
+        """Return how long trials take side by side."""
+        longest = max(each.seconds for _, each in trials)
+        return max(longest, sum(self._share(trial) * each.seconds for trial, each in trials))
+
+    def _share(self, trial: Trial) -> float:
+        # Imported here, with Ray behind it, which the rest of the program need not wait for.
+        from experiments.campaigns.jobs import memory_needed
+
+        shares = [self.cpus / self._cores, memory_needed(trial) / self._memory]
+        if self._gpus:
+            shares.append(self._gpus_per_trial / self._gpus)
+        return min(1.0, max(shares))
+
+
+def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
+    config = trial.config
+    dataset = recognise(config) if config.data_dir else config.dataset
+    resolved = resolve(
+        config,
+        dataset="ham10000" if dataset == "auto" else dataset,
+        device=resolve_device(config.device),
+        threads_per_client=cpus,
+    )
+    # A simulation's clients have the cores between them, however many threads each.
+    return resolved.replace(threads_per_client=cpus) if trial.command == "simulate" else resolved
+
+
+def _data_key(config: ExperimentConfig) -> Hashable:
+    keys = ("dataset", "data-dir", "test-dir", "modalities", "slices-per-patient", "seed")
+    return tuple(config.to_flat()[key] for key in keys)
+
+
+def _network_key(config: ExperimentConfig) -> Hashable:
+    return tuple(value for key, value in config.identity().items() if key not in HEAD_KEYS)

@@ -1,0 +1,94 @@
+"""What a campaign still lacks before it can run, and what it would download; nothing is fetched."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_partition.class_names import full_names
+from experiments.campaigns.trial import Trial
+from experiments.text_features_commands import CLASSES
+from models import text_encoders
+from models.clip_files import FILE_NAME, locate_clip
+from models.errors import WeightsError
+from models.registry import find
+from models.text_features import cached_path, prompts
+from training.config import ExperimentConfig
+from training.experiment_data import cache_dir
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a campaign lacks on this machine, a line each.
+
+    Attributes:
+        to_bring: without which it cannot run.
+        to_download: what its first run fetches by itself, where there is a network.
+    """
+
+    to_bring: tuple[str, ...]
+    to_download: tuple[str, ...]
+
+
+def find_missing(trials: Iterable[Trial]) -> Missing:
+    """Look for the data folders, the backbones' weights and the text encoders' of some trials."""
+    to_bring: dict[str, None] = {}
+    to_download: dict[str, None] = {}
+    seen = set()
+    for trial in trials:
+        config = trial.config
+        if not config.data_dir:
+            name = "ham10000 or brats2019" if config.dataset == "auto" else config.dataset
+            to_bring[f"the images of {name}: name their folder with --data NAME=DIR"] = None
+        if not config.pretrained:
+            continue
+        found_in = to_bring if config.weights_dir else to_download
+        if (config.backbone, config.weights_dir) not in seen:
+            seen.add((config.backbone, config.weights_dir))
+            found_in |= _weights(config)
+        if config.objective == "clip":
+            found_in |= _text(config)
+    return Missing(tuple(to_bring), tuple(to_download))
+
+
+def _weights(config: ExperimentConfig) -> dict[str, None]:
+    spec = find(config.backbone)
+    if spec.library == "open_clip":
+        return _clip_file(spec.weights, config.weights_dir)
+    # Imported here: torch takes seconds.
+    import torch
+
+    from models.backbones import locate_pretrained
+
+    # Named as a folder of weights, torch's own is only looked into.
+    folder = config.weights_dir or str(Path(torch.hub.get_dir()) / "checkpoints")
+    try:
+        locate_pretrained(config.backbone, Path(folder))
+    except WeightsError as error:
+        if config.weights_dir:
+            return {str(error): None}
+        return {f"the weights of {config.backbone}, {spec.megabytes} MB": None}
+    return {}
+
+
+def _text(config: ExperimentConfig) -> dict[str, None]:
+    """Text features in the cache make the text tower needless."""
+    classes = CLASSES.get(config.dataset)
+    if classes is not None:
+        texts = prompts(full_names(classes))
+        if cached_path(cache_dir(config), config.text_encoder, "openai", texts).is_file():
+            return {}
+    return _clip_file(text_encoders.find(config.text_encoder).repository, config.weights_dir)
+
+
+def _clip_file(repository: str, weights_dir: str) -> dict[str, None]:
+    if weights_dir:
+        try:
+            locate_clip(repository, Path(weights_dir))
+        except WeightsError as error:
+            return {str(error): None}
+        return {}
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repository, FILE_NAME), str):
+        return {}
+    return {f"{FILE_NAME} of {repository}": None}

@@ -1,0 +1,119 @@
+"""What ``fedskin campaign plan`` shows: every trial, what all will take, and what is missing."""
+
+import shutil
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.campaigns.estimate import Estimate, num_evaluations
+from experiments.campaigns.forecast import Forecast
+from experiments.campaigns.missing import Missing
+from experiments.campaigns.trial import Trial, text
+
+# A key with more values than this goes down the side of the table.
+_MOST_COLUMNS = 6
+
+Trials = Sequence[tuple[Trial, Estimate]]
+
+
+def show_plan(
+    console: Console, name: str, forecast: Forecast, missing: Missing, folder: Path
+) -> None:
+    """Print the trials with their time, the totals, and what is missing.
+
+    Args:
+        console: where to print.
+        name: of the campaign.
+        forecast: of its trials.
+        missing: what they lack.
+        folder: where the campaign is going to be, there already or not.
+    """
+    kinds = groupby(forecast.trials, lambda pair: (pair[0].command, tuple(pair[0].settings)))
+    for (command, _), trials in kinds:
+        part = list(trials)
+        console.print(f"{command}: {_size(part)}")
+        console.print(_table(part))
+    for line in _totals(name, forecast, folder):
+        console.print(line, highlight=False, soft_wrap=True)
+    for line in missing.to_download:
+        console.print(f"To be downloaded: {escape(line)}", highlight=False, soft_wrap=True)
+    for line in missing.to_bring:
+        console.print(f"[bold red]Missing:[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words of two or three digits: seconds, minutes, hours or days."""
+    for unit, length in (("s", 1), ("min", 60), ("h", 3600)):
+        number = seconds / length
+        if number < 100:
+            return f"{number:.0f} {unit}" if unit == "s" or number >= 10 else f"{number:.1f} {unit}"
+    return f"{seconds / 86400:.1f} d"
+
+
+def _table(trials: Trials) -> Table:
+    """Return the trials of one part: a cell is a trial, its time in it."""
+    settings = [trial.settings for trial, _ in trials]
+    values = {key: list(dict.fromkeys(text(s[key]) for s in settings)) for key in settings[0]}
+    varying = [key for key in values if len(values[key]) > 1] or ["seed"]
+    narrow = [key for key in varying[:-1] if len(values[key]) <= _MOST_COLUMNS]
+    across = max(narrow, key=lambda key: len(values[key])) if narrow else None
+    down = [key for key in varying if key != across]
+    cells: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for (_, each), setting in zip(trials, settings, strict=True):
+        row = cells.setdefault(tuple(text(setting[key]) for key in down), {})
+        # More than one where parts differ in what is no part of their grids.
+        cell = row.setdefault(text(setting[across]) if across else "", [])
+        cell.append(duration(each.seconds))
+    table = Table()
+    for key in down:
+        table.add_column(key)
+    columns = values[across] if across else [""]
+    for column in columns:
+        table.add_column(column or "each", justify="right")
+    for names, times in cells.items():
+        table.add_row(*names, *(", ".join(times.get(column, [])) for column in columns))
+    return table
+
+
+def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
+    trials = forecast.trials
+    work = sum(each.seconds for _, each in trials)
+    needed = forecast.bytes + forecast.passing + forecast.image_bytes
+    free = _free(folder)
+    room = f"{_gigabytes(free)} are free at {escape(str(folder))}"
+    lines = [
+        f"[bold]{escape(name)}[/]: {_size(trials)}",
+        f"Time: about {duration(forecast.seconds)} side by side, {duration(work)} one after the "
+        f"other; steps measured on this machine ({escape(forecast.machine)})",
+        f"Disk: {_gigabytes(forecast.bytes)} of results, up to {_gigabytes(forecast.passing)} "
+        f"more for each trial that runs, {_gigabytes(forecast.image_bytes)} of decoded images in "
+        f"the cache; {room if needed <= free else f'[bold red]only {room}[/]'}",
+    ]
+    if forecast.assumed:
+        lines.append(
+            f"The images of {' and '.join(forecast.assumed)} were not counted; taken are the "
+            "study's numbers"
+        )
+    return lines
+
+
+def _size(trials: Trials) -> str:
+    evaluations = sum(num_evaluations(trial.command, trial.config) for trial, _ in trials)
+    return f"{_count(len(trials), 'trial')}, {_count(evaluations, 'evaluation')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _free(folder: Path) -> int:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,160 @@
+"""Estimates derived by hand, and the constants behind them held to the code that they speak of."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_partition.errors import DataError
+from experiments.campaigns.estimate import (
+    _CENTRAL_SHARES,
+    ROUND_SECONDS,
+    ROUND_SECONDS_PER_GB,
+    STARTING,
+    STATE_TENSORS,
+    ImageCounts,
+    count_images,
+    estimate,
+    num_evaluations,
+    store_bytes,
+)
+from experiments.campaigns.step_times import StepTime
+from tests.support import make_config
+from training import optimizers
+from training.config import ExperimentConfig, parse
+from training.experiment_data import open_central_data, open_test_data
+
+TIMES = StepTime(training=1.0, step=10.0, judging=0.1)
+IMAGES = ImageCounts(training=1000, test=100, counted=True)
+RESNET18 = 45_000_000
+PREDICTIONS = 100 * 150
+
+
+def config(**changes: Any) -> ExperimentConfig:
+    return make_config(batch_size=16, epochs=2, rounds=2, **changes)
+
+
+def test_seconds_of_a_centralized_run() -> None:
+    """800 of 1000 images are trained on, in 50 batches of 16, and 200 validate.
+
+    An epoch: 800 · 1 + 50 · 10 + 200 · 0.1 = 1320. The last model and the best are judged:
+    2 · 100 · 0.1 = 20.
+    """
+    found = estimate("clip", config(optimizer="adagrad"), TIMES, IMAGES)
+    assert found.seconds == pytest.approx(STARTING["clip"] + 2 * 1320 + 20)
+
+
+def test_seconds_of_heads_hold_the_features_of_all_images() -> None:
+    """1100 images are looked at once more: 110 seconds."""
+    found = estimate("heads", config(), TIMES, IMAGES)
+    assert found.seconds == pytest.approx(STARTING["heads"] + 2 * 1320 + 20 + 110)
+
+
+def test_seconds_of_a_federated_run() -> None:
+    """Each of 3 clients has 200 images to train on, in 13 batches of 16, two times a round.
+
+    A round: 2 · (600 · 1 + 39 · 10) + 200 · 0.1 = 2000, and what a round of a model of 0.045 GB
+    costs. At the end two models are judged on 200 test images and the global 100: 60.
+    """
+    found = estimate("simulate", config(local_epochs=2), TIMES, IMAGES)
+    overhead = ROUND_SECONDS + 0.045 * ROUND_SECONDS_PER_GB
+    assert found.seconds == pytest.approx(STARTING["simulate"] + 2 * (2000 + overhead) + 60)
+
+
+def test_brats_trains_on_seven_patients_of_eight() -> None:
+    """The 7 and the 1 of 7:1:2: 875 slices in 55 batches, 125 validate."""
+    brats = config().replace(dataset="brats2019", split_by="lesion", optimizer="sgd")
+    found = estimate("clip", brats, TIMES, IMAGES)
+    assert found.seconds == pytest.approx(8 + 2 * (875 + 550 + 12.5) + 20)
+
+
+def test_bytes_of_a_federated_run_are_two_models_and_two_predictions() -> None:
+    """While it runs, a third model is being written."""
+    found = estimate("simulate", config(optimizer="adam"), TIMES, IMAGES)
+    assert found.bytes == 2 * RESNET18 + 2 * PREDICTIONS
+    assert found.passing == RESNET18
+
+
+def test_bytes_of_optimizers_that_outlive_a_round() -> None:
+    """Adam keeps two tensors for a parameter, three clients each, as many rounds as there were."""
+    kept = config(optimizer="adam", client_optimizer="persistent")
+    found = estimate("simulate", kept, TIMES, IMAGES)
+    assert found.bytes == 2 * RESNET18 + 2 * 3 * (2 * RESNET18) + 2 * PREDICTIONS
+    assert found.passing == RESNET18 + 3 * 2 * RESNET18
+
+
+@pytest.mark.parametrize(("epochs", "generations"), [(1, 1), (3, 3), (50, 3)])
+def test_a_centralized_run_holds_three_optimizer_states_until_its_end(
+    epochs: int, generations: int
+) -> None:
+    """Adagrad keeps one tensor for a parameter; another state and model are being written."""
+    long = config(optimizer="adagrad").replace(epochs=epochs)
+    found = estimate("clip", long, TIMES, IMAGES)
+    assert found.bytes == 2 * RESNET18 + 2 * PREDICTIONS
+    assert found.passing == (1 + generations + 1) * RESNET18
+
+
+def test_bytes_of_heads_hold_features_and_what_the_heads_keep_of_them() -> None:
+    """1100 images of 512 float32 numbers, three times; each head has its predictions."""
+    found = estimate("heads", config(heads="knn,svm"), TIMES, IMAGES)
+    assert found.bytes == 2 * RESNET18 + 4 * PREDICTIONS + 3 * 1100 * 512 * 4
+
+
+@pytest.mark.parametrize("name", STATE_TENSORS)
+def test_state_of_each_optimizer_is_as_large_as_said(name: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(10, 10))
+    optimizer = optimizers.build(make_config(optimizer=name), [weight])
+    weight.sum().backward()
+    optimizer.step()
+    tensors = [t for t in optimizer.state[weight].values() if t is not None and t.ndim]
+    assert sum(t.numel() for t in tensors) == STATE_TENSORS[name] * weight.numel()
+
+
+def test_evaluations_are_the_network_and_its_heads() -> None:
+    assert num_evaluations("clip", config()) == num_evaluations("simulate", config()) == 1
+    assert num_evaluations("heads", config(heads="knn,svm")) == 3
+
+
+def test_without_a_folder_the_images_are_the_studys() -> None:
+    """HAM10000: 10,015 and 1,512. BraTS2019: 231 + 32 and 68 patients, 8 slices of each."""
+    ham = parse({"dataset": "ham10000"})
+    brats = parse({"dataset": "brats2019"})
+    assert count_images(ham) == ImageCounts(10_015, 1_512, counted=False)
+    assert count_images(brats) == ImageCounts(263 * 8, 68 * 8, counted=False)
+
+
+@pytest.mark.parametrize("dataset", ["ham10000", "brats2019"])
+def test_images_are_counted_as_a_run_will_find_them(
+    dataset: str, synthetic_ham: Path, synthetic_brats: Path, tmp_path: Path
+) -> None:
+    """But for the slices of thin tumours that a run finds twice, and sets aside."""
+    folder = synthetic_ham if dataset == "ham10000" else synthetic_brats
+    run = parse({"data-dir": str(folder), "cache-dir": str(tmp_path), "image-size": 32})
+    found = count_images(run)
+    central, test_set = open_central_data(run), open_test_data(run)
+    assert test_set is not None
+    train, validation = central.split("train"), central.split("validation")
+    assert found.counted
+    assert found.training == pytest.approx(len(train) + len(validation), rel=0.05)
+    assert found.test == pytest.approx(len(test_set.split), rel=0.05)
+    room = central.store.images.nbytes
+    if dataset == "ham10000":  # BraTS2019's test patients are in the same store
+        room += test_set.split.images.nbytes
+    assert store_bytes(32, found) == pytest.approx(room, rel=0.05)
+    # And they are shared out as the estimate takes them to be.
+    at_training, _ = _CENTRAL_SHARES[dataset]
+    assert len(train) == pytest.approx(at_training * found.training, rel=0.05)
+
+
+def test_a_training_set_without_a_test_set_counts(synthetic_ham: Path, tmp_path: Path) -> None:
+    for name in ("HAM10000_metadata.csv", "HAM10000_images_part_1", "HAM10000_images_part_2"):
+        (tmp_path / name).symlink_to(synthetic_ham / name)
+    found = count_images(parse({"data-dir": str(tmp_path)}))
+    assert replace(found, training=0) == ImageCounts(0, 0, counted=True)
+
+
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=str(tmp_path / "none")):
+        count_images(parse({"data-dir": str(tmp_path / "none"), "dataset": "ham10000"}))

@@ -1,0 +1,105 @@
+"""A campaign's forecast, with step times and a machine that are given."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import psutil
+import pytest
+
+from experiments.campaigns import forecast as module
+from experiments.campaigns.campaign_file import Campaign
+from experiments.campaigns.estimate import STARTING
+from experiments.campaigns.forecast import forecast
+from experiments.campaigns.step_times import StepTime, setting
+from experiments.campaigns.trial import Trial
+from training.config import ExperimentConfig, parse
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four cores, no GPU, memory enough; an image costs a second and all else nothing."""
+
+    def measure(configs: Iterable[ExperimentConfig], *_: Any) -> dict:
+        return {setting(config): StepTime(1.0, 0.0, 0.0) for config in configs}
+
+    monkeypatch.setattr(module, "measure_steps", measure)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
+    memory = psutil.virtual_memory()._replace(available=10**12)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(module, "resolve_device", lambda device: "cpu")
+
+
+def trial(command: str, **keys: Any) -> Trial:
+    values = {"dataset": "ham10000", "backbone": "resnet18", "image-size": 32, "epochs": 1}
+    values |= {key.replace("_", "-"): value for key, value in keys.items()}
+    values |= {"objective": "clip"} if command == "clip" else {}
+    return Trial(command, parse(values), {"seed": 0})
+
+
+def campaign(*trials: Trial, cpus: int = 1) -> Campaign:
+    return Campaign("test", trials, 120.0, cpus, 0.0)
+
+
+# 80 % of the study's 10,015 images, an epoch of a second an image.
+ONE = STARTING["clip"] + 8012
+
+
+@pytest.mark.parametrize(("trials", "rounds"), [(1, 1), (4, 1), (8, 2)])
+def test_trials_of_one_core_run_four_at_a_time(trials: int, rounds: int) -> None:
+    found = forecast(campaign(*[trial("clip")] * trials))
+    assert found.seconds == pytest.approx(rounds * ONE)
+    assert sum(each.seconds for _, each in found.trials) == pytest.approx(trials * ONE)
+
+
+def test_trials_of_two_cores_run_two_at_a_time() -> None:
+    found = forecast(campaign(*[trial("clip")] * 4, cpus=2))
+    assert found.seconds == pytest.approx(2 * ONE)
+
+
+def test_a_campaign_takes_as_long_as_its_longest_trial() -> None:
+    found = forecast(campaign(trial("clip", epochs=10), trial("clip")))
+    assert found.seconds == pytest.approx(STARTING["clip"] + 80120)
+
+
+def test_memory_keeps_trials_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a trial takes all memory that there is, two of them run one after the other."""
+    memory = psutil.virtual_memory()._replace(available=10**9)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    assert forecast(campaign(trial("clip"), trial("clip"))).seconds == pytest.approx(2 * ONE)
+
+
+def test_heads_of_one_network_train_it_once() -> None:
+    """Trials that differ only in the heads take the first one's network."""
+    same = [trial("heads", knn_neighbors=k) for k in (1, 5, 15)]
+    seconds = [each.seconds for _, each in forecast(campaign(*same)).trials]
+    assert seconds == pytest.approx([STARTING["heads"] + 8012, 8, 8])
+
+
+def test_images_are_stored_once_for_each_data_set_and_size() -> None:
+    """32 pixels are stored at 37, 64 at 73: N · side² · 3 bytes."""
+    found = forecast(campaign(trial("clip"), trial("heads"), trial("clip", image_size=64)))
+    assert found.image_bytes == 3 * (10_015 + 1_512) * (37**2 + 73**2)
+
+
+def test_forecast_says_whose_images_it_did_not_count(synthetic_ham: Path) -> None:
+    counted = trial("clip", data_dir=str(synthetic_ham))
+    assumed = trial("clip", dataset="brats2019")
+    assert forecast(campaign(counted, assumed)).assumed == ("brats2019",)
+    # 30 images, 24 of them to train on.
+    assert forecast(campaign(counted)).seconds == pytest.approx(STARTING["clip"] + 24)
+
+
+def test_a_folder_tells_its_own_data_set(synthetic_brats: Path) -> None:
+    """36 of 48 patients are not for testing: 288 slices, 7/8 of them to train on."""
+    found = forecast(campaign(trial("clip", dataset="auto", data_dir=str(synthetic_brats))))
+    assert found.seconds == pytest.approx(STARTING["clip"] + 252)
+
+
+def test_disk_is_what_all_leave_and_what_the_largest_takes_besides() -> None:
+    small, large = trial("clip"), trial("clip", backbone="convnext_l")
+    found = forecast(campaign(small, large))
+    estimates = [each for _, each in found.trials]
+    assert found.bytes == sum(each.bytes for each in estimates)
+    assert found.passing == estimates[1].passing > estimates[0].passing
