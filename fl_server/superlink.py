@@ -18,6 +18,7 @@ import httpx
 import tomli_w
 
 from fl_server.processes import TOKEN, end_processes, start_watchdog
+from fl_server.resources import KEEP_FREED_MEMORY
 
 START_SECONDS = 60.0
 CONNECTION = "fedskin"
@@ -158,11 +159,7 @@ class SuperLink:
             "RAY_USAGE_STATS_ENABLED": "0",
             # Ray would have the clients give way to whatever else runs: they are the run.
             "RAY_worker_niceness": "0",
-            # glibc would hand freed tensors back to the system and take fresh pages for the next
-            # ones, which costs a training step on the CPU an eighth of its time.
-            "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-            "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+            **KEEP_FREED_MEMORY,
         }
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:

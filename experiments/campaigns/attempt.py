@@ -18,6 +18,7 @@ import psutil
 from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
 from experiments.campaigns.trial import HEAD_KEYS, is_done, text
 from fl_server.processes import TOKEN, end_processes, start_watchdog
+from fl_server.resources import KEEP_FREED_MEMORY
 from fl_server.simulation import take_over
 from training.errors import RunFolderError
 from training.run_folder import RunFolder, now
@@ -176,6 +177,7 @@ def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
         # How joblib, and so whoever plans a run, sees a machine of that many cores.
         "LOKY_MAX_CPU_COUNT": str(cpus),
         "OMP_NUM_THREADS": str(cpus),
+        **KEEP_FREED_MEMORY,
     }
 
 
