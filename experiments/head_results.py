@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from training.config import ExperimentConfig
+from training.head_settings import FITTED_WITH, head_values
 from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
 
@@ -17,6 +19,17 @@ def show_heads(console: Console, folder: RunFolder) -> None:
         _table(folder.metrics()["heads"], synthetic=folder.manifest()["data"]["synthetic"])
     )
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
+
+
+def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -> bool:
+    """Tell whether a run has the heads of a config already; if so, say it and show them."""
+    if folder.manifest().get("status") != "completed":
+        return False
+    if folder.metrics().get(FITTED_WITH) != head_values(config):
+        return False
+    console.print(f"{folder.path} holds fitted heads; nothing was left to do.", soft_wrap=True)
+    show_heads(console, folder)
+    return True
 
 
 def _table(figures: dict[str, Any], *, synthetic: bool) -> Table:

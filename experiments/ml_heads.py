@@ -12,7 +12,7 @@ from rich.console import Console
 
 from experiments.centralized import train
 from experiments.head_images import HeadImages, open_head_images
-from experiments.head_results import show_heads
+from experiments.head_results import show_fitted, show_heads
 from experiments.opening import (
     ConfigArgument,
     OverrideOption,
@@ -24,7 +24,7 @@ from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError, RunFolderError
 from training.head_run import begin, best_weights, network_run, recorded
-from training.head_settings import FITTED_WITH, HEAD_KEYS, head_values
+from training.head_settings import HEAD_KEYS
 from training.preparation import prepare_centralized
 from training.run_folder import RunFolder
 from training.text import as_text, text_of_run
@@ -117,7 +117,7 @@ def _train_and_fit(
         )
     if resume:
         folder.check_same(prepare_centralized(config))
-        if _nothing_is_left(folder, config):
+        if show_fitted(console, folder, config):
             return
     images = open_head_images(console, config, federated=False, allow_overlap=allow_overlap)
     train(console, config, folder, kind="heads")
@@ -157,7 +157,7 @@ def _fit_on(
         if network_run(folder) is folder:
             raise RunFolderError(f"{folder.path}: was not begun with --from; choose another folder")
     weights = best_weights(folder, source)
-    if resume and _nothing_is_left(folder, config):
+    if resume and show_fitted(console, folder, config):
         return
     # Where the run computed says nothing about where its features are.
     device = resolve_device("auto")
@@ -181,17 +181,6 @@ def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> Experiment
             f"{', '.join(wrong)}: with --from only the heads can be set: {', '.join(HEAD_KEYS)}"
         )
     return config.replace(**{key.replace("-", "_"): given[key] for key in named})
-
-
-def _nothing_is_left(folder: RunFolder, config: ExperimentConfig) -> bool:
-    """Tell whether a folder holds these heads already; if so, say it and show them."""
-    if folder.manifest().get("status") != "completed":
-        return False
-    if folder.metrics().get(FITTED_WITH) != head_values(config):
-        return False
-    console.print(f"{folder.path} holds fitted heads; nothing was left to do.", soft_wrap=True)
-    show_heads(console, folder)
-    return True
 
 
 def _fit(

@@ -64,7 +64,6 @@ def heads(message: Message, context: Context) -> Message:
     from fl_client.client import open_client
     from fl_client.local_heads import fit_heads_locally
     from strategies.arrays import views
-    from training.head_settings import head_settings
 
     client = open_client(_settings(message), context.node_config)
     record = message.content["test"]
@@ -73,7 +72,6 @@ def heads(message: Message, context: Context) -> Message:
         client,
         views(_arrays(message)),
         views(record)["features"],
-        head_settings(client.config),
         _text(message),
     )
     return Message(RecordDict({"metrics": MetricRecord(answers)}), reply_to=message)

@@ -8,20 +8,18 @@ from numpy.typing import NDArray
 
 from fl_client.client import Client
 from fl_client.local_training import Metrics
-from models.heads import HeadSettings, fit_head
+from models.heads import fit_head
 from models.registry import find
+from training.head_settings import head_settings, heads_of
 from training.inference import extract_features
 from training.network import preprocessing, restore_network
 from training.text import Text
-
-CLIENT_HEADS = ("knn", "svm")
 
 
 def fit_heads_locally(
     client: Client,
     received: Mapping[str, NDArray],
     test_features: NDArray[np.float32],
-    settings: HeadSettings,
     text: Text | None = None,
 ) -> Metrics:
     """Fit heads on this client's training images and classify the global test set with them.
@@ -29,14 +27,14 @@ def fit_heads_locally(
     The client's features never leave it; what goes back are its answers to features that came.
 
     Args:
-        client: whose images are learnt from.
+        client: whose images are learnt from; its config says which heads to fit. Their settings
+            are taken as they stand, never tuned.
         received: the weights of the network whose features are used.
         test_features: (N, width), of the global test set, from the same network.
-        settings: of the heads; they are taken as they stand, never tuned.
         text: what objective ``clip`` compares images with; the features are those before it.
 
     Returns:
-        ``<head>-predicted``, N classes, for each of ``CLIENT_HEADS``; and ``num-examples``.
+        ``<head>-predicted``, N classes, for each head; and ``num-examples``.
 
     Raises:
         HeadError: the client's images cannot train a head, for instance all are of one class.
@@ -52,12 +50,13 @@ def fit_heads_locally(
         precision=config.precision,
     )
     answers: Metrics = {"num-examples": len(split)}
-    for name in CLIENT_HEADS:
+    settings = replace(head_settings(config), tune=False)
+    for name in heads_of(config):
         head = fit_head(
             name,
             features,
             split.labels[split.indices],
-            settings=replace(settings, tune=False),
+            settings=settings,
             num_classes=client.num_classes,
             groups=None,
             allow_absent=True,

@@ -1,7 +1,7 @@
 """Classical heads on a run's deep features, judged on the test set beside the network itself."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,9 +67,10 @@ class HeadFigures:
             RunFolderError: the run's predictions are of other test images.
         """
         self.watch("extracting features")
-        # Waits for who is at it, and locks no longer: other heads are fitted beside these.
-        lock = nullcontext() if self.source is self.folder else self.source.lock(timeout=-1)
-        with lock:
+        with ExitStack() as stack:
+            if self.source is not self.folder:
+                # Waits for who is at it, and locks no longer: other heads are fitted beside these.
+                stack.callback(self.source.lock(timeout=-1).release)
             train, test = self._features("train"), self._features("test")
         probabilities = self._network_probabilities(test)
         answers = probabilities.argmax(axis=1)

@@ -92,7 +92,8 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
     if folder.path.is_dir() and any(folder.path.iterdir()):
         raise RunFolderError(f"{folder.path}: holds other files; choose an empty folder")
     made = RunFolder(folder.path.with_name(f".{folder.path.name}.{os.getpid()}.tmp"))
-    shutil.rmtree(made.path, ignore_errors=True)  # of a killed process of that number
+    for debris in folder.path.parent.glob(f".{folder.path.name}.*.tmp"):  # of a killed process
+        shutil.rmtree(debris, ignore_errors=True)
     try:
         made.create(config)
         made.update_manifest(**manifest)

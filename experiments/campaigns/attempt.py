@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil
 
 from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
-from experiments.campaigns.trial import HEAD_KEYS, is_done, text
+from experiments.campaigns.trial import is_done, text
 from fl_server.processes import TOKEN, end_processes, start_watchdog
 from fl_server.resources import KEEP_FREED_MEMORY
 from fl_server.simulation import take_over
 from training.errors import RunFolderError
+from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder, now
 
 POLL_SECONDS = 0.2

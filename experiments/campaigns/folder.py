@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from experiments.campaigns.trial import PLACES, Trial, is_done
 from training.config import ExperimentConfig, load
@@ -84,30 +84,28 @@ class CampaignFolder:
         """Write the record of a trial's attempt over the one before."""
         write_json(self._attempt_path(trial_id), record)
 
-    def lock(self) -> FileLock:
+    def lock(self) -> AcquireReturnProxy:
         """Keep other processes from running this campaign, for as long as this one lives.
 
         Raises:
             RunFolderError: another process runs it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock", timeout=1)
         try:
-            lock.acquire()
+            return FileLock(self.path / ".lock").acquire(timeout=1)
         except Timeout:
             raise RunFolderError(
                 f"{self.path}: another fedskin campaign run works on this folder; see how far it "
                 f"is with  fedskin campaign status {self.path}"
             ) from None
-        return lock
 
     def is_locked(self) -> bool:
         """Tell whether a process runs this campaign."""
         try:
-            self.lock().release()
+            with self.lock():
+                return False
         except RunFolderError:
             return True
-        return False
 
     def plan(self) -> tuple[str, list[Planned]]:
         """Return the campaign's name and the trials of the last `campaign run`.

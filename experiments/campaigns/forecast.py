@@ -16,10 +16,11 @@ from experiments.campaigns.estimate import (
     store_bytes,
 )
 from experiments.campaigns.step_times import measure_steps, setting
-from experiments.campaigns.trial import HEAD_KEYS, Trial
+from experiments.campaigns.trial import Trial
 from training.config import ExperimentConfig
 from training.device import processor_name, resolve_device
 from training.experiment_data import cache_dir, recognise
+from training.head_settings import HEAD_KEYS
 from training.study import resolve
 
 

@@ -64,7 +64,7 @@ def read_ledger(folder: Path) -> Ledger:
     """
     rows: list[dict[str, Any]] = []
     set_aside: dict[str, str] = {}
-    for path in sorted((folder / "trials").glob("*")):
+    for path in sorted((folder / "trials").glob("[!.]*")):
         if not path.is_dir():
             continue
         try:

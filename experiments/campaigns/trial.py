@@ -10,13 +10,11 @@ from typing import Any
 
 from training.config import ExperimentConfig, Scalar
 from training.experiment_data import DataFacts
+from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve
 
 COMMANDS = ("simulate", "clip", "heads")
-
-# The settings of the heads alone: trials that differ in nothing else share one trained network.
-HEAD_KEYS = ("heads", "knn-neighbors", "svm-c", "svm-gamma", "forest-trees", "tune-heads")
 
 # Where the data and the weights lie says nothing about what they are.
 PLACES = ("data-dir", "test-dir", "weights-dir")
@@ -46,7 +44,10 @@ class Trial:
         return self._name(self._identity(facts))
 
     def network_key(self, facts: DataFacts) -> str:
-        """Return what trials of ``heads`` with the same trained network have in common."""
+        """Return what trials of ``heads`` have in common that differ in their heads alone.
+
+        They share one trained network.
+        """
         identity = self._identity(facts)
         return self._name({k: v for k, v in identity.items() if k not in HEAD_KEYS})
 

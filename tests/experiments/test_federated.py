@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from data_partition.image_table import HAM10000_CLASSES
+from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 
@@ -39,6 +40,12 @@ def test_run_folder_is_complete(finished: tuple[Path, str]) -> None:
     assert manifest["data"]["synthetic"] is True
     # 30 images over 3 clients are 10 each; of 10, 60/20/20 are 6, 2 and 2.
     assert manifest["clients"]["client-2"] == {"train": 6, "validation": 2, "test": 2}
+
+
+def test_generated_run_folders_are_like_this_one(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    assert_like_a_generated_one(finished[0], tmp_path)
 
 
 def test_every_figure_can_be_recomputed_from_the_predictions(finished: tuple[Path, str]) -> None:

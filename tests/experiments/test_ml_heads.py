@@ -11,6 +11,7 @@ import pytest
 
 from data_partition.image_table import HAM10000_CLASSES
 from data_partition.synthetic import write_ham10000
+from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 
@@ -42,8 +43,9 @@ def test_network_and_heads_are_judged_side_by_side(finished: tuple[Path, str]) -
     final = read_json(out / "metrics.json")
     assert list(final["heads"]) == ["network", "knn", "svm", "rf"]
     network = final["heads"]["network"]
-    assert {name: network[name] for name in METRIC_NAMES} == {
-        name: final["global_test"][name] for name in METRIC_NAMES
+    judged = [*METRIC_NAMES, "confusion", "intervals"]
+    assert {name: network[name] for name in judged} == {
+        name: final["global_test"][name] for name in judged
     }
     for block in final["heads"].values():
         assert block["n"] == 70
@@ -53,6 +55,12 @@ def test_network_and_heads_are_judged_side_by_side(finished: tuple[Path, str]) -
         assert 0 <= final["heads"][head]["against_network"]["p_value"] <= 1
     assert "SYNTHETIC" in output
     assert all(word in output for word in ("network", "+KNN", "+SVM", "+RF", "AVG"))
+
+
+def test_generated_run_folders_are_like_this_one(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    assert_like_a_generated_one(finished[0], tmp_path)
 
 
 @pytest.mark.parametrize("head", ["knn", "svm", "rf"])
@@ -82,8 +90,9 @@ def test_other_heads_on_the_same_features(finished: tuple[Path, str], tmp_path: 
     new = read_json(out / "metrics.json")
     assert new["heads"]["knn"]["settings"] == {"n_neighbors": 1}
     assert new["heads"]["rf"]["confusion"] == old["heads"]["rf"]["confusion"]
-    assert {k: v for k, v in new.items() if k != "heads"} == {
-        k: v for k, v in old.items() if k != "heads"
+    assert new["head_settings"] == {**old["head_settings"], "knn-neighbors": 1}
+    assert {k: v for k, v in new.items() if not k.startswith("head")} == {
+        k: v for k, v in old.items() if not k.startswith("head")
     }
 
 
@@ -162,14 +171,20 @@ def test_module_is_the_command(tmp_path: Path) -> None:
 def test_each_client_fits_heads_of_its_own(skin: Path, tmp_path: Path) -> None:
     """In a simulation, with the figures on the global test set; then heads on the run itself."""
     # With this seed every class is among the 72 images that are trained on.
-    arguments = options(skin, rounds=1, client_heads=True, seed=1)
+    arguments = options(skin, rounds=1, client_heads=True, heads="knn,svm", seed=1)
     result = fedskin("simulate", *arguments, "--out", "fed", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     found = read_json(tmp_path / "fed" / "metrics.json")["client_heads"]
     assert list(found) == ["client-0", "client-1", "client-2"]
     for heads in found.values():
-        assert [block["n"] for block in heads.values()] == [70, 70]
+        assert {head: block["n"] for head, block in heads.items()} == {"knn": 70, "svm": 70}
     assert "own SVM of client-2" in result.stdout
-    on_run = fedskin("heads", "--from", "fed", cwd=tmp_path)
+    on_run = fedskin("heads", "--from", "fed", "--out", "own", cwd=tmp_path)
     assert on_run.returncode == 0, on_run.stderr
-    assert read_json(tmp_path / "fed" / "metrics.json")["heads"]["knn"]["n"] == 70
+    own = read_json(tmp_path / "own" / "metrics.json")
+    assert {head: block["n"] for head, block in own["heads"].items()} == {
+        "network": 70,
+        "knn": 70,
+        "svm": 70,
+    }
+    assert "client_heads" not in own

@@ -9,7 +9,6 @@ from flwr.app import ArrayRecord, Message
 
 from fl_client.local_heads import fit_heads_locally
 from fl_server.client_heads import judge_client_heads
-from models.heads import HeadSettings
 from strategies.arrays import to_record, views
 from strategies.fedavg import FedAvg
 from tests.support import (
@@ -29,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("flower_task")
 
 def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> None:
     """Ten test images; the second client cannot fit a head and is told of by its cause."""
-    client, config = make_client(tmp_path, num_train=30), make_config()
+    config = make_config(heads="svm,knn")
+    client = make_client(tmp_path, config, num_train=30)
     split = random_split(10, seed=9)
     rows = pd.DataFrame({"image_id": [str(number) for number in range(10)]})
     test_data = GlobalTestSet(split, rows, ("a", "b", "c"), "", {})
@@ -42,7 +42,7 @@ def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> No
         assert isinstance(record, ArrayRecord)
         features = views(record)["features"]
         assert features.shape == (10, 512)
-        found = fit_heads_locally(client, views(received_by(message)), features, HeadSettings())
+        found = fit_heads_locally(client, views(received_by(message)), features)
         assert found["num-examples"] == 30
         return answer(message, **found)
 

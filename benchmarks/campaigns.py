@@ -1,0 +1,148 @@
+"""What a campaign costs: trials side by side, the gaps between them, and one that is finished."""
+
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+
+from benchmarks.result import Result
+from data_partition.synthetic import write_ham10000
+from experiments.campaigns.campaign_file import read_campaign
+from experiments.campaigns.folder import CampaignFolder
+from training.experiment_data import data_facts
+
+BESIDE, AFTER = "side by side, a core each", "one after the other, all cores"
+
+_BASE = """
+name = "bench"
+[base]
+dataset = "ham10000"
+pretrained = false
+backbone = "resnet18"
+image-size = 64
+batch-size = 16
+text-encoder = "ViT-B/32"
+device = "cpu"
+"""
+
+# A federated and a centralized trial.
+_MIX = """
+[[part]]
+command = "simulate"
+base = {rounds = 3}
+[[part]]
+command = "clip"
+base = {epochs = 5}
+"""
+
+_MANY = """
+[[part]]
+command = "clip"
+base = {epochs = 1}
+"""
+
+
+def measure(repeats: int = 3, *, finished: int = 500) -> list[Result]:
+    """Measure both figures with real campaigns on synthetic images.
+
+    Args:
+        repeats: samples.
+        finished: trials of the campaign that is finished.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        folder = Path(name)
+        write_ham10000(folder / "ham10000", images=120, seed=0)
+        return [*_side_by_side(folder, repeats), _finished(folder, repeats, finished)]
+
+
+def _side_by_side(folder: Path, repeats: int) -> list[Result]:
+    cores = joblib.cpu_count()
+    seconds: dict[str, list[float]] = {BESIDE: [], AFTER: []}
+    gaps = []
+    _run(folder, "warm", _MIX, 1)  # stores, text features, and the disk's cache
+    for repeat in range(repeats):
+        for how, cpus in ((BESIDE, 1), (AFTER, cores)):
+            out = f"{repeat}-{cpus}"
+            seconds[how].append(_run(folder, out, _MIX, cpus))
+            if how == AFTER:
+                gaps.append(_gap(CampaignFolder(folder / out)))
+            shutil.rmtree(folder / out)
+    middle = repeats // 2
+    ratio = sorted(seconds[BESIDE])[middle] / sorted(seconds[AFTER])[middle]
+    beside = Result(
+        name="campaign-side-by-side",
+        compares="A federated and a centralized trial (resnet18, 64 px, 3 rounds, 5 epochs), the "
+        "whole command, on two cores each way.",
+        value=ratio,
+        unit="x",
+        samples=seconds,
+        at_most=0.75,
+        details={"cores": cores},
+    )
+    between = Result(
+        name="campaign-gap",
+        compares="From the end of a trial's process to the start of the next one's.",
+        value=sorted(gaps)[middle],
+        unit="s",
+        samples={"between two trials": gaps},
+        at_most=2.0,
+    )
+    return [beside, between]
+
+
+def _finished(folder: Path, repeats: int, trials: int) -> Result:
+    seeds = f"seeds = [{', '.join(map(str, range(trials)))}]\n"
+    _run(folder, "finished", _MANY, 1)
+    (folder / "all.toml").write_text(seeds + _BASE + _MANY, encoding="utf-8")
+    campaign = read_campaign(
+        folder / "all.toml",
+        [f"cache-dir={folder / 'cache'}"],
+        {"ham10000": folder / "ham10000"},
+    )
+    facts = data_facts(campaign.trials[0].config)
+    (done,) = (folder / "finished" / "trials").iterdir()
+    for trial in campaign.trials[1:]:
+        copy = done.with_name(trial.id(facts))
+        shutil.copytree(done, copy, ignore=shutil.ignore_patterns("checkpoint", "predictions*"))
+        text = (copy / "config.toml").read_text(encoding="utf-8")
+        text = text.replace("seed = 0\n", f"seed = {trial.config.seed}\n")
+        (copy / "config.toml").write_text(text, encoding="utf-8")
+    seconds = [_run(folder, "finished", _MANY, 1, seeds) for _ in range(repeats)]
+    return Result(
+        name="campaign-finished",
+        compares=f"fedskin campaign run where all {trials} trials are done, Python's start too.",
+        value=sorted(seconds)[repeats // 2],
+        unit="s",
+        samples={"fedskin campaign run": seconds},
+        at_most=3.0,
+        details={"trials": trials},
+    )
+
+
+def _run(folder: Path, out: str, parts: str, cpus: int, seeds: str = "") -> float:
+    """Run a campaign to its end and return the seconds that the command took."""
+    file = folder / "campaign.toml"
+    head = f"cpus-per-trial = {cpus}\n{seeds}"
+    file.write_text(head + _BASE + parts, encoding="utf-8")
+    command = [
+        *(str(Path(sysconfig.get_path("scripts")) / "fedskin"), "campaign", "run", str(file)),
+        *("--out", str(folder / out), "--data", f"ham10000={folder / 'ham10000'}"),
+        *("-c", f"cache-dir={folder / 'cache'}"),
+    ]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def _gap(campaign: CampaignFolder) -> float:
+    """Return the seconds between two trials: attempts' records are written as they end."""
+    ends = []
+    for path in (campaign.path / "attempts").iterdir():
+        ended = path.stat().st_mtime
+        ends.append((ended - campaign.attempt(path.stem)["seconds"], ended))
+    (_, first_end), (second_start, _) = sorted(ends)
+    return second_start - first_end
