@@ -9,6 +9,7 @@ from rich.console import Console
 
 from benchmarks import (
     aggregation,
+    campaigns,
     clip_bytes,
     clip_step,
     features,
@@ -18,6 +19,7 @@ from benchmarks import (
     image_store,
     machine,
     report,
+    report_time,
     text_features,
 )
 from benchmarks.result import Result
@@ -32,6 +34,8 @@ BENCHMARKS: Mapping[str, Callable[..., list[Result]]] = {
     "text-features": text_features.measure,
     "features": features.measure,
     "heads": heads.measure,
+    "report": report_time.measure,
+    "campaigns": campaigns.measure,
 }
 
 console = Console()
@@ -50,7 +54,7 @@ def main(
     """Measure what NAME names, or all.
 
     Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes,
-    text-features, features and heads.
+    text-features, features, heads, report and campaigns.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

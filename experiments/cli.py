@@ -16,6 +16,7 @@ from experiments import (
     federated,
     ml_heads,
     prediction,
+    report,
     score,
     text_features_commands,
 )
@@ -39,6 +40,7 @@ app.command("clip")(centralized_clip.clip_command)
 app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
 app.command("score")(score.score_command)
+app.command("report")(report.report_command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,9 +24,13 @@ HEADS = {
 def draw_heads(comparison: Comparison) -> Figure:
     """Draw AVG of the network and of each head on its features, a group for each backbone."""
     table = summary(comparison.judged[comparison.judged["unit"] == "image"])
-    shape = table.pivot(index="backbone", columns="model").reindex(comparison.backbones)
+    order = [name for name in comparison.backbones if name in set(table["backbone"])]
+    means, deviations = (
+        table.pivot(index="backbone", columns="model", values=name).loc[order]
+        for name in ("avg", "avg_sd")
+    )
     bars = {model: look for model, look in HEADS.items() if model in set(table["model"])}
-    return _draw(comparison, shape["avg"], shape["avg_sd"], bars, "AVG, percent")
+    return _draw(comparison, means, deviations, bars, "AVG, percent", "on the global test set")
 
 
 def draw_metrics(comparison: Comparison, bars: Mapping[str, tuple[str, str]]) -> Figure:
@@ -38,7 +42,8 @@ def draw_metrics(comparison: Comparison, bars: Mapping[str, tuple[str, str]]) ->
     """
     table = summary(comparison.network).set_index("backbone")
     deviations = table[[f"{name}_sd" for name in bars]].set_axis(list(bars), axis=1)
-    return _draw(comparison, table[list(bars)], deviations, bars, "percent")
+    where = "on the global test set; it takes three backbones for a spider plot"
+    return _draw(comparison, table[list(bars)], deviations, bars, "percent", where)
 
 
 def _draw(
@@ -47,6 +52,7 @@ def _draw(
     deviations: pd.DataFrame,
     bars: Mapping[str, tuple[str, str]],
     label: str,
+    where: str,
 ) -> Figure:
     width = min(9.6, max(6.0, 1.6 + 0.2 * len(means) * len(bars)))
     figure = new_figure(comparison.title, width, 3.9, synthetic=comparison.synthetic)
@@ -78,6 +84,6 @@ def _draw(
     axes.margins(x=0.02)
     axes.spines[["right", "top"]].set_visible(False)
     whiskers = ", whiskers: standard deviation over the seeds" if deviations.any(axis=None) else ""
-    axes.set_xlabel(f"on the global test set{whiskers}", color=GREY)
+    axes.set_xlabel(f"{where}{whiskers}", color=GREY)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=len(bars))
     return figure

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import cast
 
 import pandas as pd
 
@@ -31,11 +32,11 @@ KINDS = {
     ("heads", "classifier"): "Heads on deep features",
 }
 
-_MAIN = ("data set", "text encoder", "strategy", "optimizer")
+_MAIN = ("data set", "text encoder", "text tower", "strategy", "optimizer")
 # A trial may have been computed elsewhere and read its images from elsewhere.
 _WHERE = ("config.device", "config.threads-per-client")
 # What is no key of the config and yet makes figures incomparable.
-_CIRCUMSTANCES = ("synthetic", "text_weights", "fingerprint", "test_fingerprint")
+_CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,11 @@ class Comparison:
     """The trials of one setting.
 
     Attributes:
-        name: for files: letters, digits, dots and hyphens.
         kind: of experiment, for people: a value of ``KINDS``.
         settings: what tells this comparison from the others, for people, by name.
         rows: the trials' rows of the ledger, of every test set.
     """
 
-    name: str
     kind: str
     settings: dict[str, str]
     rows: pd.DataFrame
@@ -59,6 +58,11 @@ class Comparison:
         """The setting in a line."""
         named = [v if k in _MAIN else f"{k} {v}" for k, v in self.settings.items()]
         return " · ".join((self.kind, *named))
+
+    @property
+    def name(self) -> str:
+        """The title as a file's name without its suffix."""
+        return slug(self.title)
 
     @property
     def synthetic(self) -> bool:
@@ -98,17 +102,20 @@ def compare(ledger: pd.DataFrame) -> list[Comparison]:
             "kind": [KINDS.get(pair, " ".join(pair)) for pair in kinds],
             "data set": ledger["config.dataset"],
             "text encoder": ledger["config.text-encoder"].where(clip, ""),
+            "text tower": ("RANDOM text tower (" + ledger["text_weights"] + ")").where(
+                ~ledger["text_weights"].isin(["", "openai"]), ""
+            ),
             "strategy": ledger["config.strategy"].where(federated, ""),
             "optimizer": ledger["config.optimizer"].where(federated, ""),
         }
     )
     found = []
-    for (kind, *values), indices in main.groupby(list(main.columns)).groups.items():
+    for first, indices in main.groupby(list(main.columns)).groups.items():
+        kind, *values = cast(tuple[str, ...], first)
         named = dict(zip(_MAIN, values, strict=True))
         for others, rows in _split_further(ledger.loc[indices]):
             settings = {k: WORDS.get(v, v) for k, v in {**named, **others}.items() if v}
-            comparison = Comparison("", kind, settings, rows)
-            found.append(replace(comparison, name=slug(comparison.title)))
+            found.append(Comparison(kind, settings, rows))
     return found
 
 
@@ -134,11 +141,13 @@ def _split_further(rows: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.Data
         and not column.endswith("-dir")
     ]
     settings = rows[columns].astype(str)
+    for column in ("fingerprint", "test_fingerprint"):
+        settings[column] = settings[column].str[:12]
     different = [column for column in columns if settings[column].nunique() > 1]
     if not different:
         yield {}, rows
         return
     for values, indices in settings.groupby(different).groups.items():
         named = zip(different, values if isinstance(values, tuple) else (values,), strict=True)
-        others = {column.removeprefix("config."): value[:12] for column, value in named}
+        others = {column.removeprefix("config."): value for column, value in named}
         yield others, rows.loc[indices]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.style import line_of, new_figure
@@ -15,7 +16,7 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
         comparison: whose trials are drawn, means over the seeds.
         records: of each trial by its id.
     """
-    rows = comparison.network
+    rows = comparison.rows
     curves = {}
     for backbone in comparison.backbones:
         trials = rows.loc[rows["config.backbone"] == backbone, "trial"].unique()
@@ -43,7 +44,7 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
     federated = bool((rows["command"] == "simulate").any())
     axes.set_xlabel("round" if federated else "epoch")
     axes.set_ylabel("validation AVG, percent")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(
         "on the clients' validation images, pooled" if federated else "on the validation images",
         loc="left",

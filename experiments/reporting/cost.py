@@ -19,9 +19,10 @@ def draw_cost(comparison: Comparison) -> Figure:
     rows["minutes"] = rows["seconds"] / 60
     points = rows.groupby("config.backbone")[["avg", "gigabytes", "minutes"]].mean()
     points = points.reindex(comparison.backbones)
+    federated = points["gigabytes"].notna().any()
     panels = {
         "gigabytes": "gigabytes sent and received by the server",
-        "minutes": "minutes in rounds" if points["gigabytes"].any() else "minutes in epochs",
+        "minutes": "minutes in rounds" if federated else "minutes in epochs",
     }
     shown = {name: label for name, label in panels.items() if points[name].notna().any()}
     figure = new_figure(
@@ -55,6 +56,6 @@ def _scatter(axes: Axes, points: pd.DataFrame, name: str) -> None:
         axes.set_xscale("log")
         axes.margins(0.1)
     else:
-        axes.set_xlim(0, 1.15 * values.max())
+        axes.set_xlim(0, 1.15 * values.max() or 1)
     axes.grid()
     axes.spines[["right", "top"]].set_visible(False)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.reporting.bars import draw_metrics
@@ -35,12 +36,12 @@ def draw_spider(comparison: Comparison) -> Figure:
     axes.set_theta_direction(-1)  # type: ignore[attr-defined]
 
     angles = np.linspace(0, 2 * np.pi, len(table), endpoint=False)
-    for metric, (label, colour, dashes, marker) in LINES.items():
+    for metric, (name, colour, dashes, marker) in LINES.items():
         values = table[metric].to_numpy()
         axes.plot(
             np.append(angles, angles[0]),
             np.append(values, values[0]),
-            label=label,
+            label=name,
             color=colour,
             linestyle=dashes,
             marker=marker,
@@ -53,19 +54,17 @@ def draw_spider(comparison: Comparison) -> Figure:
     axes.set_yticks(rings, [f"{ring:g}" for ring in rings], color=GREY, size=7.5)
     axes.set_rlabel_position(np.degrees(angles[1]) / 2)  # type: ignore[attr-defined]
     axes.set_xticks(angles, table.index)
-    for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
+    for angle, text in zip(angles, axes.get_xticklabels(), strict=True):
         side = math.sin(angle)
-        label.set_horizontalalignment(
+        text.set_horizontalalignment(
             "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
         )
     axes.tick_params(axis="x", pad=3)
     axes.spines["polar"].set_color("0.8")
     axes.grid(color="0.85")
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.09), ncols=len(LINES), handlelength=2.8
-    )
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.09), ncols=len(LINES), handlelength=2.8)
     axes.set_xlabel(
-        f"percent, from {centre:g} in the centre to {rim:g} at the rim; {seeds(table['seeds'])}",
+        f"percent, from {centre:g} in the centre to {rim:g} at the rim; {_seeds(table['seeds'])}",
         labelpad=12,
         color=GREY,
     )
@@ -83,8 +82,7 @@ def scale(values: np.ndarray) -> tuple[float, float, float]:
     return centre, min(100, step * math.ceil(max(high, centre + 2 * step) / step)), step
 
 
-def seeds(counts: "np.ndarray | list[int]") -> str:
-    """Say how many seeds a mean is over."""
+def _seeds(counts: pd.Series) -> str:
     fewest, most = min(counts), max(counts)
     if most == 1:
         return "one seed"

@@ -1,5 +1,6 @@
 """What the figures of several seeds and settings say together."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,28 @@ class RankTest:
         return found
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """The backbones of one kind of experiment.
+
+    Attributes:
+        kind: see `Comparison`.
+        synthetic: whether any of its images are.
+        test: None where there is too little to compare.
+        why_not: what is missing then, for people.
+    """
+
+    kind: str
+    synthetic: bool
+    test: RankTest | None
+    why_not: str
+
+    @property
+    def title(self) -> str:
+        """What is ranked, in a line."""
+        return f"{self.kind}: ranks of the backbones"
+
+
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Summarise each backbone, with each model and unit, over its seeds.
 
@@ -54,8 +77,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each (unit, model, backbone), in this order, with these as columns and: ``seeds``,
-        how many; ``acc``, … ``avg``, means in percent; ``acc_sd``, …, standard deviations with n − 1
-        (NaN for one seed); and ``rank`` by mean AVG among all rows of the unit, 1 the best, equal
+        how many; ``acc``, … ``avg``, means in percent; ``acc_sd``, …, standard deviations (n − 1,
+        NaN for one seed); and ``rank`` by mean AVG among all rows of the unit, 1 the best, equal
         ones sharing their mean rank.
     """
     keys = ["unit", "model", "config.backbone"]
@@ -64,11 +87,26 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     result.insert(0, "seeds", groups.size())
     result["rank"] = result.groupby("unit")["avg"].rank(ascending=False)
     models = [name for name in ("network", "knn", "svm", "rf") if name in set(rows["model"])]
-    order = pd.MultiIndex.from_product(
-        [sorted(rows["unit"].unique()), models, in_order(rows["config.backbone"])], names=keys
+    order = itertools.product(
+        sorted(rows["unit"].unique()), models, in_order(rows["config.backbone"])
     )
-    result = result.reindex(order.intersection(result.index, sort=False))
+    result = result.loc[[key for key in order if key in result.index]]
     return result.reset_index().rename(columns={"config.backbone": "backbone"})
+
+
+def rankings(comparisons: list[Comparison]) -> list[Ranking]:
+    """Compare the backbones within each kind of experiment that has figures."""
+    found = []
+    for kind in dict.fromkeys(comparison.kind for comparison in comparisons):
+        alike = [c for c in comparisons if c.kind == kind and len(c.judged)]
+        if not alike:
+            continue
+        synthetic = any(comparison.synthetic for comparison in alike)
+        try:
+            found.append(Ranking(kind, synthetic, rank_test(blocks_of(alike)), ""))
+        except NoRankTest as reason:
+            found.append(Ranking(kind, synthetic, None, str(reason)))
+    return found
 
 
 def blocks_of(comparisons: list[Comparison]) -> pd.DataFrame:

@@ -2,9 +2,13 @@
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.typing import FillStyleType
 
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
@@ -15,7 +19,7 @@ GREY = "0.35"
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILION, BLACK = "#56B4E9", "#D55E00", "#000000"
 
-SETTINGS = {
+SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
@@ -85,8 +89,8 @@ def new_figure(title: str, width: float, height: float, *, synthetic: bool) -> F
         width, height: in inches.
         synthetic: whether any of its figures comes from synthetic images.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width, height), layout=layout)
     figure.suptitle(title, x=0.02, ha="left", fontsize=10.5, fontweight="bold")
     if synthetic:
         figure.supxlabel(SYNTHETIC, color=ALARM, fontsize=9, fontweight="bold")
@@ -101,7 +105,13 @@ def render(figure: Figure, name: str) -> tuple[str, bytes]:
         name: the file's, without suffix; it keeps the ids in several SVGs of one page apart.
     """
     svg, png = io.StringIO(), io.BytesIO()
+    # Laid out once for both files, which `Figure.savefig` would do twice for each.
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+    figure.set_layout_engine("none")
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    figure.set_dpi(150)
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()

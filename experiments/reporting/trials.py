@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from training.errors import RunFolderError
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -29,7 +31,17 @@ def read_record(folder: Path) -> TrialRecord:
 
     Args:
         folder: a completed trial's run folder that the ledger has found whole.
+
+    Raises:
+        RunFolderError: something is missing that the ledger does not need.
     """
+    try:
+        return _read_record(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"no curve or counts can be read: {error!r}") from None
+
+
+def _read_record(folder: Path) -> TrialRecord:
     metrics = _read(folder / "metrics.json")
     blocks = {"network": metrics.get("global_test"), **metrics.get("heads", {})}
     lines = (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,81 @@
+"""A campaign's report: ``fedskin report``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from data_partition.atomic_file import replacing
+from training.files import write_text
+
+if TYPE_CHECKING:
+    from experiments.reporting.findings import Findings
+
+console = Console()
+
+
+def report_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+) -> None:
+    """Report what the campaign in DIR has found so far: figures, tables and a page.
+
+    Writes DIR/report: index.html, one page to open in a browser that needs no network; figures as
+    SVG and PNG; tables as Markdown, CSV and LaTeX. What an earlier report left there is replaced.
+    The campaign may be running. No data and no GPU are needed.
+
+    Research software: not a medical device, and not for diagnosis.
+
+    Examples:
+
+    fedskin report runs/task2
+
+    fedskin report runs/smoke && xdg-open runs/smoke/report/index.html
+    """
+    from experiments.reporting.findings import read_findings
+
+    findings = read_findings(folder)
+    figures, tables = write_report(findings, folder / "report")
+    if findings.synthetic:
+        console.print("[bold red]SYNTHETIC images: these figures say nothing about patients[/]")
+    lines = [f"{name}: set aside: {reason}" for name, reason in findings.set_aside.items()]
+    lines.append(findings.progress)
+    if not findings.records:
+        lines.append("No trial has finished yet; the page says so")
+    lines.append(
+        f"Wrote {folder / 'report' / 'index.html'}, {figures} figures and {tables} tables beside it"
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def write_report(findings: "Findings", folder: Path) -> tuple[int, int]:
+    """Write the report's folder, file by file, the page last.
+
+    Returns:
+        How many figures and how many tables there are.
+    """
+    from experiments.reporting.figures import draw_all
+    from experiments.reporting.page import page
+    from experiments.reporting.tables import tables_of
+
+    drawings, tables = draw_all(findings), tables_of(findings)
+    content: dict[str, str | bytes] = {}
+    for drawing in drawings:
+        content[f"figures/{drawing.name}.svg"] = drawing.svg
+        content[f"figures/{drawing.name}.png"] = drawing.png
+    for table in tables:
+        content[f"tables/{table.name}.md"] = table.markdown()
+        content[f"tables/{table.name}.csv"] = table.csv()
+        content[f"tables/{table.name}.tex"] = table.latex()
+    content["index.html"] = page(findings, drawings, tables)
+    for name, value in content.items():
+        if isinstance(value, str):
+            write_text(folder / name, value)
+        else:
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(value)
+    for path in [*folder.glob("figures/[!.]*"), *folder.glob("tables/[!.]*")]:
+        if path.relative_to(folder).as_posix() not in content:
+            path.unlink()  # of an earlier report
+    return len(drawings), len(tables)

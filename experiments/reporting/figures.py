@@ -1,0 +1,83 @@
+"""Every figure of a report, drawn."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from experiments.reporting.bars import draw_heads
+from experiments.reporting.comparisons import Comparison, slug
+from experiments.reporting.convergence import draw_convergence
+from experiments.reporting.cost import draw_cost
+from experiments.reporting.findings import Findings
+from experiments.reporting.rank_diagram import draw_ranks
+from experiments.reporting.spider import draw_spider
+from experiments.reporting.style import SETTINGS, render
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure.
+
+    Attributes:
+        name: the files', without suffix.
+        about: title of the comparison or ranking that it shows.
+        what: it shows, for people who do not see it.
+        svg: text of the SVG file.
+        png: bytes of the PNG file.
+    """
+
+    name: str
+    about: str
+    what: str
+    svg: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class _Sketch:
+    about: str
+    suffix: str
+    what: str
+    draw: Callable[[], Figure]
+
+
+def draw_all(findings: Findings) -> list[Drawing]:
+    """Draw every figure of a report, those of a comparison one after another.
+
+    In one process: a figure takes a quarter of a second, and a campaign may need the other cores.
+    """
+    return [_draw(sketch) for sketch in _plan(findings)]
+
+
+def _draw(sketch: _Sketch) -> Drawing:
+    name = f"{slug(sketch.about)}{sketch.suffix}"
+    with matplotlib.rc_context(SETTINGS):
+        svg, png = render(sketch.draw(), name)
+    return Drawing(name, sketch.about, sketch.what, svg, png)
+
+
+def _plan(findings: Findings) -> Iterator[_Sketch]:
+    for comparison in findings.comparisons:
+        yield from _of_comparison(comparison, findings)
+    for ranking in findings.rankings:
+        if ranking.test is not None:
+            draw = partial(draw_ranks, ranking.title, ranking.test, synthetic=ranking.synthetic)
+            yield _Sketch(ranking.title, "", "critical-difference diagram", draw)
+
+
+def _of_comparison(comparison: Comparison, findings: Findings) -> Iterator[_Sketch]:
+    def sketch(suffix: str, what: str, draw: Callable[..., Figure], *more: object) -> _Sketch:
+        return _Sketch(comparison.title, suffix, what, partial(draw, comparison, *more))
+
+    if comparison.judged["model"].nunique() > 1:
+        yield sketch("-heads", "AVG of the network and of each head, by backbone", draw_heads)
+    if len(comparison.network):
+        yield sketch("-metrics", "the metrics of the network, by backbone", draw_spider)
+    records = {trial: findings.records[trial] for trial in comparison.rows["trial"].unique()}
+    if any(record.curve["validation_avg"].notna().any() for record in records.values()):
+        yield sketch("-convergence", "validation AVG, by round", draw_convergence, records)
+    if len(comparison.network):
+        yield sketch("-cost", "AVG against bytes and time, by backbone", draw_cost)

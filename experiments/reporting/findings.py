@@ -1,0 +1,85 @@
+"""All that a report is made of, read once from a campaign's folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.ledger import read_ledger
+from experiments.reporting.comparisons import Comparison, compare
+from experiments.reporting.statistics import Ranking, rankings
+from experiments.reporting.trials import TrialRecord, read_record
+from training.errors import RunFolderError
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a campaign has found so far.
+
+    Attributes:
+        name: the campaign's.
+        planned: ids of the trials of the last plan; empty where there is none.
+        table: the ledger's.
+        set_aside: by folder, why it is no part of the report.
+        records: of each trial of the table, by its id.
+        comparisons: of the table.
+        rankings: of the comparisons.
+    """
+
+    name: str
+    planned: list[str]
+    table: pd.DataFrame
+    set_aside: dict[str, str]
+    records: dict[str, TrialRecord]
+    comparisons: list[Comparison]
+    rankings: list[Ranking]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any trial's images are synthetic."""
+        return bool(self.table["synthetic"].any())
+
+    @property
+    def progress(self) -> str:
+        """How many trials are done, in a line."""
+        if not self.planned:
+            return f"{len(self.records)} trials are done"
+        done = len(self.records.keys() & set(self.planned))
+        line = f"{done} of {len(self.planned)} trials are done"
+        others = len(self.records) - done
+        return line + (f", and {others} more that the last plan does not name" if others else "")
+
+
+def read_findings(folder: Path) -> Findings:
+    """Read a campaign's folder, also while the campaign runs.
+
+    Raises:
+        RunFolderError: there is no campaign.
+    """
+    campaign = CampaignFolder(folder)
+    if not campaign.exists() and not (folder / "trials").is_dir():
+        raise RunFolderError(
+            f"{folder}: holds no campaign, neither plan.json nor trials; name the folder that "
+            "fedskin campaign run was given as --out"
+        )
+    name, planned = campaign.plan() if campaign.exists() else (folder.name, [])
+    ledger = read_ledger(folder)
+    set_aside = dict(ledger.set_aside)
+    records = {}
+    for trial in ledger.table["trial"].unique():
+        try:
+            records[trial] = read_record(folder / "trials" / trial)
+        except RunFolderError as error:
+            set_aside[trial] = str(error)
+    table = ledger.table[ledger.table["trial"].isin(list(records))]
+    comparisons = compare(table)
+    return Findings(
+        name=name,
+        planned=[trial.id for trial in planned],
+        table=table,
+        set_aside=set_aside,
+        records=records,
+        comparisons=comparisons,
+        rankings=rankings(comparisons),
+    )

@@ -1,0 +1,51 @@
+"""The report as one HTML file that needs nothing else, neither files nor a network."""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from experiments.reporting.figures import Drawing
+from experiments.reporting.findings import Findings
+from experiments.reporting.page_data import page_data
+from experiments.reporting.statistics import ALPHA
+from experiments.reporting.style import SYNTHETIC
+from experiments.reporting.tables import Table
+
+# Matplotlib numbers what it draws, "axes_1"; in one page these ids would stand many times over.
+_NUMBERED = re.compile(r' id="[A-Za-z0-9]+(?:\.[a-z]+)?_\d+(?:_\d+)*"')
+
+
+def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table]) -> str:
+    """Return the HTML.
+
+    Args:
+        findings: of the campaign; without a finished trial the page says so.
+        drawings, tables: of the findings.
+    """
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    source = files("experiments.reporting") / "page"
+    template = environment.from_string((source / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        findings=findings,
+        figures={
+            about: [(d.name, d.what, _inline(d)) for d in drawings if d.about == about]
+            for about in dict.fromkeys(drawing.about for drawing in drawings)
+        },
+        tables={table.name: table for table in tables},
+        alpha=ALPHA,
+        synthetic_line=SYNTHETIC,
+        css=Markup((source / "page.css").read_text(encoding="utf-8")),
+        js=Markup((source / "page.js").read_text(encoding="utf-8")),
+        data=Markup(page_data(findings)),
+    )
+
+
+def _inline(drawing: Drawing) -> Markup:
+    """Return an SVG as an element of the page."""
+    element = drawing.svg[drawing.svg.index("<svg") :]
+    return Markup(_NUMBERED.sub("", element))

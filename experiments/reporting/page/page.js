@@ -1,0 +1,226 @@
+"use strict";
+// The results table and the trials' own pages. The trial shown is named by the address: #trial=ID.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+const NUMERIC = new Set([...data.metrics.map(name => name.toUpperCase()), "seed", "minutes", "GB moved"]);
+const start = { "test set": "global", by: "image" };
+
+function element(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function drawing(name, attributes, ...children) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function shown(value, column) {
+  if (value === null || value === undefined) return "–";
+  return column === column.toUpperCase() && NUMERIC.has(column) ? value.toFixed(2) : String(value);
+}
+
+function table(head, rows) {
+  return element("div", { class: "scroll" }, element("table", {},
+    element("thead", {}, element("tr", {}, ...head.map(name => element("th", { scope: "col" }, name)))),
+    element("tbody", {}, ...rows.map(row => element("tr", {}, ...row.map(cell =>
+      element("td", {}, cell)))))));
+}
+
+// --- results -------------------------------------------------------------------------------
+
+function results() {
+  const body = document.querySelector("#results-table tbody");
+  const rows = data.rows.map(values => {
+    const cells = values.map((value, i) => {
+      const column = data.columns[i];
+      if (i === 0) return element("td", {}, element("a", { href: "#trial=" + value, title: value }, value.slice(-12)));
+      return element("td", NUMERIC.has(column) ? { class: "number" } : {}, shown(value, column));
+    });
+    return { values, text: values.join(" ").toLowerCase(), node: element("tr", {}, ...cells) };
+  });
+  const head = document.querySelector("#results-table thead").appendChild(element("tr"));
+  data.columns.forEach((column, i) => {
+    const button = element("button", { type: "button" }, column);
+    const header = head.appendChild(element("th", { scope: "col", "aria-sort": "none" }, button));
+    button.addEventListener("click", () => sort(header, i));
+  });
+
+  function sort(header, i) {
+    // Figures begin with the best; a second click turns the order round.
+    const first = NUMERIC.has(data.columns[i]) ? "descending" : "ascending";
+    const other = first === "descending" ? "ascending" : "descending";
+    const order = header.getAttribute("aria-sort") === first ? other : first;
+    for (const each of head.children) each.setAttribute("aria-sort", "none");
+    header.setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    rows.sort((a, b) => {
+      const [x, y] = [a.values[i], b.values[i]];
+      if (x === y) return 0;
+      if (x === null) return 1;  // what has no figure comes last either way
+      if (y === null) return -1;
+      return sign * (typeof x === "number" ? x - y : x < y ? -1 : 1);
+    });
+    body.append(...rows.map(row => row.node));
+  }
+
+  const filters = document.getElementById("filters");
+  const text = element("input", { type: "search", id: "filter-text", placeholder: "words, all must occur" });
+  filters.append(element("label", {}, "search", text));
+  const selects = [];
+  data.columns.forEach((column, i) => {
+    const values = [...new Set(data.rows.map(row => row[i]))].filter(value => value !== null);
+    if (i === 0 || (NUMERIC.has(column) && column !== "seed") || values.length < 2) return;
+    const select = element("select", { "data-column": column }, element("option", { value: "" }, "all"),
+      ...values.sort((a, b) => a < b ? -1 : 1).map(value => element("option", { value }, String(value))));
+    if (values.includes(start[column])) select.value = start[column];
+    selects.push([i, select]);
+    filters.append(element("label", {}, column, select));
+  });
+
+  function filter() {
+    const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    for (const row of rows) {
+      const fits = words.every(word => row.text.includes(word))
+        && selects.every(([i, select]) => !select.value || String(row.values[i]) === select.value);
+      row.node.hidden = !fits;
+      count += fits;
+    }
+    // A column that now holds one value only makes room for the figures.
+    for (const [i, select] of selects) {
+      for (const line of [head, ...rows.map(row => row.node)]) line.children[i].hidden = Boolean(select.value);
+    }
+    document.getElementById("count").textContent = `${count} of ${rows.length} rows`;
+  }
+  text.addEventListener("input", filter);
+  for (const [, select] of selects) select.addEventListener("change", filter);
+  body.append(...rows.map(row => row.node));
+  filter();
+}
+
+// --- one trial ------------------------------------------------------------------------------
+
+function chart(title, rounds, lines) {
+  const [width, height, left, right, top, bottom] = [640, 260, 52, 12, 28, 34];
+  const values = Object.values(lines).flat().filter(value => value !== null);
+  if (!values.length) return element("p", {}, title + ": nothing was measured.");
+  let [low, high] = [Math.min(...values), Math.max(...values)];
+  const step = niceStep((high - low) || Math.abs(high) || 1);
+  [low, high] = [Math.floor(low / step) * step, Math.ceil(high / step) * step || step];
+  if (low === high) high += step;
+  const [first, last] = [rounds[0], rounds[rounds.length - 1]];
+  const x = round => left + (width - left - right) * (last === first ? .5 : (round - first) / (last - first));
+  const y = value => height - bottom - (height - top - bottom) * (value - low) / (high - low);
+  const picture = drawing("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": title });
+  const write = (text, at) => picture.append(drawing("text", at, text));
+  const digits = Math.max(0, -Math.floor(Math.log10(step)));
+  for (let value = low; value <= high + step / 2; value += step) {
+    picture.append(drawing("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), stroke: "#ddd" }));
+    write(value.toFixed(digits), { x: left - 6, y: y(value) + 4, "text-anchor": "end" });
+  }
+  const marks = Math.max(1, niceStep(last - first));
+  for (let round = first; round <= last; round++) {
+    if (round === first || (round % marks === 0 && round - first > marks / 2)) {
+      write(String(round), { x: x(round), y: height - bottom + 16, "text-anchor": "middle" });
+    }
+  }
+  write(title, { x: left, y: 16, "font-weight": 700 });
+  const looks = [["#0072b2", ""], ["#d55e00", "7 4"]];
+  Object.entries(lines).forEach(([name, series], k) => {
+    const [stroke, dashes] = looks[k];
+    // A round without a figure leaves a gap.
+    let path = "", pen = false;
+    series.forEach((value, i) => {
+      if (value !== null) path += `${pen ? "L" : "M"}${x(rounds[i]).toFixed(1)},${y(value).toFixed(1)}`;
+      pen = value !== null;
+    });
+    picture.append(drawing("path", { d: path, fill: "none", stroke, "stroke-width": 2, "stroke-dasharray": dashes }));
+    if (rounds.length === 1) picture.append(drawing("circle", { cx: x(first), cy: y(series[0]), r: 4, fill: stroke }));
+    if (Object.keys(lines).length > 1) {
+      const from = width - right - 290 + 150 * k;
+      picture.append(drawing("line", { x1: from, x2: from + 26, y1: 12, y2: 12, stroke, "stroke-width": 2, "stroke-dasharray": dashes }));
+      write(name, { x: from + 32, y: 16 });
+    }
+  });
+  return picture;
+}
+
+function niceStep(span) {
+  const rough = span / 5, power = 10 ** Math.floor(Math.log10(rough));
+  return power * [1, 2, 5, 10].find(times => times * power >= rough * .999);
+}
+
+function confusion(counts, classes, model) {
+  const rows = counts.map((row, i) => {
+    const total = row.reduce((sum, n) => sum + n, 0);
+    return element("tr", {}, element("th", { scope: "row" }, classes[i]), ...row.map((n, j) => {
+      const share = total ? n / total : 0;
+      const style = `background: rgba(${i === j ? "0,114,178" : "213,94,0"},${(.6 * share).toFixed(3)})`;
+      return element("td", { style, title: `${n} of ${total} ${classes[i]} answered ${classes[j]}` }, String(n));
+    }));
+  });
+  return element("div", { class: "scroll" }, element("table", { class: "confusion" },
+    element("caption", {}, `${data.words[model]}: true classes in rows, answers in columns`),
+    element("thead", {}, element("tr", {}, element("td"), ...classes.map(name => element("th", { scope: "col" }, name)))),
+    element("tbody", {}, ...rows)));
+}
+
+function config(title, values) {
+  return element("div", { class: "config" }, element("h3", {}, title),
+    table(["", ""], Object.entries(values).map(([key, value]) =>
+      [key.replaceAll("_", " "), value === null || value === "" ? "–" : String(value)])));
+}
+
+function trialPage(id) {
+  const trial = data.trials[id], view = document.getElementById("trial");
+  view.replaceChildren(element("p", {}, element("a", { href: "#results" }, "← all results")));
+  if (!trial) {
+    view.append(element("h2", {}, id), element("p", {}, "This report holds no such trial."));
+    return;
+  }
+  const metrics = data.metrics.map(name => name.toUpperCase());
+  const figures = trial.figures.map(row => [row.test_set.replace("global_test", "global test set")
+      .replace("client_test", "clients' test splits, pooled"), data.words[row.model], row.unit, String(row.n),
+    ...data.metrics.map(name => {
+      const [low, high] = [row[name + "_low"], row[name + "_high"]];
+      return shown(row[name], name.toUpperCase()) + (low === null ? "" : ` (${low.toFixed(1)}–${high.toFixed(1)})`);
+    })]);
+  const curve = trial.curve, unit = trial.about.command === "simulate" ? "round" : "epoch";
+  view.append(
+    element("h2", {}, id),
+    ...(trial.synthetic ? [element("p", { class: "alarm" }, "SYNTHETIC images: these figures say nothing about patients")] : []),
+    element("h3", {}, "Figures, in percent; 95 % intervals in brackets"),
+    table(["test set", "model", "by", "n", ...metrics], figures),
+    element("div", { class: "columns" },
+      chart(`validation AVG in percent, by ${unit}`, curve.round, { AVG: curve.validation_avg }),
+      chart(`loss, by ${unit}`, curve.round, { training: curve.train_loss, validation: curve.validation_loss })),
+    element("h3", {}, "Confusion on the global test set"),
+    element("div", { class: "columns" },
+      ...Object.entries(trial.confusions).map(([model, counts]) => confusion(counts, trial.classes, model))),
+    element("div", { class: "columns" },
+      config("What sets it apart", trial.config), config("The trial", trial.about), config("Config in common", data.config)));
+}
+
+function route() {
+  const match = /^#trial=(.+)$/.exec(location.hash);
+  const view = document.getElementById("trial");
+  document.getElementById("report").hidden = Boolean(match);
+  view.hidden = !match;
+  if (match) {
+    trialPage(decodeURIComponent(match[1]));
+    scrollTo(0, 0);
+    view.focus({ preventScroll: true });
+  } else if (location.hash.length > 1) {
+    document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  }
+}
+
+if (data.rows.length) results();
+addEventListener("hashchange", route);
+route();

@@ -1,0 +1,110 @@
+"""What the page's script shows: the results table and a page for each trial, as JSON."""
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+
+from experiments.reporting.comparisons import WORDS
+from experiments.reporting.findings import Findings
+from training.config import NOT_IDENTITY
+from training.metrics import METRIC_NAMES
+
+# Of a trial, beside its config.
+_ABOUT = (
+    *("command", "best_round", "rounds", "seconds", "bytes_sent", "bytes_received"),
+    *("peak_memory", "started", "finished", "host", "text_weights", "fingerprint"),
+    *("test_fingerprint", "weights_sha256", "fedskin_version"),
+)
+_INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
+
+
+def page_data(findings: Findings) -> str:
+    """Return the JSON, fit to stand in a script element.
+
+    ``columns`` and ``rows`` are the results: a row for each trial, model and unit on the global
+    test set and, pooled, on the clients'. ``config`` holds what all trials have in common, and each
+    of ``trials`` the rest, its figures on every test set, its curve and its counts.
+    """
+    table = findings.table
+    configs = table.drop_duplicates("trial").set_index("trial").filter(regex=r"^config\.")
+    configs.columns = configs.columns.str.removeprefix("config.")
+    configs = configs.drop(columns=list(NOT_IDENTITY))
+    common = [name for name in configs.columns if configs[name].nunique() == 1]
+    own = configs.drop(columns=common).astype(object)
+    columns, results = _results(findings)
+    data = {
+        "metrics": METRIC_NAMES,
+        "words": WORDS,
+        "columns": columns,
+        "rows": results,
+        "config": configs[common].iloc[:1].to_dict("records")[0] if len(configs) else {},
+        "trials": {
+            trial: _trial(findings, str(trial), own.loc[trial].to_dict(), rows)
+            for trial, rows in table.groupby("trial")
+        },
+    }
+    # Inside a script element only "<" could end it or begin a comment.
+    text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c")
+
+
+def _results(findings: Findings) -> tuple[list[str], list[list[Any]]]:
+    """Return the names of the columns, trial first and figures last, and the rows."""
+    parts = []
+    for comparison in findings.comparisons:
+        rows = comparison.rows
+        rows = rows[rows["test_set"].isin(["global_test", "client_test"])]
+        part = pd.DataFrame({"trial": rows["trial"], "kind": comparison.kind})
+        for name, value in comparison.settings.items():
+            part[name] = value
+        part["backbone"], part["seed"] = rows["config.backbone"], rows["config.seed"]
+        part["test set"] = rows["test_set"].map(
+            {"global_test": "global", "client_test": "clients', pooled"}
+        )
+        part["model"], part["by"] = rows["model"].map(WORDS), rows["unit"]
+        for metric in METRIC_NAMES:
+            part[metric.upper()] = rows[metric].round(4)
+        part["minutes"] = (rows["seconds"] / 60).round(2)
+        part["GB moved"] = ((rows["bytes_sent"] + rows["bytes_received"]) / 1e9).round(3)
+        parts.append(part)
+    if not parts:
+        return [], []
+    # Settings that only some kinds have stand between the kind and the backbone.
+    results = pd.concat(parts)
+    names = [name for name in results.columns if name not in parts[0].columns]
+    place = list(parts[0].columns).index("backbone")
+    order = [*parts[0].columns[:place], *names, *parts[0].columns[place:]]
+    results = results[order].dropna(axis="columns", how="all")
+    return list(results.columns), results.astype(object).to_numpy().tolist()
+
+
+def _trial(
+    findings: Findings, trial: str, config: dict[Any, Any], rows: pd.DataFrame
+) -> dict[str, Any]:
+    record = findings.records[trial]
+    shown = ["test_set", "model", "unit", "n", *METRIC_NAMES, *_INTERVALS]
+    return {
+        "about": rows.iloc[0][list(_ABOUT)].to_dict(),
+        "synthetic": rows["synthetic"].iloc[0],
+        "config": config,
+        "figures": rows[shown].round(4).to_dict("records"),
+        "classes": record.classes,
+        "confusions": record.confusions,
+        "curve": {
+            "round": record.curve.index.tolist(),
+            **{name: values.round(5).tolist() for name, values in record.curve.items()},
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of JSON's own types; NaN, which JSON has not, becomes None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):  # NumPy's numbers
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,172 @@
+"""The study's published figures, and ours beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from experiments.reporting.comparisons import Comparison
+
+_CLIP, _FEDERATED, _HEADS = "Centralized CLIP", "Federated classifier", "Heads on deep features"
+_HAM = {"data set": "HAM10000"}
+_SWIN = ("swin_t", "swin_s", "swin_b", "swin_v2_t", "swin_v2_s", "swin_v2_b")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure of the study.
+
+    Attributes:
+        where: it stands in the study.
+        kind: of experiment; see `Comparison`.
+        settings: that the study names, by the names of `Comparison.settings`.
+        backbone: by the study's name, which is ours.
+        metric: by our name, for instance ``avg``.
+        percent: the figure; of a gain, percentage points.
+        model: ``network``, or the head.
+        gain: whether it is the head's gain over the network, which the study gives roughly.
+    """
+
+    where: str
+    kind: str
+    settings: Mapping[str, str]
+    backbone: str
+    metric: str
+    percent: float
+    model: str = "network"
+    gain: bool = False
+
+
+def _clip(dataset: str, encoder: str, backbone: str, percent: float) -> Published:
+    settings = {"data set": dataset, "text encoder": encoder}
+    return Published("multimodal scenario", _CLIP, settings, backbone, "avg", percent)
+
+
+def _gain(backbone: str, model: str, points: float) -> Published:
+    where = "deep features scenario"
+    return Published(where, _HEADS, _HAM, backbone, "avg", points, model=model, gain=True)
+
+
+PUBLISHED = (
+    _clip("HAM10000", "ViT-L/14", "maxvit_t", 87.03),
+    _clip("HAM10000", "RN50x16", "maxvit_t", 87.58),
+    _clip("HAM10000", "RN50x64", "convnext_l", 87.36),
+    _clip("BraTS2019", "ViT-L/14", "maxvit_t", 79.6),
+    _clip("BraTS2019", "RN50x64", "maxvit_t", 69.41),
+    *(
+        Published(
+            "federated scenario",
+            _FEDERATED,
+            {**_HAM, "strategy": strategy, "optimizer": "SGD"},
+            "convnext_l",
+            "avg",
+            percent,
+        )
+        for strategy, percent in (("FedAvg", 81.66), ("FedProx", 82.72))
+    ),
+    # The abstract says neither the strategy nor the optimizer; the study's best were with SGD.
+    Published("abstract", _FEDERATED, {**_HAM, "optimizer": "SGD"}, "convnext_l", "f1", 83.98),
+    Published("abstract", _FEDERATED, {**_HAM, "optimizer": "SGD"}, "swin_b", "f1", 81.33),
+    _gain("maxvit_t", "knn", 15),
+    _gain("maxvit_t", "svm", 15),
+    *(_gain(backbone, "svm", 2) for backbone in _SWIN),
+)
+
+_ALWAYS = {"pretrained": True, "image-size": 224, "split-by": "image"}
+# What the study fixes and a campaign may have changed, by kind of experiment.
+_STUDY: Mapping[str, Mapping[str, object]] = {
+    _CLIP: {**_ALWAYS, "optimizer": "adagrad", "batch-size": 16, "epochs": 50},
+    _FEDERATED: {
+        **_ALWAYS,
+        "batch-size": 32,
+        "rounds": 50,
+        "local-epochs": 1,
+        "clients": 3,
+        "partition": "iid",
+        "aggregation-weights": "equal",
+    },
+    _HEADS: {**_ALWAYS, "optimizer": "sgd", "batch-size": 32, "epochs": 50},
+}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published figure and ours.
+
+    Attributes:
+        published: the study's.
+        setting: title of the comparison that ours comes from.
+        ours: mean over the seeds, in the same unit.
+        seeds: how many.
+        synthetic: whether ours is of synthetic images, so that no difference means anything.
+        otherwise: what our trials did otherwise than the study, for people.
+    """
+
+    published: Published
+    setting: str
+    ours: float
+    seeds: int
+    synthetic: bool
+    otherwise: list[str] = field(default_factory=list)
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the study's, in percentage points; None on synthetic images."""
+        return None if self.synthetic else self.ours - self.published.percent
+
+
+def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
+    """Put our figures beside those published, for the settings that were run.
+
+    A figure of which the study does not say all settings stands beside each of ours that fits.
+    """
+    found = []
+    for published in PUBLISHED:
+        for comparison in comparisons:
+            if comparison.kind != published.kind or not (
+                published.settings.items() <= comparison.settings.items()
+            ):
+                continue
+            ours = _ours(comparison, published)
+            if ours.empty:
+                continue
+            found.append(
+                Beside(
+                    published=published,
+                    setting=comparison.title,
+                    ours=float(ours.mean()),
+                    seeds=len(ours),
+                    synthetic=comparison.synthetic,
+                    otherwise=_otherwise(comparison),
+                )
+            )
+    return found
+
+
+def _ours(comparison: Comparison, published: Published) -> pd.Series:
+    """Return our figure of each seed."""
+    rows = comparison.judged
+    rows = rows[(rows["unit"] == "image") & (rows["config.backbone"] == published.backbone)]
+    figures = rows.pivot_table(index="config.seed", columns="model", values=published.metric)
+    if published.model not in figures:
+        return pd.Series(dtype=float)
+    ours = figures[published.model]
+    if published.gain:
+        ours = ours - figures["network"]
+    return ours.dropna()
+
+
+def _otherwise(comparison: Comparison) -> list[str]:
+    config = comparison.rows.iloc[0]
+    expected = dict(_STUDY[comparison.kind])
+    if config["config.dataset"] == "brats2019":
+        # The study splits BraTS2019 by patient, which is the lesion there.
+        expected |= {"batch-size": 16, "split-by": "lesion"}
+    random_tower = (
+        [comparison.settings["text tower"]] if "text tower" in comparison.settings else []
+    )
+    return random_tower + [
+        f"{key} {config[f'config.{key}']}, not {value}"
+        for key, value in expected.items()
+        if config[f"config.{key}"] != value
+    ]

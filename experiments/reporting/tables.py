@@ -1,0 +1,165 @@
+"""The report's tables, each as Markdown, CSV and LaTeX."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from experiments.reporting.comparisons import WORDS, Comparison, slug
+from experiments.reporting.findings import Findings
+from experiments.reporting.published import beside_ours
+from experiments.reporting.statistics import Ranking, summary
+from training.metrics import METRIC_NAMES
+
+SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients."
+
+_LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "–": "--",
+        "·": r"$\cdot$",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: the files', without suffix.
+        title: for people.
+        synthetic: whether it must be called so.
+        numbers: what the CSV file holds.
+        cells: the same as people read it, texts.
+        best: which cells are the best of their column; of the same shape.
+    """
+
+    name: str
+    title: str
+    synthetic: bool
+    numbers: pd.DataFrame
+    cells: pd.DataFrame
+    best: pd.DataFrame
+
+    def csv(self) -> str:
+        """Return the numbers to their last digit, each row saying whether it is synthetic."""
+        return self.numbers.assign(synthetic=self.synthetic).to_csv(index=False)
+
+    def markdown(self) -> str:
+        """Return a heading and a table; the best are bold."""
+        cells = self._marked(lambda text: text.replace("_", r"\_"), "**{}**")
+        lines = [f"## {self.title}", "", *([f"**{SYNTHETIC}**", ""] if self.synthetic else [])]
+        table = cells.to_markdown(index=False, disable_numparse=True)
+        return "\n".join([*lines, table, ""])
+
+    def latex(self) -> str:
+        """Return a floating table for the package booktabs; the best are bold."""
+        caption = f"{self.title}. {SYNTHETIC}" if self.synthetic else f"{self.title}."
+        escaped = self._marked(lambda text: text.translate(_LATEX), r"\textbf{{{}}}")
+        return escaped.style.hide(axis="index").to_latex(
+            hrules=True,
+            caption=caption.translate(_LATEX),
+            label=f"tab:{self.name}",
+            position_float="centering",
+            column_format="l" * len(escaped.columns),
+        )
+
+    def _marked(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
+        texts = self.cells.map(escape)
+        marked = texts.where(~self.best, texts.map(bold.format))
+        return marked.rename(columns=escape)
+
+
+def tables_of(findings: Findings) -> list[Table]:
+    """Return every table of a report."""
+    tables = [comparison_table(c) for c in findings.comparisons if len(c.judged)]
+    tables += [rank_table(ranking) for ranking in findings.rankings if ranking.test]
+    published = published_table(findings)
+    return tables if published is None else [*tables, published]
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Return mean, standard deviation and rank of each backbone, and of each head on it."""
+    rows = summary(comparison.judged)
+    cells, best = pd.DataFrame(index=rows.index), pd.DataFrame(index=rows.index)
+    cells["backbone"] = rows["backbone"]
+    if rows["model"].nunique() > 1:
+        cells["model"] = rows["model"].map(WORDS)
+    if rows["unit"].nunique() > 1:
+        cells["by"] = rows["unit"]
+    cells["seeds"] = rows["seeds"].astype(str)
+    for name in METRIC_NAMES:
+        cells[name.upper()] = [
+            f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
+            for mean, sd in zip(rows[name], rows[f"{name}_sd"], strict=True)
+        ]
+        highest = rows.groupby("unit")[name].transform("max")
+        best[name.upper()] = (rows[name].round(2) == highest.round(2)) & (len(rows) > 1)
+    cells["rank"] = rows["rank"].map("{:g}".format)
+    best = best.reindex(columns=cells.columns, fill_value=False)
+    return Table(comparison.name, comparison.title, comparison.synthetic, rows, cells, best)
+
+
+def rank_table(ranking: Ranking) -> Table:
+    """Return the mean ranks of a test that could be made."""
+    assert ranking.test is not None
+    numbers = ranking.test.mean_ranks.rename_axis("backbone").rename("mean rank").reset_index()
+    cells = numbers.assign(**{"mean rank": numbers["mean rank"].map("{:.2f}".format)})
+    best = pd.DataFrame(False, index=cells.index, columns=cells.columns)
+    best["mean rank"] = numbers["mean rank"] == numbers["mean rank"].min()
+    title = (
+        f"{ranking.title}, {ranking.test.num_blocks} blocks, "
+        f"critical difference {ranking.test.critical_difference:.2f}, "
+        f"Friedman's p = {ranking.test.p_value:.2g}"
+    )
+    return Table(slug(ranking.title), title, ranking.synthetic, numbers, cells, best)
+
+
+def published_table(findings: Findings) -> Table | None:
+    """Return the study's figures beside ours; None where no such setting was run."""
+    rows = [
+        {
+            "where": row.published.where,
+            "setting": row.setting,
+            "backbone": row.published.backbone,
+            "figure": _figure(row.published.metric, row.published.model, row.published.gain),
+            "published": row.published.percent,
+            "ours": row.ours,
+            "seeds": row.seeds,
+            "difference": row.difference,
+            "done otherwise": "; ".join(row.otherwise),
+        }
+        for row in beside_ours(findings.comparisons)
+    ]
+    if not rows:
+        return None
+    numbers = pd.DataFrame(rows).astype({"difference": float})
+    gain = numbers["figure"].str.startswith("gain")
+    cells = numbers.astype(str)
+    cells["published"] = [
+        f"about {value:+g}" if rough else f"{value:.2f}"
+        for value, rough in zip(numbers["published"], gain, strict=True)
+    ]
+    cells["ours"] = [
+        signed(value) if rough else f"{value:.2f}"
+        for value, rough in zip(numbers["ours"], gain, strict=True)
+    ]
+    cells["difference"] = ["–" if pd.isna(v) else signed(v) for v in numbers["difference"]]
+    best = pd.DataFrame(False, index=cells.index, columns=cells.columns)
+    title = "The study's figures and ours, in percent"
+    return Table("published", title, findings.synthetic, numbers, cells, best)
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _figure(metric: str, model: str, gain: bool) -> str:
+    return f"gain of {WORDS[model]} in {metric.upper()}" if gain else metric.upper()

@@ -1,0 +1,169 @@
+"""The page in a real browser: headless Chromium, as in Debian's chromium and chromium-driver."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
+
+from tests.experiments.reporting.small_campaign import DONE
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no browser: install chromium and chromium-driver"
+)
+
+
+@pytest.fixture(scope="module")
+def chromium(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    profile = tmp_path_factory.mktemp("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={profile}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        driver.set_window_size(1300, 1000)
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: webdriver.Chrome, campaign: Path) -> webdriver.Chrome:
+    """The page, freshly opened."""
+    chromium.get("about:blank")
+    chromium.get((campaign / "report" / "index.html").as_uri())
+    return chromium
+
+
+def rows(browser: webdriver.Chrome) -> list[WebElement]:
+    found = browser.find_elements(By.CSS_SELECTOR, "#results-table tbody tr")
+    return [row for row in found if row.is_displayed()]
+
+
+def header(browser: webdriver.Chrome, name: str) -> WebElement:
+    path = f"//table[@id='results-table']//th[button[text()='{name}']]"
+    return browser.find_element(By.XPATH, path)
+
+
+def column(browser: webdriver.Chrome, name: str) -> list[str]:
+    names = browser.find_elements(By.CSS_SELECTOR, "#results-table th")
+    place = [th.get_property("textContent") for th in names].index(name)
+    return [
+        str(row.find_elements(By.TAG_NAME, "td")[place].get_property("textContent"))
+        for row in rows(browser)
+    ]
+
+
+def test_a_header_sorts_and_sorts_back(browser: webdriver.Chrome) -> None:
+    avg = header(browser, "AVG")
+    assert avg.get_attribute("aria-sort") == "none"
+    button = avg.find_element(By.TAG_NAME, "button")
+    button.click()
+    assert avg.get_attribute("aria-sort") == "descending"
+    found = [float(text) for text in column(browser, "AVG")]
+    assert len(found) > DONE
+    assert found == sorted(found, reverse=True)
+    button.send_keys(Keys.ENTER)  # by keyboard, too
+    assert avg.get_attribute("aria-sort") == "ascending"
+    assert [float(text) for text in column(browser, "AVG")] == sorted(found)
+    header(browser, "backbone").find_element(By.TAG_NAME, "button").click()
+    assert avg.get_attribute("aria-sort") == "none"
+    names = column(browser, "backbone")
+    assert names == sorted(names)
+
+
+def test_text_and_selects_filter(browser: webdriver.Chrome) -> None:
+    # The global test set, by image: three networks of each kind and three heads on three of them.
+    count = browser.find_element(By.ID, "count")
+    assert count.text.startswith("18 of ")
+    browser.find_element(By.ID, "filter-text").send_keys("fedprox SWIN")
+    assert column(browser, "backbone") == ["swin_b"]
+    assert count.text.startswith("1 of ")
+    browser.find_element(By.ID, "filter-text").clear()
+    browser.find_element(By.ID, "filter-text").send_keys("heads")
+    model = browser.find_element(By.CSS_SELECTOR, "select[data-column=model]")
+    Select(model).select_by_visible_text("SVM")
+    assert column(browser, "model") == ["SVM"] * 3
+    assert not header(browser, "model").is_displayed()  # all rows have the same
+
+
+def test_a_trial_has_a_page_and_back_leads_back(browser: webdriver.Chrome) -> None:
+    browser.find_element(By.ID, "filter-text").send_keys("heads maxvit_t svm")
+    (row,) = rows(browser)
+    link = row.find_element(By.TAG_NAME, "a")
+    name = link.get_attribute("title")
+    link.click()
+    assert browser.current_url.endswith(f"#trial={name}")
+    page = browser.find_element(By.ID, "trial")
+    assert page.is_displayed()
+    assert not browser.find_element(By.ID, "report").is_displayed()
+    assert page.find_element(By.TAG_NAME, "h2").text == name
+    assert "SYNTHETIC" in page.text
+    assert len(page.find_elements(By.CSS_SELECTOR, "svg.chart path")) == 3  # AVG, two losses
+    assert len(page.find_elements(By.CSS_SELECTOR, "table.confusion")) == 4
+    classes = page.find_elements(By.CSS_SELECTOR, "table.confusion:first-of-type thead th")
+    assert classes[0].text == "akiec"
+    assert "maxvit_t" in page.find_element(By.CSS_SELECTOR, ".config").text
+    browser.back()
+    assert browser.find_element(By.ID, "report").is_displayed()
+    assert not browser.find_element(By.ID, "trial").is_displayed()
+
+
+def test_a_trial_can_be_linked_to_and_an_unknown_one_is_said(
+    browser: webdriver.Chrome, campaign: Path
+) -> None:
+    page = (campaign / "report" / "index.html").as_uri()
+    name = sorted(path.name for path in (campaign / "trials").iterdir())[0]
+    browser.get("about:blank")
+    browser.get(f"{page}#trial={name}")
+    assert browser.find_element(By.CSS_SELECTOR, "#trial h2").text == name
+    browser.get(f"{page}#trial=nobody")
+    assert "holds no such trial" in browser.find_element(By.ID, "trial").text
+
+
+def test_synthetic_is_seen_wherever_one_reads(browser: webdriver.Chrome) -> None:
+    banner = browser.find_element(By.CSS_SELECTOR, ".synthetic")
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+    inside = "const r = arguments[0].getBoundingClientRect(); return r.top >= 0 && r.bottom <= 100"
+    assert browser.execute_script(inside, banner)
+    assert "SYNTHETIC" in banner.text
+
+
+def test_on_a_phone_nothing_sticks_out(browser: webdriver.Chrome) -> None:
+    browser.set_window_size(500, 900)
+    try:
+        wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert browser.execute_script(wide) <= 0
+    finally:
+        browser.set_window_size(1300, 1000)
+
+
+def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(
+    browser: webdriver.Chrome, campaign: Path
+) -> None:
+    browser.get_log("performance")
+    browser.get("about:blank")
+    browser.get((campaign / "report" / "index.html").as_uri())
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert asked
+    assert all(url.startswith(("file:", "data:", "about:")) for url in asked), asked
+    assert browser.get_log("browser") == []

@@ -1,0 +1,182 @@
+"""Every figure is drawn, says what it shows, and is the same when drawn again."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from experiments.reporting.comparisons import Comparison, compare
+from experiments.reporting.convergence import draw_convergence
+from experiments.reporting.cost import draw_cost
+from experiments.reporting.figures import draw_all
+from experiments.reporting.findings import Findings
+from experiments.reporting.rank_diagram import draw_ranks
+from experiments.reporting.spider import draw_spider, scale
+from experiments.reporting.statistics import rank_test
+from experiments.reporting.style import SETTINGS, SYNTHETIC, line_of, render
+from experiments.reporting.trials import TrialRecord
+from models.registry import BACKBONES
+from tests.experiments.reporting.made_ledger import ledger, row
+
+THREE = ("convnext_t", "maxvit_t", "swin_b")
+
+
+def comparison_of(*rows: dict[str, Any]) -> Comparison:
+    (comparison,) = compare(ledger(*rows))
+    return comparison
+
+
+def drawn(figure: Figure) -> str:
+    """The figure's SVG, its text as text."""
+    with matplotlib.rc_context(SETTINGS):
+        return render(figure, "figure")[0]
+
+
+def test_a_report_has_these_figures(campaign: Path) -> None:
+    found = {path.name for path in (campaign / "report" / "figures").iterdir()}
+    names = [
+        *(f"centralized-clip-brats2019-vit-l-14-{kind}" for kind in ("metrics", "convergence")),
+        "centralized-clip-brats2019-vit-l-14-cost",
+        *(f"federated-classifier-ham10000-fedprox-sgd-{k}" for k in ("metrics", "convergence")),
+        "federated-classifier-ham10000-fedprox-sgd-cost",
+        *(f"heads-on-deep-features-ham10000-{kind}" for kind in ("heads", "metrics")),
+        *(f"heads-on-deep-features-ham10000-{kind}" for kind in ("convergence", "cost")),
+        "heads-on-deep-features-ranks-of-the-backbones",
+    ]
+    assert found == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+
+
+def test_every_figure_says_synthetic_and_is_drawn(campaign: Path) -> None:
+    for path in (campaign / "report" / "figures").glob("*.svg"):
+        text = "".join(ET.parse(path).getroot().itertext())
+        assert SYNTHETIC in text, path.name
+        with Image.open(path.with_suffix(".png")) as image:
+            assert min(image.size) > 300
+            assert np.asarray(image.convert("L")).std() > 5  # not blank
+
+
+def test_the_same_findings_give_the_same_bytes(findings: Findings, campaign: Path) -> None:
+    few = replace(findings, comparisons=findings.comparisons[:1], rankings=[])
+    drawings = draw_all(few)
+    assert len(drawings) == 3
+    for one in drawings:
+        path = campaign / "report" / "figures" / one.name
+        assert path.with_suffix(".svg").read_text() == one.svg
+        assert path.with_suffix(".png").read_bytes() == one.png
+
+
+def test_a_spider_has_a_ray_for_each_backbone_and_a_line_for_each_metric() -> None:
+    figure = draw_spider(comparison_of(*(row(70, backbone=name) for name in THREE)))
+    (axes,) = figure.axes
+    assert axes.name == "polar"
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(THREE)
+    # Accuracy and weighted recall are equal by definition.
+    assert [line.get_label() for line in axes.lines] == ["ACC = REC", "BACC", "PRE", "F1", "AVG"]
+    for line in axes.lines:
+        angles, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        assert angles == pytest.approx([0, 2 * np.pi / 3, 4 * np.pi / 3, 0])
+        assert list(values) == [70] * 4
+    assert "percent, from 65 in the centre to 75 at the rim; one seed" in drawn(figure)
+
+
+def test_the_mean_over_seeds_is_drawn() -> None:
+    rows = [row(avg, backbone=n, seed=s) for n in THREE for s, avg in enumerate((70, 80))]
+    figure = draw_spider(comparison_of(*rows))
+    assert list(np.asarray(figure.axes[0].lines[0].get_ydata())) == [75] * 4
+    assert "mean over 2 seeds" in drawn(figure)
+
+
+def test_two_backbones_are_bars_from_zero() -> None:
+    figure = draw_spider(comparison_of(*(row(70, backbone=name) for name in THREE[:2])))
+    (axes,) = figure.axes
+    assert axes.name == "rectilinear"
+    assert axes.get_ylim() == (0, 100)
+    assert len(axes.patches) == 2 * 5
+    assert "it takes three backbones for a spider plot" in drawn(figure)
+
+
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (0, 0, (0, 10, 5)),
+        (14.3, 71, (0, 80, 20)),
+        (62, 90, (50, 90, 10)),
+        (85, 88, (80, 90, 5)),
+        (99, 100, (90, 100, 5)),
+        (100, 100, (95, 100, 5)),
+    ],
+)
+def test_a_spiders_scale(low: float, high: float, expected: tuple[float, float, float]) -> None:
+    assert scale(np.array([low, high])) == expected
+
+
+def test_backbones_differ_without_colour() -> None:
+    """Marker, dashes and filling tell the study's twelve apart."""
+    study = list(BACKBONES)[:12]
+    looks = {(line_of(name).marker, line_of(name).dashes) for name in study}
+    assert len(looks) == 12
+    assert len({(line_of(name).marker, line_of(name).fill) for name in study}) == 12
+    assert line_of("something-new").marker == "."
+
+
+def record(*averages: float | None) -> TrialRecord:
+    curve = pd.DataFrame(
+        {"train_loss": 1.0, "validation_loss": 1.0, "validation_avg": averages},
+        index=pd.RangeIndex(1, len(averages) + 1, name="round"),
+        dtype=float,
+    )
+    return TrialRecord(curve, ["a", "b"], {})
+
+
+def test_convergence_is_the_mean_over_seeds_highest_first() -> None:
+    rows = [row(70, backbone="swin_b", seed=s) for s in (0, 1)] + [row(70, backbone="swin_t")]
+    records = {
+        "swin_b-0": record(10, 20, 30),
+        "swin_b-1": record(20, 30, 40),
+        "swin_t-0": record(10, None, 90),
+    }
+    (axes,) = draw_convergence(comparison_of(*rows), records).axes
+    first, second = axes.lines
+    assert (first.get_label(), second.get_label()) == ("swin_t", "swin_b")
+    assert list(np.asarray(second.get_xdata())) == [1, 2, 3]
+    assert list(np.asarray(second.get_ydata())) == [15, 25, 35]
+    assert axes.get_xlabel() == "round"
+
+
+def test_a_single_round_is_drawn() -> None:
+    figure = draw_convergence(comparison_of(row(70)), {"convnext_t-0": record(10)})
+    assert "validation AVG" in drawn(figure)
+
+
+def test_cost_has_bytes_only_in_a_federation() -> None:
+    """3 GB sent and 1 received, 90 seconds."""
+    moved = {"bytes_sent": 3e9, "bytes_received": 1e9, "seconds": 90}
+    left, right = draw_cost(comparison_of(row(70, **moved))).axes
+    assert left.get_xlabel() == "gigabytes sent and received by the server"
+    assert (left.lines[0].get_xdata(), left.lines[0].get_ydata()) == ([4], [70])
+    assert (right.get_xlabel(), right.lines[0].get_xdata()) == ("minutes in rounds", [1.5])
+
+    none = {"bytes_sent": float("nan"), "bytes_received": float("nan"), "seconds": 90}
+    (only,) = draw_cost(comparison_of(row(70, command="heads", **none))).axes
+    assert only.get_xlabel() == "minutes in epochs"
+
+
+@pytest.mark.parametrize("seconds", [(60, 90), (60, 6000), (0, 0)])
+def test_cost_over_any_range(seconds: tuple[int, int]) -> None:
+    rows = [row(70, backbone=b, seconds=s) for b, s in zip(THREE, seconds, strict=False)]
+    assert "minutes in rounds" in drawn(draw_cost(comparison_of(*rows)))
+
+
+def test_the_diagram_names_every_backbone_with_its_rank() -> None:
+    blocks = pd.DataFrame([[90.0, 80, 70]] * 2, columns=list(THREE))
+    text = drawn(draw_ranks("Ranks", rank_test(blocks), synthetic=False))
+    for words in ("convnext_t  1.00", "maxvit_t  2.00", "3.00  swin_b", "critical difference 2.34"):
+        assert words in text
+    assert SYNTHETIC not in text

@@ -1,0 +1,153 @@
+"""The page is one file that needs nothing else, and its data are the ledger's."""
+
+import html.parser
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.reporting.comparisons import compare
+from experiments.reporting.findings import Findings
+from experiments.reporting.page import page
+from experiments.reporting.style import SYNTHETIC
+from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
+
+
+class Elements(html.parser.HTMLParser):
+    """Every element with its attributes, and the data."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.data = ""
+        self._in_data = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self._in_data = dict(attrs).get("id") == "data"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_data:
+            self.data += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_data = False
+
+
+@pytest.fixture(scope="module")
+def text(campaign: Path) -> str:
+    return (campaign / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def data(text: str) -> Any:
+    return json.loads(Elements(text).data)
+
+
+def test_it_loads_nothing(text: str) -> None:
+    for tag, attributes in Elements(text).found:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name) or "#"
+            assert value.startswith("#") or value == "data:,", (tag, name, value)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(text: str) -> None:
+    ids = [attributes["id"] for _, attributes in Elements(text).found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = re.findall(r'(?:url\(#|href="#)([^)"]+)', text)
+    assert set(targets) <= set(ids)
+
+
+def test_it_says_synthetic_and_how_far_the_campaign_is(text: str) -> None:
+    assert SYNTHETIC in text
+    assert "<title>SYNTHETIC: generated</title>" in text
+    assert f"{DONE} of {PLANNED} trials are done" in text
+    assert "not for diagnosis" in text
+
+
+def test_every_figure_and_table_stands_in_it(text: str, campaign: Path) -> None:
+    for path in (campaign / "report").glob("*/*"):
+        if path.suffix != ".png":
+            assert path.stem in text
+    assert text.count("<svg ") == len(list((campaign / "report" / "figures").glob("*.svg")))
+
+
+def test_its_figures_are_the_ledgers(data: Any, findings: Findings) -> None:
+    table = findings.table
+    assert len(data["trials"]) == DONE
+    shown = table[table["test_set"].isin(["global_test", "client_test"])]
+    assert len(data["rows"]) == len(shown)
+    avg = data["columns"].index("AVG")
+    assert sum(row[avg] for row in data["rows"]) == pytest.approx(shown["avg"].sum(), abs=0.01)
+    trial = next(name for name in data["trials"] if name.startswith("simulate-swin_b"))
+    figures = data["trials"][trial]["figures"]
+    assert [row["test_set"] for row in figures] == [
+        "global_test",
+        "client_test",
+        *(f"client-{i}" for i in range(3)),
+    ]
+    assert figures[1]["avg_low"] is None  # JSON has no NaN
+
+
+def test_a_trial_brings_its_config_curve_and_counts(data: Any, findings: Findings) -> None:
+    trial = next(name for name in data["trials"] if name.startswith("heads-maxvit_t"))
+    own = data["trials"][trial]
+    config = {**data["config"], **own["config"]}
+    assert (config["backbone"], config["epochs"]) == ("maxvit_t", 3)
+    assert not {"run-dir", "cache-dir"} & config.keys()
+    assert own["curve"]["round"] == [1, 2, 3]
+    assert own["curve"]["validation_avg"] == pytest.approx(
+        findings.records[trial].curve["validation_avg"].tolist(), abs=1e-4
+    )
+    assert own["classes"] == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    assert set(own["confusions"]) == {"network", "knn", "svm", "rf"}
+    assert sum(map(sum, own["confusions"]["svm"])) == own["figures"][0]["n"]
+
+
+def test_names_cannot_break_out(findings: Findings) -> None:
+    evil = "</script><script>alert(1)</script><!--"
+    table = findings.table.assign(host=evil)
+    text = page(
+        replace(findings, name=evil, table=table, set_aside={evil: evil}), drawings=[], tables=[]
+    )
+    assert evil not in text
+    assert sum(tag == "script" for tag, _ in Elements(text).found) == 2
+    trial = next(iter(json.loads(Elements(text).data)["trials"].values()))
+    assert trial["about"]["host"] == evil
+
+
+def test_without_a_finished_trial_it_says_so(findings: Findings) -> None:
+    empty = findings.table.iloc[:0]
+    text = page(
+        replace(findings, table=empty, records={}, comparisons=compare(empty), rankings=[]),
+        drawings=[],
+        tables=[],
+    )
+    assert "No trial has finished yet" in text
+    assert f"0 of {PLANNED} trials are done" in text
+    assert json.loads(Elements(text).data)["rows"] == []
+
+
+def test_why_there_is_no_rank_test_is_said(text: str) -> None:
+    # One setting with one seed of each kind but the heads, which have a block for each head.
+    assert text.count("1 of 1 blocks hold all 3 backbones, and it takes at least two") == 2
+
+
+def test_what_was_set_aside_is_named(findings: Findings) -> None:
+    changed = replace(findings, set_aside={"clip-x": "config.toml: is not TOML"})
+    text = page(changed, drawings=[], tables=[])
+    assert "<code>clip-x</code>: config.toml: is not TOML" in text
+
+
+def test_the_filters_values_are_those_of_the_campaign(data: Any) -> None:
+    backbone = data["columns"].index("backbone")
+    assert {row[backbone] for row in data["rows"]} == set(BACKBONES)
+    assert data["columns"][:2] == ["trial", "kind"]
+    assert "optimizer" in data["columns"]
