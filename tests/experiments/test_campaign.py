@@ -7,6 +7,8 @@ from pathlib import Path
 import joblib
 import pytest
 
+from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.campaign import run, status
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
@@ -139,6 +141,24 @@ def test_a_campaign_runs_and_then_has_nothing_to_do(
     third = fedskin(*command, cwd=tmp_path)
     assert (third.returncode, third.stderr) == (0, "")
     assert "done   " not in third.stdout, "nothing ended, since nothing was started"
+
+
+@pytest.mark.slow
+def test_the_small_campaign_of_all_three_tasks_runs_and_is_reported(tmp_path: Path) -> None:
+    """A third of what ``make smoke`` runs: one of its three backbones."""
+    write_ham10000(tmp_path / "runs" / "smoke-data" / "ham10000", images=60, seed=0)
+    write_brats2019(tmp_path / "runs" / "smoke-data" / "brats2019", patients=24, seed=0)
+    command = ["campaign", "run", "smoke.toml", "--out", "out", "--only", "backbone=resnet18"]
+    result = fedskin(*command, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "5 of 15 done" in result.stdout
+    table = read_ledger(tmp_path / "out").table
+    assert set(table["command"]) == {"clip", "simulate", "heads"}
+    assert set(table["model"]) == {"network", "knn", "svm"}
+    assert table["synthetic"].all()
+    report = fedskin("report", "out", cwd=tmp_path)
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert "SYNTHETIC" in (tmp_path / "out" / "report" / "index.html").read_text("utf-8")
 
 
 @pytest.mark.slow

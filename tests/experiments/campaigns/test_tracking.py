@@ -23,9 +23,13 @@ from training.errors import ConfigError, RunFolderError
 from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
 
-pytestmark = pytest.mark.skipif(
-    find_spec("mlflow") is None, reason="MLflow is not installed: pip install -e '.[mlflow]'"
-)
+# Slow, since make test does not install MLflow.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_spec("mlflow") is None, reason="MLflow is not installed: pip install -e '.[mlflow]'"
+    ),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -298,7 +302,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_server_that_goes_away_loses_nothing(
     odd: Path, server: tuple[str, subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str]
 ) -> None:
