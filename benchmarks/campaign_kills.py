@@ -87,10 +87,10 @@ def run_campaign(folder: Path, out: Path, *options: str) -> subprocess.Popen[byt
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a campaign and return its exit status; one that takes too long is killed."""
+    """Wait for a campaign and return its exit status; on Ctrl-C, or after long, it is killed."""
     try:
         return process.wait(_LIMIT)
-    except subprocess.TimeoutExpired:
+    except BaseException:
         process.kill()
         process.wait()
         raise
