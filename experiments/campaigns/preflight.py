@@ -23,9 +23,9 @@ Found = TypeVar("Found")
 
 _DATA_KEYS = (
     *("dataset", "data-dir", "test-dir", "cache-dir"),
-    *("image-size", "modalities", "slices-per-patient", "seed"),
+    *("image-size", "modalities", "slices-per-patient"),
 )
-_CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by")
+_CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by", "seed")
 _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")
 
 
