@@ -1,5 +1,6 @@
 """How far a campaign is: what ``fedskin campaign run`` shows live and ``status`` once."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -22,16 +23,21 @@ from experiments.campaigns.folder import (
 from training.errors import RunFolderError
 
 _FAILURES_SHOWN = 20
+_REFRESH_SECONDS = 3.0
 
 
 def best_so_far(folder: CampaignFolder, states: Mapping[str, State]) -> tuple[str, float] | None:
     """Return the finished trial with the highest AVG on the global test set, and that AVG."""
     found = []
     for trial_id, state in states.items():
-        if state.word == DONE:
-            block = folder.run_folder(trial_id).metrics().get("global_test")
-            if block and block["avg"] is not None:
-                found.append((block["avg"], trial_id))
+        if state.word != DONE:
+            continue
+        try:
+            average = folder.run_folder(trial_id).metrics()["global_test"]["avg"]
+        except (OSError, ValueError, KeyError):  # no test set, or damaged
+            continue
+        if average is not None:
+            found.append((average, trial_id))
     return max(found)[::-1] if found else None
 
 
@@ -127,6 +133,7 @@ class CampaignDisplay:
         self._folder = folder
         self._planned = planned
         self._live = Live(console=console, transient=True, auto_refresh=False)
+        self._refresh_at = 0.0
 
     def __enter__(self) -> "CampaignDisplay":
         if self._console.is_terminal:
@@ -145,7 +152,9 @@ class CampaignDisplay:
         for trial_id, cause in ended.items():
             word = f"[red]failed[/] {trial_id}: {escape(cause)}" if cause else f"done   {trial_id}"
             self._console.print(word, highlight=False, soft_wrap=True)
-        if self._console.is_terminal:
+        # Reading the state of many trials takes its time, which the trials can use better.
+        if self._console.is_terminal and (ended or time.monotonic() > self._refresh_at):
+            self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             states = self._folder.states(self._planned, at_work=True)
             view = overview(self._name, self._folder, self._planned, states)
             self._live.update(view, refresh=True)

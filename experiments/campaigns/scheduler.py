@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from experiments.campaigns.attempt import AttemptFailed, Order, attempt
+from experiments.campaigns.folder import FAILED, CampaignFolder
 from fl_server.processes import TOKEN, end_processes, start_watchdog
 from training.errors import ConfigError
 
@@ -141,11 +142,11 @@ class Cluster:
         for job in jobs:
             before = started.get(job.after)
             started[job.order.trial_id] = _task(job.share).remote(job.order, before)
-        names = {reference: name for name, reference in started.items()}
-        open_ = list(names)
+        known = {started[job.order.trial_id]: job for job in jobs}
+        open_ = list(known)
         while open_:
             ended, open_ = ray.wait(open_, num_returns=len(open_), timeout=_POLL_SECONDS)
-            yield {names[reference]: _outcome(reference) for reference in ended}
+            yield {known[each].order.trial_id: _outcome(each, known[each]) for each in ended}
 
     def _start(self) -> None:
         # Ray's socket names must stay short, so a long TMPDIR will not do.
@@ -195,10 +196,15 @@ def _attempt(order: Order, _before: str | None) -> str:
     return attempt(order)
 
 
-def _outcome(reference: Any) -> str:
+def _outcome(reference: Any, job: Job) -> str:
     try:
         return str(ray.get(reference))
     except AttemptFailed as error:
-        return str(error)
+        cause = str(error)
     except RayError as error:
-        return f"Ray lost it: {str(error).strip().splitlines()[0]}"
+        cause = f"Ray lost it: {str(error).strip().splitlines()[0]}"
+    # What a job waits for fails it, too, without an attempt.
+    campaign = CampaignFolder(job.order.campaign)
+    if job.after and campaign.attempt(job.order.trial_id).get("outcome") != FAILED:
+        return f"{job.after}, whose network it takes, failed: {cause}"
+    return cause

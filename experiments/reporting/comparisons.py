@@ -1,7 +1,7 @@
 """Which trials are compared: those that differ in nothing but the backbone and the seed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -56,7 +56,15 @@ class Comparison:
     @property
     def title(self) -> str:
         """The setting in a line."""
-        named = [v if k in _MAIN else f"{k} {v}" for k, v in self.settings.items()]
+        return self.titled()
+
+    def titled(self, *, without: Collection[str] = ()) -> str:
+        """Return the title without the settings of these names."""
+        named = [
+            value if name in _MAIN else f"{name} {value}"
+            for name, value in self.settings.items()
+            if name not in without
+        ]
         return " · ".join((self.kind, *named))
 
     @property

@@ -26,7 +26,9 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
     # The legend in the order in which the lines end, the highest first.
     order = sorted(curves, key=lambda name: -curves[name].dropna().iloc[-1:].sum())
 
-    figure = new_figure(comparison.title, 7.6, 4.2, synthetic=comparison.synthetic)
+    rounds = sorted(set().union(*(curve.index for curve in curves.values())))
+    alone = len(rounds) == 1
+    figure = new_figure(comparison.title, 7.6, 4.0, synthetic=comparison.synthetic)
     axes = figure.add_subplot()
     for position, backbone in enumerate(order):
         line, curve = line_of(backbone), curves[backbone]
@@ -38,20 +40,24 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
             dashes=line.dashes or (None, None),
             linewidth=1.3,
             marker=line.marker,
-            markersize=4,
+            markersize=line.size if alone else 4,
+            fillstyle=line.fill if alone else "full",
+            zorder=line.zorder,
             markevery=(position % max(1, len(curve) // 6), max(1, len(curve) // 6)),
         )
     federated = bool((rows["command"] == "simulate").any())
-    axes.set_xlabel("round" if federated else "epoch")
+    unit = "round" if federated else "epoch"
+    axes.set_xlabel(unit)
     axes.set_ylabel("validation AVG, percent")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(
-        "on the clients' validation images, pooled" if federated else "on the validation images",
-        loc="left",
-        size=8.5,
-    )
-    axes.margins(x=0.02)
+    ticks = MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(ticks)
+    where = "on the clients' validation images, pooled" if federated else "on the validation images"
+    axes.set_title(f"{where}; there is only one {unit}" if alone else where, loc="left", size=8.5)
+    margin = 0.5 if alone else 0.02 * (rounds[-1] - rounds[0])
+    axes.set_xlim(rounds[0] - margin, rounds[-1] + margin)
     axes.grid()
     axes.spines[["right", "top"]].set_visible(False)
-    figure.legend(loc="outside right upper", title="by the last value", handlelength=3.4)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1, 1.05), title="by the last value", handlelength=3.4
+    )
     return figure

@@ -1,61 +1,81 @@
 """What accuracy costs: against bytes moved and against time."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.style import line_of, new_figure
 
 
+class _Cost(NamedTuple):
+    column: str
+    label: str
+    units: dict[str, float]  # the smallest first
+
+
+_BYTES = {"kilobytes": 1e3, "megabytes": 1e6, "gigabytes": 1e9, "terabytes": 1e12}
+_TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
+
+
 def draw_cost(comparison: Comparison) -> Figure:
     """Draw AVG on the global test set against seconds and, in a federation, bytes; a point each.
 
-    A point is a backbone's mean over its seeds.
+    A point is a backbone's mean over its seeds. The unit is the largest of which the costliest
+    backbone takes two or more.
     """
     rows = comparison.network.copy()
-    rows["gigabytes"] = (rows["bytes_sent"] + rows["bytes_received"]) / 1e9
-    rows["minutes"] = rows["seconds"] / 60
-    points = rows.groupby("config.backbone")[["avg", "gigabytes", "minutes"]].mean()
+    rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]
+    points = rows.groupby("config.backbone")[["avg", "bytes", "seconds"]].mean()
     points = points.reindex(comparison.backbones)
-    federated = points["gigabytes"].notna().any()
-    panels = {
-        "gigabytes": "gigabytes sent and received by the server",
-        "minutes": "minutes in rounds" if federated else "minutes in epochs",
-    }
-    shown = {name: label for name, label in panels.items() if points[name].notna().any()}
-    figure = new_figure(
-        comparison.title, 1.9 + 3.1 * len(shown), 3.8, synthetic=comparison.synthetic
-    )
-    for number, (name, label) in enumerate(shown.items()):
-        axes = figure.add_subplot(1, len(shown), number + 1)
-        _scatter(axes, points, name)
-        axes.set_xlabel(label)
-        axes.set_ylabel("AVG, percent" if number == 0 else "")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper")
+    federated = points["bytes"].notna().any()
+    costs = [_Cost("seconds", "in rounds" if federated else "in epochs", _TIMES)]
+    if federated:
+        costs.insert(0, _Cost("bytes", "sent and received by the server", _BYTES))
+    width = 1.9 + 3.1 * len(costs)
+    figure = new_figure(comparison.title, width, 3.8, synthetic=comparison.synthetic)
+    for number, (column, label, units) in enumerate(costs, 1):
+        axes = figure.add_subplot(1, len(costs), number)
+        unit = _unit(points[column].max(), units)
+        _scatter(axes, points[column] / units[unit], points["avg"])
+        axes.set_xlabel(f"{unit} {label}")
+    figure.axes[0].set_ylabel("AVG, percent")
+    figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1.05))
     return figure
 
 
-def _scatter(axes: Axes, points: pd.DataFrame, name: str) -> None:
-    for backbone, point in points.iterrows():
+def _unit(highest: float, units: dict[str, float]) -> str:
+    fitting = [name for name, size in units.items() if highest >= 2 * size]
+    return fitting[-1] if fitting else next(iter(units))
+
+
+def _scatter(axes: Axes, costs: pd.Series, averages: pd.Series) -> None:
+    for backbone, cost, average in zip(costs.index, costs, averages, strict=True):
         line = line_of(str(backbone))
         axes.plot(
-            point[name],
-            point["avg"],
+            cost,
+            average,
             linestyle="",
             marker=line.marker,
             color=line.colour,
             markersize=line.size,
             fillstyle=line.fill,
+            zorder=line.zorder,
             label=str(backbone),
         )
-    values = points[name].dropna().to_numpy()
-    if values.max() > 3 * max(values.min(), np.finfo(float).tiny):
+    if costs.max() > 10 * max(costs.min(), np.finfo(float).tiny):
         axes.set_xscale("log")
         axes.margins(0.1)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
-        axes.set_xlim(0, 1.15 * values.max() or 1)
+        # From 0, so that costs that hardly differ do not seem to.
+        axes.set_xlim(0, 1.15 * costs.max() or 1)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.grid()
     axes.spines[["right", "top"]].set_visible(False)

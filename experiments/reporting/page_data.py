@@ -17,6 +17,7 @@ _ABOUT = (
     *("peak_memory", "started", "finished", "host", "text_weights", "fingerprint"),
     *("test_fingerprint", "weights_sha256", "fedskin_version"),
 )
+INTERVAL = "95 % interval"
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
 
 
@@ -24,8 +25,10 @@ def page_data(findings: Findings) -> str:
     """Return the JSON, fit to stand in a script element.
 
     ``columns`` and ``rows`` are the results: a row for each trial, model and unit on the global
-    test set and, pooled, on the clients'. ``config`` holds what all trials have in common, and each
-    of ``trials`` the rest, its figures on every test set, its curve and its counts.
+    test set and, pooled, on the clients'. Of the columns, those of ``settings`` stand together in
+    one cell, the column "setting", and are there to filter by. ``config`` holds what all trials
+    have in common, and each of ``trials`` the rest, its figures on every test set, its curve and
+    its counts.
     """
     table = findings.table
     configs = table.drop_duplicates("trial").set_index("trial").filter(regex=r"^config\.")
@@ -33,12 +36,14 @@ def page_data(findings: Findings) -> str:
     configs = configs.drop(columns=list(NOT_IDENTITY))
     common = [name for name in configs.columns if configs[name].nunique() == 1]
     own = configs.drop(columns=common).astype(object)
-    columns, results = _results(findings)
+    settings, results = _results(findings)
     data = {
         "metrics": METRIC_NAMES,
         "words": WORDS,
-        "columns": columns,
-        "rows": results,
+        "settings": settings,
+        "interval": INTERVAL,
+        "columns": list(results.columns),
+        "rows": results.astype(object).to_numpy().tolist(),
         "config": configs[common].iloc[:1].to_dict("records")[0] if len(configs) else {},
         "trials": {
             trial: _trial(findings, str(trial), own.loc[trial].to_dict(), rows)
@@ -50,34 +55,33 @@ def page_data(findings: Findings) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _results(findings: Findings) -> tuple[list[str], list[list[Any]]]:
-    """Return the names of the columns, trial first and figures last, and the rows."""
+def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
+    """Return the names of the settings, and a table that has a column for each of them, too."""
+    comparisons = findings.comparisons
+    towers = {c.settings.get("text tower") for c in comparisons if "text encoder" in c.settings}
+    # A text tower that all have is said once, above the table, and not in each of its rows.
+    unsaid = ["text tower"] if len(towers) == 1 else []
     parts = []
-    for comparison in findings.comparisons:
+    for comparison in comparisons:
         rows = comparison.rows
         rows = rows[rows["test_set"].isin(["global_test", "client_test"])]
-        part = pd.DataFrame({"trial": rows["trial"], "kind": comparison.kind})
-        for name, value in comparison.settings.items():
-            part[name] = value
-        part["backbone"], part["seed"] = rows["config.backbone"], rows["config.seed"]
+        part = pd.DataFrame({"trial": rows["trial"], "backbone": rows["config.backbone"]})
+        part["setting"] = comparison.titled(without=unsaid)
+        part["seed"], part["model"] = rows["config.seed"], rows["model"].map(WORDS)
         part["test set"] = rows["test_set"].map(
             {"global_test": "global", "client_test": "clients', pooled"}
         )
-        part["model"], part["by"] = rows["model"].map(WORDS), rows["unit"]
-        for metric in METRIC_NAMES:
-            part[metric.upper()] = rows[metric].round(4)
-        part["minutes"] = (rows["seconds"] / 60).round(2)
-        part["GB moved"] = ((rows["bytes_sent"] + rows["bytes_received"]) / 1e9).round(3)
-        parts.append(part)
-    if not parts:
-        return [], []
-    # Settings that only some kinds have stand between the kind and the backbone.
-    results = pd.concat(parts)
-    names = [name for name in results.columns if name not in parts[0].columns]
-    place = list(parts[0].columns).index("backbone")
-    order = [*parts[0].columns[:place], *names, *parts[0].columns[place:]]
-    results = results[order].dropna(axis="columns", how="all")
-    return list(results.columns), results.astype(object).to_numpy().tolist()
+        part["by"] = rows["unit"]
+        figures = rows[[*METRIC_NAMES, "avg_low", "avg_high"]].round(4).rename(columns=str.upper)
+        part["AVG"] = figures.pop("AVG")
+        bounds = zip(figures.pop("AVG_LOW"), figures.pop("AVG_HIGH"), strict=True)
+        intervals = [None if math.isnan(low) else [low, high] for low, high in bounds]
+        part[INTERVAL] = pd.Series(intervals, index=part.index, dtype=object)
+        part = part.join(figures)
+        part["n"], part["kind"] = rows["n"], comparison.kind
+        parts.append(part.assign(**comparison.settings))
+    settings = ["kind", *dict.fromkeys(name for c in comparisons for name in c.settings)]
+    return settings, pd.concat(parts) if parts else pd.DataFrame()
 
 
 def _trial(

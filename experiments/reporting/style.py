@@ -1,6 +1,7 @@
 """How every figure looks: colours for any vision, lines that differ in grey, the SYNTHETIC line."""
 
 import io
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,11 @@ from matplotlib.typing import FillStyleType
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
 ALARM = "#A32A00"
 GREY = "0.35"
+
+# Of a title: its size in points, letters to the inch (usually there is room for 11), and inches
+# from line to line.
+_PAD = 0.08  # inches around a figure
+_TITLE_SIZE, _TITLE_LETTERS, _TITLE_LINE = 10.5, 10.2, 0.18
 
 # Okabe and Ito's palette: distinguishable with any colour vision. Its yellow is too pale for lines.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -71,6 +77,11 @@ class Line:
     size: float
     fill: FillStyleType
 
+    @property
+    def zorder(self) -> float:
+        """Small markers above large ones, so that none is hidden where they meet."""
+        return 3 - self.size / 100
+
 
 def line_of(backbone: str) -> Line:
     """Return how a backbone is drawn, the same in every figure."""
@@ -85,13 +96,16 @@ def new_figure(title: str, width: float, height: float, *, synthetic: bool) -> F
     """Return an empty figure with its title, and the SYNTHETIC line where it is due.
 
     Args:
-        title: a line or more.
-        width, height: in inches.
+        title: broken into as many lines as it needs.
+        width: in inches.
+        height: in inches, with a title of one line; each further line adds its own.
         synthetic: whether any of its figures comes from synthetic images.
     """
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    figure = Figure(figsize=(width, height), layout=layout)
-    figure.suptitle(title, x=0.02, ha="left", fontsize=10.5, fontweight="bold")
+    lines = textwrap.wrap(title, int(width * _TITLE_LETTERS), break_on_hyphens=False)
+    layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD)
+    size = (width, height + _TITLE_LINE * (len(lines) - 1))
+    figure = Figure(figsize=size, layout=layout)
+    figure.suptitle("\n".join(lines), x=_PAD / width, ha="left", size=_TITLE_SIZE, weight="bold")
     if synthetic:
         figure.supxlabel(SYNTHETIC, color=ALARM, fontsize=9, fontweight="bold")
     return figure

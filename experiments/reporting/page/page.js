@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const NUMERIC = new Set([...data.metrics.map(name => name.toUpperCase()), "seed", "minutes", "GB moved"]);
+const NUMERIC = new Set([...data.metrics.map(name => name.toUpperCase()), data.interval, "seed", "n"]);
 const start = { "test set": "global", by: "image" };
 
 function element(name, attributes = {}, ...children) {
@@ -22,7 +22,8 @@ function drawing(name, attributes, ...children) {
 
 function shown(value, column) {
   if (value === null || value === undefined) return "–";
-  return column === column.toUpperCase() && NUMERIC.has(column) ? value.toFixed(2) : String(value);
+  if (column === data.interval) return value.map(end => end.toFixed(2)).join("–");
+  return data.metrics.includes(column.toLowerCase()) ? value.toFixed(2) : String(value);
 }
 
 function table(head, rows) {
@@ -35,21 +36,23 @@ function table(head, rows) {
 // --- results -------------------------------------------------------------------------------
 
 function results() {
+  // The settings stand together in one cell and have columns only to filter by.
+  const places = [...data.columns.keys()].filter(i => !data.settings.includes(data.columns[i]));
+  const look = column => ({ class: NUMERIC.has(column) ? "number" : column });
   const body = document.querySelector("#results-table tbody");
   const rows = data.rows.map(values => {
-    const cells = values.map((value, i) => {
-      const column = data.columns[i];
-      if (i === 0) return element("td", {}, element("a", { href: "#trial=" + value, title: value }, value.slice(-12)));
-      return element("td", NUMERIC.has(column) ? { class: "number" } : {}, shown(value, column));
-    });
-    return { values, text: values.join(" ").toLowerCase(), node: element("tr", {}, ...cells) };
+    const cells = places.map(i => element("td", look(data.columns[i]), i === 0
+      ? element("a", { href: "#trial=" + values[0], title: values[0] }, values[0].slice(-12))
+      : shown(values[i], data.columns[i])));
+    return { values, cells, text: values.join(" ").toLowerCase(), node: element("tr", {}, ...cells) };
   });
   const head = document.querySelector("#results-table thead").appendChild(element("tr"));
-  data.columns.forEach((column, i) => {
-    const button = element("button", { type: "button" }, column);
-    const header = head.appendChild(element("th", { scope: "col", "aria-sort": "none" }, button));
+  for (const i of places) {
+    const button = element("button", { type: "button" }, data.columns[i]);
+    const header = element("th", { scope: "col", "aria-sort": "none", ...look(data.columns[i]) }, button);
+    head.append(header);
     button.addEventListener("click", () => sort(header, i));
-  });
+  }
 
   function sort(header, i) {
     // Figures begin with the best; a second click turns the order round.
@@ -60,7 +63,8 @@ function results() {
     header.setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
     rows.sort((a, b) => {
-      const [x, y] = [a.values[i], b.values[i]];
+      // An interval goes by its lower end.
+      const [x, y] = [a.values[i], b.values[i]].map(value => Array.isArray(value) ? value[0] : value);
       if (x === y) return 0;
       if (x === null) return 1;  // what has no figure comes last either way
       if (y === null) return -1;
@@ -72,34 +76,47 @@ function results() {
   const filters = document.getElementById("filters");
   const text = element("input", { type: "search", id: "filter-text", placeholder: "words, all must occur" });
   filters.append(element("label", {}, "search", text));
-  const selects = [];
-  data.columns.forEach((column, i) => {
+  const selects = new Map(), same = new Map();
+  const kind = data.columns.indexOf("kind");
+  const asked = [...data.settings, "backbone", "seed", "model", "test set", "by"];
+  for (const i of asked.map(column => data.columns.indexOf(column))) {
+    const column = data.columns[i];
     const values = [...new Set(data.rows.map(row => row[i]))].filter(value => value !== null);
-    if (i === 0 || (NUMERIC.has(column) && column !== "seed") || values.length < 2) return;
+    // Some kinds have no such setting; of the others, all must have it.
+    const having = new Set(data.rows.filter(row => row[i] !== null).map(row => row[kind]));
+    const throughout = data.rows.every(row => having.has(row[kind]) === (row[i] !== null));
+    if (values.length < 2 && throughout) {
+      same.set(i, `${column} ${values[0]}`);
+      continue;
+    }
     const select = element("select", { "data-column": column }, element("option", { value: "" }, "all"),
       ...values.sort((a, b) => a < b ? -1 : 1).map(value => element("option", { value }, String(value))));
     if (values.includes(start[column])) select.value = start[column];
-    selects.push([i, select]);
+    selects.set(i, select);
     filters.append(element("label", {}, column, select));
-  });
+    select.addEventListener("change", filter);
+  }
+  if (same.size) {
+    document.getElementById("same").textContent = `The same wherever it applies: ${[...same.values()].join(", ")}.`;
+  }
 
   function filter() {
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     for (const row of rows) {
       const fits = words.every(word => row.text.includes(word))
-        && selects.every(([i, select]) => !select.value || String(row.values[i]) === select.value);
+        && [...selects].every(([i, select]) => !select.value || String(row.values[i]) === select.value);
       row.node.hidden = !fits;
       count += fits;
     }
-    // A column that now holds one value only makes room for the figures.
-    for (const [i, select] of selects) {
-      for (const line of [head, ...rows.map(row => row.node)]) line.children[i].hidden = Boolean(select.value);
-    }
+    // A column that holds one value only makes room for the figures.
+    places.forEach((i, k) => {
+      const hidden = same.has(i) || Boolean(selects.get(i)?.value);
+      for (const cells of [head.children, ...rows.map(row => row.cells)]) cells[k].hidden = hidden;
+    });
     document.getElementById("count").textContent = `${count} of ${rows.length} rows`;
   }
   text.addEventListener("input", filter);
-  for (const [, select] of selects) select.addEventListener("change", filter);
   body.append(...rows.map(row => row.node));
   filter();
 }

@@ -76,6 +76,8 @@ def test_without_test_figures_there_is_no_best(tmp_path: Path) -> None:
     campaign.run_folder(NAMES[0]).write_metrics({"best_round": 1})
     words = {NAMES[0]: State(DONE, "", {})}
     assert best_so_far(campaign, words) is None
+    (campaign.run_folder(NAMES[0]).path / "metrics.json").write_text("{", encoding="utf-8")
+    assert best_so_far(campaign, words) is None, "nor in a damaged folder"
 
 
 def test_on_no_terminal_each_trial_that_ends_is_a_line(

@@ -1,9 +1,17 @@
 """A real Ray of the campaign's own: what it plans, what it gives back, and that it ends."""
 
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
+import psutil
 import pytest
 
 from experiments.campaigns.attempt import Order
@@ -11,7 +19,7 @@ from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.scheduler import Cluster, Job, Share
 from experiments.campaigns.trial import Trial
 from fl_server.processes import processes_of
-from tests.runs import tiny_config
+from tests.runs import fedskin, tiny_config, tiny_options
 from training.errors import ConfigError
 
 
@@ -62,3 +70,60 @@ def test_a_cluster_that_does_not_answer_is_one_line() -> None:
         Cluster("127.0.0.1:1").__enter__()
     with pytest.raises(ConfigError, match="--ray-address here: write it as HOST:PORT, or auto"):
         Cluster("here").__enter__()
+
+
+@pytest.fixture
+def standing_cluster() -> Iterator[str]:
+    """A Ray cluster that was there before, of one machine with two cores; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tempfile.mkdtemp(prefix="fedskin-ray-", dir="/tmp")  # Ray's socket names must be short
+    head = subprocess.Popen(
+        [
+            *(Path(sysconfig.get_path("scripts")) / "ray", "start", "--head", "--block"),
+            *(f"--port={port}", "--num-cpus=2", "--include-dashboard=false"),
+            *("--node-ip-address=127.0.0.1", f"--temp-dir={home}", "--disable-usage-stats"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            assert head.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    yield f"127.0.0.1:{port}"
+    family = psutil.Process(head.pid).children(recursive=True)
+    head.terminate()
+    head.wait(30)
+    for process in psutil.wait_procs(family, timeout=10)[1]:
+        process.kill()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_standing_cluster_runs_the_trials_and_their_own_rays_stay_apart(
+    standing_cluster: str, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one.toml").write_text(
+        'name = "one"\ncpus-per-trial = 1\n[[part]]\ncommand = "simulate"\n', encoding="utf-8"
+    )
+    options = tiny_options(synthetic_ham, tmp_path / "cache", dataset="ham10000", rounds=1)
+    command = ["campaign", "run", "one.toml", "--out", "out", "--ray-address", standing_cluster]
+    result = fedskin(*command, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 of 1 done" in result.stdout
+    code = (
+        "import ray, ray._private.state\n"
+        f"ray.init(address={standing_cluster!r}, log_to_driver=False)\n"
+        "print('actors:', len(ray._private.state.actors()))\n"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    # The trial's clients are Ray actors: of another Ray.
+    assert "actors: 0" in seen.stdout, seen.stdout + seen.stderr

@@ -135,6 +135,36 @@ def test_a_trial_can_be_linked_to_and_an_unknown_one_is_said(
     assert "holds no such trial" in browser.find_element(By.ID, "trial").text
 
 
+def test_the_results_need_no_scrolling_sideways(browser: webdriver.Chrome) -> None:
+    wide = (
+        "const s = document.querySelector('#results .scroll'); return s.scrollWidth - s.clientWidth"
+    )
+    assert browser.execute_script(wide) <= 0
+    # Also with every column that a filter can hide.
+    for name in ("test set", "by"):
+        select = browser.find_element(By.CSS_SELECTOR, f"select[data-column='{name}']")
+        Select(select).select_by_visible_text("all")
+    assert header(browser, "by").is_displayed()
+    assert browser.execute_script(wide) <= 0
+
+
+def test_what_all_rows_share_is_said_once(browser: webdriver.Chrome) -> None:
+    said = browser.find_element(By.ID, "same").text
+    assert "text encoder ViT-L/14, strategy FedProx, optimizer SGD, seed 0" in said
+    assert not header(browser, "seed").is_displayed()
+
+
+def test_figures_stand_beside_each_other(browser: webdriver.Chrome) -> None:
+    figures = "document.querySelectorAll('section:nth-of-type(2) figure')"
+    left = f"return [...{figures}].map(figure => figure.offsetLeft)"
+    assert len(set(browser.execute_script(left))) == 2
+    browser.set_window_size(500, 900)
+    try:
+        assert len(set(browser.execute_script(left))) == 1
+    finally:
+        browser.set_window_size(1300, 1000)
+
+
 def test_synthetic_is_seen_wherever_one_reads(browser: webdriver.Chrome) -> None:
     banner = browser.find_element(By.CSS_SELECTOR, ".synthetic")
     browser.execute_script("scrollTo(0, document.body.scrollHeight)")

@@ -153,17 +153,30 @@ def test_convergence_is_the_mean_over_seeds_highest_first() -> None:
 def test_a_single_round_is_drawn() -> None:
     figure = draw_convergence(comparison_of(row(70)), {"convnext_t-0": record(10)})
     assert "validation AVG" in drawn(figure)
+    assert "there is only one round" in drawn(figure)
+
+
+@pytest.mark.parametrize(
+    "num_rounds, expected", [(1, [1]), (2, [1, 2]), (4, [1, 2, 3, 4]), (50, [10, 20, 30, 40, 50])]
+)
+def test_ticks_stand_at_whole_rounds(num_rounds: int, expected: list[int]) -> None:
+    records = {"convnext_t-0": record(*range(num_rounds))}
+    (axes,) = draw_convergence(comparison_of(row(70)), records).axes
+    low, high = axes.get_xlim()
+    assert low < 1
+    assert num_rounds < high
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == expected
 
 
 def test_cost_has_bytes_only_in_a_federation() -> None:
-    """3 GB sent and 1 received, 90 seconds."""
-    moved = {"bytes_sent": 3e9, "bytes_received": 1e9, "seconds": 90}
+    """3 GB sent and 1 received, 150 seconds."""
+    moved = {"bytes_sent": 3e9, "bytes_received": 1e9, "seconds": 150}
     left, right = draw_cost(comparison_of(row(70, **moved))).axes
     assert left.get_xlabel() == "gigabytes sent and received by the server"
     assert (left.lines[0].get_xdata(), left.lines[0].get_ydata()) == ([4], [70])
-    assert (right.get_xlabel(), right.lines[0].get_xdata()) == ("minutes in rounds", [1.5])
+    assert (right.get_xlabel(), right.lines[0].get_xdata()) == ("minutes in rounds", [2.5])
 
-    none = {"bytes_sent": float("nan"), "bytes_received": float("nan"), "seconds": 90}
+    none = {"bytes_sent": float("nan"), "bytes_received": float("nan"), "seconds": 150}
     (only,) = draw_cost(comparison_of(row(70, command="heads", **none))).axes
     assert only.get_xlabel() == "minutes in epochs"
 
@@ -171,7 +184,75 @@ def test_cost_has_bytes_only_in_a_federation() -> None:
 @pytest.mark.parametrize("seconds", [(60, 90), (60, 6000), (0, 0)])
 def test_cost_over_any_range(seconds: tuple[int, int]) -> None:
     rows = [row(70, backbone=b, seconds=s) for b, s in zip(THREE, seconds, strict=False)]
-    assert "minutes in rounds" in drawn(draw_cost(comparison_of(*rows)))
+    assert "in rounds" in drawn(draw_cost(comparison_of(*rows)))
+
+
+@pytest.mark.parametrize(
+    "seconds, words, value",
+    [
+        (0.5, "seconds in rounds", 0.5),
+        (119, "seconds in rounds", 119),
+        (120, "minutes in rounds", 2),
+        (7199, "minutes in rounds", 7199 / 60),
+        (7200, "hours in rounds", 2),
+        (172_800, "days in rounds", 2),
+    ],
+)
+def test_the_unit_is_one_of_which_it_took_two_or_more(
+    seconds: float, words: str, value: float
+) -> None:
+    """Shorter than two seconds is in seconds, too."""
+    axes = draw_cost(comparison_of(row(70, seconds=seconds))).axes[1]
+    assert (axes.get_xlabel(), axes.lines[0].get_xdata()) == (words, [pytest.approx(value)])
+
+
+def test_costs_that_hardly_differ_are_drawn_from_0() -> None:
+    rows = [row(70, backbone=b, seconds=s) for b, s in zip(THREE, (100, 101, 102), strict=True)]
+    assert draw_cost(comparison_of(*rows)).axes[1].get_xlim() == (0, pytest.approx(1.15 * 102))
+
+
+def test_few_plain_numbers_on_a_logarithmic_axis() -> None:
+    rows = [row(70, backbone=b, seconds=s) for b, s in zip(THREE, (2, 20, 100), strict=True)]
+    axes = draw_cost(comparison_of(*rows)).axes[1]
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert shown == [2, 5, 10, 20, 50, 100]
+    assert axes.xaxis.get_major_formatter()(50, 0) == "50"
+
+
+LONG = {
+    **{"data set": "BraTS2019", "text encoder": "ViT-L/14"},
+    **{"text tower": "RANDOM text tower (random, seed 0)", "strategy": "FedProx"},
+    **{"optimizer": "Adadelta", "image-size": "224", "modalities": "t1,t1ce,t2,flair"},
+    "fingerprint": "0123456789ab",
+}
+
+
+@pytest.mark.parametrize("backbones", [THREE, tuple(BACKBONES)[:12]], ids=["3", "12"])
+@pytest.mark.parametrize("draw", ["spider", "convergence", "cost"])
+def test_title_and_legend_have_their_own_room(draw: str, backbones: tuple[str, ...]) -> None:
+    rows = [row(70, backbone=name, synthetic=True) for name in backbones]
+    comparison = replace(comparison_of(*rows), settings=LONG)
+    records = {f"{name}-0": record(10, 20) for name in backbones}
+    with matplotlib.rc_context(SETTINGS):
+        figure = {
+            "spider": lambda: draw_spider(comparison),
+            "convergence": lambda: draw_convergence(comparison, records),
+            "cost": lambda: draw_cost(comparison),
+        }[draw]()
+        render(figure, "figure")
+    assert " ".join(figure.get_suptitle().split()) == comparison.title
+    texts = [text for text in figure.texts if text.get_text() in (figure.get_suptitle(), SYNTHETIC)]
+    legend = figure.axes[-1].get_legend()
+    assert legend is not None
+    title, alarm = (text.get_window_extent() for text in texts)
+    key = legend.get_window_extent()
+    for box in (title, alarm, key):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert alarm.y1 <= key.y0 < key.y1 <= title.y0
+    if draw != "spider":  # whose legend stands above the circle
+        assert not any(key.overlaps(axes.bbox) for axes in figure.axes)
 
 
 def test_the_diagram_names_every_backbone_with_its_rank() -> None:

@@ -12,6 +12,7 @@ import pytest
 from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
 from experiments.reporting.page import page
+from experiments.reporting.page_data import page_data
 from experiments.reporting.style import SYNTHETIC
 from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
 
@@ -149,5 +150,44 @@ def test_what_was_set_aside_is_named(findings: Findings) -> None:
 def test_the_filters_values_are_those_of_the_campaign(data: Any) -> None:
     backbone = data["columns"].index("backbone")
     assert {row[backbone] for row in data["rows"]} == set(BACKBONES)
-    assert data["columns"][:2] == ["trial", "kind"]
-    assert "optimizer" in data["columns"]
+    settings = ["kind", "data set", "text encoder", "strategy", "optimizer"]
+    assert data["settings"] == settings
+    assert set(settings) < set(data["columns"])
+
+
+def test_a_row_begins_with_what_it_is_and_what_it_reached(data: Any) -> None:
+    assert data["columns"][:-5] == [
+        *("trial", "backbone", "setting", "seed", "model", "test set", "by"),
+        *("AVG", "95 % interval", "ACC", "BACC", "PRE", "REC", "F1", "n"),
+    ]
+    rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]
+    trial = next(row for row in rows if row["trial"].startswith("simulate-"))
+    assert trial["setting"] == "Federated classifier · HAM10000 · FedProx · SGD"
+    low, high = trial["95 % interval"]
+    assert low < trial["AVG"] < high
+    assert {row["95 % interval"] for row in rows if row["test set"] != "global"} == {None}
+
+
+@pytest.mark.parametrize(
+    "weights, setting",
+    [
+        ("random, seed 0", "Centralized CLIP · BraTS2019 · ViT-L/14"),
+        (
+            "",
+            "Centralized CLIP · BraTS2019 · ViT-L/14 · RANDOM text tower (random, seed 0)",
+        ),
+    ],
+    ids=["all have it", "some have it"],
+)
+def test_a_random_text_tower_is_said_where_not_all_have_it(
+    weights: str, setting: str, findings: Findings
+) -> None:
+    table = findings.table[findings.table["command"] == "clip"].copy()
+    table["text_weights"] = "random, seed 0"
+    table.loc[table["config.backbone"] == "swin_b", "text_weights"] = weights
+    comparisons = compare(table)
+    data = json.loads(page_data(replace(findings, table=table, comparisons=comparisons)))
+    rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]
+    assert setting in {row["setting"] for row in rows}
+    tower = "RANDOM text tower (random, seed 0)"
+    assert tower in {row["text tower"] for row in rows}
