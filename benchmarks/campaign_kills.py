@@ -155,6 +155,9 @@ def _kill(process: subprocess.Popen[bytes], generator: random.Random) -> str:
             process.kill()
             return "the campaign, which had started none yet"
         victim = generator.choice(sorted(family, key=lambda member: member.pid))
-        whom = " ".join(victim.cmdline()[:3])[:80] or "a process that had just ended"
-        victim.kill()
+        try:
+            whom = " ".join(victim.cmdline()[:3])[:80] or victim.name()
+            victim.kill()
+        except psutil.NoSuchProcess:
+            return "nobody: the process had just ended"
     return whom

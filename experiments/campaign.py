@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from experiments.campaigns.attempt import end_leftovers
 from experiments.campaigns.campaign_file import Campaign, read_campaign
 from experiments.campaigns.display import CampaignDisplay, overview
-from experiments.campaigns.folder import DONE, FAILED, CampaignFolder, Planned
+from experiments.campaigns.folder import DONE, FAILED, WAITING, CampaignFolder, Planned
 from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
 from experiments.campaigns.preflight import Preflight
 from experiments.campaigns.trial import Trial
@@ -22,6 +23,8 @@ from training.experiment_data import DataFacts
 
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
 console = Console()
+
+Trials = Mapping[str, tuple[Trial, DataFacts]]
 
 DATASETS = ("ham10000", "brats2019")
 
@@ -113,8 +116,8 @@ def run(
 
     A part of it, and later again what failed:
 
-        fedskin campaign run task2-federated.toml --out task2 --only 'backbone=swin_*'
-        fedskin campaign run task2-federated.toml --out task2 --retry-failed
+        fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2 \
+          --only 'backbone=swin_*' --retry-failed
     """
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: known is mlflow")
@@ -128,17 +131,13 @@ def run(
             preflight = Preflight(progress)
             facts = preflight.facts(wanted.trials)
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
-        planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
-        folder.write_plan(wanted.name, planned)
-        ledger = read_ledger(folder.path)
-        for damaged in trials.keys() & ledger.set_aside.keys():
-            reason = ledger.set_aside[damaged]
-            moved = folder.move_aside(damaged)
-            console.print(f"{damaged} is done again: {reason}; it is now {moved}", soft_wrap=True)
-        states = folder.states(planned, at_work=False)
-        chosen = [i for i, (trial, _) in trials.items() if trial.matches(patterns)]
+        chosen = [i for i, (t, _) in trials.items() if all(t.matches(dict([p])) for p in patterns)]
         if not chosen:
             raise ConfigError(f"--only: no trial of {wanted.name} is like this")
+        planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
+        folder.write_plan(wanted.name, planned)
+        ledger = _make_room(folder, trials)
+        states = folder.states(planned, at_work=False)
         skipped = (DONE,) if retry_failed else (DONE, FAILED)
         pending = [i for i in chosen if states[i].word not in skipped]
         if pending:
@@ -179,24 +178,19 @@ def status(directory: Directory) -> None:
 def _run(
     folder: CampaignFolder,
     campaign: Campaign,
-    trials: Mapping[str, tuple[Trial, DataFacts]],
+    trials: Trials,
     planned: Sequence[Planned],
     pending: Sequence[str],
     ray_address: str | None,
 ) -> None:
     """Run what is pending, as the machines have room for it, and show how it goes."""
     # Imported here: Ray takes a second, which a finished campaign need not wait for.
-    from experiments.campaigns.attempt import end_leftovers
     from experiments.campaigns.jobs import make_jobs
     from experiments.campaigns.scheduler import Cluster
 
     for trial_id in pending:
-        end_leftovers(folder, trial_id)
-        trial, _ = trials[trial_id]
-        moved = folder.make_room(trial_id, trial.config)
-        if moved:
-            console.print(f"{trial_id}: its folder was damaged and is now {moved}", soft_wrap=True)
-        folder.write_config(trial_id, trial)
+        folder.write_config(trial_id, trials[trial_id][0])
+        folder.record(trial_id, WAITING)
     ledger_at = time.monotonic() + _LEDGER_SECONDS
     with (
         Cluster(ray_address) as cluster,
@@ -206,7 +200,7 @@ def _run(
             for ended in cluster.run(make_jobs(campaign, folder, trials, pending, cluster)):
                 for trial_id, cause in ended.items():
                     if cause:
-                        folder.record_failure(trial_id, cause)
+                        folder.record(trial_id, FAILED, cause)
                 display.show(ended)
                 if ended and time.monotonic() > ledger_at:
                     write_ledger(folder.path, read_ledger(folder.path))
@@ -214,6 +208,21 @@ def _run(
         except KeyboardInterrupt:
             console.print("Interrupted. The same command goes on with what is missing.")
             raise typer.Exit(130) from None
+
+
+def _make_room(folder: CampaignFolder, trials: Trials) -> Ledger:
+    """Make room for the trials, and return the ledger of those that are whole."""
+    for trial_id, (trial, facts) in trials.items():
+        end_leftovers(folder, trial_id)
+        moved = folder.make_room(trial_id, trial, facts)
+        if moved:
+            console.print(f"{trial_id}: damaged, or another run; it is now {moved}", soft_wrap=True)
+    ledger = read_ledger(folder.path)
+    damaged = trials.keys() & ledger.set_aside.keys()
+    for trial_id in sorted(damaged):
+        reason, moved = ledger.set_aside[trial_id], folder.move_aside(trial_id)
+        console.print(f"{trial_id}: {reason}; it is now {moved}", soft_wrap=True)
+    return read_ledger(folder.path) if damaged else ledger
 
 
 def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
@@ -248,11 +257,11 @@ def _folders(data: Sequence[str] | None) -> dict[str, Path]:
     return folders
 
 
-def _patterns(only: Sequence[str] | None) -> dict[str, str]:
-    patterns = {}
+def _patterns(only: Sequence[str] | None) -> list[tuple[str, str]]:
+    patterns = []
     for text in only or ():
         key, equals, pattern = text.partition("=")
         if not equals or key not in {*DEFAULTS, "command"}:
             raise ConfigError(f"--only {text}: write it as KEY=PATTERN, such as backbone=swin_*")
-        patterns[key] = pattern
+        patterns.append((key, pattern))
     return patterns

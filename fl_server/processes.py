@@ -17,28 +17,44 @@ import psutil
 
 TOKEN = "FEDSKIN_RUN_TOKEN"
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux
+
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process, told apart from a later one of the same number by when it was created."""
+    """A process, told apart from a later one of the same number by when it was created.
+
+    Attributes:
+        pid: its number.
+        created: ``<boot id>:<clock ticks since the boot>`` on Linux, where a time of day would
+            change whenever the clock is set; elsewhere seconds since 1970.
+    """
 
     pid: int
-    created: float
+    created: str
 
     @classmethod
     def own(cls) -> "ProcessId":
         """Return this process's."""
-        process = psutil.Process()
-        return cls(process.pid, process.create_time())
+        return cls(os.getpid(), _created(os.getpid()))
 
     def alive(self) -> bool:
         """Tell whether that very process still runs."""
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+            if _created(self.pid) != self.created:
+                return False
+            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             return False
+
+
+def _created(pid: int) -> str:
+    if not _BOOT_ID.exists():
+        return str(psutil.Process(pid).create_time())
+    # Field 22 of proc(5)'s stat, counted from behind the name, field 2, which may hold blanks.
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    ticks = stat.rpartition(")")[2].split()[22 - 3]
+    return f"{_BOOT_ID.read_text(encoding='ascii').strip()}:{ticks}"
 
 
 def processes_of(token: str) -> list[psutil.Process]:

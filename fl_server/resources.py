@@ -44,11 +44,15 @@ def plan(clients: int, *, cuda: bool, megabytes: int, cpus: int | None = None) -
         cpus: cores to plan for; None for this machine's.
     """
     cores = cpus or joblib.cpu_count()  # heeds affinity and a container's limits
-    concurrency = clients if clients <= 2 * cores else cores
     free = psutil.virtual_memory().available
-    concurrency = max(1, min(concurrency, int(free / (6e6 * megabytes + 1e9))))
+    at_once = max(1, min(concurrency(clients, cores), int(free / (6e6 * megabytes + 1e9))))
     return Resources(
-        concurrency=concurrency,
-        threads_per_client=max(1, cores // concurrency),
-        gpu_fraction=1 / concurrency if cuda else 0.0,
+        concurrency=at_once,
+        threads_per_client=max(1, cores // at_once),
+        gpu_fraction=1 / at_once if cuda else 0.0,
     )
+
+
+def concurrency(clients: int, cores: int) -> int:
+    """Return how many clients compute at the same time where memory is no matter."""
+    return clients if clients <= 2 * cores else cores

@@ -311,7 +311,7 @@ def _manifest(
     images = IMAGES[config.dataset]
     seconds = sum(record["seconds"]["round"] for record in records)
     started = BEGINNING + timedelta(hours=number)
-    process = {"pid": 1000 + number, "created": started.timestamp()}
+    process = {"pid": 1000 + number, "created": f"generated:{number}"}
     manifest: dict[str, Any] = {
         "versions": {
             "python": "3.11.7",

@@ -117,11 +117,7 @@ class RunFolder:
         path = self.path / "manifest.json"
         if not path.is_file():
             return {}
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise RunFolderError(f"{path}: is not a manifest of this version") from None
-        return manifest
+        return _read_object(path)
 
     def update_manifest(self, **changes: Any) -> None:
         """Change some entries of the manifest."""
@@ -144,9 +140,13 @@ class RunFolder:
         write_json(self.path / "metrics.json", metrics)
 
     def metrics(self) -> dict[str, Any]:
-        """Read the final figures of a completed run."""
-        result: dict[str, Any] = json.loads((self.path / "metrics.json").read_text("utf-8"))
-        return result
+        """Read the final figures of a completed run.
+
+        Raises:
+            OSError: there are none.
+            RunFolderError: they are not JSON.
+        """
+        return _read_object(self.path / "metrics.json")
 
     def write_predictions(
         self,
@@ -190,6 +190,16 @@ class RunFolder:
             return pd.read_csv(path, dtype=text, keep_default_na=False)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{path}: is damaged, or of another version")
+    return found
 
 
 def now() -> str:

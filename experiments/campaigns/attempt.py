@@ -28,12 +28,14 @@ POLL_SECONDS = 0.2
 # Progress and memory are looked at less often: reading a process's memory map is not free.
 LOOK_SECONDS = 2.0
 
+# In one call of campaign run.
+_ATTEMPTS = 2
+
+# Bytes of a log, of which the last line is wanted.
+_TAIL = 2**16
+
 # The program's exit status for what a person has to mend, which a second attempt would not.
 _BAD_INPUT = 2
-
-
-class AttemptFailed(RuntimeError):
-    """An attempt that may succeed when it is made again; the cause in a line."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Order:
         command: see `experiments.campaigns.trial.Trial`.
         network_of: of ``heads``: the trial whose network is taken; "" to train one.
         cpus: cores to compute on.
+        run: stands for one call of ``campaign run``, in which a trial has two attempts.
         hang_seconds: without progress for so long, the attempt has failed.
     """
 
@@ -54,48 +57,64 @@ class Order:
     command: str
     network_of: str
     cpus: int
+    run: str
     hang_seconds: float
 
 
-def attempt(order: Order) -> str:
-    """Run a trial from where it was left, in a process of its own.
+def attempt(order: Order, _lender_ended: str | None = None) -> str:
+    """Run a trial from where it was left; what crashes, is killed or hangs is tried once more.
+
+    Args:
+        order: what to run.
+        _lender_ended: what Ray waits for before it calls this.
 
     Returns:
-        "" where it is done, else the cause of a failure that another attempt would not mend.
-
-    Raises:
-        AttemptFailed: it crashed, was killed, or hung.
+        "" where it is done, else the cause.
     """
     campaign = CampaignFolder(order.campaign)
+    while True:
+        end_leftovers(campaign, order.trial_id)
+        last = campaign.attempt(order.trial_id)
+        # Counted in the record: where whoever watched died, Ray begins anew.
+        number = int(last.get("number", 0)) + 1 if last.get("run") == order.run else 1
+        if number > _ATTEMPTS:
+            cause = str(last.get("cause") or "the process that watched it was killed")
+            campaign.record(order.trial_id, FAILED, cause)
+            return cause
+        status, cause = _attempt(order, campaign, number)
+        if not cause or status == _BAD_INPUT:
+            return cause
+
+
+def _attempt(order: Order, campaign: CampaignFolder, number: int) -> tuple[int, str]:
+    """Make one attempt; return the exit status and the cause of a failure."""
     folder = campaign.run_folder(order.trial_id)
-    end_leftovers(campaign, order.trial_id)
+    token = uuid.uuid4().hex
     record = {
-        "number": int(campaign.attempt(order.trial_id).get("number", 0)) + 1,
+        "run": order.run,
+        "number": number,
         "host": platform.node(),
-        "token": uuid.uuid4().hex,
+        "token": token,
         "started": now(),
         "outcome": RUNNING,
         "cause": "",
     }
     campaign.write_attempt(order.trial_id, record)
+    log = campaign.log_path(order.trial_id)
+    said_before = log.stat().st_size if log.exists() else 0
     began = time.monotonic()
-    status, hung, peak = _run(order, campaign, folder, str(record["token"]))
+    status, hung, peak = _run(order, campaign, folder, token)
     seconds = time.monotonic() - began
-    done = status == 0 and is_done(order.command, folder)
-    if done:
+    cause = hung or _cause(order, status, folder, log, said_before)
+    if not cause:
         folder.update_manifest(
             trial={"id": order.trial_id, "seconds": seconds, "peak_memory": peak}
         )
-        cause = ""
-    else:
-        cause = hung or _cause(status, folder, campaign.log_path(order.trial_id))
+    outcome = FAILED if cause else DONE
     campaign.write_attempt(
-        order.trial_id,
-        {**record, "outcome": DONE if done else FAILED, "cause": cause, "seconds": seconds},
+        order.trial_id, {**record, "outcome": outcome, "cause": cause, "seconds": seconds}
     )
-    if not done and status != _BAD_INPUT:
-        raise AttemptFailed(cause)
-    return cause
+    return status, cause
 
 
 def end_leftovers(campaign: CampaignFolder, trial_id: str) -> None:
@@ -103,7 +122,16 @@ def end_leftovers(campaign: CampaignFolder, trial_id: str) -> None:
     last = campaign.attempt(trial_id)
     if last.get("outcome") == RUNNING and last.get("host") == platform.node():
         end_processes(str(last.get("token", "")))
-        take_over(campaign.run_folder(trial_id))
+        _end_run(campaign.run_folder(trial_id))
+
+
+def _end_run(folder: RunFolder) -> None:
+    """End what a run's starter has left behind."""
+    try:
+        folder.manifest()
+    except RunFolderError:
+        return  # damaged, so it names nobody; the campaign moves it aside
+    take_over(folder)
 
 
 def _run(
@@ -133,7 +161,7 @@ def _run(
                     process.kill()
             time.sleep(POLL_SECONDS)
     # What the process left behind is ended by watchdogs; the next attempt must not meet it.
-    take_over(folder)
+    _end_run(folder)
     return process.returncode, hung, peak
 
 
@@ -230,16 +258,21 @@ def memory_of(pid: int) -> int:
     return total
 
 
-def _cause(status: int, folder: RunFolder, log: Path) -> str:
+def _cause(order: Order, status: int, folder: RunFolder, log: Path, said_before: int) -> str:
+    """Return why an attempt failed, "" where the trial is done."""
     if status < 0:
         return f"its process was killed by signal {-status}" + (
             " (so it is where memory runs out)" if status == -9 else ""
         )
     try:
+        if status == 0 and is_done(order.command, folder):
+            return ""
         said = folder.manifest()
-    except RunFolderError as error:
+    except (RunFolderError, OSError) as error:
         return str(error)
     if status == 1 and said.get("status") == "failed" and said.get("cause"):
         return str(said["cause"])
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    with log.open("rb") as file:
+        file.seek(max(said_before, log.stat().st_size - _TAIL))
+        lines = file.read().decode("utf-8", errors="replace").strip().splitlines()
     return f"exit status {status}: {lines[-1] if lines else 'it said nothing'}"

@@ -4,10 +4,12 @@ import itertools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from experiments.campaigns.trial import Trial, text
 from training.config import DEFAULTS, Scalar, parse, parse_override
@@ -35,12 +37,19 @@ class _Part(_Strict):
     exclude: list[Keys] = []
 
 
+def _check_gpus(gpus: float) -> float:
+    """Refuse what Ray does: several devices and a part of another."""
+    if not (gpus == 0 or 0.01 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
+        raise PydanticCustomError("gpus", "0, 0.01 to 1, or a whole number")
+    return gpus
+
+
 class _File(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seeds: list[int] = Field([0], min_length=1)
     hang_minutes: float = Field(120.0, gt=0)
     cpus_per_trial: int = Field(0, ge=0)
-    gpus_per_trial: float = Field(0.0, ge=0)
+    gpus_per_trial: Annotated[float, AfterValidator(_check_gpus)] = 0.0
     data: dict[Literal["ham10000", "brats2019"], Keys] = {}
     base: Keys = {}
     part: list[_Part] = Field(min_length=1)
@@ -55,7 +64,7 @@ class Campaign:
         trials: in the order of the file.
         hang_minutes: a trial without progress for so long has failed.
         cpus_per_trial: 0 where the machine is to be asked.
-        gpus_per_trial: likewise; may be a fraction.
+        gpus_per_trial: likewise; a fraction from 0.01 to 1, or a whole number.
     """
 
     name: str
@@ -91,6 +100,8 @@ def read_campaign(
     for number, part in enumerate(file.part, start=1):
         for settings in _points(part, file.seeds):
             values = _values(file, part, given, settings, data or {})
+            if _is_excluded(part, values):  # first, since it may be no config that can be run
+                continue
             where = ", ".join(f"{key} = {text(value)}" for key, value in settings.items())
             try:
                 trial = Trial(part.command, parse(values), settings)
@@ -98,8 +109,7 @@ def read_campaign(
             except ConfigError as error:
                 for line in str(error).splitlines():
                     found.setdefault(line, []).append(f"part {number}, {where}")
-                continue
-            if not any(trial.matches(keys) for keys in part.exclude):
+            else:
                 trials.append(trial)
     if found:
         raise ConfigError("\n".join(_summary(path, found)))
@@ -183,6 +193,15 @@ def _values(
         if values.get(key) and isinstance(values[key], str):
             values[key] = str(Path(values[key]).expanduser().absolute())
     return values
+
+
+def _is_excluded(part: _Part, values: Mapping[str, Any]) -> bool:
+    """Match as `Trial.matches` does, but values not checked yet, where 1 may stand for 1.0."""
+    known = {**DEFAULTS, **values, "command": part.command}
+    return any(
+        all(known[k] == wanted or fnmatchcase(text(known[k]), text(wanted)) for k, wanted in keys)
+        for keys in (pattern.items() for pattern in part.exclude)
+    )
 
 
 def _check_command(trial: Trial) -> None:

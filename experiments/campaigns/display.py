@@ -33,11 +33,11 @@ def best_so_far(folder: CampaignFolder, states: Mapping[str, State]) -> tuple[st
         if state.word != DONE:
             continue
         try:
-            average = folder.run_folder(trial_id).metrics()["global_test"]["avg"]
-        except (OSError, ValueError, KeyError):  # no test set, or damaged
+            block = folder.run_folder(trial_id).metrics().get("global_test")
+        except (OSError, RunFolderError):  # damaged
             continue
-        if average is not None:
-            found.append((average, trial_id))
+        if block and block["avg"] is not None:
+            found.append((block["avg"], trial_id))
     return max(found)[::-1] if found else None
 
 

@@ -13,7 +13,9 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from experiments.campaigns.trial import PLACES, Trial, is_done
 from training.config import ExperimentConfig, load
 from training.errors import ConfigError, RunFolderError
+from training.experiment_data import DataFacts
 from training.files import write_json, write_text
+from training.head_run import network_run
 from training.run_folder import RunFolder
 from training.study import resolve_like
 
@@ -75,10 +77,10 @@ class CampaignFolder:
     def attempt(self, trial_id: str) -> dict[str, Any]:
         """Read the record of a trial's last attempt; empty before the first."""
         try:
-            record: dict[str, Any] = json.loads(self._attempt_path(trial_id).read_text("utf-8"))
+            record = json.loads(self._attempt_path(trial_id).read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
-        return record
+        return record if isinstance(record, dict) else {}
 
     def write_attempt(self, trial_id: str, record: dict[str, Any]) -> None:
         """Write the record of a trial's attempt over the one before."""
@@ -153,11 +155,10 @@ class CampaignFolder:
         flat = {k: v for k, v in trial.config.to_flat().items() if k != "run-dir"}
         write_text(self.config_path(trial_id), tomli_w.dumps(flat))
 
-    def record_failure(self, trial_id: str, cause: str) -> None:
-        """Note why a trial failed, where its attempt could not do so itself."""
-        record = self.attempt(trial_id)
-        if record.get("outcome") != FAILED:
-            self.write_attempt(trial_id, {**record, "outcome": FAILED, "cause": cause})
+    def record(self, trial_id: str, outcome: str, cause: str = "") -> None:
+        """Note what became of a trial beside what its last attempt has noted."""
+        record = {**self.attempt(trial_id), "outcome": outcome, "cause": cause}
+        self.write_attempt(trial_id, record)
 
     def trial_config(self, trial_id: str) -> dict[str, Any]:
         """Read the config that a trial is started with, flat."""
@@ -186,11 +187,11 @@ class CampaignFolder:
             return State(RUNNING, "", attempt)
         return State(WAITING, "", attempt)
 
-    def make_room(self, trial_id: str, wanted: ExperimentConfig) -> Path | None:
-        """Move away what stands in a trial's place and cannot be gone on with.
+    def make_room(self, trial_id: str, trial: Trial, facts: DataFacts) -> Path | None:
+        """Move away what stands in a trial's place and is not this trial, or is damaged.
 
-        A kill before the config was written leaves debris, which is removed. A damaged run folder,
-        or one of another config, is kept under another name.
+        A kill before the config was written leaves debris, which is removed. Where the images have
+        been moved, the run folder is told.
 
         Returns:
             Where it was moved to, None if nothing had to be.
@@ -199,14 +200,21 @@ class CampaignFolder:
         if not folder.path.exists():
             return None
         if not folder.exists():
+            if any(folder.path.glob("[!.]*")):
+                return self.move_aside(trial_id)
             shutil.rmtree(folder.path)
             return None
-        config = _gone_on_with(folder, wanted)
-        if config is not None:
-            # The images are the same, wherever they are now.
+        config = _config_of(folder, trial, facts)
+        if config is None or (trial.command == "heads" and not self._network_is_there(folder)):
+            return self.move_aside(trial_id)
+        if config != folder.config():
             write_text(folder.path / "config.toml", config.to_toml())
-            return None
-        return self.move_aside(trial_id)
+        return None
+
+    def _network_is_there(self, folder: RunFolder) -> bool:
+        """Tell whether heads begun on another trial's network can be finished, or are."""
+        lender = network_run(folder)
+        return lender.path == folder.path or is_done("heads", folder) or has_network(lender)
 
     def move_aside(self, trial_id: str) -> Path:
         """Move a trial's folder to where it is in nobody's way, and return where that is."""
@@ -229,17 +237,30 @@ def _name_in(path: Path) -> str | None:
         return None
 
 
-def _gone_on_with(folder: RunFolder, wanted: ExperimentConfig) -> ExperimentConfig | None:
-    """Return the config to go on with in a run folder, None if it cannot be gone on with."""
+def has_network(folder: RunFolder) -> bool:
+    """Tell whether a run folder holds a trained network of its own."""
     try:
-        ours = folder.config()
-        folder.manifest()
+        trained = folder.manifest().get("status") == "completed"
+        return trained and folder.checkpoint.progress().round > 0
+    except RunFolderError:
+        return False
+
+
+def _config_of(folder: RunFolder, trial: Trial, facts: DataFacts) -> ExperimentConfig | None:
+    """Return the config to go on with in a run folder, None if it does not hold this trial."""
+    try:
+        ours, manifest = folder.config(), folder.manifest()
         folder.checkpoint.progress()
-        theirs = resolve_like(wanted, ours)
+        theirs = resolve_like(trial.config.replace(run_dir=ours.run_dir), ours)
     except (RunFolderError, ConfigError, OSError, UnicodeDecodeError):
         return None
-    places = {key.replace("-", "_"): str(theirs.to_flat()[key]) for key in PLACES}
-    moved = ours.replace(**places)
-    dataset = ours.dataset if theirs.dataset == "auto" else theirs.dataset
-    same = moved.identity() == theirs.replace(dataset=dataset).identity()
-    return moved if same else None
+    data = manifest.get("data", {})
+    same = (
+        ours.identity() | dict.fromkeys(PLACES, "")
+        == theirs.replace(dataset=facts.dataset).identity() | dict.fromkeys(PLACES, "")
+        and manifest.get("command", trial.command) == trial.command
+        and data.get("fingerprint", facts.fingerprint) == facts.fingerprint
+        and data.get("test_fingerprint", facts.test_fingerprint) == facts.test_fingerprint
+    )
+    places = {key.replace("-", "_"): theirs.to_flat()[key] for key in (*PLACES, "cache-dir")}
+    return ours.replace(**places) if same else None

@@ -119,7 +119,7 @@ class _Machine:
         # Imported here, with Ray behind it, which the rest of the program need not wait for.
         from experiments.campaigns.jobs import memory_needed
 
-        shares = [self.cpus / self._cores, memory_needed(trial) / self._memory]
+        shares = [self.cpus / self._cores, memory_needed(trial, self.cpus) / self._memory]
         if self._gpus:
             shares.append(self._gpus_per_trial / self._gpus)
         return min(1.0, max(shares))

@@ -1,16 +1,17 @@
 """From trials to jobs: what each needs of a machine, and whose network it takes."""
 
+import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from experiments.campaigns.attempt import Order
 from experiments.campaigns.campaign_file import Campaign
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.folder import CampaignFolder, has_network
 from experiments.campaigns.scheduler import Cluster, Job
 from experiments.campaigns.trial import Trial
+from fl_server.resources import concurrency
 from models.registry import find
-from training.errors import RunFolderError
 from training.experiment_data import DataFacts
-from training.run_folder import RunFolder
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]
 
@@ -35,15 +36,17 @@ def make_jobs(
     Raises:
         ConfigError: no machine has the cores or GPUs that the campaign wants for a trial.
     """
+    run = uuid.uuid4().hex
     lenders = _lenders(folder, trials, pending)
     jobs = []
     for trial_id in pending:
         trial, _ = trials[trial_id]
         lender = lenders.get(trial_id, "")
+        on_gpu = trial.config.device in ("auto", "cuda")
         share = cluster.share(
             cpus=campaign.cpus_per_trial,
-            gpus=campaign.gpus_per_trial,
-            memory=memory_needed(trial),
+            gpus=campaign.gpus_per_trial if on_gpu else None,
+            memory=partial(memory_needed, trial),
         )
         order = Order(
             campaign=folder.path,
@@ -51,20 +54,23 @@ def make_jobs(
             command=trial.command,
             network_of=lender,
             cpus=share.cpus,
+            run=run,
             hang_seconds=60 * campaign.hang_minutes,
         )
         jobs.append(Job(order, share, after=lender if lender in pending else ""))
     return sorted(jobs, key=lambda job: bool(job.after))
 
 
-def memory_needed(trial: Trial) -> int:
-    """Return how many bytes a trial is expected to need at most, but for its activations."""
+def memory_needed(trial: Trial, cpus: int) -> int:
+    """Return how many bytes a trial on so many cores needs at most, but for its activations."""
     model = find(trial.config.backbone).megabytes * 10**6
     if trial.command != "simulate":
         return _PROCESS + _COPIES * model
-    # The clients, as many at a time as there are at most; the server holds their replies, too.
+    # The server holds all replies of a round.
     clients = trial.config.clients
-    return _FLOWER + clients * (_PROCESS + _COPIES * model) + (clients + 2) * model
+    return (
+        _FLOWER + concurrency(clients, cpus) * (_PROCESS + _COPIES * model) + (clients + 2) * model
+    )
 
 
 def _lenders(folder: CampaignFolder, trials: Trials, pending: Sequence[str]) -> dict[str, str]:
@@ -73,21 +79,11 @@ def _lenders(folder: CampaignFolder, trials: Trials, pending: Sequence[str]) -> 
     for trial_id, (trial, facts) in trials.items():
         if trial.command == "heads":
             alike.setdefault(trial.network_key(facts), []).append(trial_id)
-    lenders = {}
+    lenders: dict[str, str] = {}
     for group in alike.values():
-        begun = [i for i in group if folder.run_folder(i).exists()]
-        trained = [i for i in begun if _has_network(folder.run_folder(i))]
         missing = [i for i in group if i in pending]
-        own = trained or [i for i in begun if i in missing] or missing
-        for trial_id in missing:
-            if trial_id != own[0] and trial_id not in begun:
-                lenders[trial_id] = own[0]
+        trained = [i for i in group if has_network(folder.run_folder(i))]
+        begun = [i for i in missing if folder.run_folder(i).exists()]
+        own = trained or begun or missing
+        lenders |= {i: own[0] for i in missing if i not in (own[0], *begun)}
     return lenders
-
-
-def _has_network(folder: RunFolder) -> bool:
-    try:
-        trained = folder.manifest().get("status") == "completed"
-    except RunFolderError:
-        return False
-    return trained and folder.checkpoint.progress().round > 0

@@ -3,10 +3,11 @@
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from typing import Any
 import joblib
 import psutil
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
-from experiments.campaigns.attempt import AttemptFailed, Order, attempt
-from experiments.campaigns.folder import FAILED, CampaignFolder
+from experiments.campaigns.attempt import Order, attempt
 from fl_server.processes import TOKEN, end_processes, start_watchdog
 from training.errors import ConfigError
 
@@ -92,6 +92,8 @@ class Cluster:
             self._start()
         else:
             self._join(self._address)
+        # Ray has taken SIGTERM; it is to end a campaign as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._nodes: list[dict[str, float]] = [
             node["Resources"] for node in ray.nodes() if node["Alive"]
         ]
@@ -107,30 +109,37 @@ class Cluster:
             self._watchdog.stdin.close()
             self._watchdog.wait()
 
-    def share(self, *, cpus: int, gpus: float, memory: int) -> Share:
+    def share(self, *, cpus: int, gpus: float | None, memory: Callable[[int], int]) -> Share:
         """Plan what a trial gets.
 
         Args:
             cpus: wished; 0: one core, or on machines with GPUs the cores that belong to its part.
-            gpus: wished; 0: one where there are any.
-            memory: bytes wished; a trial that wants more than any machine has gets one for itself.
+            gpus: wished; 0: one where there are any; None: none.
+            memory: bytes wished, by the number of cores; a trial that wants more than any machine
+                has gets one for itself.
 
         Raises:
-            ConfigError: no machine has so many cores or GPUs.
+            ConfigError: no machine has so many cores and GPUs.
         """
-        most_cpus = max(int(node.get("CPU", 0)) for node in self._nodes)
-        most_gpus = max(node.get("GPU", 0.0) for node in self._nodes)
-        gpus = gpus or (1.0 if most_gpus else 0.0)
-        planned = int(most_cpus * gpus / most_gpus) if most_gpus else 1
-        cpus = cpus or max(1, planned)
-        for key, wished, most in (
-            ("cpus-per-trial", cpus, most_cpus),
-            ("gpus-per-trial", gpus, most_gpus),
-        ):
-            if wished > most:
-                raise ConfigError(f"{key} = {wished:g}: the largest machine has {most:g}")
-        most_memory = max(int(node.get("memory", 0)) for node in self._nodes)
-        return Share(cpus, gpus, min(memory, most_memory))
+        if gpus == 0:
+            gpus = 1.0 if any(node.get("GPU") for node in self._nodes) else None
+        gpus = gpus or 0.0
+        fit = [
+            node
+            for node in self._nodes
+            if node.get("CPU", 0) >= max(1, cpus) and node.get("GPU", 0) >= gpus
+        ]
+        if not fit:
+            largest = max(self._nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
+            raise ConfigError(
+                f"cpus-per-trial = {cpus}, gpus-per-trial = {gpus:g}: no machine has both; the "
+                f"largest has {largest.get('CPU', 0):g} cores and {largest.get('GPU', 0):g} GPUs"
+            )
+        if not cpus:
+            parts = [int(node["CPU"] * gpus / node["GPU"]) for node in fit] if gpus else [1]
+            cpus = max(1, min(parts))
+        most = max(int(node.get("memory", 0)) for node in fit)
+        return Share(cpus, gpus, min(memory(cpus), most))
 
     def run(self, jobs: Sequence[Job]) -> Iterator[dict[str, str]]:
         """Run jobs as the machines have room for them.
@@ -142,11 +151,11 @@ class Cluster:
         for job in jobs:
             before = started.get(job.after)
             started[job.order.trial_id] = _task(job.share).remote(job.order, before)
-        known = {started[job.order.trial_id]: job for job in jobs}
-        open_ = list(known)
+        names = {reference: name for name, reference in started.items()}
+        open_ = list(names)
         while open_:
             ended, open_ = ray.wait(open_, num_returns=len(open_), timeout=_POLL_SECONDS)
-            yield {known[each].order.trial_id: _outcome(each, known[each]) for each in ended}
+            yield {names[each]: _outcome(each) for each in ended}
 
     def _start(self) -> None:
         # Ray's socket names must stay short, so a long TMPDIR will not do.
@@ -160,7 +169,7 @@ class Cluster:
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE,
-            _memory=int(psutil.virtual_memory().available * (1 - _KEPT_FREE)),
+            _memory=int(_memory() * (1 - _KEPT_FREE)),
             _temp_dir=str(self._home),
         )
 
@@ -181,30 +190,29 @@ class Cluster:
 
 
 def _task(share: Share) -> Any:
-    """Return the Ray task of one trial; what crashes, is killed or hangs is tried once more."""
-    task: Any = ray.remote(_attempt)
+    """Return the Ray task of one trial; if its process dies, Ray begins it anew."""
+    task: Any = ray.remote(attempt)
     return task.options(
-        num_cpus=share.cpus,
-        num_gpus=share.gpus,
-        memory=share.memory,
-        max_retries=1,
-        retry_exceptions=[AttemptFailed],
+        num_cpus=share.cpus, num_gpus=share.gpus, memory=share.memory, max_retries=1
     )
 
 
-def _attempt(order: Order, _before: str | None) -> str:
-    return attempt(order)
-
-
-def _outcome(reference: Any, job: Job) -> str:
+def _outcome(reference: Any) -> str:
     try:
         return str(ray.get(reference))
-    except AttemptFailed as error:
-        cause = str(error)
+    except RayTaskError as error:
+        return f"{type(error.cause).__name__}: {error.cause}"
     except RayError as error:
-        cause = f"Ray lost it: {str(error).strip().splitlines()[0]}"
-    # What a job waits for fails it, too, without an attempt.
-    campaign = CampaignFolder(job.order.campaign)
-    if job.after and campaign.attempt(job.order.trial_id).get("outcome") != FAILED:
-        return f"{job.after}, whose network it takes, failed: {cause}"
-    return cause
+        return f"Ray lost it: {str(error).strip().splitlines()[0]}"
+
+
+def _memory() -> int:
+    """Return the bytes that are free here, heeding a container's limit."""
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such group here
+        return free
+    return free if limit == "max" else min(free, int(limit) - used)

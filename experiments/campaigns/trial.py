@@ -14,8 +14,6 @@ from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve
 
-COMMANDS = ("simulate", "clip", "heads")
-
 # Where the data and the weights lie says nothing about what they are.
 PLACES = ("data-dir", "test-dir", "weights-dir")
 
@@ -25,7 +23,7 @@ class Trial:
     """A run that a campaign asks for.
 
     Attributes:
-        command: one of ``COMMANDS``.
+        command: ``simulate``, ``clip`` or ``heads``.
         config: as written, with absolute paths; ``auto`` and 0 may stand for what is planned.
         settings: what sets this trial apart in its campaign: the grid's keys and the seed.
     """

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from fl_server.processes import TOKEN, ProcessId, end_processes, processes_of
 
@@ -40,10 +41,58 @@ def test_no_token_is_nobodys() -> None:
 def test_a_process_is_told_apart_from_a_later_one_of_its_number() -> None:
     own = ProcessId.own()
     assert own.alive()
-    assert not ProcessId(own.pid, own.created - 100).alive()
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert not ProcessId(child.pid, time.time()).alive()
+    later = subprocess.Popen(SLEEP)
+    try:
+        assert not ProcessId(later.pid, own.created).alive()
+    finally:
+        later.kill()
+        later.wait()
+
+
+def test_a_process_that_ended_is_not_alive_even_before_its_parent_asks() -> None:
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from fl_server.processes import ProcessId; print(ProcessId.own().created)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    process = ProcessId(child.pid, child.stdout.read().strip())
+    wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+    assert not process.alive()
+    child.communicate()
+    assert not process.alive()
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere psutil's time of creation is taken")
+def test_a_process_is_the_same_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux keeps when it booted as the time of day, less how long it has been up."""
+    own, created = ProcessId.own(), psutil.Process().create_time()
+    booted = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted - 3600)
+    assert psutil.Process().create_time() == pytest.approx(created - 3600, abs=1)
+    assert own.alive()
+    assert ProcessId.own() == own
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere psutil's time of creation is taken")
+def test_a_process_of_another_boot_is_not_alive() -> None:
+    own = ProcessId.own()
+    _, ticks = own.created.split(":")
+    assert not ProcessId(own.pid, f"another-boot:{ticks}").alive()
+
+
+def test_elsewhere_than_on_linux_the_time_of_creation_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fl_server.processes._BOOT_ID", tmp_path / "none")
+    own = ProcessId.own()
+    assert own == ProcessId(os.getpid(), str(psutil.Process().create_time()))
+    assert own.alive()
+    assert not ProcessId(own.pid, str(float(own.created) - 100)).alive()
 
 
 def test_watchdog_ends_everything_when_the_starter_is_killed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A trial's process: its own, watched, and ended whatever becomes of whoever watches it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from experiments.campaigns import attempt as module
-from experiments.campaigns.attempt import AttemptFailed, Order, Progress, attempt, memory_of
+from experiments.campaigns.attempt import Order, Progress, attempt, memory_of
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.trial import Trial
 from fl_server.processes import processes_of
@@ -24,7 +25,7 @@ CLIP = "clip-resnet18-0123456789ab"
 
 
 def order(campaign: CampaignFolder, *, hang_seconds: float = 600.0) -> Order:
-    return Order(campaign.path, CLIP, "clip", "", cpus=1, hang_seconds=hang_seconds)
+    return Order(campaign.path, CLIP, "clip", "", cpus=1, run="this", hang_seconds=hang_seconds)
 
 
 @pytest.fixture
@@ -95,52 +96,60 @@ def test_memory_is_that_of_the_whole_family() -> None:
     assert memory_of(process.pid) == 0, "a process that is gone needs none"
 
 
-def in_the_middle(campaign: CampaignFolder, act: Callable[[psutil.Process], None]) -> None:
-    """Do something to the trial's process once it has finished an epoch."""
+def test_a_trial_whose_watcher_died_twice_is_not_begun_again(campaign: CampaignFolder) -> None:
+    """Ray begins a task anew when its process was killed, over and over where memory runs out."""
+    campaign.write_attempt(CLIP, {"run": "this", "number": 2, "outcome": "running"})
+    assert attempt(order(campaign)) == "the process that watched it was killed"
+    assert campaign.attempt(CLIP)["outcome"] == "failed"
+    assert not campaign.run_folder(CLIP).path.exists()
+
+
+def in_the_middle(
+    campaign: CampaignFolder, act: Callable[[psutil.Process], None], *, times: int = 1
+) -> None:
+    """Do something to the trial's process once it has finished one epoch, and then another."""
 
     def wait() -> None:
         folder = RunFolder(campaign.path / "trials" / CLIP)
-        while folder.checkpoint.progress().round < 1:
-            time.sleep(0.02)
-        for process in processes_of(campaign.attempt(CLIP)["token"]):
-            if "experiments.cli" in process.cmdline():
-                act(process)
+        for epoch in range(1, times + 1):
+            while folder.checkpoint.progress().round < epoch:
+                time.sleep(0.02)
+            for process in processes_of(campaign.attempt(CLIP)["token"]):
+                if "experiments.cli" in process.cmdline():
+                    act(process)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-@pytest.fixture
-def undisturbed(campaign: CampaignFolder, tmp_path: Path) -> Callable[[], str]:
-    """The weights of the same trial that nobody disturbs."""
-
-    def run() -> str:
-        other = CampaignFolder(tmp_path / "undisturbed")
-        other.config_path(CLIP).parent.mkdir(parents=True)
-        other.config_path(CLIP).write_bytes(campaign.config_path(CLIP).read_bytes())
-        assert attempt(order(other)) == ""
-        return str(other.run_folder(CLIP).metrics()["weights_sha256"])
-
-    return run
-
-
 @pytest.mark.slow
-def test_a_killed_attempt_may_be_made_again_and_goes_on(
-    campaign: CampaignFolder, undisturbed: Callable[[], str]
+def test_a_killed_trial_is_tried_once_more_and_goes_on(
+    campaign: CampaignFolder, tmp_path: Path
 ) -> None:
+    undisturbed = CampaignFolder(tmp_path / "undisturbed")
+    shutil.copytree(campaign.path / "configs", undisturbed.path / "configs")
+    assert attempt(order(undisturbed)) == ""
+
     in_the_middle(campaign, lambda process: process.kill())
-    with pytest.raises(AttemptFailed, match="killed by signal 9"):
-        attempt(order(campaign))
-    assert 1 <= campaign.run_folder(CLIP).checkpoint.progress().round < 3
     assert attempt(order(campaign)) == ""
     assert campaign.attempt(CLIP)["number"] == 2
-    assert campaign.run_folder(CLIP).metrics()["weights_sha256"] == undisturbed()
-    assert campaign.run_folder(CLIP).manifest()["trial"]["peak_memory"] > 100e6
+    folder = campaign.run_folder(CLIP)
+    expected = undisturbed.run_folder(CLIP).metrics()["weights_sha256"]
+    assert folder.metrics()["weights_sha256"] == expected
+    assert folder.manifest()["trial"]["peak_memory"] > 100e6
 
 
 @pytest.mark.slow
-def test_a_hanging_attempt_is_ended(campaign: CampaignFolder) -> None:
-    in_the_middle(campaign, lambda process: process.send_signal(signal.SIGSTOP))
-    with pytest.raises(AttemptFailed, match="no progress for"):
-        # Longer than the start-up, in which nothing is written.
-        attempt(order(campaign, hang_seconds=20.0))
+def test_a_trial_that_hangs_is_ended_and_tried_once_more(campaign: CampaignFolder) -> None:
+    in_the_middle(campaign, lambda process: process.send_signal(signal.SIGSTOP), times=2)
+    # Longer than the start-up, in which nothing is written.
+    cause = attempt(order(campaign, hang_seconds=20.0))
+    assert cause.startswith("no progress for")
+    assert campaign.attempt(CLIP)["number"] == 2
     assert processes_of(campaign.attempt(CLIP)["token"]) == []
+
+
+@pytest.mark.slow
+def test_a_trial_killed_twice_has_failed(campaign: CampaignFolder) -> None:
+    in_the_middle(campaign, lambda process: process.kill(), times=2)
+    assert attempt(order(campaign)).startswith("its process was killed by signal 9")
+    assert 2 <= campaign.run_folder(CLIP).checkpoint.progress().round < 3

@@ -61,6 +61,67 @@ def test_exclusions_match_values_and_patterns(tmp_path: Path) -> None:
     assert found == [("resnet18", "fedavg"), ("resnet18", "fedprox"), ("swin_t", "fedavg")]
 
 
+def test_an_exclusion_spares_what_cannot_be_run(tmp_path: Path) -> None:
+    text = """
+    name = "sizes"
+    [[part]]
+    command = "simulate"
+    grid = {backbone = ["resnet18", "maxvit_t"], image-size = [100, 224]}
+    """
+    (line,) = faults(tmp_path, text)
+    assert "(part 1, backbone = maxvit_t, image-size = 100, seed = 0)" in line
+    text += "exclude = [{backbone = 'maxvit_*', image-size = 100}]"
+    found = [
+        (t.config.backbone, t.config.image_size)
+        for t in read_campaign(write(tmp_path, text)).trials
+    ]
+    assert found == [("resnet18", 100), ("resnet18", 224), ("maxvit_t", 224)]
+
+
+@pytest.mark.parametrize(
+    "pattern, left",
+    [
+        ('command = "simulate"', 0),
+        ('command = "clip"', 3),
+        ("rounds = 50", 0),  # the default
+        ("rounds = 2", 3),
+        ("pretrained = true", 0),
+        ("image-size = 64", 0),  # the base's
+        ("proximal-mu = 1", 2),  # 1 and 1.0 are one number, however either is written
+        ("proximal-mu = 1.0", 2),
+        ("proximal-mu = 2", 2),
+        ('proximal-mu = "0.*"', 2),
+        ('proximal-mu = "0.*", rounds = 2', 3),
+    ],
+)
+def test_an_exclusion_sees_every_key(pattern: str, left: int, tmp_path: Path) -> None:
+    text = f"""
+    name = "numbers"
+    [base]
+    image-size = 64
+    [[part]]
+    command = "simulate"
+    grid = {{proximal-mu = [0.5, 1, 2.0]}}
+    exclude = [{{{pattern}}}]
+    """
+    if left:
+        assert len(read_campaign(write(tmp_path, text)).trials) == left
+    else:
+        assert "every trial is excluded" in faults(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize("gpus", [0, 0.01, 0.5, 1, 2, 4.0])
+def test_a_trial_may_have_a_part_of_a_gpu_or_whole_ones(gpus: float, tmp_path: Path) -> None:
+    text = f"gpus-per-trial = {gpus}\n{SMALL}"
+    assert read_campaign(write(tmp_path, text)).gpus_per_trial == gpus
+
+
+@pytest.mark.parametrize("gpus", ["-1.0", "0.001", "1.5", "inf", "nan"])
+def test_no_trial_has_gpus_and_a_part_of_another(gpus: str, tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, f"gpus-per-trial = {gpus}\n{SMALL}")
+    assert line.endswith(f": gpus-per-trial = {gpus}: allowed is 0, 0.01 to 1, or a whole number")
+
+
 def test_data_folders_go_by_data_set(tmp_path: Path) -> None:
     text = """
     name = "two"

@@ -1,6 +1,8 @@
 """A campaign's folder: who may use it, and how far each trial in it is."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,13 +14,17 @@ from experiments.campaigns.folder import (
     CampaignFolder,
     Planned,
 )
+from experiments.campaigns.trial import Trial
 from tests.support import make_config
 from training.checkpoint import Progress
 from training.errors import RunFolderError
+from training.experiment_data import DataFacts
 from training.files import write_json
 from training.run_folder import RunFolder
 
 CONFIG = make_config(seed=3)
+FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
+TRIAL = Trial("simulate", CONFIG, {})
 PLANNED = Planned("simulate-resnet18-0123456789ab", "simulate", CONFIG.to_flat())
 
 
@@ -39,7 +45,7 @@ def test_the_states_of_a_trial(tmp_path: Path) -> None:
     campaign.write_attempt(PLANNED.id, {"outcome": "running"})
     assert word(campaign, at_work=True) == RUNNING
     assert word(campaign) == WAITING, "whoever ran it is gone"
-    campaign.record_failure(PLANNED.id, "NaN loss in round 3")
+    campaign.record(PLANNED.id, FAILED, "NaN loss in round 3")
     assert word(campaign) == FAILED
     assert campaign.states([PLANNED], at_work=False)[PLANNED.id].cause == "NaN loss in round 3"
     begun(campaign, status="completed")
@@ -101,41 +107,85 @@ def test_a_plan_that_is_none_is_one_line(tmp_path: Path) -> None:
     CampaignFolder(tmp_path).take("anything")  # the next run writes it anew
 
 
+def room(campaign: CampaignFolder, trial: Trial = TRIAL) -> Path | None:
+    return campaign.make_room(PLANNED.id, trial, FACTS)
+
+
 def test_room_is_made_without_losing_anything(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
-    assert campaign.make_room(PLANNED.id, CONFIG) is None, "nothing is there"
+    assert room(campaign) is None, "nothing is there"
     folder = campaign.run_folder(PLANNED.id)
     folder.path.mkdir(parents=True)
     (folder.path / ".config.toml.17.tmp").touch()
-    assert campaign.make_room(PLANNED.id, CONFIG) is None
+    assert room(campaign) is None
     assert not folder.path.exists(), "what a kill left before anything was begun is removed"
     begun(campaign, status="running")
-    assert campaign.make_room(PLANNED.id, CONFIG) is None
+    assert room(campaign) is None
     assert folder.exists(), "half-done trials are gone on with"
     for number in (1, 2):
         begun(campaign, status="completed")
-        (folder.path / "manifest.json").write_text("{", encoding="utf-8")
-        moved = campaign.make_room(PLANNED.id, CONFIG)
+        (folder.path / "manifest.json").write_text("[]", encoding="utf-8")
+        moved = room(campaign)
         assert moved == tmp_path / "set-aside" / f"{PLANNED.id}-{number}"
         assert (moved / "config.toml").is_file()
 
 
+def test_a_folder_that_lost_its_config_is_kept(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    folder = begun(campaign, status="completed")
+    (folder.path / "config.toml").unlink()
+    moved = room(campaign)
+    assert moved is not None
+    assert (moved / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"command": "clip"},
+        {"data": {"fingerprint": "0" * 64}},
+        {"data": {"fingerprint": FACTS.fingerprint, "test_fingerprint": "0" * 64}},
+    ],
+)
+def test_another_command_or_other_images_are_another_run(
+    manifest: dict[str, Any], tmp_path: Path
+) -> None:
+    campaign = CampaignFolder(tmp_path)
+    begun(campaign, status="completed", **manifest)
+    assert room(campaign) is not None
+
+
 def test_a_trial_of_another_config_or_a_damaged_checkpoint_makes_room(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
-    begun(campaign, status="running")
-    assert campaign.make_room(PLANNED.id, make_config(seed=4)) is not None
+    begun(campaign, status="completed")
+    assert room(campaign, Trial("simulate", make_config(seed=4), {})) is not None
     folder = begun(campaign, status="running")
     folder.checkpoint.save(Progress(round=1))
-    assert campaign.make_room(PLANNED.id, CONFIG) is None
+    assert room(campaign) is None
     (folder.path / "checkpoint" / "state.json").write_text("[]", encoding="utf-8")
-    assert campaign.make_room(PLANNED.id, CONFIG) is not None
+    assert room(campaign) is not None
 
 
-def test_a_half_done_trial_finds_data_that_were_moved(tmp_path: Path) -> None:
+def test_a_trial_finds_data_and_cache_that_were_moved(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
     folder = begun(campaign, status="running")
-    assert campaign.make_room(PLANNED.id, CONFIG.replace(data_dir="/moved")) is None
-    assert folder.config() == CONFIG.replace(data_dir="/moved")
+    moved = CONFIG.replace(data_dir="/moved", cache_dir="/cache")
+    assert room(campaign, Trial("simulate", moved, {})) is None
+    assert folder.config() == moved
+
+
+def test_heads_on_a_network_that_is_gone_make_room(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    heads = Trial("heads", CONFIG, {})
+    borrowed = {"from": {"run": "../heads-resnet18-000000000000"}}
+    begun(campaign, status="running", command="heads", **borrowed)
+    lender = campaign.run_folder("heads-resnet18-000000000000")
+    lender.create(CONFIG)
+    lender.update_manifest(status="completed")
+    lender.checkpoint.save(Progress(round=1))
+    assert room(campaign, heads) is None
+    shutil.rmtree(lender.path)
+    assert room(campaign, heads) is not None
 
 
 def test_a_damaged_record_of_an_attempt_counts_as_none(tmp_path: Path) -> None:

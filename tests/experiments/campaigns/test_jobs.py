@@ -1,5 +1,6 @@
 """What a trial needs of a machine, and whose network it takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +22,8 @@ FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
 class Machines:
     """Gives everybody what is asked for."""
 
-    def share(self, *, cpus: int, gpus: float, memory: int) -> Share:
-        return Share(cpus or 1, gpus, memory)
+    def share(self, *, cpus: int, gpus: float | None, memory: Callable[[int], int]) -> Share:
+        return Share(cpus or 1, gpus or 0.0, memory(cpus or 1))
 
 
 def heads(neighbors: int, **changes: Any) -> Trial:
@@ -73,9 +74,14 @@ def test_a_half_trained_one_goes_on_and_lends_its_network_then(tmp_path: Path) -
 
 
 def test_memory_counts_models_and_processes() -> None:
-    """convnext_l has 785 MB: six copies for each of three clients, and five at the server."""
+    """convnext_l has 785 MB: six copies for each client at work, and five at the server.
+
+    On two cores all three clients are at work, on one core only one.
+    """
     config = parse({"backbone": "convnext_l"})
     model = 785 * 10**6
-    assert memory_needed(Trial("clip", config, {})) == 10**9 + 6 * model
-    federated = memory_needed(Trial("simulate", config, {}))
-    assert federated == 2 * 10**9 + 3 * (10**9 + 6 * model) + 5 * model
+    assert memory_needed(Trial("clip", config, {}), 2) == 10**9 + 6 * model
+    federated = Trial("simulate", config, {})
+    for cpus, at_work in ((2, 3), (1, 1)):
+        expected = 2 * 10**9 + at_work * (10**9 + 6 * model) + 5 * model
+        assert memory_needed(federated, cpus) == expected

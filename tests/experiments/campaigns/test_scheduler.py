@@ -32,20 +32,56 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_a_trial_gets_one_core_unless_it_asks_for_more(cluster: Cluster) -> None:
-    assert cluster.share(cpus=0, gpus=0.0, memory=10**9).cpus == 1
-    assert cluster.share(cpus=joblib.cpu_count(), gpus=0.0, memory=10**9).cpus == joblib.cpu_count()
+    assert cluster.share(cpus=0, gpus=0.0, memory=little) == Share(1, 0.0, 10**9)
+    every = joblib.cpu_count()
+    assert cluster.share(cpus=every, gpus=None, memory=little) == Share(every, 0.0, every * 10**9)
+
+
+def little(cpus: int) -> int:
+    """A gigabyte for each core."""
+    return cpus * 10**9
 
 
 def test_more_than_any_machine_has_is_refused(cluster: Cluster) -> None:
-    with pytest.raises(ConfigError, match="cpus-per-trial = 1000: the largest machine has"):
-        cluster.share(cpus=1000, gpus=0.0, memory=10**9)
-    with pytest.raises(ConfigError, match="gpus-per-trial = 100: the largest machine has"):
-        cluster.share(cpus=1, gpus=100.0, memory=10**9)
+    with pytest.raises(ConfigError, match=r"cpus-per-trial = 1000, .*: no machine has both"):
+        cluster.share(cpus=1000, gpus=None, memory=little)
+    with pytest.raises(ConfigError, match="gpus-per-trial = 100: no machine has both"):
+        cluster.share(cpus=1, gpus=100.0, memory=little)
 
 
 def test_a_trial_that_may_need_more_memory_than_there_is_gets_all_of_it(cluster: Cluster) -> None:
-    share = cluster.share(cpus=1, gpus=0.0, memory=10**15)
+    share = cluster.share(cpus=1, gpus=None, memory=lambda cpus: 10**15)
     assert 10**9 < share.memory < 10**15
+
+
+@pytest.mark.parametrize(
+    "nodes, wished, share",
+    [
+        # A core for each eighth of a machine's GPUs; without GPUs one core.
+        ([{"CPU": 32.0, "GPU": 8.0}], (0, 0.0), (4, 1.0)),
+        ([{"CPU": 32.0, "GPU": 8.0}], (0, 0.5), (2, 0.5)),
+        ([{"CPU": 32.0, "GPU": 8.0}], (0, None), (1, 0.0)),
+        # What no machine has together is not asked of one: the trial would wait for ever.
+        ([{"CPU": 64.0}, {"CPU": 8.0, "GPU": 1.0}], (0, 0.0), (8, 1.0)),
+        ([{"CPU": 64.0}, {"CPU": 8.0, "GPU": 1.0}], (64, 1.0), None),
+        # The smallest part, so that every machine with a GPU can take a trial.
+        ([{"CPU": 64.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 1.0}], (0, 1.0), (8, 1.0)),
+    ],
+)
+def test_shares_of_other_machines(
+    nodes: list[dict[str, float]],
+    wished: tuple[int, float | None],
+    share: tuple[int, float] | None,
+) -> None:
+    machines = Cluster(None)
+    machines._nodes = nodes
+    cpus, gpus = wished
+    if share is None:
+        with pytest.raises(ConfigError, match="no machine has both"):
+            machines.share(cpus=cpus, gpus=gpus, memory=little)
+    else:
+        found = machines.share(cpus=cpus, gpus=gpus, memory=little)
+        assert (found.cpus, found.gpus) == share
 
 
 def test_failures_come_back_with_their_causes(cluster: Cluster, tmp_path: Path) -> None:
@@ -54,7 +90,10 @@ def test_failures_come_back_with_their_causes(cluster: Cluster, tmp_path: Path) 
     names = ["clip-resnet18-000000000000", "clip-resnet18-000000000001"]
     for name in names:
         campaign.write_config(name, Trial("clip", config, {}))
-    orders = [Order(campaign.path, name, "clip", "", cpus=1, hang_seconds=60.0) for name in names]
+    orders = [
+        Order(campaign.path, name, "clip", "", cpus=1, run="this", hang_seconds=60.0)
+        for name in names
+    ]
     share = Share(cpus=1, gpus=0.0, memory=10**9)
     jobs = [Job(orders[0], share, after=""), Job(orders[1], share, after=names[0])]
     found: dict[str, str] = {}
