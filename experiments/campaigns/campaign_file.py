@@ -184,7 +184,7 @@ def _values(
 ) -> dict[str, Any]:
     values: dict[str, Any] = {"objective": "clip"} if part.command == "clip" else {}
     values |= file.base | part.base | dict(given) | settings
-    dataset = values.get("dataset", "auto")
+    dataset = str(values.get("dataset", "auto"))
     if dataset in file.data:
         values |= file.data[dataset] | dict(given) | settings
     if dataset in data:

@@ -191,7 +191,7 @@ def test_what_fails_is_recorded_and_the_others_go_on(
 def test_a_full_disk_costs_no_finished_trial(
     file: Path, synthetic_ham: Path, tmp_path: Path
 ) -> None:
-    """150 MB hold one trial, 45 MB of weights and as much of Adagrad's state, but not two."""
+    """120 MB hold a trial (45 MB of weights, and as many of Adagrad while it runs), but not two."""
     try_it = ["unshare", "-rm", "true"]
     if shutil.which("unshare") is None or subprocess.run(try_it, capture_output=True).returncode:
         pytest.skip("a small file system needs a mount namespace, which is not permitted here")
@@ -202,7 +202,7 @@ def test_a_full_disk_costs_no_finished_trial(
     words = [FEDSKIN, "campaign", "run", file, "--out", out, *options(synthetic_ham, tmp_path)]
     command = " ".join(f"'{word}'" for word in words)
     script = f"""
-        mount -t tmpfs -o size=150m none '{out}'
+        mount -t tmpfs -o size=120m none '{out}'
         {command}; echo "status $?"
         sha256sum '{out}/trials'/*/metrics.json
         mount -o remount,size=1g '{out}'
