@@ -4,14 +4,13 @@ import itertools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from experiments.campaigns.trial import Trial, text
+from experiments.campaigns.trial import Trial, is_like, text
 from training.config import DEFAULTS, Scalar, parse, parse_override
 from training.errors import ConfigError
 from training.preparation import PATH_KEYS
@@ -100,7 +99,9 @@ def read_campaign(
     for number, part in enumerate(file.part, start=1):
         for settings in _points(part, file.seeds):
             values = _values(file, part, given, settings, data or {})
-            if _is_excluded(part, values):  # first, since it may be no config that can be run
+            # First, since what is excluded may be no config that can be run.
+            known = {**DEFAULTS, **values, "command": part.command}
+            if any(is_like(known, patterns) for patterns in part.exclude):
                 continue
             where = ", ".join(f"{key} = {text(value)}" for key, value in settings.items())
             try:
@@ -193,15 +194,6 @@ def _values(
         if values.get(key) and isinstance(values[key], str):
             values[key] = str(Path(values[key]).expanduser().absolute())
     return values
-
-
-def _is_excluded(part: _Part, values: Mapping[str, Any]) -> bool:
-    """Match as `Trial.matches` does, but values not checked yet, where 1 may stand for 1.0."""
-    known = {**DEFAULTS, **values, "command": part.command}
-    return any(
-        all(known[k] == wanted or fnmatchcase(text(known[k]), text(wanted)) for k, wanted in keys)
-        for keys in (pattern.items() for pattern in part.exclude)
-    )
 
 
 def _check_command(trial: Trial) -> None:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import Any
 
 from training.config import ExperimentConfig, Scalar
@@ -50,15 +49,8 @@ class Trial:
         return self._name({k: v for k, v in identity.items() if k not in HEAD_KEYS})
 
     def matches(self, patterns: Mapping[str, Scalar]) -> bool:
-        """Tell whether every key has its value; text is matched as a file name pattern."""
-        return all(fnmatchcase(self._text_of(key), text(p)) for key, p in patterns.items())
-
-    def _text_of(self, key: str) -> str:
-        return self.command if key == "command" else text(self._flat[key])
-
-    @cached_property
-    def _flat(self) -> dict[str, Scalar]:
-        return self.config.to_flat()
+        """Tell whether this trial is like ``patterns``; see `is_like`."""
+        return is_like({**self.config.to_flat(), "command": self.command}, patterns)
 
     def _identity(self, facts: DataFacts) -> dict[str, Any]:
         resolved = resolve(
@@ -73,6 +65,14 @@ class Trial:
     def _name(self, identity: Mapping[str, Any]) -> str:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.command}-{self.config.backbone}-{digest[:12]}"
+
+
+def is_like(keys: Mapping[str, Any], patterns: Mapping[str, Scalar]) -> bool:
+    """Tell whether every key has its value, or is as a file name to the pattern that it has."""
+    return all(
+        keys[key] == wanted or fnmatchcase(text(keys[key]), text(wanted))
+        for key, wanted in patterns.items()
+    )
 
 
 def text(value: Scalar) -> str:
