@@ -1,7 +1,9 @@
 """``fedskin campaign``: what is refused, what is left alone, and real campaigns in small."""
 
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import joblib
@@ -12,6 +14,7 @@ from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.campaign import run, status
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
+from fl_server.processes import processes_of
 from tests.generated_campaign import write_campaign
 from tests.runs import FEDSKIN, fedskin, read_json
 from training.errors import ConfigError, RunFolderError
@@ -185,6 +188,34 @@ def test_what_fails_is_recorded_and_the_others_go_on(
     assert again.returncode == 1
     (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.word == "failed"]
     assert failed.attempt["number"] == 2, "a failure is not repeated unasked"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_campaign_ends_its_trials(
+    number: signal.Signals, file: Path, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    file.write_text(CLIP.replace("epochs = 1", "epochs = 1000"), encoding="utf-8")
+    out, output = CampaignFolder(tmp_path / "out"), tmp_path / "output"
+    words = [FEDSKIN, "campaign", "run", file, "--out", out.path]
+    with output.open("wb") as said:
+        process = subprocess.Popen(
+            [*words, *options(synthetic_ham, tmp_path)],
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while not list(out.path.glob("trials/*/checkpoint/state.json")):
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130, output.read_text()
+    assert "The same command goes on with what is missing" in output.read_text()
+    tokens = [out.attempt(trial.id).get("token") for trial in out.plan()[1]]
+    assert [processes_of(token) for token in tokens if token] in ([[]], [[], []])
+    assert not out.is_locked()
 
 
 @pytest.mark.slow
