@@ -61,7 +61,7 @@ def run_tiny(
 def fedskin(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the program to its end."""
     command = [FEDSKIN, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500, **options)
 
 
 def read_json(path: Path) -> Any:

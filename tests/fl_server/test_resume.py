@@ -20,7 +20,7 @@ from tests.runs import FEDSKIN, fedskin, read_json, run_tiny, tiny_config, tiny_
 pytestmark = pytest.mark.slow
 
 # A kill in the third round comes long before the last, however fast the machine.
-ROUNDS = 8
+ROUNDS = 6
 # With min-replies = 3 no round is closed without a client; Adam's persistent state would show a
 # step taken twice.
 CHANGES = {
@@ -66,10 +66,12 @@ def start(
             stderr=output,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300  # on a machine that does other work besides
     while True:
         assert starter.poll() is None, out.with_suffix(".output").read_text()
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            os.killpg(starter.pid, signal.SIGKILL)  # or it would slow down every test after this
+            raise AssertionError("the third round was not reached")
         state = out / "checkpoint" / "state.json"
         if state.exists() and read_json(state)["round"] >= 2:
             break
