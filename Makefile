@@ -44,9 +44,8 @@ smoke: install ## Run the study's three tasks in small, as one campaign, and its
 test: install ## Run the quick tests (minutes)
 	$(TEST_ENV) $(BIN)/pytest
 
-# Most of these wait for Flower to start and to end, so two at a time take little more than one.
-test-slow: $(EXTRAS) ## Run the slow tests (up to half an hour); needs a C compiler
-	$(TEST_ENV) $(BIN)/pytest -m slow -n 2 --dist loadfile
+test-slow: $(EXTRAS) ## Run the slow tests (half an hour); needs a C compiler
+	$(TEST_ENV) $(BIN)/pytest -m slow
 
 lint: install ## Check style, types and the floors
 	$(BIN)/ruff check --no-cache .

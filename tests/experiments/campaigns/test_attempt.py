@@ -146,10 +146,3 @@ def test_a_trial_that_hangs_is_ended_and_tried_once_more(campaign: CampaignFolde
     assert cause.startswith("no progress for")
     assert campaign.attempt(CLIP)["number"] == 2
     assert processes_of(campaign.attempt(CLIP)["token"]) == []
-
-
-@pytest.mark.slow
-def test_a_trial_killed_twice_has_failed(campaign: CampaignFolder) -> None:
-    in_the_middle(campaign, lambda process: process.kill(), times=2)
-    assert attempt(order(campaign)).startswith("its process was killed by signal 9")
-    assert 2 <= campaign.run_folder(CLIP).checkpoint.progress().round < 3
