@@ -156,7 +156,7 @@ def _kill(process: subprocess.Popen[bytes], generator: random.Random) -> str:
             return "the campaign, which had started none yet"
         victim = generator.choice(sorted(family, key=lambda member: member.pid))
         try:
-            whom = " ".join(victim.cmdline()[:3])[:80] or victim.name()
+            whom = " ".join(Path(word).name for word in victim.cmdline()[:4]) or victim.name()
             victim.kill()
         except psutil.NoSuchProcess:
             return "nobody: the process had just ended"
