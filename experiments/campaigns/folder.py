@@ -17,7 +17,7 @@ from training.experiment_data import DataFacts
 from training.files import write_json, write_text
 from training.head_run import network_run
 from training.run_folder import RunFolder
-from training.study import resolve_like
+from training.study import resolve, resolve_like
 
 DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
 
@@ -251,13 +251,17 @@ def _config_of(folder: RunFolder, trial: Trial, facts: DataFacts) -> ExperimentC
     try:
         ours, manifest = folder.config(), folder.manifest()
         folder.checkpoint.progress()
-        theirs = resolve_like(trial.config.replace(run_dir=ours.run_dir), ours)
+        theirs = resolve(
+            resolve_like(trial.config.replace(run_dir=ours.run_dir), ours),
+            dataset=facts.dataset,
+            device=ours.device,
+            threads_per_client=ours.threads_per_client,
+        )
     except (RunFolderError, ConfigError, OSError, UnicodeDecodeError):
         return None
     data = manifest.get("data", {})
     same = (
-        ours.identity() | dict.fromkeys(PLACES, "")
-        == theirs.replace(dataset=facts.dataset).identity() | dict.fromkeys(PLACES, "")
+        ours.identity() | dict.fromkeys(PLACES, "") == theirs.identity() | dict.fromkeys(PLACES, "")
         and manifest.get("command", trial.command) == trial.command
         and data.get("fingerprint", facts.fingerprint) == facts.fingerprint
         and data.get("test_fingerprint", facts.test_fingerprint) == facts.test_fingerprint

@@ -17,10 +17,12 @@ from experiments.campaigns.folder import (
 from experiments.campaigns.trial import Trial
 from tests.support import make_config
 from training.checkpoint import Progress
+from training.config import parse
 from training.errors import RunFolderError
 from training.experiment_data import DataFacts
 from training.files import write_json
 from training.run_folder import RunFolder
+from training.study import resolve
 
 CONFIG = make_config(seed=3)
 FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
@@ -172,6 +174,18 @@ def test_a_trial_finds_data_and_cache_that_were_moved(tmp_path: Path) -> None:
     moved = CONFIG.replace(data_dir="/moved", cache_dir="/cache")
     assert room(campaign, Trial("simulate", moved, {})) is None
     assert folder.config() == moved
+
+
+def test_what_the_data_set_decides_is_no_other_run(tmp_path: Path) -> None:
+    """A BraTS2019 run is by patient, whatever split-by says; the folder holds it resolved."""
+    campaign = CampaignFolder(tmp_path)
+    written = parse({"image-size": 32, "backbone": "resnet18", "pretrained": False})
+    facts = DataFacts("brats2019", "f" * 64, "e" * 64, ("HGG", "LGG"))
+    resolved = resolve(written, dataset="brats2019", device="cpu", threads_per_client=1)
+    assert resolved.split_by != written.split_by
+    campaign.run_folder(PLANNED.id).create(resolved)
+    assert campaign.make_room(PLANNED.id, Trial("simulate", written, {}), facts) is None
+    assert campaign.run_folder(PLANNED.id).config() == resolved
 
 
 def test_heads_on_a_network_that_is_gone_make_room(tmp_path: Path) -> None:
