@@ -150,13 +150,14 @@ def run(
             console.print(f"not in the ledger: {name}: {reason}", highlight=False, soft_wrap=True)
         console.print(overview(wanted.name, folder, planned, states))
         tracked = track is None or _track(folder, ledger)
-    if any(states[i].word != DONE for i in chosen):
+    failed = any(states[i].word != DONE for i in chosen)
+    if failed:
         console.print(
             f"Try what failed again with --retry-failed; the logs are in {folder.path / 'logs'}",
             highlight=False,
             soft_wrap=True,
         )
-    if not tracked or any(states[i].word != DONE for i in chosen):
+    if failed or not tracked:
         raise typer.Exit(1)
 
 

@@ -159,6 +159,10 @@ def test_the_small_campaign_of_all_three_tasks_runs_and_is_reported(tmp_path: Pa
     assert set(table["command"]) == {"clip", "simulate", "heads"}
     assert set(table["model"]) == {"network", "knn", "svm"}
     assert table["synthetic"].all()
+    again = fedskin(*command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "done   " not in again.stdout, "no trial of any command or data set is done twice"
+    assert not (tmp_path / "out" / "set-aside").exists()
     report = fedskin("report", "out", cwd=tmp_path)
     assert report.returncode == 0, report.stdout + report.stderr
     assert "SYNTHETIC" in (tmp_path / "out" / "report" / "index.html").read_text("utf-8")
