@@ -213,8 +213,11 @@ class CampaignFolder:
 
     def _network_is_there(self, folder: RunFolder) -> bool:
         """Tell whether heads begun on another trial's network can be finished, or are."""
-        lender = network_run(folder)
-        return lender.path == folder.path or is_done("heads", folder) or has_network(lender)
+        try:
+            lender = network_run(folder)
+            return lender.path == folder.path or is_done("heads", folder) or has_network(lender)
+        except (RunFolderError, OSError, KeyError, TypeError):  # damaged
+            return False
 
     def move_aside(self, trial_id: str) -> Path:
         """Move a trial's folder to where it is in nobody's way, and return where that is."""
@@ -259,7 +262,9 @@ def _config_of(folder: RunFolder, trial: Trial, facts: DataFacts) -> ExperimentC
         )
     except (RunFolderError, ConfigError, OSError, UnicodeDecodeError):
         return None
-    data = manifest.get("data", {})
+    data = manifest.get("data")
+    if not isinstance(data, dict):  # not read yet
+        data = {}
     same = (
         ours.identity() | dict.fromkeys(PLACES, "") == theirs.identity() | dict.fromkeys(PLACES, "")
         and manifest.get("command", trial.command) == trial.command

@@ -188,6 +188,13 @@ def test_what_the_data_set_decides_is_no_other_run(tmp_path: Path) -> None:
     assert campaign.run_folder(PLANNED.id).config() == resolved
 
 
+@pytest.mark.parametrize("origin", [{}, "elsewhere", {"run": 3}])
+def test_heads_of_a_damaged_origin_make_room(origin: object, tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path)
+    begun(campaign, status="completed", command="heads", data=None, **{"from": origin})
+    assert room(campaign, Trial("heads", CONFIG, {})) is not None
+
+
 def test_heads_on_a_network_that_is_gone_make_room(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
     heads = Trial("heads", CONFIG, {})
