@@ -9,7 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +102,25 @@ def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
         env=environment,
         start_new_session=True,
     )
+
+
+@contextmanager
+def own_processes(token: str) -> Iterator[Path]:
+    """Give a temporary folder for processes that are to carry the token.
+
+    At the end of the ``with`` block, or when this process dies in whatever way, they are ended and
+    the folder is removed. Its name is short, as Ray's sockets must have it.
+    """
+    home = Path(tempfile.mkdtemp(prefix="fedskin-", dir="/tmp" if os.name == "posix" else None))
+    watchdog = start_watchdog(token, home)
+    try:
+        yield home
+    finally:
+        end_processes(token)
+        shutil.rmtree(home, ignore_errors=True)
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        watchdog.wait()
 
 
 if __name__ == "__main__":

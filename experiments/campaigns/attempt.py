@@ -2,14 +2,11 @@
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +14,7 @@ import psutil
 
 from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
 from experiments.campaigns.trial import is_done, text
-from fl_server.processes import TOKEN, end_processes, start_watchdog
+from fl_server.processes import TOKEN, end_processes, own_processes
 from fl_server.resources import KEEP_FREED_MEMORY
 from fl_server.simulation import take_over
 from training.errors import RunFolderError
@@ -140,7 +137,7 @@ def _run(
     """Return the exit status, why it was ended if it hung, and the peak memory in bytes."""
     log_path = campaign.log_path(order.trial_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with _own_processes(token) as home, log_path.open("ab") as log:
+    with own_processes(token) as home, log_path.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments.cli", *_arguments(order, campaign, folder)],
             stdin=subprocess.DEVNULL,
@@ -178,21 +175,6 @@ def _arguments(order: Order, campaign: CampaignFolder, folder: RunFolder) -> Ite
             yield from ("-c", f"{key}={text(flat[key])}")
         return
     yield from (str(campaign.config_path(order.trial_id)), "--out", str(folder.path))
-
-
-@contextmanager
-def _own_processes(token: str) -> Iterator[Path]:
-    """Give a temporary folder; at the end, or when this process dies, all with the token end."""
-    home = Path(tempfile.mkdtemp(prefix="fedskin-trial-"))
-    watchdog = start_watchdog(token, home)
-    try:
-        yield home
-    finally:
-        end_processes(token)
-        shutil.rmtree(home, ignore_errors=True)
-        assert watchdog.stdin is not None
-        watchdog.stdin.close()
-        watchdog.wait()
 
 
 def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:

@@ -2,12 +2,11 @@
 
 import logging
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from experiments.campaigns.attempt import Order, attempt
-from fl_server.processes import TOKEN, end_processes, start_watchdog
+from fl_server.processes import TOKEN, own_processes
 from training.errors import ConfigError
 
 # Where the operating system, Ray and the campaign itself live.
@@ -86,12 +85,14 @@ class Cluster:
     def __init__(self, address: str | None) -> None:
         self._address = address
         self._token = uuid.uuid4().hex
+        self._ends = ExitStack()
 
     def __enter__(self) -> "Cluster":
         if self._address is None:
             self._start()
         else:
             self._join(self._address)
+        self._ends.callback(ray.shutdown)
         # Ray has taken SIGTERM; it is to end a campaign as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._nodes: list[dict[str, float]] = [
@@ -100,14 +101,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ray.shutdown()
-        if self._address is None:
-            end_processes(self._token)
-            os.environ.pop(TOKEN, None)
-            shutil.rmtree(self._home, ignore_errors=True)
-            assert self._watchdog.stdin is not None
-            self._watchdog.stdin.close()
-            self._watchdog.wait()
+        self._ends.close()
 
     def share(self, *, cpus: int, gpus: float | None, memory: Callable[[int], int]) -> Share:
         """Plan what a trial gets.
@@ -158,10 +152,9 @@ class Cluster:
             yield {names[each]: _outcome(each) for each in ended}
 
     def _start(self) -> None:
-        # Ray's socket names must stay short, so a long TMPDIR will not do.
-        self._home = Path(tempfile.mkdtemp(prefix="fedskin-", dir="/tmp"))
-        self._watchdog = start_watchdog(self._token, self._home)
+        self._home = self._ends.enter_context(own_processes(self._token))
         os.environ.update({TOKEN: self._token, **_RAY})
+        self._ends.callback(os.environ.pop, TOKEN)
         ray.init(
             address="local",
             num_cpus=joblib.cpu_count(),
