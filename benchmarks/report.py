@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.machine import short_name
 from benchmarks.result import Result
-from training.files import write_json, write_text
+from operation.files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.campaign_kills import comparable, disturb, prepare, undisturbed
 from benchmarks.report import RESULTS
-from training.files import write_json
+from operation.files import write_json
 
 MOMENTS = 20
 

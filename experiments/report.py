@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from data_partition.atomic_file import replacing
-from training.files import write_text
+from operation.files import write_text
 
 if TYPE_CHECKING:
     from experiments.reporting.findings import Findings

@@ -16,8 +16,8 @@ from data_partition.errors import DataError
 from data_partition.truth_file import as_one_hot, read_truth
 from experiments.official_scorer import ScorerError, official_balanced_accuracy
 from experiments.submission import CLASSES, as_submission, read_answers
+from operation.files import write_json
 from training.errors import RunFolderError
-from training.files import write_json
 from training.metrics import METRIC_NAMES, confusion_matrix, metric_block
 from training.official_rules import LEFT_OUT, official_confusion
 from training.run_folder import RunFolder

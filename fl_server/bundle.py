@@ -11,7 +11,15 @@ import tomli_w
 
 from training.config import DEFAULTS
 
-PACKAGES = ("data_partition", "models", "strategies", "training", "fl_server", "fl_client")
+PACKAGES = (
+    "data_partition",
+    "models",
+    "strategies",
+    "training",
+    "operation",
+    "fl_server",
+    "fl_client",
+)
 
 
 def write_app(folder: Path) -> None:

@@ -5,14 +5,6 @@ from dataclasses import dataclass
 import joblib
 import psutil
 
-# For the environment of processes that train: glibc would hand freed tensors back to the system and
-# take fresh pages for the next ones, which costs a step on the CPU an eighth of its time.
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-
 
 @dataclass(frozen=True)
 class Resources:

@@ -15,8 +15,8 @@ from data_partition.errors import DataError
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, wait_for_nodes
 from fl_server.preparation import prepare
-from fl_server.processes import ProcessId
 from models.errors import WeightsError
+from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
 from training.config import ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError, TrainingError

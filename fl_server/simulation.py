@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from fl_server.bundle import write_app
-from fl_server.processes import ProcessId, end_processes
 from fl_server.resources import Resources
 from fl_server.superlink import SuperLink, SuperLinkError
+from operation.processes import ProcessId, end_processes
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.run_folder import RunFolder, environment, now

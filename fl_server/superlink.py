@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sysconfig
 import tempfile
 import time
 import uuid
@@ -17,8 +15,8 @@ from typing import Any
 import httpx
 import tomli_w
 
-from fl_server.processes import TOKEN, end_processes, start_watchdog
-from fl_server.resources import KEEP_FREED_MEMORY
+from operation.environment import flower_environment, free_port, script
+from operation.processes import end_processes, start_watchdog
 
 START_SECONDS = 60.0
 CONNECTION = "fedskin"
@@ -99,13 +97,13 @@ class SuperLink:
         return str(answer["runs"][0]["status"])
 
     def _start(self) -> None:
-        port = _free_port()
+        port = free_port()
         address = f"127.0.0.1:{port}"
         settings = {"superlink": {CONNECTION: {"address": address, "insecure": True}}}
         (self.home / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
         self._watchdog = start_watchdog(self.token, self.home)
         command = [
-            _script("flower-superlink"),
+            script("flower-superlink"),
             *("--simulation", "--insecure", "--isolation", "subprocess"),
             *("--host", "127.0.0.1", "--port", str(port)),
             "--disable-runtime-dependency-installation",
@@ -143,14 +141,8 @@ class SuperLink:
             signal.signal(signal.SIGINT, before)
 
     def _environment(self) -> dict[str, str]:
-        scripts = sysconfig.get_path("scripts")
         return {
-            **os.environ,
-            TOKEN: self.token,
-            "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
-            "FLWR_HOME": str(self.home),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            **flower_environment(self.home, self.token),
             # Asked more often, the SuperLink takes a noticeable part of a core from the clients.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
             "RAY_ADDRESS": "local",
@@ -159,12 +151,11 @@ class SuperLink:
             "RAY_USAGE_STATS_ENABLED": "0",
             # Ray would have the clients give way to whatever else runs: they are the run.
             "RAY_worker_niceness": "0",
-            **KEEP_FREED_MEMORY,
         }
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         result = subprocess.run(
-            [_script("flwr"), *arguments, "--format", "json"],
+            [script("flwr"), *arguments, "--format", "json"],
             env=self._environment(),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -180,17 +171,6 @@ class SuperLink:
             last = said.strip().splitlines()[-1] if said.strip() else "no reason given"
             raise SuperLinkError(f"flwr {arguments[0]}: {last}")
         return answer
-
-
-def _script(name: str) -> str:
-    return str(Path(sysconfig.get_path("scripts")) / name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _healthy(address: str) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from operation.files import write_json
 from training.errors import RunFolderError
-from training.files import write_json
 from training.weights import Weights, load_weights, save_weights
 
 

@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from data_partition.atomic_file import replacing
+from operation.files import write_json, write_text
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
-from training.files import write_json, write_text
 
 PACKAGES = ("fedskin", "flwr", "ray", "torch", "torchvision", "numpy", "pandas", "safetensors")
 

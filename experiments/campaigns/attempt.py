@@ -14,9 +14,9 @@ import psutil
 
 from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
 from experiments.campaigns.trial import is_done, text
-from fl_server.processes import TOKEN, end_processes, own_processes
-from fl_server.resources import KEEP_FREED_MEMORY
 from fl_server.simulation import take_over
+from operation.environment import KEEP_FREED_MEMORY
+from operation.processes import TOKEN, end_processes, own_processes
 from training.errors import RunFolderError
 from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder, now

@@ -11,10 +11,10 @@ import tomli_w
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from experiments.campaigns.trial import PLACES, Trial, is_done
+from operation.files import write_json, write_text
 from training.config import ExperimentConfig, load
 from training.errors import ConfigError, RunFolderError
 from training.experiment_data import DataFacts
-from training.files import write_json, write_text
 from training.head_run import network_run
 from training.run_folder import RunFolder
 from training.study import resolve, resolve_like

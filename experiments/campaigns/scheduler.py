@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from experiments.campaigns.attempt import Order, attempt
-from fl_server.processes import TOKEN, own_processes
+from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
 
 # Where the operating system, Ray and the campaign itself live.

@@ -11,9 +11,9 @@ import numpy as np
 
 from data_partition.image_store import store_side
 from models.text_encoders import TEXT_ENCODERS
+from operation.files import write_json
 from training.config import ExperimentConfig
 from training.device import processor_name
-from training.files import write_json
 
 FILE_NAME = "step-times.json"
 

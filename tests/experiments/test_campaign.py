@@ -14,7 +14,7 @@ from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.campaign import run, status
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
-from fl_server.processes import processes_of
+from operation.processes import processes_of
 from tests.generated_campaign import write_campaign
 from tests.runs import FEDSKIN, fedskin, read_json
 from training.errors import ConfigError, RunFolderError

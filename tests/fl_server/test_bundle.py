@@ -49,14 +49,24 @@ def test_the_bundle_holds_the_apps_packages_and_nothing_else(written: dict[str, 
     }
     assert set(written) == sources | {"pyproject.toml", ".info/CONTENT"}
     assert {name.split("/")[0] for name in sources} == {
-        *("data_partition", "models", "strategies", "training", "fl_server", "fl_client")
+        *("data_partition", "models", "strategies", "training"),
+        *("operation", "fl_server", "fl_client"),
     }
 
 
-def test_the_packages_have_no_folders_that_would_be_left_out() -> None:
-    for package in PACKAGES:
-        below = [p for p in (ROOT / package).glob("*/**/*.py") if "__pycache__" not in p.parts]
-        assert below == []
+def test_what_operates_a_federation_is_left_out_and_nothing_in_the_bundle_needs_it(
+    written: dict[str, bytes],
+) -> None:
+    """A site's own process watches over the bundle, so nothing of it may come from the bundle."""
+    below = {
+        path.parent.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).glob("*/**/*.py")
+    }
+    assert below == {"fl_server/coordinator", "fl_client/site"}
+    for name, content in written.items():
+        assert b"fl_server.coordinator" not in content, name
+        assert b"fl_client.site" not in content, name
 
 
 def test_it_is_the_checkouts_bundle(written: dict[str, bytes]) -> None:

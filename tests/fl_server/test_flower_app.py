@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.processes import TOKEN, ProcessId, end_processes
+from operation.processes import TOKEN, ProcessId, end_processes
 from tests.runs import TINY, read_json
 
 pytestmark = pytest.mark.slow

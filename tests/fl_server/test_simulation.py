@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fl_server.bundle import write_app
-from fl_server.processes import processes_of
 from fl_server.simulation import SimulationFailed
 from fl_server.superlink import SuperLink
+from operation.processes import processes_of
 from strategies.arrays import num_bytes, to_record
 from tests.runs import run_tiny, tiny_config
 from training.run_folder import RunFolder

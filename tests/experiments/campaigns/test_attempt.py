@@ -17,7 +17,7 @@ from experiments.campaigns import attempt as module
 from experiments.campaigns.attempt import Order, Progress, attempt, memory_of
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.trial import Trial
-from fl_server.processes import processes_of
+from operation.processes import processes_of
 from tests.runs import tiny_config
 from training.run_folder import RunFolder
 

@@ -15,12 +15,12 @@ from experiments.campaigns.folder import (
     Planned,
 )
 from experiments.campaigns.trial import Trial
+from operation.files import write_json
 from tests.support import make_config
 from training.checkpoint import Progress
 from training.config import parse
 from training.errors import RunFolderError
 from training.experiment_data import DataFacts
-from training.files import write_json
 from training.run_folder import RunFolder
 from training.study import resolve
 

@@ -18,7 +18,7 @@ from experiments.campaigns.attempt import Order
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.scheduler import Cluster, Job, Share
 from experiments.campaigns.trial import Trial
-from fl_server.processes import processes_of
+from operation.processes import processes_of
 from tests.runs import fedskin, tiny_config, tiny_options
 from training.errors import ConfigError
 

@@ -95,7 +95,7 @@ def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
     """
     environment = {key: value for key, value in os.environ.items() if key != TOKEN}
     return subprocess.Popen(
-        [sys.executable, "-m", "fl_server.processes", token, str(home)],
+        [sys.executable, "-m", "operation.processes", token, str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

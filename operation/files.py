@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_partition.atomic_file import replacing
+from operation.errors import OperationError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -16,3 +17,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON at once, indented for people; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None where there is no such file.
+
+    Raises:
+        OperationError: the file holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OperationError(f"{path}: is damaged; bring it back from a copy, or remove it")
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fl_server.processes import TOKEN, ProcessId, end_processes, processes_of
+from operation.processes import TOKEN, ProcessId, end_processes, processes_of
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -54,7 +54,7 @@ def test_a_process_that_ended_is_not_alive_even_before_its_parent_asks() -> None
         [
             sys.executable,
             "-c",
-            "from fl_server.processes import ProcessId; print(ProcessId.own().created)",
+            "from operation.processes import ProcessId; print(ProcessId.own().created)",
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -88,7 +88,7 @@ def test_a_process_of_another_boot_is_not_alive() -> None:
 def test_elsewhere_than_on_linux_the_time_of_creation_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fl_server.processes._BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr("operation.processes._BOOT_ID", tmp_path / "none")
     own = ProcessId.own()
     assert own == ProcessId(os.getpid(), str(psutil.Process().create_time()))
     assert own.alive()
@@ -104,7 +104,7 @@ def test_watchdog_ends_everything_when_the_starter_is_killed(tmp_path: Path) -> 
             "-c",
             "import os, subprocess, sys, time\n"
             "from pathlib import Path\n"
-            "from fl_server.processes import TOKEN, start_watchdog\n"
+            "from operation.processes import TOKEN, start_watchdog\n"
             f"watchdog = start_watchdog({token!r}, Path({str(home)!r}))\n"
             f"child = subprocess.Popen({SLEEP!r}, env={{**os.environ, TOKEN: {token!r}}},"
             " start_new_session=True)\n"

@@ -1,0 +1,1 @@
+"""The coordinator of real sites: its certificates, its sites, its runs, and what serves them."""

@@ -1,0 +1,87 @@
+"""A process that is started again whenever it ends."""
+
+import logging
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class Supervised:
+    """A program that is to run all the time; `tend` must be called often.
+
+    Args:
+        name: in words, for the log.
+        command: program and arguments.
+        log_path: its output is put at the end of this file.
+        environment: its whole environment.
+        folder: where it works.
+        restart_seconds: from one start to the next at least; a SuperNode that was killed is let in
+            again only when its heartbeat has run out, so it is tried every ten seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log_path: Path,
+        environment: Mapping[str, str],
+        folder: Path,
+        restart_seconds: float = 10.0,
+    ) -> None:
+        self.name = name
+        self._command = list(command)
+        self._log_path = log_path
+        self._environment = dict(environment)
+        self._folder = folder
+        self._restart_seconds = restart_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process is not None and self.running() else None
+
+    def running(self) -> bool:
+        """Tell whether it runs now."""
+        return self._process is not None and self._process.poll() is None
+
+    def tend(self) -> bool:
+        """Start it if it does not run and its time has come; tell whether it was started now."""
+        if self.running():
+            return False
+        if self._process is not None:
+            log.warning("%s ended (exit status %s)", self.name, self._process.returncode)
+            self._process = None
+        if self._started is not None and time.monotonic() < self._started + self._restart_seconds:
+            return False
+        self._started = time.monotonic()
+        with self._log_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        log.info("%s started (process %d)", self.name, self._process.pid)
+        return True
+
+    def end(self, grace_seconds: float = 10.0) -> None:
+        """Ask it to end, and kill it if it has not after ``grace_seconds``."""
+        process, self._process, self._started = self._process, None, None
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.info("%s was ended", self.name)
