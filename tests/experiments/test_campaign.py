@@ -209,13 +209,16 @@ def test_who_ends_a_campaign_ends_its_trials(
             stderr=said,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 120
-    while not list(out.path.glob("trials/*/checkpoint/state.json")):
-        assert process.poll() is None, output.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == 130, output.read_text()
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.path.glob("trials/*/checkpoint/state.json")):
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 130, output.read_text()
+    finally:
+        process.kill()
     assert "The same command goes on with what is missing" in output.read_text()
     tokens = [out.attempt(trial.id).get("token") for trial in out.plan()[1]]
     assert [processes_of(token) for token in tokens if token] in ([[]], [[], []])
