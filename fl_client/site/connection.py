@@ -1,0 +1,63 @@
+"""Flower's connection as a node has it, and what a site sends through it of its own."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flwr.app import Error, Message
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import get_object_tree, iterate_object_tree
+from flwr.supercore.object_store import ObjectStore
+from flwr.supercore.run import Run
+
+from fl_client.site.refusal import Refused
+
+MAX_REASON = 300
+
+# A reply of which nothing more comes for so long never will.
+STALLED_SECONDS = 60.0
+
+
+class Connection(NamedTuple):
+    """The callbacks that Flower's connection to a SuperLink gives to a node, in Flower's order."""
+
+    node_id: int
+    receive: Callable[[], tuple[Message, ObjectTree] | None]
+    send: Callable[[Message, ObjectTree, float], tuple[set[str], str]]
+    get_run: Callable[[int], Run]
+    get_fab: Callable[[str, int], Fab]
+    pull_object: Callable[[int, str], bytes]
+    push_object: Callable[[int, str, str, bytes], None]
+    confirm_message_received: Callable[[int, str], None]
+
+    def send_error(self, message: Message, code: int, reason: str) -> None:
+        """Answer a message with an error of at most `MAX_REASON` printable characters."""
+        reply = Message(Error(code, printable(reason, MAX_REASON)), reply_to=message)
+        reply.metadata.__dict__["_message_id"] = reply.object_id  # as Flower itself sets it
+        run_id = message.metadata.run_id
+        object_ids, session_id = self.send(reply, get_object_tree(reply), 0.0)
+        for object_id in object_ids:
+            self.push_object(run_id, session_id, object_id, reply.deflate())
+
+
+def printable(text: str, length: int) -> str:
+    """Return the beginning of a text as any terminal can show it."""
+    return "".join(c if c.isprintable() else " " for c in text[:length])
+
+
+def wait_until_whole(tree: ObjectTree, store: ObjectStore) -> None:
+    """Wait until the app has handed over all objects of its reply.
+
+    Raises:
+        Refused: for `STALLED_SECONDS` nothing more has come.
+    """
+    missing = {node.object_id for node in iterate_object_tree(tree)}
+    progressed = time.monotonic()
+    while still := {object_id for object_id in missing if not store.get(object_id)}:
+        if len(still) < len(missing):
+            progressed = time.monotonic()
+        elif time.monotonic() > progressed + STALLED_SECONDS:
+            raise Refused("its reply never came whole from the app")
+        missing = still
+        time.sleep(0.05)

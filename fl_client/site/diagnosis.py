@@ -1,0 +1,83 @@
+"""Why a site does not reach its coordinator, in a line for a person."""
+
+import shutil
+import socket
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fl_client.site.folder import SiteFolder, SiteSettings
+from fl_client.site.invitation import split_address
+
+# Below this, neither a model nor a log can be counted on to be written.
+FREE_BYTES = 1 << 30
+
+_TIMEOUT_SECONDS = 5.0
+
+# OpenSSL's numbers, from its x509_vfy.h.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_HOSTNAME, _IP_ADDRESS = 62, 64
+
+# Flower's refusal to activate a node: its key is unknown, or it is taken for online still.
+_NOT_ACTIVATED = "[code: 2004]"
+
+
+def local_fault(site: SiteFolder, settings: SiteSettings) -> str | None:
+    """Return what this machine itself lacks; None if nothing."""
+    if not Path(settings.data_dir).is_dir():
+        return f"the data folder {settings.data_dir} is not there; mount it, or mend site.toml"
+    free = shutil.disk_usage(site.path).free
+    if free < FREE_BYTES:
+        return f"{site.path}: only {free >> 20} MB are free; make room"
+    return None
+
+
+def connection_fault(settings: SiteSettings, ca: Path) -> str | None:
+    """Try to reach the coordinator; return why it cannot be reached or trusted, None if it can."""
+    host, port = split_address(settings.address)
+    where = settings.address
+    context = ssl.create_default_context(cafile=str(ca))
+    try:
+        with (
+            socket.create_connection((host, port), _TIMEOUT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return None
+    except ssl.SSLCertVerificationError as error:
+        clock = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        match error.verify_code:
+            case code if code == _EXPIRED:
+                return (
+                    f"the certificate of {where} has expired, or this machine's clock ({clock}) "
+                    "is wrong; the coordinator renews it with  fedskin coordinator renew"
+                )
+            case code if code == _NOT_YET_VALID:
+                return (
+                    f"the certificate of {where} is not valid yet by this machine's clock "
+                    f"({clock}); set the clock"
+                )
+            case code if code in (_HOSTNAME, _IP_ADDRESS):
+                return (
+                    f"the certificate of {where} is for another name; compare the address in "
+                    "site.toml with the coordinator's"
+                )
+        return (
+            f"{where} shows a certificate that is not of the invitation's CA; compare the "
+            "fingerprint by telephone before anything else"
+        )
+    except ssl.SSLError:
+        return (
+            f"{where} does not speak TLS; compare the address in site.toml with the coordinator's"
+        )
+    except socket.gaierror:
+        return f"the name {host} is not known here; check the address in site.toml and the DNS"
+    except OSError as error:
+        return (
+            f"{where} is not reachable ({error.strerror or 'no answer'}); the coordinator may be "
+            "down, or a firewall in between: outbound connections to that port must be allowed"
+        )
+
+
+def refused_by_coordinator(said: str) -> bool:
+    """Tell from what a SuperNode said at its end whether the coordinator did not let it in."""
+    return _NOT_ACTIVATED in said

@@ -1,0 +1,247 @@
+"""What stands between Flower's connection and the node: every message and every reply passes here.
+
+It runs in the SuperNode's own process, outside the bundle, and wraps the callbacks of Flower's
+connection; nothing else of Flower is touched. A message that the site does not want is answered
+here and never reaches the app, nor do its arrays ever come. A reply is looked at where it lies, in
+the node's object store, before its first byte leaves.
+
+Memory: none of its own but records and array heads, some kilobytes. The object store holds the one
+copy of a model, the message's until the app has taken it and then the reply's.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from flwr.app import Message
+from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, pull_objects
+from flwr.supercore.object_store import ObjectStore
+from flwr.supercore.run import Run
+
+from fl_client.site.bundles import Approvals, Bundle
+from fl_client.site.connection import MAX_REASON, Connection, printable, wait_until_whole
+from fl_client.site.envelope import answers, says_the_same
+from fl_client.site.folder import SiteFolder
+from fl_client.site.objects import Opened, check_data, open_message
+from fl_client.site.policy import check_override, check_settings, current_policy
+from fl_client.site.records import Records
+from fl_client.site.refusal import Refused
+from fl_client.site.reply_rules import check_reply, check_request
+from operation.errors import OperationError
+from strategies.replies import cause
+
+# From one look for messages to the next; Flower's own pause is three seconds.
+_POLL_SECONDS = 0.5
+# What a refused reply held is not all copied into the records.
+_MAX_RECORDED = 1000
+
+
+class _Open(NamedTuple):
+    """A message that was let in and waits for its reply."""
+
+    message: Message
+    opened: Opened
+    since: float
+
+
+class Guard:
+    """Guards one connection.
+
+    Args:
+        site: whose policy, approvals and records count; they are read anew for each message.
+        store: the node's object store.
+        connection: Flower's own.
+    """
+
+    def __init__(self, site: SiteFolder, store: ObjectStore, connection: Connection) -> None:
+        self._site = site
+        self._name = site.settings().name
+        self._store = store
+        self._real = connection
+        self._records = Records(site.records)
+        self._approvals = Approvals(site.approved)
+        self._run: Run | None = None
+        self._round: int | None = None
+        self._open: _Open | None = None
+        self._pulled: dict[str, bytes] = {}
+        self._leaving: set[str] = set()
+
+    def connection(self) -> Connection:
+        """Return the guarded callbacks."""
+        return Connection(
+            self._real.node_id,
+            self.receive,
+            self.send,
+            self.get_run,
+            self.get_fab,
+            self.pull_object,
+            self.push_object,
+            self.confirm_message_received,
+        )
+
+    def receive(self) -> tuple[Message, ObjectTree]:
+        """Wait for the next message that the site lets in; answer the others here."""
+        if self._open is not None:  # Flower gave it up, since its arrays did not come as they ought
+            lost = Refused("its arrays did not come whole")
+            self._refuse(self._open.message, lost, ErrorCode.MESSAGE_UNAVAILABLE)
+        while True:
+            received = self._real.receive()
+            self._site.contact.touch()
+            if received is None:
+                time.sleep(_POLL_SECONDS)
+                continue
+            message, tree = received
+            try:
+                self._open = self._let_in(message, tree)
+            except Refused as refused:
+                self._refuse(message, refused)
+            except ObjectPullError as error:
+                lost = Refused("its objects cannot be fetched", str(error))
+                self._refuse(message, lost, ErrorCode.MESSAGE_UNAVAILABLE)
+            else:
+                return received
+            # So that the coordinator need not keep its arrays.
+            self._real.confirm_message_received(message.metadata.run_id, tree.object_id)
+
+    def send(
+        self, message: Message, tree: ObjectTree, clientapp_runtime: float
+    ) -> tuple[set[str], str]:
+        """Send a reply if it keeps to the rules, else an error in its place."""
+        waiting = self._open
+        if waiting is None or waiting.opened.tree.object_id != message.metadata.reply_to_message_id:
+            self._note("refused", message, reason="a reply to nothing that was asked")
+            return set(), ""
+        self._open = None
+        asked = waiting.message
+        try:
+            if message.has_error():
+                reason, code = cause(message.error.reason)[:MAX_REASON], message.error.code
+                if not ErrorCode.UNKNOWN <= code <= ErrorCode.CLIENT_APP_CRASHED:
+                    code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+                self._note("error", asked, reason=reason)
+                self._real.send_error(asked, code, reason)
+                return set(), ""
+            opened = self._check_reply(waiting, message, tree)
+            self._note("out", asked, opened)
+        except Refused as refused:
+            self._refuse(asked, refused)
+            return set(), ""
+        self._leaving = {node.object_id for node in iterate_object_tree(opened.tree)}
+        return self._real.send(message, opened.tree, clientapp_runtime)
+
+    def get_run(self, run_id: int) -> Run:
+        """Return a run, asking for it once."""
+        if self._run is None or self._run.run_id != run_id:
+            self._run = self._real.get_run(run_id)
+        return self._run
+
+    def get_fab(self, fab_hash: str, run_id: int) -> Fab:
+        """Return a run's bundle: the approved file on this site's own disk, and never another."""
+        return Fab(fab_hash, self._bundle(fab_hash).content, {})
+
+    def pull_object(self, run_id: int, object_id: str) -> bytes:
+        """Fetch an object. That its bytes are those of its id is held by the object store."""
+        if object_id in self._pulled:
+            return self._pulled.pop(object_id)
+        return self._real.pull_object(run_id, object_id)
+
+    def push_object(self, run_id: int, session_id: str, object_id: str, contents: bytes) -> None:
+        """Send an object of a reply that was let out."""
+        if object_id not in self._leaving:
+            raise PermissionError(f"object {object_id} is of no reply that was let out")
+        self._real.push_object(run_id, session_id, object_id, contents)
+
+    def confirm_message_received(self, run_id: int, object_id: str) -> None:
+        """Say that a message came whole."""
+        self._real.confirm_message_received(run_id, object_id)
+        self._pulled.clear()
+
+    def _let_in(self, message: Message, tree: ObjectTree) -> _Open:
+        self._round = None
+        policy = current_policy(self._site.policy)
+        run = self.get_run(message.metadata.run_id)
+        check_override(policy, run.override_config, self._bundle(run.fab_hash).config)
+        self._pulled = {}
+        opened = open_message(tree.object_id, lambda ids: self._fetch(run.run_id, ids))
+        if opened.has_error or opened.tree != tree or not says_the_same(opened, message):
+            raise Refused("the message is not what its objects say")
+        kind = message.metadata.message_type
+        check_request(kind, opened.content)
+        settings = opened.content.configs["config"]
+        self._round = settings["round"] if isinstance(settings.get("round"), int) else None
+        check_settings(policy, settings)
+        if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
+            raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
+        self._note("in", message, opened)
+        return _Open(message, opened, time.time())
+
+    def _bundle(self, sha256: str) -> Bundle:
+        try:
+            found = self._approvals.find(sha256)
+        except OperationError as error:
+            raise Refused("its list of approved bundles is damaged", str(error)) from None
+        if found is None:
+            raise Refused(
+                f"bundle {sha256[:12]} is not approved at {self._name}: fedskin site approve"
+            )
+        return found
+
+    def _fetch(self, run_id: int, ids: Iterable[str]) -> Mapping[str, bytes]:
+        wanted = list(dict.fromkeys(ids))
+        missing = [object_id for object_id in wanted if object_id not in self._pulled]
+        self._pulled |= pull_objects(missing, lambda i: self._real.pull_object(run_id, i))
+        return {object_id: self._pulled[object_id] for object_id in wanted}
+
+    def _check_reply(self, waiting: _Open, message: Message, tree: ObjectTree) -> Opened:
+        policy = current_policy(self._site.policy)
+        wait_until_whole(tree, self._store)
+        opened = open_message(
+            tree.object_id, lambda ids: {object_id: self._get(object_id) for object_id in ids}
+        )
+        if opened.has_error or opened.tree != tree:
+            raise Refused("its objects are not as Flower writes them", "another tree")
+        if not answers(waiting.opened, waiting.since, opened, message):
+            raise Refused("it is not a reply to what was asked")
+        kind = waiting.message.metadata.message_type
+        check_reply(kind, waiting.opened.content, opened.content, policy.min_examples)
+        check_data(opened, self._get)
+        return opened
+
+    def _get(self, object_id: str) -> bytes:
+        content = self._store.get(object_id)
+        if not content:
+            raise Refused("its objects are not as Flower writes them", f"{object_id} is missing")
+        return content
+
+    def _refuse(
+        self,
+        message: Message,
+        refused: Refused,
+        code: int = ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
+    ) -> None:
+        self._open = None
+        self._pulled = {}
+        try:
+            self._note("refused", message, reason=refused.whole)
+        except Refused as full:  # the refusal stands, even where it cannot be written down
+            refused = full
+        self._real.send_error(message, code, f"refused by {self._name}: {refused.reason}")
+
+    def _note(
+        self, event: str, message: Message, opened: Opened | None = None, reason: str = ""
+    ) -> None:
+        facts = {
+            "run": str(message.metadata.run_id),
+            "round": self._round,
+            "type": message.metadata.message_type,
+            **({"records": opened.listed()} if opened else {}),
+            **({"reason": printable(reason, _MAX_RECORDED)} if reason else {}),
+        }
+        try:
+            self._records.append(event, **facts)
+        except OSError as error:
+            raise Refused("its records cannot be written", str(error)) from None

@@ -1,0 +1,238 @@
+"""Flower's messages read from their parts, without putting any array together.
+
+A message travels as a tree of objects, each named by the sha256 of its bytes: the message holds a
+record dict, that its records, an array record its arrays, and an array its data in chunks. Flower's
+public classes read a message only whole. Here its parts are read one by one, and what is not byte
+for byte as Flower itself would write it is refused: there is then no room for anything undeclared.
+
+The names of Flower's that are private stand in this file, in connection.py, envelope.py, guard.py
+and supernode.py.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from flwr.app import ConfigRecord, MetricRecord
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import Metadata as ProtoMetadata
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.inflatable.inflatable_object import (
+    get_object_head_values_from_object_content,
+)
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.lib import format as npy
+
+from fl_client.site.refusal import Refused
+from fl_client.site.reply_rules import Content
+
+Fetch = Callable[[Iterable[str]], Mapping[str, bytes]]
+
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    DecodeError,
+    RecursionError,
+)
+# Records hold settings and counts; arrays' data is not among what this bounds.
+_MAX_RECORD_BYTES = 8 * 1024 * 1024
+_KINDS = {"ArrayRecord": "arrays", "ConfigRecord": "config", "MetricRecord": "metrics"}
+
+
+@dataclass(frozen=True)
+class ArrayHead:
+    """What an array says of itself, and the ids of its chunks in order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: tuple[str, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its values."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass
+class Opened:
+    """A message without its arrays' data.
+
+    Attributes:
+        metadata: as the message's own object states it.
+        tree: the tree that its objects make.
+        content: its records, arrays by dtype and shape.
+        heads: each array's head, by record and name.
+        ids: the id of each record's object.
+        has_error: whether it is an error; then it has no content.
+    """
+
+    metadata: ProtoMetadata
+    tree: ObjectTree
+    content: Content = field(default_factory=Content)
+    heads: dict[str, dict[str, ArrayHead]] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    has_error: bool = False
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return the records as records.jsonl names them; arrays' bytes are those of values."""
+        return [
+            {"name": name, "kind": kind, "bytes": num_bytes, "sha256": self.ids[name]}
+            for name, kind, num_bytes in [
+                *((n, "config", len(repr(v))) for n, v in self.content.configs.items()),
+                *((n, "metrics", len(repr(v))) for n, v in self.content.metrics.items()),
+                *(
+                    (n, "arrays", sum(head.num_bytes for head in arrays.values()))
+                    for n, arrays in self.heads.items()
+                ),
+            ]
+        ]
+
+
+def open_message(root: str, fetch: Fetch) -> Opened:
+    """Read a message but for its arrays' data.
+
+    Args:
+        root: the id of the message's object.
+        fetch: gives the bytes of objects by their ids; called once for each level of the tree.
+
+    Raises:
+        Refused: anything is not as Flower writes it.
+    """
+    try:
+        return _open_message(root, fetch)
+    except _MALFORMED as error:
+        raise Refused("its objects are not as Flower writes them", repr(error)) from None
+
+
+def _open_message(root: str, fetch: Fetch) -> Opened:
+    children, body = _read(fetch([root])[root], "Message")
+    proto = ProtoMessage.FromString(bytes(body))
+    opened = Opened(proto.metadata, ObjectTree(object_id=root))
+    plain = ProtoMessage(metadata=proto.metadata)
+    if proto.HasField("error"):
+        plain.error.CopyFrom(proto.error)
+        opened.has_error = True
+    _same(plain.SerializeToString(deterministic=True), body)
+    if opened.has_error:
+        _same([], children)
+        return opened
+    (content_id,) = children
+
+    children, body = _read(fetch([content_id])[content_id], "RecordDict")
+    opened.ids = _references(body, children)
+    records = fetch(children)
+    kinds = {i: records[i][:32].partition(b" ")[0].decode("ascii") for i in children}
+    below = {i: _read(records[i], kinds[i]) for i in children}
+    arrays = fetch([a for i in children if kinds[i] == "ArrayRecord" for a in below[i][0]])
+    heads = {i: _array_head(content) for i, content in arrays.items()}
+
+    for name, record in opened.ids.items():
+        nested, body = below[record]
+        match kinds[record]:
+            case "ConfigRecord":
+                config = ConfigRecord.inflate(records[record])
+                _same(config.deflate(), records[record])
+                opened.content.configs[name] = dict(config)
+            case "MetricRecord":
+                metrics = MetricRecord.inflate(records[record])
+                _same(metrics.deflate(), records[record])
+                opened.content.metrics[name] = dict(metrics)
+            case "ArrayRecord":
+                named = {n: heads[i] for n, i in _references(body, nested).items()}
+                opened.heads[name] = named
+                opened.content.arrays[name] = {n: (h.dtype, h.shape) for n, h in named.items()}
+            case kind:
+                raise ValueError(f"record of kind {kind!r}")
+    records_below = [
+        _tree(i, [_tree(a, map(_tree, dict.fromkeys(heads[a].chunks))) for a in below[i][0]])
+        for i in children
+    ]
+    opened.tree = _tree(root, [_tree(content_id, records_below)])
+    return opened
+
+
+def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:
+    """Check that every array's data is a .npy file of its own dtype and shape, and no more.
+
+    Looks at the first chunk's beginning and at the chunks' lengths; copies nothing.
+
+    Raises:
+        Refused: it is not.
+    """
+    for arrays in opened.heads.values():
+        for head in arrays.values():
+            parts = [_body(get(chunk)) for chunk in head.chunks]
+            header = npy_header(head.dtype, head.shape)
+            first = bytes(parts[0][: len(header)]) if parts else b""
+            if first != header or sum(map(len, parts)) != len(header) + head.num_bytes:
+                raise Refused("an array's data is not what the array says of itself")
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return the header that NumPy writes before such an array, in C order."""
+    written = BytesIO()
+    layout = {
+        "descr": npy.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    npy.write_array_header_1_0(written, layout)
+    return written.getvalue()
+
+
+def _array_head(content: bytes) -> ArrayHead:
+    children, body = _read(content, "Array")
+    stated = json.loads(bytes(body))
+    _same(["dtype", "shape", "stype", "arraychunk_ids"], list(stated))
+    _same(json.dumps(stated).encode(), body)
+    dtype, shape, indices = stated["dtype"], stated["shape"], stated["arraychunk_ids"]
+    numbers = [*shape, *indices]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("shape or chunks")
+    _same(list(range(len(children))), list(dict.fromkeys(indices)))
+    _same("numpy.ndarray", stated["stype"])
+    # Plain numbers only: an array of objects would be unpickled, one of strings holds text.
+    kind = np.dtype(dtype)
+    if kind.kind not in "biuf" or not kind.isnative or str(kind) != dtype:
+        raise ValueError(f"dtype {dtype!r}")
+    return ArrayHead(dtype, tuple(shape), tuple(children[i] for i in indices))
+
+
+def _read(content: bytes, kind: str) -> tuple[list[str], memoryview]:
+    """Return the ids of an object's children and its body; its bytes must be Flower's own."""
+    if kind != "ArrayChunk" and len(content) > _MAX_RECORD_BYTES:
+        raise ValueError("too large")
+    found, children, length = get_object_head_values_from_object_content(content)
+    body = _body(content)
+    head = f"{kind} {','.join(children)} {len(body)}".encode()
+    _same(content[: len(head)], head)
+    _same((kind, len(body)), (found, length))
+    return children, body
+
+
+def _body(content: bytes) -> memoryview:
+    return memoryview(content)[content.index(b"\0") + 1 :]
+
+
+def _references(body: memoryview, children: list[str]) -> dict[str, str]:
+    """Return the ids of a record's parts by name."""
+    references = json.loads(bytes(body))
+    _same(json.dumps(references).encode(), body)
+    _same(list(dict.fromkeys(references.values())), children)
+    return dict(references)
+
+
+def _tree(object_id: str, children: Iterable[ObjectTree] = ()) -> ObjectTree:
+    return ObjectTree(object_id=object_id, children=children)
+
+
+def _same(ours: object, theirs: object) -> None:
+    if ours != theirs:
+        raise ValueError("not as Flower would write it")

@@ -1,0 +1,89 @@
+"""What came in, what went out and what was refused: records.jsonl, one line each."""
+
+import json
+import os
+import time
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+DAY_SECONDS = 86400.0
+
+
+class Records:
+    """Appends to a site's records and counts the rounds of the last 24 hours.
+
+    Args:
+        path: records.jsonl. Nothing is ever taken out of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        since = time.time() - DAY_SECONDS
+        self._rounds = deque(
+            moment
+            for line in last_records(path)
+            if _is_round(line) and (moment := _moment(line)) >= since
+        )
+
+    def append(self, event: str, **facts: Any) -> None:
+        """Write one line and force it to disk.
+
+        Args:
+            event: ``in``, ``out``, ``error`` or ``refused``.
+            facts: ``run`` (Flower's id), ``round``, ``type`` of the message, ``records`` that it
+                holds, and ``reason``.
+
+        Raises:
+            OSError: it cannot be written; then nothing may pass.
+        """
+        now = time.time()
+        stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        line = {"time": stamp, "event": event, **facts}
+        with self._path.open("ab+") as file:
+            if file.tell() and not _ends_a_line(file):
+                file.write(b"\n")  # a full disk or a power cut left half a line
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if _is_round(line):
+            self._rounds.append(now)
+
+    def rounds_today(self) -> int:
+        """Return how many training messages were taken in the last 24 hours."""
+        since = time.time() - DAY_SECONDS
+        while self._rounds and self._rounds[0] < since:
+            self._rounds.popleft()
+        return len(self._rounds)
+
+
+def last_records(path: Path, number: int | None = None) -> list[dict[str, Any]]:
+    """Return the last records, oldest first; all with ``number`` None.
+
+    A line that a power cut left unfinished is passed over.
+    """
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = deque(file, maxlen=number)
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read() == b"\n"
+
+
+def _is_round(line: dict[str, Any]) -> bool:
+    return line["event"] == "in" and line["type"] == "train"
+
+
+def _moment(line: dict[str, Any]) -> float:
+    return datetime.fromisoformat(line["time"]).timestamp()

@@ -1,0 +1,172 @@
+"""Serving a site: its SuperNode and the process that starts the app, under supervision."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from fl_client.site.diagnosis import connection_fault, local_fault, refused_by_coordinator
+from fl_client.site.folder import SiteFolder
+from fl_client.site.keys import load_key
+from fl_client.site.policy import read_policy
+from operation.environment import flower_environment, free_port, script
+from operation.files import write_text
+from operation.processes import end_processes
+from operation.serving import serve
+from operation.supervised import Supervised
+
+log = logging.getLogger(__name__)
+
+# Since the last answer of the coordinator: a SuperNode asks every half second, but not while the
+# app works.
+_CONTACT_SECONDS = 30.0
+# A killed SuperNode is held to be online for up to 60 seconds, and its successor is refused.
+_ADMITTED_SECONDS = 120.0
+_LOOK_SECONDS = 1.0
+_DIAGNOSE_SECONDS = 10.0
+
+
+def serve_site(site: SiteFolder) -> None:
+    """Serve a site until SIGTERM or Ctrl-C; all its processes end with this one.
+
+    Raises:
+        OperationError: another process serves it, or its settings, policy or key are damaged.
+    """
+    settings = site.settings()
+    read_policy(site.policy)
+    load_key(site.key)
+    stop = threading.Event()
+    with serve(site.path) as (token, home):
+        before = {
+            number: signal.signal(number, lambda *_: stop.set())
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            site.contact.unlink(missing_ok=True)
+            log.info("site %s serves; its coordinator is %s", settings.name, settings.address)
+            _Site(site, token, flower_environment(home, token)).run(stop)
+            log.info("site %s has stopped", settings.name)
+        finally:
+            site.state.unlink(missing_ok=True)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Site:
+    """A site's two processes. The app's own are started by the second."""
+
+    def __init__(self, site: SiteFolder, token: str, environment: Mapping[str, str]) -> None:
+        self._site = site
+        self._settings = site.settings()
+        self._token = token
+        self._said = ""
+        self._refused_since: float | None = None
+        port = free_port()
+        self._supernode_log = site.logs / "supernode.log"
+        self._read_to = self._supernode_log.stat().st_size if self._supernode_log.exists() else 0
+        self._supernode = Supervised(
+            "supernode",
+            [sys.executable, "-m", "fl_client.site.supernode", str(site.path), str(port)],
+            log_path=self._supernode_log,
+            environment=environment,
+            folder=site.path,
+        )
+        self._superexec = Supervised(
+            "superexec",
+            [
+                script("flower-superexec"),
+                *("--insecure", "--runtime-api-address", f"127.0.0.1:{port}"),
+                *("--superexec-auth-secret-file", str(site.secret)),
+                # It hides its environment, and with it the token, from all but root.
+                *("--parent-pid", str(os.getpid())),
+            ],
+            log_path=site.logs / "superexec.log",
+            environment={**environment, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"},
+            folder=site.path,
+            restart_seconds=1.0,
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        diagnosed = 0.0
+        while not stop.wait(_LOOK_SECONDS):
+            if self._site.paused.exists():
+                self._end()
+                self._say("paused; go on with  fedskin site resume")
+                continue
+            self._tend()
+            if time.monotonic() >= diagnosed + _DIAGNOSE_SECONDS or self._said == "":
+                diagnosed = time.monotonic()
+                self._say(self._diagnosis())
+        self._end()
+
+    def _tend(self) -> None:
+        if self._supernode.running():
+            if self._site.contact.exists():  # before, there is nothing for an app to do
+                self._superexec.tend()
+            return
+        # The app may still work for the one that is gone, and nobody would take its answer.
+        end_processes(self._token)
+        self._site.contact.unlink(missing_ok=True)
+        self._supernode.tend()
+
+    def _end(self) -> None:
+        self._supernode.end()
+        self._superexec.end()
+        end_processes(self._token)
+
+    def _diagnosis(self) -> str:
+        if fault := local_fault(self._site, self._settings):
+            return fault
+        silent = self._seconds_silent()
+        fresh = silent is not None and silent <= _CONTACT_SECONDS
+        if not fresh and (fault := connection_fault(self._settings, self._site.ca)):
+            return fault
+        if silent is not None:
+            self._refused_since = None
+            return "connected to the coordinator"
+        if refused_by_coordinator(self._news()):
+            self._refused_since = self._refused_since or time.monotonic()
+        if self._refused_since is None:
+            return "connecting"
+        if time.monotonic() < self._refused_since + _ADMITTED_SECONDS:
+            return "the coordinator does not let this site in yet; trying again"
+        return (
+            f"the coordinator does not know the key of site {self._settings.name}, or has revoked "
+            f"it; have it admitted with  fedskin coordinator admit  and {self._settings.name}.pub"
+        )
+
+    def _seconds_silent(self) -> float | None:
+        """Return how long ago the coordinator answered; None if never since the SuperNode began."""
+        try:
+            return time.time() - self._site.contact.stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def _news(self) -> str:
+        """Return what the SuperNode has said since the last call."""
+        if not self._supernode_log.exists():
+            return ""
+        with self._supernode_log.open("rb") as file:
+            file.seek(self._read_to)
+            said = file.read()
+        self._read_to += len(said)
+        return said.decode("utf-8", errors="replace")
+
+    def _say(self, line: str) -> None:
+        if line != self._said:
+            self._said = line
+            log.info("%s", line)
+            write_text(self._site.state, line)
+
+
+def set_up_log(path: Path) -> None:
+    """Write what is logged to the terminal and to the end of a file."""
+    handlers = (logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8"))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers, force=True
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)

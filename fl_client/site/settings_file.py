@@ -1,0 +1,47 @@
+"""TOML files of a site, read strictly."""
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from operation.errors import OperationError
+
+
+class Settings(BaseModel):
+    """A TOML table. Frozen; field ``data_dir`` is key ``data-dir``, and so on."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
+Table = TypeVar("Table", bound=Settings)
+
+
+def read_settings(kind: type[Table], path: Path) -> Table:
+    """Read a file.
+
+    Raises:
+        OperationError: it is missing, no TOML, or any key is at fault; one line for all faults.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise OperationError(f"{path}: is not there; bring it back from a copy") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OperationError(f"{path}: is not a TOML file: {error}; mend it") from None
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}"
+            if fault["type"] != "missing"
+            else f"{fault['loc'][0]} is missing"
+            for fault in error.errors()
+            if fault["loc"]
+        )
+        raise OperationError(f"{path}: {faults or 'cannot be read'}; mend it") from None

@@ -1,0 +1,117 @@
+"""A site's SuperNode: Flower's own, with the guard in its connection.
+
+Started by `fl_client.site.serve` as ``python -m fl_client.site.supernode DIR PORT``.
+
+Flower's own program takes no other connection, so what it does is done here: the Runtime API that
+the app's processes talk to, on this machine's loopback, and Flower's loop.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from flwr.app import Error
+from flwr.common.constant import ISOLATION_MODE_PROCESS, ErrorCode
+from flwr.supercore.exit import add_exit_handler
+from flwr.supercore.object_store import ObjectStore, ObjectStoreFactory
+from flwr.supernode import start_client_internal as flower
+from flwr.supernode.main import create_app
+from flwr.supernode.nodestate import NodeStateFactory
+from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
+
+from fl_client.site.connection import Connection
+from fl_client.site.folder import SiteFolder
+from fl_client.site.guard import Guard
+from fl_client.site.keys import load_key
+
+HOST = "127.0.0.1"
+
+
+class AnsweringState(InMemoryNodeState):
+    """Flower's state of a node, which answers for an app that ended without a word.
+
+    Flower waits for an app's reply without limit. It answers by itself for a process that was
+    killed, but only if that had fetched its message; and not for one that was told to end and did.
+    """
+
+    def finish_task(self, task_id: int, sub_status: str, details: str) -> bool:
+        finished = super().finish_task(task_id, sub_status, details)
+        for task in self.get_tasks(task_ids=[task_id]) if finished else ():
+            error = Error(ErrorCode.CLIENT_APP_CRASHED, "The app ended without an answer.")
+            self._store_error_replies({task.run_id}, error)
+        return finished
+
+    def _store_error_replies(self, run_ids: set[int], error: Error) -> None:
+        with self.lock_msg_store:
+            for entry in self.msg_store.values():
+                if entry.message.metadata.run_id in run_ids:
+                    # Flower answers only for messages that were fetched.
+                    entry.is_retrieved |= not entry.message.metadata.reply_to_message_id
+            super()._store_error_replies(run_ids, error)
+
+
+def run_supernode(site: SiteFolder, port: int) -> None:
+    """Connect to the coordinator and serve until the process is ended.
+
+    Args:
+        site: the site's folder.
+        port: where the app's processes reach this one, on the loopback.
+    """
+    settings = site.settings()
+    secret = site.secret.read_bytes().strip()
+    key = load_key(site.key)
+    objects = ObjectStoreFactory()
+    states = NodeStateFactory(objects)
+    states.state_instance = AnsweringState(objects.store())
+    _serve_runtime_api(create_app(states, superexec_auth_secret=secret), port)
+    _put_guard_in(site, objects.store())
+    flower.start_client_internal(
+        state_factory=states,
+        server_address=settings.address,
+        node_config=site.node_config(),
+        root_certificates=site.ca.read_bytes(),
+        insecure=False,
+        authentication_keys=(key, key.public_key()),
+        isolation=ISOLATION_MODE_PROCESS,
+        runtime_api_address=f"{HOST}:{port}",
+        superexec_auth_secret=secret,
+        runtime_dependency_install=False,
+    )
+
+
+def _serve_runtime_api(app: Any, port: int) -> None:
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            sys.exit(f"port {port} cannot be listened on")
+        time.sleep(0.05)
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(timeout=5)
+
+    add_exit_handler(stop)
+
+
+def _put_guard_in(site: SiteFolder, store: ObjectStore) -> None:
+    """Have Flower's loop get guarded callbacks where it asks for its connection."""
+    connect = flower.http_request_response  # type: ignore[attr-defined]
+
+    @contextmanager
+    def guarded(*arguments: Any) -> Iterator[Connection]:
+        with connect(*arguments) as connection:
+            site.contact.touch()
+            yield Guard(site, store, Connection(*connection)).connection()
+
+    flower.http_request_response = guarded  # type: ignore[assignment, attr-defined]
+
+
+if __name__ == "__main__":
+    run_supernode(SiteFolder(Path(sys.argv[1])), int(sys.argv[2]))

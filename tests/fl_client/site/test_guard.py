@@ -1,0 +1,415 @@
+"""The guard between Flower's own loop and a coordinator that is a Python object."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Array, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
+
+from fl_client.site import connection
+from fl_client.site.bundles import Approvals
+from fl_client.site.guard import Guard
+from fl_client.site.policy import Policy, write_policy
+from fl_client.site.records import last_records
+from strategies.arrays import to_record, views
+from tests.fl_client.site.fake_coordinator import (
+    COUNTER,
+    OPEN,
+    WEIGHT,
+    arrays_of,
+    question,
+    set_up,
+    train_message,
+    train_reply,
+)
+
+
+def never(_message: Message) -> Message:
+    raise AssertionError("the app must not see this message")
+
+
+def reason(message: Message) -> str:
+    assert message.has_error()
+    assert message.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    text = message.error.reason
+    assert text is not None
+    assert len(text) <= 300
+    return text
+
+
+def test_an_honest_reply_leaves_as_it_is(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    asked = coordinator.ask(train_message())
+    (answer,) = node.work(train_reply)
+    found = views(arrays_of(answer))
+    assert np.array_equal(found["weight"], WEIGHT + 1)
+    assert np.array_equal(found["counter"], COUNTER)
+    assert answer.metadata.reply_to_message_id == asked.metadata.message_id
+    assert coordinator.confirmed == [asked.metadata.message_id]
+    came, went = last_records(site.records)
+    assert [came["event"], went["event"]] == ["in", "out"]
+    assert [came["round"], went["round"]] == [1, 1]
+    # 2 · 3 values of four bytes, and one of eight.
+    assert {r["name"]: r["bytes"] for r in went["records"]}["arrays"] == 24 + 8
+    assert {r["sha256"] for r in went["records"]} <= coordinator.pushed.keys()
+
+
+def test_no_object_is_fetched_twice(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    node.work(train_reply)
+    assert sorted(coordinator.pulled) == sorted(coordinator.objects)
+
+
+def test_nothing_of_a_message_or_a_reply_is_kept(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    node.work(train_reply)
+    assert len(node.store) == 0
+    assert node.guard._pulled == {}
+
+
+# ---- what comes in
+
+
+def refused(tmp_path: Path, message: Message, **coordinator: object) -> str:
+    """Send a message that must not reach the app, and return why it did not."""
+    site, asking, node = set_up(tmp_path, **coordinator)
+    asking.ask(message)
+    (answer,) = node.work(never)
+    assert last_records(site.records)[-1]["event"] == "refused"
+    assert asking.confirmed == [message.metadata.message_id]  # its arrays need not be kept
+    return reason(answer)
+
+
+def test_a_bundle_that_is_not_approved_never_runs_and_its_arrays_never_come(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.run.fab_hash = "f" * 64
+    coordinator.ask(train_message())
+    (answer,) = node.work(never)
+    assert reason(answer) == (
+        "refused by hospital-a: bundle ffffffffffff is not approved at hospital-a: fedskin site "
+        "approve"
+    )
+    assert coordinator.pulled == []
+
+
+def test_a_bundle_that_is_withdrawn_runs_no_more(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    node.work(train_reply)
+    Approvals(site.approved).withdraw(coordinator.run.fab_hash[:8])
+    coordinator.ask(train_message(round=2))
+    assert "is not approved" in reason(node.work(never)[-1])
+
+
+def test_an_approved_file_that_was_changed_never_runs(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    file = site.approved / f"{coordinator.run.fab_hash}.fab"
+    file.write_bytes(file.read_bytes() + b" ")
+    coordinator.ask(train_message())
+    assert "approved bundles is damaged" in reason(node.work(never)[0])
+
+
+def test_refused_messages_bring_no_arrays(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    message = coordinator.ask(train_message(experiment="local-epochs = 6"))
+    node.work(never)
+    chunks = {
+        chunk.object_id
+        for array in get_object_tree(message).children[0].children[1].children
+        for chunk in array.children
+    }
+    assert len(chunks) == 2
+    assert not chunks & set(coordinator.pulled)
+
+
+@pytest.mark.parametrize("key", ["data-dir", "test-dir", "weights-dir", "cache-dir", "run-dir"])
+def test_no_message_names_a_path(tmp_path: Path, key: str) -> None:
+    said = refused(tmp_path, train_message(experiment=f"{key} = '/etc'"))
+    assert said.endswith(f"{key} is set, but the site takes every path from its own settings")
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"experiment": "local-epochs = 6"}, "local-epochs = 6: its policy allows 5"),
+        ({"experiment": "rounds = 0"}, "experiment: rounds = 0"),
+        ({"experiment": "no-such-key = 1"}, "experiment: no-such-key = 1: no such key"),
+        ({"experiment": "not TOML"}, "is not TOML"),
+        ({"experiment": ""}, "brings no experiment"),
+        ({"experiment": None}, "brings no experiment"),
+        ({"run": "../../etc"}, "names no run"),
+        ({"run": None}, "names no run"),
+    ],
+)
+def test_settings_beyond_the_policy_are_refused_by_name(
+    tmp_path: Path, settings: dict, said: str
+) -> None:
+    assert said in refused(tmp_path, train_message(**settings))
+
+
+def test_the_run_config_is_held_to_the_same_policy(tmp_path: Path) -> None:
+    said = refused(tmp_path, train_message(), override={"data-dir": "/etc"})
+    assert "data-dir is set" in said
+
+
+def test_a_run_config_that_the_bundle_does_not_know_is_refused(tmp_path: Path) -> None:
+    """Flower's loop would end on it, and with it the SuperNode."""
+    assert "'seed'" in refused(tmp_path, train_message(), override={"seed": 1})
+
+
+def test_rounds_per_day_are_counted_over_restarts(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    write_policy(site.policy, Policy(max_rounds_per_day=1))
+    coordinator.ask(train_message())
+    assert node.work(train_reply)[0].has_content()
+    node.guard = Guard(site, node.store, coordinator.connection())
+    coordinator.ask(train_message(round=2))
+    assert "allows 1 rounds in 24 hours" in reason(node.work(never)[-1])
+
+
+def test_a_damaged_policy_lets_nothing_in(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    site.policy.write_text("max-local-epochs = 'many'")
+    coordinator.ask(train_message())
+    assert reason(node.work(never)[0]).endswith("its policy.toml is damaged")
+    assert "max-local-epochs" in last_records(site.records)[0]["reason"]
+
+
+def test_what_cannot_be_recorded_does_not_happen(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    site.records.mkdir()  # a file that cannot be written, to root neither
+    coordinator.ask(train_message())
+    assert reason(node.work(never)[0]).endswith("its records cannot be written")
+
+
+@pytest.mark.parametrize(
+    "kind, content, said",
+    [
+        ("query.shell", RecordDict({"config": ConfigRecord(OPEN)}), "not known here"),
+        ("train", RecordDict({"metrics": MetricRecord({"a": 1})}), "not a config and arrays"),
+        (
+            "query",
+            RecordDict({"config": ConfigRecord(OPEN), "arrays": to_record({"a": WEIGHT})}),
+            "brings no arrays 'arrays'",
+        ),
+    ],
+)
+def test_messages_of_another_form_are_refused(
+    tmp_path: Path, kind: str, content: RecordDict, said: str
+) -> None:
+    assert said in refused(tmp_path, question(kind, content))
+
+
+def test_an_envelope_that_says_something_else_than_the_message_is_refused(tmp_path: Path) -> None:
+    """The app reads the object, so that is what counts; a "query" must not train."""
+    _, coordinator, node = set_up(tmp_path)
+    asked = coordinator.ask(train_message())
+    asked.metadata.message_type = "query"
+    assert "not what its objects say" in reason(node.work(never)[0])
+
+
+def test_bytes_that_are_not_those_of_their_id_never_reach_the_app(tmp_path: Path) -> None:
+    """Not the app's fault nor the site's will: the answer says that the message was lost."""
+    _, coordinator, node = set_up(tmp_path)
+    asked = coordinator.ask(train_message())
+    chunk = get_object_tree(asked).children[0].children[1].children[0].children[0].object_id
+    content = coordinator.objects[chunk]
+    coordinator.objects[chunk] = content[:-1] + b"!"
+    (answer,) = node.work(never)
+    assert answer.error.code == ErrorCode.MESSAGE_UNAVAILABLE
+    assert "did not come whole" in str(answer.error.reason)
+
+
+# ---- what goes out
+
+
+def more_arrays(reply: Message) -> None:
+    arrays_of(reply)["images"] = Array(WEIGHT)
+
+
+def other_shape(reply: Message) -> None:
+    arrays_of(reply)["weight"] = Array(WEIGHT.T.copy())
+
+
+def other_dtype(reply: Message) -> None:
+    arrays_of(reply)["weight"] = Array(WEIGHT.astype(np.float64))
+
+
+def fewer_arrays(reply: Message) -> None:
+    del arrays_of(reply)["weight"]
+
+
+def hidden_bytes(reply: Message) -> None:
+    arrays_of(reply)["weight"].data += b"an image"
+
+
+def another_file(reply: Message) -> None:
+    """The array's head says what it should, and its data is something else as long."""
+    array = arrays_of(reply)["weight"]
+    array.data = b"7" * len(array.data)
+
+
+def another_metric(reply: Message) -> None:
+    reply.content.metric_records["metrics"]["patient-4711"] = 1
+
+
+def a_list_for_a_number(reply: Message) -> None:
+    reply.content.metric_records["metrics"]["train-loss"] = [0.5] * 1000
+
+
+def another_record(reply: Message) -> None:
+    reply.content["notes"] = ConfigRecord({"text": "4711" * 1000})
+
+
+def too_few_examples(reply: Message) -> None:
+    reply.content.metric_records["metrics"]["num-examples"] = 9
+
+
+def another_group(reply: Message) -> None:
+    reply.metadata.group_id = "4711" * 1000
+
+
+def another_time(reply: Message) -> None:
+    reply.metadata.created_at = 4711.0
+
+
+CHEATS = [
+    (more_arrays, "its arrays differ"),
+    (other_shape, "its arrays differ"),
+    (other_dtype, "its arrays differ"),
+    (fewer_arrays, "its arrays differ"),
+    (hidden_bytes, "an array's data is not what the array says"),
+    (another_file, "an array's data is not what the array says"),
+    (another_metric, "a key that is not declared"),
+    (a_list_for_a_number, "not of the declared kind"),
+    (another_record, "its records are not those declared"),
+    (too_few_examples, "fewer than 10 images"),
+    (another_group, "not a reply to what was asked"),
+    (another_time, "not a reply to what was asked"),
+]
+
+
+@pytest.mark.parametrize("cheat, said", CHEATS, ids=[cheat.__name__ for cheat, _ in CHEATS])
+def test_a_reply_that_does_not_keep_to_the_rules_stays_here(
+    tmp_path: Path, cheat: Callable[[Message], None], said: str
+) -> None:
+    def app(message: Message) -> Message:
+        reply = train_reply(message)
+        cheat(reply)
+        return reply
+
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    coordinator.ask(train_message(round=2))
+    answers = iter([app, train_reply])
+    first, second = node.work(lambda message: next(answers)(message))
+    assert said in reason(first)
+    assert "4711" not in reason(first)  # what the app wrote does not leave in the refusal either
+    assert second.has_content()  # and the site goes on
+    assert len(coordinator.pushed) == 1 + len(get_object_ids(second))
+    events = [line["event"] for line in last_records(site.records)]
+    assert events == ["in", "refused", "in", "out"]
+
+
+def get_object_ids(message: Message) -> set[str]:
+    from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+
+    return set(get_all_nested_objects(message))
+
+
+def test_an_error_of_the_app_is_cut_to_its_last_line(tmp_path: Path) -> None:
+    def app(message: Message) -> Message:
+        error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "4711\n" * 9 + "\x1b[1mx" + "y" * 9999)
+        return Message(error, reply_to=message)
+
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    (answer,) = node.work(app)
+    assert reason(answer) == " [1mx" + "y" * 295
+    assert [line["event"] for line in last_records(site.records)] == ["in", "error"]
+
+
+def test_an_error_that_cannot_be_recorded_leaves_without_its_text(tmp_path: Path) -> None:
+    def app(message: Message) -> Message:
+        site.records.unlink()
+        site.records.mkdir()
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "4711"), reply_to=message)
+
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    assert reason(node.work(app)[0]).endswith("its records cannot be written")
+
+
+def test_a_second_reply_to_one_message_stays_here(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    kept: list[Message] = []
+
+    def app(message: Message) -> Message:
+        kept.append(message)
+        return train_reply(message)
+
+    node.work(app)
+    before = len(coordinator.pushed)
+    second = train_reply(kept[0])
+    assert node.guard.send(second, get_object_tree(second), 0.0) == (set(), "")
+    with pytest.raises(PermissionError):
+        node.guard.push_object(1, "session", "e" * 64, b"4711")
+    assert len(coordinator.pushed) == before
+
+
+def test_an_object_hidden_in_the_tree_stays_here(tmp_path: Path) -> None:
+    """No record names it, and Flower would send it all the same."""
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+
+    def app(message: Message) -> Message:
+        reply = train_reply(message)
+        hidden = question("query", RecordDict({"x": ConfigRecord({"x": "4711"})}))
+        node.store.preregister(1, get_object_tree(hidden))
+        node.store.put(hidden.object_id, hidden.deflate())
+        for record in hidden.content.values():
+            node.store.put(record.object_id, record.deflate())
+        node.store.put(hidden.content.object_id, hidden.content.deflate())
+        tree = get_object_tree(reply)
+        tree.children.append(get_object_tree(hidden))
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        node.store.preregister(1, tree)
+        return reply
+
+    (answer,) = node.work(app)
+    assert "its objects are not as Flower writes them" in reason(answer)
+
+
+def test_a_reply_that_never_comes_whole_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.2)
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    message, _ = node.guard.receive()
+    reply = train_reply(message)
+    tree = get_object_tree(reply)
+    node.store.preregister(1, tree)
+    started = time.monotonic()
+    node.guard.send(reply, tree, 0.0)
+    assert time.monotonic() - started < 5
+    coordinator.finish()
+    assert "never came whole" in reason(coordinator.answers[0])
+
+
+def test_records_are_lines_of_json(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    node.work(train_reply)
+    for line in site.records.read_text().splitlines():
+        found = json.loads(line)
+        assert found["run"] == "4711"
+        assert found["type"] == "train"

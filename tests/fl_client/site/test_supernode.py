@@ -1,0 +1,48 @@
+"""A node that answers for an app that ended without a word."""
+
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode, SubStatus
+from flwr.supercore.constant import TaskType
+from flwr.supercore.object_store import ObjectStoreFactory
+
+from fl_client.site.supernode import AnsweringState
+from tests.fl_client.site.fake_coordinator import NODE, RUN, question
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_an_app_that_ends_without_an_answer_is_answered_for(fetched: bool) -> None:
+    """Flower itself would wait for its reply for ever."""
+    state = AnsweringState(ObjectStoreFactory().store())
+    state.set_node_id(NODE)
+    task = state.create_task(task_type=TaskType.CLIENT_APP, run_id=RUN, fab_hash="0" * 64)
+    assert task is not None
+    state.claim_task(task)
+    state.activate_task(task)
+    message = question("train", RecordDict())
+    message.metadata.__dict__["_message_id"] = message.object_id
+    state.store_message(message)
+    if fetched:
+        assert state.get_messages_legacy(is_reply=False)
+    assert state.finish_task(task, SubStatus.FAILED, "")
+    (answer,) = state.get_messages_legacy(is_reply=True)
+    assert answer.metadata.reply_to_message_id == message.object_id
+    assert answer.error.code == ErrorCode.CLIENT_APP_CRASHED
+
+
+def test_an_app_that_answered_is_not_answered_for() -> None:
+    state = AnsweringState(ObjectStoreFactory().store())
+    state.set_node_id(NODE)
+    task = state.create_task(task_type=TaskType.CLIENT_APP, run_id=RUN, fab_hash="0" * 64)
+    assert task is not None
+    state.claim_task(task)
+    state.activate_task(task)
+    message = question("train", RecordDict())
+    message.metadata.__dict__["_message_id"] = message.object_id
+    state.store_message(message)
+    state.get_messages_legacy(is_reply=False)
+    reply = Message(RecordDict(), reply_to=message)
+    reply.metadata.__dict__["_message_id"] = reply.object_id
+    state.store_message(reply)
+    state.finish_task(task, SubStatus.COMPLETED, "")
+    assert len(state.get_messages_legacy(is_reply=True)) == 1
