@@ -12,18 +12,30 @@ from data_partition.errors import DataError
 from experiments import (
     campaign,
     centralized_clip,
+    coordinator,
     data_commands,
+    deployed,
     federated,
     ml_heads,
     prediction,
     report,
     score,
+    site,
     text_features_commands,
 )
 from models.errors import HeadError, WeightsError
+from operation.errors import OperationError
 from training.errors import ConfigError, RunFolderError, TrainingError
 
-MENDABLE = (ConfigError, DataError, HeadError, RunFolderError, TrainingError, WeightsError)
+MENDABLE = (
+    ConfigError,
+    DataError,
+    HeadError,
+    OperationError,
+    RunFolderError,
+    TrainingError,
+    WeightsError,
+)
 
 app = typer.Typer(
     name="fedskin",
@@ -35,7 +47,10 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(text_features_commands.app, name="text-features")
+app.add_typer(site.app, name="site")
+app.add_typer(coordinator.app, name="coordinator")
 app.command("simulate")(federated.simulate_command)
+app.command("run")(deployed.run_command)
 app.command("clip")(centralized_clip.clip_command)
 app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)

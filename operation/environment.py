@@ -31,8 +31,19 @@ def flower_environment(home: Path, token: str) -> dict[str, str]:
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
+        **past_proxies(),
         **KEEP_FREED_MEMORY,
     }
+
+
+def past_proxies() -> dict[str, str]:
+    """Return the environment's settings by which this machine's own servers are reached directly.
+
+    A hospital's proxy, if the environment names one, is for the way out only.
+    """
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    hosts = ",".join(filter(None, (named, "127.0.0.1", "localhost")))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def script(name: str) -> str:

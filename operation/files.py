@@ -1,6 +1,7 @@
 """Text and JSON files that are either the old ones or the new ones, never halves."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file at once, or leave the old one."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that nobody but its owner may read, from its first byte on."""
+    with replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)  # a killed predecessor's may be readable
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,10 +74,19 @@ def processes_of(token: str) -> list[psutil.Process]:
     return found
 
 
-def end_processes(token: str, *, wait_seconds: float = 10.0) -> None:
-    """Kill every process that carries the token, and those that they start meanwhile."""
+def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[int] = ()) -> None:
+    """Kill every process that carries the token, and those that they start meanwhile.
+
+    Args:
+        token: of the processes.
+        wait_seconds: how long to go on at most.
+        spared: ids of processes that are left alone.
+    """
     deadline = time.monotonic() + wait_seconds
-    while (processes := processes_of(token)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        processes = [process for process in processes_of(token) if process.pid not in spared]
+        if not processes:
+            return
         for process in processes:
             try:
                 process.kill()

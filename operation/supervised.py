@@ -20,6 +20,7 @@ class Supervised:
         folder: where it works.
         restart_seconds: from one start to the next at least; a SuperNode that was killed is let in
             again only when its heartbeat has run out, so it is tried every ten seconds.
+        pass_fds: open files that it inherits by their numbers, such as the sockets it listens on.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Supervised:
         environment: Mapping[str, str],
         folder: Path,
         restart_seconds: float = 10.0,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self._command = list(command)
@@ -38,6 +40,7 @@ class Supervised:
         self._environment = dict(environment)
         self._folder = folder
         self._restart_seconds = restart_seconds
+        self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
         self._started: float | None = None
 
@@ -69,6 +72,7 @@ class Supervised:
                 env=self._environment,
                 cwd=self._folder,
                 start_new_session=True,
+                pass_fds=self._pass_fds,
             )
         log.info("%s started (process %d)", self.name, self._process.pid)
         return True

@@ -1,0 +1,214 @@
+"""The coordinator of real sites: ``fedskin coordinator``."""
+
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fl_server.coordinator.bundles import write_bundle
+from fl_server.coordinator.folder import CoordinatorFolder, check_settings
+from fl_server.coordinator.orders import Orders
+from fl_server.coordinator.sites import Sites, read_public_key
+from operation.files import read_json
+from operation.serving import serving
+
+app = typer.Typer(help="Coordinate hospitals on their own machines.", no_args_is_help=True)
+console = Console()
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
+
+# Of the runs so many are listed, the newest.
+_LISTED_RUNS = 10
+
+
+@app.command()
+def init(
+    directory: Directory,
+    host: Annotated[
+        str, typer.Option(help="The name or address by which the sites reach this machine.")
+    ],
+    port: Annotated[int, typer.Option(help="The port at which they do.")] = 443,
+    bind: Annotated[
+        str, typer.Option(help="The address of this machine to listen on; 0.0.0.0 is all of them.")
+    ] = "127.0.0.1",
+) -> None:
+    """Make a coordinator's folder: its keys, its certificates, and the invitation to the sites.
+
+    Examples
+    --------
+
+        fedskin coordinator init coordinator --host fed.example.org --bind 0.0.0.0
+    """
+    folder = CoordinatorFolder(directory)
+    folder.create(check_settings({"host": host, "port": port, "bind": bind}, "init"))
+    from fl_server.coordinator.certificates import fingerprint, read_certificate
+
+    _say(f"Made {folder.path}; keep it secret, and keep a copy of it.")
+    _say(f"Send every site the folder {folder.invitation}")
+    _say("It holds nothing secret. Have each site read you the fingerprint of the CA, which is")
+    _say(fingerprint(read_certificate(folder.ca_certificate)))
+
+
+@app.command()
+def admit(
+    directory: Directory,
+    public_key: Annotated[Path, typer.Argument(metavar="SITE.pub", show_default=False)],
+    name: Annotated[str, typer.Option(help="The site's name in every run.", show_default=False)],
+) -> None:
+    """Let a site in, by the public key that it sent.
+
+    Examples
+    --------
+
+        fedskin coordinator admit coordinator hospital-a.pub --name hospital-a
+    """
+    folder = _open(directory)
+    Sites(folder).admit(name, read_public_key(public_key))
+    _say(f"{name} is admitted. So are, with it: {', '.join(Sites(folder).active())}")
+
+
+@app.command("list")
+def list_sites(directory: Directory) -> None:
+    """List the sites and the latest runs.
+
+    Examples
+    --------
+
+        fedskin coordinator list coordinator
+    """
+    folder = _open(directory)
+    connected = read_json(folder.connected) if serving(folder.path) else None
+    table = Table(title="Sites", title_justify="left")
+    for column in ("name", "admitted", "state"):
+        table.add_column(column)
+    for site in Sites(folder).all():
+        if site.revoked:
+            state = f"revoked {site.revoked}"
+        elif connected is None:
+            state = "nobody serves this folder"
+        else:
+            state = "connected" if site.name in connected["sites"] else "not connected"
+        table.add_row(site.name, site.admitted, state)
+    console.print(table)
+    runs = Table(title="The latest runs", title_justify="left")
+    for column in ("run", "state", "folder"):
+        runs.add_column(column, overflow="fold")
+    for order in Orders(folder).all()[-_LISTED_RUNS:]:
+        runs.add_row(str(order.number), order.state, order.run_dir)
+    if runs.row_count:
+        console.print(runs)
+
+
+@app.command()
+def revoke(
+    directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+) -> None:
+    """Shut a site out for good. A run in which it takes part ends as failed.
+
+    Examples
+    --------
+
+        fedskin coordinator revoke coordinator hospital-a
+    """
+    Sites(_open(directory)).revoke(name)
+    _say(f"{name} is revoked; its name and its key are not used again.")
+
+
+@app.command()
+def renew(directory: Directory) -> None:
+    """Make a new server certificate, for two years; the sites need not do anything.
+
+    Examples
+    --------
+
+        fedskin coordinator renew coordinator
+    """
+    folder = CoordinatorFolder(directory)
+    folder.renew()
+    from fl_server.coordinator.certificates import read_certificate
+
+    server, authority = map(read_certificate, (folder.certificate, folder.ca_certificate))
+    _say(f"The new certificate ends on {server.not_valid_after_utc.date()}.")
+    _say(f"The CA, which the sites trust, ends on {authority.not_valid_after_utc.date()}.")
+    if serving(folder.path):
+        _say(f"To use it, end  fedskin coordinator serve {directory}  and start it again.")
+
+
+@app.command()
+def bundle(directory: Directory) -> None:
+    """Write the bundle that runs at the sites, for them to approve, and print its SHA-256.
+
+    Examples
+    --------
+
+        fedskin coordinator bundle coordinator
+    """
+    path, sha256 = write_bundle(_open(directory))
+    _say(f"{path}")
+    _say(sha256)
+
+
+@app.command()
+def serve(directory: Directory) -> None:
+    """Serve the sites, and do the runs that are ordered, until Ctrl-C.
+
+    Whatever dies is started again. Unfinished runs go on, also after a kill or a reboot.
+
+    Examples
+    --------
+
+        fedskin coordinator serve coordinator
+    """
+    folder = _open(directory)
+    # Imported here: Flower takes seconds, which other commands need not wait for.
+    from fl_server.coordinator.serve import serve_coordinator
+
+    _log_to(folder.logs / "coordinator.log")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        serve_coordinator(folder)
+    except KeyboardInterrupt:
+        _say("Ended. Unfinished runs go on when this folder is served again.")
+
+
+@app.command()
+def stop(
+    directory: Directory,
+    run: Annotated[int, typer.Argument(metavar="RUN", show_default=False)],
+) -> None:
+    """Stop a run, by its number; its folder keeps what it has reached.
+
+    Examples
+    --------
+
+        fedskin coordinator stop coordinator 3
+    """
+    orders = Orders(_open(directory))
+    orders.stop(run)
+    _say(f"Run {run} is stopped. Go on with it by  fedskin run --on {directory} --resume")
+    _say(f"--out {orders.get(run).run_dir}")
+
+
+def _open(directory: Path) -> CoordinatorFolder:
+    folder = CoordinatorFolder(directory)
+    folder.settings()
+    return folder
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _log_to(path: Path) -> None:
+    """Show what the coordinator's parts log, and keep it in a file."""
+    formatter = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    for handler in (logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")):
+        handler.setFormatter(formatter)
+        for package in ("fl_server", "operation"):
+            logger = logging.getLogger(package)
+            logger.setLevel(logging.INFO)
+            logger.addHandler(handler)

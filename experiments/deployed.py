@@ -1,0 +1,183 @@
+"""A federated run over real sites: ``fedskin run``."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from experiments.display import RunDisplay
+from experiments.opening import (
+    ConfigArgument,
+    OverrideOption,
+    ResumeOption,
+    bring_beginnings,
+    open_run,
+)
+from experiments.results import show_results
+from fl_server.coordinator.bundles import bundle_to_run
+from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.orders import COMPLETED, UNFINISHED, Order, Orders
+from fl_server.coordinator.sites import Sites
+from fl_server.preparation import for_server, prepare_deployed
+from operation.errors import OperationError
+from operation.serving import serving
+from training.config import ExperimentConfig
+from training.errors import ConfigError, RunFolderError
+from training.run_folder import RunFolder, environment
+from training.site_data import open_test_dir
+
+console = Console()
+
+POLL_SECONDS = 0.2
+# Who serves the coordinator's folder may be started again meanwhile.
+UNSERVED_SECONDS = 60.0
+
+
+def run_command(
+    on: Annotated[
+        Path,
+        typer.Option("--on", metavar="DIR", help="The coordinator's folder.", show_default=False),
+    ],
+    config: ConfigArgument = None,
+    override: OverrideOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder.", show_default="runs/<date>-run-<backbone>"),
+    ] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train one network over the sites that the coordinator of DIR admitted.
+
+    The run is done by  fedskin coordinator serve DIR, which must be at work; here it is watched.
+    Ctrl-C ends the watching, not the run. The results are in the run folder, as those of simulate.
+
+    Examples
+    --------
+
+    Over three hospitals, judged on the challenge's test set, which the coordinator has:
+
+        fedskin run --on coordinator -c dataset=ham10000 -c test-dir=/data/ISIC2018 --out runs/first
+
+    Watching it again, or going on after it failed or was stopped:
+
+        fedskin run --on coordinator --resume --out runs/first
+    """
+    folder = CoordinatorFolder(on)
+    folder.settings()
+    wanted, run_folder = open_run(config, override, out, resume=resume, kind="run")
+    orders = Orders(folder)
+    order = orders.find(run_folder.path)
+    if run_folder.manifest().get("status") == "completed":
+        run_folder.check_same(wanted)
+        console.print(f"{run_folder.path} holds a completed run; nothing was left to do.")
+        show_results(console, run_folder)
+        return
+    if serving(folder.path) is None:
+        raise OperationError(
+            f"{folder.path}: nobody serves it; start  fedskin coordinator serve {folder.path}"
+        )
+    if order is None or order.state not in UNFINISHED:
+        order = _order(wanted, run_folder, folder, orders)
+    else:
+        run_folder.check_same(wanted)
+    console.print(f"This is run {order.number} of {folder.path}", highlight=False, soft_wrap=True)
+    try:
+        order = _watch(order, orders, run_folder, folder, wanted.rounds)
+    except KeyboardInterrupt:
+        again, end = f"fedskin run --on {on} --resume --out", f"fedskin coordinator stop {on}"
+        _say(f"The run goes on. See it again with:  {again} {run_folder.path}")
+        _say(f"Stop it with:  {end} {order.number}")
+        raise typer.Exit(130) from None
+    if order.state != COMPLETED:
+        console.print(f"[bold red]The run ended:[/] {_plain(str(order.cause))}", highlight=False)
+        _say(f"The logs are {run_folder.log_path} and {folder.logs}")
+        raise typer.Exit(1)
+    show_results(console, run_folder)
+
+
+def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> ExperimentConfig:
+    """Resolve a config that these sites will run.
+
+    Raises:
+        ConfigError: it is made for another number of sites, or cannot be run by any.
+    """
+    faults = []
+    if config.clients != len(sites):
+        faults.append(
+            f"clients = {config.clients}: allowed is {len(sites)}, the number of sites that are "
+            f"admitted: {', '.join(sites) or 'none'}"
+        )
+    try:
+        resolved = prepare_deployed(config)
+    except ConfigError as error:
+        faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return resolved
+
+
+def _order(
+    wanted: ExperimentConfig, run_folder: RunFolder, folder: CoordinatorFolder, orders: Orders
+) -> Order:
+    """Check a run, make its folder, and order it."""
+    sites = _participants(run_folder, folder)
+    config = check_deployable(wanted, sites)
+    here = for_server(config)
+    with console.status("Reading the images of test-dir"):
+        test_data = open_test_dir(here)
+    bring_beginnings(here, run_folder, test_data.classes if test_data else None)
+    run_folder.create(config)
+    run_folder.update_manifest(
+        **environment(),
+        command="run",
+        status="running",
+        phase="waiting for the coordinator",
+        cause=None,
+        finished=None,
+    )
+    return orders.add(run_folder.path, sites, bundle_to_run(folder))
+
+
+def _participants(run_folder: RunFolder, folder: CoordinatorFolder) -> list[str]:
+    """Return the sites that a new run gets: all; and of one that goes on those that it has."""
+    admitted = list(Sites(folder).active())
+    began = list(run_folder.manifest().get("clients", admitted))
+    missing = [name for name in began if name not in admitted]
+    if missing:
+        raise RunFolderError(
+            f"{run_folder.path}: began with {', '.join(missing)}, not admitted here any more; "
+            "choose another run folder"
+        )
+    return began
+
+
+def _watch(
+    order: Order, orders: Orders, run_folder: RunFolder, folder: CoordinatorFolder, rounds: int
+) -> Order:
+    """Show a run until it has ended, and return what became of it."""
+    served = time.monotonic()
+    with RunDisplay(console, rounds) as display:
+        while True:
+            order = orders.get(order.number)
+            display.show(run_folder)
+            if order.state not in UNFINISHED:
+                return order
+            if serving(folder.path) is not None:
+                served = time.monotonic()
+            elif time.monotonic() > served + UNSERVED_SECONDS:
+                raise OperationError(
+                    f"{folder.path}: nobody serves it any more; the run goes on with  fedskin "
+                    f"coordinator serve {folder.path}"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,47 @@
+"""The bundle: the exact bytes that the sites approve and that runs are submitted with."""
+
+import hashlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from data_partition.atomic_file import replacing
+from fl_server.bundle import write_app
+from fl_server.coordinator.folder import CoordinatorFolder
+from operation.errors import OperationError
+
+
+def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
+    """Write the bundle of this version of fedskin; return its path and its SHA-256."""
+    # Imported here: Flower takes a second, which a bundle that is there need not wait for.
+    from fl_server.coordinator.control import build_bundle
+
+    with TemporaryDirectory() as temporary:
+        app = Path(temporary) / "app"
+        write_app(app)
+        content = build_bundle(app)
+    with replacing(folder.bundle) as file:
+        file.write_bytes(content)
+    return folder.bundle, hashlib.sha256(content).hexdigest()
+
+
+def bundle_to_run(folder: CoordinatorFolder) -> str:
+    """Return the SHA-256 of the bundle that new runs get, which is written if there is none."""
+    if not folder.bundle.is_file():
+        return write_bundle(folder)[1]
+    return hashlib.sha256(folder.bundle.read_bytes()).hexdigest()
+
+
+def find_bundle(folder: CoordinatorFolder, sha256: str) -> bytes:
+    """Return the bundle of a SHA-256, of whatever version it is.
+
+    Raises:
+        OperationError: it is not there any more.
+    """
+    for path in folder.path.glob("*.fab"):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    raise OperationError(
+        f"its bundle {sha256[:12]} is not in {folder.path} any more; bring it back, or go on with "
+        "the new one by  fedskin run --resume"
+    )

@@ -1,0 +1,74 @@
+"""The door to the SuperLink: from outside, only what a site's SuperNode needs is answered."""
+
+import hmac
+import logging
+from collections.abc import Collection
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+CONTROL = "/v1/control"
+PASSWORD_HEADER = "fedskin-password"
+
+# Of a stranger's request so much is logged; the rest could be a log's worth of anything.
+_LOGGED_CHARACTERS = 200
+
+
+def password(secret: bytes) -> str:
+    """Return what opens the Control API, from the secret of the coordinator's own processes."""
+    return hmac.new(secret, b"fedskin control", "sha256").hexdigest()
+
+
+class Door:
+    """Answers some exact routes by one socket, and all else by another, of this machine.
+
+    Flower's Control API has no authentication: whoever reaches it can submit code that then runs
+    in every hospital. So it is decided here, by the socket that a request came in by and not by
+    who sent it, so that a reverse proxy on the same machine opens nothing; and on this machine the
+    Control API wants a password, so that its other users do not reach it either.
+
+    Args:
+        app: what is behind the door.
+        inside: host and port of this machine's socket.
+        routes: the paths that all other sockets answer, to POST.
+        password: wanted by the Control API, in the header ``fedskin-password``.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, inside: tuple[str, int], routes: Collection[str], password: str
+    ) -> None:
+        self._app = app
+        self._inside = inside
+        self._routes = {route: route.encode("ascii") for route in routes}
+        self._password = password.encode("ascii")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and self._may_enter(scope)):
+            await self._app(scope, receive, send)
+            return
+        client = scope.get("client") or ("unknown", 0)
+        asked = f"{scope.get('method', scope['type'])} {scope.get('raw_path', b'')!r}"
+        log.warning("refused %s:%s %s", client[0], client[1], asked[:_LOGGED_CHARACTERS])
+        if scope["type"] == "http":
+            await PlainTextResponse("forbidden\n", status_code=403)(scope, receive, send)
+        else:  # closing a websocket before it was accepted is answered with 403
+            await send({"type": "websocket.close"})
+
+    def _may_enter(self, scope: Scope) -> bool:
+        if scope.get("server") == self._inside:
+            return not scope["path"].startswith(CONTROL) or self._knows_password(scope)
+        # The path as it was sent must be the one that is routed by: one that needs decoding first
+        # is nothing a SuperNode sends.
+        return (
+            scope["method"] == "POST"
+            and scope["path"] in self._routes
+            and self._routes[scope["path"]] == scope.get("raw_path")
+        )
+
+    def _knows_password(self, scope: Scope) -> bool:
+        header = PASSWORD_HEADER.encode("ascii")
+        said = [value for name, value in scope["headers"] if name == header]
+        return len(said) == 1 and hmac.compare_digest(said[0], self._password)

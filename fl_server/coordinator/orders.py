@@ -1,0 +1,139 @@
+"""The runs that were ordered from a coordinator, and how far each has come."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fl_server.coordinator.folder import CoordinatorFolder
+from operation.errors import OperationError
+from operation.files import read_json, write_json
+from operation.serving import serving
+from training.run_folder import RunFolder, now
+
+WAITING, RUNNING = "waiting", "running"
+COMPLETED, FAILED, STOPPED = "completed", "failed", "stopped"
+UNFINISHED = (WAITING, RUNNING)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that is to be done.
+
+    Attributes:
+        number: by which people name it, counted from 1.
+        run_dir: its run folder, which holds its config and everything it has done so far.
+        sites: the names of those who take part, which stay the same over all of the run.
+        bundle: SHA-256 of the bundle that it runs.
+        submitted: when it was ordered, UTC, ISO 8601.
+        state: ``waiting``, ``running``, ``completed``, ``failed`` or ``stopped``.
+        cause: why it failed, in one line.
+    """
+
+    number: int
+    run_dir: str
+    sites: list[str]
+    bundle: str
+    submitted: str
+    state: str = WAITING
+    cause: str | None = None
+
+
+class Orders:
+    """The orders in a coordinator's folder, a file each."""
+
+    def __init__(self, folder: CoordinatorFolder) -> None:
+        self._folder = folder
+
+    def all(self) -> list[Order]:
+        """Return the orders by number.
+
+        Raises:
+            OperationError: one of them is damaged.
+        """
+        return [self._read(path) for path in sorted(self._folder.runs.glob("*.json"))]
+
+    def get(self, number: int) -> Order:
+        """Return one order.
+
+        Raises:
+            OperationError: there is none of that number.
+        """
+        path = self._path(number)
+        if not path.is_file():
+            numbers = [order.number for order in self.all()]
+            known = f"1 to {numbers[-1]}" if numbers else "none yet"
+            raise OperationError(f"run {number}: there is no such run here; known are: {known}")
+        return self._read(path)
+
+    def find(self, run_dir: Path) -> Order | None:
+        """Return the order of a run folder, if there is one."""
+        return next((order for order in self.all() if order.run_dir == str(run_dir)), None)
+
+    def next(self) -> Order | None:
+        """Return what is to be done next: what was begun before, else what waits longest."""
+        unfinished = [order for order in self.all() if order.state in UNFINISHED]
+        return min(unfinished, key=lambda o: (o.state != RUNNING, o.number), default=None)
+
+    def add(self, run_dir: Path, sites: list[str], bundle: str) -> Order:
+        """Order a run, or a run again whose order failed or was stopped.
+
+        Raises:
+            OperationError: the run folder's order is waiting, running or completed.
+        """
+        with self._folder.changing():
+            before = self.find(run_dir)
+            if before is None:
+                number = len(self.all()) + 1
+                order = Order(number, str(run_dir), sites, bundle, now())
+            elif before.state in (FAILED, STOPPED):
+                order = replace(before, sites=sites, bundle=bundle, state=WAITING, cause=None)
+            else:
+                raise OperationError(f"{run_dir}: is run {before.number}, which is {before.state}")
+            self._write(order)
+        return order
+
+    def stop(self, number: int) -> None:
+        """Have a run stopped: one under way by who serves the folder, within a second.
+
+        Raises:
+            OperationError: there is no such run, or it has ended.
+            RunFolderError: its run folder is damaged.
+        """
+        with self._folder.changing():
+            order = self.get(number)
+            if order.state not in UNFINISHED:
+                raise OperationError(f"run {number}: has ended, it is {order.state}")
+            self._write(replace(order, state=STOPPED, cause=STOPPED))
+        if order.state == WAITING or serving(self._folder.path) is None:
+            close_run(order, STOPPED)
+
+    def record(self, number: int, state: str, cause: str | None = None) -> None:
+        """Write down what became of an unfinished run; a run that was stopped stays so."""
+        with self._folder.changing():
+            order = self.get(number)
+            if order.state in UNFINISHED:
+                self._write(replace(order, state=state, cause=cause))
+
+    def _path(self, number: int) -> Path:
+        return self._folder.runs / f"{number:04}.json"
+
+    def _read(self, path: Path) -> Order:
+        try:
+            return Order(**(read_json(path) or {}))
+        except TypeError:
+            raise OperationError(
+                f"{path}: is damaged, or of another version; bring it back from a copy"
+            ) from None
+
+    def _write(self, order: Order) -> None:
+        write_json(self._path(order.number), asdict(order))
+
+
+def close_run(order: Order, cause: str) -> None:
+    """Write into the run folder of an order that it ended without a result.
+
+    Raises:
+        RunFolderError: the run folder is damaged.
+    """
+    folder = RunFolder(Path(order.run_dir))
+    if folder.exists():
+        folder.update_manifest(status="failed", cause=cause, finished=now())

@@ -1,0 +1,130 @@
+"""The orders of a coordinator, done one after the other."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from fl_server.coordinator.control import Control, ControlError, ControlRefused
+from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.orders import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    Order,
+    Orders,
+    close_run,
+)
+from fl_server.coordinator.sites import Sites
+from fl_server.coordinator.submission import LOST, Judgement, Submission
+from operation.errors import OperationError
+from training.errors import ConfigError, RunFolderError
+
+log = logging.getLogger(__name__)
+
+# So many attempts in a row may be lost without a new round; more would be lost, too.
+MOST_LOST = 5
+
+
+class Runner:
+    """Does one order at a time, as often as its machinery dies.
+
+    Args:
+        folder: the coordinator's.
+        drop_server: ends the ServerApp, if there is one.
+        working: tells whether SuperLink and superexec run.
+    """
+
+    def __init__(
+        self,
+        folder: CoordinatorFolder,
+        *,
+        drop_server: Callable[[], None],
+        working: Callable[[], bool],
+    ) -> None:
+        self._folder = folder
+        self._drop_server = drop_server
+        self._working = working
+        self._orders = Orders(folder)
+        self._sites = Sites(folder)
+        self._order: Order | None = None
+        self._submission: Submission | None = None
+        self._lost = 0
+        self._round = 0
+
+    def tend(self, control: Control, nodes: Mapping[str, int]) -> None:
+        """Take up the next order, or see how the present one is doing.
+
+        Args:
+            control: of the SuperLink.
+            nodes: Flower's number of each site that is let in.
+
+        Raises:
+            ControlError: the SuperLink does not answer.
+            OperationError, RunFolderError: a file of the coordinator's folder, or of a run's, is
+                damaged.
+        """
+        order = self._order
+        if order is None:
+            self._order = self._orders.next()
+            self._lost = 0
+            return
+        if self._orders.get(order.number).state == STOPPED:
+            self._close(order, STOPPED)
+            return
+        admitted = self._sites.active()
+        revoked = [name for name in order.sites if name not in admitted]
+        if revoked:
+            self._close(order, f"{', '.join(revoked)}: revoked; start a new run with the others")
+            return
+        try:
+            if self._submission is not None:
+                self._heed(order, self._submission)
+            elif self._working() and nodes.keys() >= set(order.sites):
+                self._submission = Submission(self._folder, order, control, nodes)
+                self._round = self._submission.round
+                self._orders.record(order.number, RUNNING)
+                log.info("run %d was submitted, from round %d on", order.number, self._round)
+        except (OperationError, RunFolderError, ConfigError, ControlRefused) as error:
+            self._close(order, str(error))
+
+    def forget(self) -> None:
+        """Make the present attempt again: the SuperLink that it ran on is gone."""
+        self._submission = None
+
+    def abandon(self) -> None:
+        """End the present attempt, and make it again."""
+        submission, self._submission = self._submission, None
+        self._drop_server()
+        if submission is not None:
+            try:
+                submission.stop()
+            except ControlError as error:  # such as: the run has ended
+                log.info("%s", error)
+
+    def _heed(self, order: Order, submission: Submission) -> None:
+        judgement = submission.judge()
+        if judgement.state == COMPLETED:
+            self._orders.record(order.number, COMPLETED)
+            log.info("run %d is completed", order.number)
+            self._order = self._submission = None
+        elif judgement.state == FAILED and self._working():
+            self._close(order, str(judgement.cause))
+        elif judgement.state in (FAILED, LOST):
+            self._try_again(order, submission, judgement)
+
+    def _try_again(self, order: Order, submission: Submission, judgement: Judgement) -> None:
+        self._lost = self._lost + 1 if submission.round == self._round else 1
+        if self._lost >= MOST_LOST:
+            times = f"{self._lost} times in a row without finishing a round"
+            self._close(order, f"{judgement.cause}, {times}; see {self._folder.logs}")
+            return
+        log.warning("run %d: %s; it is submitted again", order.number, judgement.cause)
+        self.abandon()
+
+    def _close(self, order: Order, cause: str) -> None:
+        """End an order without a result; a person may put it back with ``--resume``."""
+        self.abandon()
+        self._orders.record(order.number, FAILED, cause)
+        self._order = None
+        log.warning("run %d ended: %s", order.number, cause)
+        close_run(order, cause)

@@ -1,0 +1,109 @@
+"""The coordinator's SuperLink, as a process: Flower's own app behind our door.
+
+Flower's program serves all its APIs on one socket. This one makes the same app, with the same
+settings as ``--enable-supernode-auth --isolation process --superexec-auth-secret-file``, and serves
+it on two: one for the sites and one for this machine.
+"""
+
+import argparse
+import logging
+import logging.handlers
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from fl_server.coordinator.door import Door, password
+from fl_server.coordinator.folder import CoordinatorFolder
+
+# At most so much is kept of what strangers asked for.
+_DOOR_LOG_BYTES = 10_000_000
+_DOOR_LOGS = 5
+
+
+def serve_superlink(
+    folder: CoordinatorFolder, public: socket.socket, inside: socket.socket
+) -> None:
+    """Serve a SuperLink until the process is asked to end.
+
+    Args:
+        folder: the coordinator's, with its certificates and its secret.
+        public: listening; open to the sites.
+        inside: listening on a loopback address; open to everything on this machine.
+    """
+    # Flower's parts are private to it but for the program; they are those that
+    # flwr.superlink.cli.flower_superlink puts together in flwr 1.41.
+    from flwr.common.constant import ISOLATION_MODE_PROCESS, TRANSPORT_TYPE_GRPC_RERE
+    from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
+    from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
+    from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
+    from flwr.superlink.main import create_app
+    from flwr.superlink.routers.fleet.router import router as fleet
+
+    secret = folder.secret.read_bytes()
+    host, port = inside.getsockname()[:2]
+    app = create_app(
+        SuperLinkLifespanConfig(
+            control_address="",
+            health_server_address=None,
+            host=host,
+            port=port,
+            insecure=False,
+            certificates=None,  # only of use to Flower's old gRPC servers, which are not started
+            superexec_auth_secret=secret,
+            authn_plugin=load_control_authn_plugin(),
+            event_log_plugin=None,
+            fleet_event_log_plugin=None,
+            enable_event_log=False,
+            artifact_provider=None,
+            enable_supernode_auth=True,
+            fleet_api_type=TRANSPORT_TYPE_GRPC_RERE,
+            fleet_api_address=None,
+            simulation=False,
+            ssl_ca_certfile=str(folder.ca_certificate),
+            ssl_certfile=str(folder.certificate),
+            ssl_keyfile=str(folder.key),
+            database=FLWR_IN_MEMORY_DB_NAME,
+            isolation=ISOLATION_MODE_PROCESS,
+            runtime_dependency_install=False,
+        ),
+        SuperLinkLifespan,
+    )
+    routes = [route.path for route in fleet.routes if hasattr(route, "path")]
+    _log_refusals(folder.logs / "door.log")
+    config = uvicorn.Config(
+        Door(app, inside=(host, port), routes=routes, password=password(secret)),
+        ssl_certfile=folder.certificate,
+        ssl_keyfile=folder.key,
+        ws="none",
+        # A header must not say where a request came from.
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run(sockets=[public, inside])
+
+
+def _log_refusals(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=_DOOR_LOG_BYTES, backupCount=_DOOR_LOGS, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("fl_server.coordinator.door")
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("public", type=int, help="file number of the sites' listening socket")
+    parser.add_argument("inside", type=int, help="file number of this machine's listening socket")
+    arguments = parser.parse_args()
+    serve_superlink(
+        CoordinatorFolder(arguments.folder),
+        socket.socket(fileno=arguments.public),
+        socket.socket(fileno=arguments.inside),
+    )
