@@ -82,15 +82,18 @@ def open_run(
     return config.replace(run_dir=str(folder.path)), folder
 
 
-def bring_beginnings(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str]) -> None:
+def bring_beginnings(
+    config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None
+) -> None:
     """Find, fetch or compute what a run starts from, so that its lack is said before it starts.
 
-    These are the text features and the pretrained weights. A run that goes on has its own.
+    These are the text features and the pretrained weights. A run that goes on has its own. Where
+    nobody knows the classes yet, the text features come when somebody does.
 
     Raises:
         WeightsError: weights are missing or unusable.
     """
-    if not folder.text_path.is_file():
+    if classes is not None and not folder.text_path.is_file():
         prepare_text(config, classes)
     if config.pretrained and not folder.checkpoint.progress().round:
         from models.backbones import locate_pretrained

@@ -1,7 +1,7 @@
-"""What a finished run makes of some images: ``fedskin predict``."""
+"""What a trained model makes of some images: ``fedskin predict``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -17,22 +17,15 @@ from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
-from models.registry import find
+from experiments.trained_model import HeadName, classify, find_model
 from training.config import ExperimentConfig
-from training.device import resolve_device
-from training.errors import RunFolderError
-from training.head_run import best_weights, network_run
-from training.run_folder import RunFolder
-from training.text import as_text, text_of_run
-
-HeadName = Literal["knn", "svm", "rf"]
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
 
 
 def predict_command(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    source: Annotated[Path, typer.Argument(metavar="RUN_DIR|MODEL.safetensors")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write instead of the table.")
@@ -42,7 +35,7 @@ def predict_command(
         typer.Option(help="Answer with a head of fedskin heads in the place of the network's own."),
     ] = None,
 ) -> None:
-    """Classify each IMAGE with the best model of the finished run in RUN_DIR.
+    """Classify each IMAGE with the best model of the finished run in RUN_DIR, or of a site's file.
 
     Prints the most probable class of each image and the probability of every class, or writes
     them to a CSV file. An image is prepared as the run prepared its test images. For a run on
@@ -60,15 +53,13 @@ def predict_command(
     fedskin predict runs/brain clinic/BraTS19_CBICA_AAB_1
 
     fedskin predict runs/heads photo.jpg --head svm
+
+    fedskin predict final.safetensors photo.jpg
     """
-    folder = RunFolder(run_dir.absolute())
-    config = folder.config()
-    manifest = folder.manifest()
-    if manifest.get("status") != "completed":
-        raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
-    classes = tuple(manifest["data"]["classes"])
-    shown, pixels = _read(images, config)
-    found, chosen = _classify(folder, config, classes, pixels, head)
+    model = find_model(source.absolute(), head)
+    classes = model.classes
+    shown, pixels = _read(images, model.config)
+    found, chosen = classify(model, pixels)
     probabilities = pd.DataFrame(found, columns=list(classes), index=shown.index)
     patients = probabilities.groupby(shown["patient"]).mean()
     answers = pd.concat(
@@ -81,7 +72,7 @@ def predict_command(
             answers.to_csv(temporary, index_label="image")
         console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
         return
-    console.print(_table(answers, synthetic=manifest["data"]["synthetic"]))
+    console.print(_table(answers, synthetic=model.synthetic))
 
 
 def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
@@ -129,56 +120,6 @@ def _cases(path: Path, config: ExperimentConfig) -> ImageTable:
         modalities=(first, second, third),
         slices_per_patient=config.slices_per_patient,
     )
-
-
-def _classify(
-    folder: RunFolder,
-    config: ExperimentConfig,
-    classes: tuple[str, ...],
-    pixels: NDArray[np.uint8],
-    head: HeadName | None,
-) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-    """Return probabilities (N, K) and answers (N,) of the best model, or of a head on its features.
-
-    A head's answer need not be its most probable class; see docs/heads.md.
-    """
-    source = network_run(folder)
-    path = folder.path / "heads" / f"{head}.skops"
-    if head is not None and not path.is_file():
-        raise RunFolderError(f"{path}: not there; make it by  fedskin heads --from {source.path}")
-    # Imported here: a name misspelt should not wait for torch.
-    from models.fitted_head import Head
-    from training.inference import extract_features, predict
-    from training.network import preprocessing, restore_network
-
-    # Where the run computed says nothing about where its model is used.
-    here = config.replace(device=resolve_device("auto"), precision="float32")
-    weights = best_weights(folder, source)
-    text = as_text(text_of_run(config, source, classes))
-    network = restore_network(here, len(classes), weights, text)
-    everything = np.arange(len(pixels))
-    if head is None:
-        probabilities = np.exp(
-            predict(
-                network,
-                pixels,
-                everything,
-                num_classes=len(classes),
-                batch_size=config.batch_size,
-                preprocessing=preprocessing(here),
-            )
-        )
-        return probabilities, probabilities.argmax(axis=1)
-    features = extract_features(
-        network,
-        pixels,
-        everything,
-        width=find(config.backbone).width,
-        batch_size=config.batch_size,
-        preprocessing=preprocessing(here),
-    )
-    fitted = Head.load(path)
-    return fitted.predict_proba(features), fitted.predict(features)
 
 
 def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:

@@ -11,6 +11,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from training.text import Text
 
 app = ClientApp()
@@ -18,13 +20,24 @@ app = ClientApp()
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
-    """Answer with this client's name and how many images it holds in each split."""
+    """Answer with what the server needs to know of this client: no word of any single image."""
     import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
     from fl_client.client import open_client
 
     client = open_client(_settings(message), context.node_config)
-    sizes = MetricRecord({f"num-{name}": len(split) for name, split in client.splits.items()})
-    content = RecordDict({"client": ConfigRecord({"name": client.name}), "metrics": sizes})
+    about = ConfigRecord(
+        {
+            "name": client.name,
+            "classes": list(client.classes),
+            "dataset": client.config.dataset,
+            "fingerprint": client.fingerprint,
+            "device": client.config.device,
+            "synthetic": client.synthetic,
+        }
+    )
+    numbers = MetricRecord({f"num-{name}": len(split) for name, split in client.splits.items()})
+    numbers["threads"] = client.config.threads_per_client
+    content = RecordDict({"client": about, "metrics": numbers})
     return Message(content, reply_to=message)
 
 
@@ -33,12 +46,13 @@ def train(message: Message, context: Context) -> Message:
     """Validate the received global model if asked to, train it, and answer with the result."""
     from fl_client.client import open_client
     from fl_client.local_training import train_locally
-    from strategies.arrays import to_record, views
+    from strategies.arrays import to_record
 
     started = time.perf_counter()
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    arrays, metrics = train_locally(client, views(_arrays(message)), settings, _text(message))
+    text = _text(message)
+    arrays, metrics = train_locally(client, _take_arrays(message), settings, text)
     record = to_record(arrays)
     metrics["seconds-message"] = time.perf_counter() - started
     content = RecordDict({"arrays": record, "metrics": MetricRecord(metrics)})
@@ -47,14 +61,18 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Judge the received model on the splits that the message names."""
+    """Judge the received model on the splits that the message names; a site also keeps it."""
     from fl_client.client import open_client
     from fl_client.local_training import evaluate_locally
+    from fl_client.taking_home import take_home
     from strategies.arrays import views
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    metrics = evaluate_locally(client, views(_arrays(message)), settings, _text(message))
+    received, text = views(_arrays(message)), _text(message)
+    metrics = evaluate_locally(client, received, settings, text)
+    if client.at_site:
+        take_home(client, received, settings, text)
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
 
@@ -95,6 +113,15 @@ def _arrays(message: Message) -> ArrayRecord:
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
     return record
+
+
+def _take_arrays(message: Message) -> "dict[str, NDArray]":
+    """Return views of the arrays, and let the message go of them: it lives until the reply does."""
+    from strategies.arrays import views
+
+    received = views(_arrays(message))
+    del message.content["arrays"]
+    return received
 
 
 def _settings(message: Message) -> ConfigRecord:

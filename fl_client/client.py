@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from data_partition.splits import SPLITS
+from data_partition.synthetic_folder import is_synthetic
 from training.config import ExperimentConfig, parse
 from training.experiment_data import open_federated_data
 from training.split import Split
@@ -23,15 +24,26 @@ class Client:
         name: its name in the federation.
         config: the resolved config.
         splits: its images, by ``train``, ``validation`` and ``test``.
-        num_classes: K.
+        classes: K class names, in the order of the network's outputs.
         folder: where it keeps files of its own between rounds.
+        fingerprint: tells its images from others; see ``ImageStore``.
+        synthetic: whether its images are made up.
+        at_site: whether it is a site's, which takes the final model home.
     """
 
     name: str
     config: ExperimentConfig
     splits: Mapping[str, Split]
-    num_classes: int
+    classes: tuple[str, ...]
     folder: Path
+    fingerprint: str = ""
+    synthetic: bool = False
+    at_site: bool = False
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
 
     @property
     def device(self) -> torch.device:
@@ -43,11 +55,20 @@ def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> 
     """Return the client that a message is for.
 
     Args:
-        settings: the message's; ``experiment`` holds the resolved config as TOML. What Flower
-            calls the run config is not asked: there ``auto`` may still stand.
-        node_config: in a simulation ``partition-id``, which makes this ``client-<id>``.
+        settings: the message's; ``experiment`` holds the config as TOML. What Flower calls the
+            run config is not asked: there ``auto`` may still stand.
+        node_config: in a simulation ``partition-id``, which makes this ``client-<id>``; at a site
+            ``site``, its name, and more: see `fl_client.at_site.open_site_client`.
+
+    Raises:
+        ConfigError, DataError, TrainingError: as `open_site_client`.
     """
-    client = _open(str(settings["experiment"]), int(node_config["partition-id"]))
+    if "site" in node_config:
+        from fl_client.at_site import open_site_client
+
+        client = open_site_client(settings, node_config)
+    else:
+        client = _open(str(settings["experiment"]), int(node_config["partition-id"]))
     torch.set_num_threads(client.config.threads_per_client)
     return client
 
@@ -63,6 +84,8 @@ def _open(experiment: str, partition_id: int) -> Client:
         name=name,
         config=config,
         splits={split: data.split(name, split) for split in SPLITS},
-        num_classes=len(data.store.classes),
+        classes=data.store.classes,
         folder=Path(config.run_dir) / "clients" / name,
+        fingerprint=data.store.fingerprint,
+        synthetic=is_synthetic(Path(config.data_dir)),
     )

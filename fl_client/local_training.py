@@ -35,7 +35,8 @@ def train_locally(
 ) -> tuple[dict[str, NDArray], Metrics]:
     """Validate the received global model, then train it on the client's images.
 
-    Holds, besides the received weights: the model, its gradients and the optimizer's state.
+    Holds the model, its gradients and the optimizer's state, and under FedProx the received
+    weights.
 
     Args:
         client: who trains.
@@ -67,6 +68,7 @@ def train_locally(
     if mu > 0:
         tensors = as_tensors(received)
         anchor = [tensors[name].to(client.device) for name, _ in model.named_parameters()]
+    del received  # where nobody else holds the message's bytes, they are free now
 
     def seed(purpose: str) -> int:
         return derive_seed(

@@ -1,5 +1,6 @@
 """What each client's own heads are worth on the global test set, beside the shared network."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def judge_client_heads(
     network: Backbone,
     config: ExperimentConfig,
     test_data: GlobalTestSet,
+    settings: Mapping[str, str],
 ) -> dict[str, Any]:
     """Have every client fit its own heads and answer for the global test set.
 
@@ -35,6 +37,7 @@ def judge_client_heads(
         network: whose features are used, on its device.
         config: resolved.
         test_data: the global test set; only its features travel.
+        settings: what every message says.
 
     Returns:
         By client the metric block of each head, or ``failed`` with the cause.
@@ -52,7 +55,7 @@ def judge_client_heads(
     messages = strategy.query_messages(
         "heads",
         arrays,
-        {"experiment": config.to_toml()},
+        settings,
         {"test": to_record({"features": features})},
     )
     replies = strategy.read_query(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))

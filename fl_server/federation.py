@@ -1,6 +1,7 @@
 """One federated run, from the first weights to the last figures."""
 
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,6 @@ from flwr.serverapp import Grid
 
 from fl_server.client_heads import judge_client_heads
 from fl_server.judging import ANSWER_SECONDS, ask, figures
-from fl_server.nodes import Participant, introductions
 from strategies.arrays import num_bytes, to_record, views
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
@@ -40,6 +40,7 @@ class Federation:
         test_data: the global test set, if there is one.
         text: what objective ``clip`` compares images with, else None. It travels with every
             message, so that no client builds a text tower.
+        settings: what every message says: ``experiment``, the config as clients need it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Federation:
         classes: tuple[str, ...],
         test_data: GlobalTestSet | None,
         text: Text | None,
+        settings: Mapping[str, str],
     ) -> None:
         self.grid = grid
         self.config = config
@@ -58,24 +60,24 @@ class Federation:
         self.test_data = test_data
         self.text = text
         self.progress = folder.checkpoint.progress()
-        self._experiment = config.to_toml()
+        self._settings = dict(settings)
         self._round_started = 0.0
 
-    def run(self, nodes: list[int]) -> None:
-        """Run what is missing on these nodes and write the final figures.
+    def run(self, gather: Callable[[], Mapping[int, str]]) -> None:
+        """Run what is missing and write the final figures.
+
+        Args:
+            gather: brings the clients together while the first weights are built; returns their
+                names by node id, in the fixed order of the clients.
 
         Raises:
-            FederationError: the nodes do not introduce themselves, or not as they should.
             TooFewReplies: a round that too few clients answered.
         """
-        self.folder.update_manifest(phase="starting the clients")
-        # Built while the clients start up, which takes as long.
         with ThreadPoolExecutor(1) as executor:
             weights = executor.submit(self._starting_weights)
-            participants = introductions(self.grid, nodes, self._experiment)
+            clients = gather()
             arrays = to_record(weights.result())
-        self.folder.update_manifest(clients={p.name: p.sizes for p in participants})
-        strategy = self._strategy(participants)
+        strategy = self._strategy(clients)
         missing = self.config.rounds - self.progress.round
         if missing > 0:
             self.folder.update_manifest(phase="training")
@@ -86,7 +88,7 @@ class Federation:
                     arrays,
                     num_rounds=missing,
                     timeout=ANSWER_SECONDS,
-                    train_config=ConfigRecord({"experiment": self._experiment}),
+                    train_config=ConfigRecord({**self._settings}),
                     evaluate_fn=lambda number, new: self._finish_round(
                         strategy, writer, number, new
                     ),
@@ -94,9 +96,9 @@ class Federation:
         self.folder.update_manifest(phase="judging")
         self._judge(strategy, arrays)
 
-    def _strategy(self, participants: list[Participant]) -> FedAvg:
+    def _strategy(self, clients: Mapping[int, str]) -> FedAvg:
         common: dict[str, Any] = {
-            "clients": {participant.node_id: participant.name for participant in participants},
+            "clients": clients,
             "aggregation_weights": self.config.aggregation_weights,
             "min_replies": self.config.min_replies,
             "rounds_done": self.progress.round,
@@ -173,7 +175,7 @@ class Federation:
 
     def _judge(self, strategy: FedAvg, last: ArrayRecord) -> None:
         """Judge the last model and the best one, and write the figures and the predictions."""
-        found = self._ask(strategy, last, "validation,test")
+        found = self._ask(strategy, last, "validation,test", self.progress.round)
         if "validation" not in self.progress.records[-1]:
             self._take_validation(figures(found, "validation", len(self.classes)))
             self.folder.checkpoint.save(self.progress)
@@ -184,12 +186,12 @@ class Federation:
             best = last
         else:
             best = to_record(self.folder.checkpoint.weights(best_round))
-            found = self._ask(strategy, best, "test")
+            found = self._ask(strategy, best, "test", best_round)
         best_figures = self._judge_one(found, views(best), "global_test")
         if self.config.client_heads and self.test_data is not None:
             network = restore_network(self.config, len(self.classes), views(best), self.text)
             best_figures["client_heads"] = judge_client_heads(
-                self.grid, strategy, best, network, self.config, self.test_data
+                self.grid, strategy, best, network, self.config, self.test_data, self._settings
             )
         self.folder.write_metrics(
             {
@@ -201,8 +203,11 @@ class Federation:
             }
         )
 
-    def _ask(self, strategy: FedAvg, arrays: ArrayRecord, splits: str) -> Replies:
-        return ask(self.grid, strategy, arrays, experiment=self._experiment, splits=splits)
+    def _ask(
+        self, strategy: FedAvg, arrays: ArrayRecord, splits: str, round_number: int
+    ) -> Replies:
+        settings: dict[str, str | int] = {**self._settings, "splits": splits, "round": round_number}
+        return ask(self.grid, strategy, arrays, settings)
 
     def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
         tests = figures(found, "test", len(self.classes))

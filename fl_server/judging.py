@@ -1,5 +1,6 @@
 """Judging: the clients' answers, and figures from their confusion matrices."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,17 +52,18 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
 
 
 def ask(
-    grid: Grid,
-    strategy: FedAvg,
-    arrays: ArrayRecord,
-    *,
-    experiment: str,
-    splits: str,
+    grid: Grid, strategy: FedAvg, arrays: ArrayRecord, settings: Mapping[str, str | int]
 ) -> Replies:
     """Have every client judge a model on some of its splits.
+
+    Args:
+        grid, strategy: of the run.
+        arrays: the model's weights.
+        settings: what every message says: ``experiment``, ``round``, which the weights are of, and
+            ``splits``, comma-separated.
 
     Raises:
         TooFewReplies: too few clients answered.
     """
-    messages = strategy.evaluation_messages(arrays, {"experiment": experiment, "splits": splits})
+    messages = strategy.evaluation_messages(arrays, settings)
     return strategy.read_evaluation(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -19,7 +20,7 @@ class FederationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Participant:
-    """A client as it introduced itself.
+    """A client.
 
     Attributes:
         node_id: Flower's number for it in this run.
@@ -52,13 +53,27 @@ def wait_for_nodes(
     return nodes
 
 
+def sizes_of(metrics: Mapping[str, object]) -> dict[str, int]:
+    """Return the number of images by split that an introduction names."""
+    counts = ((key, value) for key, value in metrics.items() if key.startswith("num-"))
+    return {key.removeprefix("num-"): int(str(value)) for key, value in counts}
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return a key to sort names by: digits count as numbers, so client-10 is after client-2."""
+    return [
+        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
+
+
 def introductions(
     grid: Grid, nodes: list[int], experiment: str, wait_seconds: float = WAIT_FOR_NAMES_SECONDS
 ) -> list[Participant]:
     """Ask every node who it is; return the participants in the order of their names.
 
-    That order is the clients' fixed order: a client's index is its rank in it. Digits in names
-    count as numbers, so that client-10 comes after client-2.
+    Their natural order is the clients' fixed order: a client's index is its rank in it.
 
     Raises:
         FederationError: a node gave no answer or an error, or two have one name.
@@ -82,18 +97,10 @@ def introductions(
             Participant(
                 node,
                 str(answer.content.config_records["client"]["name"]),
-                {key.removeprefix("num-"): int(str(value)) for key, value in sizes.items()},
+                sizes_of(sizes),
             )
         )
     names = [participant.name for participant in participants]
     if len(set(names)) < len(names):
         raise FederationError(f"two nodes have the same name; the names are {sorted(names)}")
-    return sorted(participants, key=lambda participant: _natural(participant.name))
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    return [
-        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
-        for part in re.split(r"(\d+)", name)
-        if part
-    ]
+    return sorted(participants, key=lambda participant: natural(participant.name))

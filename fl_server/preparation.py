@@ -1,9 +1,11 @@
-"""A federated config on this machine: resolved, and its clients planned."""
+"""A federated config made ready: simulated on this machine, or run by sites on theirs."""
 
 from fl_server.resources import Resources, plan
 from models.registry import find
 from training.config import ExperimentConfig
-from training.preparation import find_dataset_and_device
+from training.device import resolve_device
+from training.errors import ConfigError
+from training.preparation import PATH_KEYS, check_paths, find_dataset_and_device
 from training.study import resolve
 
 
@@ -24,3 +26,43 @@ def prepare(config: ExperimentConfig) -> tuple[ExperimentConfig, Resources]:
         threads_per_client=resources.threads_per_client,
     )
     return resolved, resources
+
+
+def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
+    """Resolve a config that sites will run, but for what each of them finds on its own machine.
+
+    ``device = "auto"`` and ``threads-per-client = 0`` stay as they are.
+
+    Raises:
+        ConfigError: a key says what only a site can know, or leaves open what none can guess.
+    """
+    faults = []
+    if config.dataset == "auto":
+        faults.append("dataset = 'auto': name the data set of the sites, ham10000 or brats2019")
+    if config.data_dir:
+        faults.append(
+            f"data-dir = {config.data_dir!r}: leave it empty; every site names its own images"
+        )
+    if config.dataset == "brats2019" and config.test_dir:
+        faults.append(f"test-dir = {config.test_dir!r}: allowed with dataset = ham10000 only")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    check_paths(config)
+    return resolve(
+        config,
+        dataset=config.dataset,
+        device=config.device,
+        threads_per_client=config.threads_per_client,
+    )
+
+
+def for_server(config: ExperimentConfig) -> ExperimentConfig:
+    """Return a deployed config as the coordinator's own machine judges models by it."""
+    device = resolve_device("auto")
+    precision = config.precision if device == "cuda" else "float32"
+    return config.replace(device=device, precision=precision)
+
+
+def for_sites(config: ExperimentConfig) -> ExperimentConfig:
+    """Return a deployed config as it travels: without the coordinator's paths."""
+    return config.replace(**dict.fromkeys(PATH_KEYS, ""))

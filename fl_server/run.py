@@ -8,13 +8,15 @@ from logging import ERROR
 from pathlib import Path
 from typing import Any
 
+import httpx
 from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.errors import DataError
+from fl_server.deployment import is_deployed, places, run_deployed
 from fl_server.federation import Federation
-from fl_server.nodes import FederationError, wait_for_nodes
-from fl_server.preparation import prepare
+from fl_server.nodes import FederationError, introductions, wait_for_nodes
+from fl_server.preparation import prepare, prepare_deployed
 from models.errors import WeightsError
 from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
@@ -51,16 +53,19 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
     Args:
         grid: the clients.
         values: the flat config; where ``run-dir`` is empty the results go into the cache folder.
+            The coordinator's `places` go before it.
         run_id: Flower's number for the run.
 
     Raises:
         RunFailed: there is no result; the manifest, if there is a folder, says why.
+        httpx.HTTPError: the SuperLink is gone; in the manifest the run is still running.
     """
     try:
-        config, _ = prepare(parse(values))
-        if not config.run_dir:
-            config = config.replace(run_dir=str(cache_dir(config) / "runs" / str(run_id)))
-        folder = RunFolder(Path(config.run_dir))
+        wanted = parse({**values, **places()})
+        run_dir = Path(wanted.run_dir or cache_dir(wanted) / "runs" / str(run_id))
+        folder = RunFolder(run_dir)
+        wanted = wanted.replace(run_dir=str(run_dir))
+        config = prepare_deployed(wanted) if is_deployed(folder) else prepare(wanted)[0]
         folder.create(config)
         lock = folder.lock()
     except EXPECTED as error:
@@ -71,6 +76,10 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
         except EXPECTED as error:
             folder.update_manifest(status="failed", cause=str(error), finished=now())
             raise RunFailed(str(error)) from None
+        except httpx.HTTPError:
+            # The SuperLink is gone, which is no fault of the run's: whoever watches sees that this
+            # process ended, and may start another that goes on.
+            raise
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
             folder.update_manifest(status="failed", cause=cause, finished=now())
@@ -82,8 +91,9 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
 def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
     if "versions" not in folder.manifest():  # whoever started the run knows its checkout better
         folder.update_manifest(**environment())
+    deployed = is_deployed(folder)
     folder.update_manifest(
-        command="simulate",
+        command="run" if deployed else "simulate",
         status="running",
         phase="reading the data",
         cause=None,
@@ -91,6 +101,11 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
         started=folder.manifest().get("started", now()),
         server=asdict(ProcessId.own()),
     )
+    (run_deployed if deployed else _run_simulated)(grid, config, folder)
+    folder.update_manifest(status="completed", phase="completed", finished=now())
+
+
+def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
     nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
     folder.check_same_data(data.store.fingerprint)
@@ -100,8 +115,17 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     )
     text = text_of_run(config, folder, data.store.classes)
     folder.update_manifest(text=describe_text(text))
-    Federation(grid, config, folder, data.store.classes, test_data, as_text(text)).run(nodes)
-    folder.update_manifest(status="completed", phase="completed", finished=now())
+    experiment = config.to_toml()
+
+    def gather() -> dict[int, str]:
+        folder.update_manifest(phase="starting the clients")
+        participants = introductions(grid, nodes, experiment)
+        folder.update_manifest(clients={p.name: p.sizes for p in participants})
+        return {participant.node_id: participant.name for participant in participants}
+
+    settings = {"experiment": experiment}
+    classes = data.store.classes
+    Federation(grid, config, folder, classes, test_data, as_text(text), settings).run(gather)
 
 
 @contextmanager

@@ -127,7 +127,9 @@ class FedAvg(Strategy):
         """Return nothing, since nothing was asked."""
         return None
 
-    def evaluation_messages(self, arrays: ArrayRecord, config: Mapping[str, str]) -> list[Message]:
+    def evaluation_messages(
+        self, arrays: ArrayRecord, config: Mapping[str, str | int]
+    ) -> list[Message]:
         """Return the messages that ask every client to judge a model."""
         return self._messages(MessageType.EVALUATE, arrays, config)
 

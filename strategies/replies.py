@@ -1,5 +1,6 @@
 """Reading clients' replies: who answered, what is refused and why."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,9 @@ from strategies.arrays import num_bytes, views
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 NUM_EXAMPLES = "num-examples"
+
+# What Flower puts before an app's own words: in a simulation, and at a site.
+FRAME = re.compile(r"^(Exception ClientAppException occurred. Message: |<class '[\w.]+'>:<')")
 
 
 class TooFewReplies(RuntimeError):
@@ -143,7 +147,7 @@ def cause(reason: str | None) -> str:
     """Return what the client said, without the frames that Flower puts around it."""
     lines = [line.strip() for line in (reason or "").splitlines() if line.strip()]
     said = lines[-1] if lines else "it gave no reason"
-    return said.removeprefix("Exception ClientAppException occurred. Message: ").removesuffix("'>")
+    return FRAME.sub("", said).removesuffix("'>")
 
 
 def not_finite(reply: Reply) -> str | None:

@@ -64,7 +64,12 @@ def plain_split(values: Iterable[int], labels: Iterable[int], side: int = 8) -> 
 
 
 def make_client(
-    folder: Path, config: ExperimentConfig | None = None, *, num_train: int = 12, index: int = 0
+    folder: Path,
+    config: ExperimentConfig | None = None,
+    *,
+    num_train: int = 12,
+    index: int = 0,
+    at_site: bool = False,
 ) -> Client:
     """A client of three classes with a few random images, other ones for every index."""
     sizes = {"train": num_train, "validation": 5, "test": 6}
@@ -72,8 +77,9 @@ def make_client(
         name=f"client-{index}",
         config=config or make_config(),
         splits={name: random_split(size, seed=index) for name, size in sizes.items()},
-        num_classes=3,
+        classes=("a", "b", "c"),
         folder=folder / f"client-{index}",
+        at_site=at_site,
     )
 
 

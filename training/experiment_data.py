@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_partition import ham10000, isic2018, recognition
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
@@ -77,7 +75,7 @@ def recognise(config: ExperimentConfig) -> DataSet:
 
 def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> DataFacts:
     """Return the facts of a config's data; arguments and errors as of `open_federated_data`."""
-    store = _open_training(config, progress)
+    store = open_training(config, progress)
     test_data = open_test_data(config, progress)
     return DataFacts(
         dataset=recognise(config),
@@ -102,7 +100,7 @@ def open_federated_data(
         ConfigError: no data folder is set, or a test folder beside BraTS2019.
         DataError: the folder cannot be used, or not cut as asked.
     """
-    store = _open_training(config, progress)
+    store = open_training(config, progress)
     plan = plan_partition(
         store.rows,
         partition=config.partition,
@@ -128,7 +126,7 @@ def open_central_data(config: ExperimentConfig, progress: Progress | None = None
         ConfigError: no data folder is set, or a test folder beside BraTS2019.
         DataError: the folder cannot be used, or nothing is left for training or validation.
     """
-    store = _open_training(config, progress)
+    store = open_training(config, progress)
     if store.grouped_by == "patient":
         names = split_patients(store.rows, seed=config.seed)
     else:
@@ -160,7 +158,7 @@ def open_test_data(
         DataError: ``test-dir`` is set and holds no test set, or the set cannot be used.
     """
     if recognise(config) == "brats2019":
-        store = _open_training(config, progress)
+        store = open_training(config, progress)
         split = some_of(store, split_patients(store.rows, seed=config.seed) == "test")
         if not len(split):
             return None
@@ -170,9 +168,7 @@ def open_test_data(
     table = isic2018.load_test(Path(config.data_dir), test_dir)
     if table is None:
         return None
-    store = _open(config, table, progress)
-    whole = some_of(store, np.ones(len(store.labels), dtype=bool))
-    return GlobalTestSet(whole, store.rows, store.classes, store.fingerprint, store.set_aside)
+    return GlobalTestSet.whole(open_table(config, table, progress))
 
 
 def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
@@ -200,8 +196,15 @@ def describe_data(
         "fingerprint": store.fingerprint,
         "images": len(store.labels) - (num_test if shared else 0),
         "set_aside": store.set_aside,
+        **describe_test_data(test_data),
+    }
+
+
+def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
+    """Return what the manifest says of the global test set."""
+    return {
         "test_fingerprint": test_data.fingerprint if test_data else None,
-        "test_images": num_test,
+        "test_images": len(test_data.rows) if test_data else 0,
         "test_set_aside": test_data.set_aside if test_data else {},
     }
 
@@ -224,10 +227,23 @@ def training_table(config: ExperimentConfig) -> ImageTable:
     )
 
 
-def _open_training(config: ExperimentConfig, progress: Progress | None) -> ImageStore:
-    return _open(config, training_table(config), progress)
+def open_training(config: ExperimentConfig, progress: Progress | None = None) -> ImageStore:
+    """Open the store of a config's training release; arguments as of `open_federated_data`.
+
+    Raises:
+        ConfigError: no data folder is set, or a test folder beside BraTS2019.
+        DataError: the folder cannot be used.
+    """
+    return open_table(config, training_table(config), progress)
 
 
-def _open(config: ExperimentConfig, table: ImageTable, progress: Progress | None) -> ImageStore:
+def open_table(
+    config: ExperimentConfig, table: ImageTable, progress: Progress | None = None
+) -> ImageStore:
+    """Open the store of some images, at the size and in the cache that a config names.
+
+    Raises:
+        DataError: the images cannot be used.
+    """
     side = store_side(config.image_size)
     return open_store(table, side=side, cache_dir=cache_dir(config), progress=progress)

@@ -13,12 +13,11 @@ from training.study import resolve
 PATH_KEYS = ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir")
 
 
-def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
-    """Return the data set that is in ``data-dir`` and the device to compute on.
+def check_paths(config: ExperimentConfig) -> None:
+    """Refuse paths that would mean another place where Flower runs the app.
 
     Raises:
-        ConfigError: a path is not absolute, or the machine lacks what is asked for.
-        DataError: ``data-dir`` holds no data set that is known.
+        ConfigError: a path is not absolute.
     """
     for key in PATH_KEYS:
         path = str(config.to_flat()[key])
@@ -26,6 +25,16 @@ def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
             raise ConfigError(
                 f"{key} = {path!r}: write the whole path, since Flower runs the app elsewhere"
             )
+
+
+def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
+    """Return the data set that is in ``data-dir`` and the device to compute on.
+
+    Raises:
+        ConfigError: a path is not absolute, or the machine lacks what is asked for.
+        DataError: ``data-dir`` holds no data set that is known.
+    """
+    check_paths(config)
     device = resolve_device(config.device)
     if config.precision == "bfloat16" and device != "cuda":
         raise ConfigError(f"precision = 'bfloat16': needs device = cuda, but here is {device}")

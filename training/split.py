@@ -51,7 +51,7 @@ class FederatedData:
 
 @dataclass(frozen=True)
 class CentralData:
-    """The training release in one place.
+    """The training release, or one client's own images, in one place.
 
     Attributes:
         store: all images; of BraTS2019 also those of the test patients.
@@ -62,7 +62,7 @@ class CentralData:
     split_names: NDArray[np.str_]
 
     def split(self, name: str) -> Split:
-        """Return one split, ``train`` or ``validation``."""
+        """Return one split, ``train``, ``validation`` or, of a client's own, ``test``."""
         return some_of(self.store, self.split_names == name)
 
 
@@ -82,6 +82,12 @@ class GlobalTestSet:
     classes: tuple[str, ...]
     fingerprint: str
     set_aside: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def whole(cls, store: ImageStore) -> "GlobalTestSet":
+        """Return all images of a store that holds nothing else."""
+        split = some_of(store, np.ones(len(store.labels), dtype=bool))
+        return cls(split, store.rows, store.classes, store.fingerprint, store.set_aside)
 
 
 @dataclass(frozen=True)

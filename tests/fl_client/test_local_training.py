@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +156,7 @@ def test_validating_does_not_change_the_training(client: Client, received: Weigh
     empty = client.splits["train"].__class__(
         client.splits["train"].images, client.splits["train"].labels, np.arange(0)
     )
-    without = Client(
-        client.name, client.config, {**client.splits, "validation": empty}, 3, client.folder
-    )
+    without = replace(client, splits={**client.splits, "validation": empty})
     again, metrics = train_locally(without, received, settings(round_number=2))
     assert_same_bits(again, trained)
     assert metrics["validation-confusion"] == [0] * 9

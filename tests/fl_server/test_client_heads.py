@@ -52,7 +52,8 @@ def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> No
     strategy = FedAvg(clients={5: "client-0", 2: "client-1"}, min_replies=2)
     grid = MemoryGrid({5: fit, 2: fail})
     weights = to_record(first_weights())
-    found = judge_client_heads(grid, strategy, weights, network, config, test_data)
+    settings = {"experiment": config.to_toml()}
+    found = judge_client_heads(grid, strategy, weights, network, config, test_data, settings)
     assert kinds == ["query.heads"]
     assert list(found["client-0"]) == ["knn", "svm"]
     for block in found["client-0"].values():

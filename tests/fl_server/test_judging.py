@@ -86,7 +86,8 @@ def test_clients_judge_and_the_server_sums(tmp_path: Path) -> None:
     strategy = FedAvg(clients={7: "client-0", 3: "client-1"})
     arrays = to_record(first_weights())
     grid = MemoryGrid({7: node, 3: node})
-    replies = ask(grid, strategy, arrays, experiment="seed = 0", splits="validation,test")
+    settings = {"experiment": "seed = 0", "splits": "validation,test", "round": 3}
+    replies = ask(grid, strategy, arrays, settings)
     assert figures(replies, "validation", 3)["pooled"]["n"] == 10
     found = figures(replies, "test", 3)
     assert found["pooled"]["n"] == 12

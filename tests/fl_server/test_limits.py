@@ -94,7 +94,7 @@ def shard(folder: Path, rows: range, config: ExperimentConfig | None = None) -> 
     split = type(whole)(whole.images, whole.labels, np.array(rows))
     empty = type(whole)(whole.images, whole.labels, np.arange(0))
     splits = {"train": split, "validation": empty, "test": empty}
-    return Client(f"client-{rows.start}", config, splits, 3, folder)
+    return Client(f"client-{rows.start}", config, splits, ("a", "b", "c"), folder)
 
 
 def assert_close(found: Weights, expected: Weights, start: Weights) -> None:

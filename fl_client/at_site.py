@@ -1,0 +1,79 @@
+"""A site's client: on its own machine, with its own images and folders, under its own name."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from data_partition.errors import DataError
+from data_partition.splits import SPLITS
+from data_partition.synthetic_folder import is_synthetic
+from fl_client.client import Client
+from training.config import ExperimentConfig, parse
+from training.device import resolve_device
+from training.errors import TrainingError
+from training.experiment_data import open_federated_data
+from training.site_data import open_own_data
+from training.split import CentralData, FederatedData
+
+RUN = re.compile("[0-9a-f]{32}")
+
+
+def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> Client:
+    """Return the client of this site.
+
+    Args:
+        settings: the message's: ``experiment``, the config as TOML, whose paths say nothing here;
+            ``run``, 32 hex digits; and ``client-index``, the rank of the site's name.
+        node_config: the site's own word: ``site``, its name; ``folder``, where it keeps things;
+            ``data-dir``, ``cache-dir`` and ``weights-dir``; and, where its images are a shard of
+            a common release, ``partition-id`` and ``num-partitions``.
+
+    Raises:
+        ConfigError: this machine lacks what the config asks for.
+        DataError: the images cannot be used, or not cut as asked.
+        TrainingError: ``run`` is no name of a run.
+    """
+    run = str(settings["run"])
+    if RUN.fullmatch(run) is None:  # it becomes the name of a folder
+        raise TrainingError(f"run = {run!r}: is not 32 hex digits")
+    name = str(node_config["site"])
+    config = _here(parse(tomllib.loads(str(settings["experiment"]))), node_config)
+    data: CentralData | FederatedData
+    if "partition-id" in node_config:
+        shard, shards = int(node_config["partition-id"]), int(node_config["num-partitions"])
+        if shards != config.clients:
+            raise DataError(
+                f"{name} holds shard {shard + 1} of {shards}, but the run has clients = "
+                f"{config.clients}"
+            )
+        data = open_federated_data(config)
+        splits = {split: data.split(f"client-{shard}", split) for split in SPLITS}
+    else:
+        data = open_own_data(config, int(settings["client-index"]))
+        splits = {split: data.split(split) for split in SPLITS}
+    return Client(
+        name=name,
+        config=config,
+        splits=splits,
+        classes=data.store.classes,
+        folder=Path(str(node_config["folder"])) / "runs" / run,
+        fingerprint=data.store.fingerprint,
+        synthetic=is_synthetic(Path(config.data_dir)),
+        at_site=True,
+    )
+
+
+def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:
+    return config.replace(
+        data_dir=str(node_config["data-dir"]),
+        cache_dir=str(node_config["cache-dir"]),
+        weights_dir=str(node_config["weights-dir"]),
+        test_dir="",
+        run_dir="",
+        device=resolve_device(config.device),
+        threads_per_client=config.threads_per_client or joblib.cpu_count(),
+    )

@@ -1,0 +1,140 @@
+"""A run over real sites: what differs from a simulation, before the first round begins."""
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from fl_server.federation import Federation
+from fl_server.nodes import FederationError
+from fl_server.preparation import for_server, for_sites
+from fl_server.site_grid import SiteGrid
+from fl_server.sites import Introduction, introduce, site_names
+from training.config import ExperimentConfig
+from training.errors import ConfigError, RunFolderError
+from training.experiment_data import describe_test_data
+from training.preparation import PATH_KEYS
+from training.run_folder import RunFolder
+from training.site_data import open_test_dir
+from training.text import as_text, describe_text, text_of_run
+
+PLACES = "FEDSKIN_PLACES"
+
+
+def places() -> dict[str, Any]:
+    """Return the path keys of the coordinator's machine: sites are never told of them.
+
+    They stand in the TOML file that the environment variable ``FEDSKIN_PLACES`` names; a
+    simulation has none.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds other keys.
+    """
+    named = os.environ.get(PLACES)
+    if not named:
+        return {}
+    try:
+        found = tomllib.loads(Path(named).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{named}: cannot be read: {error}") from None
+    if surplus := found.keys() - set(PATH_KEYS):
+        raise ConfigError(f"{named}: {min(surplus)} is none of {', '.join(PATH_KEYS)}")
+    return found
+
+
+def is_deployed(folder: RunFolder) -> bool:
+    """Tell whether the run in a folder is one over sites: a coordinator has named them there."""
+    return "sites" in folder.manifest()
+
+
+def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
+    """Run what is missing in a run folder that this process has locked.
+
+    At the first start every site must introduce itself; a run that goes on begins without those
+    who are away if ``min-replies`` others are there.
+
+    Args:
+        grid: Flower's.
+        config: as `prepare_deployed` makes it.
+        folder: its manifest holds ``sites``, node ids by name, and ``run``, 32 hex digits.
+
+    Raises:
+        FederationError: sites are missing, or do not agree.
+        RunFolderError: a site holds other images than when the run began.
+        DataError, WeightsError, TooFewReplies, TrainingError: as in a simulation.
+    """
+    manifest = folder.manifest()
+    names = site_names(manifest, config.clients)
+    known: dict[str, Any] = manifest.get("clients", {})
+    settings = {"experiment": for_sites(config).to_toml(), "run": str(manifest["run"])}
+    here = for_server(config)
+    folder.update_manifest(device=here.device, phase="asking the sites who they are")
+    sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
+    needed = config.min_replies if known else config.clients
+    found = introduce(sites, names, settings, needed=needed)
+    _check(found, config, manifest)
+    described = {name: site.describe() for name, site in found.items()}
+    test_data = open_test_dir(here)
+    data = manifest.get("data") or _describe(found) | describe_test_data(test_data)
+    folder.update_manifest(
+        clients={name: described.get(name) or known[name] for name in names.values()}, data=data
+    )
+    classes = tuple(data["classes"])
+    text = text_of_run(here, folder, classes)
+    folder.update_manifest(text=describe_text(text))
+    Federation(sites, here, folder, classes, test_data, as_text(text), settings).run(lambda: names)
+
+
+def _check(
+    found: Mapping[str, Introduction], config: ExperimentConfig, manifest: Mapping[str, Any]
+) -> None:
+    """Refuse sites whose data are not those of the others, or not those of the run's beginning."""
+    first, reference = next(iter(found.items()))
+    if "data" in manifest:
+        first, classes = "this run", tuple(manifest["data"]["classes"])
+    else:
+        classes = reference.classes
+    for name, site in found.items():
+        if site.dataset != config.dataset:
+            raise FederationError(f"{name} holds {site.dataset}, but dataset = {config.dataset}")
+        if site.classes != classes:
+            raise FederationError(
+                f"{name} has the classes {', '.join(site.classes)}, but {first} has "
+                f"{', '.join(classes)}: let it bring its data folder in line"
+            )
+        before = manifest.get("clients", {}).get(name, {}).get("fingerprint", site.fingerprint)
+        if site.fingerprint != before:
+            raise RunFolderError(
+                f"{name} holds other images than when this run began; let it bring those back, or "
+                "choose another run folder"
+            )
+
+
+def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:
+    """Return what the manifest says of the images; what a site sets aside stays its own affair."""
+    together = "\n".join(site.fingerprint for site in found.values())
+    return {
+        "synthetic": any(site.synthetic for site in found.values()),
+        "classes": next(iter(found.values())).classes,
+        "fingerprint": hashlib.sha256(together.encode()).hexdigest(),
+        "images": sum(sum(site.sizes.values()) for site in found.values()),
+        "set_aside": {},
+    }
+
+
+def _telling(folder: RunFolder) -> Callable[[list[str]], None]:
+    """Return what says in the manifest for whom the run waits, and afterwards what it does."""
+    before = ""
+
+    def tell(names: list[str]) -> None:
+        nonlocal before
+        phase = str(folder.manifest()["phase"])
+        if not phase.startswith("waiting for "):
+            before = phase
+        folder.update_manifest(phase=f"waiting for {', '.join(names)}" if names else before)
+
+    return tell

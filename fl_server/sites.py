@@ -1,0 +1,142 @@
+"""Who takes part in a deployed run: sites, by the names under which they were admitted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+
+from fl_server.judging import ANSWER_SECONDS
+from fl_server.nodes import FederationError, natural, sizes_of
+from fl_server.site_grid import SiteGrid
+from strategies.replies import cause
+
+# So long a run that goes on waits for all its sites, where fewer are enough.
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a site says of itself and of its images together.
+
+    Attributes:
+        sizes: number of images by split.
+        dataset: which data set they are of.
+        classes: names of the classes, in the order of the network's outputs.
+        fingerprint: tells its images from others.
+        synthetic: whether they are made up.
+        device: what it computes on.
+        threads: CPU threads that it computes with.
+    """
+
+    sizes: dict[str, int]
+    dataset: str
+    classes: tuple[str, ...]
+    fingerprint: str
+    synthetic: bool
+    device: str
+    threads: int
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest says of this client."""
+        return {
+            **self.sizes,
+            "device": self.device,
+            "threads": self.threads,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def site_names(manifest: Mapping[str, Any], clients: int) -> dict[int, str]:
+    """Return the sites of a run by node id, in the fixed order of the clients.
+
+    That is the natural order of their names at the run's first start.
+
+    Args:
+        manifest: ``sites``, node ids by name; and ``clients``, by name, once the run has begun.
+        clients: how many the config wants.
+
+    Raises:
+        FederationError: there are more sites, or fewer.
+    """
+    nodes: dict[str, int] = manifest["sites"]
+    names = list(manifest.get("clients") or sorted(nodes, key=natural))
+    if len(names) != clients:
+        raise FederationError(
+            f"the coordinator has {len(names)} sites ({', '.join(names)}), but the config wants "
+            f"clients = {clients}: set clients = {len(names)}, or admit or revoke sites"
+        )
+    # A site that was revoked since keeps its place, under a number that no node has.
+    return {nodes.get(name, -1 - index): name for index, name in enumerate(names)}
+
+
+def introduce(
+    grid: SiteGrid,
+    names: Mapping[int, str],
+    settings: Mapping[str, str],
+    *,
+    needed: int,
+    patience: float = PATIENCE_SECONDS,
+    timeout: float = ANSWER_SECONDS,
+) -> dict[str, Introduction]:
+    """Ask every site who it is; return what they say by name, in the order of the clients.
+
+    Args:
+        grid: the sites.
+        names: of the sites, by node id.
+        settings: what every message says: ``experiment`` and ``run``.
+        needed: how many must answer.
+        patience: seconds in which the others are waited for, too.
+        timeout: seconds after which those who are needed are given up.
+
+    Raises:
+        FederationError: too few answered, naming those who did not, and why; or a site's name is
+            another one than it was admitted under.
+    """
+    sent = []
+    for index, node in enumerate(names):
+        config = ConfigRecord({**settings, "client-index": index})
+        sent.append(Message(RecordDict({"config": config}), node, MessageType.QUERY))
+    replies = grid.ask(sent, needed=needed, timeout=timeout, patience=patience)
+    answers = {reply.metadata.reply_to_message_id: reply for reply in replies}
+    found: dict[str, Introduction] = {}
+    failures = []
+    for message in sent:
+        name = names[message.metadata.dst_node_id]
+        answer = answers.get(message.metadata.message_id)
+        if answer is None:
+            failures.append(f"{name} gave no answer in time")
+        elif answer.has_error():
+            failures.append(f"{name} cannot take part: {cause(answer.error.reason)}")
+        else:
+            found[name] = _read(name, answer)
+    if len(found) < needed:
+        raise FederationError("; ".join(failures))
+    return found
+
+
+def _read(name: str, answer: Message) -> Introduction:
+    about, numbers = answer.content.get("client"), answer.content.get("metrics")
+    if not isinstance(about, ConfigRecord) or not isinstance(numbers, MetricRecord):
+        raise FederationError(f"{name} does not introduce itself as this version does")
+    if (called := str(about["name"])) != name:
+        raise FederationError(
+            f"{name} calls itself {called}: let it take the name in its site.toml under "
+            "which it was admitted"
+        )
+    try:
+        return Introduction(
+            sizes=sizes_of(numbers),
+            dataset=str(about["dataset"]),
+            classes=tuple(map(str, _items(about["classes"]))),
+            fingerprint=str(about["fingerprint"]),
+            synthetic=bool(about["synthetic"]),
+            device=str(about["device"]),
+            threads=int(str(numbers["threads"])),
+        )
+    except KeyError as error:
+        raise FederationError(f"{name} says nothing of its {error.args[0]}") from None
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

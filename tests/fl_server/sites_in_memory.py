@@ -1,0 +1,71 @@
+"""Sites without processes: each one's connection and answers follow a script."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
+
+from tests.support import MemoryGrid
+
+# What a site makes of a message: an answer, an error's code, or None for silence.
+Answer = Callable[[Message], Message | None] | int | None
+
+
+class SitesInMemory(MemoryGrid):
+    """A grid as Flower's, whose sites follow scripts.
+
+    Args:
+        scripts: by node id, what the site makes of the first message, the second, and so on.
+        connected: by node id, for each look at the grid since when the site is connected, None
+            while it is not; the last goes on for ever. Those that are not named always are.
+    """
+
+    def __init__(
+        self,
+        scripts: dict[int, Sequence[Answer]],
+        connected: dict[int, Sequence[str | None]] | None = None,
+    ) -> None:
+        super().__init__({})
+        self.scripts = {node: list(script) for node, script in scripts.items()}
+        self.connected = {node: list(looks) for node, looks in (connected or {}).items()}
+        self.replies: dict[str, Message] = {}
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        found = {node: self._look(node) for node in self.scripts}
+        return [
+            NodeInfo(node_id=node, last_activated_at=since)
+            for node, since in found.items()
+            if since is not None
+        ]
+
+    def _look(self, node: int) -> str | None:
+        looks = self.connected.get(node, ["always"])
+        return looks.pop(0) if len(looks) > 1 else looks[0]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        ids = []
+        for message in messages:
+            self.sent.append(message)
+            ids.append(f"message {len(self.sent)}")
+            message.metadata.__dict__["_message_id"] = ids[-1]
+            answer = self.scripts[message.metadata.dst_node_id].pop(0)
+            if isinstance(answer, int):
+                reason = f"error {answer}"
+                self.replies[ids[-1]] = Message(Error(answer, reason), reply_to=message)
+            elif answer is not None and (reply := answer(message)) is not None:
+                self.replies[ids[-1]] = reply
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        there = [message_id for message_id in message_ids if message_id in self.replies]
+        return [self.replies.pop(message_id) for message_id in reversed(there)]
+
+    def asked(self) -> list[int]:
+        """The nodes in the order in which messages were sent to them."""
+        return [message.metadata.dst_node_id for message in self.sent]
+
+
+GONE = ErrorCode.NODE_UNAVAILABLE
+CRASHED = ErrorCode.CLIENT_APP_CRASHED
+REFUSED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION

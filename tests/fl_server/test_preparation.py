@@ -1,0 +1,53 @@
+"""Configs made ready for sites."""
+
+import pytest
+
+from fl_server import preparation
+from fl_server.preparation import for_server, for_sites, prepare_deployed
+from training.config import ExperimentConfig, parse
+from training.errors import ConfigError
+from training.preparation import PATH_KEYS
+
+
+def wanted(**changes: object) -> ExperimentConfig:
+    return parse({"dataset": "ham10000", **{k.replace("_", "-"): v for k, v in changes.items()}})
+
+
+def test_what_a_site_decides_stays_open() -> None:
+    config = prepare_deployed(wanted())
+    assert (config.device, config.threads_per_client) == ("auto", 0)
+    assert (config.batch_size, config.optimizer, config.learning_rate) == (32, "sgd", 0.01)
+    assert config.min_replies == 2
+    assert prepare_deployed(config) == config
+    said = prepare_deployed(wanted(device="cpu", threads_per_client=3))
+    assert (said.device, said.threads_per_client) == ("cpu", 3)
+
+
+def test_all_that_is_wrong_is_told_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare_deployed(parse({"data-dir": "/data"}))
+    assert str(caught.value).splitlines() == [
+        "dataset = 'auto': name the data set of the sites, ham10000 or brats2019",
+        "data-dir = '/data': leave it empty; every site names its own images",
+    ]
+    with pytest.raises(ConfigError, match="test-dir = '/t': allowed with dataset = ham10000 only"):
+        prepare_deployed(wanted(dataset="brats2019", test_dir="/t"))
+    with pytest.raises(ConfigError, match="weights-dir = 'w': write the whole path"):
+        prepare_deployed(wanted(weights_dir="w"))
+
+
+def test_no_path_travels() -> None:
+    config = prepare_deployed(wanted(test_dir="/t", weights_dir="/w", cache_dir="/c", run_dir="/r"))
+    sent = for_sites(config)
+    assert {sent.to_flat()[key] for key in PATH_KEYS} == {""}
+    assert sent.replace(test_dir="/t", weights_dir="/w", cache_dir="/c", run_dir="/r") == config
+
+
+@pytest.mark.parametrize("device, precision", [("cuda", "bfloat16"), ("cpu", "float32")])
+def test_the_coordinator_judges_on_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: str
+) -> None:
+    """Sites may have GPUs, and the coordinator none."""
+    monkeypatch.setattr(preparation, "resolve_device", lambda _wanted: device)
+    here = for_server(prepare_deployed(wanted(device="cuda", precision="bfloat16")))
+    assert (here.device, here.precision) == (device, precision)

@@ -1,0 +1,175 @@
+"""Sites that go and come back, as Flower's grid shows them."""
+
+import time
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.common.constant import ErrorCode
+
+from fl_server.site_grid import SiteGrid
+from strategies.arrays import to_record
+from strategies.fedavg import FedAvg
+from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, Answer, SitesInMemory
+from tests.support import answer
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+NAMES = {7: "hospital-a", 3: "hospital-b", 5: "hospital-c"}
+AWAY = None
+
+
+def good(message: Message) -> Message:
+    return answer(message, num_examples=1)
+
+
+class Asking:
+    """A set of messages to the three sites, and what became of it."""
+
+    def __init__(
+        self,
+        scripts: dict[int, list[Answer]],
+        connected: dict[int, list[str | None]] | None = None,
+        *,
+        needed: int,
+        timeout: float = 5.0,
+        patience: float = 0.0,
+    ) -> None:
+        self.flower = SitesInMemory({node: [good] for node in NAMES} | scripts, connected)
+        self.said: list[list[str]] = []
+        grid = SiteGrid(
+            self.flower, NAMES, needed=needed, waiting=self.said.append, poll_seconds=0.001
+        )
+        content = RecordDict({"config": ConfigRecord({"round": 1})})
+        self.messages = [Message(content, node, MessageType.TRAIN) for node in NAMES]
+        replies = grid.ask(self.messages, needed=needed, timeout=timeout, patience=patience)
+        by_id = {reply.metadata.reply_to_message_id: reply for reply in replies}
+        assert len(by_id) == len(replies)
+        self.replies = {
+            message.metadata.dst_node_id: by_id.get(message.metadata.message_id)
+            for message in self.messages
+        }
+
+    def cause(self, node: int) -> str | None:
+        """Why a site is not among the good; None where it is."""
+        reply = self.replies[node]
+        assert reply is not None
+        return reply.error.reason if reply.has_error() else None
+
+
+def test_everybody_is_asked_once() -> None:
+    asking = Asking({}, needed=3)
+    assert asking.flower.asked() == [7, 3, 5]
+    assert [asking.cause(node) for node in NAMES] == [None, None, None]
+    assert asking.said == []
+
+
+@pytest.mark.parametrize(
+    "code", [GONE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, CRASHED]
+)
+def test_who_is_lost_is_asked_again_where_it_is_needed(code: int) -> None:
+    """Away for three looks; the others' answers are kept, and its message is a new one."""
+    asking = Asking({3: [code, good]}, {3: ["8:00", AWAY, AWAY, AWAY, "8:05"]}, needed=3)
+    assert asking.flower.asked() == [7, 3, 5, 3]
+    first, again = (m for m in asking.flower.sent if m.metadata.dst_node_id == 3)
+    assert again.content is first.content
+    assert asking.replies[3] is not None
+    assert asking.replies[3].metadata.reply_to_message_id == "message 4"
+    assert [asking.cause(node) for node in NAMES] == [None, None, None]
+    assert asking.said == [["hospital-b"], []]
+
+
+def test_a_round_closes_without_the_lost_where_enough_are_there() -> None:
+    asking = Asking({3: [GONE, good]}, needed=2)
+    assert asking.flower.asked() == [7, 3, 5]
+    assert asking.cause(3) == "its connection was lost"
+    assert asking.cause(7) is None
+    assert asking.said == []
+
+
+def test_nothing_is_sent_to_who_is_not_connected() -> None:
+    """Flower would keep the message, and a model with it."""
+    asking = Asking({}, {3: [AWAY], 5: [AWAY]}, needed=1)
+    assert asking.flower.asked() == [7]
+    assert asking.cause(3) == asking.cause(5) == "is not connected"
+
+
+def test_who_comes_late_is_asked_when_it_comes() -> None:
+    asking = Asking({}, {3: [AWAY, AWAY, "8:05"], 5: [AWAY, "8:04"]}, needed=3)
+    assert asking.flower.asked() == [7, 5, 3]
+    assert asking.said == [["hospital-b", "hospital-c"], ["hospital-b"], []]
+
+
+def test_a_refusal_is_not_asked_again() -> None:
+    """With two good answers of two needed nobody else matters."""
+    asking = Asking({3: [REFUSED, good]}, needed=2)
+    assert asking.flower.asked() == [7, 3, 5]
+    assert asking.cause(3) == f"error {REFUSED}"
+
+
+def test_refusals_that_leave_too_few_end_the_wait_at_once() -> None:
+    """Nobody waits for hospital-c, whose answer would not help, and it is not asked."""
+    started = time.monotonic()
+    asking = Asking({3: [REFUSED]}, {5: [AWAY]}, needed=3, timeout=60)
+    assert time.monotonic() - started < 5
+    assert asking.flower.asked() == [7, 3]
+    assert asking.cause(3) == f"error {REFUSED}"
+    assert asking.cause(5) == "is not connected"
+
+
+def test_a_process_that_dies_three_times_is_given_up() -> None:
+    asking = Asking({3: [CRASHED, CRASHED, CRASHED, good]}, needed=3)
+    assert asking.flower.asked() == [7, 3, 5, 3, 3]
+    assert asking.cause(3) == f"error {CRASHED}"
+
+
+def test_who_died_and_came_back_between_two_looks_is_asked_again() -> None:
+    """Flower holds the first message as delivered, to a process that will never answer."""
+    asking = Asking({3: [None, good]}, {3: ["8:00", "8:00", "8:01"]}, needed=2)
+    # Two good answers of two needed: hospital-b is not asked again.
+    assert asking.flower.asked() == [7, 3, 5]
+    assert asking.cause(3) == "its connection was lost"
+    asking = Asking({3: [None, good]}, {3: ["8:00", "8:00", "8:01"]}, needed=3)
+    assert asking.flower.asked() == [7, 3, 5, 3]
+    assert asking.cause(3) is None
+
+
+def test_the_wait_ends_when_time_is_up() -> None:
+    """Who is silent has no reply, who is away the reason why."""
+    asking = Asking({3: [None]}, {5: [AWAY]}, needed=3, timeout=0.05)
+    assert asking.replies[3] is None
+    assert asking.cause(5) == "is not connected"
+    assert asking.said == [["hospital-c"], []]
+
+
+def test_patience_waits_for_more_than_are_needed() -> None:
+    asking = Asking({}, {3: [AWAY] * 5 + ["8:05"]}, needed=2, patience=60)
+    assert asking.flower.asked() == [7, 5, 3]
+    asking = Asking({}, {3: [AWAY]}, needed=2, patience=0.05)
+    assert asking.flower.asked() == [7, 5]
+
+
+def test_the_silence_of_the_connected_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fl_server.site_grid.SILENCE_SECONDS", 0.01)
+    asking = Asking({3: [None]}, needed=3, timeout=0.1)
+    assert asking.said == [["hospital-b"], []]
+
+
+def test_no_messages_have_no_replies() -> None:
+    assert SiteGrid(SitesInMemory({7: []}), NAMES, needed=3).send_and_receive([]) == []
+
+
+def test_a_round_of_averaging_over_sites_that_come_back() -> None:
+    """The mean is that of all three, whoever had to be asked twice: (1 + 2 + 6)/3 = 3."""
+
+    def trained(value: float) -> Answer:
+        return lambda message: answer(message, {"w": np.float32([value])}, num_examples=1)
+
+    flower = SitesInMemory({7: [trained(1)], 3: [GONE, trained(2)], 5: [trained(6)]})
+    strategy = FedAvg(clients=NAMES, min_replies=3)
+    grid = SiteGrid(flower, NAMES, needed=3, poll_seconds=0.001)
+    start = to_record({"w": np.zeros(1, np.float32)})
+    found = strategy.start(grid, start, num_rounds=1, timeout=5).arrays
+    assert isinstance(found, ArrayRecord)
+    assert found["w"].numpy().tolist() == [3.0]
+    assert [reply.client for reply in strategy.replies.accepted] == list(NAMES.values())

@@ -1,0 +1,90 @@
+"""One file that classifies images wherever it is: a network's weights and all that it needs."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from data_partition.atomic_file import replacing
+from training.config import ExperimentConfig, parse
+from training.errors import RunFolderError
+from training.text import Text
+from training.weights import Weights
+
+TEXT_FEATURES = "text.features"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What such a file holds.
+
+    Attributes:
+        config: of the run, without paths; its device need not be known.
+        classes: K names, in the order of the network's outputs.
+        weights: of the network, read only.
+        text: what objective ``clip`` compares images with, else None.
+        run: which run the weights are of, 32 hex digits.
+        round: of that run.
+        synthetic: whether the network learnt from made-up images.
+    """
+
+    config: ExperimentConfig
+    classes: tuple[str, ...]
+    weights: Mapping[str, NDArray]
+    text: Text | None
+    run: str
+    round: int
+    synthetic: bool
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all. Holds one copy of the weights meanwhile."""
+        metadata = {
+            "config": self.config.to_toml(),
+            "classes": json.dumps(self.classes),
+            "run": self.run,
+            "round": str(self.round),
+            "synthetic": json.dumps(self.synthetic),
+        }
+        tensors = {name: np.asarray(array, order="C") for name, array in self.weights.items()}
+        if self.text is not None:
+            tensors[TEXT_FEATURES] = np.asarray(self.text.features, order="C")
+            metadata["logit-scale"] = repr(self.text.logit_scale)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> "ModelFile":
+        """Read such a file.
+
+        Raises:
+            RunFolderError: the file is missing, damaged, or another one.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                names = list(file.keys())
+                weights: Weights = {name: file.get_tensor(name) for name in names}
+            text = None
+            if TEXT_FEATURES in weights:
+                text = Text(weights.pop(TEXT_FEATURES), float(metadata["logit-scale"]))
+            return cls(
+                config=parse(tomllib.loads(metadata["config"])),
+                classes=tuple(json.loads(metadata["classes"])),
+                weights=weights,
+                text=text,
+                run=metadata["run"],
+                round=int(metadata["round"]),
+                synthetic=bool(json.loads(metadata["synthetic"])),
+            )
+        except (OSError, SafetensorError) as error:
+            raise RunFolderError(f"{path}: this model cannot be read ({error})") from None
+        except (KeyError, ValueError):
+            raise RunFolderError(
+                f"{path}: is not a model file of this version; a site writes model.safetensors"
+            ) from None

@@ -1,0 +1,63 @@
+"""The data of a deployed run: a site's own images, and the coordinator's test set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data_partition import isic2018
+from data_partition.errors import DataError
+from data_partition.splits import split_client
+from training.config import ExperimentConfig
+from training.experiment_data import open_table, open_training
+from training.split import CentralData, GlobalTestSet
+
+
+def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
+    """Open a data folder that is one client's own, cut into training, validation and test.
+
+    60/20/20 of all images, as a simulation cuts a client's share: ``split-by`` honoured, which
+    on BraTS2019 keeps a patient's slices together.
+
+    Args:
+        config: names the data folder and the seed.
+        client_index: the client's, ≥ 0.
+
+    Raises:
+        ConfigError: no data folder is set.
+        DataError: the folder cannot be used, or leaves fewer than two training images.
+    """
+    store = open_training(config)
+    lesions = store.rows["lesion_id"]
+    if config.split_by == "lesion" and store.grouped_by == "lesion" and lesions.isna().all():
+        raise DataError(
+            f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; take "
+            "split-by = image"
+        )
+    names = split_client(
+        store.rows["image_id"].tolist(),
+        lesions.tolist(),
+        seed=config.seed,
+        client_index=client_index,
+        split_by=config.split_by,
+    )
+    num_train = int(np.sum(names == "train"))
+    if num_train < 2:
+        raise DataError(
+            f"{config.data_dir} leaves {num_train} training images, but at least 2 are needed; "
+            "add images"
+        )
+    return CentralData(store, names)
+
+
+def open_test_dir(config: ExperimentConfig) -> GlobalTestSet | None:
+    """Open the global test set in ``test-dir``, where no training images are; None without one.
+
+    Raises:
+        DataError: ``test-dir`` holds no test set of HAM10000, or it cannot be used.
+    """
+    if not config.test_dir:
+        return None
+    test_dir = Path(config.test_dir)
+    table = isic2018.load_test(test_dir, test_dir)
+    assert table is not None  # only a folder that need not hold one may give None
+    return GlobalTestSet.whole(open_table(config, table))
