@@ -10,7 +10,7 @@ EXTRAS := $(VENV)/.extras
 TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke test test-slow lint bench soak
+.PHONY: help install demo smoke hospitals test test-slow lint bench soak
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,6 +40,9 @@ smoke: install ## Run the study's three tasks in small, as one campaign, and its
 	@test -d runs/smoke-data/brats2019 || $(BIN)/fedskin data synth runs/smoke-data/brats2019 --dataset brats2019 --patients 24
 	$(BIN)/fedskin campaign run experiments/campaigns/smoke.toml --out runs/smoke
 	$(BIN)/fedskin report runs/smoke
+
+hospitals: install ## Run a coordinator and three hospitals as on separate machines (two minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/hospitals.sh
 
 test: install ## Run the quick tests (minutes)
 	$(TEST_ENV) $(BIN)/pytest

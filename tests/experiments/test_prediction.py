@@ -1,0 +1,63 @@
+"""``fedskin predict`` with the file that a site took home."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data_partition.image_table import HAM10000_CLASSES
+from experiments.prediction import predict_command
+from models.backbones import build
+from tests.support import make_config, state_of
+from training.errors import RunFolderError
+from training.model_file import ModelFile
+from training.run_folder import RunFolder
+
+CLASSES = HAM10000_CLASSES
+
+
+@pytest.fixture
+def image(synthetic_ham: Path) -> Path:
+    return next(synthetic_ham.glob("ISIC2018_Task3_Test_Input/*.jpg"))
+
+
+@pytest.fixture
+def weights() -> dict:
+    return state_of(build("resnet18", len(CLASSES), pretrained=False, image_size=32, seed=0))
+
+
+def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_path: Path) -> None:
+    config = make_config(image_size=32)
+    file = tmp_path / "final.safetensors"
+    ModelFile(config, CLASSES, weights, None, "0" * 32, 1, False).save(file)
+    run = RunFolder(tmp_path / "run")
+    run.create(config)
+    data = {"classes": CLASSES, "synthetic": False}
+    run.update_manifest(status="completed", command="simulate", data=data)
+    run.checkpoint.save(run.checkpoint.progress().__class__(1, 1, 50.0), weights)
+    run.write_metrics({"best_round": 1, "weights_sha256": ""})
+    answers = {}
+    for source in (file, run.path):
+        out = tmp_path / f"{source.stem}.csv"
+        predict_command(source, [image], out=out)
+        answers[source] = pd.read_csv(out)
+    assert list(answers[file].columns) == ["image", "predicted", *CLASSES]
+    pd.testing.assert_frame_equal(answers[file], answers[run.path], check_exact=True)
+
+
+def test_a_model_of_made_up_images_says_so(
+    image: Path, weights: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "final.safetensors"
+    ModelFile(make_config(), CLASSES, weights, None, "0" * 32, 1, True).save(file)
+    predict_command(file, [image])
+    assert "SYNTHETIC" in capsys.readouterr().out
+
+
+def test_what_is_no_model_is_told_in_a_line(image: Path, weights: dict, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"\.jpg: this model cannot be read"):
+        predict_command(image, [image])
+    file = tmp_path / "final.safetensors"
+    ModelFile(make_config(), CLASSES, weights, None, "0" * 32, 1, True).save(file)
+    with pytest.raises(RunFolderError, match=r"--head knn: .*holds none; name a run folder"):
+        predict_command(file, [image], head="knn")
