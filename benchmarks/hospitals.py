@@ -1,0 +1,132 @@
+"""A coordinator and three hospitals on this machine, by the command line, as people start them."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from operation.environment import free_port
+
+NAMES = ("hospital-a", "hospital-b", "hospital-c")
+# What dies in the middle of a round, by the end that it belongs to and a part of its command line;
+# a supervisor is the process that serves the folder.
+VICTIMS = (
+    ("coordinator", "fl_server.coordinator.superlink"),
+    ("coordinator", "flower-superexec"),
+    ("coordinator", "flwr-serverapp"),
+    ("coordinator", "coordinator serve"),
+    ("hospital-b", "fl_client.site.supernode"),
+    ("hospital-b", "flower-superexec"),
+    ("hospital-b", "flwr-clientapp"),
+    ("hospital-b", "site serve"),
+)
+
+
+class Hospitals:
+    """A federation that serves until the end of the ``with`` block.
+
+    Each site holds a shard of one release, so that a simulation of three clients, with the same
+    images, seed and threads, computes the same.
+
+    Args:
+        folder: for everything; must be empty.
+        data: a release of HAM10000, whose shards the hospitals hold.
+        names: of the hospitals.
+    """
+
+    def __init__(self, folder: Path, data: Path, names: tuple[str, ...] = NAMES) -> None:
+        self.folder = folder
+        self.coordinator = folder / "coordinator"
+        self.names = names
+        self._data = data
+        self._serving: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Hospitals":
+        where = str(self.coordinator)
+        init = ("init", where, "--host", "localhost", "--port", str(free_port()))
+        self.fedskin("coordinator", *init)
+        self.fedskin("coordinator", "bundle", where)
+        (bundle,) = self.coordinator.glob("*.fab")
+        for number, name in enumerate(self.names, start=1):
+            site = str(self.folder / name)
+            self.fedskin(
+                *("site", "init", site, "--name", name, "--data", str(self._data)),
+                *("--invitation", f"{where}/invitation", "--shard", f"{number}/{len(self.names)}"),
+            )
+            public_key = str(self.folder / name / f"{name}.pub")
+            self.fedskin("coordinator", "admit", where, public_key, "--name", name)
+            self.fedskin("site", "approve", site, str(bundle), "--yes")
+        self.tend()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in self._serving.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._serving.values():
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()  # its watchdog ends what it started
+                process.wait()
+
+    def tend(self) -> None:
+        """Start what does not serve, as a machine's init system would."""
+        for name in ("coordinator", *self.names):
+            process = self._serving.get(name)
+            if process is None or process.poll() is not None:
+                kind = "coordinator" if name == "coordinator" else "site"
+                self._serving[name] = self.start(name, kind, "serve", str(self.folder / name))
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command of fedskin; its output goes to ``<name>.output``."""
+        with self.output(name).open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "experiments.cli", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def output(self, name: str) -> Path:
+        """Return where a command's output goes."""
+        return self.folder / f"{name}.output"
+
+    def fedskin(self, *arguments: str) -> str:
+        """Run a command of fedskin to its end and return what it printed.
+
+        Raises:
+            RuntimeError: it failed; with what it said.
+        """
+        command = [sys.executable, "-m", "experiments.cli", *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Return the process that serves the coordinator or a hospital, and all below it."""
+        try:
+            supervisor = psutil.Process(self._serving[name].pid)
+            return [supervisor, *supervisor.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self, name: str, part: str) -> bool:
+        """Kill with -9 the first such process; tell whether there was one."""
+        for process in self.processes(name):
+            try:
+                if part in " ".join(process.cmdline()):
+                    process.kill()
+                    return True
+            except psutil.NoSuchProcess:
+                continue
+        return False

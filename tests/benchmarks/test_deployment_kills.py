@@ -1,0 +1,33 @@
+"""Three hospitals end with the weights of the simulation, whoever is killed on the way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.deployment_kills import run_disturbed, simulated
+from benchmarks.hospitals import VICTIMS, Hospitals
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def hospitals(synthetic_ham: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospitals]:
+    with Hospitals(tmp_path_factory.mktemp("hospitals"), synthetic_ham) as serving:
+        yield serving
+
+
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param((), id="nobody"),
+        pytest.param((VICTIMS[0], VICTIMS[4], VICTIMS[3]), id="SuperLink, SuperNode, coordinator"),
+    ],
+)
+def test_the_weights_are_those_of_the_simulation(
+    victims: tuple[tuple[str, str], ...], hospitals: Hospitals, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    figures = run_disturbed(hospitals, tmp_path / "run", victims, seed=0)
+    expected = simulated(hospitals, tmp_path / "simulated", synthetic_ham, rounds=len(victims) + 2)
+    assert figures["weights_sha256"] == expected["weights_sha256"]
+    assert figures["rounds"] == len(victims) + 2
