@@ -41,7 +41,7 @@ smoke: install ## Run the study's three tasks in small, as one campaign, and its
 	$(BIN)/fedskin campaign run experiments/campaigns/smoke.toml --out runs/smoke
 	$(BIN)/fedskin report runs/smoke
 
-hospitals: install ## Run a coordinator and three hospitals as on separate machines (two minutes)
+hospitals: install ## Run a coordinator and three hospitals as on separate machines (minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/hospitals.sh
 
 test: install ## Run the quick tests (minutes)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
 from fl_server.client_heads import judge_client_heads
@@ -73,28 +73,39 @@ class Federation:
         Raises:
             TooFewReplies: a round that too few clients answered.
         """
-        with ThreadPoolExecutor(1) as executor:
-            weights = executor.submit(self._starting_weights)
-            clients = gather()
-            arrays = to_record(weights.result())
+        clients, arrays = self._begin(gather)
         strategy = self._strategy(clients)
         missing = self.config.rounds - self.progress.round
         if missing > 0:
             self.folder.update_manifest(phase="training")
-            self._round_started = time.perf_counter()
-            with CheckpointWriter(self.folder) as writer:
-                arrays = strategy.start(
-                    self.grid,
-                    arrays,
-                    num_rounds=missing,
-                    timeout=ANSWER_SECONDS,
-                    train_config=ConfigRecord({**self._settings}),
-                    evaluate_fn=lambda number, new: self._finish_round(
-                        strategy, writer, number, new
-                    ),
-                ).arrays
+            arrays = self._train(strategy, arrays, missing)
         self.folder.update_manifest(phase="judging")
         self._judge(strategy, arrays)
+
+    def _begin(
+        self, gather: Callable[[], Mapping[int, str]]
+    ) -> tuple[Mapping[int, str], ArrayRecord]:
+        with ThreadPoolExecutor(1) as executor:
+            arrays = executor.submit(lambda: to_record(self._starting_weights()))
+            return gather(), arrays.result()
+
+    def _train(self, strategy: FedAvg, first: ArrayRecord, num_rounds: int) -> ArrayRecord:
+        self._round_started = time.perf_counter()
+        with CheckpointWriter(self.folder) as writer:
+
+            def finish(server_round: int, arrays: ArrayRecord) -> None:
+                if server_round > 0:  # Flower calls once before the first round
+                    first.clear()  # Flower's loop would hold it until the last
+                    self._finish_round(strategy, writer, arrays)
+
+            return strategy.start(
+                self.grid,
+                first,
+                num_rounds=num_rounds,
+                timeout=ANSWER_SECONDS,
+                train_config=ConfigRecord({**self._settings}),
+                evaluate_fn=finish,
+            ).arrays
 
     def _strategy(self, clients: Mapping[int, str]) -> FedAvg:
         common: dict[str, Any] = {
@@ -122,11 +133,9 @@ class Federation:
         return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
     def _finish_round(
-        self, strategy: FedAvg, writer: CheckpointWriter, server_round: int, arrays: ArrayRecord
-    ) -> MetricRecord | None:
+        self, strategy: FedAvg, writer: CheckpointWriter, arrays: ArrayRecord
+    ) -> None:
         """Record a round that was just averaged, and begin to checkpoint its weights."""
-        if server_round == 0:  # Flower calls once before the first round
-            return None
         replies = strategy.replies
         if self.progress.round:
             # Before training, the clients validated what they received: the round before's model.
@@ -168,7 +177,6 @@ class Federation:
         seconds["round"] = finished - self._round_started
         self._round_started = finished
         writer.write(self.progress, views(arrays))
-        return None
 
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, validation["pooled"]["avg"])

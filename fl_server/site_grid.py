@@ -129,12 +129,12 @@ class SiteGrid(Grid):
                 heard = time.monotonic()
             waited = time.monotonic() - started
             hoped = sum(one.good or one.under_way for one in asked)
-            wanted = first or hoped < needed or waited < patience
             hopeless = sum(one.good or one.reply is None for one in asked) < needed
-            if wanted and not hopeless:
-                self._send([one for one in asked if one.lost and one.node in online], online)
+            wanted = not hopeless and (first or hoped < needed or waited < patience)
+            lost = [one for one in asked if one.lost] if wanted else []
+            self._send([one for one in lost if one.node in online], online)
             under_way = [one for one in asked if one.under_way]
-            missed = [one for one in asked if one.lost] if wanted and not hopeless else []
+            missed = [one for one in lost if one.lost]
             if not (under_way or missed) or (timeout is not None and waited > timeout):
                 break
             silent = time.monotonic() - heard > SILENCE_SECONDS

@@ -117,15 +117,11 @@ def introduce(
 
 def _read(name: str, answer: Message) -> Introduction:
     about, numbers = answer.content.get("client"), answer.content.get("metrics")
-    if not isinstance(about, ConfigRecord) or not isinstance(numbers, MetricRecord):
-        raise FederationError(f"{name} does not introduce itself as this version does")
-    if (called := str(about["name"])) != name:
-        raise FederationError(
-            f"{name} calls itself {called}: let it take the name in its site.toml under "
-            "which it was admitted"
-        )
     try:
-        return Introduction(
+        if not isinstance(about, ConfigRecord) or not isinstance(numbers, MetricRecord):
+            raise ValueError
+        called = str(about["name"])
+        found = Introduction(
             sizes=sizes_of(numbers),
             dataset=str(about["dataset"]),
             classes=tuple(map(str, _items(about["classes"]))),
@@ -134,9 +130,17 @@ def _read(name: str, answer: Message) -> Introduction:
             device=str(about["device"]),
             threads=int(str(numbers["threads"])),
         )
-    except KeyError as error:
-        raise FederationError(f"{name} says nothing of its {error.args[0]}") from None
+    except (KeyError, ValueError):
+        raise FederationError(f"{name} does not introduce itself as this version does") from None
+    if called != name:
+        raise FederationError(
+            f"{name} calls itself {called}: let it take the name in its site.toml under which it "
+            "was admitted"
+        )
+    return found
 
 
 def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    if not isinstance(value, list):
+        raise ValueError
+    return value

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from training.metrics import METRIC_NAMES, figures
 
@@ -86,6 +85,8 @@ def paired_test(
         ``COMPARED`` the second model's figure minus the first's in percentage points, with its
         95 % interval: [difference, low, high]; None without any image.
     """
+    from scipy.stats import binomtest  # half a second, which a site's every message would pay
+
     only_first = int(((first == labels) & (second != labels)).sum())
     only_second = int(((second == labels) & (first != labels)).sum())
     apart = only_first + only_second

@@ -117,5 +117,5 @@ def test_a_site_of_another_version_is_refused() -> None:
     lacking = RecordDict(
         {"client": ConfigRecord({"name": "hospital-2"}), "metrics": MetricRecord({"num-train": 3})}
     )
-    with pytest.raises(FederationError, match=r"^hospital-2 says nothing of its dataset$"):
+    with pytest.raises(FederationError, match=r"^hospital-2 does not introduce itself as this"):
         ask({7: [lambda message: Message(lacking, reply_to=message)]})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from strategies.arrays import to_record, views
 from strategies.fedavg import FedAvg
-from strategies.replies import TooFewReplies
+from strategies.replies import TooFewReplies, cause
 from tests.support import (
     MemoryGrid,
     answer,
@@ -216,6 +216,21 @@ def test_too_few_replies_name_the_clients_and_the_causes() -> None:
         "round 7: 1 of 3 clients answered, but min-replies = 2 "
         "(client-1: gave no answer in time; client-2: its array 'w' holds NaN or infinity)"
     )
+
+
+@pytest.mark.parametrize(
+    "reason, said",
+    [
+        ("Traceback\n  File x\nDataError: no images", "DataError: no images"),
+        ("...\nException ClientAppException occurred. Message: no images'>", "no images"),
+        ("<class 'data_partition.errors.DataError'>:<'no images'>", "no images"),
+        ("refused by hospital-b: no images", "refused by hospital-b: no images"),
+        ("", "it gave no reason"),
+    ],
+)
+def test_a_cause_is_what_the_app_said_and_nothing_of_flowers(reason: str, said: str) -> None:
+    """From a process, from a simulation, and from a site."""
+    assert cause(reason) == said
 
 
 def test_nobody_at_all_is_too_few() -> None:

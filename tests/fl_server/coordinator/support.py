@@ -139,8 +139,8 @@ def supernode(folder: CoordinatorFolder, key: Path, home: Path) -> Iterator[None
     """Keep Flower's own SuperNode running, as a site's supervisor does, till the end."""
     token = f"test-{os.getpid()}-{time.time_ns()}"
     home.mkdir()
-    # A loop of its own, so that nothing of the site's supervision is needed here. No shell: one ends
-    # with a child that died of an interrupt, as a SuperNode does that is not known any more.
+    # A loop of its own, so that nothing of the site's supervision is needed here. Not a shell's: it
+    # ends with a child that died of an interrupt, as a SuperNode does that is not known any more.
     command = [
         *(script("flower-supernode"), "--root-certificates", str(folder.ca_certificate)),
         *("--superlink", folder.settings().address, "--auth-supernode-private-key", str(key)),
