@@ -1,6 +1,7 @@
 """Three hospitals whose processes are killed with -9 in the middle of rounds: the same weights?"""
 
 import random
+import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,15 +54,13 @@ def run_disturbed(
     run = hospitals.start(out.name, *words)
     try:
         for number, (name, part) in enumerate(victims, start=1):
-            _wait(hospitals, out, number)
+            _wait(hospitals, out, number, run)
             time.sleep(generator.uniform(0, 3))
             deadline = time.monotonic() + _LIMIT_SECONDS
             while not hospitals.kill(name, part):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{name} has no process {part}")
                 time.sleep(0.05)
-            if run.poll() is not None:
-                raise RuntimeError(hospitals.output(out.name).read_text(encoding="utf-8"))
         while run.poll() is None:
             hospitals.tend()
             time.sleep(0.2)
@@ -89,7 +88,7 @@ def simulated(hospitals: Hospitals, out: Path, data: Path, *, rounds: int) -> di
     return RunFolder(out).metrics()
 
 
-def _wait(hospitals: Hospitals, out: Path, rounds: int) -> None:
+def _wait(hospitals: Hospitals, out: Path, rounds: int, run: subprocess.Popen[bytes]) -> None:
     """Wait until so many rounds are finished, so that the next one is under way."""
     deadline = time.monotonic() + _LIMIT_SECONDS
     while True:
@@ -97,6 +96,8 @@ def _wait(hospitals: Hospitals, out: Path, rounds: int) -> None:
         state = read_json(out / "checkpoint" / "state.json")
         if state is not None and state["round"] >= rounds:
             return
+        if run.poll() is not None:
+            raise RuntimeError(hospitals.output(out.name).read_text(encoding="utf-8"))
         if time.monotonic() > deadline:
             raise RuntimeError(f"round {rounds} was not finished in {_LIMIT_SECONDS:.0f} s")
         time.sleep(0.1)

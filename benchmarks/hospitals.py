@@ -1,14 +1,17 @@
 """A coordinator and three hospitals on this machine, by the command line, as people start them."""
 
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
 import psutil
 
 from operation.environment import free_port
+from operation.serving import serving
 
 NAMES = ("hospital-a", "hospital-b", "hospital-c")
 # What dies in the middle of a round, by the end that it belongs to and a part of its command line;
@@ -24,12 +27,14 @@ VICTIMS = (
     ("hospital-b", "site serve"),
 )
 
+_START_SECONDS = 60.0
+
 
 class Hospitals:
     """A federation that serves until the end of the ``with`` block.
 
-    Each site holds a shard of one release, so that a simulation of three clients, with the same
-    images, seed and threads, computes the same.
+    Each site holds a shard of one release, and its policy lets it be as small as may be. A
+    simulation of as many clients, with the same images, seed and threads, computes the same.
 
     Args:
         folder: for everything; must be empty.
@@ -56,10 +61,17 @@ class Hospitals:
                 *("site", "init", site, "--name", name, "--data", str(self._data)),
                 *("--invitation", f"{where}/invitation", "--shard", f"{number}/{len(self.names)}"),
             )
+            policy = self.folder / name / "policy.toml"
+            few = re.sub("min-examples = .*", "min-examples = 1", policy.read_text("utf-8"))
+            policy.write_text(few, encoding="utf-8")
             public_key = str(self.folder / name / f"{name}.pub")
             self.fedskin("coordinator", "admit", where, public_key, "--name", name)
             self.fedskin("site", "approve", site, str(bundle), "--yes")
-        self.tend()
+        try:
+            self._begin()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -68,6 +80,17 @@ class Hospitals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _begin(self) -> None:
+        self.tend()
+        deadline = time.monotonic() + _START_SECONDS
+        while serving(self.coordinator) is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(self.output("coordinator").read_text(encoding="utf-8"))
+            time.sleep(0.1)
+
+    def _end(self) -> None:
         for process in self._serving.values():
             process.send_signal(signal.SIGTERM)
         for process in self._serving.values():

@@ -16,7 +16,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
     metrics = folder.metrics()
     console.print(results_table(metrics, folder.manifest()))
     if "global_test" not in metrics:
-        console.print("There is no global test set in data-dir, so there are no figures for it.")
+        console.print("There is no global test set, so there are no figures for it.")
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
 
 

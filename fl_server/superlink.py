@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import tomli_w
 
-from operation.environment import flower_environment, free_port, script
+from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, script
 from operation.processes import end_processes, start_watchdog
 
 START_SECONDS = 60.0
@@ -143,6 +143,7 @@ class SuperLink:
     def _environment(self) -> dict[str, str]:
         return {
             **flower_environment(self.home, self.token),
+            **KEEP_FREED_MEMORY,
             # Asked more often, the SuperLink takes a noticeable part of a core from the clients.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
             "RAY_ADDRESS": "local",

@@ -1,0 +1,109 @@
+"""A plain Flower app as Flower's tutorials write one: what `benchmarks.bare_flower` runs.
+
+It is copied into a folder of its own and imports nothing of this project. The work is that of a
+site: the same network, as many images of the same size, the same batches; the images are noise.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.typing import UserConfig
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from torch import Tensor, nn
+from torchvision.models import convnext_large, resnet18
+
+CLASSES = 7
+NETWORKS = {"resnet18": resnet18, "convnext_l": convnext_large}
+
+torch.set_num_threads(1)  # as the sites' clients are told
+client = ClientApp()
+server = ServerApp()
+
+
+@client.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the received model for an epoch."""
+    started = time.perf_counter()
+    config = context.run_config
+    model = _received(message, config)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    model.train()
+    num_images = int(config["train-images"])
+    for images, labels in _batches(num_images, config):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    arrays = ArrayRecord(model.state_dict())
+    seconds = time.perf_counter() - started
+    metrics = MetricRecord({"num-examples": num_images, "seconds": seconds})
+    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+
+@client.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Judge the received model."""
+    started = time.perf_counter()
+    config = context.run_config
+    model = _received(message, config)
+    model.eval()
+    num_images = int(config["validation-images"])
+    correct = 0
+    with torch.no_grad():
+        for images, labels in _batches(num_images, config):
+            correct += int((model(images).argmax(1) == labels).sum())
+    metrics = MetricRecord(
+        {
+            "num-examples": num_images,
+            "accuracy": correct / num_images,
+            "seconds": time.perf_counter() - started,
+        }
+    )
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the rounds; write how long each took, and what of it the clients' functions did."""
+    config = context.run_config
+    nodes = int(config["nodes"])
+    strategy = FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes)
+    ends: list[float] = []
+    result = strategy.start(
+        grid,
+        ArrayRecord(_network(config).state_dict()),
+        num_rounds=int(config["rounds"]),
+        # Called before the first round and after each.
+        evaluate_fn=lambda server_round, arrays: ends.append(time.perf_counter()),
+    )
+    rounds = [
+        {
+            "seconds": ends[number] - ends[number - 1],
+            "client": result.train_metrics_clientapp[number]["seconds"]
+            + result.evaluate_metrics_clientapp[number]["seconds"],
+        }
+        for number in range(1, len(ends))
+    ]
+    Path(str(config["result"])).write_text(json.dumps(rounds), encoding="utf-8")
+
+
+def _network(config: UserConfig) -> nn.Module:
+    return NETWORKS[str(config["backbone"])](num_classes=CLASSES)
+
+
+def _received(message: Message, config: UserConfig) -> nn.Module:
+    model = _network(config)
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    return model
+
+
+def _batches(num_images: int, config: UserConfig) -> list[tuple[Tensor, Tensor]]:
+    size = int(config["image-size"])
+    images = torch.rand(num_images, 3, size, size)
+    labels = torch.randint(CLASSES, (num_images,))
+    batch_size = int(config["batch-size"])
+    return list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
