@@ -59,5 +59,6 @@ lint: install ## Check style, types and the floors
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 
-soak: install ## Kill a small campaign at twenty moments and go on (half an hour)
+soak: install ## Kill campaigns and hospitals again and again, and go on (an hour)
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.soak_deployment
