@@ -22,7 +22,7 @@ from training.errors import ConfigError
 from training.experiment_data import DataFacts
 
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
-console = Console()
+console = Console(emoji=False)
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]
 

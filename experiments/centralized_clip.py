@@ -14,7 +14,7 @@ from experiments.opening import ConfigArgument, OverrideOption, ResumeOption, op
 from experiments.results import show_results
 from training.errors import ConfigError
 
-console = Console()
+console = Console(emoji=False)
 
 
 def clip_command(

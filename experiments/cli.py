@@ -98,7 +98,7 @@ def run(command: Callable[[], object]) -> None:
 
 def _complain(text: str) -> NoReturn:
     for line in text.splitlines():
-        Console(stderr=True, soft_wrap=True).print(
+        Console(stderr=True, soft_wrap=True, emoji=False).print(
             f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
         )
     sys.exit(2)

@@ -14,10 +14,12 @@ from fl_server.coordinator.folder import CoordinatorFolder, check_settings
 from fl_server.coordinator.orders import Orders
 from fl_server.coordinator.sites import Sites, read_public_key
 from operation.files import read_json
+from operation.logs import log_file
 from operation.serving import serving
 
 app = typer.Typer(help="Coordinate hospitals on their own machines.", no_args_is_help=True)
-console = Console()
+# No emoji: in a fingerprint `:CD:` would be one.
+console = Console(emoji=False)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
@@ -206,7 +208,7 @@ def _say(line: str) -> None:
 def _log_to(path: Path) -> None:
     """Show what the coordinator's parts log, and keep it in a file."""
     formatter = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
-    for handler in (logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")):
+    for handler in (logging.StreamHandler(), log_file(path)):
         handler.setFormatter(formatter)
         for package in ("fl_server", "operation"):
             logger = logging.getLogger(package)

@@ -151,7 +151,7 @@ def partition(
         table.add_column(str(name), justify="right")
     for client, numbers in per_client.iterrows():
         table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
-    Console().print(table)
+    Console(emoji=False).print(table)
     num_straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
@@ -205,7 +205,7 @@ def synth(
 
 
 def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:
-    return counting(Console(stderr=True), "Decoding images")
+    return counting(Console(stderr=True, emoji=False), "Decoding images")
 
 
 def _print_set(title: str, report: SetReport) -> None:

@@ -29,7 +29,7 @@ from training.errors import ConfigError, RunFolderError
 from training.run_folder import RunFolder, environment
 from training.site_data import open_test_dir
 
-console = Console()
+console = Console(emoji=False)
 
 POLL_SECONDS = 0.2
 # Who serves the coordinator's folder may be started again meanwhile.

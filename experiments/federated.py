@@ -20,7 +20,7 @@ from fl_server.simulation import SimulationFailed, simulate, take_over
 from fl_server.superlink import SuperLink, SuperLinkError
 from training.experiment_data import open_federated_data, open_test_data
 
-console = Console()
+console = Console(emoji=False)
 
 
 def simulate_command(

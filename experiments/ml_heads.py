@@ -33,7 +33,7 @@ from training.weights import Weights
 if TYPE_CHECKING:
     from models.backbones import Backbone
 
-console = Console()
+console = Console(emoji=False)
 
 
 def heads_command(

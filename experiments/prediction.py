@@ -20,8 +20,8 @@ from data_partition.image_table import ImageTable
 from experiments.trained_model import HeadName, classify, find_model
 from training.config import ExperimentConfig
 
-console = Console()
-errors = Console(stderr=True, soft_wrap=True)
+console = Console(emoji=False)
+errors = Console(stderr=True, soft_wrap=True, emoji=False)
 
 
 def predict_command(

@@ -12,7 +12,7 @@ from operation.files import write_text
 if TYPE_CHECKING:
     from experiments.reporting.findings import Findings
 
-console = Console()
+console = Console(emoji=False)
 
 
 def report_command(

@@ -24,7 +24,7 @@ from training.run_folder import RunFolder
 
 TOLERANCE = 1e-9
 
-console = Console()
+console = Console(emoji=False)
 
 
 def score_command(
@@ -81,7 +81,7 @@ def score_command(
         raise RunFolderError(f"{folder.path}: no official score; {refusal}")
     difference = abs(score["official"]["bacc"] - score["official_rules"]["bacc"]) / 100
     if difference > TOLERANCE:
-        Console(stderr=True, soft_wrap=True).print(
+        Console(stderr=True, soft_wrap=True, emoji=False).print(
             f"The official scorer's balanced accuracy is {difference:.3g} away from ours under "
             "the official rules: a fault of fedskin, or of another version of the scorer"
         )

@@ -19,7 +19,8 @@ from operation.errors import OperationError
 app = typer.Typer(
     help="Take part in a federation from a hospital's own machine.", no_args_is_help=True
 )
-console = Console(highlight=False, soft_wrap=True)
+# No emoji: in a fingerprint `:CD:` would be one.
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
@@ -259,7 +260,7 @@ def _check_and_decode(site: SiteFolder, settings: SiteSettings) -> None:
 
     config = parse({"data-dir": settings.data_dir})
     data_commands.check(Path(settings.data_dir))
-    with counting(Console(stderr=True), "Decoding images") as progress:
+    with counting(Console(stderr=True, emoji=False), "Decoding images") as progress:
         store = open_store(
             training_table(config),
             side=store_side(config.image_size),

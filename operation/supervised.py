@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from operation.logs import shorten_log
+
 log = logging.getLogger(__name__)
 
 
@@ -15,7 +17,7 @@ class Supervised:
     Args:
         name: in words, for the log.
         command: program and arguments.
-        log_path: its output is put at the end of this file.
+        log_path: its output is put at the end of this file, which is kept short.
         environment: its whole environment.
         folder: where it works.
         restart_seconds: from one start to the next at least; a SuperNode that was killed is let in
@@ -55,6 +57,10 @@ class Supervised:
 
     def tend(self) -> bool:
         """Start it if it does not run and its time has come; tell whether it was started now."""
+        try:
+            shorten_log(self._log_path)
+        except OSError as error:  # the disk is full: the log was emptied, what it held is lost
+            log.warning("%s: %s", self._log_path, error)
         if self.running():
             return False
         if self._process is not None:

@@ -50,7 +50,8 @@ def read_invitation(folder: Path) -> Invitation:
     if stated.version != installed:
         raise OperationError(
             f"{folder}: is an invitation of fedskin {stated.version}, but {installed} is "
-            "installed here; install the coordinator's version"
+            "installed here; install the coordinator's version, or ask it for a new invitation: "
+            "it is made with each bundle"
         )
     ca = (folder / "ca.crt").read_bytes()
     return Invitation(stated.address, ca, fingerprint(ca, folder / "ca.crt"))

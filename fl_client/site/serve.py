@@ -13,8 +13,15 @@ from fl_client.site.diagnosis import connection_fault, local_fault, refused_by_c
 from fl_client.site.folder import SiteFolder
 from fl_client.site.keys import load_key
 from fl_client.site.policy import read_policy
-from operation.environment import flower_environment, free_port, script
+from operation.environment import (
+    GIVE_BACK_FREED_MEMORY,
+    KEEP_FREED_MEMORY,
+    flower_environment,
+    free_port,
+    script,
+)
 from operation.files import write_text
+from operation.logs import log_file
 from operation.processes import end_processes
 from operation.serving import serve
 from operation.supervised import Supervised
@@ -72,7 +79,7 @@ class _Site:
             "supernode",
             [sys.executable, "-m", "fl_client.site.supernode", str(site.path), str(port)],
             log_path=self._supernode_log,
-            environment=environment,
+            environment={**environment, **GIVE_BACK_FREED_MEMORY},
             folder=site.path,
         )
         self._superexec = Supervised(
@@ -85,7 +92,11 @@ class _Site:
                 *("--parent-pid", str(os.getpid())),
             ],
             log_path=site.logs / "superexec.log",
-            environment={**environment, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"},
+            environment={
+                **environment,
+                **KEEP_FREED_MEMORY,
+                "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+            },
             folder=site.path,
             restart_seconds=1.0,
         )
@@ -150,6 +161,8 @@ class _Site:
         """Return what the SuperNode has said since the last call."""
         if not self._supernode_log.exists():
             return ""
+        if self._supernode_log.stat().st_size < self._read_to:  # it was begun anew
+            self._read_to = 0
         with self._supernode_log.open("rb") as file:
             file.seek(self._read_to)
             said = file.read()
@@ -165,7 +178,7 @@ class _Site:
 
 def set_up_log(path: Path) -> None:
     """Write what is logged to the terminal and to the end of a file."""
-    handlers = (logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8"))
+    handlers = (logging.StreamHandler(), log_file(path))
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers, force=True
     )

@@ -6,7 +6,7 @@ request at all, within bounds.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.types import Message, Receive, Scope
 
@@ -20,7 +20,7 @@ SLOWEST_SECONDS = 180.0
 # So many larger bodies are held at a time, and further ones wait unread in their connections.
 # Smaller ones, and with them every heartbeat, never wait.
 LARGER_BYTES = 2**16
-LARGER_AT_ONCE = 32
+LARGER_AT_ONCE = 16
 
 
 class BodyRefused(Exception):
@@ -49,24 +49,20 @@ class Bodies:
             What gives the body to the app; None if the sender has gone.
 
         Raises:
-            BodyRefused: it is larger than `LARGEST_BYTES` by its own account (413), or as it comes
-                (413), or takes longer than `SLOWEST_SECONDS` (408).
+            BodyRefused: it is larger than `LARGEST_BYTES`, by its own account or as it comes (413),
+                or takes longer than `SLOWEST_SECONDS` (408).
         """
         declared = [int(value) for name, value in scope["headers"] if name == b"content-length"]
-        # One that comes in chunks does not say how long it is.
-        expected = max(declared, default=0 if _is_empty(scope) else LARGEST_BYTES)
-        if expected > LARGEST_BYTES:
-            raise BodyRefused(413, f"{expected} bytes are more than {LARGEST_BYTES}")
-        if expected <= LARGER_BYTES:
-            yield await _read(receive)
-            return
-        async with self._room:
-            yield await _read(receive)
+        # One that comes in chunks does not say how long it will be.
+        size = max(declared, default=LARGEST_BYTES)
+        if size > LARGEST_BYTES:
+            raise BodyRefused(413, f"a body of {size} bytes, and {LARGEST_BYTES} are allowed")
+        async with self._room if size > LARGER_BYTES else nullcontext():
+            yield await _read(receive, size)
 
 
-async def _read(receive: Receive) -> Receive | None:
-    pieces: list[bytes] = []
-    size = 0
+async def _read(receive: Receive, most: int) -> Receive | None:
+    body = bytearray()
     try:
         async with asyncio.timeout(SLOWEST_SECONDS):
             more = True
@@ -74,14 +70,13 @@ async def _read(receive: Receive) -> Receive | None:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > LARGEST_BYTES:
-                    raise BodyRefused(413, f"more than {LARGEST_BYTES} bytes")
+                body += message.get("body", b"")
+                if len(body) > most:
+                    raise BodyRefused(413, f"a body of more than {most} bytes")
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise BodyRefused(408, f"its body took longer than {SLOWEST_SECONDS:.0f} s") from None
-    waiting: list[Message] = [{"type": "http.request", "body": b"".join(pieces)}]
+        raise BodyRefused(408, f"a body that took more than {SLOWEST_SECONDS:.0f} s") from None
+    waiting: list[Message] = [{"type": "http.request", "body": bytes(body)}]
 
     async def again() -> Message:
         return waiting.pop() if waiting else await receive()

@@ -11,7 +11,11 @@ from operation.errors import OperationError
 
 
 def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
-    """Write the bundle of this version of fedskin; return its path and its SHA-256."""
+    """Write the bundle of this version of fedskin, and the invitation that names the version.
+
+    Returns:
+        The bundle's path and its SHA-256.
+    """
     # Imported here: Flower takes a second, which a bundle that is there need not wait for.
     from fl_server.coordinator.control import build_bundle
 
@@ -21,6 +25,7 @@ def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
         content = build_bundle(app)
     with replacing(folder.bundle) as file:
         file.write_bytes(content)
+    folder.write_invitation()
     return folder.bundle, hashlib.sha256(content).hexdigest()
 
 

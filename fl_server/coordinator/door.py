@@ -1,19 +1,16 @@
 """The door to the SuperLink: from outside, only what a site's SuperNode needs is answered."""
 
 import hmac
-import logging
 from collections.abc import Collection
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-log = logging.getLogger(__name__)
+from fl_server.coordinator.bodies import Bodies, BodyRefused
+from fl_server.coordinator.refusals import log_refusal
 
 CONTROL = "/v1/control"
 PASSWORD_HEADER = "fedskin-password"
-
-# Of a stranger's request so much is logged; the rest could be a log's worth of anything.
-_LOGGED_CHARACTERS = 200
 
 
 def password(secret: bytes) -> str:
@@ -28,6 +25,7 @@ class Door:
     in every hospital. So it is decided here, by the socket that a request came in by and not by
     who sent it, so that a reverse proxy on the same machine opens nothing; and on this machine the
     Control API wants a password, so that its other users do not reach it either.
+    From outside a body is let in only within the bounds of `Bodies`.
 
     Args:
         app: what is behind the door.
@@ -43,22 +41,42 @@ class Door:
         self._inside = inside
         self._routes = {route: route.encode("ascii") for route in routes}
         self._password = password.encode("ascii")
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and self._may_enter(scope)):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        client = scope.get("client") or ("unknown", 0)
-        asked = f"{scope.get('method', scope['type'])} {scope.get('raw_path', b'')!r}"
-        log.warning("refused %s:%s %s", client[0], client[1], asked[:_LOGGED_CHARACTERS])
-        if scope["type"] == "http":
-            await PlainTextResponse("forbidden\n", status_code=403)(scope, receive, send)
-        else:  # closing a websocket before it was accepted is answered with 403
+        elif scope["type"] != "http":
+            log_refusal(scope)
+            # Closing a websocket before it was accepted is answered with 403.
             await send({"type": "websocket.close"})
+        elif not self._may_enter(scope):
+            log_refusal(scope)
+            await PlainTextResponse("forbidden\n", status_code=403)(scope, receive, send)
+        elif self._is_inside(scope):
+            await self._app(scope, receive, send)
+        else:
+            await self._let_in(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._bodies.read(scope, receive) as body:
+                if body is not None:
+                    await self._app(scope, body, send)
+        except BodyRefused as refused:
+            log_refusal(scope, str(refused))
+            # What is still to come of it is not waited for.
+            answer = PlainTextResponse(
+                f"{refused}\n", status_code=refused.status, headers={"Connection": "close"}
+            )
+            await answer(scope, receive, send)
+
+    def _is_inside(self, scope: Scope) -> bool:
+        return scope.get("server") == self._inside
 
     def _may_enter(self, scope: Scope) -> bool:
-        if scope.get("server") == self._inside:
+        if self._is_inside(scope):
             return not scope["path"].startswith(CONTROL) or self._knows_password(scope)
         # The path as it was sent must be the one that is routed by: one that needs decoding first
         # is nothing a SuperNode sends.

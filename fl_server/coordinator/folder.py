@@ -145,13 +145,19 @@ class CoordinatorFolder:
             ca_key=self.ca_key,
         )
         write_secret(self.secret, secrets.token_bytes(32))
-        write_text(self.invitation / "ca.crt", self.ca_certificate.read_text(encoding="ascii"))
-        invitation = {"address": settings.address, "version": metadata.version("fedskin")}
-        write_text(self.invitation / "invitation.toml", tomli_w.dumps(invitation))
+        self._write_invitation(settings)
         for folder in (self.runs, self.logs):
             folder.mkdir()
         # Last, since it is what tells a coordinator's folder from a half-made one.
         write_text(self.path / "coordinator.toml", tomli_w.dumps(settings.model_dump()))
+
+    def write_invitation(self) -> None:
+        """Write the invitation anew: it names the version, and a site refuses another one.
+
+        Raises:
+            OperationError: this is no coordinator's folder.
+        """
+        self._write_invitation(self.settings())
 
     def renew(self) -> None:
         """Make a new server certificate, from the same authority.
@@ -168,6 +174,11 @@ class CoordinatorFolder:
             ca_certificate=self.ca_certificate,
             ca_key=self.ca_key,
         )
+
+    def _write_invitation(self, settings: Settings) -> None:
+        write_text(self.invitation / "ca.crt", self.ca_certificate.read_text(encoding="ascii"))
+        invitation = {"address": settings.address, "version": metadata.version("fedskin")}
+        write_text(self.invitation / "invitation.toml", tomli_w.dumps(invitation))
 
     @contextmanager
     def changing(self) -> Iterator[None]:

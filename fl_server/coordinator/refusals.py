@@ -1,16 +1,14 @@
 """What the coordinator keeps of requests that it did not answer: ``door.log``."""
 
 import logging
-import logging.handlers
 from pathlib import Path
 
 from starlette.types import Scope
 
+from operation.logs import log_file
+
 log = logging.getLogger(__name__)
 
-# At most so much is kept of what strangers asked for.
-_LOG_BYTES = 10_000_000
-_LOGS = 5
 # Of a stranger's request so much is logged; the rest could be a log's worth of anything.
 _LOGGED_CHARACTERS = 200
 
@@ -30,9 +28,7 @@ def log_refusal(scope: Scope, reason: str = "") -> None:
 
 def keep_refusals(path: Path) -> None:
     """Write what is refused to a file, and nowhere else."""
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_LOG_BYTES, backupCount=_LOGS, encoding="utf-8"
-    )
+    handler = log_file(path, older=5)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     log.propagate = False

@@ -7,29 +7,27 @@ it on two: one for the sites and one for this machine.
 
 import argparse
 import logging
-import logging.handlers
 import socket
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from fl_server.coordinator.door import Door, password
 from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.refusals import keep_refusals
 
-# At most so much is kept of what strangers asked for.
-_DOOR_LOG_BYTES = 10_000_000
-_DOOR_LOGS = 5
+# What the supervisor asks all the time, as Flower logs it.
+_ROUTINE = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")
 
 
-def serve_superlink(
-    folder: CoordinatorFolder, public: socket.socket, inside: socket.socket
-) -> None:
-    """Serve a SuperLink until the process is asked to end.
+def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI:
+    """Make Flower's app, in which a site may ask for what is its own affair only.
 
     Args:
         folder: the coordinator's, with its certificates and its secret.
-        public: listening; open to the sites.
-        inside: listening on a loopback address; open to everything on this machine.
+        inside: host and port of this machine's socket.
     """
     # Flower's parts are private to it but for the program; they are those that
     # flwr.superlink.cli.flower_superlink puts together in flwr 1.41.
@@ -38,10 +36,10 @@ def serve_superlink(
     from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
     from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
     from flwr.superlink.main import create_app
-    from flwr.superlink.routers.fleet.router import router as fleet
 
-    secret = folder.secret.read_bytes()
-    host, port = inside.getsockname()[:2]
+    from fl_server.coordinator.own_messages import OwnMessages
+
+    host, port = inside
     app = create_app(
         SuperLinkLifespanConfig(
             control_address="",
@@ -50,7 +48,7 @@ def serve_superlink(
             port=port,
             insecure=False,
             certificates=None,  # only of use to Flower's old gRPC servers, which are not started
-            superexec_auth_secret=secret,
+            superexec_auth_secret=folder.secret.read_bytes(),
             authn_plugin=load_control_authn_plugin(),
             event_log_plugin=None,
             fleet_event_log_plugin=None,
@@ -69,10 +67,34 @@ def serve_superlink(
         ),
         SuperLinkLifespan,
     )
+    # The innermost, so that it sees requests as Flower read them, of senders whom it has checked.
+    app.user_middleware.append(Middleware(OwnMessages))
+    return app
+
+
+def serve_superlink(
+    folder: CoordinatorFolder, public: socket.socket, inside: socket.socket
+) -> None:
+    """Serve a SuperLink until the process is asked to end.
+
+    Args:
+        folder: the coordinator's, with its certificates and its secret.
+        public: listening; open to the sites.
+        inside: listening on a loopback address; open to everything on this machine.
+    """
+    from flwr.superlink.routers.fleet.router import router as fleet
+
+    address = inside.getsockname()[:2]
     routes = [route.path for route in fleet.routes if hasattr(route, "path")]
-    _log_refusals(folder.logs / "door.log")
+    keep_refusals(folder.logs / "door.log")
+    logging.getLogger("flwr").addFilter(lambda record: record.msg not in _ROUTINE)
     config = uvicorn.Config(
-        Door(app, inside=(host, port), routes=routes, password=password(secret)),
+        Door(
+            superlink_app(folder, address),
+            inside=address,
+            routes=routes,
+            password=password(folder.secret.read_bytes()),
+        ),
         ssl_certfile=folder.certificate,
         ssl_keyfile=folder.key,
         ws="none",
@@ -84,16 +106,6 @@ def serve_superlink(
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run(sockets=[public, inside])
-
-
-def _log_refusals(path: Path) -> None:
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_DOOR_LOG_BYTES, backupCount=_DOOR_LOGS, encoding="utf-8"
-    )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("fl_server.coordinator.door")
-    logger.addHandler(handler)
-    logger.propagate = False
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from experiments import coordinator, deployed, site
 from experiments.cli import app
 from experiments.deployed import check_deployable
 from fl_server.coordinator import certificates
@@ -67,6 +69,14 @@ def test_a_coordinator_is_set_up_and_sites_are_let_in_and_shut_out(tmp_path: Pat
     assert "nobody serves" in said("coordinator", "list", coordinator)
     said("coordinator", "revoke", coordinator, "hospital-a")
     assert "revoked" in said("coordinator", "list", coordinator)
+
+
+@pytest.mark.parametrize("module", [coordinator, deployed, site])
+def test_a_fingerprint_is_printed_as_it_is(module: ModuleType) -> None:
+    """Rich would print `:CD:` as a disc, and people compare it by telephone."""
+    with module.console.capture() as captured:
+        module.console.print("A6:CD:B8")
+    assert captured.get() == "A6:CD:B8\n"
 
 
 def test_the_list_says_who_is_connected_and_what_ran(folder: CoordinatorFolder) -> None:

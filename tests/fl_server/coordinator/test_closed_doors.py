@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fl_server.coordinator.bodies import LARGEST_BYTES
 from fl_server.coordinator.folder import CoordinatorFolder
 from fl_server.coordinator.sites import Sites
 from operation.files import read_json
@@ -69,12 +70,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorFold
         yield folder
 
 
-def ask(folder: CoordinatorFolder, method: str, path: str, *headers: str, inside: int = 0) -> int:
+def ask(
+    folder: CoordinatorFolder,
+    method: str,
+    path: str,
+    *headers: str,
+    inside: int = 0,
+    body: bytes | None = None,
+) -> int:
     """Send a request byte for byte, from another address, and return the status."""
     port = folder.settings().port
     context = ssl.create_default_context(cafile=folder.ca_certificate)
     where = ("127.0.0.1", inside) if inside else (PUBLIC, port)
-    lines = [f"{method} {path} HTTP/1.1", *headers, "Content-Length: 0", "Connection: close"]
+    lines = [f"{method} {path} HTTP/1.1", *headers, "Connection: close"]
+    if body is None:
+        lines.append("Content-Length: 0")
     if not any(header.startswith("Host:") for header in headers):
         lines.insert(1, f"Host: {where[0]}:{where[1]}")
     with (
@@ -82,6 +92,7 @@ def ask(folder: CoordinatorFolder, method: str, path: str, *headers: str, inside
         context.wrap_socket(plain, server_hostname=where[0]) as stream,
     ):
         stream.sendall("".join(line + "\r\n" for line in [*lines, ""]).encode("ascii"))
+        stream.sendall(body or b"")
         return int(stream.recv(65536).split()[1])
 
 
@@ -126,6 +137,22 @@ def test_the_fleet_api_answers_strangers_with_flowers_own_refusal(
     folder: CoordinatorFolder,
 ) -> None:
     assert ask(folder, "POST", FLEET, "Content-Type: application/protobuf") == 401
+
+
+@pytest.mark.parametrize(
+    "header, body",
+    [
+        ("Content-Length: 600000000", b""),
+        ("Transfer-Encoding: chunked", b"%x\r\n" % (LARGEST_BYTES + 1) + bytes(LARGEST_BYTES + 1)),
+    ],
+)
+def test_a_stranger_cannot_fill_the_memory(
+    header: str, body: bytes, folder: CoordinatorFolder
+) -> None:
+    assert ask(folder, "POST", FLEET, header, body=body) == 413
+    last = (folder.logs / "door.log").read_text().splitlines()[-1]
+    assert f"refused {STRANGER}:" in last
+    assert "a body of" in last
 
 
 def test_this_machine_needs_the_password_or_the_secret(folder: CoordinatorFolder) -> None:

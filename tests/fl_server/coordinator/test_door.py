@@ -34,7 +34,8 @@ def status(server: tuple[str, int] | None, path: str = ROUTE, **changes: Any) ->
         sent.append(message)
 
     async def receive() -> Any:
-        raise AssertionError("nobody reads what a stranger sends")
+        assert scope["path"] == ROUTE, "nobody reads what a stranger sends"
+        return {"type": "http.request", "body": b""}
 
     door = Door(behind, inside=INSIDE, routes=[ROUTE], password=PASSWORD)
     asyncio.run(door(scope, receive, send))
@@ -71,6 +72,19 @@ def test_a_socket_that_is_not_known_is_outside(server: Any) -> None:
 @pytest.mark.parametrize("path", ["/health", "/v1/runtime/acquire-task", ROUTE])
 def test_inside_is_open(path: str) -> None:
     assert status(INSIDE, path, method="GET") == 200
+
+
+def test_outside_a_body_that_is_too_large_is_refused_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    headers = [(b"content-length", b"600000000")]
+    assert status(OUTSIDE, headers=headers) == 413
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "refused 10.0.0.1:1234 POST b'/v1/fleet/pull-messages': "
+        "a body of 600000000 bytes, and 8388608 are allowed"
+    )
+    assert status(INSIDE, headers=headers) == 200
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fl_client.site.invitation import read_invitation
+from fl_server.coordinator.bundles import write_bundle
 from fl_server.coordinator.folder import CoordinatorFolder, Settings, check_settings
 from operation.errors import OperationError
 
@@ -34,6 +36,20 @@ def test_the_invitation_holds_an_address_and_a_certificate_and_no_secret(
     assert (folder.invitation / "ca.crt").read_bytes() == folder.ca_certificate.read_bytes()
     said = tomllib.loads((folder.invitation / "invitation.toml").read_text())
     assert said == {"address": "fed.example.org:443", "version": metadata.version("fedskin")}
+
+
+def test_after_an_upgrade_the_bundle_brings_the_invitation_along(tmp_path: Path) -> None:
+    """A site of the new version refuses an invitation of the old one."""
+    folder = CoordinatorFolder(tmp_path / "coordinator")
+    folder.create(SETTINGS)
+    stated = folder.invitation / "invitation.toml"
+    stated.write_text('address = "fed.example.org:443"\nversion = "0.0.9"\n')
+    with pytest.raises(OperationError, match=r"of fedskin 0\.0\.9"):
+        read_invitation(folder.invitation)
+    before = folder.ca_certificate.read_bytes()
+    write_bundle(folder)
+    assert read_invitation(folder.invitation).address == "fed.example.org:443"
+    assert (folder.invitation / "ca.crt").read_bytes() == before
 
 
 def test_an_address_of_version_six_is_written_in_brackets() -> None:

@@ -1,0 +1,409 @@
+"""What an admitted site may ask for, with Flower's own app and handlers, in memory.
+
+Each attack is made twice: on Flower's app as it is, where it works, and on ours, where it does not.
+"""
+
+import asyncio
+import logging
+from base64 import b64encode
+
+import httpx
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app.message.message import make_message
+from flwr.app.metadata import Metadata
+from flwr.common.constant import NOOP_FLWR_AID, SUPERLINK_NODE_ID, TIMESTAMP_HEADER
+from flwr.common.serde import message_to_proto
+from flwr.proto.fab_pb2 import GetFabRequest, GetFabResponse
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    ActivateNodeResponse,
+    DeactivateNodeRequest,
+    DeactivateNodeResponse,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ConfirmMessageReceivedResponse,
+    PullObjectRequest,
+    PullObjectResponse,
+    PushObjectRequest,
+    PushObjectResponse,
+)
+from flwr.proto.node_pb2 import Node
+from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
+from flwr.supercore.constant import (
+    FLEET_HTTP_PUBLIC_KEY_HEADER,
+    FLEET_HTTP_SIGNATURE_HEADER,
+    NOOP_FEDERATION_ID,
+    TaskType,
+)
+from flwr.supercore.date import now
+from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
+
+from fl_server.coordinator.folder import CoordinatorFolder, Settings
+from fl_server.coordinator.superlink import superlink_app
+
+PATHS = {kind: path for (_, path), kind in PROTOBUF_REQUEST_TYPES.items() if "/fleet/" in path}
+ANSWERS = {
+    ActivateNodeRequest: ActivateNodeResponse,
+    DeactivateNodeRequest: DeactivateNodeResponse,
+    SendNodeHeartbeatRequest: SendNodeHeartbeatResponse,
+    PullMessagesRequest: PullMessagesResponse,
+    PushMessagesRequest: PushMessagesResponse,
+    PullObjectRequest: PullObjectResponse,
+    PushObjectRequest: PushObjectResponse,
+    ConfirmMessageReceivedRequest: ConfirmMessageReceivedResponse,
+    GetRunRequest: GetRunResponse,
+    GetFabRequest: GetFabResponse,
+}
+FAB = Fab("", b"the bundle", {})
+WEIGHT = np.arange(4, dtype=np.float32)
+
+
+class Coordinator:
+    """Flower's app with one run that runs, and what its ServerApp does."""
+
+    def __init__(self, folder: CoordinatorFolder, *, checked: bool) -> None:
+        app = superlink_app(folder, ("127.0.0.1", 1))
+        if not checked:
+            app.user_middleware.pop()
+        self.app = app
+        self.state = app.state.linkstate_factory.state()
+        self.fab = self.state.store_fab(FAB)
+        self.run = self.start_run()
+
+    def start_run(self) -> int:
+        run = self.state.create_run(
+            None, None, self.fab, {}, NOOP_FEDERATION_ID, None, NOOP_FLWR_AID, TaskType.SERVER_APP
+        )
+        task = self.state.get_run_info(run_ids=[run])[0].primary_task_id
+        self.state.claim_task(task)
+        self.state.activate_task(task)
+        return run
+
+    def send(self, site: "Site", number: int) -> Message:
+        """Put a message for a site into the queue, as a ServerApp's grid does."""
+        content = RecordDict(
+            {"arrays": ArrayRecord({"w": Array(WEIGHT)}), "config": ConfigRecord({"n": number})}
+        )
+        message = whole(content, src=SUPERLINK_NODE_ID, dst=site.node, run=self.run)
+        self.put(message)
+        return message
+
+    def put(self, message: Message) -> None:
+        session = self.state.start_session(self.run)
+        stored, missing = self.state.store_message_and_object_tree(
+            message, get_object_tree(message), session
+        )
+        assert stored
+        objects = get_all_nested_objects(message)
+        for object_id in missing:
+            assert self.state.store_object(
+                self.run, session, object_id, objects[object_id].deflate()
+            )
+
+    def waiting_for(self, site: "Site") -> list[str]:
+        """Ids of the messages that a site would be given next."""
+        store = self.state.message_ins_store
+        return [
+            i
+            for i, message in store.items()
+            if message.metadata.dst_node_id == site.node and not message.metadata.delivered_at
+        ]
+
+
+class Site:
+    """An admitted site, which may ask for anything, in its own name."""
+
+    def __init__(self, coordinator: Coordinator, name: str) -> None:
+        self.coordinator = coordinator
+        self.key = ec.generate_private_key(ec.SECP384R1())
+        self.public = public_key_to_bytes(self.key.public_key())
+        self.node = coordinator.state.create_node(NOOP_FLWR_AID, "", self.public, 0, name=name)
+        self.ask(ActivateNodeRequest(public_key=self.public, heartbeat_interval=30))
+
+    def status(self, request: object, key: ec.EllipticCurvePrivateKey | None = None) -> int:
+        return self._post(request, key or self.key).status_code
+
+    def ask(self, request: object) -> object:
+        """Return the answer, or None if it was refused as none of the site's affair."""
+        response = self._post(request, self.key)
+        if response.status_code == 403:
+            return None
+        assert response.status_code == 200, response.text
+        return ANSWERS[type(request)].FromString(response.content)
+
+    def pull(self) -> PullMessagesResponse:
+        return self.ask(PullMessagesRequest(node=self.me))
+
+    @property
+    def me(self) -> Node:
+        return Node(node_id=self.node)
+
+    def reply(self, message: Message) -> Message:
+        content = RecordDict({"arrays": ArrayRecord({"w": Array(WEIGHT + self.node % 7 + 1)})})
+        return whole(
+            content,
+            src=self.node,
+            dst=SUPERLINK_NODE_ID,
+            run=self.coordinator.run,
+            reply_to=message.metadata.message_id,
+        )
+
+    def push(self, message: Message) -> PushMessagesResponse:
+        return self.ask(announcement(self, message))
+
+    def _post(self, request: object, key: ec.EllipticCurvePrivateKey) -> httpx.Response:
+        time = now().isoformat()
+        headers = {
+            "content-type": "application/protobuf",
+            TIMESTAMP_HEADER: time,
+            FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self.public).decode(),
+            FLEET_HTTP_SIGNATURE_HEADER: b64encode(sign_message(key, time.encode())).decode(),
+        }
+
+        async def post() -> httpx.Response:
+            transport = httpx.ASGITransport(self.coordinator.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                content = request.SerializeToString()
+                return await client.post(PATHS[type(request)], content=content, headers=headers)
+
+        return asyncio.run(post())
+
+
+def whole(content: RecordDict, *, src: int, dst: int, run: int, reply_to: str = "") -> Message:
+    # What answers must not outlive what was asked.
+    ttl = 1800.0 if reply_to else 3600.0
+    metadata = Metadata(run, "", src, dst, reply_to, "", now().timestamp(), ttl, "train")
+    message = make_message(metadata=metadata, content=content)
+    message.metadata.__dict__["_message_id"] = message.object_id
+    return message
+
+
+def announcement(site: Site, *messages: Message) -> PushMessagesRequest:
+    bare = [make_message(metadata=m.metadata, content=RecordDict()) for m in messages]
+    return PushMessagesRequest(
+        node=site.me,
+        messages_list=[message_to_proto(message) for message in bare],
+        message_object_trees=[get_object_tree(message) for message in messages],
+        clientapp_runtime_list=[0.0],
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> CoordinatorFolder:
+    folder = CoordinatorFolder(tmp_path_factory.mktemp("own") / "coordinator")
+    folder.create(Settings(host="localhost", port=443, bind="127.0.0.1"))
+    return folder
+
+
+@pytest.fixture(params=[True, False], ids=["ours", "flower"])
+def checked(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def coordinator(folder: CoordinatorFolder, checked: bool) -> Coordinator:
+    return Coordinator(folder, checked=checked)
+
+
+@pytest.fixture
+def sites(coordinator: Coordinator) -> tuple[Site, Site]:
+    """The attacker, who works on a message of its own, and the other site."""
+    return Site(coordinator, "hospital-a"), Site(coordinator, "hospital-b")
+
+
+def test_an_honest_round_is_let_through(coordinator: Coordinator, sites: tuple[Site, Site]) -> None:
+    """Every call of a SuperNode, in its order, for two rounds and two sites."""
+    for number in (1, 2):
+        for site in sites:
+            asked = coordinator.send(site, number)
+            assert site.ask(SendNodeHeartbeatRequest(node=site.me, heartbeat_interval=30)).success
+            pulled = site.pull()
+            assert pulled.messages_list[0].metadata.message_id == asked.metadata.message_id
+            about = {"node": site.me, "run_id": coordinator.run}
+            assert site.ask(GetRunRequest(**about)).run.fab_hash == coordinator.fab
+            assert site.ask(GetFabRequest(**about, hash_str=coordinator.fab)).fab.content
+            for object_id in get_all_nested_objects(asked):
+                assert site.ask(PullObjectRequest(**about, object_id=object_id)).object_found
+            confirmed = {"message_object_id": asked.metadata.message_id}
+            assert site.ask(ConfirmMessageReceivedRequest(**about, **confirmed)) is not None
+            reply = site.reply(asked)
+            # The first answer was lost on its way, and Flower's connection asks again.
+            site.push(reply)
+            taken = site.push(reply)
+            assert reply.object_id in taken.objects_to_push
+            objects = get_all_nested_objects(reply)
+            for object_id in taken.objects_to_push:
+                pushed = PushObjectRequest(
+                    **about,
+                    session_id=taken.session_id,
+                    object_id=object_id,
+                    object_content=objects[object_id].deflate(),
+                )
+                assert site.ask(pushed).stored
+            answers = coordinator.state.get_message_res(
+                {asked.metadata.message_id}, coordinator.run
+            )
+            assert [m.metadata.message_id for m in answers] == [reply.metadata.message_id]
+            assert not site.pull().messages_list
+            coordinator.state.delete_messages({asked.metadata.message_id})
+    for site in sites:
+        assert site.ask(DeactivateNodeRequest(node_id=site.node)) is not None
+
+
+def test_a_message_in_the_coordinators_name(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """Before the attacker was given anything, and while it works on a message of its own."""
+    attacker, other = sites
+    for number in (1, 2):
+        forged = whole(
+            RecordDict({"config": ConfigRecord({"n": number})}),
+            src=SUPERLINK_NODE_ID,
+            dst=other.node,
+            run=coordinator.run,
+        )
+        answer = attacker.push(forged)
+        assert (answer is None) == checked
+        assert (forged.metadata.message_id in coordinator.waiting_for(other)) != checked
+        coordinator.send(attacker, number)
+        attacker.pull()
+
+
+def test_a_forged_message_behind_an_honest_reply(
+    folder: CoordinatorFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Flower looks at the first message only, and a request holds one: so it must."""
+    coordinator = Coordinator(folder, checked=True)
+    attacker, other = Site(coordinator, "a"), Site(coordinator, "b")
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    forged = whole(RecordDict(), src=SUPERLINK_NODE_ID, dst=other.node, run=coordinator.run)
+    reply = attacker.reply(asked)
+    with caplog.at_level(logging.WARNING, "fl_server.coordinator.refusals"):
+        assert attacker.status(announcement(attacker, reply, forged)) == 403
+        assert attacker.status(announcement(attacker)) == 403
+    refusals = [r for r in caplog.records if r.name == "fl_server.coordinator.refusals"]
+    line = refusals[0].getMessage()
+    assert line.startswith("refused 127.0.0.1:")
+    assert line.endswith(
+        f"POST b'/v1/fleet/push-messages': it is no affair of site {attacker.node}"
+    )
+    assert attacker.push(reply) is not None
+
+
+def test_a_reply_in_the_others_name(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """The id of the other's message is a sha256 of what nobody but it was told; here it leaked."""
+    attacker, other = sites
+    asked = coordinator.send(other, 1)
+    coordinator.send(attacker, 1)
+    attacker.pull(), other.pull()
+    assert (attacker.push(other.reply(asked)) is None) == checked
+    assert (len(coordinator.state.message_res_store) == 0) == checked
+
+
+def test_objects_of_others(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """Small records can be guessed, and whether an object is there says whether the guess is right.
+
+    Above all the other's counts, which its reply holds.
+    """
+    attacker, other = sites
+    asked = coordinator.send(other, 1)
+    coordinator.send(attacker, 1)
+    attacker.pull(), other.pull()
+    coordinator.put(other.reply(asked))
+    guessed = other.reply(asked).content.array_records["arrays"].object_id
+    about = {"node": attacker.me, "run_id": coordinator.run}
+    found = attacker.ask(PullObjectRequest(**about, object_id=guessed))
+    assert (found is None) if checked else found.object_found
+
+
+def test_the_others_message_cannot_be_deleted(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    attacker, other = sites
+    asked = coordinator.send(other, 1).metadata.message_id
+    coordinator.send(attacker, 2)
+    attacker.pull()
+    attacker.ask(
+        ConfirmMessageReceivedRequest(
+            node=attacker.me, run_id=coordinator.run, message_object_id=asked
+        )
+    )
+    assert (asked in coordinator.state.object_store) == checked
+
+
+def test_objects_of_the_others_reply_are_not_pushed(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """Without a session Flower takes an object for whoever waits for it."""
+    attacker, other = sites
+    asked = coordinator.send(other, 1)
+    coordinator.send(attacker, 2)
+    attacker.pull(), other.pull()
+    reply = other.reply(asked)
+    other.push(reply)
+    pushed = attacker.ask(
+        PushObjectRequest(
+            node=attacker.me,
+            run_id=coordinator.run,
+            object_id=reply.object_id,
+            object_content=reply.deflate(),
+        )
+    )
+    assert (pushed is None) if checked else pushed.stored
+
+
+def test_a_run_in_which_it_takes_no_part(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    attacker, _ = sites
+    coordinator.send(attacker, 1)
+    attacker.pull()
+    about = {"node": attacker.me, "run_id": coordinator.start_run()}
+    assert (attacker.ask(GetRunRequest(**about)) is None) == checked
+    assert (attacker.ask(GetFabRequest(**about, hash_str=coordinator.fab)) is None) == checked
+
+
+def test_who_asks_is_checked_first(sites: tuple[Site, Site]) -> None:
+    """Flower's own refusal, so that nobody learns by ours what a site was given."""
+    attacker, other = sites
+    stranger = ec.generate_private_key(ec.SECP384R1())
+    assert attacker.status(PullMessagesRequest(node=attacker.me), stranger) == 401
+    assert attacker.status(GetRunRequest(node=attacker.me, run_id=1), stranger) == 401
+    assert attacker.status(PullMessagesRequest(node=other.me)) == 401
+
+
+def test_the_largest_that_a_site_sends_is_let_in() -> None:
+    """A piece of an array, and the list of the objects of 1500 arrays, with room to spare."""
+    from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
+
+    from fl_server.coordinator.bodies import LARGEST_BYTES
+
+    arrays = {f"encoder.stages.{i}.weight": Array(np.full(2, i)) for i in range(1500)}
+    message = whole(RecordDict({"arrays": ArrayRecord(arrays)}), src=2, dst=1, run=3)
+    tree = get_object_tree(message)
+    listed = PushMessagesRequest(message_object_trees=[tree]).ByteSize()
+    piece = PushObjectRequest(
+        run_id=2**63,
+        session_id="-" * 36,
+        object_id="0" * 64,
+        object_content=bytes(FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE + 100),
+    ).ByteSize()
+    record = len(message.content.array_records["arrays"].deflate())
+    assert max(listed, piece, record) < LARGEST_BYTES / 1.5
