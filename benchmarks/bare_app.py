@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
-from flwr.common.typing import UserConfig
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from torch import Tensor, nn
@@ -83,7 +82,7 @@ def main(grid: Grid, context: Context) -> None:
     rounds = [
         {
             "seconds": ends[number] - ends[number - 1],
-            "client": result.train_metrics_clientapp[number]["seconds"]
+            "computing": result.train_metrics_clientapp[number]["seconds"]
             + result.evaluate_metrics_clientapp[number]["seconds"],
         }
         for number in range(1, len(ends))

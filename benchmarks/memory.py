@@ -5,7 +5,8 @@ import gc
 from collections.abc import Callable
 from pathlib import Path
 
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PROC = Path("/proc")
+RESET = PROC / "self" / "clear_refs"
 
 
 def peak_extra_bytes(call: Callable[[], object]) -> int | None:
@@ -29,17 +30,24 @@ def peak_extra_bytes(call: Callable[[], object]) -> int | None:
     return peak - before
 
 
-def peak_bytes() -> int | None:
-    """Return the most resident memory that this process ever held, mapped files included.
+def peak_bytes(pid: int | None = None) -> int | None:
+    """Return the most resident memory that a process ever held, mapped files included.
+
+    Args:
+        pid: of another process than this one.
 
     Returns:
         Bytes, or None where there is no Linux to ask.
+
+    Raises:
+        OSError: the process is gone.
     """
-    return _status("VmHWM") if STATUS.exists() else None
+    return _status("VmHWM", pid) if RESET.exists() else None
 
 
-def _status(field: str) -> int:
-    for line in STATUS.read_text().splitlines():
+def _status(field: str, pid: int | None = None) -> int:
+    path = PROC / str(pid or "self") / "status"
+    for line in path.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"{STATUS} has no {field}")
+    raise OSError(f"{path} has no {field}")

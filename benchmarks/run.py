@@ -25,6 +25,8 @@ BENCHMARKS = {
     "heads": "heads",
     "report": "report_time",
     "campaigns": "campaigns",
+    "deployed-round": "deployed_round",
+    "deployed-transport": "deployed_transport",
 }
 
 console = Console()
@@ -49,7 +51,7 @@ def main(
     """Measure what NAME names, or all.
 
     Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes,
-    text-features, features, heads, report and campaigns.
+    text-features, features, heads, report, campaigns, deployed-round and deployed-transport.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """
