@@ -36,14 +36,14 @@ class BareFlower:
     Args:
         folder: for everything; must be empty.
         nodes: how many SuperNodes.
-        in_memory: whether the SuperLink keeps its state in memory, else in an SQLite file, which
-            is what it needs to be started again without losing its nodes and runs.
+        in_file: whether the SuperLink keeps its state in an SQLite file, which it needs to be
+            started again without losing its nodes and runs; else in memory, as it comes.
     """
 
-    def __init__(self, folder: Path, nodes: int, *, in_memory: bool = False) -> None:
+    def __init__(self, folder: Path, nodes: int, *, in_file: bool = False) -> None:
         self._folder = folder
         self._nodes = nodes
-        self._database = [] if in_memory else ["--database", str(folder / "state.db")]
+        self._database = ["--database", str(folder / "state.db")] if in_file else []
         self._port = free_port()
         self._address = f"localhost:{self._port}"
         self._environment: dict[str, str] = {}

@@ -7,27 +7,14 @@ taken away. Of bare Flower's it is all that the app's functions take, building t
 that what is left is compared to our disadvantage. For the rest as `benchmarks.deployed_round`; bare
 Flower sends the model to the client twice a round, for training and for evaluating.
 
-Bare Flower's figure is that with its state in an SQLite file. That with its state in memory, which
-is Flower's default and loses everything with its SuperLink, stands beside it.
-
 Memory is the most that any process of a kind ever held resident, over the whole run with its start
 and end, mapped files included, as Linux counts it (VmHWM).
 """
 
 import statistics
 
-from benchmarks.deployed_round import (
-    BARE,
-    OURS,
-    PROCESSES,
-    Side,
-    Work,
-    over_bare_flower,
-    over_sites,
-)
+from benchmarks.deployed_round import BARE, BARE_FILE, OURS, PROCESSES, Side, Work, all_sides
 from benchmarks.result import Result, ratio
-
-IN_MEMORY = "bare Flower, state in memory"
 
 
 def measure(
@@ -47,22 +34,14 @@ def measure(
         batch_size=8,
         rounds=repeats + 1,
     )
-    ours = over_sites(work)
-    return results(
-        {
-            OURS: ours,
-            BARE: over_bare_flower(work, ours.sizes),
-            IN_MEMORY: over_bare_flower(work, ours.sizes, in_memory=True),
-        },
-        work,
-    )
+    return results(all_sides(work), work)
 
 
 def results(sides: dict[str, Side], work: Work) -> list[Result]:
     """Return the figures: of a round's transport, and of each kind of process.
 
     Args:
-        sides: of `OURS`, `BARE` and `IN_MEMORY`.
+        sides: of `OURS`, `BARE` and `BARE_FILE`.
         work: what they did.
     """
     seconds = {
@@ -75,12 +54,16 @@ def results(sides: dict[str, Side], work: Work) -> list[Result]:
     transport = Result(
         name="deployed-transport",
         compares="A round over one real site on the same machine, less the client's computing, "
-        "over that of Flower's own deployment with its state in a file.",
+        "over that of Flower's own deployment.",
         value=ratio(OURS, BARE, seconds),
         unit="x",
         samples=seconds,
         at_most=0.8,
-        details={"backbone": work.backbone, **whole},
+        details={
+            "backbone": work.backbone,
+            f"over {BARE_FILE}": ratio(OURS, BARE_FILE, seconds),
+            **whole,
+        },
     )
     return [transport, *(_memory(kind, sides) for kind in PROCESSES)]
 
