@@ -24,7 +24,7 @@ import psutil
 import tomli_w
 
 from benchmarks.bare_flower import BareFlower
-from benchmarks.hospitals import NAMES, Hospitals
+from benchmarks.hospitals import FORK, NAMES, Hospitals, command
 from benchmarks.memory import peak_bytes
 from benchmarks.result import Result, ratio
 from data_partition.synthetic import write_ham10000
@@ -37,7 +37,7 @@ PROCESSES = {
     "SuperLink": ("fl_server.coordinator.superlink", "flower-superlink"),
     "ServerApp": ("flwr-serverapp",),
     "SuperNode": ("fl_client.site.supernode", "flower-supernode"),
-    "ClientApp": ("flwr-clientapp",),
+    "ClientApp": (FORK, "flwr-clientapp"),
 }
 
 _RUN_SECONDS = 3600.0
@@ -229,7 +229,7 @@ def watch(
         while run.poll() is None:
             for process in processes():
                 try:
-                    kind = kind_of(process.cmdline())
+                    kind = kind_of(command(process))
                     peak = peak_bytes(process.pid) if kind else None
                 except (psutil.Error, OSError):  # it has ended meanwhile
                     continue
@@ -244,9 +244,9 @@ def watch(
     return peaks
 
 
-def kind_of(command: list[str]) -> str | None:
-    """Return which of `PROCESSES` a command line belongs to, None if to none."""
+def kind_of(command: str) -> str | None:
+    """Return which of `PROCESSES` a command belongs to, None if to none."""
     for kind, parts in PROCESSES.items():
-        if any(word.endswith(part) for word in command[:4] for part in parts):
+        if any(part in command for part in parts):
             return kind
     return None

@@ -14,16 +14,18 @@ from operation.environment import free_port
 from operation.serving import serving
 
 NAMES = ("hospital-a", "hospital-b", "hospital-c")
-# What dies in the middle of a round, by the end that it belongs to and a part of its command line;
-# a supervisor is the process that serves the folder.
+FORK_SERVER, FORK = "a site's fork server", "a site's app"
+# What dies in the middle of a round, by the end that it belongs to and a part of what `command`
+# says of it; a supervisor is the process that serves the folder.
 VICTIMS = (
     ("coordinator", "fl_server.coordinator.superlink"),
     ("coordinator", "flower-superexec"),
     ("coordinator", "flwr-serverapp"),
     ("coordinator", "coordinator serve"),
     ("hospital-b", "fl_client.site.supernode"),
-    ("hospital-b", "flower-superexec"),
-    ("hospital-b", "flwr-clientapp"),
+    ("hospital-b", "fl_client.site.superexec"),
+    ("hospital-b", FORK_SERVER),
+    ("hospital-b", FORK),
     ("hospital-b", "site serve"),
 )
 
@@ -147,9 +149,23 @@ class Hospitals:
         """Kill with -9 the first such process; tell whether there was one."""
         for process in self.processes(name):
             try:
-                if part in " ".join(process.cmdline()):
+                if part in command(process):
                     process.kill()
                     return True
             except psutil.NoSuchProcess:
                 continue
         return False
+
+
+def command(process: psutil.Process) -> str:
+    """Return a process's command line; a site's app, which has its fork server's, is told from it.
+
+    Raises:
+        psutil.Error: it has ended.
+    """
+    said = " ".join(process.cmdline())
+    if "multiprocessing.forkserver" not in said:
+        return said
+    parent = process.parent()
+    forked = parent is not None and "multiprocessing.forkserver" in " ".join(parent.cmdline())
+    return FORK if forked else FORK_SERVER

@@ -18,7 +18,6 @@ from operation.environment import (
     KEEP_FREED_MEMORY,
     flower_environment,
     free_port,
-    script,
 )
 from operation.files import write_text
 from operation.logs import log_file
@@ -27,6 +26,9 @@ from operation.serving import serve
 from operation.supervised import Supervised
 
 log = logging.getLogger(__name__)
+
+# Not by ``-m``: a fork would import what its parent was started as, and with it this package.
+SUPEREXEC = "from fl_client.site.superexec import main; main()"
 
 # Since the last answer of the coordinator: a SuperNode asks every half second, but not while the
 # app works.
@@ -85,11 +87,9 @@ class _Site:
         self._superexec = Supervised(
             "superexec",
             [
-                script("flower-superexec"),
-                *("--insecure", "--runtime-api-address", f"127.0.0.1:{port}"),
-                *("--superexec-auth-secret-file", str(site.secret)),
+                *(sys.executable, "-c", SUPEREXEC, str(port), str(site.secret)),
                 # It hides its environment, and with it the token, from all but root.
-                *("--parent-pid", str(os.getpid())),
+                str(os.getpid()),
             ],
             log_path=site.logs / "superexec.log",
             environment={

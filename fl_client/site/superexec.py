@@ -1,0 +1,92 @@
+"""A site's superexec: Flower's own, but it forks the app's processes from a warm one.
+
+Flower starts a program for every message, and each spends some five seconds of a core on importing
+the same libraries before it looks at the message. Here a fork server, the standard library's, has
+imported them once. It knows nothing of the app: that is imported in the fork, from the bundle that
+came with the message, as ever.
+"""
+
+import multiprocessing
+import sys
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from flwr.supercore.constant import TaskType
+from flwr.supercore.superexec import run_superexec as flower
+from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
+from flwr.supercore.utils import disable_process_dumping
+from flwr.supernode.runtime.run_clientapp import run_clientapp
+
+# What the app uses and every message would import anew. No package of the app itself.
+LIBRARIES = (
+    "flwr.supernode.runtime.run_clientapp",
+    "flwr.clientapp",
+    "joblib",
+    "pandas",
+    "PIL.Image",
+    "pydantic",
+    "safetensors.torch",
+    "tomli_w",
+    "torch",
+    "torchvision",
+)
+
+
+class ForkingExecutor(SubprocessExecutor):
+    """Runs each ClientApp in a fork of a process that has imported `LIBRARIES`."""
+
+    def __init__(self) -> None:
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(LIBRARIES))
+
+    def launch(self, spec: ExecutionSpec) -> LaunchResult:
+        """Fork a process for one message.
+
+        Only Flower's function and plain values are handed to it: to read them it must import
+        nothing of this package, whose names are the bundle's too.
+        """
+        if spec.task_type != TaskType.CLIENT_APP:
+            return super().launch(spec)
+        self._context.Process(
+            target=run_clientapp,
+            kwargs={
+                "runtime_api_address": spec.runtime_api_address,
+                "token": spec.token,
+                "insecure": spec.insecure,
+                "parent_pid": spec.parent_pid,
+                "runtime_dependency_install": spec.runtime_dependency_install,
+            },
+        ).start()
+        return LaunchResult.accepted()
+
+    def reconcile(self) -> None:
+        """Take leave of processes that have ended."""
+        self._context.active_children()
+
+    def close(self) -> None:
+        """End those that have not: Python would wait for them."""
+        for process in self._context.active_children():
+            process.kill()
+
+
+def main() -> None:
+    """Serve one SuperNode until the process is ended.
+
+    Its arguments: the port of the SuperNode's Runtime API on the loopback, the file of the secret
+    that the two share, and the id of a process with which this one ends.
+    """
+    port, secret, parent = sys.argv[1:]
+    disable_process_dumping(strict=False)  # the secret is in its memory
+
+    def executor(*_: Any, **__: Any) -> ForkingExecutor:
+        return ForkingExecutor()
+
+    flower.get_executor = executor
+    flower.run_superexec(
+        runtime_api_address=f"127.0.0.1:{port}",
+        insecure=True,
+        superexec_auth_secret=Path(secret).read_bytes().strip(),
+        parent_pid=int(parent),
+        runtime_dependency_install=False,
+    )
