@@ -16,6 +16,8 @@ from benchmarks.result import Result
 BENCHMARKS = {
     "federated-round": "federated_round",
     "fedprox-step": "fedprox_step",
+    "adapter-round": "adapter_round",
+    "wire-format": "wire_format",
     "aggregation": "aggregation",
     "image-store": "image_store",
     "clip-step": "clip_step",
@@ -50,8 +52,9 @@ def main(
 ) -> None:
     """Measure what NAME names, or all.
 
-    Known are federated-round, fedprox-step, aggregation, image-store, clip-step, clip-bytes,
-    text-features, features, heads, report, campaigns, deployed-round and deployed-transport.
+    Known are federated-round, fedprox-step, adapter-round, wire-format, aggregation, image-store,
+    clip-step, clip-bytes, text-features, features, heads, report, campaigns, deployed-round and
+    deployed-transport.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from data_partition.errors import DataError
 from experiments import (
+    backbones_command,
     campaign,
     centralized_clip,
     coordinator,
@@ -56,6 +57,7 @@ app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
+app.command("backbones")(backbones_command.backbones_command)
 
 
 def _print_version(wanted: bool) -> None:

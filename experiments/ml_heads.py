@@ -200,7 +200,8 @@ def _fit(
         from training.network import restore_network
 
         text = as_text(text_of_run(config, source, classes))
-        return restore_network(config, len(classes), weights, text)
+        base = source.manifest().get("base_sha256")
+        return restore_network(config, len(classes), weights, text, base=base)
 
     own = nullcontext() if folder is source else recorded(folder, device=config.device)
     with folder.lock(), own, console.status("") as status:

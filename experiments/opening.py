@@ -87,15 +87,17 @@ def bring_beginnings(
 ) -> None:
     """Find, fetch or compute what a run starts from, so that its lack is said before it starts.
 
-    These are the text features and the pretrained weights. A run that goes on has its own. Where
-    nobody knows the classes yet, the text features come when somebody does.
+    These are the text features and the pretrained weights. A run that goes on has its own, but
+    for a base, which is built anew. Where nobody knows the classes yet, the text features come
+    when somebody does.
 
     Raises:
         WeightsError: weights are missing or unusable.
     """
     if classes is not None and not folder.text_path.is_file():
         prepare_text(config, classes)
-    if config.pretrained and not folder.checkpoint.progress().round:
+    begins = config.trainable != "all" or not folder.checkpoint.progress().round
+    if config.pretrained and begins:
         from models.backbones import locate_pretrained
 
         weights_dir = Path(config.weights_dir) if config.weights_dir else None

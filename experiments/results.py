@@ -1,6 +1,6 @@
 """The final figures of a run as a table for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +15,8 @@ def show_results(console: Console, folder: RunFolder) -> None:
     """Print the final figures of a completed run, and where everything is."""
     metrics = folder.metrics()
     console.print(results_table(metrics, folder.manifest()))
+    if "clients" in metrics:
+        console.print(traffic_table(folder.rounds()))
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
@@ -56,6 +58,34 @@ def results_table(metrics: dict[str, Any], manifest: dict[str, Any]) -> Table:
         for head, block in heads.items():
             _add(table, f"  own {head.upper()} of {client}", block)
     return table
+
+
+def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of what travelled in a federated run.
+
+    Args:
+        rounds: at least one, as in ``rounds.jsonl``.
+    """
+    sent = sum(record["bytes_sent"] for record in rounds)
+    received = sum(record["bytes_received"] for record in rounds)
+    # Who failed was asked, too.
+    asked = sum(len(record["clients"]) + len(record["failures"]) for record in rounds)
+    answers = sum(len(record["clients"]) for record in rounds)
+    transport = sum(record["seconds"]["transport"] for record in rounds)
+    seconds = sum(record["seconds"]["round"] for record in rounds)
+    table = Table(title="What travelled, in megabytes", title_justify="left")
+    table.add_column("")
+    table.add_column("to clients", justify="right")
+    table.add_column("from clients", justify="right")
+    table.add_row("a client, a round", _megabytes(sent / asked), _megabytes(received / answers))
+    table.add_row("altogether", _megabytes(sent), _megabytes(received))
+    table.caption = f"Transport: {transport:.1f} s of the rounds' {seconds:.1f} s"
+    table.caption_justify = "left"
+    return table
+
+
+def _megabytes(number: float) -> str:
+    return f"{number / 1e6:,.2f}"
 
 
 def _add(table: Table, name: str, block: dict[str, Any], style: str | None = None) -> None:

@@ -29,6 +29,7 @@ class TrainedModel:
         classes: K names.
         synthetic: whether it learnt from made-up images.
         load: reads the weights, and what objective ``clip`` compares images with.
+        base: sha256 of the base that the weights stand on, None where they hold everything.
         head: file of the head that answers in the place of the network's own, if any.
     """
 
@@ -36,6 +37,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     synthetic: bool
     load: Callable[[], tuple[Mapping[str, NDArray], Text | None]]
+    base: str | None = None
     head: Path | None = None
 
 
@@ -71,6 +73,7 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
         classes,
         manifest["data"]["synthetic"],
         lambda: (best_weights(folder, run), as_text(text_of_run(config, run, classes))),
+        run.manifest().get("base_sha256"),
         None if head is None else path,
     )
 
@@ -96,7 +99,7 @@ def classify(
     # Where the run computed says nothing about where its model is used.
     here = model.config.replace(device=resolve_device("auto"), precision="float32")
     weights, text = model.load()
-    network = restore_network(here, len(model.classes), weights, text)
+    network = restore_network(here, len(model.classes), weights, text, base=model.base)
     everything = np.arange(len(pixels))
     if model.head is None:
         probabilities = np.exp(

@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from strategies.layout import Layout
     from training.text import Text
 
 app = ClientApp()
@@ -22,7 +23,7 @@ app = ClientApp()
 def introduce(message: Message, context: Context) -> Message:
     """Answer with what the server needs to know of this client: no word of any single image."""
     import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
-    from fl_client.client import open_client
+    from fl_client.client import base_of, open_client
 
     client = open_client(_settings(message), context.node_config)
     about = ConfigRecord(
@@ -35,6 +36,8 @@ def introduce(message: Message, context: Context) -> Message:
             "synthetic": client.synthetic,
         }
     )
+    if client.config.trainable != "all":
+        about["base"] = base_of(client.config)
     numbers = MetricRecord({f"num-{name}": len(split) for name, split in client.splits.items()})
     numbers["threads"] = client.config.threads_per_client
     content = RecordDict({"client": about, "metrics": numbers})
@@ -46,14 +49,18 @@ def train(message: Message, context: Context) -> Message:
     """Validate the received global model if asked to, train it, and answer with the result."""
     from fl_client.client import open_client
     from fl_client.local_training import train_locally
-    from strategies.arrays import to_record
+    from fl_client.packing import pack_update
 
     started = time.perf_counter()
     settings = _settings(message)
     client = open_client(settings, context.node_config)
     text = _text(message)
+    layout = _layout(message)
+    # A difference needs what it is to; whole weights let the message's bytes go before training.
+    whole = client.config.wire_format == "float32"
+    received = {} if whole else layout.views(_arrays(message))
     arrays, metrics = train_locally(client, _take_arrays(message), settings, text)
-    record = to_record(arrays)
+    record = pack_update(client, arrays, received, layout, int(str(settings["round"])))
     metrics["seconds-message"] = time.perf_counter() - started
     content = RecordDict({"arrays": record, "metrics": MetricRecord(metrics)})
     return Message(content, reply_to=message)
@@ -65,11 +72,10 @@ def evaluate(message: Message, context: Context) -> Message:
     from fl_client.client import open_client
     from fl_client.local_training import evaluate_locally
     from fl_client.taking_home import take_home
-    from strategies.arrays import views
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    received, text = views(_arrays(message)), _text(message)
+    received, text = _layout(message).views(_arrays(message)), _text(message)
     metrics = evaluate_locally(client, received, settings, text)
     if client.at_site:
         take_home(client, received, settings, text)
@@ -83,13 +89,15 @@ def heads(message: Message, context: Context) -> Message:
     from fl_client.local_heads import fit_heads_locally
     from strategies.arrays import views
 
-    client = open_client(_settings(message), context.node_config)
+    settings = _settings(message)
+    client = open_client(settings, context.node_config)
     record = message.content["test"]
     assert isinstance(record, ArrayRecord)
     answers = fit_heads_locally(
         client,
-        views(_arrays(message)),
+        _layout(message).views(_arrays(message)),
         views(record)["features"],
+        settings,
         _text(message),
     )
     return Message(RecordDict({"metrics": MetricRecord(answers)}), reply_to=message)
@@ -115,11 +123,15 @@ def _arrays(message: Message) -> ArrayRecord:
     return record
 
 
+def _layout(message: Message) -> "Layout":
+    from strategies.layout import LAYOUT, Layout
+
+    return Layout.read(message.content.get(LAYOUT))
+
+
 def _take_arrays(message: Message) -> "dict[str, NDArray]":
     """Return views of the arrays, and let the message go of them: it lives until the reply does."""
-    from strategies.arrays import views
-
-    received = views(_arrays(message))
+    received = _layout(message).views(_arrays(message))
     del message.content["arrays"]
     return received
 

@@ -13,6 +13,7 @@ from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from training.config import ExperimentConfig, parse
 from training.experiment_data import open_federated_data
+from training.network import base_sha256, build_base
 from training.split import Split
 
 
@@ -71,6 +72,17 @@ def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> 
         client = _open(str(settings["experiment"]), int(node_config["partition-id"]))
     torch.set_num_threads(client.config.threads_per_client)
     return client
+
+
+# A simulation's processes serve any client, and all of a run have one base.
+@lru_cache(maxsize=1)
+def base_of(config: ExperimentConfig) -> str:
+    """Return the sha256 of the base that a client of this config has.
+
+    Raises:
+        WeightsError: its pretrained weights are missing or unusable.
+    """
+    return base_sha256(build_base(config))
 
 
 # A simulation's processes serve any client, round after round; reading the data's table anew for

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.client import Client
+from fl_client.local_model import open_model
 from fl_client.local_training import Metrics
 from models.heads import fit_head
 from models.registry import find
 from training.head_settings import head_settings, heads_of
 from training.inference import extract_features
-from training.network import preprocessing, restore_network
+from training.network import preprocessing
 from training.text import Text
 
 
@@ -20,6 +22,7 @@ def fit_heads_locally(
     client: Client,
     received: Mapping[str, NDArray],
     test_features: NDArray[np.float32],
+    settings: Mapping[str, Any],
     text: Text | None = None,
 ) -> Metrics:
     """Fit heads on this client's training images and classify the global test set with them.
@@ -31,6 +34,7 @@ def fit_heads_locally(
             are taken as they stand, never tuned.
         received: the weights of the network whose features are used.
         test_features: (N, width), of the global test set, from the same network.
+        settings: the message's, as for `fl_client.local_model.open_model`.
         text: what objective ``clip`` compares images with; the features are those before it.
 
     Returns:
@@ -39,24 +43,26 @@ def fit_heads_locally(
     Raises:
         HeadError: the client's images cannot train a head, for instance all are of one class.
     """
-    config, split = client.config, client.splits["train"]
+    config = client.config
+    model, splits = open_model(client, received, settings, text)
+    split = splits["train"]
     features = extract_features(
-        restore_network(config, client.num_classes, received, text),
+        model,
         split.images,
         split.indices,
         width=find(config.backbone).width,
         batch_size=config.batch_size,
-        preprocessing=preprocessing(config),
+        preprocessing=preprocessing(config, split),
         precision=config.precision,
     )
     answers: Metrics = {"num-examples": len(split)}
-    settings = replace(head_settings(config), tune=False)
+    how = replace(head_settings(config), tune=False)
     for name in heads_of(config):
         head = fit_head(
             name,
             features,
             split.labels[split.indices],
-            settings=settings,
+            settings=how,
             num_classes=client.num_classes,
             groups=None,
             allow_absent=True,

@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from fl_client.client import Client
+from fl_client.local_model import open_model
+from models.backbones import Backbone
 from training import optimizers
 from training.epoch import train_epoch
 from training.judging import judge
-from training.network import (
-    as_tensors,
-    loss_function,
-    preprocessing,
-    restore_network,
-)
+from training.network import as_tensors, loss_function, preprocessing, sent_part
 from training.optimizer_state import OptimizerStates
 from training.proximal import add_proximal_gradient
 from training.randomness import derive_seed, layer_randomness
+from training.split import Split
 from training.text import Text
 
 Metrics = dict[str, int | float | list[int] | list[float]]
@@ -41,11 +38,12 @@ def train_locally(
     Args:
         client: who trains.
         received: the global weights, read only; they also anchor FedProx's proximal term.
-        settings: ``round``, ``client-index``, and ``proximal-mu`` under FedProx.
+        settings: ``round``, ``client-index``, ``proximal-mu`` under FedProx, and what
+            `fl_client.local_model.open_model` needs.
         text: what objective ``clip`` compares images with.
 
     Returns:
-        The trained weights, which share the model's memory, and the metrics: ``num-examples``,
+        The sent part, which shares the model's memory, and the metrics: ``num-examples``,
         ``train-loss``, seconds by phase, and those of `evaluate_locally` for the validation split.
 
     Raises:
@@ -53,21 +51,22 @@ def train_locally(
     """
     config = client.config
     round_number, index = int(settings["round"]), int(settings["client-index"])
-    model = restore_network(config, client.num_classes, received, text)
+    model, splits = open_model(client, received, settings, text)
     metrics: Metrics = {}
     if round_number > 1:  # the weights that round one starts from are nobody's model yet
-        metrics |= _judge(client, model, "validation")
+        metrics |= _judge(client, model, splits, "validation")
 
     started = time.perf_counter()
-    optimizer = optimizers.build(config, model.parameters())
+    trained = model.trained()
+    optimizer = optimizers.build(config, trained.values())
     states = OptimizerStates(client.folder / "optimizer", keep=config.client_optimizer)
     metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
     mu = float(settings.get("proximal-mu", 0.0))
-    local = list(model.parameters())
+    local = list(trained.values())
     anchor = []
     if mu > 0:
         tensors = as_tensors(received)
-        anchor = [tensors[name].to(client.device) for name, _ in model.named_parameters()]
+        anchor = [tensors[name].to(client.device) for name in trained]
     del received  # where nobody else holds the message's bytes, they are free now
 
     def seed(purpose: str) -> int:
@@ -82,10 +81,10 @@ def train_locally(
             losses.append(
                 train_epoch(
                     model,
-                    client.splits["train"],
+                    splits["train"],
                     optimizer,
                     batch_size=config.batch_size,
-                    preprocessing=preprocessing(config),
+                    preprocessing=preprocessing(config, splits["train"]),
                     generator=generator,
                     precision=config.precision,
                     loss_function=loss_function(config),
@@ -93,10 +92,10 @@ def train_locally(
                 )
             )
     states.save(model, optimizer, round_number)
-    metrics["num-examples"] = len(client.splits["train"])
+    metrics["num-examples"] = len(splits["train"])
     metrics["train-loss"] = float(np.mean(losses))
     metrics["seconds-training"] = time.perf_counter() - started
-    return {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}, metrics
+    return sent_part(model), metrics
 
 
 def evaluate_locally(
@@ -105,29 +104,29 @@ def evaluate_locally(
     settings: Mapping[str, Any],
     text: Text | None = None,
 ) -> Metrics:
-    """Judge a received model on the splits named, comma-separated, in ``splits``.
+    """Judge a received model on the splits that ``settings`` name, comma-separated, as ``splits``.
 
     Returns:
         For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row), the same by
         patient as ``<split>-patient-confusion`` where patients are known, and
         ``<split>-examples``; and ``num-examples``, the images judged altogether.
     """
-    model = restore_network(client.config, client.num_classes, received, text)
+    model, splits = open_model(client, received, settings, text)
     metrics: Metrics = {}
     num_examples = 0
     for split in str(settings["splits"]).split(","):
-        metrics |= _judge(client, model, split)
-        num_examples += len(client.splits[split])
+        metrics |= _judge(client, model, splits, split)
+        num_examples += len(splits[split])
     return {**metrics, "num-examples": num_examples}
 
 
-def _judge(client: Client, model: nn.Module, split: str) -> Metrics:
+def _judge(client: Client, model: Backbone, splits: Mapping[str, Split], split: str) -> Metrics:
     started = time.perf_counter()
-    result = judge(client.config, model, client.splits[split], client.num_classes)
+    result = judge(client.config, model, splits[split], client.num_classes)
     metrics: Metrics = {
         f"{split}-loss": result.loss,
         f"{split}-confusion": [int(count) for count in result.confusion.flat],
-        f"{split}-examples": len(client.splits[split]),
+        f"{split}-examples": len(splits[split]),
         f"seconds-{split}": time.perf_counter() - started,
     }
     if result.patient_confusion is not None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fl_client.client import Client
 from training.model_file import ModelFile
+from training.network import restore_network
 from training.text import Text
 
 
@@ -21,16 +22,25 @@ def take_home(
     The last model is judged first and the best one, if it is another, after it: so what is left
     in the end is the best.
 
+    The file holds the whole network, base and sent part, so that it needs nothing else.
+
     Args:
         client: a site's.
         received: the weights.
-        settings: the message's: ``run``, and ``round``, the one that the weights are of.
+        settings: the message's: ``run``; ``round``, the one that the weights are of; and
+            ``base``, the sha256 of the base, unless all is trained.
         text: what objective ``clip`` compares images with.
     """
+    config, weights = client.config, received
+    if config.trainable != "all":
+        base = str(settings["base"])
+        on_cpu = config.replace(device="cpu", precision="float32")
+        network = restore_network(on_cpu, client.num_classes, received, text, base=base)
+        weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     ModelFile(
-        config=client.config.replace(data_dir="", cache_dir="", weights_dir=""),
+        config=config.replace(data_dir="", cache_dir="", weights_dir=""),
         classes=client.classes,
-        weights=received,
+        weights=weights,
         text=text,
         run=str(settings["run"]),
         round=int(settings["round"]),

@@ -22,8 +22,13 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         RunFailed: with the cause in one line, which also stands in the manifest.
     """
+    from flwr.superlink.grid.http_grid import HttpGrid
+
+    from fl_server.piecewise_grid import PiecewiseGrid
     from fl_server.run import RunFailed, run
 
+    if isinstance(grid, HttpGrid):
+        grid = PiecewiseGrid(grid)
     if hasattr(grid, "pull_interval"):  # only a simulation's grid has it
         grid.pull_interval = PULL_SECONDS
     try:

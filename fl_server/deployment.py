@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError
+from fl_server.piecewise_grid import PiecewiseGrid
 from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
@@ -58,7 +59,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     who are away if ``min-replies`` others are there.
 
     Args:
-        grid: Flower's.
+        grid: the `PiecewiseGrid` around Flower's.
         config: as `prepare_deployed` makes it.
         folder: its manifest holds ``sites``, node ids by name, and ``run``, 32 hex digits.
 
@@ -67,6 +68,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
         RunFolderError: a site holds other images than when the run began.
         DataError, WeightsError, TooFewReplies, TrainingError: as in a simulation.
     """
+    assert isinstance(grid, PiecewiseGrid)
     manifest = folder.manifest()
     names = site_names(manifest, config.clients)
     known: dict[str, Any] = manifest.get("clients", {})
@@ -86,7 +88,9 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     classes = tuple(data["classes"])
     text = text_of_run(here, folder, classes)
     folder.update_manifest(text=describe_text(text))
-    Federation(sites, here, folder, classes, test_data, as_text(text), settings).run(lambda: names)
+    bases = {name: site.base for name, site in found.items()}
+    federation = Federation(sites, here, folder, classes, test_data, as_text(text), settings)
+    federation.run(lambda: (names, bases))
 
 
 def _check(

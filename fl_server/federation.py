@@ -12,14 +12,17 @@ from flwr.serverapp import Grid
 
 from fl_server.client_heads import judge_client_heads
 from fl_server.judging import ANSWER_SECONDS, ask, figures
-from strategies.arrays import num_bytes, to_record, views
+from fl_server.nodes import check_bases
+from fl_server.unpacking_grid import UnpackingGrid
+from strategies.arrays import num_bytes, to_record
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
+from strategies.layout import LAYOUT, Layout
 from strategies.replies import Replies
 from training.checkpoint_writer import CheckpointWriter
 from training.config import ExperimentConfig
 from training.judging import judge_on_test_set
-from training.network import build_network, restore_network
+from training.network import base_sha256, build_network, restore_network, sent_part
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.text import Text
@@ -61,16 +64,20 @@ class Federation:
         self.text = text
         self.progress = folder.checkpoint.progress()
         self._settings = dict(settings)
+        self._layout = Layout({})
         self._round_started = 0.0
 
-    def run(self, gather: Callable[[], Mapping[int, str]]) -> None:
+    def run(self, gather: Callable[[], tuple[Mapping[int, str], Mapping[str, str | None]]]) -> None:
         """Run what is missing and write the final figures.
 
         Args:
             gather: brings the clients together while the first weights are built; returns their
-                names by node id, in the fixed order of the clients.
+                names by node id, in the fixed order of the clients, and by the names of those who
+                are there the sha256 that they say their base has.
 
         Raises:
+            FederationError: a client has another base.
+            RunFolderError: the base is another than when the run began.
             TooFewReplies: a round that too few clients answered.
         """
         clients, arrays = self._begin(gather)
@@ -83,11 +90,21 @@ class Federation:
         self._judge(strategy, arrays)
 
     def _begin(
-        self, gather: Callable[[], Mapping[int, str]]
+        self, gather: Callable[[], tuple[Mapping[int, str], Mapping[str, str | None]]]
     ) -> tuple[Mapping[int, str], ArrayRecord]:
         with ThreadPoolExecutor(1) as executor:
-            arrays = executor.submit(lambda: to_record(self._starting_weights()))
-            return gather(), arrays.result()
+            beginning = executor.submit(self._beginning)
+            clients, bases = gather()
+            weights, base = beginning.result()
+        self._layout = Layout.of(weights)
+        arrays = self._layout.flatten(weights)
+        if self.config.wire_format != "float32":
+            self.grid = UnpackingGrid(self.grid, self.config.wire_format, self._layout)
+        if base is not None:
+            self.folder.keep_base(base)
+            check_bases(bases, base)
+            self._settings["base"] = base  # a client that comes later holds its own against it
+        return clients, arrays
 
     def _train(self, strategy: FedAvg, first: ArrayRecord, num_rounds: int) -> ArrayRecord:
         self._round_started = time.perf_counter()
@@ -119,18 +136,22 @@ class Federation:
             return FedProx(proximal_mu=self.config.proximal_mu, **common)
         return FedAvg(**common)
 
-    def _constants(self) -> dict[str, ArrayRecord]:
-        if self.text is None:
-            return {}
-        scale = np.array(self.text.logit_scale)
-        return {"text": to_record({"features": self.text.features, "logit-scale": scale})}
+    def _constants(self) -> dict[str, ArrayRecord | ConfigRecord]:
+        constants: dict[str, ArrayRecord | ConfigRecord] = {LAYOUT: self._layout.record()}
+        if self.text is not None:
+            scale = np.array(self.text.logit_scale)
+            text = to_record({"features": self.text.features, "logit-scale": scale})
+            constants["text"] = text
+        return constants
 
-    def _starting_weights(self) -> Weights:
-        """The weights of the last finished round, or those that round one starts from."""
-        if self.progress.round:
-            return self.folder.checkpoint.weights(self.progress.round)
-        model = build_network(self.config, len(self.classes), self.text)
-        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    def _beginning(self) -> tuple[Weights, str | None]:
+        """The weights of the last finished round, or the first; and the sha256 of their base."""
+        done, frozen = self.progress.round, self.config.trainable != "all"
+        if done and not frozen:
+            return self.folder.checkpoint.weights(done), None
+        network = build_network(self.config, len(self.classes), self.text)
+        weights = self.folder.checkpoint.weights(done) if done else sent_part(network)
+        return weights, base_sha256(network) if frozen else None
 
     def _finish_round(
         self, strategy: FedAvg, writer: CheckpointWriter, arrays: ArrayRecord
@@ -157,12 +178,16 @@ class Federation:
         examples = [int(str(reply.metrics["num-examples"])) for reply in replies.accepted]
         losses = [float(str(reply.metrics["train-loss"])) for reply in replies.accepted]
         seconds = dict(strategy.seconds)
+        # What the round waited for beside the client that worked longest.
+        working = max(float(str(r.metrics["seconds-message"])) for r in replies.accepted)
+        seconds["transport"] = max(0.0, seconds["clients"] - working)
+        travelling = [arrays, *strategy.constants.values()]
         record = {
             "round": self.progress.round + 1,
             "train_loss": float(np.average(losses, weights=examples)),
             "examples": sum(examples),
             "bytes_sent": len(strategy.clients)
-            * sum(map(num_bytes, [arrays, *strategy.constants.values()])),
+            * sum(num_bytes(r) for r in travelling if isinstance(r, ArrayRecord)),
             "bytes_received": sum(reply.num_bytes for reply in replies.accepted),
             "seconds": seconds,
             "clients": clients,
@@ -176,7 +201,7 @@ class Federation:
         finished = time.perf_counter()
         seconds["round"] = finished - self._round_started
         self._round_started = finished
-        writer.write(self.progress, views(arrays))
+        writer.write(self.progress, self._layout.views(arrays))
 
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, validation["pooled"]["avg"])
@@ -188,16 +213,17 @@ class Federation:
             self._take_validation(figures(found, "validation", len(self.classes)))
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
-        last_figures = self._judge_one(found, views(last), "last_global_test")
+        last_figures = self._judge_one(found, self._layout.views(last), "last_global_test")
         best_round = self.progress.best_round or self.progress.round
         if best_round == self.progress.round:
             best = last
         else:
-            best = to_record(self.folder.checkpoint.weights(best_round))
+            best = self._layout.flatten(self.folder.checkpoint.weights(best_round))
             found = self._ask(strategy, best, "test", best_round)
-        best_figures = self._judge_one(found, views(best), "global_test")
+        best_weights = self._layout.views(best)
+        best_figures = self._judge_one(found, best_weights, "global_test")
         if self.config.client_heads and self.test_data is not None:
-            network = restore_network(self.config, len(self.classes), views(best), self.text)
+            network = restore_network(self.config, len(self.classes), best_weights, self.text)
             best_figures["client_heads"] = judge_client_heads(
                 self.grid, strategy, best, network, self.config, self.test_data, self._settings
             )
@@ -207,7 +233,7 @@ class Federation:
                 "last": last_figures,
                 "best_round": best_round,
                 "rounds": self.progress.round,
-                "weights_sha256": weights_sha256(views(last)),
+                "weights_sha256": weights_sha256(self._layout.views(last)),
             }
         )
 

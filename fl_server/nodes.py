@@ -26,11 +26,13 @@ class Participant:
         node_id: Flower's number for it in this run.
         name: its name, by which clients are ordered.
         sizes: number of images by split.
+        base: sha256 of its network's base, None where all is trained.
     """
 
     node_id: int
     name: str
     sizes: dict[str, int]
+    base: str | None = None
 
 
 def wait_for_nodes(
@@ -57,6 +59,29 @@ def sizes_of(metrics: Mapping[str, object]) -> dict[str, int]:
     """Return the number of images by split that an introduction names."""
     counts = ((key, value) for key, value in metrics.items() if key.startswith("num-"))
     return {key.removeprefix("num-"): int(str(value)) for key, value in counts}
+
+
+def base_of(client: Mapping[str, object]) -> str | None:
+    """Return the sha256 of the base that an introduction names, if it names one."""
+    base = client.get("base")
+    return None if base is None else str(base)
+
+
+def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
+    """Refuse clients whose network stands on another base than the server's.
+
+    Args:
+        bases: what they said, by name.
+        expected: the sha256 of the server's.
+
+    Raises:
+        FederationError: naming them all.
+    """
+    if other := [name for name, base in bases.items() if base != expected]:
+        raise FederationError(
+            f"{', '.join(other)}: not the base that this server has (sha256 {expected[:12]}…); let "
+            "each bring the same pretrained weights, and the same versions of torch and torchvision"
+        )
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
@@ -93,12 +118,9 @@ def introductions(
         if answer.has_error():
             raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
         sizes = answer.content.metric_records["metrics"]
+        client = answer.content.config_records["client"]
         participants.append(
-            Participant(
-                node,
-                str(answer.content.config_records["client"]["name"]),
-                sizes_of(sizes),
-            )
+            Participant(node, str(client["name"]), sizes_of(sizes), base_of(client))
         )
     names = [participant.name for participant in participants]
     if len(set(names)) < len(names):

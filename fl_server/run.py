@@ -117,11 +117,11 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     folder.update_manifest(text=describe_text(text))
     experiment = config.to_toml()
 
-    def gather() -> dict[int, str]:
+    def gather() -> tuple[dict[int, str], dict[str, str | None]]:
         folder.update_manifest(phase="starting the clients")
         participants = introductions(grid, nodes, experiment)
         folder.update_manifest(clients={p.name: p.sizes for p in participants})
-        return {participant.node_id: participant.name for participant in participants}
+        return {p.node_id: p.name for p in participants}, {p.name: p.base for p in participants}
 
     settings = {"experiment": experiment}
     classes = data.store.classes

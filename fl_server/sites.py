@@ -7,7 +7,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fl_server.judging import ANSWER_SECONDS
-from fl_server.nodes import FederationError, natural, sizes_of
+from fl_server.nodes import FederationError, base_of, natural, sizes_of
 from fl_server.site_grid import SiteGrid
 from strategies.replies import cause
 
@@ -27,6 +27,7 @@ class Introduction:
         synthetic: whether they are made up.
         device: what it computes on.
         threads: CPU threads that it computes with.
+        base: sha256 of its network's base, None where all is trained.
     """
 
     sizes: dict[str, int]
@@ -36,6 +37,7 @@ class Introduction:
     synthetic: bool
     device: str
     threads: int
+    base: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of this client."""
@@ -129,6 +131,7 @@ def _read(name: str, answer: Message) -> Introduction:
             synthetic=bool(about["synthetic"]),
             device=str(about["device"]),
             threads=int(str(numbers["threads"])),
+            base=base_of(about),
         )
     except (KeyError, ValueError):
         raise FederationError(f"{name} does not introduce itself as this version does") from None

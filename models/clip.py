@@ -20,7 +20,7 @@ class ImageTextClassifier(Backbone):
     and sent is the image encoder alone, under the names that it has as a classifier.
 
     Args:
-        encoder: a `Backbone` with a head of D outputs; its trunk and head are taken over.
+        encoder: a `Backbone` with a head of D outputs; its parts are taken over.
         text: (K, D) float32, a row of unit length for each class.
         logit_scale: 1/τ > 0.
 
@@ -36,7 +36,7 @@ class ImageTextClassifier(Backbone):
                 f"the image encoder answers in {encoder.head.out_features} numbers, the text "
                 f"features have {text.shape[1]}"
             )
-        super().__init__(encoder.trunk, encoder.head)
+        super().__init__(encoder.trunk, encoder.head, encoder.adapter)
         self.register_buffer("text", text, persistent=False)
         self.logit_scale = logit_scale
 

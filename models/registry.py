@@ -42,6 +42,7 @@ class BackboneSpec:
             the device the images are on. No backbone has dropout.
         has_batch_norm: whether there are running statistics in the state dict, with int64
             counters, and a batch of one image at training is a fault or a poor idea.
+        has_linear_layers: whether its trunk has attention or linear layers, which LoRA updates.
         mean, std: normalisation of the channels R, G, B of an image with values in [0, 1].
         licence: source and terms of the weights.
     """
@@ -56,6 +57,7 @@ class BackboneSpec:
     fixed_image_size: int | None = None
     stochastic_depth: float = 0.0
     has_batch_norm: bool = False
+    has_linear_layers: bool = True
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     licence: str = _TORCHVISION_LICENCE
@@ -129,7 +131,15 @@ BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
                 fixed_image_size=224,
                 licence=_SWAG_LICENCE,
             ),
-            BackboneSpec("resnet18", "resnet18", 512, "fc", megabytes=45, has_batch_norm=True),
+            BackboneSpec(
+                "resnet18",
+                "resnet18",
+                512,
+                "fc",
+                megabytes=45,
+                has_batch_norm=True,
+                has_linear_layers=False,
+            ),
             BackboneSpec(
                 "clip-vit-b-32",
                 "ViT-B-32-quickgelu",

@@ -1,6 +1,7 @@
 """The mean of several models' named arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 # Values summed at a time: the pieces and their sum stay in a core's cache, so that each value is
 # read from memory once and the check for NaN costs next to nothing. Measured: 1 MiB pieces.
 CHUNK = 1 << 18
+# Values that a thread takes at a time.
+_SHARE = 1 << 22
 
 
 class NotFinite(ValueError):
@@ -17,15 +20,16 @@ class NotFinite(ValueError):
 def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float]) -> None:
     """Write the weighted mean of arrays of one shape and dtype into an array of the same.
 
-    Floats are summed in the given order, in float32 or their own dtype if that is wider, and
-    divided by the sum of the weights; with equal weights this is (1/M) Σ w_i. Integers, such as
+    Floats are summed in the given order, in float32 or their own dtype if that is wider, each times
+    its weight in units of the first one's, and divided by the sum of those; with equal weights this
+    is (1/M) Σ w_i. Integers, such as
     BatchNorm's counters, have no mean: they are kept where all agree, else the maximum is taken.
     Besides ``out`` at most a megabyte is held.
 
     Args:
         out: where the mean goes; C-ordered.
         arrays: M ≥ 1 arrays, read only.
-        weights: M positive weights; where all are equal their value does not matter.
+        weights: M positive weights.
 
     Raises:
         NotFinite: the mean of floats is NaN or infinite somewhere.
@@ -35,10 +39,10 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
         for array in arrays[1:]:
             np.maximum(out, array, out=out)
         return
-    equal = all(weight == weights[0] for weight in weights)
     wide = np.result_type(out.dtype, np.float32).type
-    divisor = wide(len(arrays) if equal else sum(weights))
-    factors = [wide(1 if equal else weight) for weight in weights]
+    factors = [weight / weights[0] for weight in weights]
+    equal = set(factors) == {1.0}
+    divisor = wide(sum(factors))
     result = out.reshape(-1)
     pieces = [array.reshape(-1) for array in arrays]
     # Overflow and NaN are looked for below, so NumPy need not warn of them as well.
@@ -52,14 +56,52 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
                 np.add(pieces[0][part], pieces[1][part], out=sums, dtype=wide)
                 rest = 2
             else:
-                np.multiply(pieces[0][part], factors[0], out=sums)
+                np.copyto(sums, pieces[0][part])
                 rest = 1
             for piece, factor in zip(pieces[rest:], factors[rest:], strict=True):
-                sums += piece[part] if equal else piece[part] * factor
+                sums += piece[part] if equal else piece[part] * wide(factor)
             sums /= divisor
             if sums.dtype != out.dtype:
                 result[part] = sums
-            # NaN and infinity survive a sum of squares, so one finite sum clears the whole piece;
-            # that of large finite values may overflow, so what looks bad is looked at one by one.
-            if not np.isfinite(np.dot(sums, sums)) and not np.isfinite(result[part]).all():
+            if not _finite(sums) and not np.isfinite(result[part]).all():
                 raise NotFinite
+
+
+def is_finite(array: NDArray) -> bool:
+    """Tell whether an array holds neither NaN nor infinity. Holds at most a megabyte."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return True
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(
+            _finite(flat[start : start + CHUNK]) or np.isfinite(flat[start : start + CHUNK]).all()
+            for start in range(0, flat.size, CHUNK)
+        )
+
+
+def in_threads(sizes: Mapping[str, int], work: Callable[[str, slice], object]) -> None:
+    """Have threads work on arrays side by side, a share of one's values at a time.
+
+    NumPy computes outside the interpreter's lock. Each value is one thread's, so that no result
+    depends on their number.
+
+    Args:
+        sizes: numbers of values, by name.
+        work: on some values of the array that is named.
+    """
+    shares = [
+        (name, slice(start, min(start + _SHARE, size)))
+        for name, size in sizes.items()
+        for start in range(0, size, _SHARE)
+    ]
+    shares.sort(key=lambda share: share[1].start - share[1].stop)  # so that they end together
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda share: work(*share), shares))
+
+
+def _finite(values: NDArray) -> bool:
+    """Tell whether values are finite; of large ones it may say that they are not.
+
+    NaN and infinity survive a sum of squares, so one finite sum clears them all.
+    """
+    return bool(np.isfinite(np.dot(values, values)))

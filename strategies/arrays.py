@@ -17,7 +17,7 @@ _madvise = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None
 
 
 def view(array: Array) -> NDArray:
-    """Return a read-only NumPy view of a Flower array's bytes; nothing is copied.
+    """Return a NumPy view of a Flower array's bytes, read-only as they are; nothing is copied.
 
     Raises:
         ValueError: the bytes are not a plain, C-ordered ``.npy`` file of the array's own dtype
@@ -41,7 +41,7 @@ def view(array: Array) -> NDArray:
 
 
 def views(record: ArrayRecord) -> dict[str, NDArray]:
-    """Return a read-only view of every array of a record, by name.
+    """Return a `view` of every array of a record, by name.
 
     Raises:
         ValueError: naming the array that cannot be read.

@@ -1,8 +1,7 @@
 """Federated averaging, as the study defines it."""
 
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from logging import INFO, WARNING
 from typing import Any
 
@@ -11,17 +10,22 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from strategies.aggregation import NotFinite, mean_into
+from strategies.aggregation import NotFinite, in_threads, mean_into
 from strategies.arrays import Blank
 from strategies.replies import (
     ARRAYS,
     CONFIG,
     NUM_EXAMPLES,
     Replies,
+    Reply,
     TooFewReplies,
+    each_reply,
     not_finite,
     read_replies,
 )
+from strategies.running_mean import RunningMean
+
+_DIVERGED = "the mean of finite weights overflows: the training has diverged"
 
 
 class FedAvg(Strategy):
@@ -43,8 +47,8 @@ class FedAvg(Strategy):
         aggregation_weights: ``equal``, or ``examples`` for weights n_i / Σ n_j.
         min_replies: how many accepted replies make a round, 1 to M.
         rounds_done: rounds finished before this start, for a run that goes on.
-        constants: records of arrays by name that travel with every message and never change,
-            such as the text features that images are compared with.
+        constants: records by name that travel with every message and never change, such as the
+            text features that images are compared with.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class FedAvg(Strategy):
         aggregation_weights: str = "equal",
         min_replies: int = 1,
         rounds_done: int = 0,
-        constants: Mapping[str, ArrayRecord] | None = None,
+        constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
     ) -> None:
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
@@ -95,17 +99,24 @@ class FedAvg(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Return the next global weights.
 
-        Holds one model besides the replies.
+        Holds one model besides the replies where they are a sequence, in memory anyway. Else it
+        takes one after the other and holds the sum and one reply.
 
         Raises:
             TooFewReplies: fewer than ``min_replies`` were accepted; never a silent round on the
                 old weights.
         """
+        what = f"round {self.rounds_done + server_round}"
+        if isinstance(replies, Sequence):
+            return self._average_all(replies, what), None
+        return self._average_each(replies, what), None
+
+    def _average_all(self, replies: Sequence[Message], what: str) -> ArrayRecord:
         self._read(replies, expected=self._expected)
-        self.seconds["clients"] = time.perf_counter() - self._sent_at
         started = time.perf_counter()
+        self.seconds["clients"] = started - self._sent_at
         while True:
-            self._check_enough(f"round {self.rounds_done + server_round}")
+            self._check_enough(what)
             try:
                 mean = self._mean()
             except NotFinite:
@@ -113,7 +124,32 @@ class FedAvg(Strategy):
             else:
                 self._let_go(replies)
                 self.seconds["aggregation"] = time.perf_counter() - started
-                return mean, None
+                return mean
+
+    def _average_each(self, replies: Iterable[Message], what: str) -> ArrayRecord:
+        self.replies, mean, seconds = Replies(), RunningMean(), 0.0
+        read = each_reply(
+            self._sent, replies, clients=self.clients, expected=self._expected, result=self.replies
+        )
+        for reply in read:
+            started = time.perf_counter()
+            self.replies.accepted.append(reply)
+            if name := not_finite(reply):
+                self.replies.refuse(reply.client, _not_finite(name))
+            else:
+                mean.add(reply.record, self._weight(reply))
+            reply.record = ArrayRecord()
+            seconds += time.perf_counter() - started
+        self._sent = []
+        started = time.perf_counter()
+        self.seconds["clients"] = started - self._sent_at - seconds
+        self._check_enough(what)
+        try:
+            result = mean.finish()
+        except NotFinite:
+            raise TooFewReplies(_DIVERGED) from None
+        self.seconds["aggregation"] = time.perf_counter() - started + seconds
+        return result
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -198,26 +234,26 @@ class FedAvg(Strategy):
 
     def _mean(self) -> ArrayRecord:
         replies = self.replies.accepted
-        weights = [1.0] * len(replies)
-        if self.aggregation_weights == "examples":
-            weights = [float(str(reply.metrics[NUM_EXAMPLES])) for reply in replies]
-        blanks = {name: Blank(a.dtype, a.shape) for name, a in replies[0].arrays.items()}
+        weights = [self._weight(reply) for reply in replies]
+        arrays = [reply.arrays for reply in replies]
+        blanks = {name: Blank(a.dtype, a.shape) for name, a in arrays[0].items()}
 
-        def fill(name: str) -> None:
-            arrays = [reply.arrays[name] for reply in replies]
-            mean_into(blanks[name].values, arrays, weights)
+        def fill(name: str, part: slice) -> None:
+            pieces = [one[name].reshape(-1)[part] for one in arrays]
+            mean_into(blanks[name].values.reshape(-1)[part], pieces, weights)
 
-        # NumPy sums outside the interpreter's lock. Each array is one thread's, so that the
-        # result does not depend on their number; largest first, so that they end together.
-        by_size = sorted(blanks, key=lambda name: -blanks[name].values.size)
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(fill, by_size))
+        in_threads({name: array.size for name, array in arrays[0].items()}, fill)
         return ArrayRecord({name: blank.finish() for name, blank in blanks.items()})
 
-    def _let_go(self, replies: Iterable[Message]) -> None:
+    def _weight(self, reply: Reply) -> float:
+        if self.aggregation_weights == "examples":
+            return float(str(reply.metrics[NUM_EXAMPLES]))
+        return 1.0
+
+    def _let_go(self, replies: Sequence[Message]) -> None:
         """Free the clients' weights: Flower's loop would keep the list over the next round."""
         for reply in self.replies.accepted:
-            reply.arrays = {}
+            reply.record = ArrayRecord()
         if isinstance(replies, list):
             replies.clear()
 
@@ -226,6 +262,10 @@ class FedAvg(Strategy):
         found = {reply.client: not_finite(reply) for reply in self.replies.accepted}
         for client, name in found.items():
             if name is not None:
-                self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
+                self.replies.refuse(client, _not_finite(name))
         if not any(found.values()):
-            raise TooFewReplies("the mean of finite weights overflows: the training has diverged")
+            raise TooFewReplies(_DIVERGED)
+
+
+def _not_finite(name: str) -> str:
+    return f"its array {name!r} holds NaN or infinity"

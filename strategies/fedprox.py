@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, ConfigRecord
 
 from strategies.fedavg import FedAvg
 
@@ -27,7 +27,7 @@ class FedProx(FedAvg):
         aggregation_weights: str = "equal",
         min_replies: int = 1,
         rounds_done: int = 0,
-        constants: Mapping[str, ArrayRecord] | None = None,
+        constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
     ) -> None:
         super().__init__(
             clients=clients,

@@ -1,18 +1,20 @@
 """Reading clients' replies: who answered, what is refused and why."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
+from strategies.aggregation import is_finite
 from strategies.arrays import num_bytes, views
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 NUM_EXAMPLES = "num-examples"
+NUM_BYTES = "num-bytes"
 
 # What Flower puts before an app's own words: in a simulation, and at a site.
 FRAME = re.compile(r"^(Exception ClientAppException occurred. Message: |<class '[\w.]+'>:<')")
@@ -36,15 +38,21 @@ class Reply:
 
     Attributes:
         client: the client's name.
-        arrays: read-only views of its weights by name; empty for an evaluation.
+        record: its weights; empty for an evaluation.
         metrics: its metric record.
-        num_bytes: size of its arrays on the wire.
+        num_bytes: size of its arrays on the wire; metric ``num-bytes`` says so where they
+            travelled packed.
     """
 
     client: str
-    arrays: dict[str, NDArray]
+    record: ArrayRecord
     metrics: MetricRecord
     num_bytes: int
+
+    @property
+    def arrays(self) -> dict[str, NDArray]:
+        """Views of the weights by name."""
+        return views(self.record)
 
 
 @dataclass
@@ -74,14 +82,8 @@ def read_replies(
 ) -> Replies:
     """Match replies to the messages that they answer and refuse what does not fit.
 
-    A reply is matched by the message that it answers, since an error reply may not carry the
-    node that it speaks of.
-
     Args:
-        sent: the messages, after they were sent.
-        replies: what came back, in any order.
-        clients: names by node id, in the fixed order of the clients.
-        expected: dtype and shape of every array that a reply must carry; empty for none.
+        sent, replies, clients, expected: as of `each_reply`.
 
     Returns:
         Accepted replies and, by name, why the others are not. Numbers are not looked at here.
@@ -89,23 +91,64 @@ def read_replies(
     Raises:
         ProcessLost: a simulated client's process died.
     """
-    node_of = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
-    result, answers = Replies(), {}
-    for reply in replies:
-        node = node_of.get(reply.metadata.reply_to_message_id)
-        if node is not None:
-            answers[node] = reply
-    for node in (message.metadata.dst_node_id for message in sent):
-        if node not in answers:
-            result.failures[clients[node]] = "gave no answer in time"
-    for node, name in clients.items():
-        if node not in answers:
-            continue
-        try:
-            result.accepted.append(_read(name, answers[node], expected))
-        except ValueError as error:
-            result.failures[name] = str(error)
+    result = Replies()
+    for reply in each_reply(sent, replies, clients=clients, expected=expected, result=result):
+        result.accepted.append(reply)
     return result
+
+
+def each_reply(
+    sent: Sequence[Message],
+    replies: Iterable[Message],
+    *,
+    clients: Mapping[int, str],
+    expected: Mapping[str, tuple[str, tuple[int, ...]]],
+    result: Replies,
+) -> Iterator[Reply]:
+    """Give the replies that fit, in the fixed order of the clients, each as soon as it may be.
+
+    A reply is matched by the message that it answers, since an error reply may not carry the
+    node that it speaks of.
+
+    Args:
+        sent: the messages, in the order of the clients; sending one again may change its id.
+        replies: what comes back, in any order. One that comes before its turn is held.
+        clients: names by node id, in the fixed order of the clients.
+        expected: dtype and shape of every array that a reply must carry; empty for none.
+        result: its failures are told why a client is not among the replies.
+
+    Raises:
+        ProcessLost: a simulated client's process died.
+    """
+    turns = deque(message.metadata.dst_node_id for message in sent)
+    held: dict[int, Message] = {}
+    for message in replies:
+        node_of = {asked.metadata.message_id: asked.metadata.dst_node_id for asked in sent}
+        node = node_of.get(message.metadata.reply_to_message_id)
+        if node is not None:
+            held[node] = message
+        del message  # or it would stay while the next one is read
+        while turns and turns[0] in held:
+            node = turns.popleft()
+            yield from _accept(clients[node], held.pop(node), expected, result)
+    for node in turns:
+        if node in held:
+            yield from _accept(clients[node], held.pop(node), expected, result)
+        else:
+            result.failures[clients[node]] = "gave no answer in time"
+
+
+def _accept(
+    client: str,
+    message: Message,
+    expected: Mapping[str, tuple[str, tuple[int, ...]]],
+    result: Replies,
+) -> list[Reply]:
+    try:
+        return [_read(client, message, expected)]
+    except ValueError as error:
+        result.failures[client] = str(error)
+        return []
 
 
 def _read(
@@ -140,7 +183,8 @@ def _read(
             raise ValueError(
                 f"its array {name!r} is {array.dtype} {array.shape}, not {dtype} {shape}"
             )
-    return Reply(client, arrays, metrics, num_bytes(record))
+    travelled = int(str(metrics.get(NUM_BYTES, num_bytes(record))))
+    return Reply(client, record, metrics, travelled)
 
 
 def cause(reason: str | None) -> str:
@@ -153,6 +197,6 @@ def cause(reason: str | None) -> str:
 def not_finite(reply: Reply) -> str | None:
     """Return the name of the first array that holds NaN or infinity, if any."""
     for name, array in reply.arrays.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        if not is_finite(array):
             return name
     return None

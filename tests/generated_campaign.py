@@ -172,7 +172,13 @@ class _Judge:
             "examples": examples * len(self.clients),
             "bytes_sent": bytes_of_one * len(self.clients),
             "bytes_received": bytes_of_one * len(self.clients),
-            "seconds": {"clients": 50.0, "aggregation": 0.5, "round": 51.0, "checkpoint": 1.0},
+            "seconds": {
+                "clients": 50.0,
+                "aggregation": 0.5,
+                "transport": 5.0,
+                "round": 51.0,
+                "checkpoint": 1.0,
+            },
             "clients": {
                 name: {
                     "examples": examples,

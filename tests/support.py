@@ -14,6 +14,7 @@ from torch import nn
 from fl_client.client import Client
 from models.backbones import build
 from strategies.arrays import to_record, views
+from strategies.layout import LAYOUT, Layout
 from training.config import ExperimentConfig, parse
 from training.inference import Preprocessing
 from training.split import Split
@@ -145,6 +146,12 @@ def received_by(message: Message) -> ArrayRecord:
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
     return record
+
+
+def end_to_end(weights: Mapping[str, NDArray]) -> dict[str, ArrayRecord | ConfigRecord]:
+    """Weights and their layout, as they travel."""
+    layout = Layout.of(weights)
+    return {"arrays": layout.flatten(weights), LAYOUT: layout.record()}
 
 
 def settings_of(message: Message) -> ConfigRecord:

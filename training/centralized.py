@@ -6,29 +6,33 @@ model are a federated run's.
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from models.backbones import Backbone
 from training import optimizers
 from training.checkpoint import Progress
 from training.config import ExperimentConfig
 from training.epoch import batch_slices, train_epoch
+from training.feature_splits import open_feature_splits
 from training.judging import block, judge, judge_on_test_set
 from training.network import (
+    base_sha256,
     build_network,
     loss_function,
     place,
     preprocessing,
     restore_network,
+    sent_part,
 )
 from training.optimizer_state import OptimizerStates
 from training.randomness import derive_seed, layer_randomness
 from training.run_folder import RunFolder
-from training.split import CentralData, GlobalTestSet
+from training.split import CentralData, GlobalTestSet, Split
 from training.text import Text
 from training.weights import Weights, weights_sha256
 
@@ -72,6 +76,7 @@ class CentralizedRun:
         """Train what is missing and write the final figures.
 
         Raises:
+            RunFolderError: the base is another than when the run began.
             TrainingError: the loss or an answer became NaN or infinite.
             WeightsError: the pretrained weights are missing or unusable.
         """
@@ -83,16 +88,34 @@ class CentralizedRun:
 
     def _train(self, after_epoch: Callable[[], None]) -> None:
         """Train what is missing; the model and the optimizer's state are let go at the end."""
-        model = self._model()
-        optimizer = optimizers.build(self.config, model.parameters())
+        model, splits = self._begin()
+        optimizer = optimizers.build(self.config, model.trained().values())
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
         states.load(model, optimizer, before=self.progress.round + 1)
         for epoch in range(self.progress.round + 1, self.config.epochs + 1):
-            record = self._epoch(model, optimizer, epoch)
+            record = self._epoch(model, splits, optimizer, epoch)
             # Before the checkpoint: a kill between the two leaves a state that nobody asks for.
             states.save(model, optimizer, epoch)
-            self._save(record, _weights_of(model))
+            self._save(record, sent_part(model))
             after_epoch()
+
+    def _begin(self) -> tuple[Backbone, Mapping[str, Split]]:
+        """Return the network to go on with, and what it is trained and validated on."""
+        splits = {name: self.data.split(name) for name in ("train", "validation")}
+        model = self._model()
+        if self.config.trainable != "all":
+            base = base_sha256(model)
+            self.folder.keep_base(base)
+            if self.config.on_features:
+                splits = open_feature_splits(
+                    self.config,
+                    splits,
+                    fingerprint=self.data.store.fingerprint,
+                    client_index=0,
+                    base=base,
+                )
+                model.trunk = nn.Identity()  # its work is done
+        return model, splits
 
     def _model(self) -> Backbone:
         num_classes = len(self.classes)
@@ -102,10 +125,14 @@ class CentralizedRun:
         return place(build_network(self.config, num_classes, self.text), self.config)
 
     def _epoch(
-        self, model: Backbone, optimizer: torch.optim.Optimizer, epoch: int
+        self,
+        model: Backbone,
+        splits: Mapping[str, Split],
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        train = self.data.split("train")
+        train = splits["train"]
 
         def seed(purpose: str) -> int:
             return derive_seed(
@@ -118,14 +145,14 @@ class CentralizedRun:
                 train,
                 optimizer,
                 batch_size=self.config.batch_size,
-                preprocessing=preprocessing(self.config),
+                preprocessing=preprocessing(self.config, train),
                 generator=torch.Generator().manual_seed(seed("batches")),
                 precision=self.config.precision,
                 loss_function=loss_function(self.config),
                 before_step=self._counting(len(train)),
             )
         trained = time.perf_counter()
-        validation = judge(self.config, model, self.data.split("validation"), len(self.classes))
+        validation = judge(self.config, model, splits["validation"], len(self.classes))
         finished = time.perf_counter()
         return {
             "round": epoch,
@@ -182,7 +209,3 @@ class CentralizedRun:
         network = restore_network(self.config, len(self.classes), weights, self.text)
         figures = judge_on_test_set(self.config, network, self.test_data, self.folder, test_set)
         return {"global_test": figures}
-
-
-def _weights_of(model: Backbone) -> Weights:
-    return {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}

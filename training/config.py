@@ -48,10 +48,13 @@ class ExperimentConfig(BaseModel):
     weights_dir: str = ""
     text_encoder: str = "ViT-L/14"
     contrastive_targets: Literal["pairs", "labels"] = "pairs"
+    trainable: Literal["all", "head", "adapter", "lora"] = "all"
+    augmented_views: int = Field(0, ge=0, le=100)
     strategy: Literal["fedavg", "fedprox"] = "fedavg"
     aggregation_weights: Literal["equal", "examples"] = "equal"
     min_replies: int = Field(0, ge=0)
     proximal_mu: float = Field(0.01, ge=0)
+    wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
     optimizer: Literal["auto"] | OptimizerName = "auto"
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
@@ -93,6 +96,17 @@ class ExperimentConfig(BaseModel):
         except BackboneError as error:
             key = "image-size" if self.backbone in BACKBONES else "backbone"
             faults.append(f"{key} = {self.to_flat()[key]!r}: {error}")
+        spec = BACKBONES.get(self.backbone)
+        if self.trainable == "lora" and spec is not None and not spec.has_linear_layers:
+            faults.append(
+                f"trainable = 'lora': {self.backbone} has no attention and no linear layers to "
+                "update; allowed are all, head and adapter"
+            )
+        if self.augmented_views and not self.on_features:
+            faults.append(
+                f"augmented-views = {self.augmented_views}: allowed with trainable = head or "
+                f"adapter only, whose clients keep features; trainable = {self.trainable!r}"
+            )
         if self.min_replies > self.clients:
             faults.append(
                 f"min-replies = {self.min_replies}: allowed are 0 to {self.clients}, "
@@ -126,6 +140,11 @@ class ExperimentConfig(BaseModel):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def on_features(self) -> bool:
+        """Whether rounds run on kept features of images, since nothing before them is trained."""
+        return self.trainable in ("head", "adapter")
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return every key with its value, in the order of the documentation."""

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_partition.batches import training_batch
 from training.errors import TrainingError
-from training.inference import Preprocessing, predict, to_device
+from training.inference import Inputs, predict, to_device
 from training.metrics import Confusion, confusion_matrix, patient_confusion
 from training.split import Split
 
@@ -59,21 +58,21 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     *,
     batch_size: int,
-    preprocessing: Preprocessing,
+    preprocessing: Inputs,
     generator: torch.Generator,
     precision: str = "float32",
     loss_function: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     before_step: Callable[[], None] | None = None,
 ) -> float:
-    """Train one epoch: every image once, in random order, randomly cropped and flipped.
+    """Train one epoch: every image once, in random order, varied as ``preprocessing`` does.
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in train mode.
         split: at least two images.
-        optimizer: over the model's parameters.
+        optimizer: over the model's parameters that are trained.
         batch_size: B ≥ 2.
         preprocessing: of the model's input.
-        generator: on the CPU; decides the order, the crops and the flips.
+        generator: on the CPU; decides the order and the variations.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
         loss_function: of logits (B, K) and labels (B,), the mean loss of the batch.
         before_step: called between ``backward`` and the optimizer's step (FedProx's pull).
@@ -93,13 +92,7 @@ def train_epoch(
     for part in batch_slices(len(split), batch_size):
         stored = to_device(split.images[order[part]], device)
         labels = to_device(split.labels[order[part]], device)
-        images = training_batch(
-            stored,
-            image_size=preprocessing.image_size,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            generator=generator,
-        )
+        images = preprocessing.for_training(stored, generator)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = loss_function(model(images), labels)
@@ -121,7 +114,7 @@ def evaluate(
     *,
     num_classes: int,
     batch_size: int,
-    preprocessing: Preprocessing,
+    preprocessing: Inputs,
     precision: str = "float32",
 ) -> Evaluation:
     """Judge a model on a split of any size, in evaluation mode, without gradients.

@@ -1,8 +1,7 @@
 """Deep features: what the best network of a run makes of its images, computed once and kept.
 
-A store is one safetensors file beside the run, ``features/<set>.safetensors``: features, labels
-and image ids, under the identity of what they were made from. It is there whole or not at all;
-one that is damaged, or of other weights or images, is made anew.
+A store is one file beside the run, ``features/<set>.safetensors`` (`training.array_store`):
+features, labels and image ids, under the identity of what they were made from.
 """
 
 import hashlib
@@ -14,11 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from data_partition.atomic_file import replacing
 from models.registry import find
+from training.array_store import kept
 from training.config import ExperimentConfig
 from training.split import Split
 
@@ -66,10 +63,9 @@ def open_features(
     Raises:
         TrainingError: a feature is NaN or infinite.
     """
-    key = _key(config, identity, image_ids)
     labels = split.labels[split.indices]
-    features = _load(path, key)
-    if features is None:
+
+    def compute() -> dict[str, NDArray]:
         from training.inference import extract_features
         from training.network import preprocessing
 
@@ -82,26 +78,13 @@ def open_features(
             preprocessing=preprocessing(config),
             precision=config.precision,
         )
-        with replacing(path) as temporary:
-            save_file(
-                {"features": features, "labels": labels},
-                temporary,
-                metadata={"key": key, "image_ids": json.dumps(list(image_ids))},
-            )
-    return Features(features, labels, tuple(image_ids))
+        return {"features": features, "labels": labels}
+
+    key = _key(config, identity, image_ids)
+    arrays = kept(path, key, compute, image_ids=json.dumps(list(image_ids)))
+    return Features(np.array(arrays["features"]), labels, tuple(image_ids))
 
 
 def _key(config: ExperimentConfig, identity: str, image_ids: Sequence[str]) -> str:
     made_of = [identity, config.backbone, config.image_size, config.precision, list(image_ids)]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-
-
-def _load(path: Path, key: str) -> NDArray[np.float32] | None:
-    try:
-        with safe_open(path, framework="np") as file:
-            if (file.metadata() or {}).get("key") != key:
-                return None
-            features: NDArray[np.float32] = file.get_tensor("features")
-            return features
-    except (OSError, SafetensorError):  # none yet, or damaged
-        return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,35 +10,56 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_partition.batches import evaluation_batch
+from data_partition.batches import evaluation_batch, training_batch
 from models.backbones import Backbone
 from training.errors import TrainingError
 
 
+class Inputs(Protocol):
+    """What turns a batch as it is stored into the network's input, on the device where it is."""
+
+    def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
+        """Vary the batch as training wants it; ``generator`` is on the CPU."""
+
+    def for_evaluation(self, stored: Tensor) -> Tensor:
+        """Take the batch as the test wants it."""
+
+
 @dataclass(frozen=True)
-class Preprocessing:
-    """What turns stored images into network input: side in pixels, channel means and deviations."""
+class Preprocessing(Inputs):
+    """Of stored images (B, S, S, 3) uint8: side in pixels, channel means and deviations."""
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
+        """Crop and flip at random; as `data_partition.batches.training_batch`."""
+        return training_batch(
+            stored, image_size=self.image_size, mean=self.mean, std=self.std, generator=generator
+        )
+
+    def for_evaluation(self, stored: Tensor) -> Tensor:
+        """Resize whole; as `data_partition.batches.evaluation_batch`."""
+        return evaluation_batch(stored, image_size=self.image_size, mean=self.mean, std=self.std)
+
 
 def predict(
     model: nn.Module,
-    images: NDArray[np.uint8],
+    images: NDArray,
     indices: NDArray[np.int64],
     *,
     num_classes: int,
     batch_size: int,
-    preprocessing: Preprocessing,
+    preprocessing: Inputs,
     precision: str = "float32",
 ) -> NDArray[np.float32]:
     """Return the logarithms (n, K) of a model's probabilities, in evaluation mode.
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
-        images: (N, S, S, 3) uint8, as an image store holds them.
+        images: (N, S, S, 3) uint8, as an image store holds them, or what else ``preprocessing``
+            is made for.
         indices: (n,) of the images to look at.
         num_classes: K.
         batch_size: images at a time.
@@ -58,12 +80,12 @@ def predict(
 
 def extract_features(
     network: Backbone,
-    images: NDArray[np.uint8],
+    images: NDArray,
     indices: NDArray[np.int64],
     *,
     width: int,
     batch_size: int,
-    preprocessing: Preprocessing,
+    preprocessing: Inputs,
     precision: str = "float32",
 ) -> NDArray[np.float32]:
     """Return what a network's trunk makes of images: features (n, width), in evaluation mode.
@@ -90,10 +112,10 @@ def _answers(
     model: nn.Module,
     forward: Callable[[Tensor], Tensor],
     width: int,
-    images: NDArray[np.uint8],
+    images: NDArray,
     indices: NDArray[np.int64],
     batch_size: int,
-    preprocessing: Preprocessing,
+    preprocessing: Inputs,
     precision: str,
 ) -> NDArray[np.float32]:
     device = next(model.parameters()).device
@@ -101,12 +123,7 @@ def _answers(
     answers = np.empty((len(indices), width), dtype=np.float32)
     for start in range(0, len(indices), batch_size):
         part = slice(start, min(start + batch_size, len(indices)))
-        batch = evaluation_batch(
-            to_device(images[indices[part]], device),
-            image_size=preprocessing.image_size,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-        )
+        batch = preprocessing.for_evaluation(to_device(images[indices[part]], device))
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             answers[part] = forward(batch).cpu().numpy()
     if not np.isfinite(answers).all():

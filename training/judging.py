@@ -26,7 +26,7 @@ def judge(
         split,
         num_classes=num_classes,
         batch_size=config.batch_size,
-        preprocessing=preprocessing(config),
+        preprocessing=preprocessing(config, split),
         precision=config.precision,
     )
 

@@ -1,4 +1,9 @@
-"""The network of an experiment: built from its config, or around weights; and what it minimises."""
+"""The network of an experiment: built from its config, or around weights; and what it minimises.
+
+The weights of a network are its sent part (`models.backbones.Backbone`): what messages,
+checkpoints and strategies know. Its base, where there is one, is built from the config, and its
+sha256 tells it from others.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,14 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.backbones import Backbone, build, build_empty
+from models.backbones import Backbone, build, build_empty, over_features
 from models.clip import ImageTextClassifier, contrastive_loss
 from models.registry import find
 from models.text_encoders import TEXT_ENCODERS
 from training.config import ExperimentConfig
 from training.errors import TrainingError
-from training.inference import Preprocessing
+from training.feature_views import FeatureViews
+from training.inference import Inputs, Preprocessing
+from training.split import Split
 from training.text import Text
+from training.weights import Weights, weights_sha256
 
 
 def build_network(config: ExperimentConfig, num_classes: int, text: Text | None) -> Backbone:
@@ -41,8 +49,28 @@ def build_network(config: ExperimentConfig, num_classes: int, text: Text | None)
         seed=config.seed,
         # A CLIP image tower with its own text tower begins where OpenAI's training ended.
         identity_head=text is not None and encoder.image_tower == config.backbone,
+        trainable=config.trainable,
     )
     return _with_text(network, text)
+
+
+def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
+    """Return a network for its base alone, on the CPU; its head means nothing.
+
+    Under ``head`` and ``adapter``, whose base is the whole trunk, its features are the trunk's.
+
+    Args:
+        config: resolved.
+        sha256: the base's; None: whichever it is.
+
+    Raises:
+        TrainingError: the base is another.
+        WeightsError: the pretrained weights are missing or unusable.
+    """
+    trainable = "head" if config.trainable == "adapter" else config.trainable
+    network = build_network(config.replace(trainable=trainable), 1, None)
+    _check_base(network, config, sha256)
+    return network
 
 
 def place(network: Backbone, config: ExperimentConfig) -> Backbone:
@@ -57,26 +85,63 @@ def restore_network(
     num_classes: int,
     weights: Mapping[str, NDArray],
     text: Text | None,
+    *,
+    base: str | None = None,
 ) -> Backbone:
     """Return the network around its own copy, the only one, of some weights, on the device.
 
     Args:
         config: resolved.
         num_classes: K.
-        weights: read only, for instance views of a message's bytes.
+        weights: the sent part, and then the base is built; or the whole state dict. Read only, for
+            instance views of a message's bytes.
         text: for objective ``clip``, else None.
+        base: the sha256 of the base; None: whichever it is.
+
+    Raises:
+        TrainingError: the weights are of another network, or the base that was built is another.
+        WeightsError: the pretrained weights of the base are missing or unusable.
+    """
+    tensors = as_tensors(weights)
+    if config.trainable == "all" or any(_of_base(name) for name in weights):
+        outputs = _num_outputs(num_classes, text)
+        network = build_empty(
+            config.backbone, outputs, image_size=config.image_size, trainable=config.trainable
+        )
+        _load(network, tensors, config)
+        return place(_with_text(network, text), config)
+    network = build_network(config, num_classes, text)
+    _check_base(network, config, base)
+    _load(network, {**network.base(), **tensors}, config)
+    return place(network, config)
+
+
+def restore_over_features(
+    config: ExperimentConfig, num_classes: int, weights: Mapping[str, NDArray], text: Text | None
+) -> Backbone:
+    """Return the network without its trunk, for features in the place of images.
+
+    Args:
+        config: resolved; ``trainable`` is ``head`` or ``adapter``.
+        num_classes, weights, text: as of `restore_network`; the weights are the sent part.
 
     Raises:
         TrainingError: the weights are of another network.
     """
     outputs = _num_outputs(num_classes, text)
-    network = build_empty(config.backbone, outputs, image_size=config.image_size)
-    try:
-        network.load_state_dict(as_tensors(weights), strict=True)
-    except RuntimeError as error:
-        cause = str(error).splitlines()[-1].strip()
-        raise TrainingError(f"the weights are not those of {config.backbone}: {cause}") from None
+    network = over_features(config.backbone, outputs, trainable=config.trainable)
+    _load(network, as_tensors(weights), config)
     return place(_with_text(network, text), config)
+
+
+def sent_part(network: Backbone) -> Weights:
+    """Return the weights that training changes, views of the network's own memory on the CPU."""
+    return _as_arrays(network.sent_part())
+
+
+def base_sha256(network: Backbone) -> str:
+    """Return what tells a network's base from others; see `training.weights.weights_sha256`."""
+    return weights_sha256(_as_arrays(network.base()))
 
 
 def as_tensors(weights: Mapping[str, NDArray]) -> dict[str, Tensor]:
@@ -94,10 +159,39 @@ def loss_function(config: ExperimentConfig) -> Callable[[Tensor, Tensor], Tensor
     return functional.cross_entropy
 
 
-def preprocessing(config: ExperimentConfig) -> Preprocessing:
-    """Return how images become the network's input."""
+def preprocessing(config: ExperimentConfig, split: Split | None = None) -> Inputs:
+    """Return how images, or what a split holds in their place, become the network's input."""
+    if split is not None and split.holds_features:
+        return FeatureViews()
     spec = find(config.backbone)
     return Preprocessing(config.image_size, spec.mean, spec.std)
+
+
+def _of_base(name: str) -> bool:
+    return name.startswith("trunk.") and ".lora_" not in name
+
+
+def _load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentConfig) -> None:
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        cause = str(error).splitlines()[-1].strip()
+        part = "" if config.trainable == "all" else f" with trainable = {config.trainable}"
+        raise TrainingError(
+            f"the weights are not those of {config.backbone}{part}: {cause}"
+        ) from None
+
+
+def _check_base(network: Backbone, config: ExperimentConfig, sha256: str | None) -> None:
+    if sha256 is not None and base_sha256(network) != sha256:
+        raise TrainingError(
+            f"the base of {config.backbone} on this machine is not the run's: bring the same "
+            "pretrained weights, and the same versions of torch and torchvision"
+        )
+
+
+def _as_arrays(tensors: Mapping[str, Tensor]) -> Weights:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def _num_outputs(num_classes: int, text: Text | None) -> int:

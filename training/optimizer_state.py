@@ -7,19 +7,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from data_partition.atomic_file import replacing
-
-GENERATIONS = 3
+from training.generations import Generations
 
 
 class OptimizerStates:
     """Optimizer states by the round that they were saved after.
 
-    Round r starts from the newest state of an earlier round: r − 1, or an older one where this
-    client missed a round. Three rounds are kept: the server writes the checkpoint of round r
-    while the clients train for round r + 1, so a kill may find them with the states of both and
-    itself with the weights of r − 1. Round r is then asked for again, starts from the state of
-    r − 1 as the first time, and never steps it twice.
+    They are kept as `Generations`: a round that is asked for again starts from the state that it
+    started from the first time, and never steps it twice.
 
     Args:
         folder: the client's own folder for them.
@@ -27,7 +22,7 @@ class OptimizerStates:
     """
 
     def __init__(self, folder: Path, *, keep: str) -> None:
-        self.folder = folder
+        self._generations = Generations(folder)
         self.persistent = keep == "persistent"
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, before: int) -> int:
@@ -36,38 +31,29 @@ class OptimizerStates:
         Returns:
             The round of that state; 0 where the optimizer stays fresh.
         """
-        earlier = [number for number in self._rounds() if number < before]
-        if not self.persistent or not earlier:
+        newest = self._generations.newest(before=before)
+        if not self.persistent or newest is None:
             return 0
-        newest = max(earlier)
+        number, path = newest
         parameters = dict(model.named_parameters())
-        with safe_open(self._path(newest), framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118, a safetensors file is not iterable
                 parameter, _, key = name.rpartition("/")
                 tensor = file.get_tensor(name)
                 if tensor.ndim > 0:  # the count of steps stays on the CPU, as torch keeps it
                     tensor = tensor.to(parameters[parameter].device)
                 optimizer.state[parameters[parameter]][key] = tensor
-        return newest
+        return number
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, round_number: int) -> None:
         """Store the state after a round, and forget all but the newest three."""
         if not self.persistent:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"{name}/{key}": value.detach().contiguous().cpu()
             for name, parameter in model.named_parameters()
             for key, value in optimizer.state[parameter].items()
             if isinstance(value, torch.Tensor)
         }
-        with replacing(self._path(round_number)) as temporary:
+        with self._generations.saving(round_number) as temporary:
             save_file(tensors, temporary)
-        for old in sorted(self._rounds())[:-GENERATIONS]:
-            self._path(old).unlink()
-
-    def _path(self, round_number: int) -> Path:
-        return self.folder / f"round-{round_number:05d}.safetensors"
-
-    def _rounds(self) -> list[int]:
-        return [int(path.stem.removeprefix("round-")) for path in self.folder.glob("round-*")]

@@ -95,6 +95,20 @@ class RunFolder:
                 "back, or choose another run folder"
             )
 
+    def keep_base(self, sha256: str) -> None:
+        """Say in the manifest on what base the run's network stands; refuse another than before.
+
+        Raises:
+            RunFolderError: the run began on another base.
+        """
+        if self.manifest().get("base_sha256", sha256) != sha256:
+            raise RunFolderError(
+                f"{self.path}: the base of its network is not the one that this run began with; "
+                "bring back the same pretrained weights and versions of torch and torchvision, or "
+                "choose another run folder"
+            )
+        self.update_manifest(base_sha256=sha256)
+
     def lock(self, timeout: float = 0) -> FileLock:
         """Take the folder for this process; the operating system frees it when the process ends.
 

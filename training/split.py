@@ -1,6 +1,7 @@
 """Some images of an image store, and how an experiment's images are shared out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,20 +15,26 @@ class Split:
     """Some images of an image store.
 
     Attributes:
-        images: (N, S, S, 3) uint8, all images of the store, memory-mapped.
+        images: (N, S, S, 3) uint8, all images of the store, memory-mapped; or (N, V, width)
+            float32, the features of V views of each.
         labels: (N,) int64, their classes.
         indices: (n,) int64, which of them belong to this split.
         patients: (N,) int64, the number of each image's patient where the images are slices of
             known patients; None for all others.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
     patients: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def holds_features(self) -> bool:
+        """Whether features stand in the place of the images."""
+        return self.images.ndim == 3
 
 
 @dataclass(frozen=True)

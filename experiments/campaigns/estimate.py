@@ -11,7 +11,7 @@ from experiments.campaigns.step_times import StepTime
 from models.registry import find
 from training.config import ExperimentConfig
 from training.experiment_data import recognise, training_table
-from training.optimizer_state import GENERATIONS
+from training.generations import KEPT
 
 # Seconds until the first step and after the last one, on two cores.
 STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
@@ -123,9 +123,9 @@ def estimate(
     state = STATE_TENSORS[config.optimizer] * model
     if command != "simulate":
         # With the one that is being written; all are removed at the end.
-        passing += state * (min(config.epochs, GENERATIONS) + 1)
+        passing += state * (min(config.epochs, KEPT) + 1)
     elif config.client_optimizer == "persistent":
-        kept += config.clients * state * min(config.rounds, GENERATIONS)
+        kept += config.clients * state * min(config.rounds, KEPT)
         passing += config.clients * state
     if command == "heads":
         features = (images.training + images.test) * find(config.backbone).width * 4

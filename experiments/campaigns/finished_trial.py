@@ -62,9 +62,10 @@ class Validation(Part):
 
 
 class Seconds(Part):
-    """Wall seconds of a round."""
+    """Wall seconds of a round, and of its transport where anything travelled."""
 
     round: float
+    transport: float | None = None
 
 
 class Round(Part):

@@ -1,6 +1,6 @@
 """The ledger: one table of every figure of a campaign, derived from its run folders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ COLUMNS: dict[str, type] = {
     "n": int,
     **dict.fromkeys((*METRIC_NAMES, *_INTERVALS), float),
     **dict.fromkeys(("best_round", "rounds"), int),
-    **dict.fromkeys(("seconds", "bytes_sent", "bytes_received", "peak_memory"), float),
+    **dict.fromkeys(("seconds", "seconds_transport"), float),
+    **dict.fromkeys(("bytes_sent", "bytes_received", "peak_memory"), float),
     **dict.fromkeys(("started", "finished", "host"), str),
     "synthetic": bool,
     **dict.fromkeys(("text_weights", "fingerprint", "test_fingerprint"), str),
@@ -95,6 +96,7 @@ def _about(trial: FinishedTrial) -> dict[str, Any]:
         "best_round": metrics.best_round,
         "rounds": metrics.rounds,
         "seconds": sum(r.seconds.round for r in trial.rounds),
+        "seconds_transport": _total([r.seconds.transport for r in trial.rounds]),
         "bytes_sent": _total([r.bytes_sent for r in trial.rounds]),
         "bytes_received": _total([r.bytes_received for r in trial.rounds]),
         "peak_memory": manifest.trial.peak_memory,
@@ -111,7 +113,7 @@ def _about(trial: FinishedTrial) -> dict[str, Any]:
     }
 
 
-def _total(values: list[int | None]) -> int | None:
+def _total(values: Sequence[float | None]) -> float | None:
     """The sum; None where a run moves no bytes."""
     return None if None in values else sum(value for value in values if value is not None)
 

@@ -164,6 +164,7 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
         values = {
             "train_loss": record.train_loss,
             "seconds": record.seconds.round,
+            "seconds_transport": record.seconds.transport,
             "bytes_sent": record.bytes_sent,
             "bytes_received": record.bytes_received,
             **{f"validation.{m}": getattr(record.validation.pooled, m) for m in METRIC_NAMES},
@@ -176,7 +177,8 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
 def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
     """The figures of the best model on each test set, and what the whole trial took."""
     values: dict[str, Any] = {
-        f"total.{name}": rows[name].iloc[0] for name in ("seconds", "bytes_sent", "bytes_received")
+        f"total.{name}": rows[name].iloc[0]
+        for name in ("seconds", "seconds_transport", "bytes_sent", "bytes_received")
     }
     values["peak_memory"] = rows["peak_memory"].iloc[0]
     for _, row in rows.iterrows():

@@ -1,7 +1,7 @@
 """Which trials are compared: those that differ in nothing but the backbone and the seed."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,6 +31,9 @@ KINDS = {
     ("simulate", "clip"): "Federated CLIP",
     ("heads", "classifier"): "Heads on deep features",
 }
+
+# What decides how much travels.
+TRAFFIC = ("trainable", "wire-format")
 
 _MAIN = ("data set", "text encoder", "text tower", "strategy", "optimizer")
 # A trial may have been computed elsewhere and read its images from elsewhere.
@@ -125,6 +128,27 @@ def compare(ledger: pd.DataFrame) -> list[Comparison]:
             settings = {k: WORDS.get(v, v) for k, v in {**named, **others}.items() if v}
             found.append(Comparison(kind, settings, rows))
     return found
+
+
+def over_traffic(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Put together what differs in nothing but how much travels, where there is more than one.
+
+    Returns:
+        Comparisons that each hold several of the given ones, and do not say which of ``TRAFFIC``.
+    """
+    alike: dict[tuple[object, ...], list[Comparison]] = {}
+    for comparison in comparisons:
+        others = {k: v for k, v in comparison.settings.items() if k not in TRAFFIC}
+        alike.setdefault((comparison.kind, *others.items()), []).append(comparison)
+    return [
+        Comparison(
+            found[0].kind,
+            {k: v for k, v in found[0].settings.items() if k not in TRAFFIC},
+            pd.concat([comparison.rows for comparison in found]),
+        )
+        for found in alike.values()
+        if len(found) > 1
+    ]
 
 
 def in_order(backbones: pd.Series) -> list[str]:

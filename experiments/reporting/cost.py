@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from experiments.reporting.comparisons import Comparison
+from experiments.reporting.comparisons import TRAFFIC, Comparison
 from experiments.reporting.style import line_of, new_figure
 
 
@@ -25,13 +25,17 @@ _TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 def draw_cost(comparison: Comparison) -> Figure:
     """Draw AVG on the global test set against seconds and, in a federation, bytes; a point each.
 
-    A point is a backbone's mean over its seeds. The unit is the largest of which the costliest
-    backbone takes two or more.
+    A point is a backbone's mean over its seeds, for each ``trainable`` and ``wire-format`` that
+    there is; those that differ stand beside it. The unit is the largest of which the costliest
+    point takes two or more.
     """
     rows = comparison.network.copy()
     rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]
-    points = rows.groupby("config.backbone")[["avg", "bytes", "seconds"]].mean()
-    points = points.reindex(comparison.backbones)
+    varied = [key for key in TRAFFIC if rows[f"config.{key}"].nunique() > 1]
+    keys = ["config.backbone", *(f"config.{key}" for key in varied)]
+    points = rows.groupby(keys)[["avg", "bytes", "seconds"]].mean().reset_index()
+    points["place"] = points["config.backbone"].map(comparison.backbones.index)
+    points = points.sort_values(["place", *keys[1:]])
     federated = points["bytes"].notna().any()
     costs = [_Cost("seconds", "in rounds" if federated else "in epochs", _TIMES)]
     if federated:
@@ -41,7 +45,7 @@ def draw_cost(comparison: Comparison) -> Figure:
     for number, (column, label, units) in enumerate(costs, 1):
         axes = figure.add_subplot(1, len(costs), number)
         unit = _unit(points[column].max(), units)
-        _scatter(axes, points[column] / units[unit], points["avg"])
+        _scatter(axes, points[column] / units[unit], points, keys)
         axes.set_xlabel(f"{unit} {label}")
     figure.axes[0].set_ylabel("AVG, percent")
     figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1.05))
@@ -53,9 +57,12 @@ def _unit(highest: float, units: dict[str, float]) -> str:
     return fitting[-1] if fitting else next(iter(units))
 
 
-def _scatter(axes: Axes, costs: pd.Series, averages: pd.Series) -> None:
-    for backbone, cost, average in zip(costs.index, costs, averages, strict=True):
-        line = line_of(str(backbone))
+def _scatter(axes: Axes, costs: pd.Series, points: pd.DataFrame, keys: list[str]) -> None:
+    named: set[str] = set()
+    for cost, average, (backbone, *varied) in zip(
+        costs, points["avg"], points[keys].itertuples(index=False), strict=True
+    ):
+        line = line_of(backbone)
         axes.plot(
             cost,
             average,
@@ -65,7 +72,12 @@ def _scatter(axes: Axes, costs: pd.Series, averages: pd.Series) -> None:
             markersize=line.size,
             fillstyle=line.fill,
             zorder=line.zorder,
-            label=str(backbone),
+            label="_nolegend_" if backbone in named else backbone,
+        )
+        named.add(backbone)
+        beside = ", ".join(varied)
+        axes.annotate(
+            beside, (cost, average), xytext=(5, 4), textcoords="offset points", fontsize=7
         )
     if costs.max() > 10 * max(costs.min(), np.finfo(float).tiny):
         axes.set_xscale("log")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
-from experiments.reporting.comparisons import Comparison, compare
+from experiments.reporting.comparisons import Comparison, compare, over_traffic
 from experiments.reporting.statistics import Ranking, rankings
 from experiments.reporting.trials import TrialRecord, read_record
 from training.errors import RunFolderError
@@ -39,6 +39,11 @@ class Findings:
     def synthetic(self) -> bool:
         """Whether any trial's images are synthetic."""
         return bool(self.table["synthetic"].any())
+
+    @property
+    def communication(self) -> list[Comparison]:
+        """The comparisons of what differs in how much travels; see `over_traffic`."""
+        return over_traffic(self.comparisons)
 
     @property
     def progress(self) -> str:

@@ -13,7 +13,8 @@ from training.metrics import METRIC_NAMES
 
 # Of a trial, beside its config.
 _ABOUT = (
-    *("command", "best_round", "rounds", "seconds", "bytes_sent", "bytes_received"),
+    *("command", "best_round", "rounds", "seconds", "seconds_transport"),
+    *("bytes_sent", "bytes_received"),
     *("peak_memory", "started", "finished", "host", "text_weights", "fingerprint"),
     *("test_fingerprint", "weights_sha256", "fedskin_version"),
 )

@@ -5,21 +5,23 @@ they mean cannot be.
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fl_client.site.refusal import Refused
 from models.head_names import HEADS
-
-Signature = dict[str, tuple[str, tuple[int, ...]]]
+from strategies.layout import LAYOUT, Layout, LayoutError, Signature
+from strategies.wire_format import signature
+from training.config import parse
 
 MAX_CLASSES = 16
 MAX_STRING = 200
 
 _SPLITS = ("train", "validation", "test")
 _SECONDS = ("seconds-message", "seconds-training", *(f"seconds-{split}" for split in _SPLITS))
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass
@@ -52,10 +54,13 @@ def check_request(kind: str, content: Content) -> None:
     """
     if kind not in _REQUESTS:
         raise Refused(f"messages of type {kind!r} are not known here")
-    if set(content.configs) != {"config"} or content.metrics:
+    if content.configs.keys() - {LAYOUT} != {"config"} or content.metrics:
         raise Refused("the message's records are not a config and arrays")
     if unknown := content.arrays.keys() - _REQUESTS[kind]:
         raise Refused(f"a {kind} message brings no arrays {min(unknown)!r}")
+    arrays = content.arrays.get("arrays")
+    if arrays is not None and _layout_of(content).flat_signature() != arrays:
+        raise Refused("the message's arrays are not as its layout says")
 
 
 def check_reply(kind: str, request: Content, reply: Content, min_examples: int) -> None:
@@ -88,16 +93,29 @@ def _check_records(kind: str, request: Content, reply: Content) -> None:
     configs = {"client"} if kind == "query" else set[str]()
     if reply.configs.keys() != configs or reply.metrics.keys() != {"metrics"}:
         raise Refused("its records are not those declared", repr(reply))
-    expected = {"arrays": request.arrays.get("arrays", {})} if kind == "train" else {}
+    expected = {"arrays": _update_of(request)} if kind == "train" else {}
     if reply.arrays.keys() != expected.keys():
         raise Refused("its records are not those declared", repr(sorted(reply.arrays)))
-    for name, signature in expected.items():
-        if reply.arrays[name] != signature:
-            differing = reply.arrays[name].items() ^ signature.items()
+    for name, wanted in expected.items():
+        if reply.arrays[name] != wanted:
+            differing = reply.arrays[name].items() ^ wanted.items()
             raise Refused(
-                "its arrays differ from those that came in name, dtype or shape",
+                "its arrays differ from those asked for in name, dtype or shape",
                 repr(min(differing)[0]),
             )
+
+
+def _update_of(request: Content) -> Signature:
+    """Return the arrays that answer those that came, in the format that was asked for."""
+    config = parse(tomllib.loads(str(request.configs["config"].get("experiment", ""))))
+    return Layout(signature(_layout_of(request).signature, config.wire_format)).flat_signature()
+
+
+def _layout_of(request: Content) -> Layout:
+    try:
+        return Layout.read(request.configs.get(LAYOUT))
+    except LayoutError as error:
+        raise Refused(str(error)) from None
 
 
 def _check_introduction(client: Mapping[str, Any]) -> None:
@@ -110,9 +128,8 @@ def _check_introduction(client: Mapping[str, Any]) -> None:
             and len(value) <= MAX_CLASSES
             and all(_is_string(name) for name in value)
         ),
-        "fingerprint": lambda value: (
-            isinstance(value, str) and _FINGERPRINT.fullmatch(value) is not None
-        ),
+        "fingerprint": _is_sha256,
+        "base": _is_sha256,
         "synthetic": lambda value: isinstance(value, bool),
     }
     for key, value in client.items():
@@ -158,6 +175,10 @@ def _check_counts(metrics: Mapping[str, Any], min_examples: int) -> None:
 
 def _is_string(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= MAX_STRING and value.isprintable()
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def _is_count(value: Any) -> bool:

@@ -22,10 +22,13 @@ from flwr.supernode.runtime.run_clientapp import run_clientapp
 LIBRARIES = (
     "flwr.supernode.runtime.run_clientapp",
     "flwr.clientapp",
+    "filelock",
     "joblib",
+    "nibabel",
     "pandas",
     "PIL.Image",
     "pydantic",
+    "safetensors.numpy",
     "safetensors.torch",
     "tomli_w",
     "torch",
@@ -82,7 +85,7 @@ def main() -> None:
     def executor(*_: Any, **__: Any) -> ForkingExecutor:
         return ForkingExecutor()
 
-    flower.get_executor = executor
+    flower.get_executor = executor  # type: ignore[attr-defined]
     flower.run_superexec(
         runtime_api_address=f"127.0.0.1:{port}",
         insecure=True,

@@ -11,8 +11,7 @@ import fl_client.client
 import fl_client.local_training
 from fl_client.app import app
 from fl_client.client import Client
-from strategies.arrays import to_record
-from tests.support import assert_same_bits, first_weights, make_client, make_config
+from tests.support import assert_same_bits, end_to_end, first_weights, make_client, make_config
 from training.model_file import ModelFile
 
 pytestmark = pytest.mark.usefixtures("flower_task")
@@ -30,7 +29,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def message_of(kind: str, **settings: Any) -> Message:
     config = ConfigRecord({"run": RUN, "client-index": 0, **settings})
-    content = RecordDict({"config": config, "arrays": to_record(first_weights())})
+    content = RecordDict({"config": config, **end_to_end(first_weights())})
     message = Message(content, 1, kind)
     message.metadata.__dict__["_message_id"] = "1"
     return message
@@ -65,7 +64,7 @@ def test_received_weights_are_let_go_while_training_unless_fedprox_needs_them(
     message = message_of(MessageType.TRAIN, round=1, **{"proximal-mu": mu})
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
-    data = record["head.bias"].data
+    data = record["float32"].data
     del record
     held = []
     train_epoch = fl_client.local_training.train_epoch

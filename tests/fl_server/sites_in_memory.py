@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import NodeInfo
 
+from fl_server.piecewise_grid import Arrival, PiecewiseGrid
 from tests.support import MemoryGrid
 
 # What a site makes of a message: an answer, an error's code, or None for silence.
 Answer = Callable[[Message], Message | None] | int | None
 
 
-class SitesInMemory(MemoryGrid):
+class SitesInMemory(MemoryGrid, PiecewiseGrid):
     """A grid as Flower's, whose sites follow scripts.
 
     Args:
@@ -26,10 +28,11 @@ class SitesInMemory(MemoryGrid):
         scripts: dict[int, Sequence[Answer]],
         connected: dict[int, Sequence[str | None]] | None = None,
     ) -> None:
-        super().__init__({})
+        MemoryGrid.__init__(self, {})
         self.scripts = {node: list(script) for node, script in scripts.items()}
         self.connected = {node: list(looks) for node, looks in (connected or {}).items()}
         self.replies: dict[str, Message] = {}
+        self.seen: set[str] = set()
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         found = {node: self._look(node) for node in self.scripts}
@@ -57,9 +60,18 @@ class SitesInMemory(MemoryGrid):
                 self.replies[ids[-1]] = reply
         return ids
 
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        there = [message_id for message_id in message_ids if message_id in self.replies]
-        return [self.replies.pop(message_id) for message_id in reversed(there)]
+    def arrivals(self, message_ids: Sequence[str]) -> list[Arrival]:
+        come = [name for name in message_ids if name in self.replies and name not in self.seen]
+        self.seen |= set(come)
+        found = []
+        for name in reversed(come):
+            reply = self.replies[name]
+            error = reply.error if reply.has_error() else None
+            found.append(Arrival(name, error, ObjectTree(object_id=name)))
+        return found
+
+    def read(self, arrival: Arrival, question: Message) -> Message:
+        return self.replies.pop(arrival.message)
 
     def asked(self) -> list[int]:
         """The nodes in the order in which messages were sent to them."""

@@ -1,7 +1,7 @@
 """Deployed runs with the real apps of server and clients; only Flower's processes are left out."""
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import fl_client.app
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
 from fl_server.deployment import places
+from fl_server.piecewise_grid import Arrival
 from fl_server.preparation import for_sites, prepare_deployed
 from fl_server.run import RunFailed, run
 from fl_server.sites import introduce
@@ -263,13 +264,12 @@ def test_sites_of_differing_classes_are_named(
     class Renamed(SitesInMemory):
         """Every site's classes are called after it."""
 
-        def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-            replies = super().pull_messages(message_ids)
-            for reply in replies:
-                about = reply.content["client"]
-                assert isinstance(about, ConfigRecord)
-                about["classes"] = [f"of {about['name']}"]
-            return replies
+        def read(self, arrival: Arrival, question: Message) -> Message:
+            reply = super().read(arrival, question)
+            about = reply.content["client"]
+            assert isinstance(about, ConfigRecord)
+            about["classes"] = [f"of {about['name']}"]
+            return reply
 
     monkeypatch.setattr("tests.fl_server.test_deployment.SitesInMemory", Renamed)
     with pytest.raises(RunFailed) as caught:

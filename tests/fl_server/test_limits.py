@@ -17,7 +17,7 @@ from torch import nn
 import training.network
 from fl_client.client import Client
 from fl_client.local_training import train_locally
-from models.backbones import build_empty
+from models.backbones import Backbone, build_empty
 from models.registry import find
 from strategies.arrays import to_record, views
 from strategies.fedavg import FedAvg
@@ -67,10 +67,11 @@ def federate(
     return views(strategy.start(grid, to_record(start), num_rounds=rounds).arrays)
 
 
-def smooth_network() -> nn.Module:
+def smooth_network() -> Backbone:
     """One that has no BatchNorm, whose statistics of a shard are not those of the union."""
     features = 3 * 32 * 32
-    return nn.Sequential(nn.Flatten(), nn.Linear(features, 8), nn.Tanh(), nn.Linear(8, 3))
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(features, 8), nn.Tanh())
+    return Backbone(trunk, nn.Linear(8, 3))
 
 
 @pytest.fixture

@@ -4,7 +4,13 @@ from collections.abc import Callable
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from fl_server.nodes import FederationError, Participant, introductions, wait_for_nodes
+from fl_server.nodes import (
+    FederationError,
+    Participant,
+    check_bases,
+    introductions,
+    wait_for_nodes,
+)
 from tests.support import MemoryGrid, settings_of
 
 pytestmark = pytest.mark.usefixtures("flower_task")
@@ -12,11 +18,11 @@ pytestmark = pytest.mark.usefixtures("flower_task")
 Node = Callable[[Message], Message | None]
 
 
-def called(name: str) -> Node:
+def called(name: str, **more: str) -> Node:
     """A node that introduces itself by this name, with as many training images as letters."""
 
     def introduce(message: Message) -> Message:
-        client = ConfigRecord({"name": name})
+        client = ConfigRecord({"name": name, **more})
         sizes = MetricRecord({"num-train": len(name), "num-validation": 2, "num-test": 1})
         return Message(RecordDict({"client": client, "metrics": sizes}), reply_to=message)
 
@@ -114,3 +120,18 @@ def test_a_node_that_says_nothing_is_named() -> None:
     grid = MemoryGrid({5: called("a"), 7: lambda message: None})
     with pytest.raises(FederationError, match=r"^node 7 did not say its name in 3 s$"):
         introduce(grid)
+
+
+def test_clients_say_what_base_they_have() -> None:
+    grid = MemoryGrid({5: called("a", base="0" * 64), 7: called("b")})
+    assert {p.name: p.base for p in introduce(grid)} == {"a": "0" * 64, "b": None}
+
+
+def test_whoever_has_another_base_is_named() -> None:
+    check_bases({"a": "0" * 64, "b": "0" * 64}, "0" * 64)
+    with pytest.raises(FederationError) as caught:
+        check_bases({"a": "0" * 64, "b": "1" * 64, "c": None}, "0" * 64)
+    assert str(caught.value) == (
+        "b, c: not the base that this server has (sha256 000000000000…); let each bring the same "
+        "pretrained weights, and the same versions of torch and torchvision"
+    )

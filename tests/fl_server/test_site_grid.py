@@ -42,7 +42,8 @@ class Asking:
         )
         content = RecordDict({"config": ConfigRecord({"round": 1})})
         self.messages = [Message(content, node, MessageType.TRAIN) for node in NAMES]
-        replies = grid.ask(self.messages, needed=needed, timeout=timeout, patience=patience)
+        asking = grid.ask(self.messages, needed=needed, timeout=timeout, patience=patience)
+        replies = list(asking)
         by_id = {reply.metadata.reply_to_message_id: reply for reply in replies}
         assert len(by_id) == len(replies)
         self.replies = {
@@ -156,7 +157,7 @@ def test_the_silence_of_the_connected_is_told_too(monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_messages_have_no_replies() -> None:
-    assert SiteGrid(SitesInMemory({7: []}), NAMES, needed=3).send_and_receive([]) == []
+    assert list(SiteGrid(SitesInMemory({7: []}), NAMES, needed=3).send_and_receive([])) == []
 
 
 def test_a_round_of_averaging_over_sites_that_come_back() -> None:

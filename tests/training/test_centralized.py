@@ -13,6 +13,7 @@ from data_partition.image_table import HAM10000_CLASSES
 from tests.support import make_config, make_text
 from training.centralized import CentralizedRun
 from training.config import ExperimentConfig
+from training.errors import RunFolderError
 from training.experiment_data import open_central_data, open_test_data
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 from training.run_folder import RunFolder
@@ -90,6 +91,31 @@ def test_resume_is_exact(config: ExperimentConfig, tmp_path: Path) -> None:
         resumed = open_run(config, path)
         resumed.run()
         assert RunFolder(path).metrics() == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainable": "adapter", "augmented_views": 1},
+        pytest.param({"trainable": "lora", "backbone": "convnext_t"}, marks=pytest.mark.slow),
+    ],
+)
+def test_resume_of_a_trained_part_is_exact(
+    config: ExperimentConfig, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """The base is built anew; on another one the run does not go on."""
+    config = config.replace(**changes)
+    open_run(config, tmp_path / "whole").run()
+    path = tmp_path / "killed"
+    with pytest.raises(Killed):
+        open_run(config, path).run(killed_after(2))
+    open_run(config, path).run()
+    assert RunFolder(path).metrics() == RunFolder(tmp_path / "whole").metrics()
+    names = RunFolder(path).checkpoint.weights(EPOCHS)
+    assert all(name.startswith(("head.", "adapter.")) or ".lora_" in name for name in names)
+    RunFolder(path).update_manifest(base_sha256="0" * 64)
+    with pytest.raises(RunFolderError, match="is not the one that this run began with; bring"):
+        open_run(config, path).run()
 
 
 def test_a_kill_between_the_optimizers_state_and_the_checkpoint_steps_nothing_twice(

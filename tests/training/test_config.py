@@ -169,6 +169,19 @@ def test_an_unknown_key_is_refused(key: str) -> None:
             {"text-encoder": "BERT"},
             "text-encoder = 'BERT': allowed are ViT-L/14, RN50x16, RN50x64, ViT-B/32, RN50",
         ),
+        (
+            {"trainable": "lora", "backbone": "resnet18"},
+            "trainable = 'lora': resnet18 has no attention and no linear layers to update; allowed "
+            "are all, head and adapter",
+        ),
+        *(
+            (
+                {"augmented-views": 2, "trainable": trainable},
+                "augmented-views = 2: allowed with trainable = head or adapter only, whose clients "
+                f"keep features; trainable = {trainable!r}",
+            )
+            for trainable in ("all", "lora")
+        ),
         *(
             (
                 {"heads": named},
@@ -206,6 +219,8 @@ def test_an_unknown_backbone_lists_the_known_ones() -> None:
         {"image-size": 32},
         {"clients": 2, "min-replies": 2},
         {"batch-size": 2},
+        {"trainable": "lora", "backbone": "clip-rn50", "image-size": 224},
+        {"trainable": "adapter", "backbone": "resnet18", "augmented-views": 100},
         {"heads": "rf"},
         {"heads": "svm,knn"},
         {"precision": "bfloat16", "device": "cuda"},

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from models.backbones import Backbone, build
 from tests.support import make_config, random_split
-from training import features, inference
+from training import array_store, inference
 from training.features import Features, open_features
 
 SPLIT = random_split(6)
@@ -86,7 +86,7 @@ def test_nothing_half_written_stays(
     def fail(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "save_file", fail)
+    monkeypatch.setattr(array_store, "save_file", fail)
     with pytest.raises(KeyboardInterrupt):
         open_them(tmp_path / "f", network)
     assert list(tmp_path.iterdir()) == []

@@ -113,16 +113,18 @@ def test_brain_scans_are_counted_by_slice_and_by_patient(ledger: Ledger) -> None
 def test_what_a_trial_took(campaign: Path, ledger: Ledger) -> None:
     """A generated federated round takes 51 s, an epoch 42.5 s; three clients' bytes go each way.
 
-    A model of swin_t is 56 MB there: 50 and one for each letter of its name.
+    A model of swin_t is 56 MB there: 50 and one for each letter of its name. Of a round, 5 s are
+    transport.
     """
     moved = 3 * 3 * 56e6
     for command, seconds in (("simulate", 3 * 51.0), ("clip", 3 * 42.5)):
         rows = only(ledger, command=command)
         assert set(rows["seconds"]) == {seconds}
         assert set(rows["rounds"]) == {3}
-        for column in ("bytes_sent", "bytes_received"):
+        federated = {"bytes_sent": moved, "bytes_received": moved, "seconds_transport": 3 * 5.0}
+        for column, value in federated.items():
             if command == "simulate":
-                assert set(rows[column]) == {moved}
+                assert set(rows[column]) == {value}
             else:
                 assert rows[column].isna().all()
         manifest = read_json(campaign / "trials" / rows["trial"].iloc[0] / "manifest.json")

@@ -58,7 +58,7 @@ def assert_study_optimizer(config: ExperimentConfig) -> None:
 def test_every_shipped_file_is_a_campaign_of_its_own_name() -> None:
     """Reading one checks the config of every trial in it."""
     names = {path.stem for path in SHIPPED.glob("*.toml")}
-    assert names == {"task1-clip", "task2-federated", "task3-heads", "smoke"}
+    assert names == {"task1-clip", "task2-federated", "task3-heads", "communication", "smoke"}
     for name in names:
         assert shipped(name).name == name
 
@@ -106,7 +106,25 @@ def test_task3_is_every_backbone_with_knn_and_svm() -> None:
         assert_study_optimizer(config)
 
 
-@pytest.mark.parametrize("name", ["task1-clip", "task2-federated", "task3-heads"])
+def test_communication_is_all_that_travels_in_every_way() -> None:
+    """A large and a small backbone, so that bytes spread over three orders of magnitude."""
+    campaign = shipped("communication")
+    wanted = product(
+        ("fedavg", "fedprox"),
+        ("all", "head", "adapter", "lora"),
+        ("float32", "bfloat16", "int8"),
+        ("convnext_l", "swin_t"),
+    )
+    found = grid(campaign, "strategy", "trainable", "wire-format", "backbone")
+    assert found == Counter(wanted)
+    assert {trial.command for trial in campaign.trials} == {"simulate"}
+    for config in resolved(campaign):
+        assert (config.dataset, config.objective) == ("ham10000", "classifier")
+        assert (config.clients, config.rounds, config.image_size) == (3, 50, 224)
+        assert_study_optimizer(config)
+
+
+@pytest.mark.parametrize("name", ["task1-clip", "task2-federated", "task3-heads", "communication"])
 def test_study_leaves_to_the_machine_what_is_the_machines(name: str) -> None:
     """Folders, devices and cores stand in no study file; one run of everything, with seed 0."""
     for trial in shipped(name).trials:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from experiments.reporting.comparisons import compare, in_order, slug
+from experiments.reporting.comparisons import compare, in_order, over_traffic, slug
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
@@ -108,3 +108,25 @@ def test_the_studys_order_then_the_alphabet() -> None:
 
 def test_slugs_are_file_names() -> None:
     assert slug("Federated CLIP · ViT-L/14 · svm-c 0.5") == "federated-clip-vit-l-14-svm-c-0.5"
+
+
+def test_what_differs_in_how_much_travels_is_put_together() -> None:
+    """Of FedAvg there are three ways, and of FedProx one, which is with itself alone."""
+    found = compare(
+        ledger(
+            row(70),
+            row(71, trainable="adapter"),
+            row(72, trainable="adapter", **{"wire-format": "int8"}),
+            row(73, strategy="fedprox"),
+        )
+    )
+    assert len(found) == 4
+    (together,) = over_traffic(found)
+    assert together.title == "Federated classifier · HAM10000 · FedAvg · SGD"
+    assert sorted(together.rows["avg"]) == [70, 71, 72]
+
+
+def test_other_differences_are_not_put_together() -> None:
+    found = compare(ledger(row(70), row(71, trainable="head", **{"image-size": 64})))
+    assert len(found) == 2
+    assert over_traffic(found) == []

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments.reporting.comparisons import Comparison, compare
+from experiments.reporting.comparisons import Comparison, compare, over_traffic
 from experiments.reporting.convergence import draw_convergence
 from experiments.reporting.cost import draw_cost
 from experiments.reporting.figures import draw_all
@@ -179,6 +179,33 @@ def test_cost_has_bytes_only_in_a_federation() -> None:
     none = {"bytes_sent": float("nan"), "bytes_received": float("nan"), "seconds": 150}
     (only,) = draw_cost(comparison_of(row(70, command="heads", **none))).axes
     assert only.get_xlabel() == "minutes in epochs"
+
+
+def test_cost_has_a_point_for_each_way_to_send_it() -> None:
+    """The backbone stands in the legend, once; beside a point stands what differs."""
+    bytes_of = {"float32": 4e9, "bfloat16": 3e9, "int8": 2.5e9}
+    rows = [
+        row(70 + number, backbone=name, bytes_sent=moved, bytes_received=0, **{"wire-format": form})
+        for number, (form, moved) in enumerate(bytes_of.items())
+        for name in ("swin_b", "convnext_t")
+    ]
+    (together,) = over_traffic(compare(ledger(*rows)))
+    left, _ = draw_cost(together).axes
+    assert [line.get_xdata() for line in left.lines] == [[3], [4], [2.5]] * 2
+    assert [text.get_text() for text in left.texts] == ["bfloat16", "float32", "int8"] * 2
+    _, labels = left.get_legend_handles_labels()
+    assert labels == ["convnext_t", "swin_b"]
+
+
+def test_a_campaign_that_varies_what_travels_has_a_figure_of_that(findings: Findings) -> None:
+    """The generated one does not; with a comparison of int8 beside one of float32 it would."""
+    comparison = next(c for c in findings.comparisons if c.kind == "Federated classifier")
+    packed = comparison.rows.assign(**{"config.wire-format": "int8"})
+    settings = comparison.settings | {"wire-format": "int8"}
+    two = [comparison, Comparison(comparison.kind, settings, packed)]
+    names = [one.name for one in draw_all(replace(findings, comparisons=two, rankings=[]))]
+    assert names[-1] == f"{comparison.name}-communication"
+    assert not any("communication" in name for name in names[:-1])
 
 
 @pytest.mark.parametrize("seconds", [(60, 90), (60, 6000), (0, 0)])

@@ -27,7 +27,7 @@ from flwr.supernode.nodestate import NodeStateFactory
 from fl_client.site.connection import Connection
 from fl_client.site.folder import SiteFolder
 from fl_client.site.guard import Guard
-from strategies.arrays import to_record
+from tests.support import end_to_end
 
 NODE, SERVER, RUN = 7, 1, 4711
 OPEN = {"experiment": "rounds = 3", "run": "0" * 32, "round": 1}
@@ -162,8 +162,8 @@ class Node:
 def train_message(**settings: object) -> Message:
     """A training message with two arrays; a setting None is left out."""
     config = {k: v for k, v in {**OPEN, **settings}.items() if v is not None}
-    arrays = to_record({"weight": WEIGHT, "counter": COUNTER})
-    content = RecordDict({"config": ConfigRecord(config), "arrays": arrays})
+    arrays = end_to_end({"weight": WEIGHT, "counter": COUNTER})
+    content = RecordDict({"config": ConfigRecord(config), **arrays})
     return question("train", content)
 
 
@@ -186,7 +186,7 @@ def question(kind: str, content: RecordDict) -> Message:
 
 def train_reply(message: Message) -> Message:
     """An honest answer to it."""
-    arrays = to_record({"weight": WEIGHT + 1, "counter": COUNTER})
+    arrays = end_to_end({"weight": WEIGHT + 1, "counter": COUNTER})["arrays"]
     metrics = MetricRecord({"num-examples": 20, "train-loss": 0.5, "optimizer-round": 0})
     return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 

@@ -47,8 +47,8 @@ def test_an_honest_reply_leaves_as_it_is(tmp_path: Path) -> None:
     asked = coordinator.ask(train_message())
     (answer,) = node.work(train_reply)
     found = views(arrays_of(answer))
-    assert np.array_equal(found["weight"], WEIGHT + 1)
-    assert np.array_equal(found["counter"], COUNTER)
+    assert np.array_equal(found["float32"], (WEIGHT + 1).ravel())
+    assert np.array_equal(found["int64"], [COUNTER])
     assert answer.metadata.reply_to_message_id == asked.metadata.message_id
     assert coordinator.confirmed == [asked.metadata.message_id]
     came, went = last_records(site.records)
@@ -235,24 +235,24 @@ def more_arrays(reply: Message) -> None:
 
 
 def other_shape(reply: Message) -> None:
-    arrays_of(reply)["weight"] = Array(WEIGHT.T.copy())
+    arrays_of(reply)["float32"] = Array(WEIGHT)
 
 
 def other_dtype(reply: Message) -> None:
-    arrays_of(reply)["weight"] = Array(WEIGHT.astype(np.float64))
+    arrays_of(reply)["float32"] = Array(WEIGHT.ravel().astype(np.float64))
 
 
 def fewer_arrays(reply: Message) -> None:
-    del arrays_of(reply)["weight"]
+    del arrays_of(reply)["float32"]
 
 
 def hidden_bytes(reply: Message) -> None:
-    arrays_of(reply)["weight"].data += b"an image"
+    arrays_of(reply)["float32"].data += b"an image"
 
 
 def another_file(reply: Message) -> None:
     """The array's head says what it should, and its data is something else as long."""
-    array = arrays_of(reply)["weight"]
+    array = arrays_of(reply)["float32"]
     array.data = b"7" * len(array.data)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fl_client.site.refusal import Refused
 from fl_client.site.reply_rules import Content, check_reply, check_request
+from strategies.layout import Layout, Signature
 
 MIN_EXAMPLES = 10
 CLIENT = {
@@ -18,13 +19,15 @@ CLIENT = {
 }
 SIZES = {"num-train": 60, "num-validation": 20, "num-test": 20, "threads": 2}
 # Two classes: 9 + 3 + 2 + 6 = 20 images.
+WEIGHT: Signature = {"weight": ("float32", (2, 3))}
 TEST = {"test-loss": 0.3, "test-confusion": [9, 3, 2, 6], "test-examples": 20}
 
 
 def request(kind: str, **config: Any) -> Content:
     content = Content(configs={"config": config})
     if kind != "query":
-        content.arrays["arrays"] = {"weight": ("float32", (2, 3))}
+        content.configs["layout"] = dict(Layout(WEIGHT).record())
+        content.arrays["arrays"] = {"float32": ("float32", (6,))}
     if kind == "query.heads":
         content.arrays["test"] = {"features": ("float32", (3, 768))}
     check_request(kind, content)
@@ -42,6 +45,8 @@ def counted(**metrics: Any) -> Content:
 
 def test_an_introduction_of_the_declared_form_leaves() -> None:
     check_reply("query", request("query"), introduction(), MIN_EXAMPLES)
+    with_base = introduction({**CLIENT, "base": "0" * 64})
+    check_reply("query", request("query"), with_base, MIN_EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,8 @@ def test_an_introduction_of_the_declared_form_leaves() -> None:
         ("classes", "MEL"),
         ("fingerprint", "0" * 63),
         ("fingerprint", "G" * 64),
+        ("base", "0" * 63),
+        ("base", 0),
         ("synthetic", 1),
         ("patient", "4711"),
     ],
@@ -62,6 +69,37 @@ def test_an_introduction_of_the_declared_form_leaves() -> None:
 def test_an_introduction_says_nothing_else(key: str, value: Any) -> None:
     with pytest.raises(Refused, match="introduction holds what is not declared"):
         check_reply("query", request("query"), introduction({**CLIENT, key: value}), MIN_EXAMPLES)
+
+
+# What answers {"weight": ("float32", (2, 3))}, end to end; int8 has a scale for each of two rows.
+ANSWERS: dict[str, Signature] = {
+    "float32": {"float32": ("float32", (6,))},
+    "bfloat16": {"uint16": ("uint16", (6,))},
+    "int8": {"int8": ("int8", (6,)), "float32": ("float32", (2,))},
+}
+
+
+@pytest.mark.parametrize("asked", ANSWERS)
+@pytest.mark.parametrize("sent", ANSWERS)
+def test_an_update_leaves_in_the_format_that_was_asked_for(asked: str, sent: str) -> None:
+    reply = Content(metrics={"metrics": {"num-examples": 60}}, arrays={"arrays": ANSWERS[sent]})
+    wanted = request("train", experiment=f'wire-format = "{asked}"')
+    if sent == asked:
+        check_reply("train", wanted, reply, MIN_EXAMPLES)
+    else:
+        with pytest.raises(Refused, match="its arrays differ from those asked for"):
+            check_reply("train", wanted, reply, MIN_EXAMPLES)
+
+
+def test_scales_bring_nothing_along() -> None:
+    """One for each of the two channels, where a third might be anything."""
+    arrays = ANSWERS["int8"] | {"float32": ("float32", (3,))}
+    reply = Content(metrics={"metrics": {"num-examples": 60}}, arrays={"arrays": arrays})
+    with pytest.raises(Refused, match="its arrays differ") as refusal:
+        check_reply(
+            "train", request("train", experiment='wire-format = "int8"'), reply, MIN_EXAMPLES
+        )
+    assert "float32" in refusal.value.whole
 
 
 @pytest.mark.parametrize("number, leaves", [(0, True), (1, False), (9, False), (10, True)])

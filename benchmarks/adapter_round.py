@@ -1,0 +1,114 @@
+"""A client's round with the adapter on kept features beside one of full fine-tuning.
+
+Both sides are `fl_client.local_training.train_locally` in round two: open the model, validate what
+was received, train one epoch, answer. The same images, settings and thread count; on the adapter's
+side the features are already kept, as from the second round on. Taken in turn.
+"""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from benchmarks.fedprox_step import NUM_CLASSES, random_images
+from benchmarks.result import Result, ratio
+from benchmarks.timing import interleaved, torch_threads
+from data_partition.image_store import store_side
+from fl_client.client import Client, base_of
+from fl_client.local_training import train_locally
+from training.config import ExperimentConfig, parse
+from training.network import build_network, sent_part
+from training.study import resolve
+
+FULL, ADAPTER = "full fine-tuning round", "adapter round, features kept"
+
+
+def measure(
+    repeats: int = 3,
+    *,
+    backbone: str = "convnext_t",
+    image_size: int = 224,
+    num_images: int = 64,
+) -> list[Result]:
+    """Run rounds in turn.
+
+    Args:
+        repeats: rounds of each side, after one of each that does not count.
+        backbone, image_size: as in a config.
+        num_images: training images; a quarter as many more are validated on.
+    """
+    threads = joblib.cpu_count()
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name, torch_threads(threads):
+        rounds = {
+            side: _Round(Path(name), backbone, image_size, num_images, trainable, threads)
+            for side, trainable in ((FULL, "all"), (ADAPTER, "adapter"))
+        }
+        samples = interleaved({side: one.run for side, one in rounds.items()}, repeats)
+    return [
+        Result(
+            name="adapter-round",
+            compares="A client's round with the adapter, features kept, over one of full "
+            "fine-tuning on the same images.",
+            value=ratio(ADAPTER, FULL, samples),
+            unit="x",
+            samples=samples,
+            at_most=1 / 50,
+            details={
+                "backbone": backbone,
+                "image size": image_size,
+                "training images": num_images,
+                "threads": threads,
+                "megabytes sent, full": rounds[FULL].megabytes,
+                "megabytes sent, adapter": rounds[ADAPTER].megabytes,
+            },
+        )
+    ]
+
+
+class _Round:
+    """One client of one config, always in the second round from the same weights."""
+
+    def __init__(
+        self,
+        folder: Path,
+        backbone: str,
+        image_size: int,
+        num_images: int,
+        trainable: str,
+        threads: int,
+    ) -> None:
+        config = _config(folder, backbone, image_size, trainable, threads)
+        images = random_images(num_images + num_images // 4, store_side(image_size))
+        train, validation = np.split(images.indices, [num_images])
+        splits = {
+            "train": replace(images, indices=train),
+            "validation": replace(images, indices=validation),
+        }
+        classes = tuple(map(str, range(NUM_CLASSES)))
+        self.client = Client("client-0", config, splits, classes, folder / trainable)
+        self.weights = sent_part(build_network(config, NUM_CLASSES, None))
+        self.megabytes = sum(array.nbytes for array in self.weights.values()) / 1e6
+        self.settings: dict[str, int | str] = {"round": 2, "client-index": 0}
+        if trainable != "all":
+            self.settings["base"] = base_of(config)
+
+    def run(self) -> None:
+        """Validate and train."""
+        train_locally(self.client, self.weights, self.settings)
+
+
+def _config(
+    folder: Path, backbone: str, image_size: int, trainable: str, threads: int
+) -> ExperimentConfig:
+    wanted = parse(
+        {
+            "backbone": backbone,
+            "image-size": image_size,
+            "pretrained": False,
+            "trainable": trainable,
+            "cache-dir": str(folder),
+        }
+    )
+    return resolve(wanted, dataset="ham10000", device="cpu", threads_per_client=threads)

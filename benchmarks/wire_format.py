@@ -1,0 +1,148 @@
+"""What smaller updates save, what they take, and what they do to the result.
+
+Sizes and times are of convnext_t: random weights of its names and shapes, trained ones that differ
+a little, packed into the bytes that a client sends and unpacked into the bytes that a strategy
+reads, on one thread. A client also writes int8's residual, which is a disk's time and not in here.
+The bytes are those of Flower's records.
+
+The figures are of real simulations, as ``fedskin simulate`` runs them: three clients, resnet18 from
+random weights, synthetic images, each format with each of the seeds. A figure is AVG of the last
+model on the global test set, and what counts is the difference of the means over the seeds. Two
+formats differ from the first round on as two seeds do, not by the format's error alone: so the runs
+go on until the network knows nearly all of the test set, where luck no longer decides.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
+
+from benchmarks.result import Result
+from benchmarks.timing import interleaved
+from data_partition.synthetic import write_ham10000
+from fl_server.preparation import prepare
+from fl_server.simulation import simulate
+from fl_server.superlink import SuperLink
+from models.backbones import build
+from strategies.arrays import num_bytes, to_record
+from strategies.packed_records import pack_record, unpack_record
+from strategies.wire_format import FORMATS
+from training.config import ExperimentConfig
+from training.run_folder import RunFolder
+
+Weights = dict[str, NDArray]
+
+AT_MOST = {"bfloat16": 0.51, "int8": 0.27}
+
+
+def measure(
+    repeats: int = 3,
+    *,
+    backbone: str = "convnext_t",
+    images: int = 840,
+    rounds: int = 10,
+    image_size: int = 64,
+    batch_size: int = 16,
+    learning_rate: float = 0.02,
+) -> list[Result]:
+    """Pack, unpack, and train.
+
+    Args:
+        repeats: how often each is packed and unpacked, and how many seeds each trains with.
+        backbone: whose weights are packed.
+        images: of the synthetic data set, training.
+        rounds, image_size, batch_size, learning_rate: of the simulations, as in a config.
+    """
+    settings = {
+        "rounds": rounds,
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    }
+    return [*_sizes_and_times(backbone, repeats), *_accuracy(images, repeats, **settings)]
+
+
+def _sizes_and_times(backbone: str, repeats: int) -> Iterator[Result]:
+    with torch.device("meta"):
+        network = build(backbone, 7, pretrained=False, image_size=224, seed=0)
+    rng = np.random.default_rng(0)
+    received: Weights = {}
+    trained: Weights = {}
+    for name, tensor in network.state_dict().items():
+        received[name] = rng.normal(size=tuple(tensor.shape)).astype(np.float32)
+        change = rng.normal(size=tuple(tensor.shape)).astype(np.float32)
+        trained[name] = received[name] + np.float32(0.01) * change
+    residual: Weights = {}
+    sizes = {"float32": num_bytes(to_record(trained))}
+    sides: dict[str, Callable[[], ArrayRecord]] = {"pack float32": partial(to_record, trained)}
+    for form in AT_MOST:
+        sides[f"pack {form}"] = partial(pack_record, trained, received, residual, form)
+        packed = sides[f"pack {form}"]()
+        sides[f"unpack {form}"] = partial(unpack_record, packed, received, form)
+        sizes[form] = num_bytes(packed)
+    seconds = interleaved(sides, repeats)
+    for form, at_most in AT_MOST.items():
+        yield Result(
+            name=f"wire-bytes-{form}",
+            compares=f"Bytes of an update of {backbone} as {form} over those of its weights as "
+            "float32.",
+            value=sizes[form] / sizes["float32"],
+            unit="x",
+            samples={name: [float(size)] for name, size in sizes.items()},
+            samples_unit="bytes",
+            at_most=at_most,
+        )
+        both = [f"pack {form}", f"unpack {form}"]
+        yield Result(
+            name=f"wire-seconds-{form}",
+            compares=f"Seconds to pack and unpack an update of {backbone} as {form}, on one "
+            "thread; beside it serialising whole weights.",
+            value=sum(statistics.median(seconds[name]) for name in both),
+            unit="s",
+            samples={name: seconds[name] for name in ["pack float32", *both]},
+            details={"megabytes of the weights": sizes["float32"] / 1e6},
+        )
+
+
+def _accuracy(images: int, seeds: int, **settings: float) -> Iterator[Result]:
+    averages: dict[str, list[float]] = {form: [] for form in FORMATS}
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        here = Path(name)
+        write_ham10000(here / "data", images)
+        with SuperLink(here / "flower.log") as superlink:
+            for seed in range(seeds):
+                for form in FORMATS:
+                    folder = RunFolder(here / f"{form}-{seed}")
+                    wanted = ExperimentConfig().replace(
+                        data_dir=str(here / "data"),
+                        cache_dir=str(here / "cache"),
+                        run_dir=str(folder.path),
+                        backbone="resnet18",
+                        pretrained=False,
+                        seed=seed,
+                        wire_format=form,
+                        device="cpu",
+                        **settings,
+                    )
+                    config, resources = prepare(wanted)
+                    folder.create(config)
+                    simulate(config, folder, superlink, resources)
+                    averages[form].append(folder.metrics()["last"]["global_test"]["avg"])
+    for form in AT_MOST:
+        yield Result(
+            name=f"wire-avg-{form}",
+            compares=f"Points of AVG that federated training with {form} ends below that with "
+            "float32, means over the seeds.",
+            value=statistics.mean(averages["float32"]) - statistics.mean(averages[form]),
+            unit="points",
+            samples={"float32": averages["float32"], form: averages[form]},
+            samples_unit="percent",
+            at_most=1.0,
+            details={"training images": images, **settings},
+        )

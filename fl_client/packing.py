@@ -1,0 +1,50 @@
+"""A client's update as it travels."""
+
+from collections.abc import Mapping
+
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
+
+from fl_client.client import Client
+from strategies.layout import Layout
+from strategies.packed_records import pack_record
+from training.generations import Generations
+from training.weights import Weights, load_weights, save_weights
+
+
+def pack_update(
+    client: Client,
+    trained: Mapping[str, NDArray],
+    received: Mapping[str, NDArray],
+    layout: Layout,
+    round_number: int,
+) -> ArrayRecord:
+    """Return the record that answers with trained weights, in the config's ``wire-format``.
+
+    Under ``int8`` what the format loses is kept in the client's folder ``residual``, by round, for
+    the next one; see `Generations`. Holds the record, and under ``int8`` one model more: the
+    residual, which is read, changed in place and written.
+
+    Args:
+        client: whose update it is.
+        trained: weights after training.
+        received: the global weights before it; under ``float32`` not looked at.
+        layout: in which weights travel.
+        round_number: counted from 1 over the whole run.
+
+    Raises:
+        WireError: the update is not finite, or too large for the format.
+        RunFolderError: the residual is damaged.
+    """
+    wire_format = client.config.wire_format
+    if wire_format == "float32":
+        return layout.flatten(trained)
+    residuals = Generations(client.folder / "residual")
+    residual: Weights = {}
+    if wire_format == "int8" and (newest := residuals.newest(before=round_number)):
+        residual = load_weights(newest[1])
+    record = pack_record(trained, received, residual, wire_format)
+    if wire_format == "int8":
+        with residuals.saving(round_number) as temporary:
+            save_weights(temporary, residual)
+    return record

@@ -1,0 +1,75 @@
+"""Low-rank updates of a trunk's attention and linear layers, by PEFT.
+
+Imported only where they are asked for: PEFT takes seconds, and nothing else needs it.
+"""
+
+from typing import Any
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import layer as lora
+from torch import Tensor, nn
+from torch.func import functional_call
+
+RANK, ALPHA = 8, 16
+_NAME = "default"  # PEFT may hold several updates; this is its own name for one
+
+# Swin v2 makes its position bias from coordinates: no feature passes through these layers.
+_OF_COORDINATES = "cpb_mlp"
+
+
+class _Linear(lora.Linear):
+    """PEFT's, also for those who read the weights instead of calling the layer, as Swin does."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weights and their update."""
+        layer: Any = self.get_base_layer()
+        updated: Tensor = layer.weight + self.get_delta_weight(_NAME)
+        return updated
+
+
+class _Attention(lora.MultiheadAttention):
+    """PEFT's, but for the call: PEFT adds the update to the frozen weights and takes it off again.
+
+    That leaves them rounded, a little further off with every batch.
+    """
+
+    def forward(self, query: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """As ``nn.MultiheadAttention``."""
+        attention: Any = self.get_base_layer()
+        inner, outer = attention.in_proj_weight, attention.out_proj.base_layer.weight
+        updated = {
+            "in_proj_weight": inner + self.get_delta_weight(_NAME),
+            "out_proj.base_layer.weight": outer + attention.out_proj.get_delta_weight(_NAME),
+        }
+        return functional_call(attention, updated, (query, *args), kwargs)
+
+
+def add_lora(trunk: nn.Module) -> None:
+    """Freeze a trunk and add trained updates of rank 8 to its linear and attention layers.
+
+    Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2022: W + (α/r) B A with α = 16,
+    A drawn from torch's global generator and B zero, so that nothing changes at first. There is
+    no dropout, and convolutions stay as they are.
+
+    Args:
+        trunk: on the CPU, or on the meta device; changed in place.
+
+    Raises:
+        ValueError: it has no such layer.
+    """
+    attention = [name for name, m in trunk.named_modules() if isinstance(m, nn.MultiheadAttention)]
+    linear = [
+        name
+        for name, module in trunk.named_modules()
+        if isinstance(module, nn.Linear)
+        and _OF_COORDINATES not in name
+        # What belongs to an attention layer is updated with it.
+        and name.rpartition(".")[0] not in attention
+    ]
+    if not attention and not linear:
+        raise ValueError("the trunk has no attention and no linear layer")
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=[*attention, *linear])
+    # PEFT's own, if unstable, way to bring layers of one's own.
+    config._register_custom_module({nn.MultiheadAttention: _Attention, nn.Linear: _Linear})
+    inject_adapter_in_model(config, trunk)

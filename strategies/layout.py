@@ -1,0 +1,145 @@
+"""How a model travels: its arrays end to end, one long array for each dtype.
+
+Flower sends each array as two objects at least, and each object is a request of its own at every
+hop. A model has hundreds of arrays, most of them small: a round over real sites spent more time on
+requests than on bytes. End to end they are one or two arrays, in pieces of 5 MB.
+
+Which array lies where is the model's layout. It travels beside, as the record ``layout``, with the
+keys ``names``, ``dtypes`` and ``shapes`` (such as ``3x5``), in the order in which they lie.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord
+from numpy.typing import NDArray
+
+from strategies.arrays import Blank, views
+
+LAYOUT = "layout"
+
+# Dtype and shape of each array by name.
+Signature = dict[str, tuple[str, tuple[int, ...]]]
+
+
+class LayoutError(ValueError):
+    """Arrays that do not lie as is said of them, in one line that names what does not fit."""
+
+
+class Layout:
+    """The names, dtypes and shapes of a model's arrays, in the order in which they lie.
+
+    Args:
+        signature: dtype and shape of each array by name.
+    """
+
+    def __init__(self, signature: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        self.signature: Signature = dict(signature)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray]) -> "Layout":
+        """Return the layout of arrays, in their order."""
+        return cls({name: (str(array.dtype), array.shape) for name, array in arrays.items()})
+
+    @classmethod
+    def read(cls, record: object) -> "Layout":
+        """Read what `record` writes.
+
+        Raises:
+            LayoutError: it is missing or damaged.
+        """
+        try:
+            if not isinstance(record, Mapping):
+                raise TypeError
+            columns = [record[key] for key in ("names", "dtypes", "shapes")]
+            signature: Signature = {}
+            for name, dtype, shape in zip(*columns, strict=True):
+                if name in signature or np.dtype(dtype).hasobject:
+                    raise ValueError
+                sides = tuple(int(side) for side in shape.split("x")) if shape else ()
+                if any(side < 0 for side in sides):
+                    raise ValueError
+                signature[name] = (str(np.dtype(dtype)), sides)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise LayoutError(f"the record {LAYOUT!r} is missing or damaged") from None
+        return cls(signature)
+
+    def record(self) -> ConfigRecord:
+        """Return the layout as it travels."""
+        return ConfigRecord(
+            {
+                "names": list(self.signature),
+                "dtypes": [dtype for dtype, _ in self.signature.values()],
+                "shapes": ["x".join(map(str, shape)) for _, shape in self.signature.values()],
+            }
+        )
+
+    def flat_signature(self) -> Signature:
+        """Return the signature of the arrays that travel; each is named by its dtype."""
+        sizes: Counter[str] = Counter()
+        for dtype, shape in self.signature.values():
+            sizes[dtype] += math.prod(shape)
+        return {dtype: (dtype, (size,)) for dtype, size in sizes.items()}
+
+    def flatten(self, arrays: Mapping[str, NDArray]) -> ArrayRecord:
+        """Lay arrays end to end; makes exactly one copy of them.
+
+        Raises:
+            LayoutError: they are not those of this layout.
+        """
+        found = Layout.of(arrays).signature
+        if found != self.signature:
+            name = min(name for name, _ in found.items() ^ self.signature.items())
+            raise LayoutError(f"the array {name!r} is not as the layout says, or not in it")
+        blank = FlatBlank(self)
+        for name, values in blank.values.items():
+            np.copyto(values, arrays[name])
+        return blank.finish()
+
+    def views(self, record: ArrayRecord) -> dict[str, NDArray]:
+        """Return views of the arrays that a record holds end to end, by name; copies nothing.
+
+        Raises:
+            LayoutError: the record holds others, or more, or fewer.
+        """
+        try:
+            flat = views(record)
+        except ValueError as error:
+            raise LayoutError(str(error)) from None
+        if Layout.of(flat).signature != self.flat_signature():
+            held = ", ".join(f"{array.size} of {name}" for name, array in flat.items())
+            raise LayoutError(f"the arrays ({held}) are not as long as their layout says")
+        return dict(self._pieces(flat))
+
+    def _pieces(self, flat: Mapping[str, NDArray]) -> Iterator[tuple[str, NDArray]]:
+        start: Counter[str] = Counter()
+        for name, (dtype, shape) in self.signature.items():
+            size = math.prod(shape)
+            yield name, flat[dtype][start[dtype] : start[dtype] + size].reshape(shape)
+            start[dtype] += size
+
+
+class FlatBlank:
+    """Arrays end to end under construction: write into ``values``, then `finish`.
+
+    Args:
+        layout: theirs.
+
+    Attributes:
+        values: by name; where they are written they travel, and nothing is copied after.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._blanks = {
+            name: Blank(np.dtype(dtype), shape)
+            for name, (dtype, shape) in layout.flat_signature().items()
+        }
+        flat = {name: blank.values for name, blank in self._blanks.items()}
+        self.values = dict(layout._pieces(flat))
+
+    def finish(self) -> ArrayRecord:
+        """Return the arrays; ``values`` is empty afterwards, and nobody else may hold any."""
+        self.values.clear()
+        return ArrayRecord({name: blank.finish() for name, blank in self._blanks.items()})

@@ -1,0 +1,82 @@
+"""The mean of models that come one after the other."""
+
+from typing import cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from strategies.aggregation import NotFinite, in_threads, is_finite
+from strategies.arrays import view
+
+
+class RunningMean:
+    """(Σ n_i w_i) / Σ n_i; to the bit what `mean_into` makes of all at once.
+
+    Memory: one model, the sum. Where the first model's bytes may be written to, nobody else has
+    them, and they become the sum.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+        self._sums: dict[str, NDArray] = {}
+        self._first = self._total = 0.0
+
+    def add(self, record: ArrayRecord, weight: float) -> None:
+        """Add a model of the names, shapes and dtypes of those before it, with a weight > 0."""
+        if not self._arrays:
+            self._first = weight
+            self._begin(record)
+        else:
+            self._add(record, weight / self._first)
+        self._total += weight / self._first
+
+    def finish(self) -> ArrayRecord:
+        """Return the mean; nothing can be added afterwards.
+
+        Raises:
+            NotFinite: it is NaN or infinite somewhere.
+        """
+
+        def divide(name: str, part: slice) -> None:
+            sums = self._sums[name][part]
+            if np.issubdtype(sums.dtype, np.floating):
+                sums /= sums.dtype.type(self._total)
+            values = view(self._arrays[name]).reshape(-1)[part]
+            with np.errstate(over="ignore"):
+                np.copyto(values, sums, casting="same_kind")
+            if not is_finite(values):
+                raise NotFinite
+
+        in_threads({name: sums.size for name, sums in self._sums.items()}, divide)
+        self._sums = {}
+        record = ArrayRecord()
+        for name, array in self._arrays.items():
+            record[name] = array
+        return record
+
+    def _begin(self, record: ArrayRecord) -> None:
+        for name, array in record.items():
+            if not view(array).flags.writeable:
+                copied = Array(array.dtype, array.shape, array.stype, b"")
+                copied.data = cast(bytes, memoryview(bytearray(array.data)))
+                array = copied
+            self._arrays[name] = array
+            values = view(array).reshape(-1)
+            if np.issubdtype(values.dtype, np.floating):
+                wide = np.result_type(values.dtype, np.float32)
+                values = values.astype(wide, copy=False)  # else the sum is made in place
+            self._sums[name] = values
+
+    def _add(self, record: ArrayRecord, factor: float) -> None:
+        arrays = {name: view(array).reshape(-1) for name, array in record.items()}
+
+        def fold(name: str, part: slice) -> None:
+            sums, values = self._sums[name][part], arrays[name][part]
+            if not np.issubdtype(sums.dtype, np.floating):
+                np.maximum(sums, values, out=sums)
+                return
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums += values if factor == 1 else values * sums.dtype.type(factor)
+
+        in_threads({name: array.size for name, array in arrays.items()}, fold)

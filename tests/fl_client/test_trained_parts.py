@@ -1,0 +1,158 @@
+"""A client that trains a part of the network: what it answers, keeps, and holds back."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_client.client import Client, base_of
+from fl_client.local_training import evaluate_locally, train_locally
+from fl_client.taking_home import take_home
+from tests.support import assert_same_bits, make_client, make_config, make_text, same_bits
+from training.errors import TrainingError
+from training.model_file import ModelFile
+from training.network import build_network, restore_network, sent_part
+from training.weights import Weights, load_weights
+
+
+def client_of(folder: Path, **changes: Any) -> Client:
+    values = {"trainable": "adapter", "cache_dir": str(folder / "cache"), **changes}
+    return make_client(folder, make_config(**values))
+
+
+def settings(client: Client, round_number: int = 1, **more: Any) -> dict[str, Any]:
+    base = {"base": base_of(client.config)} if client.config.trainable != "all" else {}
+    changes = {key.replace("_", "-"): value for key, value in more.items()}
+    return {"round": round_number, "client-index": 0, **base, **changes}
+
+
+def first(client: Client) -> Weights:
+    return sent_part(build_network(client.config, 3, None))
+
+
+@pytest.mark.parametrize(
+    "trainable, backbone, num_arrays",
+    [("head", "resnet18", 2), ("adapter", "resnet18", 6), ("lora", "convnext_t", 74)],
+)
+def test_the_reply_is_the_sent_part(
+    tmp_path: Path, trainable: str, backbone: str, num_arrays: int
+) -> None:
+    """convnext_t has 18 blocks of two linear layers: 36 times A and B, and the head's two."""
+    client = client_of(tmp_path, trainable=trainable, backbone=backbone)
+    received = first(client)
+    trained, metrics = train_locally(client, received, settings(client, 2))
+    assert len(trained) == num_arrays
+    assert {n: (a.dtype, a.shape) for n, a in trained.items()} == {
+        n: (a.dtype, a.shape) for n, a in received.items()
+    }
+    assert (trained["head.weight"] != received["head.weight"]).any()
+    assert metrics["num-examples"] == 12
+    expected = evaluate_locally(client, received, settings(client, splits="validation"))
+    assert metrics["validation-confusion"] == expected["validation-confusion"]
+
+
+def test_fedprox_without_mu_is_fedavg_to_the_bit_and_with_it_pulls(tmp_path: Path) -> None:
+    client = client_of(tmp_path)
+    received = first(client)
+    fedavg, _ = train_locally(client, received, settings(client))
+    none, _ = train_locally(client, received, settings(client, proximal_mu=0.0))
+    pulled, _ = train_locally(client, received, settings(client, proximal_mu=10.0))
+    assert_same_bits(none, fedavg)
+    distance = {
+        name: [float(np.abs(side[name] - received[name]).sum()) for side in (fedavg, pulled)]
+        for name in received
+    }
+    assert all(near < far for far, near in distance.values()), distance
+
+
+def test_a_round_that_is_asked_for_again_is_the_same(tmp_path: Path) -> None:
+    """With Adam's state from the round before, which holds the adapter's and head's alone."""
+    client = client_of(tmp_path, optimizer="adam", client_optimizer="persistent")
+    one, _ = train_locally(client, first(client), settings(client, 1))
+    one = {name: array.copy() for name, array in one.items()}
+    two, metrics = train_locally(client, one, settings(client, 2))
+    assert metrics["optimizer-round"] == 1
+    again, _ = train_locally(client, one, settings(client, 2))
+    assert_same_bits(again, two)
+    fresh = client_of(tmp_path / "other", optimizer="adam")
+    assert not same_bits(train_locally(fresh, one, settings(fresh, 2))[0], two)
+    # Two moments and a count of steps for each of six tensors.
+    assert len(load_weights(client.folder / "optimizer" / "round-00002.safetensors")) == 18
+
+
+@pytest.mark.parametrize("trainable, backbone", [("adapter", "resnet18"), ("lora", "convnext_t")])
+def test_another_base_is_refused_when_it_is_built(
+    tmp_path: Path, trainable: str, backbone: str
+) -> None:
+    """Also by a client that came after the introductions."""
+    client = client_of(tmp_path, trainable=trainable, backbone=backbone)
+    message = {**settings(client), "base": "0" * 64}
+    with pytest.raises(TrainingError, match=f"^the base of {backbone} on this machine is not"):
+        train_locally(client, first(client), message)
+
+
+def test_an_adapter_for_another_backbone_is_refused(tmp_path: Path) -> None:
+    client = client_of(tmp_path)
+    other = client_of(tmp_path, backbone="convnext_t")
+    with pytest.raises(
+        TrainingError, match=r"^the weights are not those of resnet18 with trainable = adapter: "
+    ):
+        train_locally(client, first(other), settings(client))
+    whole = client_of(tmp_path, trainable="all")
+    with pytest.raises(TrainingError, match=r"with trainable = adapter: Unexpected key"):
+        train_locally(client, first(whole), settings(client))
+
+
+def test_an_image_encoder_trains_its_adapter_against_the_text(tmp_path: Path) -> None:
+    client = client_of(tmp_path, objective="clip", optimizer="adagrad")
+    text = make_text()
+    received = sent_part(build_network(client.config, 3, text))
+    assert received["head.weight"].shape == (16, 512)
+    trained, _ = train_locally(client, received, settings(client), text)
+    assert trained.keys() == received.keys()
+    assert evaluate_locally(client, trained, settings(client, splits="test"), text)
+
+
+@pytest.mark.parametrize(
+    "trainable, backbone",
+    [("adapter", "resnet18"), pytest.param("lora", "convnext_t", marks=pytest.mark.slow)],
+)
+def test_a_site_takes_the_whole_model_home(tmp_path: Path, trainable: str, backbone: str) -> None:
+    """It gives the network that the sent part and the base give, and needs neither."""
+    client = client_of(tmp_path, trainable=trainable, backbone=backbone)
+    trained, _ = train_locally(client, first(client), settings(client))
+    take_home(client, trained, settings(client, run="0" * 32), None)
+    kept = ModelFile.load(client.folder / "model.safetensors")
+    network = restore_network(client.config, 3, trained, None)
+    elsewhere = kept.config.replace(seed=7)  # where the base would be another
+    home = restore_network(elsewhere, 3, kept.weights, None)
+    expected = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    assert_same_bits({name: t.numpy() for name, t in home.state_dict().items()}, expected)
+
+
+@pytest.mark.slow
+def test_a_message_on_kept_features_loads_no_library_of_networks(tmp_path: Path) -> None:
+    """Nor scikit-learn, PEFT or transformers: a site starts a process for every message."""
+    client = client_of(tmp_path)
+    train_locally(client, first(client), settings(client))
+    script = f"""
+import sys
+from pathlib import Path
+from tests.fl_client.test_trained_parts import *
+folder = Path({str(tmp_path)!r})
+from models.backbones import over_features
+client = client_of(folder)
+state = over_features("resnet18", 3, trainable="adapter").state_dict()
+weights = {{name: tensor.zero_().numpy() for name, tensor in state.items()}}
+message = {{"round": 2, "client-index": 0, "base": {base_of(client.config)!r}}}
+train_locally(client, weights, message)
+heavy = {{"torchvision", "open_clip", "sklearn", "peft", "transformers"}}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,185 @@
+"""Messages in pieces, against a SuperLink that keeps objects as the real one does."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app.message import remove_content_from_message
+from flwr.common.constant import ErrorCode
+from flwr.common.serde import message_to_proto
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ConfirmMessageReceivedResponse,
+    PullObjectRequest,
+    PullObjectResponse,
+    PushObjectRequest,
+    PushObjectResponse,
+)
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import (
+    PullAppMessagesRequest,
+    PullAppMessagesResponse,
+    PushAppMessagesRequest,
+    PushAppMessagesResponse,
+)
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.superlink.grid.http_grid import HttpGrid
+
+from fl_server.piecewise_grid import PiecewiseGrid
+from strategies.arrays import to_record, views
+from tests.support import assert_same_bits
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+# Of 5 MB each, Flower's limit: the array below takes three, the last one smaller.
+LARGE = np.arange(3_000_000, dtype=np.float32)
+ARRAYS = {"large": LARGE, "zeros": np.zeros(3_000_000, np.float32), "n": np.array(3)}
+
+
+class SuperLink:
+    """The requests of a ServerApp, answered from a dict of objects."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.pushed: list[str] = []
+        self.confirmed: list[str] = []
+        self.replies: list[Message] = []
+
+    def PushMessages(self, request: PushAppMessagesRequest) -> PushAppMessagesResponse:
+        names = {tree.object_id for tree in request.message_object_trees}
+        return PushAppMessagesResponse(
+            message_ids=[m.metadata.message_id for m in request.messages_list],
+            objects_to_push=names | _below(request.message_object_trees),
+        )
+
+    def PushObject(self, request: PushObjectRequest) -> PushObjectResponse:
+        self.pushed.append(request.object_id)
+        self.objects[request.object_id] = request.object_content
+        return PushObjectResponse(stored=True)
+
+    def PullMessages(self, request: PullAppMessagesRequest) -> PullAppMessagesResponse:
+        asked = set(request.message_ids)
+        come = [m for m in self.replies if m.metadata.reply_to_message_id in asked]
+        return PullAppMessagesResponse(
+            messages_list=[message_to_proto(remove_content_from_message(m)) for m in come],
+            message_object_trees=[get_object_tree(m) for m in come],
+        )
+
+    def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:
+        content = self.objects.get(request.object_id)
+        return PullObjectResponse(
+            object_found=content is not None,
+            object_available=content is not None,
+            object_content=content or b"",
+        )
+
+    def ConfirmMessageReceived(
+        self, request: ConfirmMessageReceivedRequest
+    ) -> ConfirmMessageReceivedResponse:
+        self.confirmed.append(request.message_object_id)
+        return ConfirmMessageReceivedResponse()
+
+    def answer(self, message: Message, content: RecordDict | Error) -> Message:
+        """A reply, as it lies here when a site has pushed it."""
+        reply = Message(content, reply_to=message)
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        for name, found in get_all_nested_objects(reply).items():
+            self.objects[name] = found.deflate()
+        self.replies.append(reply)
+        return reply
+
+
+def _below(trees: Any) -> set[str]:
+    return {name for tree in trees for name in {tree.object_id, *_below(tree.children)}}
+
+
+@pytest.fixture
+def superlink() -> SuperLink:
+    return SuperLink()
+
+
+@pytest.fixture
+def grid(superlink: SuperLink) -> PiecewiseGrid:
+    flower = SimpleNamespace(
+        _runtime_client=superlink, node=Node(node_id=1), run=SimpleNamespace(run_id=5)
+    )
+    return PiecewiseGrid(cast(HttpGrid, flower))
+
+
+def question() -> Message:
+    content = RecordDict({"arrays": to_record(ARRAYS), "config": ConfigRecord({"round": 1})})
+    return Message(content, 7, "train")
+
+
+def sent(grid: PiecewiseGrid) -> Message:
+    message = question()
+    assert list(grid.push_messages([message])) == [message.metadata.message_id]
+    return message
+
+
+def test_what_is_pushed_is_what_flower_would_push(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    message = sent(grid)
+    expected = {name: one.deflate() for name, one in get_all_nested_objects(message).items()}
+    assert superlink.objects == expected
+    assert sorted(superlink.pushed) == sorted(expected)  # each once
+
+
+def test_messages_share_what_they_have_in_common(superlink: SuperLink, grid: PiecewiseGrid) -> None:
+    arrays = to_record(ARRAYS)
+    messages = [Message(RecordDict({"arrays": arrays}), node, "train") for node in (3, 7)]
+    grid.push_messages(messages)
+    # Two messages and one content: a record dict, a record, 3 arrays, 3 + 2 + 1 chunks; of the
+    # zeros' three the first begins with a header and the two others differ in length.
+    assert len(superlink.pushed) == 2 + 1 + 1 + 3 + (3 + 3 + 1)
+
+
+def test_a_reply_is_read_to_the_bit_into_memory_of_its_own(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    message = sent(grid)
+    assert grid.arrivals([message.metadata.message_id]) == []
+    content = RecordDict(
+        {"arrays": to_record(ARRAYS), "metrics": MetricRecord({"num-examples": 3})}
+    )
+    there = superlink.answer(message, content)
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    assert (arrival.message, arrival.error) == (message.metadata.message_id, None)
+    assert superlink.confirmed == []
+    reply = grid.read(arrival, message)
+    assert superlink.confirmed == [there.metadata.message_id] == [reply.metadata.message_id]
+    assert reply.metadata.reply_to_message_id == message.metadata.message_id
+    assert reply.content["metrics"] == content["metrics"]
+    record = reply.content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    assert_same_bits(views(record), ARRAYS)
+    assert all(array.flags.writeable for array in views(record).values())
+    assert record.object_id == to_record(ARRAYS).object_id  # it could be sent on as it is
+
+
+def test_an_error_is_known_before_it_is_read(superlink: SuperLink, grid: PiecewiseGrid) -> None:
+    message = sent(grid)
+    superlink.answer(message, Error(ErrorCode.NODE_UNAVAILABLE, "gone"))
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    assert arrival.error is not None
+    assert (arrival.error.code, arrival.error.reason) == (ErrorCode.NODE_UNAVAILABLE, "gone")
+
+
+@pytest.mark.parametrize("which", [Array, RecordDict])
+def test_a_reply_whose_parts_are_missing_is_an_error(
+    superlink: SuperLink, grid: PiecewiseGrid, which: type
+) -> None:
+    message = sent(grid)
+    there = superlink.answer(message, RecordDict({"arrays": to_record({"w": LARGE + 1})}))
+    missing = next(n for n, one in get_all_nested_objects(there).items() if type(one) is which)
+    if which is Array:
+        missing = superlink.objects[missing].split(b" ")[1].split(b",")[-1].decode()
+    del superlink.objects[missing]
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    reply = grid.read(arrival, message)
+    assert reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
+    assert missing in str(reply.error.reason)
+    assert superlink.confirmed == []

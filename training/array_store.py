@@ -1,0 +1,59 @@
+"""Arrays that took long to compute, kept in a file."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from data_partition.atomic_file import replacing
+
+_DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I64": np.int64}
+
+
+def kept(
+    path: Path,
+    key: str,
+    compute: Callable[[], Mapping[str, NDArray]],
+    **metadata: str,
+) -> dict[str, NDArray]:
+    """Return the arrays in a file, memory-mapped; or compute them, and store them there.
+
+    The file is there whole or not at all; one that is damaged, or of another key, is made anew.
+
+    Args:
+        path: a safetensors file.
+        key: names all that the arrays were made from.
+        compute: makes float32 and int64 arrays by name.
+        metadata: what else the file shall say.
+    """
+    found = _open(path, key)
+    if found is not None:
+        return found
+    arrays = dict(compute())
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata={"key": key, **metadata})
+    return arrays
+
+
+def _open(path: Path, key: str) -> dict[str, NDArray] | None:
+    try:
+        with safe_open(path, framework="np") as file:  # checks the head and the file's length
+            if (file.metadata() or {}).get("key") != key:
+                return None
+    except (OSError, SafetensorError):  # none yet, or damaged
+        return None
+    # safetensors itself maps a file only for torch, which not all readers need.
+    content = np.asarray(np.memmap(path, mode="r"))
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    head = json.loads(content[8:start].tobytes())
+    return {
+        name: content[slice(*(start + offset for offset in entry["data_offsets"]))]
+        .view(_DTYPES[entry["dtype"]])
+        .reshape(entry["shape"])
+        for name, entry in head.items()
+        if name != "__metadata__"
+    }

@@ -1,0 +1,132 @@
+"""A client's images as features of a base that never changes: computed once, then only read.
+
+Of every image there are the features of the centre view, the whole image resized as at the test;
+of a training image also those of ``augmented-views`` views cropped and flipped as in training,
+each fixed for good by (seed, client, view). They lie beside the image store, in one file for all
+splits of a client.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.backbones import Backbone
+from models.registry import find
+from training.array_store import kept
+from training.config import ExperimentConfig
+from training.experiment_data import cache_dir
+from training.inference import Preprocessing, extract_features
+from training.network import build_base, place, preprocessing
+from training.randomness import derive_seed
+from training.split import Split
+
+
+def open_feature_splits(
+    config: ExperimentConfig,
+    splits: Mapping[str, Split],
+    *,
+    fingerprint: str,
+    client_index: int,
+    base: str,
+) -> dict[str, Split]:
+    """Return a client's splits with features (n, V, width) in the place of images.
+
+    V is 1 + ``augmented-views`` in the split ``train``, else 1. The trunk is built, and an image
+    looked at, only where no file has the features yet; of several processes that want the same
+    file, one makes it and the others wait.
+
+    Args:
+        config: resolved; ``trainable`` is ``head`` or ``adapter``.
+        splits: the client's images, by name.
+        fingerprint: of their store.
+        client_index: the client's, ≥ 0.
+        base: sha256 of the base, whose features they are.
+
+    Raises:
+        TrainingError: the base here is another, or a feature is NaN or infinite.
+        WeightsError: the base's pretrained weights are missing or unusable.
+    """
+
+    def compute() -> dict[str, NDArray]:
+        network = place(build_base(config, base), config)
+        return {name: _views(config, network, splits[name], name, client_index) for name in splits}
+
+    key = _key(config, splits, fingerprint, client_index, base)
+    path = cache_dir(config) / "features" / f"{key}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        arrays = kept(path, key, compute)
+    return {name: _of_features(split, arrays[name]) for name, split in splits.items()}
+
+
+@dataclass(frozen=True)
+class _Augmented(Preprocessing):
+    """An augmented view where the test would take the whole image."""
+
+    generator: torch.Generator
+
+    def for_evaluation(self, stored: Tensor) -> Tensor:
+        return self.for_training(stored, self.generator)
+
+
+def _views(
+    config: ExperimentConfig, network: Backbone, split: Split, name: str, client_index: int
+) -> NDArray[np.float32]:
+    spec = find(config.backbone)
+    inputs = [preprocessing(config)]
+    for view in range(config.augmented_views if name == "train" else 0):
+        seed = derive_seed(
+            config.seed, round_number=0, client_index=client_index, purpose=f"view {view}"
+        )
+        generator = torch.Generator().manual_seed(seed)
+        inputs.append(_Augmented(config.image_size, spec.mean, spec.std, generator))
+    of_views = [
+        extract_features(
+            network,
+            split.images,
+            split.indices,
+            width=spec.width,
+            batch_size=config.batch_size,
+            preprocessing=one,
+            precision=config.precision,
+        )
+        for one in inputs
+    ]
+    return np.stack(of_views, axis=1)
+
+
+def _of_features(split: Split, features: NDArray[np.float32]) -> Split:
+    return replace(
+        split,
+        images=features,
+        labels=split.labels[split.indices],
+        indices=np.arange(len(split)),
+        patients=None if split.patients is None else split.patients[split.indices],
+    )
+
+
+def _key(
+    config: ExperimentConfig,
+    splits: Mapping[str, Split],
+    fingerprint: str,
+    client_index: int,
+    base: str,
+) -> str:
+    """Return what names all that decides the bits of the features."""
+    made_of = [
+        *(base, config.backbone, fingerprint, config.image_size, config.precision),
+        *(config.batch_size, config.device, config.threads_per_client, torch.__version__),
+        (config.augmented_views and [config.augmented_views, config.seed, client_index]),
+    ]
+    digest = hashlib.sha256(json.dumps(made_of).encode())
+    for name in sorted(splits):
+        digest.update(f"{name} {len(splits[name])} ".encode())
+        digest.update(splits[name].indices.astype("<i8").tobytes())
+    return digest.hexdigest()
