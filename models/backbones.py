@@ -3,8 +3,8 @@
 The architectures are torchvision's and open_clip's. Each becomes a ``Backbone``: a trunk, which
 ends in one feature vector an image, and one linear head. In a state dict the trunk's names are its
 library's behind ``trunk.``; the head's are ``head.weight`` and ``head.bias``, whatever the
-architecture. Where not all of it is trained, what is stands beside the frozen trunk, as ``adapter.``,
-or within it (``models/lora.py``).
+architecture. Where not all of it is trained, what is stands beside the frozen trunk, as
+``adapter.``, or within it (``models/lora.py``).
 """
 
 from collections.abc import Mapping

@@ -127,6 +127,9 @@ def estimate(
     elif config.client_optimizer == "persistent":
         kept += config.clients * state * min(config.rounds, KEPT)
         passing += config.clients * state
+    if command == "simulate" and config.wire_format == "int8":
+        kept += config.clients * model * min(config.rounds, KEPT)  # what int8 left over
+        passing += config.clients * model
     if command == "heads":
         features = (images.training + images.test) * find(config.backbone).width * 4
         seconds += (images.training + images.test) * times.judging

@@ -20,6 +20,7 @@ from benchmarks import (
     run,
     text_features,
     timing,
+    wire_format,
 )
 from benchmarks.result import Result, ratio
 
@@ -155,6 +156,14 @@ def test_bytes_of_federated_clip_are_counted() -> None:
     )
     # Seven rows of 512 floats are 14 KB; 122 arrays have headers of 128 bytes, 15 KB.
     assert 14 < result.value < 32
+
+
+def test_packed_updates_are_measured() -> None:
+    """resnet18's arrays of two axes and more are nearly all of it: a half, and a quarter."""
+    by_name = {result.name: result for result in wire_format._sizes_and_times("resnet18", 1)}
+    assert by_name["wire-bytes-bfloat16"].value == pytest.approx(0.5, abs=0.005)
+    assert by_name["wire-bytes-int8"].value == pytest.approx(0.25, abs=0.005)
+    assert by_name["wire-seconds-int8"].value > 0
 
 
 @pytest.mark.slow

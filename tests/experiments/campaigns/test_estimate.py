@@ -85,6 +85,15 @@ def test_bytes_of_optimizers_that_outlive_a_round() -> None:
     assert found.passing == RESNET18 + 3 * 2 * RESNET18
 
 
+def test_a_federated_run_in_int8_keeps_what_it_left_over() -> None:
+    """SGD keeps nothing; each client has three residuals of a model's size, and writes a fourth."""
+    plain = estimate("simulate", config(optimizer="sgd"), TIMES, IMAGES)
+    packed = config(optimizer="sgd").replace(wire_format="int8", rounds=50)
+    found = estimate("simulate", packed, TIMES, IMAGES)
+    assert found.bytes - plain.bytes == 3 * 3 * RESNET18
+    assert found.passing - plain.passing == 3 * RESNET18
+
+
 @pytest.mark.parametrize(("epochs", "generations"), [(1, 1), (3, 3), (50, 3)])
 def test_a_centralized_run_holds_three_optimizer_states_until_its_end(
     epochs: int, generations: int
