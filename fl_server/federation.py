@@ -214,10 +214,12 @@ class Federation:
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
         last_figures = self._judge_one(found, self._layout.views(last), "last_global_test")
+        sha256 = weights_sha256(self._layout.views(last))
         best_round = self.progress.best_round or self.progress.round
         if best_round == self.progress.round:
             best = last
         else:
+            last.clear()  # not held beside the best one
             best = self._layout.flatten(self.folder.checkpoint.weights(best_round))
             found = self._ask(strategy, best, "test", best_round)
         best_weights = self._layout.views(best)
@@ -233,7 +235,7 @@ class Federation:
                 "last": last_figures,
                 "best_round": best_round,
                 "rounds": self.progress.round,
-                "weights_sha256": weights_sha256(self._layout.views(last)),
+                "weights_sha256": sha256,
             }
         )
 

@@ -1,8 +1,10 @@
-"""How a model travels: its arrays end to end, one long array for each dtype.
+"""How a model travels: its arrays end to end, in a few long arrays for each dtype.
 
 Flower sends each array as two objects at least, and each object is a request of its own at every
 hop. A model has hundreds of arrays, most of them small: a round over real sites spent more time on
-requests than on bytes. End to end they are one or two arrays, in pieces of 5 MB.
+requests than on bytes. End to end they are a few, which Flower sends in pieces of 5 MB. A long
+array ends where one of the model's takes it beyond 64 MiB: whoever puts a message together holds
+the one that it is at twice.
 
 Which array lies where is the model's layout. It travels beside, as the record ``layout``, with the
 keys ``names``, ``dtypes`` and ``shapes`` (such as ``3x5``), in the order in which they lie.
@@ -19,6 +21,8 @@ from numpy.typing import NDArray
 from strategies.arrays import Blank, views
 
 LAYOUT = "layout"
+
+_LONG = 1 << 26
 
 # Dtype and shape of each array by name.
 Signature = dict[str, tuple[str, tuple[int, ...]]]
@@ -77,11 +81,13 @@ class Layout:
         )
 
     def flat_signature(self) -> Signature:
-        """Return the signature of the arrays that travel; each is named by its dtype."""
+        """Return the signature of the arrays that travel: ``float32``, ``float32-1``, and so on."""
         sizes: Counter[str] = Counter()
-        for dtype, shape in self.signature.values():
-            sizes[dtype] += math.prod(shape)
-        return {dtype: (dtype, (size,)) for dtype, size in sizes.items()}
+        dtypes = {}
+        for long, dtype, size in self._places():
+            dtypes[long] = dtype
+            sizes[long] += size
+        return {long: (dtype, (sizes[long],)) for long, dtype in dtypes.items()}
 
     def flatten(self, arrays: Mapping[str, NDArray]) -> ArrayRecord:
         """Lay arrays end to end; makes exactly one copy of them.
@@ -115,10 +121,23 @@ class Layout:
 
     def _pieces(self, flat: Mapping[str, NDArray]) -> Iterator[tuple[str, NDArray]]:
         start: Counter[str] = Counter()
-        for name, (dtype, shape) in self.signature.items():
+        for (name, (_, shape)), (long, _, size) in zip(
+            self.signature.items(), self._places(), strict=True
+        ):
+            yield name, flat[long][start[long] : start[long] + size].reshape(shape)
+            start[long] += size
+
+    def _places(self) -> Iterator[tuple[str, str, int]]:
+        """Give for each array the long one that it lies in, its dtype and its number of values."""
+        number: Counter[str] = Counter()
+        filled: Counter[str] = Counter()
+        for dtype, shape in self.signature.values():
             size = math.prod(shape)
-            yield name, flat[dtype][start[dtype] : start[dtype] + size].reshape(shape)
-            start[dtype] += size
+            yield f"{dtype}-{number[dtype]}" if number[dtype] else dtype, dtype, size
+            filled[dtype] += size * np.dtype(dtype).itemsize
+            if filled[dtype] > _LONG:
+                number[dtype] += 1
+                filled[dtype] = 0
 
 
 class FlatBlank:

@@ -94,7 +94,7 @@ class _Site:
             log_path=site.logs / "superexec.log",
             environment={
                 **environment,
-                **KEEP_FREED_MEMORY,
+                **GIVE_BACK_FREED_MEMORY,
                 "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             },
             folder=site.path,

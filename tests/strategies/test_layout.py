@@ -42,6 +42,19 @@ def test_there_is_one_array_for_each_dtype() -> None:
     assert flat["float32"][24:27].tobytes() == model()["norm.weight"].tobytes()
 
 
+def test_long_arrays_end_with_the_array_that_takes_them_too_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond 100 bytes: 24 values of four end an array with 96, 3 more take it to 108."""
+    monkeypatch.setattr("strategies.layout._LONG", 100)
+    layout = Layout.of(model())
+    record = layout.flatten(model())
+    sizes = {name: array.size for name, array in views(record).items()}
+    assert sizes == {"float32": 27, "int64": 1, "float32-1": 1, "float16": 4}
+    assert layout.flat_signature() == Layout.of(views(record)).signature
+    assert_same_bits(layout.views(record), model())
+
+
 def test_what_is_read_is_not_copied() -> None:
     layout = Layout.of(model())
     record = layout.flatten(model())
