@@ -15,7 +15,6 @@ from fl_client.site.keys import load_key
 from fl_client.site.policy import read_policy
 from operation.environment import (
     GIVE_BACK_FREED_MEMORY,
-    KEEP_FREED_MEMORY,
     flower_environment,
     free_port,
 )
