@@ -59,6 +59,7 @@ lint: install ## Check style, types and the floors
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 
-soak: install ## Kill campaigns and hospitals again and again, and go on (an hour)
+soak: install ## Kill campaigns and hospitals, and cut a hospital off, again and again (an hour)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
+	$(BIN)/python -m benchmarks.soak_cut_off

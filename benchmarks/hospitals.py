@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import psutil
 
@@ -42,19 +43,32 @@ class Hospitals:
         folder: for everything; must be empty.
         data: a release of HAM10000, whose shards the hospitals hold.
         names: of the hospitals.
+        host: name or address of the coordinator.
+        where: what to put before the commands that serve, by name of the hospital or
+            ``coordinator``, as to run them in a network namespace.
     """
 
-    def __init__(self, folder: Path, data: Path, names: tuple[str, ...] = NAMES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        data: Path,
+        names: tuple[str, ...] = NAMES,
+        *,
+        host: str = "127.0.0.1",
+        where: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self.coordinator = folder / "coordinator"
         self.names = names
         self._data = data
+        self._host = host
+        self._where = where
         self._serving: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Hospitals":
         where = str(self.coordinator)
-        init = ("init", where, "--host", "localhost", "--port", str(free_port()))
-        self.fedskin("coordinator", *init)
+        listen = ("--host", self._host, "--bind", self._host, "--port", str(free_port()))
+        self.fedskin("coordinator", "init", where, *listen)
         self.fedskin("coordinator", "bundle", where)
         (bundle,) = self.coordinator.glob("*.fab")
         for number, name in enumerate(self.names, start=1):
@@ -114,7 +128,7 @@ class Hospitals:
         """Start a command of fedskin; its output goes to ``<name>.output``."""
         with self.output(name).open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "experiments.cli", *arguments],
+                [*self._where.get(name, ()), sys.executable, "-m", "experiments.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

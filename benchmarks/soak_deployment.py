@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.deployment_kills import run_disturbed, simulated
+from benchmarks.deployment_kills import run_disturbed
+from benchmarks.disturbed_run import simulated
 from benchmarks.hospitals import VICTIMS, Hospitals
 from benchmarks.report import RESULTS
 from data_partition.synthetic import write_ham10000

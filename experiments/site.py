@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from data_partition.errors import DataError
 from fl_client.site.bundles import Approvals, Bundle, changes, open_bundle
+from fl_client.site.diagnosis import local_fault
 from fl_client.site.folder import SiteFolder, SiteSettings, check_new, fill_folder
 from fl_client.site.invitation import fingerprint, read_invitation
 from fl_client.site.policy import read_policy
@@ -167,6 +168,8 @@ def status(directory: Directory) -> None:
         state = "paused; go on with  fedskin site resume"
     elif server is None:
         state = "not served; start it with  fedskin site serve"
+    elif fault := local_fault(site, settings):  # which may be why nothing could be written
+        state = fault
     else:
         state = site.state.read_text(encoding="utf-8") if site.state.exists() else "starting"
     lines: dict[str, Any] = {

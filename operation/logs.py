@@ -4,6 +4,7 @@ import logging
 import logging.handlers
 import os
 import shutil
+import sys
 from pathlib import Path
 
 # When a log is larger, a new one is begun.
@@ -12,9 +13,14 @@ LOG_BYTES = 10_000_000
 
 def log_file(path: Path, *, older: int = 1) -> logging.Handler:
     """Return what logs to the end of a file, with so many older files beside it."""
-    return logging.handlers.RotatingFileHandler(
-        path, maxBytes=LOG_BYTES, backupCount=older, encoding="utf-8"
-    )
+    return _LogFile(path, maxBytes=LOG_BYTES, backupCount=older, encoding="utf-8")
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over what a full disk does not take; all else is a fault of the program."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def shorten_log(path: Path) -> None:

@@ -26,9 +26,8 @@ def local_fault(site: SiteFolder, settings: SiteSettings) -> str | None:
     """Return what this machine itself lacks; None if nothing."""
     if not Path(settings.data_dir).is_dir():
         return f"the data folder {settings.data_dir} is not there; mount it, or mend site.toml"
-    free = shutil.disk_usage(site.path).free
-    if free < FREE_BYTES:
-        return f"{site.path}: only {free >> 20} MB are free; make room"
+    if shutil.disk_usage(site.path).free < FREE_BYTES:
+        return f"{site.path}: less than {FREE_BYTES >> 30} GB is free; make room"
     return None
 
 

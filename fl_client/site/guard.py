@@ -11,6 +11,7 @@ copy of a model, the message's until the app has taken it and then the reply's.
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from flwr.app import Message
@@ -18,7 +19,11 @@ from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    pull_objects,
+)
 from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.run import Run
 
@@ -153,7 +158,10 @@ class Guard:
         """Send an object of a reply that was let out."""
         if object_id not in self._leaving:
             raise PermissionError(f"object {object_id} is of no reply that was let out")
-        self._real.push_object(run_id, session_id, object_id, contents)
+        # Flower refuses what it has already, as where the receipt was lost with the connection, and
+        # would give up the whole reply. Where it truly lacks it, the message is sent to us anew.
+        with suppress(ObjectPushError):
+            self._real.push_object(run_id, session_id, object_id, contents)
 
     def confirm_message_received(self, run_id: int, object_id: str) -> None:
         """Say that a message came whole."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.deployment_kills import run_disturbed, simulated
+from benchmarks.deployment_kills import run_disturbed
+from benchmarks.disturbed_run import simulated
 from benchmarks.hospitals import VICTIMS, Hospitals
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

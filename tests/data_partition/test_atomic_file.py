@@ -17,6 +17,13 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "plan.csv"
+    with pytest.raises(OSError) as raised, replacing(path), Path("/dev/full").open("w") as full:
+        full.write("more than fits")
+    assert raised.value.filename == str(path)
+
+
 def test_a_failure_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "plan.csv"
     path.write_text("old")

@@ -40,6 +40,17 @@ def test_it_ends_also_where_there_is_no_room_for_the_old(tmp_path: Path) -> None
     assert path.stat().st_size == 0
 
 
+def test_what_a_full_disk_does_not_take_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same lines are on the terminal, where a traceback for each would hide them."""
+    handler = log_file(Path("/dev/full"))
+    handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "first", None, None))
+    assert capsys.readouterr().err == ""
+    handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "%d", ("no number",), None))
+    assert "TypeError" in capsys.readouterr().err
+    with pytest.raises(OSError):
+        handler.close()
+
+
 def test_a_log_file_keeps_so_many_older_ones(tmp_path: Path) -> None:
     handler = log_file(tmp_path / "log", older=2)
     for word in ("first...", "second..", "third...", "fourth.."):

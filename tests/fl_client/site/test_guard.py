@@ -10,6 +10,7 @@ import pytest
 from flwr.app import Array, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from fl_client.site import connection
 from fl_client.site.bundles import Approvals
@@ -57,6 +58,23 @@ def test_an_honest_reply_leaves_as_it_is(tmp_path: Path) -> None:
     # 2 · 3 values of four bytes, and one of eight.
     assert {r["name"]: r["bytes"] for r in went["records"]}["arrays"] == 24 + 8
     assert {r["sha256"] for r in went["records"]} <= coordinator.pushed.keys()
+
+
+def test_a_receipt_that_is_lost_on_the_way_does_not_cost_the_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object that was sent again, since nothing was heard of it, is refused by Flower."""
+    _, coordinator, node = set_up(tmp_path)
+    push = coordinator._push
+
+    def push_again(object_id: str, content: bytes) -> None:
+        push(object_id, content)
+        raise ObjectPushError(object_id, 1, "session")
+
+    monkeypatch.setattr(coordinator, "_push", push_again)
+    coordinator.ask(train_message())
+    (answer,) = node.work(train_reply)
+    assert np.array_equal(views(arrays_of(answer))["float32"], (WEIGHT + 1).ravel())
 
 
 def test_no_object_is_fetched_twice(tmp_path: Path) -> None:

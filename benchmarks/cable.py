@@ -1,0 +1,72 @@
+"""What joins a coordinator and a hospital on this machine, to be cut: two network namespaces."""
+
+import os
+import subprocess
+from types import TracebackType
+
+# RFC 5737's, for documentation: no machine has them.
+ADDRESS, _OTHER_ADDRESS = "192.0.2.1", "192.0.2.2"
+
+_END = "end"
+
+
+class Cable:
+    """Two networks and a link between them, until the end of the ``with`` block.
+
+    Attributes:
+        near: what to put before a command that is to run where `ADDRESS` is this machine's own.
+        far: what to put before one that is to reach it by the link alone.
+
+    Raises:
+        OSError: the program ``ip`` (Debian: iproute2) is missing, or network namespaces are not
+            permitted here.
+    """
+
+    def __init__(self) -> None:
+        self._near, self._far = (f"fedskin-{os.getpid()}-{end}" for end in ("near", "far"))
+        self.near = ("ip", "netns", "exec", self._near)
+        self.far = ("ip", "netns", "exec", self._far)
+
+    def __enter__(self) -> "Cable":
+        try:
+            for end in (self._near, self._far):
+                _ip("netns", "add", end)
+                _ip("-n", end, "link", "set", "lo", "up")
+            peer = ("peer", "name", _END, "netns", self._far)
+            _ip("link", "add", _END, "netns", self._near, "type", "veth", *peer)
+            for end, address in ((self._near, ADDRESS), (self._far, _OTHER_ADDRESS)):
+                _ip("-n", end, "address", "add", f"{address}/30", "dev", _END)
+                _ip("-n", end, "link", "set", _END, "up")
+        except OSError:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    def cut(self) -> None:
+        """Set the link down: what was on its way is lost, and nobody is told."""
+        _ip("-n", self._far, "link", "set", _END, "down")
+
+    def mend(self) -> None:
+        """Set the link up again."""
+        _ip("-n", self._far, "link", "set", _END, "up")
+
+    def _remove(self) -> None:
+        present = _ip("netns", "list").split()
+        for end in (self._near, self._far):
+            if end in present:
+                _ip("netns", "delete", end)
+
+
+def _ip(*words: str) -> str:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout

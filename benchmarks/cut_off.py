@@ -1,0 +1,101 @@
+"""A hospital that is cut off from the network in the middle of a round, and comes back."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cable import ADDRESS, Cable
+from benchmarks.disturbed_run import DisturbedRun
+from benchmarks.hospitals import Hospitals
+from fl_client.site.records import last_records
+from operation.files import read_json
+
+NEAR, FAR = "hospital-a", "hospital-b"
+
+# What has just happened at the hospital when it is cut off: a message came in, and the app is about
+# to train; or the reply was let out, and is about to travel.
+EVENTS = ("in", "out")
+
+
+def joined(folder: Path, data: Path, cable: Cable) -> Hospitals:
+    """Return a coordinator with hospital `NEAR`, and at the other end of a cable hospital `FAR`.
+
+    Args:
+        folder: for everything; must be empty.
+        data: a release of HAM10000, of which each holds a half.
+        cable: laid.
+    """
+    where = {"coordinator": cable.near, NEAR: cable.near, FAR: cable.far}
+    return Hospitals(folder, data, (NEAR, FAR), host=ADDRESS, where=where)
+
+
+def run_with_both(
+    hospitals: Hospitals, cable: Cable, out: Path, event: str, *, seconds: float = 0.0
+) -> dict[str, Any]:
+    """Run three rounds that need both hospitals, one of which is cut off in the second.
+
+    Args:
+        hospitals: as `joined` makes them, serving.
+        cable: what joins them.
+        out: the run folder.
+        event: one of `EVENTS`.
+        seconds: for how long it is cut off; it always is until the coordinator holds it to be lost.
+
+    Returns:
+        The run's final figures.
+
+    Raises:
+        RuntimeError: the run does not end well.
+    """
+    with DisturbedRun(hospitals, out, rounds=3, min_replies=2) as run:
+        _cut_off(run, hospitals, cable, event, seconds)
+        cable.mend()
+        return run.finish()
+
+
+def run_without_one(
+    hospitals: Hospitals, cable: Cable, out: Path, event: str, *, seconds: float = 0.0
+) -> list[set[str]]:
+    """Run rounds that need one hospital only, while the other is cut off and comes back.
+
+    Args:
+        hospitals, cable, out, event, seconds: as of `run_with_both`.
+
+    Returns:
+        Who took part in each round, up to the first that had both again.
+
+    Raises:
+        RuntimeError: the run ends, or there is no such round in time.
+    """
+    with DisturbedRun(hospitals, out, rounds=1000, min_replies=1) as run:
+        _cut_off(run, hospitals, cable, event, seconds)
+        run.wait_for("round without it", lambda: {NEAR} in run.took_part())
+        cable.mend()
+        run.wait_for("round with it", lambda: {NEAR, FAR} in run.took_part()[2:])
+        run.stop()
+        return run.took_part()
+
+
+def _cut_off(
+    run: DisturbedRun, hospitals: Hospitals, cable: Cable, event: str, seconds: float
+) -> None:
+    """Cut the far hospital off in the second round, until the coordinator holds it to be lost."""
+    records = hospitals.folder / FAR / "records.jsonl"
+    known = len(last_records(records))  # of earlier runs
+
+    def happened() -> bool:
+        return any(
+            (line["event"], line["type"], line["round"]) == (event, "train", 2)
+            for line in last_records(records)[known:]
+        )
+
+    run.wait_for(f"message {event} in round 2", happened)
+    cable.cut()
+    cut = time.monotonic()
+    run.wait_for("loss of the hospital", lambda: FAR not in _connected(hospitals))
+    time.sleep(max(0.0, cut + seconds - time.monotonic()))
+
+
+def _connected(hospitals: Hospitals) -> list[str]:
+    found = read_json(hospitals.coordinator / "connected.json") or {}
+    return list(found["sites"])

@@ -1,0 +1,139 @@
+"""A small run over hospitals that something happens to, and the same run in a simulation."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tomli_w
+
+from benchmarks.hospitals import Hospitals
+from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.orders import Orders
+from operation.files import read_json
+from training.run_folder import RunFolder
+
+# Adam's persistent state would show a step that was taken twice.
+CONFIG: dict[str, Any] = {
+    "dataset": "ham10000",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "image-size": 32,
+    "batch-size": 8,
+    "optimizer": "adam",
+    "client-optimizer": "persistent",
+    "threads-per-client": 1,
+    "device": "cpu",
+}
+
+# A killed SuperNode is let in again when its heartbeat has run out, after about a minute.
+_LIMIT_SECONDS = 300.0
+
+
+class DisturbedRun:
+    """A run that is started at the begin of the ``with`` block, and followed no further at its end.
+
+    Args:
+        hospitals: serving; those that do not are started again.
+        out: the run folder.
+        rounds: how many.
+        min_replies: with as many as there are hospitals, no round is closed without one.
+    """
+
+    def __init__(self, hospitals: Hospitals, out: Path, *, rounds: int, min_replies: int) -> None:
+        self.folder = RunFolder(out)
+        self._hospitals = hospitals
+        self._config = _config(hospitals, rounds=rounds, min_replies=min_replies)
+
+    def __enter__(self) -> "DisturbedRun":
+        out = self.folder.path
+        config = self._hospitals.folder / f"{out.name}.toml"
+        config.write_text(tomli_w.dumps(self._config), encoding="utf-8")
+        words = ("run", str(config), "--on", str(self._hospitals.coordinator), "--out", str(out))
+        self._run = self._hospitals.start(out.name, *words)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._run.kill()
+        self._run.wait()
+
+    def wait_for(self, what: str, happened: Callable[[], bool]) -> None:
+        """Wait until something has happened.
+
+        Raises:
+            RuntimeError: the run ends before, or it does not happen in five minutes.
+        """
+        deadline = time.monotonic() + _LIMIT_SECONDS
+        while not happened():
+            self._hospitals.tend()
+            if self._run.poll() is not None:
+                raise RuntimeError(self._output())
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no {what} in {_LIMIT_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+    def wait_for_round(self, rounds: int) -> None:
+        """Wait until so many rounds are finished, so that the next one is under way.
+
+        Raises:
+            RuntimeError: as `wait_for`.
+        """
+        self.wait_for(f"end of round {rounds}", lambda: self._finished() >= rounds)
+
+    def took_part(self) -> list[set[str]]:
+        """Return who took part in each round that is finished and validated."""
+        return [set(record["clients"]) for record in self.folder.rounds()]
+
+    def stop(self) -> None:
+        """Stop the run."""
+        coordinator = self._hospitals.coordinator
+        order = Orders(CoordinatorFolder(coordinator)).find(self.folder.path)
+        assert order is not None, "it was started"
+        self._hospitals.fedskin("coordinator", "stop", str(coordinator), str(order.number))
+
+    def finish(self) -> dict[str, Any]:
+        """Return the run's final figures.
+
+        Raises:
+            RuntimeError: it does not end well.
+        """
+        while self._run.poll() is None:
+            self._hospitals.tend()
+            time.sleep(0.2)
+        if self._run.returncode != 0:
+            raise RuntimeError(self._output())
+        return self.folder.metrics()
+
+    def _finished(self) -> int:
+        state = read_json(self.folder.path / "checkpoint" / "state.json")
+        return 0 if state is None else int(state["round"])
+
+    def _output(self) -> str:
+        return self._hospitals.output(self.folder.path.name).read_text(encoding="utf-8")
+
+
+def simulated(hospitals: Hospitals, out: Path, data: Path, *, rounds: int) -> dict[str, Any]:
+    """Return the final figures of the same run in a simulation, in which every client answers.
+
+    Args:
+        hospitals: whose command line is used, and who are as many as the clients.
+        out: the run folder.
+        data: the release that the hospitals hold shards of.
+        rounds: as many as in the run over the hospitals.
+    """
+    values = _config(hospitals, rounds=rounds, min_replies=len(hospitals.names))
+    config = hospitals.folder / f"{out.name}.toml"
+    config.write_text(tomli_w.dumps({**values, "data-dir": str(data)}), encoding="utf-8")
+    hospitals.fedskin("simulate", str(config), "--out", str(out))
+    return RunFolder(out).metrics()
+
+
+def _config(hospitals: Hospitals, *, rounds: int, min_replies: int) -> dict[str, Any]:
+    clients = len(hospitals.names)
+    return {**CONFIG, "clients": clients, "min-replies": min_replies, "rounds": rounds}

@@ -1,0 +1,50 @@
+"""A hospital that is cut off from the network takes part again as soon as it is back."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cable import Cable
+from benchmarks.cut_off import FAR, NEAR, joined, run_with_both, run_without_one
+from benchmarks.disturbed_run import simulated
+from benchmarks.hospitals import Hospitals
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def cable() -> Iterator[Cable]:
+    with ExitStack() as stack:
+        try:
+            cable = stack.enter_context(Cable())
+        except OSError as error:
+            pytest.skip(f"wants Debian's iproute2 and the right to network namespaces: {error}")
+        yield cable
+
+
+@pytest.fixture(scope="module")
+def hospitals(
+    cable: Cable, synthetic_ham: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hospitals]:
+    with joined(tmp_path_factory.mktemp("hospitals"), synthetic_ham, cable) as serving:
+        yield serving
+
+
+def test_a_round_that_needs_it_waits_for_it(
+    hospitals: Hospitals, cable: Cable, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    """Its reply was on the way; it is asked again, and the weights are as if nothing had been."""
+    figures = run_with_both(hospitals, cable, tmp_path / "run", "out")
+    expected = simulated(hospitals, tmp_path / "simulated", synthetic_ham, rounds=3)
+    assert figures["weights_sha256"] == expected["weights_sha256"]
+    assert figures["rounds"] == 3
+
+
+def test_a_round_that_does_not_need_it_is_closed_without_it(
+    hospitals: Hospitals, cable: Cable, tmp_path: Path
+) -> None:
+    rounds = run_without_one(hospitals, cable, tmp_path / "run", "in")
+    assert rounds[:2] == [{NEAR, FAR}, {NEAR}]
+    assert rounds[-1] == {NEAR, FAR}
