@@ -48,14 +48,15 @@ app = ClientApp()
 @app.train()
 def train(message, context):
     cheat = str(message.content["config"]["cheat"])
-    arrays = ArrayRecord({"weight": Array(message.content["arrays"]["weight"].numpy() + 1)})
+    received = message.content["arrays"]["float32"].numpy()
+    arrays = ArrayRecord({"float32": Array(received + 1)})
     metrics = MetricRecord({"num-examples": 20, "train-loss": 0.5, "optimizer-round": 0})
     content = RecordDict({"arrays": arrays, "metrics": metrics})
     secret = np.full((4, 4), 7, np.float32)
     if cheat == "an array more":
         arrays["images"] = Array(secret)
     elif cheat == "another shape":
-        arrays["weight"] = Array(secret)
+        arrays["float32"] = Array(secret)
     elif cheat == "another metric":
         metrics["patient-4711"] = 1
     elif cheat == "another record":
@@ -87,11 +88,13 @@ app = ServerApp()
 def main(grid, context):
     while not (nodes := list(grid.get_node_ids())):
         time.sleep(0.2)
-    weights = ArrayRecord({"weight": Array(np.zeros((2, 3), np.float32))})
+    weights = ArrayRecord({"float32": Array(np.zeros(6, np.float32))})
+    layout = ConfigRecord({"names": ["weight"], "dtypes": ["float32"], "shapes": ["2x3"]})
     messages = {}
     for number, cheat in enumerate(json.loads(os.environ["CHEATS"])):
         config = {"experiment": "rounds = 3", "run": "0" * 32, "round": number, "cheat": cheat}
-        content = RecordDict({"config": ConfigRecord(config), "arrays": weights})
+        records = {"config": ConfigRecord(config), "layout": layout, "arrays": weights}
+        content = RecordDict(records)
         messages[cheat] = Message(content, nodes[0], "train")
     replies = {
         reply.metadata.reply_to_message_id: reply
@@ -103,7 +106,7 @@ def main(grid, context):
         if reply.has_error():
             found[cheat] = {"code": reply.error.code, "reason": reply.error.reason}
         else:
-            found[cheat] = {"weight": reply.content["arrays"]["weight"].numpy().tolist()}
+            found[cheat] = {"float32": reply.content["arrays"]["float32"].numpy().tolist()}
     out = Path(os.environ["CHEATS_OUT"])
     out.with_suffix(".tmp").write_text(json.dumps(found))
     out.with_suffix(".tmp").rename(out)
@@ -202,7 +205,7 @@ def test_each_cheat_is_refused_at_the_site_which_goes_on_serving(tmp_path: Path)
     found = json.loads(out.read_text())
     for cheat, reason in CHEATS.items():
         if reason is None:
-            assert found[cheat] == {"weight": [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]}
+            assert found[cheat] == {"float32": [1.0] * 6}
         else:
             assert reason in found[cheat]["reason"], cheat
             assert len(found[cheat]["reason"]) <= 300
