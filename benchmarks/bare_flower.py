@@ -36,14 +36,11 @@ class BareFlower:
     Args:
         folder: for everything; must be empty.
         nodes: how many SuperNodes.
-        in_file: whether the SuperLink keeps its state in an SQLite file, which it needs to be
-            started again without losing its nodes and runs; else in memory, as it comes.
     """
 
-    def __init__(self, folder: Path, nodes: int, *, in_file: bool = False) -> None:
+    def __init__(self, folder: Path, nodes: int) -> None:
         self._folder = folder
         self._nodes = nodes
-        self._database = ["--database", str(folder / "state.db")] if in_file else []
         self._port = free_port()
         self._address = f"localhost:{self._port}"
         self._environment: dict[str, str] = {}
@@ -134,7 +131,7 @@ class BareFlower:
         self._start_program(
             "flower-superlink",
             *("--ssl-ca-certfile", str(ca), "--ssl-certfile", str(certificate)),
-            *("--ssl-keyfile", str(key), "--enable-supernode-auth", *self._database),
+            *("--ssl-keyfile", str(key), "--enable-supernode-auth"),
             *("--host", "127.0.0.1", "--port", str(self._port)),
             "--disable-runtime-dependency-installation",
         )

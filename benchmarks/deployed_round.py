@@ -9,8 +9,7 @@ client, and judge it on as many. On either side all processes share this machine
 out: in it caches are built, and our clients judge nothing.
 
 Bare Flower keeps the SuperLink's state in memory, as is its default and as ours does. Then all is
-lost with that process, where ours goes on from the run folder; what does outlive a SuperLink, its
-state in an SQLite file, is measured beside.
+lost with that process, where ours goes on from the run folder.
 """
 
 import subprocess
@@ -31,7 +30,6 @@ from data_partition.synthetic import write_ham10000
 from training.run_folder import RunFolder
 
 OURS, BARE = "fedskin run", "bare Flower"
-BARE_FILE = "bare Flower, state in a file"
 # The parts of a deployment, by what stands in the command line of either side.
 PROCESSES = {
     "SuperLink": ("fl_server.coordinator.superlink", "flower-superlink"),
@@ -93,7 +91,7 @@ class Work:
 
 
 def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
-    """Run the same work over sites and over bare Flower of either kind.
+    """Run the same work over sites and over bare Flower.
 
     Args:
         repeats: rounds that count.
@@ -107,7 +105,7 @@ def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
         batch_size=16,
         rounds=repeats + 1,
     )
-    found = all_sides(work)
+    found = both_sides(work)
     samples = {name: [one.seconds for one in side.rounds] for name, side in found.items()}
     return [
         Result(
@@ -122,20 +120,15 @@ def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
                 "backbone": work.backbone,
                 "image size": work.image_size,
                 "images of a client": found[OURS].sizes,
-                f"over {BARE_FILE}": ratio(OURS, BARE_FILE, samples),
             },
         )
     ]
 
 
-def all_sides(work: Work) -> dict[str, Side]:
-    """Do the work in all three ways, one after the other."""
+def both_sides(work: Work) -> dict[str, Side]:
+    """Do the work both ways, one after the other."""
     ours = over_sites(work)
-    return {
-        OURS: ours,
-        BARE: over_bare_flower(work, ours.sizes),
-        BARE_FILE: over_bare_flower(work, ours.sizes, in_file=True),
-    }
+    return {OURS: ours, BARE: over_bare_flower(work, ours.sizes)}
 
 
 def over_sites(work: Work) -> Side:
@@ -183,13 +176,12 @@ def over_sites(work: Work) -> Side:
     return Side(rounds, peaks, {split: client[split] for split in ("train", "validation")})
 
 
-def over_bare_flower(work: Work, sizes: dict[str, int], *, in_file: bool = False) -> Side:
+def over_bare_flower(work: Work, sizes: dict[str, int]) -> Side:
     """Do the same work with Flower's own programs and a plain app.
 
     Args:
         work: what to do.
         sizes: images of each client in ``train`` and ``validation``.
-        in_file: whether the SuperLink keeps its state in a file.
     """
     config = {
         "backbone": work.backbone,
@@ -201,7 +193,7 @@ def over_bare_flower(work: Work, sizes: dict[str, int], *, in_file: bool = False
     }
     with (
         tempfile.TemporaryDirectory(prefix="fedskin-bench-") as folder,
-        BareFlower(Path(folder), work.sites, in_file=in_file) as flower,
+        BareFlower(Path(folder), work.sites) as flower,
     ):
         peaks = watch(flower.start(config), flower.processes)
         rounds = [Round(one["seconds"], one["computing"]) for one in flower.rounds()[1:]]

@@ -13,14 +13,14 @@ and end, mapped files included, as Linux counts it (VmHWM).
 
 import statistics
 
-from benchmarks.deployed_round import BARE, BARE_FILE, OURS, PROCESSES, Side, Work, all_sides
+from benchmarks.deployed_round import BARE, OURS, PROCESSES, Side, Work, both_sides
 from benchmarks.result import Result, ratio
 
 
 def measure(
     repeats: int = 3, *, backbone: str = "convnext_l", image_size: int = 64
 ) -> list[Result]:
-    """Run the same work over one site, and over bare Flower of either kind.
+    """Run the same work over one site, and over bare Flower.
 
     Args:
         repeats: rounds that count, of each.
@@ -34,14 +34,14 @@ def measure(
         batch_size=8,
         rounds=repeats + 1,
     )
-    return results(all_sides(work), work)
+    return results(both_sides(work), work)
 
 
 def results(sides: dict[str, Side], work: Work) -> list[Result]:
     """Return the figures: of a round's transport, and of each kind of process.
 
     Args:
-        sides: of `OURS`, `BARE` and `BARE_FILE`.
+        sides: of `OURS` and `BARE`.
         work: what they did.
     """
     seconds = {
@@ -61,7 +61,6 @@ def results(sides: dict[str, Side], work: Work) -> list[Result]:
         at_most=0.8,
         details={
             "backbone": work.backbone,
-            f"over {BARE_FILE}": ratio(OURS, BARE_FILE, seconds),
             **whole,
         },
     )

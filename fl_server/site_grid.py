@@ -138,8 +138,10 @@ class SiteGrid(WrappingGrid):
         while True:
             # Looked at before the replies: who has come back since cannot have answered before.
             online = {node.node_id: node.last_activated_at for node in self._grid.get_nodes()}
+            before = [one for one in asked if one.under_way]
             if self._look(asked, online):
                 heard = time.monotonic()
+            just_lost = [one.node for one in before if one.lost]
             for one in asked:
                 if not one.done and one.arrival is not None:
                     yield from self._read(one)
@@ -150,7 +152,9 @@ class SiteGrid(WrappingGrid):
             hopeless = sum(one.good or one.open for one in asked) < needed
             wanted = not hopeless and (first or hoped < needed or waited < patience)
             lost = [one for one in asked if one.lost] if wanted else []
-            self._send([one for one in lost if one.node in online], online)
+            # Who was just lost may be away by now: that is seen at the next look.
+            there = online.keys() - just_lost
+            self._send([one for one in lost if one.node in there], online)
             first = False
             under_way = [one for one in asked if one.under_way and not one.done]
             missed = [one for one in lost if one.lost]

@@ -4,6 +4,7 @@ import shutil
 import socket
 import ssl
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fl_client.site.folder import SiteFolder, SiteSettings
@@ -13,6 +14,9 @@ from fl_client.site.invitation import split_address
 FREE_BYTES = 1 << 30
 
 _TIMEOUT_SECONDS = 5.0
+
+# Flower's SYSTEM_TIME_TOLERANCE and TIMESTAMP_TOLERANCE.
+_SECONDS_AHEAD, _SECONDS_BEHIND = 5.0, 300.0
 
 # OpenSSL's numbers, from its x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -75,6 +79,35 @@ def connection_fault(settings: SiteSettings, ca: Path) -> str | None:
             f"{where} is not reachable ({error.strerror or 'no answer'}); the coordinator may be "
             "down, or a firewall in between: outbound connections to that port must be allowed"
         )
+
+
+def clock_fault(settings: SiteSettings, ca: Path) -> str | None:
+    """Compare the clocks; return that they differ by more than Flower lets a request's time differ.
+
+    The coordinator says its time with every answer, also with the refusal of this question. None
+    where it says none.
+    """
+    import httpx
+
+    context = ssl.create_default_context(cafile=str(ca))
+    try:
+        answer = httpx.get(
+            f"https://{settings.address}/",
+            verify=context,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,
+        )
+        there = parsedate_to_datetime(answer.headers["date"])
+    except (httpx.HTTPError, KeyError, ValueError):
+        return None
+    ahead = (datetime.now(UTC) - there).total_seconds()
+    if -_SECONDS_BEHIND < ahead < _SECONDS_AHEAD:
+        return None
+    return (
+        f"this machine's clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} "
+        f"the coordinator's; set them both (NTP): {_SECONDS_AHEAD:.0f} ahead and "
+        f"{_SECONDS_BEHIND:.0f} behind are let in"
+    )
 
 
 def refused_by_coordinator(said: str) -> bool:

@@ -9,7 +9,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from fl_client.site.diagnosis import connection_fault, local_fault, refused_by_coordinator
+from fl_client.site.diagnosis import (
+    clock_fault,
+    connection_fault,
+    local_fault,
+    refused_by_coordinator,
+)
 from fl_client.site.folder import SiteFolder
 from fl_client.site.keys import load_key
 from fl_client.site.policy import read_policy
@@ -141,7 +146,7 @@ class _Site:
         if refused_by_coordinator(self._news()):
             self._refused_since = self._refused_since or time.monotonic()
         if self._refused_since is None:
-            return "connecting"
+            return clock_fault(self._settings, self._site.ca) or "connecting"
         if time.monotonic() < self._refused_since + _ADMITTED_SECONDS:
             return "the coordinator does not let this site in yet; trying again"
         return (
@@ -172,7 +177,10 @@ class _Site:
         if line != self._said:
             self._said = line
             log.info("%s", line)
-            write_text(self._site.state, line)
+            try:
+                write_text(self._site.state, line)
+            except OSError as error:  # a full disk, which must not end what serves
+                log.warning("%s", error)
 
 
 def set_up_log(path: Path) -> None:

@@ -12,7 +12,6 @@ from benchmarks import deployed_round
 from benchmarks.bare_flower import BareFlower
 from benchmarks.deployed_round import (
     BARE,
-    BARE_FILE,
     OURS,
     PROCESSES,
     Round,
@@ -51,11 +50,10 @@ def test_processes_are_told_by_their_command_line(command: list[str], kind: str 
 
 
 def test_transport_is_a_round_without_the_clients_computing() -> None:
-    sides = {OURS: side(4, 600), BARE: side(7, 1000), BARE_FILE: side(9, 800)}
+    sides = {OURS: side(4, 600), BARE: side(7, 1000)}
     transport, *memory = results(sides, WORK)
-    assert transport.samples == {OURS: [3, 3], BARE: [6, 6], BARE_FILE: [8, 8]}
+    assert transport.samples == {OURS: [3, 3], BARE: [6, 6]}
     assert transport.value == 0.5  # (4 - 1) / (7 - 1)
-    assert transport.details[f"over {BARE_FILE}"] == 0.375  # (4 - 1) / (9 - 1)
     assert transport.met
     assert [one.name for one in memory] == [
         "deployed-memory-superlink",
@@ -65,23 +63,22 @@ def test_transport_is_a_round_without_the_clients_computing() -> None:
     ]
     for one in memory:
         assert one.value == pytest.approx(0.6)
-        assert one.medians == {OURS: 600, BARE: 1000, BARE_FILE: 800}
+        assert one.medians == {OURS: 600, BARE: 1000}
 
 
 def test_a_round_over_sites_is_compared_with_a_bare_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def bare(work: Work, sizes: dict[str, int], *, in_file: bool = False) -> Side:
+    def bare(work: Work, sizes: dict[str, int]) -> Side:
         asked.append((work.rounds, sizes))
-        return side(40 if in_file else 20, 1)
+        return side(20, 1)
 
     monkeypatch.setattr(deployed_round, "over_sites", lambda work: side(5, 1))
     monkeypatch.setattr(deployed_round, "over_bare_flower", bare)
     (result,) = deployed_round.measure(repeats=2)
     assert result.value == 0.25  # computing is part of a round here
-    assert result.details[f"over {BARE_FILE}"] == 0.125
     # As many images as ours, and round one beside those that count.
-    assert asked == [(3, {"train": 8, "validation": 3})] * 2
+    assert asked == [(3, {"train": 8, "validation": 3})]
 
 
 def test_a_watched_process_leaves_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:

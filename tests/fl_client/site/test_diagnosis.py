@@ -5,13 +5,19 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
 from fl_client.site import diagnosis
-from fl_client.site.diagnosis import connection_fault, local_fault, refused_by_coordinator
+from fl_client.site.diagnosis import (
+    clock_fault,
+    connection_fault,
+    local_fault,
+    refused_by_coordinator,
+)
 from fl_client.site.folder import SiteSettings
 from operation.environment import free_port
 from tests.fl_client.site.certificates import DAY, Authority
@@ -19,8 +25,8 @@ from tests.fl_client.site.sites import make_site
 
 
 @contextmanager
-def server(files: tuple[Path, Path] | None) -> Iterator[SiteSettings]:
-    """A server that shakes hands and hangs up; without TLS where no files are given."""
+def server(files: tuple[Path, Path] | None, said: bytes = b"") -> Iterator[SiteSettings]:
+    """A server that shakes hands, says something and hangs up; where no files are given, no TLS."""
     context = None
     if files is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -37,7 +43,10 @@ def server(files: tuple[Path, Path] | None) -> Iterator[SiteSettings]:
                     if context is None:
                         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
                     else:
-                        context.wrap_socket(connection, server_side=True).close()
+                        with context.wrap_socket(connection, server_side=True) as secured:
+                            if said:
+                                secured.recv(4096)
+                                secured.sendall(said)
                 except OSError:
                     return  # the client did not like the certificate
 
@@ -98,6 +107,35 @@ def test_nobody_there(tmp_path: Path) -> None:
     said = connection_fault(settings, Authority(tmp_path).certificate)
     assert said is not None
     assert "is not reachable (Connection refused)" in said
+
+
+@pytest.mark.parametrize(
+    "ahead, words",
+    [
+        # The coordinator says whole seconds, so that up to one is added to what is ahead.
+        (3, None),
+        (-299, None),
+        (7, "seconds ahead of the coordinator's; set them both"),
+        (-310, "seconds behind the coordinator's; set them both"),
+    ],
+)
+def test_clocks_that_differ(tmp_path: Path, ahead: float, words: str | None) -> None:
+    authority = Authority(tmp_path)
+    there = datetime.now(UTC) - timedelta(seconds=ahead)
+    answer = f"HTTP/1.1 403 Forbidden\r\ndate: {format_datetime(there, usegmt=True)}\r\n\r\n"
+    with server(authority.issue(), answer.encode()) as settings:
+        said = clock_fault(settings, authority.certificate)
+    assert said is None if words is None else words in str(said)
+
+
+def test_a_coordinator_that_says_no_time(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with server(authority.issue(), b"HTTP/1.1 403 Forbidden\r\n\r\n") as settings:
+        assert clock_fault(settings, authority.certificate) is None
+    with server(authority.issue()) as settings:
+        assert clock_fault(settings, authority.certificate) is None
+    settings = SiteSettings(name="a", address=f"127.0.0.1:{free_port()}", data_dir="")
+    assert clock_fault(settings, authority.certificate) is None
 
 
 def test_what_a_machine_itself_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,9 @@ def test_a_site_is_connected_while_the_app_works_and_asks_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = diagnosed(tmp_path, monkeypatch, None)
+    monkeypatch.setattr(serve_module, "clock_fault", lambda *_: "its clock is wrong")
+    assert served._diagnosis() == "its clock is wrong"
+    monkeypatch.setattr(serve_module, "clock_fault", lambda *_: None)
     assert served._diagnosis() == "connecting"
     served._site.contact.touch()
     assert served._diagnosis() == "connected to the coordinator"
