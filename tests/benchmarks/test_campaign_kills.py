@@ -1,4 +1,4 @@
-"""A campaign that was killed with -9 and started again ends as if nobody had: three moments."""
+"""A campaign that was killed with -9 and started again ends as if nobody had: two moments."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def expected(folder: Path) -> tuple[float, pd.DataFrame]:
     return undisturbed(folder)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_killed_campaign_ends_with_the_same_ledger(
     seed: int, folder: Path, expected: tuple[float, pd.DataFrame]
 ) -> None:
