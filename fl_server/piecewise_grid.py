@@ -46,6 +46,7 @@ from fl_server.wrapping_grid import WrappingGrid
 _AT_ONCE = 2
 # Message, record dict, record, array: what is below an array is its data.
 _ARRAY_DEPTH = 3
+_MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,10 @@ class PiecewiseGrid(WrappingGrid):
         ]
 
     def read(self, arrival: Arrival, question: Message) -> Message:
-        """Read a reply; if its parts do not come any more it is an error that says so.
+        """Read a reply; one that cannot be read is an error that says so.
 
-        Its arrays' data are memory that may be written to: nobody else has it.
+        Its arrays' data are memory that may be written to: nobody else has it. If parts of it do
+        not come any more the error's code is ``MESSAGE_UNAVAILABLE``.
         """
         root = arrival.tree.object_id
         try:
@@ -129,6 +131,9 @@ class PiecewiseGrid(WrappingGrid):
         except ObjectPullError as error:
             lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, str(error))
             return Message(lost, reply_to=question)
+        except _MALFORMED as error:  # not what Flower writes, so no site's doing that is honest
+            told = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"its reply is damaged: {error!r}")
+            return Message(told, reply_to=question)
         self._client.ConfirmMessageReceived(
             ConfirmMessageReceivedRequest(
                 node=self._node, run_id=self._run_id, message_object_id=root
@@ -136,10 +141,6 @@ class PiecewiseGrid(WrappingGrid):
         )
         reply.metadata.__dict__["_message_id"] = root
         return reply
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Not for this grid: ask for `arrivals`, and `read` them."""
-        raise NotImplementedError
 
     def _read(self, tree: ObjectTree) -> Message:
         levels = [[tree]]

@@ -148,9 +148,10 @@ class SiteGrid(WrappingGrid):
                 if not one.done:  # those behind it wait, so that the order is kept
                     break
             waited = time.monotonic() - started
+            late = timeout is not None and waited > timeout
             hoped = sum(one.good or one.under_way for one in asked)
             hopeless = sum(one.good or one.open for one in asked) < needed
-            wanted = not hopeless and (first or hoped < needed or waited < patience)
+            wanted = not (hopeless or late) and (first or hoped < needed or waited < patience)
             lost = [one for one in asked if one.lost] if wanted else []
             # Who was just lost may be away by now: that is seen at the next look.
             there = online.keys() - just_lost
@@ -158,7 +159,7 @@ class SiteGrid(WrappingGrid):
             first = False
             under_way = [one for one in asked if one.under_way and not one.done]
             missed = [one for one in lost if one.lost]
-            if not (under_way or missed) or (timeout is not None and waited > timeout):
+            if late or not (under_way or missed):
                 rest = [one for one in asked if not one.done]
                 if not rest:
                     break
@@ -185,7 +186,7 @@ class SiteGrid(WrappingGrid):
             reply = _answer(one, one.arrival.error)
         else:
             reply = self._pieces.read(one.arrival, one.message)
-            if reply.has_error():
+            if reply.has_error() and reply.error.code in LOST:
                 one.arrival, one.reason = None, LOST[ErrorCode.MESSAGE_UNAVAILABLE]
                 return
         one.done = True

@@ -183,3 +183,18 @@ def test_a_reply_whose_parts_are_missing_is_an_error(
     assert reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
     assert missing in str(reply.error.reason)
     assert superlink.confirmed == []
+
+
+@pytest.mark.parametrize("damage", [b"Array  3\0{}]", b"Array  2\0{}", b"no object at all"])
+def test_a_reply_that_flower_would_not_write_is_an_error_of_its_site(
+    superlink: SuperLink, grid: PiecewiseGrid, damage: bytes
+) -> None:
+    """No error that asking again would mend."""
+    message = sent(grid)
+    there = superlink.answer(message, RecordDict({"arrays": to_record({"w": LARGE + 1})}))
+    (array,) = (n for n, one in get_all_nested_objects(there).items() if type(one) is Array)
+    superlink.objects[array] = damage
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    reply = grid.read(arrival, message)
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert str(reply.error.reason).startswith("its reply is damaged: ")

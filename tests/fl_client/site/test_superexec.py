@@ -1,9 +1,12 @@
 """The process that a site's apps are forked from."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+from fl_client.site.serve import SUPEREXEC
 from fl_client.site.superexec import LIBRARIES
 from fl_server.bundle import PACKAGES
 
@@ -29,11 +32,53 @@ def test_the_app_finds_its_libraries_imported_and_itself_not() -> None:
     assert packages_after(SURPLUS.format(libraries=LIBRARIES)) <= set(PACKAGES)
 
 
-def test_what_is_handed_to_a_fork_is_read_without_this_package() -> None:
-    code = """
-import json, pickle, sys
-from flwr.supernode.runtime.run_clientapp import run_clientapp
-pickle.loads(pickle.dumps(run_clientapp))
-print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+# Stands for Flower's function, and says what it finds imported.
+PROBE = """
+import json, pathlib, sys
+def run(token, **others):
+    found = json.dumps([sorted(sys.modules), others])
+    pathlib.Path(token).write_text(found)
 """
-    assert not packages_after(code) & set(PACKAGES)
+LAUNCH = """
+import sys
+from flwr.supercore.constant import TaskType
+from flwr.supercore.superexec.executor import ExecutionSpec
+from fl_client.site import superexec
+import probe
+superexec.run_clientapp = probe.run
+executor = superexec.ForkingExecutor()
+said = dict(insecure=True, root_certificates_path=None, runtime_dependency_install=False)
+executor.launch(
+    ExecutionSpec(
+        task_type=TaskType.CLIENT_APP,
+        runtime_api_address="here:1",
+        token=sys.argv[1],
+        parent_pid=7,
+        suppress_output=False,
+        task_id=1,
+        **said,
+    )
+)
+for process in executor._context.active_children():
+    process.join()
+executor.reconcile()
+assert not executor._context.active_children()
+"""
+
+
+def test_a_fork_has_the_libraries_and_nothing_of_this_package(tmp_path: Path) -> None:
+    """Started as `fl_client.site.serve` starts it: by ``-m`` a fork would import its parent's."""
+    assert SUPEREXEC.startswith("from fl_client.site.superexec import main")
+    (tmp_path / "probe.py").write_text(PROBE)
+    told = tmp_path / "told.json"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", LAUNCH, str(told)], check=True, env=environment)
+    modules, others = json.loads(told.read_text())
+    assert set(LIBRARIES) <= set(modules)
+    assert not {name.split(".")[0] for name in modules} & set(PACKAGES)
+    assert others == {
+        "runtime_api_address": "here:1",
+        "insecure": True,
+        "parent_pid": 7,
+        "runtime_dependency_install": False,
+    }
