@@ -80,6 +80,15 @@ class Opened:
     ids: dict[str, str] = field(default_factory=dict)
     has_error: bool = False
 
+    def chunks(self) -> set[str]:
+        """Return the ids of all that holds arrays' data."""
+        return {
+            chunk
+            for arrays in self.heads.values()
+            for head in arrays.values()
+            for chunk in head.chunks
+        }
+
     def listed(self) -> list[dict[str, Any]]:
         """Return the records as records.jsonl names them; arrays' bytes are those of values."""
         return [

@@ -27,6 +27,7 @@ from flwr.proto.runtime_pb2 import (
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.superlink.grid.http_grid import HttpGrid
 
+from fl_server import piecewise_grid
 from fl_server.piecewise_grid import PiecewiseGrid
 from strategies.arrays import to_record, views
 from tests.support import assert_same_bits
@@ -43,6 +44,7 @@ class SuperLink:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.unavailable: dict[str, int] = {}  # how often objects are still to be missing
         self.pushed: list[str] = []
         self.confirmed: list[str] = []
         self.replies: list[Message] = []
@@ -69,6 +71,9 @@ class SuperLink:
 
     def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:
         content = self.objects.get(request.object_id)
+        if self.unavailable.get(request.object_id):
+            self.unavailable[request.object_id] -= 1
+            return PullObjectResponse(object_found=True)
         return PullObjectResponse(
             object_found=content is not None,
             object_available=content is not None,
@@ -126,6 +131,10 @@ def test_what_is_pushed_is_what_flower_would_push(
     expected = {name: one.deflate() for name, one in get_all_nested_objects(message).items()}
     assert superlink.objects == expected
     assert sorted(superlink.pushed) == sorted(expected)  # each once
+    # The message, its records, the two of them and 3 arrays, before their 3 + 3 + 1 chunks.
+    kinds = [superlink.objects[name].split(b" ")[0] for name in superlink.pushed]
+    assert set(kinds[7:]) == {b"ArrayChunk"}
+    assert b"ArrayChunk" not in kinds[:7]
 
 
 def test_messages_share_what_they_have_in_common(superlink: SuperLink, grid: PiecewiseGrid) -> None:
@@ -158,6 +167,19 @@ def test_a_reply_is_read_to_the_bit_into_memory_of_its_own(
     assert_same_bits(views(record), ARRAYS)
     assert all(array.flags.writeable for array in views(record).values())
     assert record.object_id == to_record(ARRAYS).object_id  # it could be sent on as it is
+
+
+def test_a_reply_is_read_while_it_comes(
+    superlink: SuperLink, grid: PiecewiseGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(piecewise_grid, "_LOOK_SECONDS", 0.001)
+    message = sent(grid)
+    there = superlink.answer(message, RecordDict({"arrays": to_record(ARRAYS)}))
+    superlink.unavailable = dict.fromkeys(get_all_nested_objects(there), 5)
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    record = grid.read(arrival, message).content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    assert_same_bits(views(record), ARRAYS)
 
 
 def test_an_error_is_known_before_it_is_read(superlink: SuperLink, grid: PiecewiseGrid) -> None:

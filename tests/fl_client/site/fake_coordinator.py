@@ -16,6 +16,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     iterate_object_tree,
 )
 from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectUnavailableError,
     inflate_object_from_contents,
     pull_and_inflate_object_from_tree,
 )
@@ -46,6 +47,7 @@ class FakeCoordinator:
 
     Attributes:
         answers: the answers, whole.
+        unavailable: how often objects are still to be missing, by id, since they have not come.
         pulled: ids of the objects that the node fetched.
         pushed: the objects that came back, by id.
     """
@@ -55,6 +57,7 @@ class FakeCoordinator:
         self.run.fab_hash, self.run.override_config = bundle, override or {}
         self.objects: dict[str, bytes] = {}
         self.answers: list[Message] = []
+        self.unavailable: dict[str, int] = {}
         self.pulled: list[str] = []
         self.pushed: dict[str, bytes] = {}
         self.confirmed: list[str] = []
@@ -100,6 +103,9 @@ class FakeCoordinator:
         raise AssertionError("a site runs the bundle on its own disk")
 
     def _pull(self, _run_id: int, object_id: str) -> bytes:
+        if self.unavailable.get(object_id):
+            self.unavailable[object_id] -= 1
+            raise ObjectUnavailableError(object_id)
         self.pulled.append(object_id)
         return self.objects[object_id]
 

@@ -10,9 +10,9 @@ import pytest
 from flwr.app import Array, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
-from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, pull_objects
 
-from fl_client.site import connection
+from fl_client.site import connection, guard
 from fl_client.site.bundles import Approvals
 from fl_client.site.guard import Guard
 from fl_client.site.policy import Policy, write_policy
@@ -82,6 +82,31 @@ def test_no_object_is_fetched_twice(tmp_path: Path) -> None:
     coordinator.ask(train_message())
     node.work(train_reply)
     assert sorted(coordinator.pulled) == sorted(coordinator.objects)
+
+
+def test_objects_are_fetched_while_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message is announced before its objects come; Flower's own patience is not needed."""
+    monkeypatch.setattr(guard, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setitem(pull_objects.__kwdefaults__, "max_tries_per_object", 1)
+    _, coordinator, node = set_up(tmp_path)
+    message = coordinator.ask(train_message())
+    coordinator.unavailable = dict.fromkeys(coordinator.objects, 3)
+    node.work(train_reply)
+    assert coordinator.confirmed == [message.metadata.message_id]
+    assert set(coordinator.unavailable.values()) == {0}
+
+
+def test_what_tells_of_arrays_leaves_before_their_data(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    node.work(train_reply)
+    kinds = [content.split(b" ")[0] for content in coordinator.pushed.values()]
+    assert kinds[-2:] == [b"ArrayChunk"] * 2  # one of each array
+    assert b"ArrayChunk" not in kinds[:-2]
+    # The message, its records, the two of them, and two arrays.
+    assert len(kinds) == 1 + 1 + 2 + 2 + 2
 
 
 def test_nothing_of_a_message_or_a_reply_is_kept(tmp_path: Path) -> None:
