@@ -16,9 +16,15 @@ KEEP_FREED_MEMORY = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
-# For processes that only pass models on: what a model took is given back when it has gone. A server
-# so peaks at a model's size less, and a SuperNode at two thirds.
-GIVE_BACK_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+# For processes that pass models on, in pieces of 5 MB. All threads share one heap, where a piece
+# takes the place of another that has gone: fresh pages cost more than the copying. What is larger
+# than 32 MB, glibc's most, is given back to the system at once.
+REUSE_FREED_PIECES = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_ARENA_MAX": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 
 
 def flower_environment(home: Path, token: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from fl_client.site.folder import SiteFolder
 from fl_client.site.keys import load_key
 from fl_client.site.policy import read_policy
 from operation.environment import (
-    GIVE_BACK_FREED_MEMORY,
+    REUSE_FREED_PIECES,
     flower_environment,
     free_port,
 )
@@ -85,7 +85,7 @@ class _Site:
             "supernode",
             [sys.executable, "-m", "fl_client.site.supernode", str(site.path), str(port)],
             log_path=self._supernode_log,
-            environment={**environment, **GIVE_BACK_FREED_MEMORY},
+            environment={**environment, **REUSE_FREED_PIECES},
             folder=site.path,
         )
         self._superexec = Supervised(
@@ -98,7 +98,7 @@ class _Site:
             log_path=site.logs / "superexec.log",
             environment={
                 **environment,
-                **GIVE_BACK_FREED_MEMORY,
+                **REUSE_FREED_PIECES,
                 "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             },
             folder=site.path,

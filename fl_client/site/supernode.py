@@ -28,16 +28,37 @@ from fl_client.site.connection import Connection
 from fl_client.site.folder import SiteFolder
 from fl_client.site.guard import Guard
 from fl_client.site.keys import load_key
+from operation.garbage import collect_promptly
+from operation.whole_body import WholeBodies
 
 HOST = "127.0.0.1"
+
+# An app's request for an object is answered within so long, whether it has come or not.
+_COMING_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
 
 
 class AnsweringState(InMemoryNodeState):
     """Flower's state of a node, which answers for an app that ended without a word.
 
+    And it gives an app its message while that comes.
+
     Flower waits for an app's reply without limit. It answers by itself for a process that was
     killed, but only if that had fetched its message; and not for one that was told to end and did.
     """
+
+    def get_object(self, run_id: int, object_id: str) -> bytes | None:
+        """Return an object; one that is on its way is waited for a while.
+
+        An app is started when a message is announced, and asks for its objects while they come.
+        Told that one is not there yet it would ask again after 1, 2, 4, up to 10 seconds.
+        """
+        deadline = time.monotonic() + _COMING_SECONDS
+        while (content := super().get_object(run_id, object_id)) == b"":
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK_SECONDS)
+        return content
 
     def finish_task(self, task_id: int, sub_status: str, details: str) -> bool:
         finished = super().finish_task(task_id, sub_status, details)
@@ -70,6 +91,7 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     states.state_instance = AnsweringState(objects.store())
     _serve_runtime_api(create_app(states, superexec_auth_secret=secret), port)
     _put_guard_in(site, objects.store())
+    collect_promptly()
     flower.start_client_internal(
         state_factory=states,
         server_address=settings.address,
@@ -85,7 +107,9 @@ def run_supernode(site: SiteFolder, port: int) -> None:
 
 
 def _serve_runtime_api(app: Any, port: int) -> None:
-    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(WholeBodies(app), host=HOST, port=port, log_level="warning")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

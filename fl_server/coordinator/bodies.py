@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
+
+from operation.whole_body import BodyTooLarge, read_whole
 
 # The largest that a SuperNode sends is a piece of an array: Flower cuts them at 5 MiB (5 242 880
 # bytes) and adds some hundred bytes. The list of a reply's objects is some hundred kilobytes for
@@ -62,23 +64,10 @@ class Bodies:
 
 
 async def _read(receive: Receive, most: int) -> Receive | None:
-    body = bytearray()
     try:
         async with asyncio.timeout(SLOWEST_SECONDS):
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                body += message.get("body", b"")
-                if len(body) > most:
-                    raise BodyRefused(413, f"a body of more than {most} bytes")
-                more = message.get("more_body", False)
+            return await read_whole(receive, most)
+    except BodyTooLarge as error:
+        raise BodyRefused(413, str(error)) from None
     except TimeoutError:
         raise BodyRefused(408, f"a body that took more than {SLOWEST_SECONDS:.0f} s") from None
-    waiting: list[Message] = [{"type": "http.request", "body": bytes(body)}]
-
-    async def again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return again

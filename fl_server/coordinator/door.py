@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fl_server.coordinator.bodies import Bodies, BodyRefused
 from fl_server.coordinator.refusals import log_refusal
+from operation.whole_body import WholeBodies
 
 CONTROL = "/v1/control"
 PASSWORD_HEADER = "fedskin-password"
@@ -38,6 +39,7 @@ class Door:
         self, app: ASGIApp, *, inside: tuple[str, int], routes: Collection[str], password: str
     ) -> None:
         self._app = app
+        self._whole = WholeBodies(app)
         self._inside = inside
         self._routes = {route: route.encode("ascii") for route in routes}
         self._password = password.encode("ascii")
@@ -55,7 +57,7 @@ class Door:
             log_refusal(scope)
             await PlainTextResponse("forbidden\n", status_code=403)(scope, receive, send)
         elif self._is_inside(scope):
-            await self._app(scope, receive, send)
+            await self._whole(scope, receive, send)
         else:
             await self._let_in(scope, receive, send)
 

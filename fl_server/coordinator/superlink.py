@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from fl_server.coordinator.door import Door, password
 from fl_server.coordinator.folder import CoordinatorFolder
 from fl_server.coordinator.refusals import keep_refusals
+from operation.garbage import collect_promptly
 
 # What the supervisor asks all the time, as Flower logs it.
 _ROUTINE = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")
@@ -105,6 +106,7 @@ def serve_superlink(
         log_level="warning",
         timeout_graceful_shutdown=5,
     )
+    collect_promptly()
     uvicorn.Server(config).run(sockets=[public, inside])
 
 

@@ -16,7 +16,7 @@ from fl_server.coordinator.control import Control, ControlError
 from fl_server.coordinator.folder import CoordinatorFolder
 from fl_server.coordinator.runner import Runner
 from fl_server.coordinator.sites import Sites
-from operation.environment import GIVE_BACK_FREED_MEMORY, flower_environment, script
+from operation.environment import REUSE_FREED_PIECES, flower_environment, script
 from operation.files import write_json
 from operation.processes import end_processes
 from operation.supervised import Supervised
@@ -56,7 +56,7 @@ class Supervisor:
         self._address = f"127.0.0.1:{inside.getsockname()[1]}"
         environment = {
             **flower_environment(home, token),
-            **GIVE_BACK_FREED_MEMORY,
+            **REUSE_FREED_PIECES,
             # It waits for a ServerApp, one for a whole run; each look costs the SuperLink 10 ms.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",

@@ -1,11 +1,15 @@
-"""A node that answers for an app that ended without a word."""
+"""A node that answers for an app that ended, and that gives it its message as it comes."""
+
+import threading
 
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.supercore.constant import TaskType
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.object_store import ObjectStoreFactory
 
+from fl_client.site import supernode
 from fl_client.site.supernode import AnsweringState
 from tests.fl_client.site.fake_coordinator import NODE, RUN, question
 
@@ -46,3 +50,36 @@ def test_an_app_that_answered_is_not_answered_for() -> None:
     state.store_message(reply)
     state.finish_task(task, SubStatus.COMPLETED, "")
     assert len(state.get_messages_legacy(is_reply=True)) == 1
+
+
+class TestAnObjectOnItsWay:
+    message = question("train", RecordDict())
+
+    def state(self) -> AnsweringState:
+        """A node's state that knows the message's objects and has none of them."""
+        state = AnsweringState(ObjectStoreFactory().store())
+        state.object_store.preregister(RUN, get_object_tree(self.message))
+        return state
+
+    def test_is_given_when_it_has_come(self) -> None:
+        state = self.state()
+        asked, answers = threading.Event(), []
+
+        def ask() -> None:
+            asked.set()
+            answers.append(state.get_object(RUN, self.message.object_id))
+
+        app = threading.Thread(target=ask)
+        app.start()
+        asked.wait()
+        state.object_store.put(self.message.object_id, self.message.deflate())
+        app.join()
+        assert answers == [self.message.deflate()]
+
+    def test_is_not_there_yet_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The app asks again then, as Flower has it; so a request never hangs."""
+        monkeypatch.setattr(supernode, "_COMING_SECONDS", 0.0)
+        assert self.state().get_object(RUN, self.message.object_id) == b""
+
+    def test_that_nobody_knows_is_not_waited_for(self) -> None:
+        assert self.state().get_object(RUN, "0" * 64) is None
