@@ -15,8 +15,8 @@ lost with that process, where ours goes on from the run folder.
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -80,6 +80,7 @@ class Work:
         images: of the synthetic release, of which each site holds an equal share.
         backbone, image_size, batch_size: as in a config.
         rounds: how many, with the first.
+        ways: further settings of our side only.
     """
 
     sites: int
@@ -88,6 +89,7 @@ class Work:
     image_size: int
     batch_size: int
     rounds: int
+    ways: Mapping[str, str] = field(default_factory=dict)
 
 
 def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
@@ -105,7 +107,8 @@ def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
         batch_size=16,
         rounds=repeats + 1,
     )
-    found = both_sides(work)
+    ours = over_sites(work)
+    found = {OURS: ours, BARE: over_bare_flower(work, ours.sizes)}
     samples = {name: [one.seconds for one in side.rounds] for name, side in found.items()}
     return [
         Result(
@@ -125,12 +128,6 @@ def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
     ]
 
 
-def both_sides(work: Work) -> dict[str, Side]:
-    """Do the work both ways, one after the other."""
-    ours = over_sites(work)
-    return {OURS: ours, BARE: over_bare_flower(work, ours.sizes)}
-
-
 def over_sites(work: Work) -> Side:
     """Do the work with ``fedskin run`` over sites that are started for it."""
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
@@ -146,6 +143,7 @@ def over_sites(work: Work) -> Side:
             "clients": work.sites,
             "threads-per-client": 1,
             "device": "cpu",
+            **work.ways,
         }
         (folder / "run.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         out = folder / "run"

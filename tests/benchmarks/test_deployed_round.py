@@ -50,11 +50,15 @@ def test_processes_are_told_by_their_command_line(command: list[str], kind: str 
 
 
 def test_transport_is_a_round_without_the_clients_computing() -> None:
-    sides = {OURS: side(4, 600), BARE: side(7, 1000)}
-    transport, *memory = results(sides, WORK)
+    sides = {OURS: side(4, 600), "bfloat16": side(3, 600), "adapter": side(1.5, 600)}
+    transport, bfloat16, adapter, *memory = results({**sides, BARE: side(7, 1000)}, WORK)
     assert transport.samples == {OURS: [3, 3], BARE: [6, 6]}
     assert transport.value == 0.5  # (4 - 1) / (7 - 1)
     assert transport.met
+    assert bfloat16.samples == {"bfloat16": [2, 2], BARE: [6, 6]}
+    assert not bfloat16.met  # 2 / 6, and 0.3 is wanted
+    assert adapter.name == "deployed-transport-adapter"
+    assert adapter.value == pytest.approx(0.5 / 6)
     assert [one.name for one in memory] == [
         "deployed-memory-superlink",
         "deployed-memory-serverapp",
