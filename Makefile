@@ -59,7 +59,8 @@ lint: install ## Check style, types and the floors
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 
-soak: install ## Kill campaigns and hospitals, and cut a hospital off, again and again (an hour)
+soak: install ## Kill campaigns and hospitals, cut a hospital off, run all combinations (two hours)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
 	$(BIN)/python -m benchmarks.soak_cut_off
+	$(BIN)/python -m benchmarks.soak_combinations

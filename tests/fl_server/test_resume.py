@@ -36,11 +36,6 @@ LONG = 100
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def undisturbed(
     synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict]:

@@ -19,11 +19,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
     """One SuperLink for all runs of this module: it can be reused, and that saves time."""
     with SuperLink(tmp_path_factory.mktemp("superlink") / "flower.log") as shared:

@@ -26,11 +26,6 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
         yield shared
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 # Adam and the augmented view are what an equal run must repeat, too.
 CHANGES: dict[str, dict[str, Any]] = {
     "head": {"strategy": "fedprox"},

@@ -1,0 +1,25 @@
+"""Fixtures of the tests that run the server's app in their own process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from flwr.supercore.task_identity import TaskIdentity
+
+
+@pytest.fixture(scope="module")
+def flower_run() -> Iterator[None]:
+    """Be the server's task of a Flower run; clients set torch's threads, here the test's own."""
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_task_id", "_run_id", "_node_id"):
+            patch.setattr(TaskIdentity, name, 1)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for image stores and features, shared by the runs of a file."""
+    return tmp_path_factory.mktemp("cache")

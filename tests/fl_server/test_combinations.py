@@ -1,0 +1,42 @@
+"""Every pair of what is trained and how it travels, for both objectives and strategies, resumed."""
+
+from pathlib import Path
+
+import pytest
+
+from fl_server.run import RunFailed
+from tests.fl_server.clients_in_memory import ROUNDS, Clients, run_in_memory
+from training.run_folder import RunFolder
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("flower_run")]
+
+TRAINABLE = ("all", "head", "adapter", "lora")
+WIRE_FORMATS = ("float32", "bfloat16", "int8")
+# Of every two of the four keys all pairs of values occur; all 48 are run by make soak.
+COMBINATIONS = [
+    {
+        "objective": ("classifier", "clip")[(n + n // 4) % 2],
+        "trainable": TRAINABLE[n % 4],
+        "wire_format": WIRE_FORMATS[n // 4],
+        "strategy": ("fedavg", "fedprox")[(n // 2 + n // 4) % 2],
+    }
+    for n in range(12)
+]
+
+
+@pytest.mark.parametrize("settings", COMBINATIONS, ids=lambda settings: "-".join(settings.values()))
+def test_a_run_that_failed_goes_on_to_the_same_weights(
+    synthetic_ham: Path, cache: Path, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    """The others have trained in the last round already, and their states are a round ahead."""
+    states = {"optimizer": "adam", "client_optimizer": "persistent"}
+    # LoRA wants linear layers, which resnet18 has none of.
+    backbone = "convnext_t" if settings["trainable"] == "lora" else "resnet18"
+    changes = {**states, **settings, "backbone": backbone}
+    undisturbed = run_in_memory(synthetic_ham, cache, tmp_path / "undisturbed", **changes)
+    out = tmp_path / "failed"
+    with pytest.raises(RunFailed, match="client-1: not today"):
+        run_in_memory(synthetic_ham, cache, out, Clients(refuses=ROUNDS), **changes)
+    assert len(RunFolder(out).rounds()) < ROUNDS
+    found = run_in_memory(synthetic_ham, cache, out, **changes)
+    assert found["weights_sha256"] == undisturbed["weights_sha256"]
