@@ -6,8 +6,10 @@ INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
 # One thread for each test process: on small machines torch's own threads only get in each other's
-# way. Runs that plan their threads set them themselves.
+# way. Runs that plan their threads set them themselves. Two files of tests at a time, since half of
+# many tests is waiting for processes to start, to end or to be missed.
 TEST_ENV := OMP_NUM_THREADS=1
+TEST_OPTIONS := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo smoke hospitals test test-slow lint bench soak
@@ -45,10 +47,10 @@ hospitals: install ## Run a coordinator and three hospitals as on separate machi
 	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/hospitals.sh
 
 test: install ## Run the quick tests (minutes)
-	$(TEST_ENV) $(BIN)/pytest
+	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS)
 
 test-slow: $(EXTRAS) ## Run the slow tests (half an hour); needs a C compiler
-	$(TEST_ENV) $(BIN)/pytest -m slow
+	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) -m slow
 
 lint: install ## Check style, types and the floors
 	$(BIN)/ruff check --no-cache .
