@@ -85,24 +85,26 @@ def run_both(
 
 
 def main() -> None:
-    """Run all combinations; other weights end it with an error."""
-    circumstances = machine.describe()
+    """Run all combinations; other weights end it with an error.
+
+    The file is written after each, so an interrupted call keeps what it has.
+    """
+    runs: list[dict[str, Any]] = []
+    content = {"date": datetime.now(UTC).date().isoformat(), **machine.describe(), "runs": runs}
+    path = RESULTS / "soak-combinations.json"
     with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
         folder = Path(name)
         data = folder / "ham10000"
         write_ham10000(data, images=60, seed=0)
         serving = folder / "federation"
         serving.mkdir()
-        runs = []
         with Hospitals(serving, data) as hospitals:
             for number, settings in enumerate(combinations(), start=1):
                 runs.append(run_both(hospitals, data, folder / str(number), settings))
                 console.print(f"{number}: {runs[-1]}", highlight=False)
+                write_json(path, content)
                 if not runs[-1]["same_weights"]:
                     raise RuntimeError(f"other weights with {settings}")
-    content = {"date": datetime.now(UTC).date().isoformat(), **circumstances, "runs": runs}
-    path = RESULTS / "soak-combinations.json"
-    write_json(path, content)
     console.print(f"Written to {path}", highlight=False, soft_wrap=True)
 
 

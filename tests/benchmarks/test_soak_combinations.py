@@ -1,0 +1,18 @@
+"""Which combinations the soak runs; that they end alike is its own business."""
+
+import pytest
+
+from benchmarks.soak_combinations import combinations
+from tests.support import make_config
+from training.errors import ConfigError
+
+
+def test_all_are_run_and_valid() -> None:
+    found = list(combinations())
+    assert len({tuple(settings.values()) for settings in found}) == 2 * 4 * 3 * 2
+    for settings in found:
+        changes = {key.replace("-", "_"): value for key, value in settings.items()}
+        make_config(**changes, backbone="convnext_t")
+        if settings["trainable"] == "lora":
+            with pytest.raises(ConfigError, match="no linear layers"):
+                make_config(**changes, backbone="resnet18")
