@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from models import clip_trunks, torchvision_trunks
 from models.adapters import GatedAdapter
 from models.errors import BackboneError
 from models.registry import BackboneSpec, check_image_size, find
+from models.seeding import seeded_globally
 
 
 class _Library(Protocol):
@@ -131,10 +131,7 @@ def build(
             f"{name} has {spec.width} features, so no identity leads to {num_classes} outputs"
         )
     library = _LIBRARIES[spec.library]
-    # The libraries draw from the global generator and take no other, so that one is seeded here
-    # and given back as it was. Not torch.manual_seed: it would also seed every GPU's generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded_globally(seed):
         if pretrained:
             # On meta no time is spent on weights that are about to be replaced.
             trunk = library.build_trunk(spec, "meta")

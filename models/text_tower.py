@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.clip_files import open_tensors
 from models.errors import WeightsError
+from models.seeding import seeded_globally
 from models.text_encoders import TextEncoderSpec
 
 RANDOM_LOGIT_SCALE = 100.0
@@ -66,9 +67,7 @@ def encode_random(spec: TextEncoderSpec, prompts: Sequence[str], seed: int) -> t
 
 def random_tower(spec: TextEncoderSpec, seed: int) -> nn.Module:
     """A text tower in evaluation mode: tokens (K, 77) int64 → (K, D) float32, not normalised."""
-    # open_clip draws from the global generator; see models/backbones.py.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded_globally(seed):
         tower: nn.Module = _tower(spec, "cpu")
     return tower
 
