@@ -10,6 +10,7 @@ What is private to Flower and needed at the ServerApp's side of its grid stands 
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,6 +36,7 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 )
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
+    ObjectPushError,
     inflate_object_from_contents,
     pull_objects,
 )
@@ -103,7 +105,10 @@ class PiecewiseGrid(WrappingGrid):
         )
 
         def send(name: str) -> None:
-            push(name, objects[name].deflate())
+            # What is not taken is not wanted any more: the site it is for has been lost meanwhile.
+            # If it is wanted after all, the site finds it missing and says so.
+            with suppress(ObjectPushError):
+                push(name, objects[name].deflate())
 
         # What a site reads first goes first, so that it reads while the rest is on its way.
         wanted = [

@@ -45,6 +45,7 @@ class SuperLink:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.unavailable: dict[str, int] = {}  # how often objects are still to be missing
+        self.dropped: set[str] = set()  # ids of objects that are not wanted any more
         self.pushed: list[str] = []
         self.confirmed: list[str] = []
         self.replies: list[Message] = []
@@ -57,6 +58,8 @@ class SuperLink:
         )
 
     def PushObject(self, request: PushObjectRequest) -> PushObjectResponse:
+        if request.object_id in self.dropped:
+            return PushObjectResponse(stored=False)
         self.pushed.append(request.object_id)
         self.objects[request.object_id] = request.object_content
         return PushObjectResponse(stored=True)
@@ -135,6 +138,17 @@ def test_what_is_pushed_is_what_flower_would_push(
     kinds = [superlink.objects[name].split(b" ")[0] for name in superlink.pushed]
     assert set(kinds[7:]) == {b"ArrayChunk"}
     assert b"ArrayChunk" not in kinds[:7]
+
+
+def test_a_site_that_is_lost_while_it_is_asked_takes_nothing_from_the_others(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    """The SuperLink drops what is for it, and goes on to take what is for all."""
+    lost, there = question(), question()
+    lost.metadata.created_at = 0.0  # so that they are not one and the same
+    superlink.dropped = {lost.object_id}
+    assert len(grid.push_messages([lost, there])) == 2
+    assert superlink.objects.keys() == get_all_nested_objects(there).keys()
 
 
 def test_messages_share_what_they_have_in_common(superlink: SuperLink, grid: PiecewiseGrid) -> None:
