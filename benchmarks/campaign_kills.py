@@ -44,7 +44,7 @@ grid = {knn-neighbors = [1, 5]}
 """
 
 # What a second attempt, or another machine, may change in the ledger.
-MEASURED = ["seconds", "peak_memory", "started", "finished", "host"]
+MEASURED = ["seconds", "seconds_transport", "peak_memory", "started", "finished", "host"]
 
 # Seconds that a campaign may take at most.
 _LIMIT = 420
