@@ -6,8 +6,7 @@ serialising, sending, checking, averaging. Of our rounds the seconds of training
 taken away. Of bare Flower's it is all that the app's functions take, building the network too, so
 that what is left is compared to our disadvantage. For the rest as `benchmarks.deployed_round`; bare
 Flower sends the model to the client twice a round, for training and for evaluating. Ours runs once
-more with each of
-`WAYS` that send less.
+more with each of `WAYS` that send less.
 
 Memory is the most that any process of a kind ever held resident, over the whole run with its start
 and end, mapped files included, as Linux counts it (VmHWM).
