@@ -80,7 +80,7 @@ class Work:
         images: of the synthetic release, of which each site holds an equal share.
         backbone, image_size, batch_size: as in a config.
         rounds: how many, with the first.
-        ways: further settings of our side only.
+        settings: further ones, of our side only.
     """
 
     sites: int
@@ -89,7 +89,7 @@ class Work:
     image_size: int
     batch_size: int
     rounds: int
-    ways: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
@@ -143,7 +143,7 @@ def over_sites(work: Work) -> Side:
             "clients": work.sites,
             "threads-per-client": 1,
             "device": "cpu",
-            **work.ways,
+            **work.settings,
         }
         (folder / "run.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         out = folder / "run"

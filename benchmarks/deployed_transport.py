@@ -67,7 +67,7 @@ def measure(
         rounds=repeats + 1,
     )
     sides = {OURS: over_sites(work)}
-    sides |= {name: over_sites(replace(work, ways=way.settings)) for name, way in WAYS.items()}
+    sides |= {name: over_sites(replace(work, settings=way.settings)) for name, way in WAYS.items()}
     sides[BARE] = over_bare_flower(work, sides[OURS].sizes)
     return results(sides, work)
 

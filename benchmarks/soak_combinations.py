@@ -4,9 +4,7 @@ Each run is done by ``fedskin simulate`` and by ``fedskin run`` over three hospi
 to the same weights. LoRA needs linear layers, so it updates a convnext_t, all else a resnet18.
 """
 
-import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -17,9 +15,7 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.disturbed_run import CONFIG
 from benchmarks.hospitals import Hospitals
-from benchmarks.report import RESULTS
-from data_partition.synthetic import write_ham10000
-from operation.files import write_json
+from benchmarks.soaking import soak_folders, write_soak
 from training.config import ExperimentConfig
 from training.run_folder import RunFolder
 
@@ -89,22 +85,15 @@ def main() -> None:
 
     The file is written after each, so an interrupted call keeps what it has.
     """
-    runs: list[dict[str, Any]] = []
-    content = {"date": datetime.now(UTC).date().isoformat(), **machine.describe(), "runs": runs}
-    path = RESULTS / "soak-combinations.json"
-    with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
-        folder = Path(name)
-        data = folder / "ham10000"
-        write_ham10000(data, images=60, seed=0)
-        serving = folder / "federation"
-        serving.mkdir()
-        with Hospitals(serving, data) as hospitals:
-            for number, settings in enumerate(combinations(), start=1):
-                runs.append(run_both(hospitals, data, folder / str(number), settings))
-                console.print(f"{number}: {runs[-1]}", highlight=False)
-                write_json(path, content)
-                if not runs[-1]["same_weights"]:
-                    raise RuntimeError(f"other weights with {settings}")
+    circumstances = machine.describe()
+    with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
+        runs = []
+        for number, settings in enumerate(combinations(), start=1):
+            runs.append(run_both(hospitals, data, folder / str(number), settings))
+            console.print(f"{number}: {runs[-1]}", highlight=False)
+            path = write_soak("soak-combinations", circumstances, runs=runs)
+            if not runs[-1]["same_weights"]:
+                raise RuntimeError(f"other weights with {settings}")
     console.print(f"Written to {path}", highlight=False, soft_wrap=True)
 
 

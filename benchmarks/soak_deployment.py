@@ -1,9 +1,6 @@
 """``make soak``: kill every process of a federation of hospitals, and write how each run ended."""
 
 import random
-import tempfile
-from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 
@@ -11,9 +8,7 @@ from benchmarks import machine
 from benchmarks.deployment_kills import run_disturbed
 from benchmarks.disturbed_run import simulated
 from benchmarks.hospitals import VICTIMS, Hospitals
-from benchmarks.report import RESULTS
-from data_partition.synthetic import write_ham10000
-from operation.files import write_json
+from benchmarks.soaking import soak_folders, write_soak
 
 RUNS = 3
 
@@ -23,33 +18,21 @@ console = Console()
 def main() -> None:
     """Run over hospitals while all are killed in turn; other weights end it with an error."""
     circumstances = machine.describe()
-    with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
-        folder = Path(name)
-        data = folder / "ham10000"
-        write_ham10000(data, images=60, seed=0)
-        serving = folder / "federation"
-        serving.mkdir()
-        with Hospitals(serving, data) as hospitals:
-            rounds = len(VICTIMS) + 2
-            expected = simulated(hospitals, folder / "simulated", data, rounds=rounds)
-            runs = []
-            for seed in range(RUNS):
-                victims = random.Random(seed).sample(VICTIMS, len(VICTIMS))
-                found = run_disturbed(hospitals, folder / f"run-{seed}", victims, seed=seed)
-                same = found["weights_sha256"] == expected["weights_sha256"]
-                killed = [f"{name}: {part}" for name, part in victims]
-                runs.append({"seed": seed, "killed": killed, "same_weights": same})
-                console.print(f"{seed + 1} of {RUNS}: {runs[-1]}", highlight=False)
-                if not same:
-                    raise RuntimeError(f"other weights after {killed}")
-    content = {
-        "date": datetime.now(UTC).date().isoformat(),
-        **circumstances,
-        "weights_sha256": expected["weights_sha256"],
-        "runs": runs,
-    }
-    path = RESULTS / "soak-deployment.json"
-    write_json(path, content)
+    with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
+        rounds = len(VICTIMS) + 2
+        expected = simulated(hospitals, folder / "simulated", data, rounds=rounds)
+        runs = []
+        for seed in range(RUNS):
+            victims = random.Random(seed).sample(VICTIMS, len(VICTIMS))
+            found = run_disturbed(hospitals, folder / f"run-{seed}", victims, seed=seed)
+            same = found["weights_sha256"] == expected["weights_sha256"]
+            killed = [f"{name}: {part}" for name, part in victims]
+            runs.append({"seed": seed, "killed": killed, "same_weights": same})
+            console.print(f"{seed + 1} of {RUNS}: {runs[-1]}", highlight=False)
+            if not same:
+                raise RuntimeError(f"other weights after {killed}")
+    sha256 = expected["weights_sha256"]
+    path = write_soak("soak-deployment", circumstances, weights_sha256=sha256, runs=runs)
     console.print(f"Written to {path}", highlight=False, soft_wrap=True)
 
 

@@ -111,11 +111,9 @@ class PiecewiseGrid(WrappingGrid):
                 push(name, objects[name].deflate())
 
         # What a site reads first goes first, so that it reads while the rest is on its way.
-        wanted = [
-            name
-            for name in sorted(objects, key=lambda name: isinstance(objects[name], ArrayChunk))
-            if name in accepted.objects_to_push
-        ]
+        needed = set(accepted.objects_to_push)
+        wanted = [name for name in objects if name in needed]
+        wanted.sort(key=lambda name: isinstance(objects[name], ArrayChunk))
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             list(threads.map(send, wanted))
         return list(accepted.message_ids)

@@ -55,8 +55,8 @@ class AnsweringState(InMemoryNodeState):
         """
         deadline = time.monotonic() + _COMING_SECONDS
         while (content := super().get_object(run_id, object_id)) == b"":
-            if time.monotonic() > deadline:
-                break
+            if time.monotonic() >= deadline:
+                return b""
             time.sleep(_LOOK_SECONDS)
         return content
 

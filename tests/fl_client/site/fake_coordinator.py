@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
+from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
@@ -201,6 +202,16 @@ def arrays_of(message: Message) -> ArrayRecord:
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
     return record
+
+
+def reason(message: Message) -> str:
+    """The text of an error that a site answered with; at most so long, whatever the app said."""
+    assert message.has_error()
+    assert message.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    text = message.error.reason
+    assert text is not None
+    assert len(text) <= 300
+    return text
 
 
 def set_up(folder: Path, **coordinator: object) -> tuple[SiteFolder, FakeCoordinator, Node]:

@@ -1,7 +1,5 @@
 """A node that answers for an app that ended, and that gives it its message as it comes."""
 
-import threading
-
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode, SubStatus
@@ -61,20 +59,18 @@ class TestAnObjectOnItsWay:
         state.object_store.preregister(RUN, get_object_tree(self.message))
         return state
 
-    def test_is_given_when_it_has_come(self) -> None:
+    def test_is_given_when_it_has_come(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It comes after the first look, while the app's request waits."""
         state = self.state()
-        asked, answers = threading.Event(), []
+        waited = []
 
-        def ask() -> None:
-            asked.set()
-            answers.append(state.get_object(RUN, self.message.object_id))
+        def come(seconds: float) -> None:
+            waited.append(seconds)
+            state.object_store.put(self.message.object_id, self.message.deflate())
 
-        app = threading.Thread(target=ask)
-        app.start()
-        asked.wait()
-        state.object_store.put(self.message.object_id, self.message.deflate())
-        app.join()
-        assert answers == [self.message.deflate()]
+        monkeypatch.setattr(supernode.time, "sleep", come)
+        assert state.get_object(RUN, self.message.object_id) == self.message.deflate()
+        assert len(waited) == 1
 
     def test_is_not_there_yet_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The app asks again then, as Flower has it; so a request never hangs."""

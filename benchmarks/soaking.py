@@ -1,0 +1,39 @@
+"""What the soaks of a federation share: where they work, and what they write."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS
+from data_partition.synthetic import write_ham10000
+from operation.files import write_json
+
+
+@contextmanager
+def soak_folders() -> Iterator[tuple[Path, Path, Path]]:
+    """Give a folder for runs, and in it a small release and an empty folder for a federation.
+
+    They go at the end of the ``with`` block.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
+        folder = Path(name)
+        data, serving = folder / "ham10000", folder / "federation"
+        write_ham10000(data, images=60, seed=0)
+        serving.mkdir()
+        yield folder, data, serving
+
+
+def write_soak(name: str, circumstances: Mapping[str, Any], **found: Any) -> Path:
+    """Write what a soak found, and return the path.
+
+    Args:
+        name: of the file, without its ending.
+        circumstances: from `benchmarks.machine.describe`, taken before.
+        found: by what it is called in the file.
+    """
+    path = RESULTS / f"{name}.json"
+    write_json(path, {"date": datetime.now(UTC).date().isoformat(), **circumstances, **found})
+    return path

@@ -1,0 +1,198 @@
+"""What the guard lets out: replies as they were asked for, and errors in the place of others."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Array, ConfigRecord, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
+
+from fl_client.site import connection
+from fl_client.site.records import last_records
+from tests.fl_client.site.fake_coordinator import (
+    WEIGHT,
+    arrays_of,
+    question,
+    reason,
+    set_up,
+    train_message,
+    train_reply,
+)
+
+
+def more_arrays(reply: Message) -> None:
+    arrays_of(reply)["images"] = Array(WEIGHT)
+
+
+def other_shape(reply: Message) -> None:
+    arrays_of(reply)["float32"] = Array(WEIGHT)
+
+
+def other_dtype(reply: Message) -> None:
+    arrays_of(reply)["float32"] = Array(WEIGHT.ravel().astype(np.float64))
+
+
+def fewer_arrays(reply: Message) -> None:
+    del arrays_of(reply)["float32"]
+
+
+def hidden_bytes(reply: Message) -> None:
+    arrays_of(reply)["float32"].data += b"an image"
+
+
+def another_file(reply: Message) -> None:
+    """The array's head says what it should, and its data is something else as long."""
+    array = arrays_of(reply)["float32"]
+    array.data = b"7" * len(array.data)
+
+
+def another_metric(reply: Message) -> None:
+    reply.content.metric_records["metrics"]["patient-4711"] = 1
+
+
+def a_list_for_a_number(reply: Message) -> None:
+    reply.content.metric_records["metrics"]["train-loss"] = [0.5] * 1000
+
+
+def another_record(reply: Message) -> None:
+    reply.content["notes"] = ConfigRecord({"text": "4711" * 1000})
+
+
+def too_few_examples(reply: Message) -> None:
+    reply.content.metric_records["metrics"]["num-examples"] = 9
+
+
+def another_group(reply: Message) -> None:
+    reply.metadata.group_id = "4711" * 1000
+
+
+def another_time(reply: Message) -> None:
+    reply.metadata.created_at = 4711.0
+
+
+CHEATS = [
+    (more_arrays, "its arrays differ"),
+    (other_shape, "its arrays differ"),
+    (other_dtype, "its arrays differ"),
+    (fewer_arrays, "its arrays differ"),
+    (hidden_bytes, "an array's data is not what the array says"),
+    (another_file, "an array's data is not what the array says"),
+    (another_metric, "a key that is not declared"),
+    (a_list_for_a_number, "not of the declared kind"),
+    (another_record, "its records are not those declared"),
+    (too_few_examples, "fewer than 10 images"),
+    (another_group, "not a reply to what was asked"),
+    (another_time, "not a reply to what was asked"),
+]
+
+
+@pytest.mark.parametrize("cheat, said", CHEATS, ids=[cheat.__name__ for cheat, _ in CHEATS])
+def test_a_reply_that_does_not_keep_to_the_rules_stays_here(
+    tmp_path: Path, cheat: Callable[[Message], None], said: str
+) -> None:
+    def app(message: Message) -> Message:
+        reply = train_reply(message)
+        cheat(reply)
+        return reply
+
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    coordinator.ask(train_message(round=2))
+    answers = iter([app, train_reply])
+    first, second = node.work(lambda message: next(answers)(message))
+    assert said in reason(first)
+    assert "4711" not in reason(first)  # what the app wrote does not leave in the refusal either
+    assert second.has_content()  # and the site goes on
+    assert len(coordinator.pushed) == 1 + len(get_object_ids(second))
+    events = [line["event"] for line in last_records(site.records)]
+    assert events == ["in", "refused", "in", "out"]
+
+
+def get_object_ids(message: Message) -> set[str]:
+    from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+
+    return set(get_all_nested_objects(message))
+
+
+def test_an_error_of_the_app_is_cut_to_its_last_line(tmp_path: Path) -> None:
+    def app(message: Message) -> Message:
+        error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "4711\n" * 9 + "\x1b[1mx" + "y" * 9999)
+        return Message(error, reply_to=message)
+
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    (answer,) = node.work(app)
+    assert reason(answer) == " [1mx" + "y" * 295
+    assert [line["event"] for line in last_records(site.records)] == ["in", "error"]
+
+
+def test_an_error_that_cannot_be_recorded_leaves_without_its_text(tmp_path: Path) -> None:
+    def app(message: Message) -> Message:
+        site.records.unlink()
+        site.records.mkdir()
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "4711"), reply_to=message)
+
+    site, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    assert reason(node.work(app)[0]).endswith("its records cannot be written")
+
+
+def test_a_second_reply_to_one_message_stays_here(tmp_path: Path) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    kept: list[Message] = []
+
+    def app(message: Message) -> Message:
+        kept.append(message)
+        return train_reply(message)
+
+    node.work(app)
+    before = len(coordinator.pushed)
+    second = train_reply(kept[0])
+    assert node.guard.send(second, get_object_tree(second), 0.0) == (set(), "")
+    with pytest.raises(PermissionError):
+        node.guard.push_object(1, "session", "e" * 64, b"4711")
+    assert len(coordinator.pushed) == before
+
+
+def test_an_object_hidden_in_the_tree_stays_here(tmp_path: Path) -> None:
+    """No record names it, and Flower would send it all the same."""
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+
+    def app(message: Message) -> Message:
+        reply = train_reply(message)
+        hidden = question("query", RecordDict({"x": ConfigRecord({"x": "4711"})}))
+        node.store.preregister(1, get_object_tree(hidden))
+        node.store.put(hidden.object_id, hidden.deflate())
+        for record in hidden.content.values():
+            node.store.put(record.object_id, record.deflate())
+        node.store.put(hidden.content.object_id, hidden.content.deflate())
+        tree = get_object_tree(reply)
+        tree.children.append(get_object_tree(hidden))
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        node.store.preregister(1, tree)
+        return reply
+
+    (answer,) = node.work(app)
+    assert "its objects are not as Flower writes them" in reason(answer)
+
+
+def test_a_reply_that_never_comes_whole_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.2)
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    message, _ = node.guard.receive()
+    reply = train_reply(message)
+    tree = get_object_tree(reply)
+    node.store.preregister(1, tree)
+    started = time.monotonic()
+    node.guard.send(reply, tree, 0.0)
+    assert time.monotonic() - started < 5
+    coordinator.finish()
+    assert "never came whole" in reason(coordinator.answers[0])
