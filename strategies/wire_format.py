@@ -3,11 +3,12 @@
 - ``float32``: the weights as they are, bit for bit.
 - ``bfloat16``: the difference, each value rounded to the nearest bfloat16, ties to even: wrong by
   at most 2⁻⁸ of itself. The bits travel as uint16, since NumPy knows no bfloat16.
-- ``int8``: the difference in 255 steps, for each channel (place on the first axis) of a scale of
-  its own, max|Δ|/127: wrong by at most half a step, max|Δ|/254. What is lost is kept by the client
-  and added to its next difference (error feedback: Seide et al., 1-Bit Stochastic Gradient
-  Descent, 2014; Karimireddy et al., Error Feedback Fixes SignSGD, 2019), so that over the rounds
-  no more than the last round's error is ever missing.
+- ``int8``: the difference in 255 steps, for each channel of a scale of its own, max|Δ|/127: wrong
+  by at most half a step, max|Δ|/254. Channels are the places on the first axis; of a matrix that
+  is higher than wide, such as one of LoRA's two, its columns, or there would be a scale for every
+  few values. What is lost is kept by the client and added to its next difference (error feedback:
+  Seide et al., 1-Bit Stochastic Gradient Descent, 2014; Karimireddy et al., Error Feedback Fixes
+  SignSGD, 2019), so that over the rounds no more than the last round's error is ever missing.
 
 To that comes float32's own rounding, of a difference and of a sum. Floats with fewer than two axes
 are few and touchy: BatchNorm's variance, for one, must not be rounded below zero. They travel as
@@ -56,7 +57,8 @@ def signature(whole: Mapping[str, tuple[str, tuple[int, ...]]], wire_format: str
             travelling[name] = ("uint16", shape)
         else:
             travelling[name] = ("int8", shape)
-            travelling[name + SCALE] = ("float32", shape[:1])
+            channels = min(shape) if len(shape) == 2 else shape[0]
+            travelling[name + SCALE] = ("float32", (channels,))
     return travelling
 
 
@@ -88,20 +90,20 @@ def pack_into(
         if not np.issubdtype(base.dtype, np.floating):
             np.copyto(out[name], trained[name])
             continue
-        sent, ours, theirs = _table(out[name]), _table(trained[name]), _table(base)
-        scaled = name + SCALE in out
-        if scaled:
+        scale = out.get(name + SCALE)
+        sent, ours, theirs = (_table(a[name], scale) for a in (out, trained, received))
+        if scale is not None:
             if name not in residual:
                 residual[name] = np.zeros(base.shape, np.float32)
-            kept = _table(residual[name])
+            kept = _table(residual[name], scale)
         for block in _blocks(theirs):
             with np.errstate(over="ignore", invalid="ignore"):
                 wide = np.result_type(base.dtype, np.float32)
                 change = np.subtract(ours[block], theirs[block], dtype=wide)
                 change = change.astype(np.float32, copy=False)
-                if scaled:
+                if scale is not None:
                     change += kept[block]
-                    fits = _quantise(sent[block], out[name + SCALE][block], change)
+                    fits = _quantise(sent[block], scale[block], change)
                     kept[block] = change
                 elif base.ndim > 1:
                     fits = _round(sent[block], change)
@@ -135,8 +137,8 @@ def unpack_into(
         if not np.issubdtype(base.dtype, np.floating):
             np.copyto(out[name], packed[name])
             continue
-        result, sent, theirs = _table(out[name]), _table(packed[name]), _table(base)
         scale = packed.get(name + SCALE)
+        result, sent, theirs = (_table(a[name], scale) for a in (out, packed, received))
         if scale is not None and not ((scale >= 0) & np.isfinite(scale)).all():
             raise WireError(f"its array {name + SCALE!r} holds what is no scale")
         for block in _blocks(theirs):
@@ -183,8 +185,10 @@ def _round(sent: NDArray, change: NDArray) -> bool:
     return fits
 
 
-def _table(array: NDArray) -> NDArray:
-    """Return an array as (channels, values of each); with fewer than two axes it is one row."""
+def _table(array: NDArray, scale: NDArray | None) -> NDArray:
+    """Return a view (channels, values of each); with fewer than two axes it is one row."""
+    if scale is not None and array.ndim == 2 and len(scale) < array.shape[0]:
+        return array.T
     rows = array.shape[0] if array.ndim > 1 else 1
     return array.reshape(rows, array.size // max(1, rows))
 
