@@ -1,10 +1,10 @@
 """A federated config made ready: simulated on this machine, or run by sites on theirs."""
 
 from fl_server.resources import Resources, plan
-from models.registry import find
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError
+from training.memory import training_bytes
 from training.preparation import PATH_KEYS, check_paths, find_dataset_and_device
 from training.study import resolve
 
@@ -17,8 +17,7 @@ def prepare(config: ExperimentConfig) -> tuple[ExperimentConfig, Resources]:
         DataError: ``data-dir`` holds no data set that is known.
     """
     dataset, device = find_dataset_and_device(config)
-    megabytes = find(config.backbone).megabytes
-    resources = plan(config.clients, cuda=device == "cuda", megabytes=megabytes)
+    resources = plan(config.clients, cuda=device == "cuda", client_bytes=training_bytes(config))
     resolved = resolve(
         config,
         dataset=dataset,

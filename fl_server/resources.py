@@ -21,23 +21,22 @@ class Resources:
     gpu_fraction: float
 
 
-def plan(clients: int, *, cuda: bool, megabytes: int, cpus: int | None = None) -> Resources:
+def plan(clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None) -> Resources:
     """Plan a simulation of ``clients`` clients.
 
     Up to two clients for each core run side by side with whole cores' worth of threads: three
     one-thread clients on two cores finish before two clients that wait for a third. Beyond that
-    one per core is as fast and holds fewer models. Memory bounds both: a client holds about six
-    copies of its model (message, weights, gradients, optimizer, reply) and a gigabyte besides.
+    one per core is as fast and holds fewer models. Memory bounds both.
 
     Args:
         clients: M ≥ 1.
         cuda: whether they share one GPU, each an equal fraction by Ray's count.
-        megabytes: size of one model, in 10^6 bytes.
+        client_bytes: memory that each takes, as of `training.memory.training_bytes`.
         cpus: cores to plan for; None for this machine's.
     """
     cores = cpus or joblib.cpu_count()  # heeds affinity and a container's limits
     free = psutil.virtual_memory().available
-    at_once = max(1, min(concurrency(clients, cores), int(free / (6e6 * megabytes + 1e9))))
+    at_once = max(1, min(concurrency(clients, cores), free // client_bytes))
     return Resources(
         concurrency=at_once,
         threads_per_client=max(1, cores // at_once),

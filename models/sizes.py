@@ -19,25 +19,29 @@ class PartSize:
     num_bytes: int
 
 
-def part_sizes(name: str, num_classes: int) -> dict[str, PartSize]:
-    """Return the size of the sent part by the value of ``trainable``; ``all`` is the network.
+def part_size(name: str, num_classes: int, trainable: str) -> PartSize:
+    """Return the size of the sent part of a backbone; of ``all`` it is the network.
 
-    Nothing is computed and no weights are needed. ``lora`` is missing where it has no layers.
+    Nothing is computed and no weights are needed.
 
     Args:
         name: a backbone.
         num_classes: number of outputs.
+        trainable: as in a config.
 
     Raises:
         BackboneError: unknown name.
     """
-    found = {}
-    for trainable in ("all", "head", "adapter", "lora"):
-        if trainable == "lora" and not find(name).has_linear_layers:
-            continue
-        network = outline(name, num_classes, trainable=trainable)
-        found[trainable] = PartSize(
-            sum(parameter.numel() for parameter in network.trained().values()),
-            sum(t.numel() * t.element_size() for t in network.sent_part().values()),
-        )
-    return found
+    network = outline(name, num_classes, trainable=trainable)
+    return PartSize(
+        sum(parameter.numel() for parameter in network.trained().values()),
+        sum(t.numel() * t.element_size() for t in network.sent_part().values()),
+    )
+
+
+def part_sizes(name: str, num_classes: int) -> dict[str, PartSize]:
+    """Return `part_size` by the value of ``trainable``, but for ``lora`` where it has no layers."""
+    values = ["all", "head", "adapter"]
+    if find(name).has_linear_layers:
+        values.append("lora")
+    return {trainable: part_size(name, num_classes, trainable) for trainable in values}

@@ -1,6 +1,7 @@
 """What a trial will take: seconds from measured steps, bytes from what its run folder keeps."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from data_partition.isic2018 import load_test
 from data_partition.splits import split_patients
 from experiments.campaigns.step_times import StepTime
 from models.registry import find
+from models.text_encoders import TEXT_ENCODERS
 from training.config import ExperimentConfig
 from training.experiment_data import recognise, training_table
 from training.generations import KEPT
@@ -17,7 +19,7 @@ from training.generations import KEPT
 STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
 
 # Seconds of a federated round beside its clients' computing (messages, the mean, waiting), for
-# three clients: of any round, and for each gigabyte of the model.
+# three clients: of any round, and for each gigabyte that is sent.
 ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
 
 # Tensors of a parameter's size that an optimizer keeps for it.
@@ -35,6 +37,8 @@ _CLIENT_SHARES = (0.6, 0.2, 0.2)
 _MODELS_KEPT = 2
 
 _PREDICTION_BYTES = 150  # of an image's line
+
+_NUM_CLASSES = 7  # of HAM10000; a head for BraTS2019's two is a little smaller
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,10 @@ def estimate(
         times: measured for this config.
         images: of its data set.
     """
-    seconds = STARTING[command]
-    if command == "simulate":
-        seconds += _federated_seconds(config, times, images)
-    else:
-        seconds += _centralized_seconds(config, times, images)
-    model = find(config.backbone).megabytes * 10**6
+    rounds = _federated_seconds if command == "simulate" else _centralized_seconds
+    seconds = STARTING[command] + rounds(config, times, images)
+    seconds += num_views(command, config, images) * times.judging
+    model = trained_bytes(config)
     predictions = (1 + num_evaluations(command, config)) * images.test * _PREDICTION_BYTES
     kept, passing = _MODELS_KEPT * model + predictions, model
     state = STATE_TENSORS[config.optimizer] * model
@@ -138,12 +140,49 @@ def estimate(
     return Estimate(seconds, kept, passing)
 
 
+def trained_bytes(config: ExperimentConfig) -> int:
+    """Return the size of what is trained of a network: what is sent, and what a checkpoint holds.
+
+    That of a whole network leaves the classifier out, or nearly.
+    """
+    if config.trainable == "all":
+        return find(config.backbone).megabytes * 10**6
+    outputs = _NUM_CLASSES
+    if config.objective == "clip":
+        outputs = TEXT_ENCODERS[config.text_encoder].width
+    return _part_bytes(config.backbone, outputs, config.trainable)
+
+
+def num_views(command: str, config: ExperimentConfig, images: ImageCounts) -> int:
+    """Return how many views of images have features that are kept: none where images are met."""
+    if not config.on_features:
+        return 0
+    if command == "simulate":
+        train, others = _CLIENT_SHARES[0], sum(_CLIENT_SHARES[1:])
+    else:
+        train, others = _CENTRAL_SHARES[config.dataset]
+    return round(images.training * (train * (1 + config.augmented_views) + others))
+
+
+@lru_cache
+def _part_bytes(backbone: str, outputs: int, trainable: str) -> int:
+    # Imported here: torch takes seconds, and the sizes of whole networks need none.
+    from models.sizes import part_size
+
+    return part_size(backbone, outputs, trainable).num_bytes
+
+
+def _judging(config: ExperimentConfig, times: StepTime) -> float:
+    """Seconds to judge an image of a client's; of features, no more than to train on them."""
+    return times.training if config.on_features else times.judging
+
+
 def _centralized_seconds(config: ExperimentConfig, times: StepTime, images: ImageCounts) -> float:
     train, validation = (share * images.training for share in _CENTRAL_SHARES[config.dataset])
     epoch = (
         train * times.training
         + ceil(train / config.batch_size) * times.step
-        + validation * times.judging
+        + validation * _judging(config, times)
     )
     return config.epochs * epoch + 2 * images.test * times.judging  # the last model, and the best
 
@@ -153,8 +192,9 @@ def _federated_seconds(config: ExperimentConfig, times: StepTime, images: ImageC
     steps = config.clients * ceil(train / config.clients / config.batch_size)
     a_round = (
         config.local_epochs * (train * times.training + steps * times.step)
-        + validation * times.judging
+        + validation * _judging(config, times)
         + ROUND_SECONDS
-        + ROUND_SECONDS_PER_GB * find(config.backbone).megabytes / 1000
+        + ROUND_SECONDS_PER_GB * trained_bytes(config) / 1e9
     )
-    return config.rounds * a_round + 2 * (test + images.test) * times.judging
+    judged = test * _judging(config, times) + images.test * times.judging
+    return config.rounds * a_round + 2 * judged

@@ -13,10 +13,12 @@ from experiments.campaigns.estimate import (
     ImageCounts,
     count_images,
     estimate,
+    num_views,
     store_bytes,
 )
 from experiments.campaigns.step_times import measure_steps, setting
 from experiments.campaigns.trial import Trial
+from models.registry import find
 from training.config import ExperimentConfig
 from training.device import processor_name, resolve_device
 from training.experiment_data import cache_dir, recognise
@@ -31,14 +33,14 @@ class Forecast:
     Attributes:
         trials: with their estimates, in the campaign's order.
         seconds: with as many trials side by side as cores, GPUs and memory allow.
-        image_bytes: of the decoded images in the cache, which the trials share.
+        cached_bytes: of decoded images and of features in the cache, which the trials share.
         machine: what was measured on, in words.
         assumed: data sets whose images were not counted; they are taken to be the study's.
     """
 
     trials: tuple[tuple[Trial, Estimate], ...]
     seconds: float
-    image_bytes: int
+    cached_bytes: int
     machine: str
     assumed: tuple[str, ...]
 
@@ -67,17 +69,26 @@ def forecast(
     """
     machine = _Machine(campaign)
     configs = [_resolved(trial, machine.cpus) for trial in campaign.trials]
-    times = measure_steps(configs, cache_dir(configs[0]), progress)
     counted: dict[Hashable, ImageCounts] = {}
+    for config in configs:  # before anything is measured, which takes minutes
+        if _data_key(config) not in counted:
+            counted[_data_key(config)] = count_images(config)
+    times = measure_steps(configs, cache_dir(configs[0]), progress)
     stores: dict[Hashable, int] = {}
     trained: set[Hashable] = set()
     trials = []
     for trial, config in zip(campaign.trials, configs, strict=True):
         data = _data_key(config)
-        if data not in counted:
-            counted[data] = count_images(config)
-        stores[data, config.image_size] = store_bytes(config.image_size, counted[data])
-        each = estimate(trial.command, config, times[setting(config)], counted[data])
+        images = data, config.image_size
+        stores[images] = store_bytes(config.image_size, counted[data])
+        step_time = times[setting(config)]
+        each = estimate(trial.command, config, step_time, counted[data])
+        if config.on_features:
+            views = num_views(trial.command, config, counted[data])
+            features = _features_key(trial.command, config)
+            if features in stores:  # of trials that share them, one has them computed
+                each = replace(each, seconds=each.seconds - views * step_time.judging)
+            stores[features] = views * find(config.backbone).width * 4
         if trial.command == "heads":
             network = _network_key(config)
             if network in trained:  # of trials that differ in their heads alone, one trains it
@@ -88,7 +99,7 @@ def forecast(
     return Forecast(
         trials=tuple(trials),
         seconds=machine.seconds(trials),
-        image_bytes=sum(stores.values()),
+        cached_bytes=sum(stores.values()),
         machine=f"{processor_name()}; cores for each trial: {machine.cpus}; {', '.join(devices)}",
         assumed=tuple(sorted({c.dataset for c in configs if not counted[_data_key(c)].counted})),
     )
@@ -141,6 +152,15 @@ def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
 def _data_key(config: ExperimentConfig) -> Hashable:
     keys = ("dataset", "data-dir", "test-dir", "modalities", "slices-per-patient", "seed")
     return tuple(config.to_flat()[key] for key in keys)
+
+
+def _features_key(command: str, config: ExperimentConfig) -> Hashable:
+    """Return what features depend on, but for what all trials of a campaign have alike."""
+    keys = ["backbone", "pretrained", "image-size", "batch-size", "precision", "augmented-views"]
+    if command == "simulate":
+        keys += ["clients", "partition", "dirichlet-alpha"]
+    flat = config.to_flat()
+    return command == "simulate", _data_key(config), *(flat[key] for key in (*keys, "split-by"))
 
 
 def _network_key(config: ExperimentConfig) -> Hashable:

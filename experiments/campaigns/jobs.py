@@ -12,16 +12,12 @@ from experiments.campaigns.trial import Trial
 from fl_server.resources import concurrency
 from models.registry import find
 from training.experiment_data import DataFacts
+from training.memory import training_bytes
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]
 
-# Bytes of a process with torch, and of Flower's and Ray's.
-_PROCESS = 10**9
-_FLOWER = 2 * 10**9
-
-# Copies of a model that one process of training holds: message, weights, gradients, optimizer's
-# state (two), reply or checkpoint.
-_COPIES = 6
+# Of Flower's and Ray's processes.
+_FLOWER_BYTES = 2 * 10**9
 
 
 def make_jobs(
@@ -63,14 +59,13 @@ def make_jobs(
 
 def memory_needed(trial: Trial, cpus: int) -> int:
     """Return how many bytes a trial on so many cores needs at most, but for its activations."""
-    model = find(trial.config.backbone).megabytes * 10**6
+    config = trial.config
     if trial.command != "simulate":
-        return _PROCESS + _COPIES * model
-    # The server holds all replies of a round.
-    clients = trial.config.clients
-    return (
-        _FLOWER + concurrency(clients, cpus) * (_PROCESS + _COPIES * model) + (clients + 2) * model
-    )
+        return training_bytes(config)
+    # The server holds all replies of a round, or builds the base to judge what was trained on it.
+    models = config.clients + 2 if config.trainable == "all" else 1
+    server = _FLOWER_BYTES + models * find(config.backbone).megabytes * 10**6
+    return server + concurrency(config.clients, cpus) * training_bytes(config)
 
 
 def _lenders(folder: CampaignFolder, trials: Trials, pending: Sequence[str]) -> dict[str, str]:

@@ -82,7 +82,7 @@ def _table(trials: Trials) -> Table:
 def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
     trials = forecast.trials
     work = sum(each.seconds for _, each in trials)
-    needed = forecast.bytes + forecast.passing + forecast.image_bytes
+    needed = forecast.bytes + forecast.passing + forecast.cached_bytes
     free = _free(folder)
     room = f"{_gigabytes(free)} are free at {escape(str(folder))}"
     lines = [
@@ -90,8 +90,8 @@ def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
         f"Time: about {duration(forecast.seconds)} side by side, {duration(work)} one after the "
         f"other; steps measured on this machine ({escape(forecast.machine)})",
         f"Disk: {_gigabytes(forecast.bytes)} of results, up to {_gigabytes(forecast.passing)} "
-        f"more for each trial that runs, {_gigabytes(forecast.image_bytes)} of decoded images in "
-        f"the cache; {room if needed <= free else f'[bold red]only {room}[/]'}",
+        f"more for each trial that runs, {_gigabytes(forecast.cached_bytes)} of images and "
+        f"features in the cache; {room if needed <= free else f'[bold red]only {room}[/]'}",
     ]
     if forecast.assumed:
         lines.append(

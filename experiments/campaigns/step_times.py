@@ -8,8 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_partition.image_store import store_side
+from models.registry import find
 from models.text_encoders import TEXT_ENCODERS
 from operation.files import write_json
 from training.config import ExperimentConfig
@@ -35,6 +37,7 @@ class Setting:
     """
 
     backbone: str
+    trainable: str
     image_size: int
     objective: str
     device: str
@@ -48,7 +51,8 @@ class StepTime:
     """Seconds on this machine.
 
     Attributes:
-        training: forward and backward of one training image.
+        training: forward and backward of one training image, or of its features where rounds run
+            on those.
         step: the optimizer's step after a batch.
         judging: one image in evaluation mode.
     """
@@ -62,6 +66,7 @@ def setting(config: ExperimentConfig) -> Setting:
     """Return what the times of a resolved config depend on."""
     return Setting(
         config.backbone,
+        config.trainable,
         config.image_size,
         config.objective,
         config.device,
@@ -132,24 +137,37 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
 
     from training import optimizers
     from training.epoch import evaluate, train_epoch
-    from training.network import build_network, loss_function, place, preprocessing
+    from training.network import (
+        build_network,
+        loss_function,
+        place,
+        preprocessing,
+        restore_over_features,
+        sent_part,
+    )
     from training.randomness import layer_randomness
     from training.split import Split
     from training.text import Text
 
     batch_size, side = _batch_size(config), store_side(config.image_size)
     generator = np.random.default_rng(0)
-    batch = Split(
-        generator.integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8),
-        generator.integers(0, _NUM_CLASSES, batch_size),
-        np.arange(batch_size),
-    )
+
+    def split_of(images: NDArray) -> Split:
+        labels = generator.integers(0, _NUM_CLASSES, len(images))
+        return Split(images, labels, np.arange(len(images)))
+
+    batch = split_of(generator.integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8))
     text = None
     if config.objective == "clip":
         width = TEXT_ENCODERS[config.text_encoder].width
         text = Text(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
     network = place(build_network(config.replace(pretrained=False), _NUM_CLASSES, text), config)
-    optimizer = optimizers.build(config, network.parameters())
+    trained, seen = network, batch
+    if config.on_features:
+        shape = (config.batch_size, 1, find(config.backbone).width)
+        seen = split_of(generator.normal(size=shape).astype(np.float32))
+        trained = restore_over_features(config, _NUM_CLASSES, sent_part(network), text)
+    optimizer = optimizers.build(config, trained.trained().values())
     device = torch.device(config.device)
     gradients_done = 0.0
 
@@ -162,11 +180,11 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
     def train() -> tuple[float, float]:
         started = time.perf_counter()
         train_epoch(
-            network,
-            batch,
+            trained,
+            seen,
             optimizer,
-            batch_size=batch_size,
-            preprocessing=preprocessing(config),
+            batch_size=len(seen),
+            preprocessing=preprocessing(config, seen),
             generator=torch.Generator().manual_seed(0),
             precision=config.precision,
             loss_function=loss_function(config),
@@ -189,7 +207,7 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
     with layer_randomness(0, device):
         gradients, step = _mean_of(train)
     (judging,) = _mean_of(judge)
-    return StepTime(gradients / batch_size, step, judging / batch_size)
+    return StepTime(gradients / len(seen), step, judging / batch_size)
 
 
 def _batch_size(config: ExperimentConfig) -> int:

@@ -5,7 +5,8 @@ import pytest
 from fl_server import resources
 from fl_server.resources import Resources, plan
 
-RESNET18, CONVNEXT_L = 45, 785
+# Bytes of a client.
+RESNET18, CONVNEXT_L = 1_270_000_000, 5_710_000_000
 
 
 @pytest.fixture
@@ -32,28 +33,27 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 )
 @pytest.mark.usefixtures("memory")
 def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads: int) -> None:
-    found = plan(clients, cuda=False, megabytes=RESNET18, cpus=cpus)
+    found = plan(clients, cuda=False, client_bytes=RESNET18, cpus=cpus)
     assert found == Resources(concurrency, threads, 0.0)
 
 
 @pytest.mark.parametrize(
     "gigabytes, concurrency",
-    # A client of convnext_l holds 6 · 0.785 + 1 = 5.71 GB.
     [(100, 3), (17.2, 3), (17.1, 2), (11.5, 2), (11.4, 1), (5.8, 1), (0.1, 1)],
 )
 def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurrency: int) -> None:
     memory.available = gigabytes * 1e9
-    found = plan(3, cuda=False, megabytes=CONVNEXT_L, cpus=6)
+    found = plan(3, cuda=False, client_bytes=CONVNEXT_L, cpus=6)
     assert found == Resources(concurrency, 6 // concurrency, 0.0)
 
 
 @pytest.mark.parametrize("clients, fraction", [(1, 1.0), (2, 0.5), (3, 1 / 3)])
 @pytest.mark.usefixtures("memory")
 def test_clients_share_the_gpu(clients: int, fraction: float) -> None:
-    assert plan(clients, cuda=True, megabytes=RESNET18, cpus=8).gpu_fraction == fraction
+    assert plan(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction == fraction
 
 
 def test_this_machine_can_be_planned_for() -> None:
-    found = plan(3, cuda=False, megabytes=RESNET18)
+    found = plan(3, cuda=False, client_bytes=RESNET18)
     assert found.concurrency >= 1
     assert found.threads_per_client >= 1

@@ -19,6 +19,7 @@ from experiments.campaigns.estimate import (
     estimate,
     num_evaluations,
     store_bytes,
+    trained_bytes,
 )
 from experiments.campaigns.step_times import StepTime
 from tests.support import make_config
@@ -92,6 +93,54 @@ def test_a_federated_run_in_int8_keeps_what_it_left_over() -> None:
     found = estimate("simulate", packed, TIMES, IMAGES)
     assert found.bytes - plain.bytes == 3 * 3 * RESNET18
     assert found.passing - plain.passing == 3 * RESNET18
+
+
+# resnet18 has 512 features; an adapter is 512 → 32 → 512, and a head leads to seven classes.
+HEAD = 4 * (512 * 7 + 7)
+ADAPTER = 4 * (512 * 32 + 32 + 32 * 512 + 512) + HEAD
+
+
+def test_an_adapter_is_trained_on_features_that_are_computed_once() -> None:
+    """600 images of the clients in a centre and four augmented views, 400 in one: 340 seconds.
+
+    Then a round is 2 · (600 · 1 + 39 · 10) for training and 200 · 1 for validating, on features,
+    and a thousandth of resnet18's gigabytes. At the end two models are judged on 200 features of
+    test images and, through the trunk, on the global 100 images: 2 · (200 · 1 + 100 · 0.1).
+    """
+    part = config(local_epochs=2, trainable="adapter", augmented_views=4)
+    found = estimate("simulate", part, TIMES, IMAGES)
+    overhead = ROUND_SECONDS + ADAPTER / 1e9 * ROUND_SECONDS_PER_GB
+    rounds = 2 * (2180 + overhead) + 420
+    assert found.seconds == pytest.approx(STARTING["simulate"] + 340 + rounds)
+
+
+def test_a_head_that_is_trained_in_one_place() -> None:
+    """All 1000 images have features: 100 s. An epoch: 800 + 500 + 200; judged: 2 · 100 · 0.1."""
+    found = estimate("clip", config(trainable="head"), TIMES, IMAGES)
+    assert found.seconds == pytest.approx(STARTING["clip"] + 100 + 2 * 1500 + 20)
+
+
+def test_lora_meets_images_in_every_round() -> None:
+    part = config(backbone="convnext_t", trainable="lora")
+    found = estimate("simulate", part, TIMES, IMAGES)
+    overhead = ROUND_SECONDS + 2.14 / 1e3 * ROUND_SECONDS_PER_GB
+    rounds = 2 * (600 + 390 + 20 + overhead) + 60
+    assert found.seconds == pytest.approx(STARTING["simulate"] + rounds, abs=0.01)
+
+
+@pytest.mark.parametrize(("trainable", "size"), [("head", HEAD), ("adapter", ADAPTER)])
+def test_bytes_are_those_of_what_is_trained(trainable: str, size: int) -> None:
+    """Two parts, their three clients' states and residuals in two rounds; of each one more."""
+    part = config(optimizer="adam", client_optimizer="persistent", trainable=trainable)
+    found = estimate("simulate", part.replace(wire_format="int8"), TIMES, IMAGES)
+    assert found.bytes == 2 * size + 2 * 3 * (2 * size) + 2 * 3 * size + 2 * PREDICTIONS
+    assert found.passing == size + 3 * 2 * size + 3 * size
+
+
+def test_a_head_of_clip_leads_to_the_texts_width() -> None:
+    """768 numbers of ViT-L/14."""
+    part = config(objective="clip", trainable="head", optimizer="adagrad")
+    assert trained_bytes(part.replace(text_encoder="ViT-L/14")) == 4 * (512 * 768 + 768)
 
 
 @pytest.mark.parametrize(("epochs", "generations"), [(1, 1), (3, 3), (50, 3)])

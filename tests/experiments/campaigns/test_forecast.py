@@ -8,6 +8,7 @@ import joblib
 import psutil
 import pytest
 
+from data_partition.errors import DataError
 from experiments.campaigns import forecast as module
 from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.estimate import STARTING
@@ -80,7 +81,41 @@ def test_heads_of_one_network_train_it_once() -> None:
 def test_images_are_stored_once_for_each_data_set_and_size() -> None:
     """32 pixels are stored at 37, 64 at 73: N · side² · 3 bytes."""
     found = forecast(campaign(trial("clip"), trial("heads"), trial("clip", image_size=64)))
-    assert found.image_bytes == 3 * (10_015 + 1_512) * (37**2 + 73**2)
+    assert found.cached_bytes == 3 * (10_015 + 1_512) * (37**2 + 73**2)
+
+
+def test_features_are_computed_once_for_all_trials_that_share_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first of a backbone has them computed, a second for each of the study's 10,015 images.
+
+    They lie in the cache: of every image 512 numbers of resnet18, 768 of swin_t.
+    """
+
+    def measure(configs: Iterable[ExperimentConfig], *_: Any) -> dict:
+        return {setting(config): StepTime(0.0, 0.0, 1.0) for config in configs}
+
+    monkeypatch.setattr(module, "measure_steps", measure)
+    ways = ({"strategy": "fedprox"}, {"wire_format": "int8"}, {"trainable": "adapter"})
+    keys = {"trainable": "head", "pretrained": False, "rounds": 1}
+    trials = [trial("simulate", **{**keys, **way}) for way in ({}, *ways, {"backbone": "swin_t"})]
+    found = forecast(campaign(*trials))
+    rest = found.trials[1][1].seconds
+    seconds = [each.seconds - rest for _, each in found.trials]
+    assert seconds == pytest.approx([10_015, 0, 0, 0, 10_015], abs=0.01)
+    images = 3 * (10_015 + 1_512) * 37**2
+    assert found.cached_bytes == images + 10_015 * 4 * (512 + 768)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"augmented_views": 1}, {"partition": "dirichlet"}, {"seed": 1}, {"image_size": 64}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_features_of_other_views_or_shards_are_computed_anew(changes: dict[str, Any]) -> None:
+    keys = {"trainable": "head", "pretrained": False, "rounds": 1}
+    found = forecast(campaign(trial("simulate", **keys), trial("simulate", **keys, **changes)))
+    assert found.cached_bytes > 4 * 512 * 2 * 10_015
 
 
 def test_forecast_says_whose_images_it_did_not_count(synthetic_ham: Path) -> None:
@@ -89,6 +124,17 @@ def test_forecast_says_whose_images_it_did_not_count(synthetic_ham: Path) -> Non
     assert forecast(campaign(counted, assumed)).assumed == ("brats2019",)
     # 30 images, 24 of them to train on.
     assert forecast(campaign(counted)).seconds == pytest.approx(STARTING["clip"] + 24)
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: Any) -> dict:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(module, "measure_steps", fail)
+    with pytest.raises(DataError, match=str(tmp_path / "none")):
+        forecast(campaign(trial("clip", data_dir=str(tmp_path / "none"))))
 
 
 def test_a_folder_tells_its_own_data_set(synthetic_brats: Path) -> None:

@@ -85,3 +85,11 @@ def test_memory_counts_models_and_processes() -> None:
     for cpus, at_work in ((2, 3), (1, 1)):
         expected = 2 * 10**9 + at_work * (10**9 + 6 * model) + 5 * model
         assert memory_needed(federated, cpus) == expected
+
+
+def test_memory_of_a_part_is_its_base() -> None:
+    """Two copies of 785 MB for each of three clients at work, and one at the server."""
+    config = parse({"backbone": "convnext_l", "trainable": "lora"})
+    model = 785 * 10**6
+    expected = 2 * 10**9 + 3 * (10**9 + 2 * model) + model
+    assert memory_needed(Trial("simulate", config, {}), 2) == expected

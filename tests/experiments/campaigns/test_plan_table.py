@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parents[3] / "experiments" / "campaigns"
 def shown(campaign: Campaign, folder: Path, **changes: Any) -> str:
     """What is shown of a campaign whose every trial takes an hour, 2 GB and 1 GB in passing."""
     trials = tuple((trial, Estimate(3600.0, 2 * 10**9, 10**9)) for trial in campaign.trials)
-    facts = {"seconds": 7200.0, "image_bytes": 2 * 10**6, "machine": "a machine", "assumed": ()}
+    facts = {"seconds": 7200.0, "cached_bytes": 2 * 10**6, "machine": "a machine", "assumed": ()}
     missing = Missing(changes.pop("to_bring", ()), changes.pop("to_download", ()))
     output = io.StringIO()
     console = Console(file=output, width=100)
@@ -45,13 +45,14 @@ def test_totals_say_time_and_room(tmp_path: Path) -> None:
     """12 trials of an hour and 2 GB."""
     text = shown(read_campaign(SHIPPED / "task3-heads.toml"), tmp_path / "not" / "there")
     assert "about 2.0 h side by side, 12 h one after the other" in text
-    assert "24.0 GB of results, up to 1.0 GB more for each trial that runs, 2 MB of decoded" in text
+    assert "24.0 GB of results, up to 1.0 GB more for each trial that runs, " in text
+    assert "2 MB of images and features in the cache; " in text
     assert "GB are free at" in text
 
 
 def test_too_little_room_is_said(tmp_path: Path) -> None:
     campaign = read_campaign(SHIPPED / "task3-heads.toml")
-    assert "; only " in shown(campaign, tmp_path, image_bytes=10**18)
+    assert "; only " in shown(campaign, tmp_path, cached_bytes=10**18)
 
 
 def test_what_is_missing_and_what_was_assumed_is_said(tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def test_all_three_times_are_measured(objective: str, tmp_path: Path) -> None:
     assert found.step > 0
 
 
+@pytest.mark.parametrize("objective", ["classifier", "clip"])
+def test_a_step_on_features_is_measured_on_features(objective: str, tmp_path: Path) -> None:
+    """It takes a thousandth of what the trunk does; a tenth leaves room for a busy machine."""
+    config = make_config(objective=objective, optimizer="adagrad", trainable="head", image_size=128)
+    (found,) = measure_steps([config], tmp_path).values()
+    assert 0 < found.training < found.judging / 10
+
+
 def test_measuring_leaves_threads_and_random_numbers_alone(tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     measure_steps([make_config(threads_per_client=threads + 1)], tmp_path)
@@ -50,7 +58,7 @@ def test_each_setting_is_measured_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(step_times, "_measure", measure)
     first = make_config()
     alike = [first, make_config(seed=3, epochs=7, strategy="fedprox")]
-    others = [make_config(image_size=64), make_config(batch_size=4), make_config(objective="clip")]
+    others = [make_config(image_size=64), make_config(batch_size=4), make_config(trainable="head")]
     seen: list[tuple[int, int]] = []
     found = measure_steps(
         [*alike, *others], tmp_path, lambda done, total: seen.append((done, total))

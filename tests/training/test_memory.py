@@ -1,0 +1,25 @@
+"""How much a training process is taken to hold."""
+
+from typing import Any
+
+import pytest
+
+from training.config import parse
+from training.memory import training_bytes
+
+CONVNEXT_L = 785 * 10**6
+
+
+@pytest.mark.parametrize(
+    ("keys", "copies"),
+    [
+        ({}, 6),
+        ({"wire-format": "bfloat16"}, 6),
+        ({"wire-format": "int8"}, 7),  # what int8 left over
+        ({"trainable": "lora"}, 2),
+        ({"trainable": "adapter", "wire-format": "int8"}, 2),
+    ],
+)
+def test_copies_of_the_network_beside_a_process(keys: dict[str, Any], copies: int) -> None:
+    config = parse({"backbone": "convnext_l", **keys})
+    assert training_bytes(config) == 10**9 + copies * CONVNEXT_L
