@@ -9,6 +9,13 @@ PROC = Path("/proc")
 RESET = PROC / "self" / "clear_refs"
 
 
+def give_back_freed() -> None:
+    """Have the allocator give freed memory back to the system, where there is a Linux."""
+    gc.collect()
+    if RESET.exists():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def peak_extra_bytes(call: Callable[[], object]) -> int | None:
     """Call once, and return the peak of resident memory over the resident memory before.
 
@@ -20,8 +27,7 @@ def peak_extra_bytes(call: Callable[[], object]) -> int | None:
     """
     if not RESET.exists():
         return None
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed()
     RESET.write_text("5")  # the peak starts again from here
     before = _status("VmRSS")
     returned = call()

@@ -1,9 +1,11 @@
-"""``make soak``: all combinations of what is trained and how it travels, simulated and over sites.
+"""``make soak``: all combinations of what is trained and how it travels.
 
-Each run is done by ``fedskin simulate`` and by ``fedskin run`` over three hospitals, who must come
-to the same weights. LoRA needs linear layers, so it updates a convnext_t, all else a resnet18.
+Each run is done by ``fedskin simulate``, by ``fedskin run`` over three hospitals, and by a
+simulation that is killed with -9 after its first round and resumed: all must come to the same
+weights. LoRA needs linear layers, so it updates a convnext_t, all else a resnet18.
 """
 
+import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -16,9 +18,11 @@ from benchmarks import machine
 from benchmarks.disturbed_run import CONFIG
 from benchmarks.hospitals import Hospitals
 from benchmarks.soaking import soak_folders, write_soak
+from operation.processes import end_processes
 from training.config import ExperimentConfig
 from training.run_folder import RunFolder
 
+ROUNDS = 4
 KEYS = ("objective", "trainable", "wire_format", "strategy")
 
 console = Console()
@@ -32,10 +36,10 @@ def combinations() -> Iterator[dict[str, str]]:
         yield {key.replace("_", "-"): value for key, value in zip(KEYS, values, strict=True)}
 
 
-def run_both(
+def run_combination(
     hospitals: Hospitals, data: Path, folder: Path, settings: dict[str, str]
 ) -> dict[str, Any]:
-    """Run a combination both ways.
+    """Run a combination in all three ways.
 
     Args:
         hospitals: serving; of them are as many as the simulation has clients.
@@ -55,19 +59,21 @@ def run_both(
         **CONFIG,
         "clients": clients,
         "min-replies": clients,
-        "rounds": 2,
+        "rounds": ROUNDS,
         "text-encoder": "ViT-B/32",  # the smallest; only objective clip looks at it
         **settings,
     }
     if settings["trainable"] == "lora":
         values["backbone"] = "convnext_t"
-    deployed, simulated = folder / "run", folder / "simulated"
+    deployed, simulated, resumed = (folder / name for name in ("run", "simulated", "resumed"))
     file = folder / "run.toml"
     file.write_text(tomli_w.dumps(values), encoding="utf-8")
     hospitals.fedskin("run", str(file), "--on", str(hospitals.coordinator), "--out", str(deployed))
     file.write_text(tomli_w.dumps({**values, "data-dir": str(data)}), encoding="utf-8")
     hospitals.fedskin("simulate", str(file), "--out", str(simulated))
-    found, expected = RunFolder(deployed).metrics(), RunFolder(simulated).metrics()
+    kill_after_round_one(hospitals, file, resumed)
+    hospitals.fedskin("simulate", "--resume", "--out", str(resumed))
+    weights = {RunFolder(run).metrics()["weights_sha256"] for run in (deployed, simulated, resumed)}
     sent = [
         client["bytes_received"]
         for record in RunFolder(deployed).rounds()
@@ -76,8 +82,28 @@ def run_both(
     return {
         **settings,
         "bytes_of_an_update": max(sent),
-        "same_weights": found["weights_sha256"] == expected["weights_sha256"],
+        "same_weights": len(weights) == 1,
     }
+
+
+def kill_after_round_one(hospitals: Hospitals, file: Path, out: Path) -> None:
+    """Start a simulation, and kill it and all that it started once its first round is over.
+
+    Raises:
+        RuntimeError: it ended before.
+    """
+    folder = RunFolder(out)
+    run = hospitals.start(out.parent.name, "simulate", str(file), "--out", str(out))
+    while folder.checkpoint.progress().round < 1:
+        if run.poll() is not None:
+            raise RuntimeError(hospitals.output(out.parent.name).read_text(encoding="utf-8"))
+        time.sleep(0.02)
+    token = str(folder.manifest()["starter"]["token"])
+    run.kill()
+    end_processes(token)
+    run.wait()
+    if folder.manifest()["status"] == "completed":
+        raise RuntimeError(f"{out} was completed before it was killed")
 
 
 def main() -> None:
@@ -89,7 +115,7 @@ def main() -> None:
     with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
         runs = []
         for number, settings in enumerate(combinations(), start=1):
-            runs.append(run_both(hospitals, data, folder / str(number), settings))
+            runs.append(run_combination(hospitals, data, folder / str(number), settings))
             console.print(f"{number}: {runs[-1]}", highlight=False)
             path = write_soak("soak-combinations", circumstances, runs=runs)
             if not runs[-1]["same_weights"]:

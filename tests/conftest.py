@@ -1,11 +1,20 @@
 """Fixtures that several packages' tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.memory import give_back_freed
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory_is_given_back() -> Iterator[None]:
+    """After a file of tests; or gigabytes of its models' memory lack the processes of the next."""
+    yield
+    give_back_freed()
 
 
 @pytest.fixture
