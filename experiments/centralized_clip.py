@@ -12,6 +12,7 @@ from rich.console import Console
 from experiments.centralized import train
 from experiments.opening import ConfigArgument, OverrideOption, ResumeOption, open_run
 from experiments.results import show_results
+from experiments.running import run
 from training.errors import ConfigError
 
 console = Console(emoji=False)
@@ -59,6 +60,4 @@ def clip_command(
 
 
 if __name__ == "__main__":
-    from experiments.cli import run
-
     run(lambda: typer.run(clip_command))

@@ -1,14 +1,10 @@
 """The command line: ``fedskin``."""
 
-import sys
-from collections.abc import Callable
 from importlib import metadata
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from data_partition.errors import DataError
 from experiments import (
     backbones_command,
     campaign,
@@ -24,19 +20,7 @@ from experiments import (
     site,
     text_features_commands,
 )
-from models.errors import HeadError, WeightsError
-from operation.errors import OperationError
-from training.errors import ConfigError, RunFolderError, TrainingError
-
-MENDABLE = (
-    ConfigError,
-    DataError,
-    HeadError,
-    OperationError,
-    RunFolderError,
-    TrainingError,
-    WeightsError,
-)
+from experiments.running import run
 
 app = typer.Typer(
     name="fedskin",
@@ -82,32 +66,6 @@ def about(
 def main() -> None:
     """Run the command line."""
     run(app)
-
-
-def run(command: Callable[[], object]) -> None:
-    """Run a command; what a person can mend is a line each and exit status 2."""
-    try:
-        command()
-    except MENDABLE as error:
-        _complain(str(error))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(f"{error.filename}: {error.strerror}; choose another place or make room")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _complain(text: str) -> NoReturn:
-    for line in text.splitlines():
-        Console(stderr=True, soft_wrap=True, emoji=False).print(
-            f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
-        )
-    sys.exit(2)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 if __name__ == "__main__":

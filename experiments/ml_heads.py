@@ -20,6 +20,7 @@ from experiments.opening import (
     load_config,
     open_run,
 )
+from experiments.running import run
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError, RunFolderError
@@ -219,6 +220,4 @@ def _fit(
 
 
 if __name__ == "__main__":
-    from experiments.cli import run
-
     run(lambda: typer.run(heads_command))

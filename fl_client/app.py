@@ -23,7 +23,8 @@ app = ClientApp()
 def introduce(message: Message, context: Context) -> Message:
     """Answer with what the server needs to know of this client: no word of any single image."""
     import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
-    from fl_client.client import base_of, open_client
+    from fl_client.client import base_of
+    from fl_client.opening import open_client
 
     client = open_client(_settings(message), context.node_config)
     about = ConfigRecord(
@@ -47,8 +48,8 @@ def introduce(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Validate the received global model if asked to, train it, and answer with the result."""
-    from fl_client.client import open_client
     from fl_client.local_training import train_locally
+    from fl_client.opening import open_client
     from fl_client.packing import pack_update
 
     started = time.perf_counter()
@@ -69,8 +70,8 @@ def train(message: Message, context: Context) -> Message:
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Judge the received model on the splits that the message names; a site also keeps it."""
-    from fl_client.client import open_client
     from fl_client.local_training import evaluate_locally
+    from fl_client.opening import open_client
     from fl_client.taking_home import take_home
 
     settings = _settings(message)
@@ -85,8 +86,8 @@ def evaluate(message: Message, context: Context) -> Message:
 @app.query("heads")
 def heads(message: Message, context: Context) -> Message:
     """Fit this client's own heads and answer for the features that the message brings."""
-    from fl_client.client import open_client
     from fl_client.local_heads import fit_heads_locally
+    from fl_client.opening import open_client
     from strategies.arrays import views
 
     settings = _settings(message)

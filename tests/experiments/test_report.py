@@ -12,6 +12,7 @@ import pytest
 from experiments import cli
 from experiments.reporting import figures
 from experiments.reporting.findings import Findings
+from experiments.running import run
 from tests.generated_campaign import write_campaign
 
 Report = Callable[[Path], tuple[int, str, str]]
@@ -23,7 +24,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
 
     def report(folder: Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
-            cli.run(lambda: cli.app(["report", str(folder)]))
+            run(lambda: cli.app(["report", str(folder)]))
         output, errors = capsys.readouterr()
         assert isinstance(ended.value.code, int)
         return ended.value.code, output, errors
@@ -189,6 +190,6 @@ def test_a_place_where_nothing_can_be_written_is_one_line_and_status_2(
 
 def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.run(lambda: cli.app(["report", "--help"]))
+        run(lambda: cli.app(["report", "--help"]))
     assert ended.value.code == 0
     assert "fedskin report runs/task2" in capsys.readouterr().out

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
-import fl_client.client
 import fl_client.local_training
+import fl_client.opening
 from fl_client.app import app
 from fl_client.client import Client
 from tests.support import assert_same_bits, end_to_end, first_weights, make_client, make_config
@@ -23,7 +23,7 @@ RUN = "0" * 32
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     """Whom every message is for: a site with 12, 5 and 6 images."""
     made = make_client(tmp_path, make_config(), at_site=True)
-    monkeypatch.setattr(fl_client.client, "open_client", lambda *_arguments: made)
+    monkeypatch.setattr(fl_client.opening, "open_client", lambda *_arguments: made)
     return made
 
 
@@ -90,6 +90,6 @@ def test_a_site_keeps_the_model_that_it_judged_last(client: Client) -> None:
 
 def test_a_simulated_client_keeps_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_client(tmp_path)
-    monkeypatch.setattr(fl_client.client, "open_client", lambda *_arguments: made)
+    monkeypatch.setattr(fl_client.opening, "open_client", lambda *_arguments: made)
     ask(message_of(MessageType.EVALUATE, splits="test", round=1))
     assert not made.folder.exists()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from data_partition.errors import DataError
-from fl_client.client import Client, open_client
+from fl_client.client import Client
+from fl_client.opening import open_client
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.device import resolve_device

@@ -1,0 +1,48 @@
+"""How a command ends: what a person can mend is a line each on standard error and exit status 2."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from rich.console import Console
+
+from data_partition.errors import DataError
+from models.errors import HeadError, WeightsError
+from operation.errors import OperationError
+from training.errors import ConfigError, RunFolderError, TrainingError
+
+MENDABLE = (
+    ConfigError,
+    DataError,
+    HeadError,
+    OperationError,
+    RunFolderError,
+    TrainingError,
+    WeightsError,
+)
+
+
+def run(command: Callable[[], object]) -> None:
+    """Run a command; what a person can mend is a line each and exit status 2."""
+    try:
+        command()
+    except MENDABLE as error:
+        _complain(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}; choose another place or make room")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(text: str) -> NoReturn:
+    for line in text.splitlines():
+        Console(stderr=True, soft_wrap=True, emoji=False).print(
+            f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
+        )
+    sys.exit(2)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,54 @@
+"""Who a message is for: a simulation's client, or a site's."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_partition.splits import SPLITS
+from data_partition.synthetic_folder import is_synthetic
+from fl_client.at_site import open_site_client
+from fl_client.client import Client
+from training.config import parse
+from training.experiment_data import open_federated_data
+
+
+def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> Client:
+    """Return the client that a message is for.
+
+    Args:
+        settings: the message's; ``experiment`` holds the config as TOML. What Flower calls the
+            run config is not asked: there ``auto`` may still stand.
+        node_config: in a simulation ``partition-id``, which makes this ``client-<id>``; at a site
+            ``site``, its name, and more: see `fl_client.at_site.open_site_client`.
+
+    Raises:
+        ConfigError, DataError, TrainingError: as `open_site_client`.
+    """
+    if "site" in node_config:
+        client = open_site_client(settings, node_config)
+    else:
+        client = _open(str(settings["experiment"]), int(node_config["partition-id"]))
+    torch.set_num_threads(client.config.threads_per_client)
+    return client
+
+
+# A simulation's processes serve any client, round after round; reading the data's table anew for
+# every message would cost more than some rounds. The entries are names, numbers and file maps.
+@lru_cache(maxsize=64)
+def _open(experiment: str, partition_id: int) -> Client:
+    config = parse(tomllib.loads(experiment))
+    data = open_federated_data(config)
+    name = f"client-{partition_id}"
+    return Client(
+        name=name,
+        config=config,
+        splits={split: data.split(name, split) for split in SPLITS},
+        classes=data.store.classes,
+        folder=Path(config.run_dir) / "clients" / name,
+        fingerprint=data.store.fingerprint,
+        synthetic=is_synthetic(Path(config.data_dir)),
+    )
