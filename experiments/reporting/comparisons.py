@@ -81,6 +81,16 @@ class Comparison:
         return bool(self.rows["synthetic"].any())
 
     @property
+    def federated(self) -> bool:
+        """Whether anything travelled."""
+        return bool((self.rows["command"] == "simulate").all())
+
+    @property
+    def varied_traffic(self) -> list[str]:
+        """Those of ``TRAFFIC`` that differ between the trials."""
+        return [key for key in TRAFFIC if self.rows[f"config.{key}"].nunique() > 1]
+
+    @property
     def backbones(self) -> list[str]:
         """The backbones in the order of the study."""
         return in_order(self.rows["config.backbone"])
@@ -131,10 +141,11 @@ def compare(ledger: pd.DataFrame) -> list[Comparison]:
 
 
 def over_traffic(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Put together what differs in nothing but how much travels, where there is more than one.
+    """Put together what differs in nothing but how much travels.
 
     Returns:
-        Comparisons that each hold several of the given ones, and do not say which of ``TRAFFIC``.
+        The federated comparisons, and of the others those that differ so; none says which of
+        ``TRAFFIC`` it is of.
     """
     alike: dict[tuple[object, ...], list[Comparison]] = {}
     for comparison in comparisons:
@@ -147,7 +158,7 @@ def over_traffic(comparisons: Iterable[Comparison]) -> list[Comparison]:
             pd.concat([comparison.rows for comparison in found]),
         )
         for found in alike.values()
-        if len(found) > 1
+        if len(found) > 1 or found[0].federated
     ]
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from experiments.reporting.comparisons import TRAFFIC, Comparison
+from experiments.reporting.comparisons import Comparison
 from experiments.reporting.style import line_of, new_figure
 
 
@@ -31,8 +31,7 @@ def draw_cost(comparison: Comparison) -> Figure:
     """
     rows = comparison.network.copy()
     rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]
-    varied = [key for key in TRAFFIC if rows[f"config.{key}"].nunique() > 1]
-    keys = ["config.backbone", *(f"config.{key}" for key in varied)]
+    keys = ["config.backbone", *(f"config.{key}" for key in comparison.varied_traffic)]
     points = rows.groupby(keys)[["avg", "bytes", "seconds"]].mean().reset_index()
     points["place"] = points["config.backbone"].map(comparison.backbones.index)
     points = points.sort_values(["place", *keys[1:]])

@@ -63,8 +63,9 @@ def _plan(findings: Findings) -> Iterator[_Sketch]:
     for comparison in findings.comparisons:
         yield from _of_comparison(comparison, findings)
     for together in findings.communication:
-        what = "AVG against bytes and time, by backbone, what is trained and how it travels"
-        yield _Sketch(together.title, "-communication", what, partial(draw_cost, together))
+        if together.varied_traffic and len(together.network):
+            what = "AVG against bytes and time, by backbone, what is trained and how it travels"
+            yield _Sketch(together.title, "-communication", what, partial(draw_cost, together))
     for ranking in findings.rankings:
         if ranking.test is not None:
             draw = partial(draw_ranks, ranking.title, ranking.test, synthetic=ranking.synthetic)

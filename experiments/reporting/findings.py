@@ -42,7 +42,7 @@ class Findings:
 
     @property
     def communication(self) -> list[Comparison]:
-        """The comparisons of what differs in how much travels; see `over_traffic`."""
+        """The comparisons by what travels; see `over_traffic`."""
         return over_traffic(self.comparisons)
 
     @property

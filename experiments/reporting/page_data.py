@@ -91,7 +91,7 @@ def _trial(
     record = findings.records[trial]
     shown = ["test_set", "model", "unit", "n", *METRIC_NAMES, *_INTERVALS]
     return {
-        "about": rows.iloc[0][list(_ABOUT)].to_dict(),
+        "about": _about(rows.iloc[0]),
         "synthetic": rows["synthetic"].iloc[0],
         "config": config,
         "figures": rows[shown].round(4).to_dict("records"),
@@ -102,6 +102,17 @@ def _trial(
             **{name: values.round(5).tolist() for name, values in record.curve.items()},
         },
     }
+
+
+def _about(row: pd.Series) -> dict[str, Any]:
+    """Return what else a trial's page says, sizes and times as people read them."""
+    about = {name: row[name] for name in _ABOUT}
+    for name, size in about.items():
+        if ("bytes" in name or name == "peak_memory") and not math.isnan(size):
+            about[name] = f"{size / 1e6:,.2f} MB"
+        elif "seconds" in name and not math.isnan(size):
+            about[name] = f"{size:,.1f} s"
+    return about
 
 
 def _plain(value: Any) -> Any:

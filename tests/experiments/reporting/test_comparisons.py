@@ -121,7 +121,8 @@ def test_what_differs_in_how_much_travels_is_put_together() -> None:
         )
     )
     assert len(found) == 4
-    (together,) = over_traffic(found)
+    together, alone = over_traffic(found)
+    assert alone.title == "Federated classifier · HAM10000 · FedProx · SGD"
     assert together.title == "Federated classifier · HAM10000 · FedAvg · SGD"
     assert sorted(together.rows["avg"]) == [70, 71, 72]
 
@@ -129,4 +130,12 @@ def test_what_differs_in_how_much_travels_is_put_together() -> None:
 def test_other_differences_are_not_put_together() -> None:
     found = compare(ledger(row(70), row(71, trainable="head", **{"image-size": 64})))
     assert len(found) == 2
-    assert over_traffic(found) == []
+    assert [len(each.rows) for each in over_traffic(found)] == [1, 1]
+
+
+def test_what_never_travelled_is_put_together_where_it_differs_alone() -> None:
+    """A centralized run sends nothing, but an adapter costs less time than all."""
+    one, other = row(70, command="clip"), row(71, command="clip", trainable="adapter")
+    assert over_traffic(compare(ledger(one))) == []
+    (together,) = over_traffic(compare(ledger(one, other)))
+    assert not together.federated

@@ -19,6 +19,7 @@ from experiments.reporting.tables import (
     signed,
     tables_of,
 )
+from experiments.reporting.traffic import traffic_tables
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
@@ -137,10 +138,11 @@ def test_differences_are_signed(value: float, text: str) -> None:
 
 
 def test_a_report_writes_each_table_three_times(campaign: Path, findings: Findings) -> None:
-    names = {table.name for table in tables_of(findings)}
+    names = {table.name for table in [*tables_of(findings), *traffic_tables(findings)]}
     assert names == {
         "centralized-clip-brats2019-vit-l-14",
         "federated-classifier-ham10000-fedprox-sgd",
+        "federated-classifier-ham10000-fedprox-sgd-communication",
         "heads-on-deep-features-ham10000",
         "heads-on-deep-features-ranks-of-the-backbones",
         "published",

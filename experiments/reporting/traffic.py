@@ -1,0 +1,62 @@
+"""What travelled in federated trials, as a table."""
+
+import pandas as pd
+
+from experiments.reporting.comparisons import TRAFFIC, Comparison
+from experiments.reporting.findings import Findings
+from experiments.reporting.tables import Table
+
+
+def traffic_tables(findings: Findings) -> list[Table]:
+    """Return the table of every federated comparison that has figures."""
+    return [traffic_table(c) for c in findings.communication if c.federated and len(c.network)]
+
+
+def traffic_table(comparison: Comparison) -> Table:
+    """Return megabytes and seconds of transport beside AVG, by backbone and ``TRAFFIC``.
+
+    Means over the seeds. To and from a client in a round are means over all clients and rounds;
+    one that gave no answer counts as one that sent nothing.
+
+    Args:
+        comparison: of federated trials, some of which were judged.
+    """
+    rows = comparison.network.copy()
+    messages = rows["rounds"] * rows["config.clients"]
+    rows["bytes_to_client"] = rows["bytes_sent"] / messages
+    rows["bytes_from_client"] = rows["bytes_received"] / messages
+    rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]
+    rows = rows.rename(columns=lambda name: name.removeprefix("config."))
+    rows["backbone"] = pd.Categorical(rows["backbone"], comparison.backbones)
+    keys = ["backbone", *TRAFFIC]
+    numbers = (
+        rows.groupby(keys, observed=True)
+        .agg(
+            seeds=("seed", "nunique"),
+            avg=("avg", "mean"),
+            bytes_to_client=("bytes_to_client", "mean"),
+            bytes_from_client=("bytes_from_client", "mean"),
+            bytes=("bytes", "mean"),
+            seconds_transport=("seconds_transport", "mean"),
+            seconds=("seconds", "mean"),
+        )
+        .reset_index()
+    )
+    cells, best = numbers[keys].astype(str), pd.DataFrame(index=numbers.index)
+    cells["seeds"] = numbers["seeds"].astype(str)
+    cells["AVG"] = numbers["avg"].map("{:.2f}".format)
+    cells["MB to a client, a round"] = numbers["bytes_to_client"].map(_megabytes)
+    cells["MB from a client, a round"] = numbers["bytes_from_client"].map(_megabytes)
+    cells["MB altogether"] = numbers["bytes"].map(_megabytes)
+    cells["seconds of transport"] = numbers["seconds_transport"].map("{:,.1f}".format)
+    cells["seconds of all rounds"] = numbers["seconds"].map("{:,.1f}".format)
+    several = len(numbers) > 1
+    best["AVG"] = several & (cells["AVG"] == f"{numbers['avg'].max():.2f}")
+    best["MB altogether"] = several & (numbers["bytes"] == numbers["bytes"].min())
+    best = best.reindex(columns=cells.columns, fill_value=False)
+    name, title = f"{comparison.name}-communication", f"What travels · {comparison.title}"
+    return Table(name, title, comparison.synthetic, numbers, cells, best)
+
+
+def _megabytes(number: float) -> str:
+    return f"{number / 1e6:,.2f}"
