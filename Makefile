@@ -61,7 +61,7 @@ lint: install ## Check style, types and the floors
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 
-soak: install ## Kill campaigns and hospitals, cut a hospital off, run all combinations (two hours)
+soak: install ## Kill campaigns and hospitals, cut a hospital off, run all combinations (three hours)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
 	$(BIN)/python -m benchmarks.soak_cut_off
