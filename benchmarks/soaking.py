@@ -1,5 +1,7 @@
 """What the soaks of a federation share: where they work, and what they write."""
 
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +18,10 @@ from operation.files import write_json
 def soak_folders() -> Iterator[tuple[Path, Path, Path]]:
     """Give a folder for runs, and in it a small release and an empty folder for a federation.
 
-    They go at the end of the ``with`` block.
+    They go at the end of the ``with`` block, which SIGTERM also leads to: what serves would outlive
+    a soak that just dies.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
         folder = Path(name)
         data, serving = folder / "ham10000", folder / "federation"
