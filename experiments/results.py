@@ -77,15 +77,17 @@ def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("")
     table.add_column("to clients", justify="right")
     table.add_column("from clients", justify="right")
-    table.add_row("a client, a round", _megabytes(sent / asked), _megabytes(received / answers))
-    table.add_row("altogether", _megabytes(sent), _megabytes(received))
+    table.add_row("a client, a round", megabytes(sent / asked), megabytes(received / answers))
+    table.add_row("altogether", megabytes(sent), megabytes(received))
     table.caption = f"Transport: {transport:.1f} s of the rounds' {seconds:.1f} s"
     table.caption_justify = "left"
     return table
 
 
-def _megabytes(number: float) -> str:
-    return f"{number / 1e6:,.2f}"
+def megabytes(number_of_bytes: float) -> str:
+    """Return a number of bytes in units of 10⁶, to two decimals or, below 1, three digits."""
+    number = number_of_bytes / 1e6
+    return f"{number:,.2f}" if number >= 1 else f"{number:.3g}"
 
 
 def _add(table: Table, name: str, block: dict[str, Any], style: str | None = None) -> None:

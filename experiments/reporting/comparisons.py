@@ -32,8 +32,11 @@ KINDS = {
     ("heads", "classifier"): "Heads on deep features",
 }
 
-# What decides how much travels.
-TRAFFIC = ("trainable", "wire-format")
+# What decides how much travels, and its values in the order in which they are shown.
+TRAFFIC = {
+    "trainable": ("all", "head", "adapter", "lora"),
+    "wire-format": ("float32", "bfloat16", "int8"),
+}
 
 _MAIN = ("data set", "text encoder", "text tower", "strategy", "optimizer")
 # A trial may have been computed elsewhere and read its images from elsewhere.

@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from experiments.reporting.bars import draw_heads
+from experiments.reporting.communication import draw_communication
 from experiments.reporting.comparisons import Comparison, slug
 from experiments.reporting.convergence import draw_convergence
 from experiments.reporting.cost import draw_cost
@@ -65,7 +66,9 @@ def _plan(findings: Findings) -> Iterator[_Sketch]:
     for together in findings.communication:
         if together.varied_traffic and len(together.network):
             what = "AVG against bytes and time, by backbone, what is trained and how it travels"
-            yield _Sketch(together.title, "-communication", what, partial(draw_cost, together))
+            yield _Sketch(
+                together.title, "-communication", what, partial(draw_communication, together)
+            )
     for ranking in findings.rankings:
         if ranking.test is not None:
             draw = partial(draw_ranks, ranking.title, ranking.test, synthetic=ranking.synthetic)

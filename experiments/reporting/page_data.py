@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.reporting.comparisons import WORDS
 from experiments.reporting.findings import Findings
+from experiments.results import megabytes
 from training.config import NOT_IDENTITY
 from training.metrics import METRIC_NAMES
 
@@ -109,7 +110,7 @@ def _about(row: pd.Series) -> dict[str, Any]:
     about = {name: row[name] for name in _ABOUT}
     for name, size in about.items():
         if ("bytes" in name or name == "peak_memory") and not math.isnan(size):
-            about[name] = f"{size / 1e6:,.2f} MB"
+            about[name] = f"{megabytes(size)} MB"
         elif "seconds" in name and not math.isnan(size):
             about[name] = f"{size:,.1f} s"
     return about

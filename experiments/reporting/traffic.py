@@ -1,10 +1,13 @@
 """What travelled in federated trials, as a table."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from experiments.reporting.comparisons import TRAFFIC, Comparison
 from experiments.reporting.findings import Findings
 from experiments.reporting.tables import Table
+from experiments.results import megabytes
 
 
 def traffic_tables(findings: Findings) -> list[Table]:
@@ -27,10 +30,11 @@ def traffic_table(comparison: Comparison) -> Table:
     rows["bytes_from_client"] = rows["bytes_received"] / messages
     rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]
     rows = rows.rename(columns=lambda name: name.removeprefix("config."))
-    rows["backbone"] = pd.Categorical(rows["backbone"], comparison.backbones)
-    keys = ["backbone", *TRAFFIC]
+    keys: dict[str, Sequence[str]] = {"backbone": comparison.backbones, **TRAFFIC}
+    for key, order in keys.items():
+        rows[key] = pd.Categorical(rows[key], list(order))
     numbers = (
-        rows.groupby(keys, observed=True)
+        rows.groupby(list(keys), observed=True)
         .agg(
             seeds=("seed", "nunique"),
             avg=("avg", "mean"),
@@ -42,12 +46,12 @@ def traffic_table(comparison: Comparison) -> Table:
         )
         .reset_index()
     )
-    cells, best = numbers[keys].astype(str), pd.DataFrame(index=numbers.index)
+    cells, best = numbers[list(keys)].astype(str), pd.DataFrame(index=numbers.index)
     cells["seeds"] = numbers["seeds"].astype(str)
     cells["AVG"] = numbers["avg"].map("{:.2f}".format)
-    cells["MB to a client, a round"] = numbers["bytes_to_client"].map(_megabytes)
-    cells["MB from a client, a round"] = numbers["bytes_from_client"].map(_megabytes)
-    cells["MB altogether"] = numbers["bytes"].map(_megabytes)
+    cells["MB to a client, a round"] = numbers["bytes_to_client"].map(megabytes)
+    cells["MB from a client, a round"] = numbers["bytes_from_client"].map(megabytes)
+    cells["MB altogether"] = numbers["bytes"].map(megabytes)
     cells["seconds of transport"] = numbers["seconds_transport"].map("{:,.1f}".format)
     cells["seconds of all rounds"] = numbers["seconds"].map("{:,.1f}".format)
     several = len(numbers) > 1
@@ -56,7 +60,3 @@ def traffic_table(comparison: Comparison) -> Table:
     best = best.reindex(columns=cells.columns, fill_value=False)
     name, title = f"{comparison.name}-communication", f"What travels · {comparison.title}"
     return Table(name, title, comparison.synthetic, numbers, cells, best)
-
-
-def _megabytes(number: float) -> str:
-    return f"{number / 1e6:,.2f}"

@@ -59,7 +59,15 @@ def test_seeds_are_averaged_and_backbones_stand_in_the_studys_order() -> None:
     assert table.cells["backbone"].tolist() == ["convnext_t", "swin_b"]
     assert table.cells["seeds"].tolist() == ["2", "1"]
     assert table.cells["AVG"].tolist() == ["72.00", "60.00"]
-    assert table.cells["MB to a client, a round"].tolist() == ["2.00", "0.10"]
+    assert table.cells["MB to a client, a round"].tolist() == ["2.00", "0.1"]
+
+
+def test_ways_stand_in_the_order_of_the_config() -> None:
+    ways = [("head", "float32"), ("all", "int8"), ("all", "bfloat16"), ("all", "float32")]
+    rows = [federated(70, 3e6, 0, trainable=t, **{"wire-format": w}) for t, w in ways]
+    cells = table_of(*rows).cells
+    found = list(zip(cells["trainable"], cells["wire-format"], strict=True))
+    assert found == [*reversed(ways[1:]), ways[0]]
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
