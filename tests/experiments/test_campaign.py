@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import joblib
+import pandas as pd
 import pytest
 
 from data_partition.synthetic import write_ham10000
@@ -148,13 +149,13 @@ def test_a_campaign_runs_and_then_has_nothing_to_do(
 
 @pytest.mark.slow
 def test_the_small_campaign_of_all_three_tasks_runs_and_is_reported(tmp_path: Path) -> None:
-    """A third of what ``make smoke`` runs: one of its three backbones."""
+    """A third of what ``make smoke`` runs: one of its three backbones, and the adapter."""
     write_ham10000(tmp_path / "runs" / "smoke-data" / "ham10000", images=60, seed=0)
     write_brats2019(tmp_path / "runs" / "smoke-data" / "brats2019", patients=24, seed=0)
     command = ["campaign", "run", "smoke.toml", "--out", "out", "--only", "backbone=resnet18"]
     result = fedskin(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "5 of 15 done" in result.stdout
+    assert "6 of 16 done" in result.stdout
     table = read_ledger(tmp_path / "out").table
     assert set(table["command"]) == {"clip", "simulate", "heads"}
     assert set(table["model"]) == {"network", "knn", "svm"}
@@ -166,6 +167,12 @@ def test_the_small_campaign_of_all_three_tasks_runs_and_is_reported(tmp_path: Pa
     report = fedskin("report", "out", cwd=tmp_path)
     assert report.returncode == 0, report.stdout + report.stderr
     assert "SYNTHETIC" in (tmp_path / "out" / "report" / "index.html").read_text("utf-8")
+    (travelled,) = (tmp_path / "out" / "report").glob("tables/*fedavg*-communication.csv")
+    whole, adapter = pd.read_csv(travelled).itertuples()
+    assert (whole.trainable, adapter.trainable) == ("all", "adapter")
+    # 44.7 MB of resnet18's weights go up, and an eight-bit update of an adapter's 0.148.
+    assert whole.bytes_from_client == pytest.approx(44.7e6, rel=0.01)
+    assert adapter.bytes_from_client == pytest.approx(0.27 * 0.148e6, rel=0.05)
 
 
 @pytest.mark.slow

@@ -133,14 +133,14 @@ def test_study_leaves_to_the_machine_what_is_the_machines(name: str) -> None:
         assert trial.config.seed == 0
 
 
-def test_smoke_is_all_three_tasks_with_three_backbones_each() -> None:
+def test_smoke_is_all_three_tasks_with_three_backbones_each_and_an_adapter() -> None:
     """Three, since a spider plot needs three corners; and no weights from the network."""
     campaign = shipped("smoke")
     kinds = grid(campaign, "dataset", "strategy", "objective")
     assert kinds == {
         ("ham10000", "fedavg", "clip"): 3,
         ("brats2019", "fedavg", "clip"): 3,
-        ("ham10000", "fedavg", "classifier"): 3 + 3,  # simulate and heads
+        ("ham10000", "fedavg", "classifier"): 3 + 3 + 1,  # simulate, heads and the adapter
         ("ham10000", "fedprox", "classifier"): 3,
     }
     assert {trial.command for trial in campaign.trials} == {"clip", "simulate", "heads"}
