@@ -1,4 +1,4 @@
-"""Results on the screen, in a JSON file a day and machine, and in one Markdown table."""
+"""Results on the screen, in a JSON file a day and machine, and in one Markdown table of all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def write(results: Sequence[Result], circumstances: Mapping[str, Any], folder: Path) -> Path:
-    """Add results to the file of this day and machine, and write ``latest.md`` from that file.
+    """Add results to the file of this day and machine, and write ``latest.md`` from all files.
 
     A result of the same name is replaced; each stands with the commit, the versions and the load
-    that it was measured under, so that results of several calls can share a file.
+    that it was measured under, so that results of several calls can share a file. ``latest.md``
+    has the newest result of each name, from whichever machine.
 
     Args:
         results: what was measured.
@@ -47,40 +48,48 @@ def write(results: Sequence[Result], circumstances: Mapping[str, Any], folder: P
         "results": list(known.values()),
     }
     write_json(path, content)
-    write_text(folder / "latest.md", markdown(content, path.name))
+    write_text(folder / "latest.md", markdown(folder))
     return path
 
 
-def markdown(content: Mapping[str, Any], source: str) -> str:
-    """Return a results file as Markdown.
+def markdown(folder: Path) -> str:
+    """Return the newest result of each benchmark as Markdown.
 
     Args:
-        content: of the JSON file.
-        source: the JSON file's name.
+        folder: holds files as `write` makes them, and maybe others.
     """
-    machine = content["machine"]
+    newest: dict[str, dict[str, Any]] = {}
+    for path in folder.glob("[0-9]*.json"):
+        content = json.loads(path.read_text("utf-8"))
+        machine = "{cpu}, {cores} cores, {memory_gb} GB, {system}".format(**content["machine"])
+        for row in content["results"]:
+            known = newest.get(row["name"])
+            if known is None or known["measured"] < row["measured"]:
+                newest[row["name"]] = {**row, "machine": machine, "file": path.name}
+    rows = sorted(newest.values(), key=lambda row: row["measured"])
     lines = [
         "# Benchmarks",
         "",
-        f"{content['date']}, {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gb']} GB, {machine['system']}. Every sample is in [{source}]({source}); "
-        "`make bench` measures anew. Each side stands with the median of its samples; times are "
-        "in seconds unless the table says otherwise.",
+        "The newest result of each; `make bench` measures anew. Every sample is in the file that "
+        "its day leads to. Each side stands with the median of its samples; times are in seconds "
+        "unless the table says otherwise. Both sides of a ratio were measured in one call, but not "
+        "all benchmarks on one machine: below stands which.",
         "",
-        "| benchmark | figure | target | met | medians (samples) |",
-        "|---|---|---|---|---|",
+        "| benchmark | figure | target | met | medians (samples) | measured |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in content["results"]:
-        lines.append(f"| {' | '.join(_cells(row))} |")
+    for row in rows:
+        day = f"[{row['measured'][:10]}]({row['file']})"
+        lines.append(f"| {' | '.join(_cells(row))} | {day} |")
     lines += ["", "## What is compared", ""]
-    for row in content["results"]:
+    for row in rows:
         versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
         lines += [
             f"**{row['name']}.** {row['compares']}",
             "",
             *(f"- {key}: {_text(value)}" for key, value in row["details"].items()),
-            f"- measured {row['measured']} at commit {row['git_commit']}, {versions}, "
-            f"load before {row['load_before']}",
+            f"- measured {row['measured']} at commit {row['git_commit']}, {row['machine']}, "
+            f"{versions}, load before {row['load_before']}",
             "",
         ]
     return "\n".join(lines).rstrip() + "\n"

@@ -1,9 +1,9 @@
 """What smaller updates save, what they take, and what they do to the result.
 
-Sizes and times are of convnext_t: random weights of its names and shapes, trained ones that differ
-a little, packed into the bytes that a client sends and unpacked into the bytes that a strategy
-reads, on one thread. A client also writes int8's residual, which is a disk's time and not in here.
-The bytes are those of Flower's records.
+Sizes and times are of convnext_t, whole, and sizes of its trained parts: random weights of their
+names and shapes, trained ones that differ a little, packed into the bytes that a client sends and
+unpacked into the bytes that a strategy reads, on one thread. A client also writes int8's residual,
+which is a disk's time and not in here. The bytes are those of Flower's records.
 
 The figures are of real simulations, as ``fedskin simulate`` runs them: three clients, resnet18 from
 random weights, synthetic slices of BraTS2019, each format with each of the seeds. A figure is AVG
@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
@@ -31,7 +30,8 @@ from data_partition.synthetic_brats2019 import write_brats2019
 from fl_server.preparation import prepare
 from fl_server.simulation import simulate
 from fl_server.superlink import SuperLink
-from models.backbones import build
+from models.backbones import outline
+from models.sizes import part_size
 from strategies.arrays import num_bytes
 from strategies.layout import Layout
 from strategies.packed_records import pack_record, unpack_record
@@ -42,6 +42,8 @@ from training.run_folder import RunFolder
 Weights = dict[str, NDArray]
 
 AT_MOST = {"bfloat16": 0.51, "int8": 0.27}
+# Whose adapter is to be at most a hundredth of the whole.
+LARGE = ("convnext_l", "vit_l_16")
 
 
 def measure(
@@ -68,41 +70,58 @@ def measure(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
     }
-    return [*_sizes_and_times(backbone, repeats), *_accuracy(patients, repeats, **settings)]
+    return [
+        *(_part_bytes(name) for name in LARGE),
+        *(result for part in ("lora", "adapter") for result in _bytes(backbone, part)),
+        *_bytes(backbone, "all"),
+        *_times(backbone, repeats),
+        *_accuracy(patients, repeats, **settings),
+    ]
 
 
-def _sizes_and_times(backbone: str, repeats: int) -> Iterator[Result]:
-    with torch.device("meta"):
-        network = build(backbone, 7, pretrained=False, image_size=224, seed=0)
-    rng = np.random.default_rng(0)
-    received: Weights = {}
-    trained: Weights = {}
-    for name, tensor in network.state_dict().items():
-        received[name] = rng.normal(size=tuple(tensor.shape)).astype(np.float32)
-        change = rng.normal(size=tuple(tensor.shape)).astype(np.float32)
-        trained[name] = received[name] + np.float32(0.01) * change
-    residual: Weights = {}
-    layout = Layout.of(received)
-    sent = layout.flatten(received)
-    sizes = {"float32": num_bytes(sent)}
-    sides: dict[str, Callable[[], ArrayRecord]] = {"pack float32": partial(layout.flatten, trained)}
-    for form in AT_MOST:
-        sides[f"pack {form}"] = partial(pack_record, trained, received, residual, form)
-        packed = sides[f"pack {form}"]()
-        sides[f"unpack {form}"] = partial(unpack_record, packed, sent, layout, form)
-        sizes[form] = num_bytes(packed)
-    seconds = interleaved(sides, repeats)
+def _part_bytes(backbone: str) -> Result:
+    sizes = {part: part_size(backbone, 7, part).num_bytes for part in ("all", "adapter")}
+    return Result(
+        name=f"adapter-bytes-{backbone}",
+        compares=f"Bytes of {backbone}'s adapter and head over those of all its weights.",
+        value=sizes["adapter"] / sizes["all"],
+        unit="x",
+        samples={name: [float(size)] for name, size in sizes.items()},
+        samples_unit="bytes",
+        at_most=0.01,
+    )
+
+
+def _bytes(backbone: str, trainable: str) -> Iterator[Result]:
+    trained, received = _weights(backbone, trainable)
+    sizes = {"float32": num_bytes(Layout.of(received).flatten(received))}
     for form, at_most in AT_MOST.items():
+        sizes[form] = num_bytes(pack_record(trained, received, {}, form))
+        whole = trainable == "all"
         yield Result(
-            name=f"wire-bytes-{form}",
-            compares=f"Bytes of an update of {backbone} as {form} over those of its weights as "
-            "float32.",
+            name=f"wire-bytes-{form}" + ("" if whole else f"-{trainable}"),
+            compares=f"Bytes of an update of {backbone}{'' if whole else f' ({trainable})'} as "
+            f"{form} over those of its weights as float32.",
             value=sizes[form] / sizes["float32"],
             unit="x",
             samples={name: [float(size)] for name, size in sizes.items()},
             samples_unit="bytes",
             at_most=at_most,
         )
+
+
+def _times(backbone: str, repeats: int) -> Iterator[Result]:
+    trained, received = _weights(backbone, "all")
+    residual: Weights = {}
+    layout = Layout.of(received)
+    sent = layout.flatten(received)
+    sides: dict[str, Callable[[], ArrayRecord]] = {"pack float32": partial(layout.flatten, trained)}
+    for form in AT_MOST:
+        sides[f"pack {form}"] = partial(pack_record, trained, received, residual, form)
+        packed = sides[f"pack {form}"]()
+        sides[f"unpack {form}"] = partial(unpack_record, packed, sent, layout, form)
+    seconds = interleaved(sides, repeats)
+    for form in AT_MOST:
         both = [f"pack {form}", f"unpack {form}"]
         yield Result(
             name=f"wire-seconds-{form}",
@@ -111,8 +130,20 @@ def _sizes_and_times(backbone: str, repeats: int) -> Iterator[Result]:
             value=sum(statistics.median(seconds[name]) for name in both),
             unit="s",
             samples={name: seconds[name] for name in ["pack float32", *both]},
-            details={"megabytes of the weights": sizes["float32"] / 1e6},
+            details={"megabytes of the weights": num_bytes(sent) / 1e6},
         )
+
+
+def _weights(backbone: str, trainable: str) -> tuple[Weights, Weights]:
+    """Return trained weights of what is sent, and the random ones that they come from."""
+    rng = np.random.default_rng(0)
+    received: Weights = {}
+    trained: Weights = {}
+    for name, tensor in outline(backbone, 7, trainable=trainable).sent_part().items():
+        received[name] = rng.normal(size=tuple(tensor.shape)).astype(np.float32)
+        change = rng.normal(size=tuple(tensor.shape)).astype(np.float32)
+        trained[name] = received[name] + np.float32(0.01) * change
+    return trained, received
 
 
 def _accuracy(patients: int, seeds: int, **settings: float) -> Iterator[Result]:

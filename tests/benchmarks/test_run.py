@@ -17,6 +17,7 @@ from benchmarks import (
     fedprox_step,
     heads,
     image_store,
+    report,
     run,
     text_features,
     timing,
@@ -160,10 +161,44 @@ def test_bytes_of_federated_clip_are_counted() -> None:
 
 def test_packed_updates_are_measured() -> None:
     """resnet18's arrays of two axes and more are nearly all of it: a half, and a quarter."""
-    by_name = {result.name: result for result in wire_format._sizes_and_times("resnet18", 1)}
-    assert by_name["wire-bytes-bfloat16"].value == pytest.approx(0.5, abs=0.005)
-    assert by_name["wire-bytes-int8"].value == pytest.approx(0.25, abs=0.005)
-    assert by_name["wire-seconds-int8"].value > 0
+    half, quarter = wire_format._bytes("resnet18", "all")
+    assert (half.name, half.value) == ("wire-bytes-bfloat16", pytest.approx(0.5, abs=0.005))
+    assert (quarter.name, quarter.value) == ("wire-bytes-int8", pytest.approx(0.25, abs=0.005))
+    for result in wire_format._times("resnet18", 1):
+        assert result.value > 0
+
+
+def test_bytes_of_parts_are_measured() -> None:
+    """resnet18's adapter and head: 36,903 + 3,591 of 11.2 million parameters."""
+    found = wire_format._part_bytes("resnet18")
+    assert found.value == pytest.approx((2 * 512 * 32 + 32 + 512 + 7 * 513) / 11.2e6, rel=0.01)
+    _, packed = wire_format._bytes("resnet18", "adapter")
+    assert packed.name == "wire-bytes-int8-adapter"
+    assert packed.value < 0.27
+
+
+def test_the_table_has_the_newest_of_every_day_and_machine(tmp_path: Path) -> None:
+    def row(name: str, value: float, measured: str) -> dict[str, object]:
+        result = Result(name=name, compares="", value=value, unit="x", samples={"a": [1.0]})
+        under = {"git_commit": "c", "versions": {}, "load_before": 0}
+        return {**result.to_dict(), "measured": measured, **under}
+
+    for day, machine, results in (
+        ("2026-01-02", "one", [row("b", 2.0, "2026-01-02T10:00")]),
+        ("2026-01-02", "two", [row("a", 3.0, "2026-01-02T09:00"), row("b", 4.0, "2026-01-02T11")]),
+        ("2026-01-01", "one", [row("a", 5.0, "2026-01-01T10:00")]),
+    ):
+        about = {"cpu": machine, "cores": 2, "memory_gb": 1.0, "system": "Linux"}
+        content = {"date": day, "machine": about, "results": results}
+        (tmp_path / f"{day}-{machine}.json").write_text(json.dumps(content))
+    (tmp_path / "soak.json").write_text('{"runs": []}')
+    lines = report.markdown(tmp_path).splitlines()
+    table = [line for line in lines if line.startswith("| ")][1:]
+    assert table == [
+        "| a | 3 x |  |  | a 1 (1) | [2026-01-02](2026-01-02-two.json) |",
+        "| b | 4 x |  |  | a 1 (1) | [2026-01-02](2026-01-02-two.json) |",
+    ]
+    assert sum("two, 2 cores" in line for line in lines) == 2
 
 
 @pytest.mark.slow
