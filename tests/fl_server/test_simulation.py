@@ -121,7 +121,7 @@ def test_clients_and_server_run_the_files_of_the_bundle(
     with SuperLink(tmp_path / "flower.log") as superlink:
         app = superlink.home / "app"
         write_app(app)
-        client = app / "fl_client" / "client.py"
+        client = app / "fl_client" / "opening.py"
         client.write_text(client.read_text().replace('f"client-{partition_id}"', '"bundled"'))
         # The data of "bundled" is that of no client of the plan, so ask for it under its name.
         data = app / "training" / "split.py"
