@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_partition.atomic_file import replacing
 from data_partition.brats2019 import load_brats2019
 from data_partition.check import SetReport, set_aside_unusable
 from data_partition.check import check as check_folder
@@ -27,6 +26,7 @@ from data_partition.splits import SplitBy
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.display import counting
+from operation.files import replacing
 
 app = typer.Typer(
     help="Look at a data set, deal it out to clients, or make one up.",

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_partition.atomic_file import replacing
 from data_partition.brats2019 import load_ungraded
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from experiments.trained_model import HeadName, classify, find_model
+from operation.files import replacing
 from training.config import ExperimentConfig
 
 console = Console(emoji=False)

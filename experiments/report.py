@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from data_partition.atomic_file import replacing
-from operation.files import write_text
+from operation.files import replacing, write_text
 
 if TYPE_CHECKING:
     from experiments.reporting.findings import Findings

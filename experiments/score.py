@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from data_partition.atomic_file import replacing
 from data_partition.errors import DataError
 from data_partition.truth_file import as_one_hot, read_truth
 from experiments.official_scorer import ScorerError, official_balanced_accuracy
 from experiments.submission import CLASSES, as_submission, read_answers
-from operation.files import write_json
+from operation.files import replacing, write_json
 from training.errors import RunFolderError
 from training.metrics import METRIC_NAMES, confusion_matrix, metric_block
 from training.official_rules import LEFT_OUT, official_confusion

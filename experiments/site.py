@@ -218,7 +218,7 @@ def model(
     """
     import shutil
 
-    from data_partition.atomic_file import replacing
+    from operation.files import replacing
 
     site = _site(directory)
     site.settings()

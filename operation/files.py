@@ -1,12 +1,38 @@
-"""Text and JSON files that are either the old ones or the new ones, never halves."""
+"""Files that are either the old ones or the new ones, never halves."""
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data_partition.atomic_file import replacing
 from operation.errors import OperationError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to, renamed to ``path`` at the end.
+
+    Missing parent folders are made. If the body raises, ``path`` is left as it was and the
+    temporary file is removed; an error of a full disk names ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # else a power cut may keep the new name and lose the bytes
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:  # a write knows no name
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

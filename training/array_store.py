@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from data_partition.atomic_file import replacing
+from operation.files import replacing
 
 _DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I64": np.int64}
 

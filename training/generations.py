@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_partition.atomic_file import replacing
+from operation.files import replacing
 
 KEPT = 3
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data_partition.atomic_file import replacing
 from data_partition.errors import DataError
 from models.errors import HeadError, WeightsError
+from operation.files import replacing
 from training.config import ExperimentConfig
 from training.errors import RunFolderError, TrainingError
 from training.run_folder import RunFolder, environment, now

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from data_partition.atomic_file import replacing
+from operation.files import replacing
 from training.config import ExperimentConfig, parse
 from training.errors import RunFolderError
 from training.text import Text

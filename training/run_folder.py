@@ -15,8 +15,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from data_partition.atomic_file import replacing
-from operation.files import write_json, write_text
+from operation.files import replacing, write_json, write_text
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from data_partition.atomic_file import replacing
+from operation.files import replacing
 from training.errors import RunFolderError
 
 # Names and arrays of a state dict: parameters and buffers, of any shape and dtype.

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from data_partition.atomic_file import replacing
 from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
+from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
 from training.metrics import METRIC_NAMES

@@ -10,9 +10,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_partition.atomic_file import replacing
 from operation.errors import OperationError
-from operation.files import read_json, write_json
+from operation.files import read_json, replacing, write_json
 
 # Flower takes no larger ones.
 _MAX_BYTES = 10 * 1024 * 1024

@@ -4,10 +4,10 @@ import hashlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from data_partition.atomic_file import replacing
 from fl_server.bundle import write_app
 from fl_server.coordinator.folder import CoordinatorFolder
 from operation.errors import OperationError
+from operation.files import replacing
 
 
 def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:

@@ -1,0 +1,27 @@
+"""Text from outside, for a terminal, a log or a table."""
+
+import pytest
+
+from operation.text import printable
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Zürich – ok", "Zürich – ok"),
+        ("\x1b[2Jgone", " [2Jgone"),
+        ("one\ntwo\rthree\ttabs", "one two three tabs"),
+        ("abc\u202ecba", "abc cba"),  # right-to-left override
+        ("\udcff", " "),  # a byte of a file name that is no UTF-8
+        ("", ""),
+    ],
+)
+def test_what_is_not_printable_becomes_a_space(said: str, shown: str) -> None:
+    assert printable(said) == shown
+
+
+def test_what_is_too_long_is_cut_and_says_so() -> None:
+    assert printable("x" * 10, 10) == "x" * 10
+    assert printable("x" * 11, 10) == "x" * 9 + "…"
+    assert len(printable("x" * 500_000)) == 300
+    assert printable("xy", 1) == "…"
