@@ -12,13 +12,14 @@ from operation.files import replacing
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 
-def plot_counts(counts: pd.DataFrame, path: Path) -> None:
+def plot_counts(counts: pd.DataFrame, path: Path, *, title: str = "") -> None:
     """Draws the images of each class in each split of each client as stacked bars.
 
     Args:
         counts: as ``partition.split_counts`` gives them: classes as columns (at most 8), and an
             index with the levels ``client`` and ``split``.
         path: the PNG file to write; it is there whole or not at all.
+        title: stands above the picture, in red.
     """
     clients = counts.index.get_level_values("client").unique()
     splits = counts.index.get_level_values("split").unique()
@@ -63,5 +64,7 @@ def plot_counts(counts: pd.DataFrame, path: Path) -> None:
     # The legend stacked as the bars are.
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
+    if title:
+        figure.suptitle(title, color="#B00000", size=10)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -10,12 +10,22 @@ from pathlib import Path
 from data_partition.errors import DataError
 
 TITLE = "SYNTHETIC IMAGES, WORTHLESS FOR MEDICINE\n"
+NOTICE = "SYNTHETIC images: a program drew them, and they say nothing about patients"
 
 
-def is_synthetic(directory: Path) -> bool:
-    """Tell whether a data folder was written by this program, so that results can say so."""
-    readme = directory / "README.txt"
-    return readme.is_file() and readme.read_bytes().startswith(TITLE.encode())
+def is_synthetic(*directories: Path | str) -> bool:
+    """Tell whether a data folder, or one in it, was written by this program.
+
+    Args:
+        directories: the folders to look into; an empty name is none.
+    """
+    return any(
+        readme.is_file() and readme.read_bytes().startswith(TITLE.encode())
+        for directory in directories
+        if str(directory)
+        for pattern in ("README.txt", "*/README.txt")
+        for readme in Path(directory).glob(pattern)
+    )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from data_partition.recognition import DataSet, recognise
 from data_partition.splits import SplitBy
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
+from data_partition.synthetic_folder import NOTICE, is_synthetic
 from experiments.display import counting
 from operation.files import replacing
 
@@ -69,6 +70,8 @@ def check(
 
     fedskin data check ~/HAM10000 --test-dir ~/ISIC2018_test
     """
+    if is_synthetic(data_dir, test_dir or ""):
+        typer.echo(NOTICE)
     with _decoding() as progress:
         report = check_folder(data_dir, test_dir, progress)
     if report.training.grouped_by == "patient":
@@ -142,7 +145,10 @@ def partition(
     )
     with replacing(out) as temporary:
         plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
-    plot_counts(split_counts(plan), out.with_suffix(".png"))
+    notice = NOTICE if is_synthetic(data_dir) else ""
+    plot_counts(split_counts(plan), out.with_suffix(".png"), title=notice)
+    if notice:
+        typer.echo(notice)
 
     per_client = counts(plan)
     images, lesions, _ = WORDS[training.grouped_by]

@@ -62,7 +62,7 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
         classes=data.store.classes,
         folder=Path(str(node_config["folder"])) / "runs" / run,
         fingerprint=data.store.fingerprint,
-        synthetic=is_synthetic(Path(config.data_dir)),
+        synthetic=is_synthetic(config.data_dir),
         at_site=True,
     )
 

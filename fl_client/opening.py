@@ -50,5 +50,5 @@ def _open(experiment: str, partition_id: int) -> Client:
         classes=data.store.classes,
         folder=Path(config.run_dir) / "clients" / name,
         fingerprint=data.store.fingerprint,
-        synthetic=is_synthetic(Path(config.data_dir)),
+        synthetic=is_synthetic(config.data_dir),
     )

@@ -191,7 +191,7 @@ def describe_data(
     num_test = len(test_data.rows) if test_data else 0
     shared = test_data is not None and test_data.fingerprint == store.fingerprint
     return {
-        "synthetic": is_synthetic(Path(config.data_dir)),
+        "synthetic": is_synthetic(config.data_dir, config.test_dir),
         "classes": store.classes,
         "fingerprint": store.fingerprint,
         "images": len(store.labels) - (num_test if shared else 0),

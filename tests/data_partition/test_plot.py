@@ -25,6 +25,17 @@ def test_plot_is_a_png_with_a_bar_of_each_class(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_title_stands_above_in_red(tmp_path: Path) -> None:
+    def red(**title: str) -> bool:
+        plot_counts(COUNTS, tmp_path / "plan.png", **title)
+        with Image.open(tmp_path / "plan.png") as image:
+            colours = image.convert("RGB").crop((0, 0, image.width, 60)).getcolors(1 << 24) or []
+        return any(red > 150 and green < 40 and blue < 40 for _, (red, green, blue) in colours)
+
+    assert red(title="SYNTHETIC")
+    assert not red()
+
+
 def test_a_failed_plot_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "plan.png"
     path.write_bytes(b"old")

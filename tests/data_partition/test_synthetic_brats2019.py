@@ -85,9 +85,16 @@ def test_both_made_up_data_sets_say_that_they_are(written: Path, tmp_path: Path)
     assert is_synthetic(written)
     write_ham10000(tmp_path / "ham", images=14)
     assert is_synthetic(tmp_path / "ham")
+    assert is_synthetic(tmp_path)  # the folder above it is recognised as the data set, too
+    assert is_synthetic("/data/real", tmp_path / "ham")
+
+
+def test_other_folders_are_not_said_to_be_made_up(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    assert not is_synthetic(tmp_path, "")
+    (tmp_path / "real" / "README.txt").write_text("Real patients.\n")
     assert not is_synthetic(tmp_path)
-    (tmp_path / "README.txt").write_text("Real patients.\n")
-    assert not is_synthetic(tmp_path)
+    assert not is_synthetic(tmp_path / "real")
 
 
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

@@ -126,6 +126,28 @@ def test_synth_writes_what_the_loaders_read(tmp_path: Path) -> None:
     assert set(test.rows["label"]) == set(test.classes)
 
 
+@pytest.mark.parametrize("data_dir", ["synthetic_ham", "synthetic_brats"])
+def test_made_up_images_are_called_synthetic(
+    data_dir: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = request.getfixturevalue(data_dir)
+    titles: list[str] = []
+    monkeypatch.setattr(
+        "data_partition.plot.plot_counts", lambda counts, path, *, title: titles.append(title)
+    )
+    assert run("check", folder).startswith("SYNTHETIC images")
+    assert "SYNTHETIC images" in run(
+        "partition", folder, "--out", tmp_path / "plan.csv", "--clients", "2"
+    )
+    assert [title[:16] for title in titles] == ["SYNTHETIC images"]
+
+
+def test_real_images_are_not_called_synthetic(data_dir: Path, tmp_path: Path) -> None:
+    assert "SYNTHETIC" not in run("check", data_dir)
+    out = tmp_path / "plan.csv"
+    assert "SYNTHETIC" not in run("partition", data_dir, "--out", out, "--clients", "2")
+
+
 @pytest.fixture(scope="module")
 def brats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten patients, five of each grade; of each grade 5 - 3 - 0 = 2 are for the global test."""
