@@ -17,6 +17,7 @@ from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
 from experiments.campaigns.preflight import Preflight
 from experiments.campaigns.trial import Trial
 from experiments.display import counting
+from operation.names import known_names
 from training.config import DEFAULTS
 from training.errors import ConfigError
 from training.experiment_data import DataFacts
@@ -262,7 +263,10 @@ def _patterns(only: Sequence[str] | None) -> list[tuple[str, str]]:
     patterns = []
     for text in only or ():
         key, equals, pattern = text.partition("=")
-        if not equals or key not in {*DEFAULTS, "command"}:
+        if not equals:
             raise ConfigError(f"--only {text}: write it as KEY=PATTERN, such as backbone=swin_*")
+        known = [*DEFAULTS, "command"]
+        if key not in known:
+            raise ConfigError(f"--only {text}: no such key; {known_names(key, known)}")
         patterns.append((key, pattern))
     return patterns

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from models.errors import BackboneError
+from operation.names import known_names
 
 _TORCHVISION_LICENCE = "torchvision, BSD-3-Clause; trained on ImageNet-1K"
 _CLIP_LICENCE = "OpenAI CLIP, MIT"
@@ -177,10 +178,10 @@ def find(name: str) -> BackboneSpec:
     """The table's entry of that name.
 
     Raises:
-        BackboneError: there is none; the message lists the names there are.
+        BackboneError: there is none; the message says which was meant, or lists all.
     """
     if name not in BACKBONES:
-        raise BackboneError(f"no backbone is called {name!r}; there are: {', '.join(BACKBONES)}")
+        raise BackboneError(f"no backbone is called {name!r}; {known_names(name, BACKBONES)}")
     return BACKBONES[name]
 
 

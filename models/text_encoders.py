@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from models.errors import BackboneError
+from operation.names import known_names
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ def find(name: str) -> TextEncoderSpec:
     """The table's entry of that name.
 
     Raises:
-        BackboneError: there is none; the message lists the names there are.
+        BackboneError: there is none; the message says which was meant, or lists all.
     """
     if name not in TEXT_ENCODERS:
         raise BackboneError(
-            f"no text encoder is called {name!r}; there are: {', '.join(TEXT_ENCODERS)}"
+            f"no text encoder is called {name!r}; {known_names(name, TEXT_ENCODERS)}"
         )
     return TEXT_ENCODERS[name]

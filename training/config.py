@@ -12,6 +12,7 @@ from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_image_size
 from models.text_encoders import TEXT_ENCODERS
+from operation.names import known_names
 from training.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
@@ -119,7 +120,8 @@ class ExperimentConfig(BaseModel):
             )
         if self.text_encoder not in TEXT_ENCODERS:
             faults.append(
-                f"text-encoder = {self.text_encoder!r}: allowed are {', '.join(TEXT_ENCODERS)}"
+                f"text-encoder = {self.text_encoder!r}: no such text encoder; "
+                f"{known_names(self.text_encoder, TEXT_ENCODERS)}"
             )
         fitted = self.heads.split(",")
         if len(set(fitted)) != len(fitted) or not set(fitted) <= set(HEADS):
@@ -197,7 +199,7 @@ def _explain(error: ValidationError) -> dict[str, str]:
             continue
         key, value = str(fault["loc"][0]), fault["input"]
         if fault["type"] == "extra_forbidden":
-            lines[key] = f"{key} = {value!r}: no such key; known are {', '.join(DEFAULTS)}"
+            lines[key] = f"{key} = {value!r}: no such key; {known_names(key, DEFAULTS)}"
             continue
         said = messages.setdefault(key, [])
         allowed = fault["msg"].removeprefix("Input should be ").replace("'", "")

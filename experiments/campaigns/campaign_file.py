@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from experiments.campaigns.trial import Trial, is_like, text
+from operation.names import known_names
 from training.config import DEFAULTS, Scalar, parse, parse_override
 from training.errors import ConfigError
 from training.preparation import PATH_KEYS
@@ -138,10 +139,12 @@ def _explain(error: ValidationError) -> Iterator[str]:
         place = ".".join(str(step) for step in fault["loc"] if step not in _TYPE_NAMES)
         if place not in seen:
             seen.add(place)
-            known = ", ".join(name.replace("_", "-") for name in _File.model_fields)
             said = fault["msg"].removeprefix("Input should be ")
             if fault["type"] == "extra_forbidden":
-                yield f"{place}: no such key in a campaign file; known are {known}"
+                table = _Part if "part" in fault["loc"] else _File
+                known = [name.replace("_", "-") for name in table.model_fields]
+                meant = known_names(str(fault["loc"][-1]), known)
+                yield f"{place}: no such key in a campaign file; {meant}"
             elif fault["type"] == "missing":
                 yield f"{place}: is missing"
             else:
@@ -162,13 +165,14 @@ def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
             yield f"-c {key}: is in the grid of part {number}; use --only, or change the file"
         for patterns in part.exclude:
             for key in patterns.keys() - DEFAULTS.keys() - {"command"}:
-                yield f"part {number}, exclude: {key}: no such key"
+                meant = known_names(key, [*DEFAULTS, "command"])
+                yield f"part {number}, exclude: {key}: no such key; {meant}"
     for place, keys in [*places, ("-c", given)]:
         for key in keys:
             if key in _RESERVED:
                 yield f"{place}: {key}: is set by the campaign; {_RESERVED[key]}"
             elif key not in DEFAULTS:
-                yield f"{place}: {key}: no such key; known are {', '.join(DEFAULTS)}"
+                yield f"{place}: {key}: no such key; {known_names(key, DEFAULTS)}"
 
 
 def _points(part: _Part, seeds: Iterable[int]) -> Iterator[Keys]:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from operation.errors import OperationError
+from operation.names import known_names
 
 
 class Settings(BaseModel):
@@ -35,13 +37,17 @@ def read_settings(kind: type[Table], path: Path) -> Table:
     except FileNotFoundError:
         raise OperationError(f"{path}: is not there; bring it back from a copy") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OperationError(f"{path}: is not a TOML file: {error}; mend it") from None
+        raise OperationError(f"{path}: is not a TOML file: {error}; correct it") from None
     except ValidationError as error:
-        faults = "; ".join(
-            f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}"
-            if fault["type"] != "missing"
-            else f"{fault['loc'][0]} is missing"
-            for fault in error.errors()
-            if fault["loc"]
-        )
-        raise OperationError(f"{path}: {faults or 'cannot be read'}; mend it") from None
+        faults = "; ".join(_fault(kind, fault) for fault in error.errors() if fault["loc"])
+        raise OperationError(f"{path}: {faults or 'cannot be read'}; correct the file") from None
+
+
+def _fault(kind: type[Settings], fault: ErrorDetails) -> str:
+    key = str(fault["loc"][0])
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    if fault["type"] == "extra_forbidden":
+        known = [name.replace("_", "-") for name in kind.model_fields]
+        return f"{key}: no such key; {known_names(key, known)}"
+    return f"{key} = {fault['input']!r}: {fault['msg']}"

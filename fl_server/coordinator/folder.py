@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from operation.errors import OperationError
 from operation.files import write_secret, write_text
+from operation.names import known_names
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
@@ -68,10 +69,9 @@ def check_settings(values: dict[str, object], where: str) -> Settings:
         for fault in error.errors():
             key = fault["loc"][0]
             if fault["type"] == "extra_forbidden":
-                known = ", ".join(Settings.model_fields)
+                meant = known_names(str(key), Settings.model_fields)
                 lines.append(
-                    f"{where}: {key}: no such key, or one of another version of fedskin; known "
-                    f"are {known}"
+                    f"{where}: {key}: no such key, or one of another version of fedskin; {meant}"
                 )
             elif fault["type"] == "missing":
                 lines.append(f"{where}: {key} is missing; bring the file back from a copy")

@@ -7,6 +7,7 @@ from pathlib import Path
 from fl_server.coordinator.folder import CoordinatorFolder
 from operation.errors import OperationError
 from operation.files import read_json, write_json
+from operation.names import known_names
 from training.run_folder import now
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
@@ -96,8 +97,8 @@ class Sites:
             sites = self.all()
             found = next((site for site in sites if site.name == name), None)
             if found is None:
-                known = ", ".join(site.name for site in sites) or "none"
-                raise OperationError(f"{name}: no such site; known are: {known}")
+                known = [site.name for site in sites] or ["none"]
+                raise OperationError(f"{name}: no such site; {known_names(name, known)}")
             if found.revoked:
                 raise OperationError(f"{name}: was revoked already, on {found.revoked}")
             self._write([replace(s, revoked=now()) if s is found else s for s in sites])

@@ -55,9 +55,9 @@ def options(data: Path, folder: Path) -> list[str]:
     [
         ({"data": ["ham=/data"]}, "--data ham=/data: write it as NAME=DIR; NAME is ham10000 or"),
         ({"only": ["swin_*"]}, r"--only swin_\*: write it as KEY=PATTERN"),
-        ({"only": ["bakbone=swin_*"]}, r"--only bakbone=swin_\*: write it as KEY=PATTERN"),
+        ({"only": ["bakbone=swin_*"]}, "no such key; did you mean backbone?"),
         ({"track": "wandb"}, "--track wandb: known is mlflow"),
-        ({"override": ["bakbone=swin_b"]}, "-c: bakbone: no such key"),
+        ({"override": ["bakbone=swin_b"]}, "-c: bakbone: no such key; did you mean backbone?"),
         ({}, "data-dir = '': name the folder of the images"),
         ({"data": ["ham10000=/nowhere"]}, "/nowhere"),
     ],

@@ -252,5 +252,8 @@ def test_builders_check_the_size_first() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(BackboneError, match=r"'resnet19'; there are: convnext_t, .*, clip-rn50$"):
+    with pytest.raises(
+        BackboneError,
+        match=r"'resnet19'; did you mean resnet18. Known are convnext_t, .*, clip-",
+    ):
         find("resnet19")

@@ -139,10 +139,17 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
     assert faults_of({key: value}) == [f"{key} = {value!r}: allowed is {allowed}"]
 
 
-@pytest.mark.parametrize("key", ["learningrate", "image_size", "head"])
-def test_an_unknown_key_is_refused(key: str) -> None:
+@pytest.mark.parametrize(
+    "key, meant",
+    [("learningrate", "learning-rate"), ("image_size", "image-size"), ("head", "heads")],
+)
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant(key: str, meant: str) -> None:
+    assert faults_of({key: 3}) == [f"{key} = 3: no such key; did you mean {meant}?"]
+
+
+def test_a_key_that_resembles_none_gets_the_list() -> None:
     known = ", ".join(DEFAULTS)
-    assert faults_of({key: 3}) == [f"{key} = 3: no such key; known are {known}"]
+    assert faults_of({"wd": 3}) == [f"wd = 3: no such key; known are {known}"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,8 @@ def test_an_unknown_key_is_refused(key: str) -> None:
         ),
         (
             {"text-encoder": "BERT"},
-            "text-encoder = 'BERT': allowed are ViT-L/14, RN50x16, RN50x64, ViT-B/32, RN50",
+            "text-encoder = 'BERT': no such text encoder; known are ViT-L/14, RN50x16, "
+            "RN50x64, ViT-B/32, RN50",
         ),
         (
             {"trainable": "lora", "backbone": "resnet18"},

@@ -148,7 +148,7 @@ def test_paths_become_absolute_from_where_the_command_is_given(
 
 def test_a_grid_key_that_does_not_exist_is_named(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, SMALL.replace("backbone =", "bakbone ="))
-    assert line.startswith("part 1, grid: bakbone: no such key; known are dataset, objective")
+    assert line.startswith("part 1, grid: bakbone: no such key; did you mean backbone?")
 
 
 def test_one_bad_value_in_a_thousand_trials_is_found_and_placed(tmp_path: Path) -> None:
@@ -177,7 +177,14 @@ def test_a_fault_of_many_trials_is_one_line(tmp_path: Path) -> None:
     [
         (('name = "small"', ""), "name: is missing"),
         (('name = "small"', 'name = "a/b"'), "name = 'a/b': allowed is"),
-        (("[[part]]", "[[parts]]"), "parts: no such key in a campaign file; known are name, seeds"),
+        (
+            ("[[part]]", "[[parts]]"),
+            "parts: no such key in a campaign file; did you mean part?",
+        ),
+        (
+            ("command =", "comand ="),
+            "comand: no such key in a campaign file; did you mean comm",
+        ),
         (('"simulate"', '"train"'), "part.0.command = 'train': allowed is 'simulate', 'clip' or"),
         (("seeds = [0, 1]", "seeds = []"), "seeds = []: allowed is"),
         (("seeds = [0, 1]", 'seeds = ["a"]'), "seeds.0 = 'a': allowed is a valid integer"),
@@ -185,7 +192,10 @@ def test_a_fault_of_many_trials_is_one_line(tmp_path: Path) -> None:
         (("rounds = 2", 'run-dir = "/x"'), "part 1, base: run-dir: is set by the campaign"),
         (("[base]", "[base"), "is not a TOML file"),
         (('"simulate"', '"heads"\nexclude = [{seed = 0}, {seed = 1}]'), "every trial is excluded"),
-        (('"simulate"', '"heads"\nexclude = [{sead = 0}]'), "part 1, exclude: sead: no such key"),
+        (
+            ('"simulate"', '"heads"\nexclude = [{sead = 0}]'),
+            "part 1, exclude: sead: no such key; did",
+        ),
         (("rounds = 2", 'objective = "clip"'), None),
     ],
 )

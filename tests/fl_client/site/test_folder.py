@@ -87,7 +87,10 @@ def test_a_folder_that_is_no_sites_is_named(tmp_path: Path) -> None:
     [
         ("name = 'a'", "address is missing"),
         ("name = 1\naddress = 'a:1'\ndata-dir = ''", "name = 1"),
-        ("name = 'a'\naddress = 'a:1'\ndata-dir = ''\ncolour = 'red'", "colour = 'red'"),
+        (
+            "name = 'a'\naddress = 'a:1'\ndata-dir = ''\ncolour = 'red'",
+            "colour: no such key",
+        ),
         ("name = ", "is not a TOML file"),
     ],
 )
@@ -173,7 +176,7 @@ def test_the_policy_a_site_begins_with(tmp_path: Path) -> None:
         ("max-local-epochs = 0", "max-local-epochs = 0"),
         ("max-local-epochs = '5'", "max-local-epochs = '5'"),
         ("max-rounds-per-day = -1", "max-rounds-per-day = -1"),
-        ("min-exmples = 3", "min-exmples = 3"),
+        ("min-exmples = 3", "min-exmples: no such key; did you mean min-examples?"),
     ],
 )
 def test_a_damaged_policy_is_never_replaced_by_defaults(

@@ -59,7 +59,7 @@ def test_names_are_plain(name: str, sites: Sites) -> None:
 
 def test_only_who_is_admitted_is_revoked(sites: Sites) -> None:
     sites.admit("hospital-a", "key")
-    with pytest.raises(OperationError, match="hospital-b: no such site; known are: hospital-a"):
+    with pytest.raises(OperationError, match="hospital-b: no such site; did you mean hospital-a"):
         sites.revoke("hospital-b")
     sites.revoke("hospital-a")
     with pytest.raises(OperationError, match="hospital-a: was revoked already"):
