@@ -28,5 +28,6 @@ def test_a_proxy_is_for_the_way_out_only(name: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_free_port_can_be_listened_on() -> None:
-    with socket.create_server(("127.0.0.1", free_port())):
-        pass
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        assert listening.getsockname() == ("127.0.0.1", port)

@@ -29,8 +29,8 @@ def test_every_seed_round_client_and_purpose_has_its_own() -> None:
 
 def test_torch_and_numpy_take_the_largest_experiment_seed() -> None:
     number = seed_of(2**31 - 1, 10**6, 10**4, "batches")
-    torch.Generator().manual_seed(number)
-    np.random.default_rng(number)
+    assert torch.Generator().manual_seed(number).initial_seed() == number
+    assert np.random.default_rng(number).bit_generator.seed_seq.entropy == number
 
 
 def test_layers_draw_from_the_seed_and_the_global_generator_is_put_back() -> None:

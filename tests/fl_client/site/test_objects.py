@@ -72,7 +72,14 @@ def test_data_as_numpy_writes_it_is_accepted(array: np.ndarray) -> None:
     content["arrays"] = ArrayRecord({"a": Array(array)})
     message = question("train", content)
     objects = parts(message)
-    check_data(opened(message.object_id, objects), objects.__getitem__)
+    found = opened(message.object_id, objects)
+    check_data(found, objects.__getitem__)
+    # The same array, said to be of another dtype of the same size, is not what its data say.
+    head = found.heads["arrays"]["a"]
+    other = {1: "uint8", 4: "uint32", 8: "uint64"}[array.dtype.itemsize]
+    found.heads["arrays"]["a"] = ArrayHead(other, head.shape, head.chunks)
+    with pytest.raises(Refused, match="not what the array says of itself"):
+        check_data(found, objects.__getitem__)
 
 
 def test_a_model_in_many_chunks_is_accepted_and_one_byte_more_is_not() -> None:
@@ -136,8 +143,10 @@ def body(content: bytes) -> bytes:
 
 
 def test_the_test_can_change_an_object() -> None:
-    root, objects = rebuilt(train_message(), b"Array", lambda content: content)
-    opened(root, objects)
+    message = train_message()
+    root, objects = rebuilt(message, b"Array", lambda content: content)
+    assert objects == parts(message)
+    assert opened(root, objects).tree == get_object_tree(message)
 
 
 @pytest.mark.parametrize("content", [b"", b"Message", b"Message  0", b"Mess\0", b"[" * 99999])

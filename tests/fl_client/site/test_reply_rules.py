@@ -43,10 +43,17 @@ def counted(**metrics: Any) -> Content:
     return Content(metrics={"metrics": {"num-examples": 20, **TEST, **named}})
 
 
+def may_leave(kind: str, asked: Content, reply: Content) -> bool:
+    try:
+        check_reply(kind, asked, reply, MIN_EXAMPLES)
+    except Refused:
+        return False
+    return True
+
+
 def test_an_introduction_of_the_declared_form_leaves() -> None:
-    check_reply("query", request("query"), introduction(), MIN_EXAMPLES)
-    with_base = introduction({**CLIENT, "base": "0" * 64})
-    check_reply("query", request("query"), with_base, MIN_EXAMPLES)
+    assert may_leave("query", request("query"), introduction())
+    assert may_leave("query", request("query"), introduction({**CLIENT, "base": "0" * 64}))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +152,9 @@ def test_counts_are_counts(metrics: dict, said: str) -> None:
 
 
 def test_fewer_patients_than_images_may_be_counted() -> None:
-    reply = counted(test_patient_confusion=[2, 1, 0, 3])
-    check_reply("evaluate", request("evaluate", splits="test"), reply, MIN_EXAMPLES)
+    asked = request("evaluate", splits="test")
+    assert may_leave("evaluate", asked, counted(test_patient_confusion=[2, 1, 0, 3]))
+    assert not may_leave("evaluate", asked, counted(test_patient_confusion=[9, 4, 2, 6]))
 
 
 def test_an_evaluation_brings_no_arrays_back() -> None:

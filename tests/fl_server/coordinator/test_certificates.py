@@ -48,8 +48,12 @@ def folder(tmp_path: Path) -> Folder:
     return folder
 
 
-def handshake(folder: Folder, name: str) -> None:
-    """Meet a server with the certificate over loopback, as strictly as Python can be."""
+def handshake(folder: Folder, name: str) -> str | None:
+    """Meet a server with the certificate over loopback, as strictly as Python can be.
+
+    Returns:
+        The version of TLS that the two agreed on.
+    """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder.server, folder.server_key)
     client = ssl.create_default_context(cafile=folder.authority)
@@ -69,22 +73,22 @@ def handshake(folder: Folder, name: str) -> None:
         try:
             with (
                 socket.create_connection(listening.getsockname()) as plain,
-                client.wrap_socket(plain, server_hostname=name),
+                client.wrap_socket(plain, server_hostname=name) as met,
             ):
-                pass
+                return met.version()
         finally:
             thread.join()
 
 
 @pytest.mark.parametrize("name", ["fed.example.org", "localhost", "127.0.0.1"])
 def test_a_site_accepts_the_server_by_its_names(name: str, folder: Folder) -> None:
-    handshake(folder, name)
+    assert handshake(folder, name) == "TLSv1.3"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost"])
 def test_a_host_may_be_an_address(host: str, folder: Folder) -> None:
     folder.make(host)
-    handshake(folder, host)
+    assert handshake(folder, host) == "TLSv1.3"
 
 
 def test_another_name_is_refused(folder: Folder) -> None:

@@ -175,6 +175,7 @@ def test_who_was_admitted_is_let_in_and_nobody_else(
         wait_until(lambda: read_json(folder.connected) == {"sites": ["hospital-a"]})
         output = tmp_path / "stranger" / "output"
         wait_until(lambda: "2004" in output.read_text())
+        assert read_json(folder.connected) == {"sites": ["hospital-a"]}
         # Shut out while it is connected.
         Sites(folder).revoke("hospital-a")
         wait_until(lambda: read_json(folder.connected) == {"sites": []})
