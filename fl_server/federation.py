@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from fl_server.client_heads import judge_client_heads
 from fl_server.judging import ANSWER_SECONDS, ask, figures
 from fl_server.nodes import check_bases
+from fl_server.turns import busy_seconds
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes, to_record
 from strategies.fedavg import FedAvg
@@ -23,6 +24,7 @@ from training.checkpoint_writer import CheckpointWriter
 from training.config import ExperimentConfig
 from training.judging import judge_on_test_set
 from training.network import base_sha256, build_network, restore_network, sent_part
+from training.participation import participation
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.text import Text
@@ -178,9 +180,10 @@ class Federation:
         examples = [int(str(reply.metrics["num-examples"])) for reply in replies.accepted]
         losses = [float(str(reply.metrics["train-loss"])) for reply in replies.accepted]
         seconds = dict(strategy.seconds)
-        # What the round waited for beside the client that worked longest.
-        working = max(float(str(r.metrics["seconds-message"])) for r in replies.accepted)
-        seconds["transport"] = max(0.0, seconds["clients"] - working)
+        working = [float(str(r.metrics["seconds-message"])) for r in replies.accepted]
+        busy = busy_seconds(working, self._side_by_side())
+        seconds["waiting"] = busy - max(working)
+        seconds["transport"] = max(0.0, seconds["clients"] - busy)
         travelling = [arrays, *strategy.constants.values()]
         record = {
             "round": self.progress.round + 1,
@@ -202,6 +205,11 @@ class Federation:
         seconds["round"] = finished - self._round_started
         self._round_started = finished
         writer.write(self.progress, self._layout.views(arrays))
+
+    def _side_by_side(self) -> int:
+        """How many clients work at the same time: a simulation may have fewer processes."""
+        planned = self.folder.manifest().get("resources", {})
+        return int(planned.get("concurrency", self.config.clients))
 
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, validation["pooled"]["avg"])
@@ -232,8 +240,10 @@ class Federation:
         self.folder.write_metrics(
             {
                 **best_figures,
+                "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
                 "best_round": best_round,
+                "participation": participation(self.progress.records, strategy.clients.values()),
                 "rounds": self.progress.round,
                 "weights_sha256": sha256,
             }

@@ -26,7 +26,8 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
     Returns:
         ``clients`` by name and ``pooled``, each a metric block with ``loss``, and ``patients``
         where all clients know them. The pooled figures are those of the summed confusion
-        matrices, the pooled loss is the mean over all images.
+        matrices, the pooled loss is the mean over all images. ``missing`` beside them says, by
+        name, why a client that was asked is not among those pooled.
     """
     clients: dict[str, dict[str, Any]] = {}
     images: list[Confusion] = []
@@ -45,7 +46,11 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
             patients.append(counts(reply, f"{split}-patient-confusion"))
             clients[reply.client]["patients"] = metric_block(patients[-1])
     matrix = pool(images, num_classes)
-    pooled = {**metric_block(matrix), "loss": total_loss / max(1, int(matrix.sum()))}
+    pooled: dict[str, Any] = {
+        **metric_block(matrix),
+        "loss": total_loss / max(1, int(matrix.sum())),
+        "missing": dict(replies.failures),
+    }
     if patients and len(patients) == len(images):
         pooled["patients"] = metric_block(pool(patients, num_classes))
     return {"clients": clients, "pooled": pooled}

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from logging import ERROR
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,19 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     def gather() -> tuple[dict[int, str], dict[str, str | None]]:
         folder.update_manifest(phase="starting the clients")
         participants = introductions(grid, nodes, experiment)
-        folder.update_manifest(clients={p.name: p.sizes for p in participants})
-        return {p.node_id: p.name for p in participants}, {p.name: p.base for p in participants}
+        # In every line and table a client has the name that people know it by; the order is that
+        # of the names it was introduced by.
+        sources = {}
+        if config.partition == "source":
+            sources = {p.name: data.source(p.name) for p in participants}
+        names = {name: f"{name} ({source})" for name, source in sources.items()}
+        known = [replace(p, name=names.get(p.name, p.name)) for p in participants]
+        described = {
+            shown.name: {**p.sizes, **({"source": sources[p.name]} if sources else {})}
+            for shown, p in zip(known, participants, strict=True)
+        }
+        folder.update_manifest(clients=described)
+        return {p.node_id: p.name for p in known}, {p.name: p.base for p in known}
 
     settings = {"experiment": experiment}
     classes = data.store.classes

@@ -176,6 +176,7 @@ class _Judge:
                 "clients": 50.0,
                 "aggregation": 0.5,
                 "transport": 5.0,
+                "waiting": 1.5,
                 "round": 51.0,
                 "checkpoint": 1.0,
             },
@@ -209,8 +210,9 @@ class _Judge:
             "rounds": len(records),
             "weights_sha256": self.generator.bytes(32).hex(),
         }
-        if not self.federated:
-            result["validation"] = records[best]["validation"]["pooled"]
+        result["validation"] = records[best]["validation"]["pooled"]
+        if self.federated:
+            result["participation"] = dict.fromkeys(self.clients, len(records))
         if self.command == "heads":
             result["heads"] = self._heads(result["global_test"])
             result[FITTED_WITH] = head_values(self.config)
@@ -227,6 +229,7 @@ class _Judge:
     def _over_clients(self, skill: float) -> dict[str, Any]:
         blocks = self._blocks(_part(self.images.training, 15), skill, len(self.clients))
         *each, pooled = blocks
+        pooled["missing"] = {}
         return {"clients": dict(zip(self.clients, each, strict=True)), "pooled": pooled}
 
     def _blocks(self, support: tuple[int, ...], skill: float, parts: int) -> list[dict[str, Any]]:

@@ -8,6 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_partition.image_store import ImageStore
+from operation.text import printable
+
+_SOURCE_LENGTH = 40  # of a name that stands in tables
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class FederatedData:
 
     Attributes:
         store: all images; of BraTS2019 also those of the global test patients.
-        plan: one row per image of the store, in the store's order, with ``client`` and ``split``,
-            both missing where the image is a global test patient's.
+        plan: one row per image of the store, in the store's order, with ``source``, and with
+            ``client`` and ``split``, both missing where the image is a global test patient's.
     """
 
     store: ImageStore
@@ -54,6 +57,14 @@ class FederatedData:
         """Return one split, ``train``, ``validation`` or ``test``, of a client."""
         chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
         return some_of(self.store, chosen.to_numpy())
+
+    def source(self, client: str) -> str:
+        """Return the source that ``partition = source`` gave a client.
+
+        A lesion goes with its first image, so some images may be of another source.
+        """
+        sources = self.plan.loc[self.plan["client"] == client, "source"]
+        return printable(str(sources.value_counts().idxmax()), _SOURCE_LENGTH)
 
 
 @dataclass(frozen=True)
