@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
-# One thread for each test process: on small machines torch's own threads only get in each other's
-# way. Runs that plan their threads set them themselves. Two files of tests at a time, since half of
-# many tests is waiting for processes to start, to end or to be missed.
+# One thread for each test process: on small machines more torch threads only slow each other down.
+# Runs that plan their threads set them themselves. Two test files at a time, because many tests
+# mostly wait for processes to start or end.
 TEST_ENV := OMP_NUM_THREADS=1
 TEST_OPTIONS := --numprocesses 2 --dist loadfile
 
@@ -26,8 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# Only the slow tests need the extras. The ISIC challenge's scorer brings a package that is built
-# with a C compiler.
+# Only the slow tests need the extras. A dependency of the ISIC challenge's scorer needs a C compiler.
 $(EXTRAS): $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[score,mlflow]'
 	@touch $@
@@ -37,7 +36,7 @@ demo: install ## Train over three simulated hospitals on synthetic images, in ab
 	@rm -rf runs/demo
 	$(BIN)/fedskin simulate experiments/configs/demo.toml --out runs/demo
 
-smoke: install ## Run the study's three tasks in small, as one campaign, and its report (minutes)
+smoke: install ## Run small versions of the study's three tasks as one campaign, with report (minutes)
 	@test -d runs/smoke-data/ham10000 || $(BIN)/fedskin data synth runs/smoke-data/ham10000 --images 60
 	@test -d runs/smoke-data/brats2019 || $(BIN)/fedskin data synth runs/smoke-data/brats2019 --dataset brats2019 --patients 24
 	$(BIN)/fedskin campaign run experiments/campaigns/smoke.toml --out runs/smoke
@@ -52,7 +51,7 @@ test: install ## Run the quick tests (minutes)
 test-slow: $(EXTRAS) ## Run the slow tests (half an hour); needs a C compiler
 	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) -m slow
 
-lint: install ## Check style, types and the floors
+lint: install ## Check style, types and import layers
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,7 +60,7 @@ lint: install ## Check style, types and the floors
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 
-soak: install ## Kill campaigns and hospitals, cut a hospital off, run all combinations (three hours)
+soak: install ## Long tests: kill campaigns and hospitals, cut the network, all combinations (three hours)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
 	$(BIN)/python -m benchmarks.soak_cut_off

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A coordinator and three hospitals on this machine, by the commands of docs/deployment.md: each
-# with its own folder, keys and (synthetic) images, as real processes that talk over TLS. Starts
-# anew every time; all of it lies below runs/hospitals. Wants fedskin on the PATH.
+# A coordinator and three hospitals on this machine, with the commands of docs/deployment.md: each
+# with its own folder, keys and (synthetic) images, as real processes that talk over TLS. Everything
+# is below runs/hospitals and is made new every time. Needs fedskin on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ show() {
   "$@"
 }
 
-# Start a command that stays, and remember it also for the next start of this script.
+# Start a command in the background, and record its id also for the next start of this script.
 stay() {
   local log=$1
   shift
@@ -33,7 +33,7 @@ end_all() {
   wait "${serving[@]}" || true
 }
 
-# This script was killed: what it left running is ended, if it is still what it was.
+# If an earlier run of this script was killed, end what it left running (if it is still the same).
 end_predecessors() {
   local pid
   [[ -e $folder/serving.pids ]] || return 0
@@ -44,7 +44,7 @@ end_predecessors() {
   done <"$folder/serving.pids"
 }
 
-# Return once a folder's command serves it; fail if that command has ended.
+# Wait until a folder is served; fail if the command that serves it has ended.
 await() {
   local pid=${serving[-1]}
   until [[ -e $1/serving.json ]]; do

@@ -1,1 +1,1 @@
-"""How the processes of a run are kept: started, watched, restarted, and ended together."""
+"""Processes of a run (start, watch, restart, end), atomic file writes, untrusted text."""

@@ -1,4 +1,4 @@
-"""What the processes of a run find around them: their environment, their programs, their ports."""
+"""The environment variables, programs and ports of a run's processes."""
 
 import os
 import socket
@@ -7,18 +7,17 @@ from pathlib import Path
 
 from operation.processes import TOKEN
 
-# To be put over the environment of processes that train: glibc would hand freed tensors back to the
-# system and take fresh pages for the next ones, which costs a step on the CPU an eighth of its
-# time.
+# Environment variables for processes that train. By default glibc returns freed tensors to the
+# system and takes new pages for the next ones, which costs an eighth of a step's time on the CPU.
 KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
-# For processes that pass models on, in pieces of 5 MB. All threads share one heap, where a piece
-# takes the place of another that has gone: fresh pages cost more than the copying. What is larger
-# than 32 MB, glibc's most, is given back to the system at once.
+# Environment variables for processes that pass models on, in pieces of 5 MB. All threads share one
+# heap, where a new piece reuses the memory of a freed one: new pages cost more than the copying.
+# Blocks over 32 MB, glibc's maximum, are returned to the system immediately.
 REUSE_FREED_PIECES = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
@@ -28,11 +27,11 @@ REUSE_FREED_PIECES = {
 
 
 def flower_environment(home: Path, token: str) -> dict[str, str]:
-    """Return the environment of Flower's processes: this one's, with what keeps them to themselves.
+    """Return the environment of Flower's processes: this one's, isolated from other Flower runs.
 
     Args:
-        home: FLWR_HOME, where Flower keeps its settings and unpacks apps.
-        token: by which the processes are found and ended (`operation.processes`).
+        home: FLWR_HOME, where Flower stores its settings and unpacks apps.
+        token: marks the processes, so that they can be found and ended (`operation.processes`).
     """
     path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
     return {
@@ -47,22 +46,19 @@ def flower_environment(home: Path, token: str) -> dict[str, str]:
 
 
 def past_proxies() -> dict[str, str]:
-    """Return the environment's settings by which this machine's own servers are reached directly.
-
-    A hospital's proxy, if the environment names one, is for the way out only.
-    """
+    """Return the variables that exempt this machine's own servers from a proxy."""
     named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     hosts = ",".join(filter(None, (named, "127.0.0.1", "localhost")))
     return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def script(name: str) -> str:
-    """Return the path of a program that was installed beside this package."""
+    """Return the path of a program that was installed with this package."""
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port of an address of this machine that nobody listens on now."""
+    """Return a TCP port of a local address that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

@@ -2,4 +2,4 @@
 
 
 class OperationError(Exception):
-    """What a coordinator or a site lacks or is asked in vain, in lines that name the remedy."""
+    """Something is missing or cannot be done; the message names the problem and the fix."""

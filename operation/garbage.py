@@ -4,13 +4,13 @@ import gc
 
 
 def collect_promptly() -> None:
-    """Leave all that is there now out of garbage collection, so that the rest is collected often.
+    """Exclude all present objects from garbage collection, so that new ones are collected often.
 
-    Requests in Starlette hold themselves in cycles, and with them bodies of megabytes. Python looks
-    for old cycles only once a quarter as many objects are new as there are old ones, and the
-    imported libraries alone are hundreds of thousands.
+    Starlette's requests are in reference cycles and hold bodies of megabytes. Python searches for
+    old cycles only when the new objects are a quarter of the old ones, and the imported libraries
+    alone are hundreds of thousands of objects.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # only now does Python count those that are left
+    gc.collect()  # makes Python count the remaining objects
     gc.set_threshold(700, 2, 2)

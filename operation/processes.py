@@ -1,8 +1,8 @@
-"""The processes of a run: known by a token in their environment, and ended by it.
+"""The processes of a run, found and ended by a token in their environment.
 
-Flower's daemons and Ray's start sessions of their own, and some outlive whoever started them, so
-neither a process group nor a parent's death reaches them all. What they all inherit is the
-environment: every process of a run carries the run's token there.
+Flower's and Ray's daemons start their own sessions, and some outlive the process that started them,
+so neither a process group nor a parent's death reaches them all. But they all inherit the
+environment, so every process of a run has the run's token there.
 """
 
 import os
@@ -25,12 +25,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process, told apart from a later one of the same number by when it was created.
+    """A process; its creation time distinguishes it from a later one with the same id.
 
     Attributes:
-        pid: its number.
-        created: ``<boot id>:<clock ticks since the boot>`` on Linux, where a time of day would
-            change whenever the clock is set; elsewhere seconds since 1970.
+        pid: its id.
+        created: ``<boot id>:<clock ticks since the boot>`` on Linux, because a time of day would
+            change when the clock is set; elsewhere seconds since 1970.
     """
 
     pid: int
@@ -38,11 +38,11 @@ class ProcessId:
 
     @classmethod
     def own(cls) -> "ProcessId":
-        """Return this process's."""
+        """Return that of this process."""
         return cls(os.getpid(), _created(os.getpid()))
 
     def alive(self) -> bool:
-        """Tell whether that very process still runs."""
+        """Return whether this same process still runs."""
         try:
             if _created(self.pid) != self.created:
                 return False
@@ -54,33 +54,33 @@ class ProcessId:
 def _created(pid: int) -> str:
     if not _BOOT_ID.exists():
         return str(psutil.Process(pid).create_time())
-    # Field 22 of proc(5)'s stat, counted from behind the name, field 2, which may hold blanks.
+    # Field 22 of proc(5)'s stat, counted after the name (field 2), which may contain spaces.
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     ticks = stat.rpartition(")")[2].split()[22 - 3]
     return f"{_BOOT_ID.read_text(encoding='ascii').strip()}:{ticks}"
 
 
 def processes_of(token: str) -> list[psutil.Process]:
-    """Return the living processes that carry the token, but for this one."""
-    if not token:  # a damaged manifest must not make everybody's processes ours
+    """Return the running processes that have the token, except this one."""
+    if not token:  # an empty token from a damaged manifest must match no process
         return []
     found = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(TOKEN) == token:
                 found.append(process)
-        except (psutil.Error, OSError):  # gone meanwhile, a zombie, or somebody else's
+        except (psutil.Error, OSError):  # ended meanwhile, a zombie, or another user's
             continue
     return found
 
 
 def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[int] = ()) -> None:
-    """Kill every process that carries the token, and those that they start meanwhile.
+    """Kill every process that has the token, and those that they start meanwhile.
 
     Args:
         token: of the processes.
-        wait_seconds: how long to go on at most.
-        spared: ids of processes that are left alone.
+        wait_seconds: how long to try at most.
+        spared: ids of processes that are not killed.
     """
     deadline = time.monotonic() + wait_seconds
     while time.monotonic() < deadline:
@@ -98,9 +98,9 @@ def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[
 def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
     """Start a process that ends the run's processes as soon as this process is gone.
 
-    It also removes ``home``, the temporary folder that they share. It sits in a session of its
-    own, without the token, and reads a pipe that only this process holds open: a kill of this
-    process, or of its whole group, closes the pipe.
+    It also removes ``home``, the temporary folder that they share. It runs in its own session,
+    without the token, and reads a pipe that only this process holds open: when this process, or
+    its whole group, is killed, the pipe closes.
     """
     environment = {key: value for key, value in os.environ.items() if key != TOKEN}
     return subprocess.Popen(
@@ -115,10 +115,10 @@ def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def own_processes(token: str) -> Iterator[Path]:
-    """Give a temporary folder for processes that are to carry the token.
+    """Yield a temporary folder for processes that will have the token.
 
-    At the end of the ``with`` block, or when this process dies in whatever way, they are ended and
-    the folder is removed. Its name is short, as Ray's sockets must have it.
+    At the end of the ``with`` block, or when this process dies in any way, they are ended and
+    the folder is removed. Its name is short, because Ray's sockets need a short path.
     """
     home = Path(tempfile.mkdtemp(prefix="fedskin-", dir="/tmp" if os.name == "posix" else None))
     watchdog = start_watchdog(token, home)

@@ -1,4 +1,4 @@
-"""One process that serves a folder, with all that it starts."""
+"""One process that serves a folder, with all processes it starts."""
 
 import uuid
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Serving:
 
     Attributes:
         process: the one that serves.
-        token: carried by every process that it started.
+        token: of every process that it started.
     """
 
     process: ProcessId
@@ -30,10 +30,10 @@ class Serving:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Take a folder for this process; give the token of its processes and a folder for them.
+    """Lock a folder for this process; yield the token of its processes and a folder for them.
 
-    What a killed predecessor left running is ended first. At the end of the ``with`` block, or
-    when this process dies in whatever way, all processes with the token are ended.
+    Processes that a killed predecessor left running are ended first. At the end of the ``with``
+    block, or when this process dies in any way, all processes with the token are ended.
 
     Raises:
         OperationError: another process serves the folder.
@@ -44,7 +44,7 @@ def serve(folder: Path) -> Iterator[tuple[str, Path]]:
     except Timeout:
         found = serving(folder)
         who = f"process {found.process.pid}" if found else "another process"
-        raise OperationError(f"{folder}: {who} serves it already; end that one first") from None
+        raise OperationError(f"{folder}: {who} already serves it; stop that one first") from None
     with lock:
         before = _read(folder)
         if before is not None:
@@ -60,7 +60,7 @@ def serve(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def serving(folder: Path) -> Serving | None:
-    """Return who serves a folder now, if anybody does."""
+    """Return which process serves a folder now, if any."""
     found = _read(folder)
     return found if found is not None and found.process.alive() else None
 

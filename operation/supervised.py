@@ -1,4 +1,4 @@
-"""A process that is started again whenever it ends."""
+"""A process that is restarted whenever it ends."""
 
 import logging
 import subprocess
@@ -12,17 +12,17 @@ log = logging.getLogger(__name__)
 
 
 class Supervised:
-    """A program that is to run all the time; `tend` must be called often.
+    """A program that must run all the time; `tend` must be called often.
 
     Args:
-        name: in words, for the log.
+        name: for the log.
         command: program and arguments.
-        log_path: its output is put at the end of this file, which is kept short.
+        log_path: its output is appended to this file, which is kept short.
         environment: its whole environment.
-        folder: where it works.
-        restart_seconds: from one start to the next at least; a SuperNode that was killed is let in
-            again only when its heartbeat has run out, so it is tried every ten seconds.
-        pass_fds: open files that it inherits by their numbers, such as the sockets it listens on.
+        folder: its working directory.
+        restart_seconds: least time from one start to the next. A SuperNode that was killed can
+            connect again only when its heartbeat has expired, so it is tried every ten seconds.
+        pass_fds: open files that it inherits, such as the sockets it listens on.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Supervised:
         return self._process.pid if self._process is not None and self.running() else None
 
     def running(self) -> bool:
-        """Tell whether it runs now."""
+        """Return whether it runs now."""
         return self._process is not None and self._process.poll() is None
 
     def tend(self) -> bool:
-        """Start it if it does not run and its time has come; tell whether it was started now."""
+        """Start it if it does not run and may start again; return whether it was started now."""
         try:
             shorten_log(self._log_path)
-        except OSError as error:  # the disk is full: the log was emptied, what it held is lost
+        except OSError as error:  # the disk is full: the log was emptied without a copy
             log.warning("%s: %s", self._log_path, error)
         if self.running():
             return False
@@ -84,7 +84,7 @@ class Supervised:
         return True
 
     def end(self, grace_seconds: float = 10.0) -> None:
-        """Ask it to end, and kill it if it has not after ``grace_seconds``."""
+        """Terminate it, and kill it if it still runs after ``grace_seconds``."""
         process, self._process, self._started = self._process, None, None
         if process is None or process.poll() is not None:
             return

@@ -1,4 +1,4 @@
-"""Request bodies in one piece, for servers whose middleware hands every piece through tasks."""
+"""Request bodies in one piece, for servers whose middleware passes every piece through tasks."""
 
 import sys
 
@@ -6,24 +6,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyTooLarge(Exception):
-    """A body has more bytes than are allowed."""
+    """A body has more bytes than allowed."""
 
 
 class WholeBodies:
     """Gives an app the body of every request in one piece.
 
-    A socket gives 64 KiB at a time. Flower's stack of Starlette middleware passes each of them on
-    through several tasks, which takes a server longer than the bytes themselves.
-
-    Args:
-        app: what is behind it.
+    A socket gives 64 KiB at a time. Flower's stack of Starlette middleware passes each piece on
+    through several tasks, which takes longer than transferring the bytes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read a request and hand it on; one whose sender has gone is dropped."""
+        """Read a request and pass it on; drop it if its sender has gone."""
         if scope["type"] == "http":
             body = await read_whole(receive)
             if body is None:
@@ -40,10 +37,10 @@ async def read_whole(receive: Receive, most: int = sys.maxsize) -> Receive | Non
         most: bytes that are allowed.
 
     Returns:
-        What gives the body to an app, in one piece; None if the sender has gone.
+        A `Receive` that gives an app the body in one piece; None if the sender has gone.
 
     Raises:
-        BodyTooLarge: more has come than is allowed.
+        BodyTooLarge: the body is larger than allowed.
     """
     body = bytearray()
     more = True

@@ -51,11 +51,11 @@ def load_key(path: Path) -> "EllipticCurvePrivateKey":
     try:
         key = load_ssh_private_key(path.read_bytes(), None)
     except FileNotFoundError:
-        raise OperationError(f"{path}: is not there; bring it back from a copy") from None
+        raise OperationError(f"{path}: is not there; restore it from a backup") from None
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise OperationError(f"{path}: is not this site's private key; bring it back from a copy")
+        raise OperationError(f"{path}: is not this site's private key; restore it from a backup")
     return key
 
 

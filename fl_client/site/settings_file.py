@@ -35,7 +35,7 @@ def read_settings(kind: type[Table], path: Path) -> Table:
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise OperationError(f"{path}: is not there; bring it back from a copy") from None
+        raise OperationError(f"{path}: is not there; restore it from a backup") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OperationError(f"{path}: is not a TOML file: {error}; correct it") from None
     except ValidationError as error:

@@ -66,7 +66,7 @@ def make_server_certificate(
         signer = serialization.load_pem_private_key(ca_key.read_bytes(), password=None)
     except (OSError, ValueError):
         raise OperationError(
-            f"{ca_key}: is missing or no private key; bring it back from a copy"
+            f"{ca_key}: is missing or no private key; restore it from a backup"
         ) from None
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     private = ec.generate_private_key(ec.SECP384R1())
@@ -102,7 +102,7 @@ def read_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
         raise OperationError(
-            f"{path}: is missing or no certificate; bring it back from a copy"
+            f"{path}: is missing or no certificate; restore it from a backup"
         ) from None
 
 

@@ -116,7 +116,7 @@ class CoordinatorFolder:
                 f"{self.path}: is no coordinator's folder; make one with  fedskin coordinator init"
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-            raise OperationError(f"{path}: is no TOML file; bring it back from a copy") from None
+            raise OperationError(f"{path}: is no TOML file; restore it from a backup") from None
         return check_settings(values, str(path))
 
     def create(self, settings: Settings) -> None:

@@ -121,7 +121,7 @@ class Orders:
             return Order(**(read_json(path) or {}))
         except TypeError:
             raise OperationError(
-                f"{path}: is damaged, or of another version; bring it back from a copy"
+                f"{path}: is damaged, or of another version; restore it from a backup"
             ) from None
 
     def _write(self, order: Order) -> None:

@@ -48,7 +48,7 @@ class Sites:
             return [Site(**site) for site in values["sites"]]
         except (KeyError, TypeError):
             raise OperationError(
-                f"{self._path}: is damaged, or of another version; bring it back from a copy"
+                f"{self._path}: is damaged, or of another version; restore it from a backup"
             ) from None
 
     def active(self) -> dict[str, Site]:

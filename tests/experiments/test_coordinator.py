@@ -144,7 +144,7 @@ def test_a_complaint_is_one_line_and_status_2(tmp_path: Path) -> None:
 def test_a_folder_is_served_by_one(folder: CoordinatorFolder) -> None:
     with serve(folder.path):
         line = complaint("coordinator", "serve", folder.path)
-    assert f"process {os.getpid()} serves it already" in line
+    assert f"process {os.getpid()} already serves it" in line
 
 
 def test_a_port_that_is_taken_is_said(folder: CoordinatorFolder) -> None:

@@ -56,7 +56,7 @@ def test_a_second_one_is_refused_by_name(tmp_path: Path) -> None:
     process, token, _ = start(tmp_path)
     try:
         with (
-            pytest.raises(OperationError, match=f"process {process.pid} serves it already"),
+            pytest.raises(OperationError, match=f"process {process.pid} already serves it"),
             serve(tmp_path),
         ):
             pass

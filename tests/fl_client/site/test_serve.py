@@ -32,7 +32,7 @@ def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
 
 def test_one_process_serves_a_folder(tmp_path: Path) -> None:
     site = make_site(tmp_path)
-    with serve(site.path), pytest.raises(OperationError, match=f"{os.getpid()} serves it already"):
+    with serve(site.path), pytest.raises(OperationError, match=f"{os.getpid()} already serves it"):
         serve_site(site)
 
 
