@@ -20,6 +20,14 @@ CLASS_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Full names by the labels of HAM10000 (Tschandl et al., 2018) and of BraTS2019."""
 
+NAMED_FIRST = ("mel", "HGG")
+"""Classes that every table names before the others: to miss one of these costs a patient most."""
+
+
+def in_naming_order(classes: Iterable[str]) -> list[str]:
+    """Return class names as tables show them: those of ``NAMED_FIRST``, then the others."""
+    return sorted(classes, key=lambda label: label not in NAMED_FIRST)
+
 
 def full_names(classes: Iterable[str]) -> tuple[str, ...]:
     """Return the full name of each class.

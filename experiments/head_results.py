@@ -5,9 +5,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.figures_table import OVER, metric_cells, metric_columns, new_table, recall_table
 from training.config import ExperimentConfig
 from training.head_settings import FITTED_WITH, head_values
-from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
 
 TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
@@ -15,9 +15,11 @@ TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
 
 def show_heads(console: Console, folder: RunFolder) -> None:
     """Print the figures of a run's heads, and where everything is."""
-    console.print(
-        _table(folder.metrics()["heads"], synthetic=folder.manifest()["data"]["synthetic"])
-    )
+    figures, data = folder.metrics()["heads"], folder.manifest()["data"]
+    console.print(_table(figures, synthetic=data["synthetic"]))
+    console.print()
+    blocks = [(TITLES[name], block) for name, block in figures.items()]
+    console.print(recall_table(blocks, data["classes"], ""))
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
 
 
@@ -39,18 +41,14 @@ def _table(figures: dict[str, Any], *, synthetic: bool) -> Table:
     title += "p: McNemar's exact test of who is right, head against network"
     if synthetic:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in METRIC_NAMES:
-        table.add_column(name.upper(), justify="right")
-    table.add_column("95 %", justify="right")
-    table.add_column("p", justify="right")
+    table = new_table(title, "", [*metric_columns(), "95 %", "p"])
+    table.caption = OVER
     for name, block in figures.items():
         low, high = block["intervals"]["avg"]
         paired = block.get("against_network")
         table.add_row(
             TITLES[name],
-            *(f"{block[figure]:.2f}" for figure in METRIC_NAMES),
+            *metric_cells(block),
             f"{low:.0f}–{high:.0f}",
             "" if paired is None else _p_value(paired["p_value"]),
         )

@@ -1,63 +1,100 @@
-"""The final figures of a run as a table for people."""
+"""The final figures of a run as tables for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from training.metrics import METRIC_NAMES
+from experiments.figures_table import (
+    NONE,
+    OVER,
+    metric_cells,
+    metric_columns,
+    new_table,
+    recall_table,
+    with_patients,
+)
+from training.errors import RunFolderError
+from training.participation import absences_of
 from training.run_folder import RunFolder
+
+Row = tuple[str, Mapping[str, Any]]
+
+# Of rows that stand out.
+_STYLES = {"global test set": "bold", "test set": "bold", "  last model": "dim"}
 
 
 def show_results(console: Console, folder: RunFolder) -> None:
-    """Print the final figures of a completed run, and where everything is."""
-    metrics = folder.metrics()
-    console.print(results_table(metrics, folder.manifest()))
-    if "clients" in metrics:
-        console.print(traffic_table(folder.rounds()))
+    """Print the final figures of a completed run, and where everything is.
+
+    Raises:
+        RunFolderError: the folder was written by another version.
+    """
+    metrics, manifest, rounds = folder.metrics(), folder.manifest(), folder.rounds()
+    try:
+        tables = [results_table(metrics, manifest), _recalls(metrics, manifest)]
+        if "clients" in metrics:
+            tables.append(traffic_table(rounds))
+    except KeyError as error:
+        raise RunFolderError(
+            f"{folder.path}: was written by another version, {error} is missing; look at it with "
+            "that version, or run its config.toml again"
+        ) from None
+    for table in tables:
+        console.print(table)
+        console.print()
+    for line in behind(metrics):
+        console.print(line, highlight=False)
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
 
 
-def results_table(metrics: dict[str, Any], manifest: dict[str, Any]) -> Table:
+def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
     """Return the table of a run: a row for each client, if any, and each test set.
 
     Args:
         metrics: as in ``metrics.json``.
         manifest: the run's; the title tells what makes the figures worthless for medicine.
     """
-    federated = "clients" in metrics
-    what = "round" if federated else "epoch"
+    what = "round" if "clients" in metrics else "epoch"
     title = f"The best model, of {what} {metrics['best_round']} of {metrics['rounds']}, in percent"
     if manifest["data"]["synthetic"]:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
     text = manifest.get("text")
     if text and text["weights"] != "openai":
         title += f"\nRANDOM text tower ({text['weights']}) in the place of CLIP's {text['encoder']}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("test split of" if federated else "judged on")
-    table.add_column("n", justify="right")
-    for name in METRIC_NAMES:
-        table.add_column(name.upper(), justify="right")
-    for client, block in metrics.get("clients", {}).items():
-        _add(table, client, block)
-    if federated:
-        _add(table, "all clients, pooled", metrics["client_test"])
-        table.add_section()
-    if "global_test" in metrics:
-        name = "global test set" if federated else "test set"
-        _add(table, name, metrics["global_test"], style="bold")
-        _add(table, "  last model", metrics["last"]["global_test"], style="dim")
+    table = new_table(title, _first(metrics), ["n", *metric_columns()])
+    table.caption = OVER
+    for name, block in with_patients(_blocks(metrics)):
+        cells = [str(block["n"]), *metric_cells(block)] if block else [NONE] * 8
+        table.add_row(Text(name), *cells, style=_STYLES.get(name))
     for client, heads in metrics.get("client_heads", {}).items():
         if "failed" in heads:
-            table.add_row(escape(f"  own heads of {client}: {heads['failed']}"))
-            continue
-        for head, block in heads.items():
-            _add(table, f"  own {head.upper()} of {client}", block)
+            table.add_row(Text(f"  own heads of {client}: {heads['failed']}"))
     return table
+
+
+def behind(metrics: Mapping[str, Any]) -> list[Text]:
+    """Say which clients stand behind the figures of a federated run, a line for each that misses.
+
+    Args:
+        metrics: as in ``metrics.json``; of a centralized run there is nothing to say.
+    """
+    if "clients" not in metrics:
+        return []
+    rounds, absences = metrics["rounds"], absences_of(metrics)
+    chosen = "The best round was chosen by what the clients say of their own validation images."
+    if not absences:
+        whole = f"Every client took part in all rounds ({rounds} of {rounds})."
+        return [Text(f"{whole} {chosen}")]
+    lines = [Text("NOT COMPLETE: not every client stands behind these figures.", "bold yellow")]
+    for client, count in metrics["participation"].items():
+        said = absences.get(client, f"in {count} of {rounds} rounds")
+        lines.append(Text(f"  {client}: {said}", "yellow" if client in absences else ""))
+    return [*lines, Text(chosen)]
 
 
 def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -71,16 +108,16 @@ def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
     # Who failed was asked, too.
     asked = sum(len(record["clients"]) + len(record["failures"]) for record in rounds)
     answers = sum(len(record["clients"]) for record in rounds)
-    transport = sum(record["seconds"]["transport"] for record in rounds)
-    seconds = sum(record["seconds"]["round"] for record in rounds)
-    table = Table(title="What travelled, in megabytes", title_justify="left")
-    table.add_column("")
-    table.add_column("to clients", justify="right")
-    table.add_column("from clients", justify="right")
+    transport, waiting, seconds = (
+        sum(record["seconds"][name] for record in rounds)
+        for name in ("transport", "waiting", "round")
+    )
+    table = new_table("What travelled, in megabytes", "", ["to clients", "from clients"])
     table.add_row("a client, a round", megabytes(sent / asked), megabytes(received / answers))
-    table.add_row("altogether", megabytes(sent), megabytes(received))
+    table.add_row("all", megabytes(sent), megabytes(received))
     table.caption = f"Transport: {transport:.1f} s of the rounds' {seconds:.1f} s"
-    table.caption_justify = "left"
+    if waiting >= 0.05:
+        table.caption += f"\nClients waiting for their turn: {waiting:.1f} s"
     return table
 
 
@@ -90,13 +127,31 @@ def megabytes(number_of_bytes: float) -> str:
     return f"{number:,.2f}" if number >= 1 else f"{number:.3g}"
 
 
-def _add(table: Table, name: str, block: dict[str, Any], style: str | None = None) -> None:
-    table.add_row(name, *_cells(block), style=style)
-    if "patients" in block:
-        table.add_row("  by patient", *_cells(block["patients"]), style=style)
+def _recalls(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
+    blocks = [(name, block) for name, block in _blocks(metrics) if block]
+    return recall_table(blocks, manifest["data"]["classes"], _first(metrics))
 
 
-def _cells(block: dict[str, Any]) -> Iterator[str]:
-    yield str(block["n"])
-    for name in METRIC_NAMES:
-        yield "–" if block[name] is None else f"{block[name]:.2f}"
+def _first(metrics: Mapping[str, Any]) -> str:
+    return "test split of" if "clients" in metrics else "judged on"
+
+
+def _blocks(metrics: Mapping[str, Any]) -> Iterator[Row]:
+    """Give the rows' names and metric blocks; empty for a client that did not answer."""
+    federated = "clients" in metrics
+    if federated:
+        clients, pooled = metrics["clients"], metrics["client_test"]
+        everyone = list(metrics["participation"])
+        for name in everyone:
+            yield name, clients.get(name, {})
+        whole = "all clients, pooled"
+        if pooled["missing"]:
+            whole = f"{len(clients)} of {len(everyone)} clients, pooled"
+        yield whole, pooled
+    if "global_test" in metrics:
+        yield ("global test set" if federated else "test set"), metrics["global_test"]
+        yield "  last model", metrics["last"]["global_test"]
+    for client, heads in metrics.get("client_heads", {}).items():
+        for head, block in heads.items():
+            if head != "failed":
+                yield f"  own {head.upper()} of {client}", block

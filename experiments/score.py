@@ -13,6 +13,14 @@ from rich.table import Table
 
 from data_partition.errors import DataError
 from data_partition.truth_file import as_one_hot, read_truth
+from experiments.figures_table import (
+    NONE,
+    OVER,
+    metric_cells,
+    metric_columns,
+    new_table,
+    recall_table,
+)
 from experiments.official_scorer import ScorerError, official_balanced_accuracy
 from experiments.submission import CLASSES, as_submission, read_answers
 from operation.files import replacing, write_json
@@ -74,6 +82,7 @@ def score_command(
     write_json(path, score)
 
     console.print(_table(score, synthetic=folder.manifest()["data"]["synthetic"]))
+    console.print(recall_table(_counted(score), CLASSES, "counted by"))
     for line in (*_notes(score), f"Wrote {submission} and {path}"):
         console.print(line, highlight=False, soft_wrap=True)
     if refusal:
@@ -132,19 +141,20 @@ def _table(score: dict[str, Any], *, synthetic: bool) -> Table:
     title = "ISIC 2018 Task 3, in percent"
     if synthetic:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
-    table = Table(title=title, title_justify="left")
-    table.add_column("counted by")
-    for name in ("n", *(name.upper() for name in METRIC_NAMES)):
-        table.add_column(name, justify="right")
-    rows = {
-        "plain": score["plain"],
-        "official rules, ours": score["official_rules"],
-        "official scorer": score["official"] or {},
-    }
-    for who, block in rows.items():
-        figures = [f"{block[name]:.2f}" if name in block else "–" for name in METRIC_NAMES]
-        table.add_row(who, str(block.get("n", "–")), *figures)
+    table = new_table(title, "counted by", ["n", *metric_columns()])
+    table.caption = OVER
+    for who, block in _counted(score):
+        table.add_row(who, str(block["n"]), *metric_cells(block))
+    if score["official"]:
+        cells = [NONE] * len(table.columns)
+        cells[0] = "official scorer"
+        cells[1 + 1 + METRIC_NAMES.index("bacc")] = f"{score['official']['bacc']:.2f}"
+        table.add_row(*cells)
     return table
+
+
+def _counted(score: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [("plain", score["plain"]), ("official rules, ours", score["official_rules"])]
 
 
 def _notes(score: dict[str, Any]) -> list[str]:

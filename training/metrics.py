@@ -76,6 +76,18 @@ def metrics(confusion: Confusion) -> dict[str, float | None]:
     return dict(zip(METRIC_NAMES, figures(confusion).tolist(), strict=True))
 
 
+def recall_by_class(confusion: Confusion) -> list[tuple[int, int]]:
+    """Return for each class how many of its images were found, and how many there are.
+
+    BACC is the mean of the shares of those classes of which there are any.
+
+    Args:
+        confusion: (K, K) counts, true classes in rows.
+    """
+    found = np.diagonal(confusion)
+    return list(zip(found.tolist(), confusion.sum(axis=1).tolist(), strict=True))
+
+
 def figures(confusions: Confusion) -> NDArray[np.float64]:
     """Compute the figures of `metrics` for many confusion matrices at once.
 

@@ -1,11 +1,23 @@
 """The tables at the end of a run."""
 
+import io
+import json
+from pathlib import Path
 from typing import Any
 
-from experiments.results import traffic_table
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments.head_results import show_heads
+from experiments.results import show_results, traffic_table
+from tests.generated_campaign import write_campaign
+from training.errors import RunFolderError
+from training.metrics import metric_block
+from training.run_folder import RunFolder
 
 
-def record(failures: int, transport: float) -> dict[str, Any]:
+def record(failures: int, transport: float, waiting: float = 0.0) -> dict[str, Any]:
     """A round of three clients: 30 MB to them, 2 MB from each that did not fail."""
     answered = 3 - failures
     return {
@@ -13,7 +25,7 @@ def record(failures: int, transport: float) -> dict[str, Any]:
         "bytes_received": 2_000_000 * answered,
         "clients": {f"client-{index}": {} for index in range(answered)},
         "failures": {f"client-{2 - index}": "its process died" for index in range(failures)},
-        "seconds": {"round": 10.0, "transport": transport},
+        "seconds": {"round": 10.0, "transport": transport, "waiting": waiting},
     }
 
 
@@ -23,3 +35,116 @@ def test_what_travelled() -> None:
     assert list(table.columns[1].cells) == ["10.00", "60.00"]
     assert list(table.columns[2].cells) == ["2.00", "10.00"]
     assert table.caption == "Transport: 3.5 s of the rounds' 20.0 s"
+
+
+def test_waiting_for_a_turn_is_said_apart_from_transport() -> None:
+    table = traffic_table([record(0, 1.5, 0.5), record(0, 2.0, 4.0)])
+    assert str(table.caption).splitlines() == [
+        "Transport: 3.5 s of the rounds' 20.0 s",
+        "Clients waiting for their turn: 4.5 s",
+    ]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> dict[str, RunFolder]:
+    """A finished run of each command."""
+    names = write_campaign(tmp_path, rounds=3, backbones=["swin_t"])
+    return {name.split("-")[0]: RunFolder(tmp_path / "trials" / name) for name in names}
+
+
+def shown(folder: RunFolder, show: Any = show_results) -> list[str]:
+    """The lines that a person sees on a terminal of 80 columns."""
+    output = io.StringIO()
+    show(Console(file=output, width=80, emoji=False), folder)
+    lines = output.getvalue().splitlines()
+    assert max(len(line) for line in lines if str(folder.path) not in line) <= 80
+    return lines
+
+
+def row(lines: list[str], name: str) -> list[list[str]]:
+    """The cells of every row that a name begins."""
+    return [line.split() for line in lines if line.strip().startswith(name)]
+
+
+def change(folder: RunFolder, old: str = "", new: str = "", **metrics: Any) -> None:
+    """Change keys of metrics.json, then one word throughout."""
+    text = json.dumps({**folder.metrics(), **metrics})
+    folder.write_metrics(json.loads(text.replace(old, new) if old else text))
+
+
+def test_recall_by_class_stands_below_with_melanoma_first(runs: dict[str, RunFolder]) -> None:
+    """Nine nevi of ten images: the study's figures look well, and no melanoma was found."""
+    block = metric_block(
+        np.array([[0] * 7] * 4 + [[0, 0, 0, 0, 0, 3, 0], [0, 0, 0, 0, 0, 27, 0], [0] * 7])
+    )
+    intervals = runs["simulate"].metrics()["global_test"]["intervals"]
+    change(runs["simulate"], global_test={**block, "loss": 1.0, "intervals": intervals})
+    lines = shown(runs["simulate"])
+    figures, recall = row(lines, "global test set")
+    assert figures[3:7] == ["30", "90.00", "50.00", "2"], "BACC is over 2 classes"
+    assert recall[3:] == ["0/3", "–", "–", "–", "–", "27/27", "–"]
+    (heads,) = [line.split() for line in lines if "akiec" in line]
+    assert heads[-7:] == ["mel", "akiec", "bcc", "bkl", "df", "nv", "vasc"]
+
+
+def test_every_table_of_figures_says_recall_by_class(runs: dict[str, RunFolder]) -> None:
+    for folder, show in (
+        (runs["clip"], show_results),
+        (runs["simulate"], show_results),
+        (runs["heads"], show_heads),
+    ):
+        lines = shown(folder, show)
+        assert "Recall by class: found, of how many" in " ".join(lines)
+        assert "over: how many classes occur; BACC is their mean recall" in " ".join(lines)
+    heads = shown(runs["heads"], show_heads)
+    block = runs["heads"].metrics()["heads"]["svm"]
+    mel = block["confusion"][4]
+    assert f"{mel[4]}/{sum(mel)}" == row(heads, "+SVM")[1][1]
+
+
+def test_brain_scans_begin_with_high_grade_and_tell_patients(runs: dict[str, RunFolder]) -> None:
+    lines = shown(runs["clip"])
+    (heads,) = [line.split() for line in lines if "LGG" in line]
+    assert heads[-2:] == ["HGG", "LGG"]
+    assert [cells[-1].split("/")[1] for cells in row(lines, "by patient")[2:]] == ["16", "16"]
+
+
+def test_a_complete_run_says_so(runs: dict[str, RunFolder]) -> None:
+    text = " ".join(shown(runs["simulate"]))
+    assert "Every client took part in all rounds (3 of 3)." in text
+    assert "all clients, pooled" in text
+    assert "chosen by what the clients say of their own validation images" in text
+    assert "took part" not in " ".join(shown(runs["clip"])), "a centralized run has no clients"
+
+
+def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:
+    final = runs["simulate"].metrics()
+    del final["clients"]["client-2"]
+    missing = {"client-2": "its process died"}
+    change(
+        runs["simulate"],
+        "client-2",
+        "client-2 (vidir_molemax)",
+        clients=final["clients"],
+        participation={"client-0": 3, "client-1": 3, "client-2": 1},
+        client_test={**final["client_test"], "missing": missing},
+        validation={**final["validation"], "missing": missing},
+    )
+    lines = shown(runs["simulate"])
+    text = " ".join(" ".join(lines).split())
+    assert "NOT COMPLETE: not every client stands behind these figures." in text
+    assert "client-0: in 3 of 3 rounds" in text
+    assert (
+        "client-2 (vidir_molemax): in 1 of 3 rounds, not in the validation of the best round, "
+        "not in the pooled test figures"
+    ) in text
+    assert "2 of 3 clients, pooled" in text
+    assert row(lines, "client-2 (vidir")[0][2:] == ["–"] * 8
+
+
+def test_another_versions_run_is_refused_in_a_line(runs: dict[str, RunFolder]) -> None:
+    final = runs["simulate"].metrics()
+    del final["participation"]
+    runs["simulate"].write_metrics(final)
+    with pytest.raises(RunFolderError, match="was written by another version, 'participation'"):
+        shown(runs["simulate"])

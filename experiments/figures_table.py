@@ -1,0 +1,87 @@
+"""Figures in percent as tables for people: the metrics, and recall by class."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from data_partition.class_names import in_naming_order
+from training.metrics import METRIC_NAMES, recall_by_class
+
+OVER = "over: how many classes occur; BACC is their mean recall"
+NONE = "–"
+
+
+def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
+    """Return a table of numbers that fits 80 columns.
+
+    Args:
+        title: above it; may have several lines.
+        first: heads the column that names the rows.
+        columns: head the others.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=box.HORIZONTALS,
+        padding=(0, 0),
+        pad_edge=False,
+    )
+    table.add_column(first)
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
+
+
+def metric_columns() -> list[str]:
+    """Return the heads of what `metric_cells` returns."""
+    names = [name.upper() for name in METRIC_NAMES]
+    names.insert(names.index("BACC") + 1, "over")
+    return names
+
+
+def metric_cells(block: Mapping[str, Any]) -> list[str]:
+    """Return the figures of a metric block, and after BACC over how many classes it is."""
+    cells = []
+    for name in METRIC_NAMES:
+        cells.append(NONE if block[name] is None else f"{block[name]:.2f}")
+        if name == "bacc":
+            of = [total for _, total in recall_by_class(np.array(block["confusion"]))]
+            cells.append(str(np.count_nonzero(of)))
+    return cells
+
+
+def recall_table(
+    blocks: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str], first: str
+) -> Table:
+    """Return how many images of each class were found, of how many there are.
+
+    Args:
+        blocks: what names each row, and its metric block; by patient below, where it is known.
+        classes: names of the classes, in the order of the confusion matrices.
+        first: heads the column that names the rows.
+    """
+    order = in_naming_order(classes)
+    table = new_table("Recall by class: found, of how many", first, order)
+    for name, block in with_patients(blocks):
+        # The official rules count the undecided in a row and a column of their own, the last.
+        counts = dict(zip(classes, recall_by_class(np.array(block["confusion"])), strict=False))
+        cells = [f"{found}/{of}" if of else NONE for found, of in map(counts.__getitem__, order)]
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def with_patients(
+    blocks: Iterable[tuple[str, Mapping[str, Any]]],
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the blocks, each followed by the same by patient where it is known."""
+    rows = []
+    for name, block in blocks:
+        rows.append((name, block))
+        if "patients" in block:
+            rows.append(("  by patient", block["patients"]))
+    return rows
