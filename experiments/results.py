@@ -60,7 +60,10 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
         manifest: the run's; the title tells what makes the figures worthless for medicine.
     """
     what = "round" if "clients" in metrics else "epoch"
-    title = f"The best model, of {what} {metrics['best_round']} of {metrics['rounds']}, in percent"
+    title = (
+        f"The best model by validation {metrics['best_by'].upper()}, of {what} "
+        f"{metrics['best_round']} of {metrics['rounds']}, in percent"
+    )
     if manifest["data"]["synthetic"]:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
     text = manifest.get("text")

@@ -84,6 +84,7 @@ class Federation:
         """
         clients, arrays = self._begin(gather)
         strategy = self._strategy(clients)
+        self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round
         if missing > 0:
             self.folder.update_manifest(phase="training")
@@ -212,7 +213,7 @@ class Federation:
         return int(planned.get("concurrency", self.config.clients))
 
     def _take_validation(self, validation: dict[str, Any]) -> None:
-        self.progress = self.progress.validated(validation, validation["pooled"]["avg"])
+        self.progress = self.progress.validated(validation, self.config.best_by)
 
     def _judge(self, strategy: FedAvg, last: ArrayRecord) -> None:
         """Judge the last model and the best one, and write the figures and the predictions."""
@@ -242,6 +243,7 @@ class Federation:
                 **best_figures,
                 "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
+                "best_by": self.config.best_by,
                 "best_round": best_round,
                 "participation": participation(self.progress.records, strategy.clients.values()),
                 "rounds": self.progress.round,

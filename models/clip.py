@@ -1,10 +1,8 @@
 """The study's multimodal network: an image encoder whose answers are compared with text.
 
 Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, as
-the study uses it: the text side is frozen, and each class is one text.
+the study (docs/study.md) uses it: the text side is frozen, and each class is one text.
 """
-
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -55,31 +53,24 @@ class ImageTextClassifier(Backbone):
             return self.logit_scale * (embeddings @ self.text.T)
 
 
-def contrastive_loss(
-    logits: Tensor, labels: Tensor, *, targets: Literal["pairs", "labels"] = "pairs"
-) -> Tensor:
+def contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The batch-wise contrastive loss of images and the texts of their own labels.
 
     S_jk is the similarity of image j and the text of image k's label, P = softmax(S/τ) and
-    Q = softmax(Sᵀ/τ) by rows. ``pairs`` is the study's −(1/B) Σ_j ½ (log p_jj + log q_jj), in
-    which the same text under another image counts as a wrong answer. ``labels`` puts the target
-    on all images of the class alike: −(1/B) Σ_j ½ Σ_k t_jk (log p_jk + log q_jk) with
-    t_jk = 1/n_j for the n_j images k of j's class, else 0. Both agree where no class occurs twice.
+    Q = softmax(Sᵀ/τ) by rows. The loss is the study's −(1/B) Σ_j ½ (log p_jj + log q_jj), in
+    which the same text under another image counts as a wrong answer. Spreading the target over
+    the n images of a class, 1/n each, would be the same loss: they share one text, so p_jk = p_jj
+    for every k of j's class, and q_jk = q_kk, so the sum over the class is the same.
 
     Args:
         logits: (B, K), s_jc/τ, from `ImageTextClassifier`.
         labels: (B,) int64, classes in [0, K).
-        targets: ``pairs`` or ``labels``.
 
     Returns:
         A scalar ≥ 0.
     """
     similarities = logits[:, labels]
-    if targets == "pairs":
-        target = torch.arange(len(labels), device=labels.device)
-    else:
-        same = (labels[:, None] == labels).to(logits.dtype)
-        target = same / same.sum(dim=1, keepdim=True)
+    target = torch.arange(len(labels), device=labels.device)
     by_image = functional.cross_entropy(similarities, target)
     by_text = functional.cross_entropy(similarities.T, target)
     return (by_image + by_text) / 2

@@ -23,7 +23,7 @@ class Head:
         name: ``knn``, ``svm`` or ``rf``.
         num_classes: K.
         settings: the hyper-parameters it was fitted with, by scikit-learn's names.
-        pipeline: scales features and classifies them.
+        pipeline: scales features, unless the scaler is ``none``, and classifies them.
         calibrated: the SVM's probabilities; None for heads that have probabilities by themselves.
     """
 

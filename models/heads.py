@@ -1,7 +1,6 @@
 """Classical heads on deep features: nearest neighbours, support vectors, a random forest.
 
-Every head is a scikit-learn pipeline: each feature is shifted and scaled to mean 0 and variance 1
-over the training images, lest those with large numbers decide alone, and then classified.
+Every head is a scikit-learn pipeline: a scaler, then a classifier.
 """
 
 import warnings
@@ -38,6 +37,9 @@ class HeadSettings:
     """The hyper-parameters of all heads.
 
     Attributes:
+        scaler: ``standard`` shifts and scales each feature to mean 0 and variance 1 over the
+            training images, lest those with large numbers decide alone; ``none`` leaves features
+            as the network gives them.
         neighbors: k of KNN, ≥ 1; each has one vote, near or far in Euclidean distance.
         c: C of the SVM, > 0.
         gamma: of the SVM's RBF kernel: ``scale``, ``auto`` or > 0.
@@ -46,6 +48,7 @@ class HeadSettings:
         seed: of the trees and of the folds, in [0, 2^32).
     """
 
+    scaler: Literal["standard", "none"] = "standard"
     neighbors: int = 5
     c: float = 1.0
     gamma: Literal["scale", "auto"] | float = "scale"
@@ -89,7 +92,8 @@ def fit_head(
     if len(labels) != len(features):
         raise ValueError(f"{len(labels)} labels for {len(features)} images")
     _check_classes(labels, class_names or [*map(str, range(num_classes))], allow_absent)
-    pipeline = Pipeline([("scale", StandardScaler()), ("classify", _classifier(name, settings))])
+    scaling = [("scale", StandardScaler())] if settings.scaler == "standard" else []
+    pipeline = Pipeline([*scaling, ("classify", _classifier(name, settings))])
     parts = folds(labels, groups, seed=settings.seed) if settings.tune or name == "svm" else []
     # Threads: these libraries compute outside Python's lock, and processes would copy features.
     with parallel_config(backend="threading", n_jobs=-1):

@@ -206,6 +206,7 @@ class _Judge:
         result = {
             **self._figures(),
             "last": self._figures(),
+            "best_by": "avg",
             "best_round": best + 1,
             "rounds": len(records),
             "weights_sha256": self.generator.bytes(32).hex(),

@@ -80,7 +80,7 @@ class CentralizedRun:
             TrainingError: the loss or an answer became NaN or infinite.
             WeightsError: the pretrained weights are missing or unusable.
         """
-        self.folder.update_manifest(phase="training")
+        self.folder.update_manifest(phase="training", best_by=self.config.best_by)
         torch.set_num_threads(self.config.threads_per_client)
         self._train(after_epoch)
         self.folder.update_manifest(phase="judging")
@@ -177,8 +177,7 @@ class CentralizedRun:
         done = replace(
             self.progress, round=record["round"], records=[*self.progress.records, record]
         )
-        pooled = record["validation"]["pooled"]
-        self.progress = done.validated(record["validation"], pooled["avg"])
+        self.progress = done.validated(record["validation"], self.config.best_by)
         self.folder.checkpoint.save(self.progress, weights)
         self.folder.write_rounds(self.progress.records)
 
@@ -197,6 +196,7 @@ class CentralizedRun:
                 **best_figures,
                 "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
+                "best_by": self.config.best_by,
                 "best_round": best_round,
                 "rounds": last_round,
                 "weights_sha256": weights_sha256(last),

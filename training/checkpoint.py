@@ -23,22 +23,32 @@ class Progress:
     Attributes:
         round: the last finished round, 0 before the first.
         best_round: the round of the best validated model so far, 0 while there is none.
-        best_avg: its pooled validation AVG in percent.
+        best_figure: its pooled validation figure that key ``best-by`` names, AVG, ACC and BACC in
+            percent; None while there is none.
         records: one dictionary per round, as in ``rounds.jsonl``. That of the last round lacks
             ``validation`` until its model has been validated.
     """
 
     round: int = 0
     best_round: int = 0
-    best_avg: float = -1.0
+    best_figure: float | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
 
-    def validated(self, validation: dict[str, Any], avg: float | None) -> "Progress":
-        """Return the progress after the last model was validated; the best is the earliest best."""
+    def validated(self, validation: dict[str, Any], best_by: str) -> "Progress":
+        """Return the progress after the last model was validated; the best is the earliest best.
+
+        Args:
+            validation: its ``pooled`` is a metric block with ``loss``.
+            best_by: which of its figures decides: the highest, of ``loss`` the lowest.
+        """
         records = [*self.records[:-1], {**self.records[-1], "validation": validation}]
-        if avg is None or avg <= self.best_avg:
+        pooled, best = validation["pooled"], self.best_figure
+        figure: float | None = pooled[best_by] if pooled["n"] else None  # no image has loss 0
+        if figure is None or (
+            best is not None and (figure >= best if best_by == "loss" else figure <= best)
+        ):
             return replace(self, records=records)
-        return replace(self, records=records, best_round=self.round, best_avg=avg)
+        return replace(self, records=records, best_round=self.round, best_figure=figure)
 
 
 class Checkpoint:

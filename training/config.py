@@ -18,6 +18,9 @@ from training.errors import ConfigError
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
 Scalar = str | bool | int | float
 
+# What optimizer ``auto`` is, by objective: the study's.
+STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
+
 # The four that BraTS2019 has of every patient.
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
@@ -48,7 +51,7 @@ class ExperimentConfig(BaseModel):
     pretrained: bool = True
     weights_dir: str = ""
     text_encoder: str = "ViT-L/14"
-    contrastive_targets: Literal["pairs", "labels"] = "pairs"
+    clip_loss: Literal["contrastive", "cross-entropy"] = "contrastive"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)
     strategy: Literal["fedavg", "fedprox"] = "fedavg"
@@ -61,12 +64,15 @@ class ExperimentConfig(BaseModel):
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     beta1: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
     beta2: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    momentum: float = Field(0.0, ge=0, lt=1)
     client_optimizer: Literal["fresh", "persistent"] = "fresh"
     rounds: int = Field(50, ge=1)
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
+    best_by: Literal["avg", "acc", "bacc", "loss"] = "avg"
     batch_size: int = Field(0, ge=0)
     heads: str = ",".join(HEADS)
+    scaler: Literal["standard", "none"] = "standard"
     knn_neighbors: int = Field(5, ge=1)
     svm_c: float = Field(1.0, gt=0)
     svm_gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
@@ -112,6 +118,13 @@ class ExperimentConfig(BaseModel):
             faults.append(
                 f"min-replies = {self.min_replies}: allowed are 0 to {self.clients}, "
                 f"the number of clients"
+            )
+        optimizer = STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
+        if self.momentum and optimizer != "sgd":
+            faults.append(
+                f"momentum = {self.momentum}: allowed with optimizer = sgd only, but optimizer = "
+                f"{self.optimizer!r}"
+                + (f", which is {optimizer} here" if optimizer != self.optimizer else "")
             )
         if self.batch_size == 1:
             faults.append(

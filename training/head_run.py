@@ -20,7 +20,10 @@ from training.run_folder import RunFolder, environment, now
 from training.weights import Weights, weights_sha256
 
 # What a run says of its network, and a folder of heads, too: entries of metrics.json, and files.
-FIGURES = ("global_test", "validation", "last", "best_round", "rounds", "weights_sha256")
+FIGURES = (
+    *("global_test", "validation", "last", "best_by", "best_round", "rounds"),
+    "weights_sha256",
+)
 FILES = ("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv")
 
 EXPECTED = (DataError, HeadError, RunFolderError, TrainingError, WeightsError)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from models.heads import HeadSettings
 
 # The keys that say nothing about the network: heads that differ in them share one.
-HEAD_KEYS = ("heads", "knn-neighbors", "svm-c", "svm-gamma", "forest-trees", "tune-heads")
+HEAD_KEYS = (
+    *("heads", "scaler", "knn-neighbors", "svm-c", "svm-gamma", "forest-trees"),
+    "tune-heads",
+)
 
 # The entry of metrics.json that says with which values of them its heads were fitted.
 FITTED_WITH = "head_settings"
@@ -35,6 +38,7 @@ def head_settings(config: ExperimentConfig) -> "HeadSettings":
     from models.heads import HeadSettings
 
     return HeadSettings(
+        scaler=config.scaler,
         neighbors=config.knn_neighbors,
         c=config.svm_c,
         gamma=config.svm_gamma,

@@ -7,7 +7,6 @@ sha256 tells it from others.
 
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -154,8 +153,9 @@ def as_tensors(weights: Mapping[str, NDArray]) -> dict[str, Tensor]:
 
 def loss_function(config: ExperimentConfig) -> Callable[[Tensor, Tensor], Tensor]:
     """Return what training minimises: of logits (B, K) and labels (B,), a mean over the batch."""
-    if config.objective == "clip":
-        return partial(contrastive_loss, targets=config.contrastive_targets)
+    if config.objective == "clip" and config.clip_loss == "contrastive":
+        return contrastive_loss
+    # Under clip the logits are similarities/τ, whose softmax is the study's Equation 1.
     return functional.cross_entropy
 
 

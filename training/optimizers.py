@@ -11,8 +11,8 @@ from training.config import ExperimentConfig
 def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimizer that a resolved config names, with its learning rate and weight decay.
 
-    SGD has no momentum. The values come from the study (its table of optimizers) unless the
-    config sets others.
+    The values come from the study (its table of optimizers, which gives SGD no momentum) unless
+    the config sets others.
 
     Args:
         config: resolved: nothing in it is ``auto``.
@@ -22,7 +22,9 @@ def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch
     betas = (float(config.beta1), float(config.beta2))
     match config.optimizer:
         case "sgd":
-            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay)
+            return torch.optim.SGD(
+                parameters, lr=rate, momentum=config.momentum, weight_decay=decay
+            )
         case "adam":
             return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, betas=betas)
         case "adamw":

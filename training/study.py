@@ -1,9 +1,9 @@
-"""The study's settings: what ``auto`` means."""
+"""The study's settings: what ``auto`` means. docs/study.md says where each comes from."""
 
-from training.config import ExperimentConfig, parse
+from training.config import STUDY_OPTIMIZERS, ExperimentConfig, parse
 
-# optimizer: (learning rate, weight decay, beta1, beta2). SGD has momentum 0. Betas of the
-# optimizers that have none stand as 0, since a resolved config holds a number everywhere.
+# optimizer: (learning rate, weight decay, beta1, beta2). Betas of the optimizers that have none
+# stand as 0, since a resolved config holds a number everywhere.
 OPTIMIZER_SETTINGS = {
     "sgd": (0.01, 0.0005, 0.0, 0.0),
     "adam": (0.001, 0.02, 0.9, 0.98),
@@ -12,7 +12,6 @@ OPTIMIZER_SETTINGS = {
     "adadelta": (0.001, 0.0005, 0.0, 0.0),
 }
 # By objective, then by data set.
-OPTIMIZER = {"classifier": "sgd", "clip": "adagrad"}
 BATCH_SIZE = {
     "classifier": {"ham10000": 32, "brats2019": 16},
     "clip": {"ham10000": 16, "brats2019": 16},
@@ -49,7 +48,9 @@ def resolve(
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
-    optimizer = OPTIMIZER[config.objective] if config.optimizer == "auto" else config.optimizer
+    optimizer = (
+        STUDY_OPTIMIZERS[config.objective] if config.optimizer == "auto" else config.optimizer
+    )
     rate, decay, beta1, beta2 = OPTIMIZER_SETTINGS[optimizer]
     return config.replace(
         dataset=dataset,

@@ -99,15 +99,16 @@ def overview(
 
 
 def _running(folder: CampaignFolder, trials: Sequence[Planned]) -> Table:
-    table = Table("running", "finished", "validation AVG", box=None)
+    table = Table("running", "finished", "best validation", box=None)
     for trial in trials:
         try:
             progress = folder.run_folder(trial.id).checkpoint.progress()
         except RunFolderError:
             continue  # a later look may find it whole
         unit = "rounds" if trial.command == "simulate" else "epochs"
-        average = f"{progress.best_avg:.2f}" if progress.best_round else "–"
-        table.add_row(trial.id, f"{progress.round} of {trial.config[unit]} {unit}", average)
+        figure, by = progress.best_figure, str(trial.config["best-by"])
+        best = "–" if figure is None else f"{by.upper()} {figure:.{4 if by == 'loss' else 2}f}"
+        table.add_row(trial.id, f"{progress.round} of {trial.config[unit]} {unit}", best)
     return table
 
 

@@ -22,7 +22,7 @@ STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
 # three clients: of any round, and for each gigabyte that is sent.
 ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
 
-# Tensors of a parameter's size that an optimizer keeps for it.
+# Tensors of a parameter's size that an optimizer keeps for it; SGD one more with momentum.
 STATE_TENSORS = {"sgd": 0, "adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2}
 
 # The study's images: HAM10000 and the ISIC2018 test set, and the patients of BraTS2019.
@@ -122,7 +122,7 @@ def estimate(
     model = trained_bytes(config)
     predictions = (1 + num_evaluations(command, config)) * images.test * _PREDICTION_BYTES
     kept, passing = _MODELS_KEPT * model + predictions, model
-    state = STATE_TENSORS[config.optimizer] * model
+    state = (STATE_TENSORS[config.optimizer] + (config.momentum > 0)) * model
     if command != "simulate":
         # With the one that is being written; all are removed at the end.
         passing += state * (min(config.epochs, KEPT) + 1)

@@ -14,14 +14,25 @@ from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("flower_run")
 
+# What clients keep between rounds: what int8 left over, and the optimizer's momentum.
+KEPT = {"wire_format": "int8", "momentum": 0.9, "client_optimizer": "persistent"}
+
 
 @pytest.fixture(scope="module")
 def undisturbed(
     synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> RunFolder:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    run_in_memory(synthetic_ham, cache, out, wire_format="int8")
+    run_in_memory(synthetic_ham, cache, out, best_by="loss", **KEPT)
     return RunFolder(out)
+
+
+def test_the_best_round_is_by_the_figure_that_the_config_names(undisturbed: RunFolder) -> None:
+    losses = [record["validation"]["pooled"]["loss"] for record in undisturbed.rounds()]
+    found = undisturbed.metrics()
+    assert found["best_round"] == 1 + losses.index(min(losses))
+    assert found["best_by"] == undisturbed.manifest()["best_by"] == "loss"
+    assert found["last"]["global_test"]["n"] == found["global_test"]["n"]
 
 
 def test_rounds_tell_the_bytes_that_travelled(undisturbed: RunFolder) -> None:
@@ -43,17 +54,18 @@ def test_rounds_tell_the_bytes_that_travelled(undisturbed: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_run_that_failed_goes_on_to_the_same_weights_by_its_residuals(
+def test_a_run_that_failed_goes_on_to_the_same_weights_by_what_clients_kept(
     undisturbed: RunFolder, synthetic_ham: Path, cache: Path, tmp_path: Path, kept: bool
 ) -> None:
     """The others have trained in round 3 already; without what they kept it would be another."""
     out = tmp_path / "run"
     with pytest.raises(RunFailed, match="client-1: not today"):
-        run_in_memory(synthetic_ham, cache, out, Clients(refuses=3), wire_format="int8")
-    assert (out / "clients" / "client-0" / "residual" / "round-00003.safetensors").exists()
+        run_in_memory(synthetic_ham, cache, out, Clients(refuses=3), **KEPT)
+    for folder in ("residual", "optimizer"):
+        assert (out / "clients" / "client-0" / folder / "round-00003.safetensors").exists()
     if not kept:
         shutil.rmtree(out / "clients")
-    found = run_in_memory(synthetic_ham, cache, out, wire_format="int8")
+    found = run_in_memory(synthetic_ham, cache, out, **KEPT)
     same = found["weights_sha256"] == undisturbed.metrics()["weights_sha256"]
     assert same == kept
 

@@ -77,6 +77,19 @@ def test_answers_are_scikit_learns(name: str) -> None:
     assert balanced_accuracy_score(TRUE, predicted) > 0.5  # by chance: 0.25
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_without_a_scaler_features_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
+    """Of features with very different scales the largest then decide for KNN and SVM."""
+    head = fitted(name, settings=replace(SETTINGS, scaler="none"))
+    classifier = plain(name)[-1]
+    predicted = head.predict(TEST)
+    np.testing.assert_array_equal(predicted, classifier.fit(TRAIN, LABELS).predict(TEST))
+    assert (predicted != fitted(name).predict(TEST)).any() or name == "rf"
+    head.save(tmp_path / "head.skops")
+    loaded = Head.load(tmp_path / "head.skops")
+    np.testing.assert_array_equal(loaded.predict_proba(TEST), head.predict_proba(TEST))
+
+
 @pytest.mark.parametrize("name", ["knn", "rf"])
 def test_probabilities_are_scikit_learns(name: str) -> None:
     np.testing.assert_allclose(fitted(name).predict_proba(TEST), plain(name).predict_proba(TEST))

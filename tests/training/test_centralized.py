@@ -56,33 +56,46 @@ def killed_after(epoch: int) -> Callable[[], None]:
     return count
 
 
-@pytest.mark.parametrize("objective", ["classifier", "clip"])
+@pytest.mark.parametrize(
+    "objective, best_by, best", [("classifier", "loss", min), ("clip", "avg", max)]
+)
 def test_a_run_leaves_a_complete_folder(
-    config: ExperimentConfig, tmp_path: Path, objective: str
+    config: ExperimentConfig,
+    tmp_path: Path,
+    objective: str,
+    best_by: str,
+    best: Callable[[list[float]], float],
 ) -> None:
-    config = config.replace(objective=objective)
+    config = config.replace(objective=objective, best_by=best_by)
     open_run(config, tmp_path).run()
     rounds = RunFolder(tmp_path).rounds()
     assert [record["round"] for record in rounds] == [1, 2, 3]
     assert {record["examples"] for record in rounds} == {24}
     assert {record["validation"]["pooled"]["n"] for record in rounds} == {6}
     final = RunFolder(tmp_path).metrics()
-    averages = [record["validation"]["pooled"]["avg"] for record in rounds]
-    assert final["best_round"] == 1 + averages.index(max(averages))
-    assert final["validation"]["avg"] == max(averages)
+    found = [record["validation"]["pooled"][best_by] for record in rounds]
+    assert final["best_round"] == 1 + found.index(best(found))
+    assert final["validation"][best_by] == best(found)
+    assert final["best_by"] == RunFolder(tmp_path).manifest()["best_by"] == best_by
     for name, block in (("", final), ("last_", final["last"])):
         table = pd.read_csv(tmp_path / f"predictions-{name}global_test.csv")
         labels = table["label"].map(HAM10000_CLASSES.index).to_numpy()
         answers = table[list(HAM10000_CLASSES)].to_numpy(np.float32).argmax(axis=1)
-        found = metrics(confusion_matrix(labels, answers, 7))
-        assert {key: block["global_test"][key] for key in METRIC_NAMES} == found
+        counted = metrics(confusion_matrix(labels, answers, 7))
+        assert {key: block["global_test"][key] for key in METRIC_NAMES} == counted
 
 
-def test_resume_is_exact(config: ExperimentConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "optimizer, epochs", [({}, (1, 2)), ({"optimizer": "sgd", "momentum": 0.9}, (2,))]
+)
+def test_resume_is_exact(
+    config: ExperimentConfig, tmp_path: Path, optimizer: dict[str, Any], epochs: tuple[int, ...]
+) -> None:
     """Also the optimizer's moments and the files, whichever epoch was the last to finish."""
+    config = config.replace(**optimizer)
     open_run(config, tmp_path / "whole").run()
     expected = RunFolder(tmp_path / "whole").metrics()
-    for epoch in (1, 2):
+    for epoch in epochs:
         path = tmp_path / f"killed-{epoch}"
         with pytest.raises(Killed):
             open_run(config, path).run(killed_after(epoch))

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,39 +25,78 @@ def finish(progress: Progress) -> Progress:
     return replace(progress, round=number, records=[*progress.records, {"round": number}])
 
 
-def after(*averages: float | None) -> Progress:
+def validation(figure: float | None, by: str = "avg") -> dict[str, Any]:
+    """Of a model's validation what the choice of the best looks at; without images loss is 0."""
+    if figure is None:
+        return {"pooled": {"n": 0, by: 0.0 if by == "loss" else None}}
+    return {"pooled": {"n": 9, by: figure}}
+
+
+def after(*figures: float | None, by: str = "avg") -> Progress:
     """The progress after rounds whose models were validated with these figures."""
     progress = Progress()
-    for avg in averages:
-        progress = finish(progress).validated({"avg": avg}, avg)
+    for figure in figures:
+        progress = finish(progress).validated(validation(figure, by), by)
     return progress
 
 
+@pytest.mark.parametrize("by", ["avg", "acc", "bacc"])
 @pytest.mark.parametrize(
-    "averages, best_round, best_avg",
+    "figures, best_round, best",
     [
         ((50.0, 60.0, 55.0), 2, 60.0),
         ((50.0, 60.0, 60.0), 2, 60.0),  # the earliest on ties
         ((0.0, 0.0), 1, 0.0),  # even the worst model is a model
         ((None, 40.0, None), 2, 40.0),  # nobody has validation images in some rounds
-        ((None, None), 0, -1.0),
-        ((), 0, -1.0),
+        ((None, None), 0, None),
+        ((), 0, None),
     ],
 )
 def test_the_best_is_the_earliest_best(
-    averages: tuple[float | None, ...], best_round: int, best_avg: float
+    by: str, figures: tuple[float | None, ...], best_round: int, best: float | None
 ) -> None:
-    progress = after(*averages)
-    assert (progress.round, progress.best_round) == (len(averages), best_round)
-    assert progress.best_avg == best_avg
+    progress = after(*figures, by=by)
+    assert (progress.round, progress.best_round) == (len(figures), best_round)
+    assert progress.best_figure == best
+
+
+@pytest.mark.parametrize(
+    "losses, best_round, best",
+    [
+        ((0.9, 0.4, 0.5), 2, 0.4),
+        ((0.9, 0.4, 0.4), 2, 0.4),  # the earliest on ties
+        ((None, 0.9), 2, 0.9),  # the 0 of no images is no loss
+        ((0.0, 0.1), 1, 0.0),
+    ],
+)
+def test_of_losses_the_lowest_is_the_best(
+    losses: tuple[float | None, ...], best_round: int, best: float
+) -> None:
+    progress = after(*losses, by="loss")
+    assert (progress.best_round, progress.best_figure) == (best_round, best)
+
+
+def test_the_named_figure_decides_alone() -> None:
+    """A model that most of the nevi speak for, and a later one that finds more of the rest."""
+    blocks = [
+        {"n": 9, "avg": 70.0, "acc": 80.0, "bacc": 40.0, "loss": 0.9},
+        {"n": 9, "avg": 68.0, "acc": 79.0, "bacc": 60.0, "loss": 0.8},
+    ]
+    chosen = {}
+    for by in ("avg", "acc", "bacc", "loss"):
+        progress = Progress()
+        for block in blocks:
+            progress = finish(progress).validated({"pooled": block}, by)
+        chosen[by] = progress.best_round
+    assert chosen == {"avg": 1, "acc": 1, "bacc": 2, "loss": 2}
 
 
 def test_validation_completes_the_last_record_only() -> None:
     before = finish(after(50.0))
-    validated = before.validated({"avg": 60.0}, 60.0)
-    assert before.records == [{"round": 1, "validation": {"avg": 50.0}}, {"round": 2}]
+    validated = before.validated(validation(60.0), "avg")
+    assert before.records == [{"round": 1, "validation": validation(50.0)}, {"round": 2}]
     assert validated.records[0] == before.records[0]
-    assert validated.records[1] == {"round": 2, "validation": {"avg": 60.0}}
+    assert validated.records[1] == {"round": 2, "validation": validation(60.0)}
 
 
 def test_an_untouched_folder_is_round_zero(tmp_path: Path) -> None:
@@ -79,7 +119,7 @@ def test_only_the_last_and_the_best_weights_are_kept(tmp_path: Path) -> None:
         progress = finish(progress)
         checkpoint.save(progress, weights_of(progress.round))
         kept.append(sorted(int(p.stem[-5:]) for p in checkpoint.folder.glob("*.safetensors")))
-        progress = progress.validated({"avg": avg}, avg)
+        progress = progress.validated(validation(avg), "avg")
     # Round r is saved before it is validated: then the best is that of the rounds before it.
     assert kept == [[1], [1, 2], [2, 3], [2, 4], [2, 5]]
     checkpoint.save(progress)
@@ -172,4 +212,4 @@ def test_state_is_strict_json(tmp_path: Path) -> None:
     broken = replace(after(70.0), records=[{"loss": float("nan")}])
     with pytest.raises(ValueError, match="JSON"):
         checkpoint.save(broken)
-    assert json.loads((tmp_path / "state.json").read_text())["best_avg"] == 70.0
+    assert json.loads((tmp_path / "state.json").read_text())["best_figure"] == 70.0

@@ -123,6 +123,11 @@ def test_an_integer_is_a_number(key: str) -> None:
         ("learning-rate", float("nan"), "auto, or a finite number"),
         ("weight-decay", -1, "auto, or greater than or equal to 0"),
         ("beta1", 1, "auto, or less than 1"),
+        ("momentum", 1, "less than 1"),
+        ("momentum", -0.1, "greater than or equal to 0"),
+        ("best-by", "f1", "avg, acc, bacc or loss"),
+        ("clip-loss", "pairs", "contrastive or cross-entropy"),
+        ("scaler", "minmax", "standard or none"),
         ("knn-neighbors", 0, "greater than or equal to 1"),
         ("svm-c", 0, "greater than 0"),
         ("svm-gamma", 0, "scale or auto, or greater than 0"),
@@ -178,6 +183,15 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
             "RN50x64, ViT-B/32, RN50",
         ),
         (
+            {"optimizer": "adam", "momentum": 0.9},
+            "momentum = 0.9: allowed with optimizer = sgd only, but optimizer = 'adam'",
+        ),
+        (
+            {"objective": "clip", "momentum": 0.9},
+            "momentum = 0.9: allowed with optimizer = sgd only, but optimizer = 'auto', which is "
+            "adagrad here",
+        ),
+        (
             {"trainable": "lora", "backbone": "resnet18"},
             "trainable = 'lora': resnet18 has no attention and no linear layers to update; allowed "
             "are all, head and adapter",
@@ -229,6 +243,8 @@ def test_an_unknown_backbone_lists_the_known_ones() -> None:
         {"batch-size": 2},
         {"trainable": "lora", "backbone": "clip-rn50", "image-size": 224},
         {"trainable": "adapter", "backbone": "resnet18", "augmented-views": 100},
+        {"momentum": 0.9},  # auto is sgd
+        {"momentum": 0, "optimizer": "adam"},
         {"heads": "rf"},
         {"heads": "svm,knn"},
         {"precision": "bfloat16", "device": "cuda"},

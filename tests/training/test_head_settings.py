@@ -23,10 +23,17 @@ def test_heads_are_fitted_in_one_order_however_they_are_named(
 
 def test_the_settings_are_the_configs() -> None:
     config = make_config(
-        knn_neighbors=7, svm_c=2.0, svm_gamma=0.5, forest_trees=9, tune_heads=True, seed=4
+        scaler="none",
+        knn_neighbors=7,
+        svm_c=2.0,
+        svm_gamma=0.5,
+        forest_trees=9,
+        tune_heads=True,
+        seed=4,
     )
     settings = head_settings(config)
-    assert (settings.neighbors, settings.c, settings.gamma) == (7, 2.0, 0.5)
+    assert (settings.scaler, settings.neighbors) == ("none", 7)
+    assert (settings.c, settings.gamma) == (2.0, 0.5)
     assert (settings.trees, settings.tune, settings.seed) == (9, True, 4)
 
 
@@ -34,6 +41,7 @@ def test_the_settings_are_the_configs() -> None:
     "key, value",
     [
         ("heads", "rf"),
+        ("scaler", "none"),
         ("knn_neighbors", 1),
         ("svm_c", 10.0),
         ("svm_gamma", "auto"),

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tests.support import assert_same_bits, first_weights, make_client, make_con
 from training.optimizer_state import OptimizerStates
 from training.optimizers import build
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "adadelta")
+OPTIMIZERS = ("sgd", "sgd with momentum", "adam", "adamw", "adagrad", "adadelta")
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -20,7 +21,8 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def optimizer_of(model: nn.Module, name: str) -> torch.optim.Optimizer:
-    return build(make_config(optimizer=name, learning_rate=0.1), model.parameters())
+    settings = {"optimizer": "sgd", "momentum": 0.9} if "momentum" in name else {"optimizer": name}
+    return build(make_config(learning_rate=0.1, **settings), model.parameters())
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
@@ -67,7 +69,7 @@ def test_every_optimizer_comes_back_bit_for_bit(tmp_path: Path, name: str) -> No
     fresh = optimizer_of(model, name)
     assert states.load(model, fresh, before=2) == 1
     assert_same_bits(state(fresh), state(optimizer))
-    assert bool(state(fresh)) == (name != "sgd")  # without momentum it has none
+    assert bool(state(fresh)) == (name != "sgd")  # which has none without momentum
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -138,10 +140,13 @@ def test_a_fresh_optimizer_neither_reads_nor_writes(tmp_path: Path) -> None:
     assert loaded_steps(OptimizerStates(tmp_path, keep="fresh"), before=2) == (0, [])
 
 
-def test_a_client_takes_its_optimizer_from_round_to_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", [{"optimizer": "adam"}, {"momentum": 0.9}])
+def test_a_client_takes_its_optimizer_from_round_to_round(
+    tmp_path: Path, optimizer: dict[str, Any]
+) -> None:
     """And a round that is asked for again, after a crash, gives the same answer."""
     received, settings = first_weights(), {"client-index": 0}
-    config = make_config(optimizer="adam", client_optimizer="persistent")
+    config = make_config(client_optimizer="persistent", **optimizer)
     client = make_client(tmp_path, config, num_train=8)
     first, metrics = train_locally(client, received, {**settings, "round": 1})
     assert metrics["optimizer-round"] == 0

@@ -49,6 +49,17 @@ def test_explicit_settings_reach_the_optimizer() -> None:
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.5, 0.0, (0.1, 0.2))
 
 
+def test_momentum_reaches_sgd() -> None:
+    """Two steps of gradient 1 at 0.1 with momentum 0.9: w = 0 − 0.1·1 − 0.1·(0.9·1 + 1) = −0.29."""
+    w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    config = make_config(optimizer="sgd", learning_rate=0.1, weight_decay=0, momentum=0.9)
+    optimizer = build(config, [w])
+    for _ in range(2):
+        w.grad = torch.ones(1, dtype=torch.float64)
+        optimizer.step()
+    assert w.item() == pytest.approx(-0.29, rel=1e-14)
+
+
 def test_an_sgd_step() -> None:
     """w = 2, gradient 3: w − lr·(g + wd·w) = 2 − 0.1·(3 + 0.5·2) = 1.6."""
     w = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> CampaignFolder:
         campaign.run_folder(name).write_metrics({"global_test": {"avg": avg}})
     campaign.run_folder(NAMES[2]).create(make_config())
     record = {"validation": {}}
-    progress = Progress(round=3, best_round=2, best_avg=55.5, records=[record] * 3)
+    progress = Progress(round=3, best_round=2, best_figure=55.5, records=[record] * 3)
     campaign.run_folder(NAMES[2]).checkpoint.save(progress)
     return campaign
 

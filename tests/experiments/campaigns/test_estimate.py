@@ -160,14 +160,25 @@ def test_bytes_of_heads_hold_features_and_what_the_heads_keep_of_them() -> None:
     assert found.bytes == 2 * RESNET18 + 4 * PREDICTIONS + 3 * 1100 * 512 * 4
 
 
-@pytest.mark.parametrize("name", STATE_TENSORS)
-def test_state_of_each_optimizer_is_as_large_as_said(name: str) -> None:
+def test_sgd_keeps_a_tensor_with_momentum_and_none_without() -> None:
+    """Two epochs: two generations, the one that is being written, and the model that is."""
+    still, moving = (
+        estimate("heads", config(momentum=momentum), TIMES, IMAGES) for momentum in (0.0, 0.9)
+    )
+    assert still.passing == RESNET18
+    assert moving.passing == (1 + 2 + 1) * RESNET18
+
+
+@pytest.mark.parametrize(
+    "name, momentum, size", [*((n, 0.0, s) for n, s in STATE_TENSORS.items()), ("sgd", 0.9, 1)]
+)
+def test_state_of_each_optimizer_is_as_large_as_said(name: str, momentum: float, size: int) -> None:
     weight = torch.nn.Parameter(torch.ones(10, 10))
-    optimizer = optimizers.build(make_config(optimizer=name), [weight])
+    optimizer = optimizers.build(make_config(optimizer=name, momentum=momentum), [weight])
     weight.sum().backward()
     optimizer.step()
     tensors = [t for t in optimizer.state[weight].values() if t is not None and t.ndim]
-    assert sum(t.numel() for t in tensors) == STATE_TENSORS[name] * weight.numel()
+    assert sum(t.numel() for t in tensors) == size * weight.numel()
 
 
 def test_evaluations_are_the_network_and_its_heads() -> None:

@@ -57,7 +57,7 @@ def main(grid, context):
     done = json.loads(state.read_text())["round"] if state.exists() else 0
     for number in range(done + 1, context.run_config["rounds"] + 1):
         time.sleep(0.3)
-        progress = {"round": number, "best_round": 0, "best_avg": -1.0, "records": []}
+        progress = {"round": number, "best_round": 0, "best_figure": None, "records": []}
         write_json(state, progress)
     tell(status="completed", phase="completed")
 """
