@@ -1,4 +1,8 @@
-"""The study's published figures, and ours beside them."""
+"""The study's published figures, and ours beside them.
+
+The study is *Deep Modeling and Optimization of Medical Image Classification*, arXiv 2505.23040; its
+code is AIPMLab/SkinCancerSimulation. docs/study.md says what of a setting comes from where.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from experiments.reporting.comparisons import Comparison
+from experiments.reporting.done_otherwise import done_otherwise
 
 _CLIP, _FEDERATED, _HEADS = "Centralized CLIP", "Federated classifier", "Heads on deep features"
 _HAM = {"data set": "HAM10000"}
@@ -72,22 +77,6 @@ PUBLISHED = (
     *(_gain(backbone, "svm", 2) for backbone in _SWIN),
 )
 
-_ALWAYS = {"pretrained": True, "image-size": 224, "split-by": "image"}
-# What the study fixes and a campaign may have changed, by kind of experiment.
-_STUDY: Mapping[str, Mapping[str, object]] = {
-    _CLIP: {**_ALWAYS, "optimizer": "adagrad", "batch-size": 16, "epochs": 50},
-    _FEDERATED: {
-        **_ALWAYS,
-        "batch-size": 32,
-        "rounds": 50,
-        "local-epochs": 1,
-        "clients": 3,
-        "partition": "iid",
-        "aggregation-weights": "equal",
-    },
-    _HEADS: {**_ALWAYS, "optimizer": "sgd", "batch-size": 32, "epochs": 50},
-}
-
 
 @dataclass(frozen=True)
 class Beside:
@@ -99,7 +88,7 @@ class Beside:
         ours: mean over the seeds, in the same unit.
         seeds: how many.
         synthetic: whether ours is of synthetic images, so that no difference means anything.
-        otherwise: what our trials did otherwise than the study, for people.
+        otherwise: what our trials did otherwise than the study, for people; see `done_otherwise`.
     """
 
     published: Published
@@ -127,7 +116,8 @@ def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
                 published.settings.items() <= comparison.settings.items()
             ):
                 continue
-            ours = _ours(comparison, published)
+            rows = _rows(comparison, published)
+            ours = _ours(rows, published)
             if ours.empty:
                 continue
             found.append(
@@ -137,16 +127,24 @@ def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
                     ours=float(ours.mean()),
                     seeds=len(ours),
                     synthetic=comparison.synthetic,
-                    otherwise=_otherwise(comparison),
+                    otherwise=_otherwise(comparison, rows, published.model),
                 )
             )
     return found
 
 
-def _ours(comparison: Comparison, published: Published) -> pd.Series:
-    """Return our figure of each seed."""
+def _rows(comparison: Comparison, published: Published) -> pd.DataFrame:
+    """Return the rows that our figure is made of, the network's and the head's."""
     rows = comparison.judged
-    rows = rows[(rows["unit"] == "image") & (rows["config.backbone"] == published.backbone)]
+    return rows[
+        (rows["unit"] == "image")
+        & (rows["config.backbone"] == published.backbone)
+        & rows["model"].isin(["network", published.model])
+    ]
+
+
+def _ours(rows: pd.DataFrame, published: Published) -> pd.Series:
+    """Return our figure of each seed."""
     figures = rows.pivot_table(index="config.seed", columns="model", values=published.metric)
     if published.model not in figures:
         return pd.Series(dtype=float)
@@ -156,17 +154,6 @@ def _ours(comparison: Comparison, published: Published) -> pd.Series:
     return ours.dropna()
 
 
-def _otherwise(comparison: Comparison) -> list[str]:
-    config = comparison.rows.iloc[0]
-    expected = dict(_STUDY[comparison.kind])
-    if config["config.dataset"] == "brats2019":
-        # The study splits BraTS2019 by patient, which is the lesion there.
-        expected |= {"batch-size": 16, "split-by": "lesion"}
-    random_tower = (
-        [comparison.settings["text tower"]] if "text tower" in comparison.settings else []
-    )
-    return random_tower + [
-        f"{key} {config[f'config.{key}']}, not {value}"
-        for key, value in expected.items()
-        if config[f"config.{key}"] != value
-    ]
+def _otherwise(comparison: Comparison, rows: pd.DataFrame, model: str) -> list[str]:
+    towers = [comparison.settings["text tower"]] if "text tower" in comparison.settings else []
+    return towers + done_otherwise(comparison.kind, rows, model)

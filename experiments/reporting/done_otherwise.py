@@ -1,0 +1,133 @@
+"""What our trials did otherwise than the study, held against the campaign files that repeat it."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.campaigns.campaign_file import read_campaign
+from experiments.campaigns.estimate import STUDY_TEST_IMAGES
+from experiments.campaigns.trial import text
+from experiments.reporting.comparisons import KINDS
+from training.config import DEFAULTS, NOT_IDENTITY, Scalar
+from training.head_settings import HEAD_KEYS
+from training.study import resolve
+
+_CAMPAIGNS = Path(__file__).parents[1] / "campaigns"
+# By kind of experiment, the campaign whose trials have the study's settings.
+STUDY_CAMPAIGNS = {
+    KINDS["clip", "clip"]: "task1-clip.toml",
+    KINDS["simulate", "classifier"]: "task2-federated.toml",
+    KINDS["heads", "classifier"]: "task3-heads.toml",
+}
+
+_OF_A_FEDERATION = (
+    *("strategy", "aggregation-weights", "min-replies", "proximal-mu", "wire-format"),
+    *("client-optimizer", "rounds", "local-epochs", "clients", "partition", "dirichlet-alpha"),
+)
+
+# The head that a key is about; the others of HEAD_KEYS are about each.
+_OF_ONE_HEAD = {"knn-neighbors": "knn", "svm-c": "svm", "svm-gamma": "svm", "forest-trees": "rf"}
+
+
+def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict[str, str]:
+    """Return the keys that say nothing about a figure, each with the reason; all others count.
+
+    Args:
+        config: of the trial, resolved.
+        command: of the trial.
+        model: whose figure it is: ``network``, or the head.
+    """
+    found = {
+        **dict.fromkeys(NOT_IDENTITY, "where results go decides nothing"),
+        **dict.fromkeys(("data-dir", "test-dir", "weights-dir"), "a place, not what lies there"),
+        **dict.fromkeys(("device", "threads-per-client"), "the machine's, up to rounding"),
+        "seed": "a figure is a mean over seeds, whose number stands beside it",
+        "min-replies": "who took part in the rounds is said by itself",
+        "heads": "a head's figure is its own, whichever others are fitted",
+        "client-heads": "they are fitted when the network is done",
+    }
+    if command == "simulate":
+        found["epochs"] = "a federation counts rounds"
+    else:
+        found |= dict.fromkeys(_OF_A_FEDERATION, "there is no federation")
+    if model == "network":
+        found |= dict.fromkeys(HEAD_KEYS, "a network's figure has no head")
+    else:
+        others = [key for key, head in _OF_ONE_HEAD.items() if head != model]
+        found |= dict.fromkeys(others, "another head's")
+    if config["objective"] != "clip":
+        found |= dict.fromkeys(("text-encoder", "clip-loss"), "there is no text")
+    if config["dataset"] != "brats2019":
+        brain = ("modalities", "slices-per-patient")
+        found |= dict.fromkeys(brain, "of BraTS2019's volumes only")
+    if config["strategy"] != "fedprox":
+        found["proximal-mu"] = "of FedProx only"
+    if config["partition"] != "dirichlet":
+        found["dirichlet-alpha"] = "of partition dirichlet only"
+    if config["optimizer"] not in ("adam", "adamw"):
+        found |= dict.fromkeys(("beta1", "beta2"), "of Adam and AdamW only")
+    return found
+
+
+def done_otherwise(kind: str, rows: pd.DataFrame, model: str) -> list[str]:
+    """Say in what trials differ from the study's, or from our choice where the study is silent.
+
+    Args:
+        kind: of experiment, one of ``STUDY_CAMPAIGNS``.
+        rows: of the ledger, on the global test set by image; at least one. Trials that differ in
+            nothing but the seed.
+        model: whose figure it is: ``network``, or the head.
+
+    Returns:
+        For people, one entry for each difference: a key of the config with its value and the
+        study's, and how many images were judged where those were not the study's.
+    """
+    row = rows.iloc[0]
+    config = {key: row[f"config.{key}"] for key in DEFAULTS}
+    found = [*_differences(kind, config, str(row["command"]), model)]
+    counts = sorted({int(number) for number in rows["n"]})
+    if config["dataset"] == "ham10000" and counts != [STUDY_TEST_IMAGES]:
+        shown = " or ".join(f"{number:,}" for number in counts)
+        found.append(f"{shown} test images, not {STUDY_TEST_IMAGES:,}")
+    return found
+
+
+def _differences(kind: str, config: Mapping[str, Any], command: str, model: str) -> Iterator[str]:
+    left_out = not_compared(config, command, model)
+    for key, wanted in _study_config(kind, config).items():
+        # As text, since the ledger holds words and numbers of one key so.
+        ours, theirs = text(_plain(config[key])), text(wanted)
+        if key not in left_out and ours != theirs:
+            yield f"{key} {ours}, not {theirs}"
+
+
+def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar]:
+    """Return the study's config for a trial: that with the same place in the campaign's grid.
+
+    Raises:
+        LookupError: the study has no such trial.
+    """
+    for place, wanted in _study_trials(kind):
+        if all(_plain(config[key]) == value for key, value in place.items()):
+            return wanted
+    raise LookupError(f"{STUDY_CAMPAIGNS[kind]} has no trial like this: {dict(config)}")
+
+
+@cache
+def _study_trials(kind: str) -> list[tuple[dict[str, Scalar], dict[str, Scalar]]]:
+    """Return each trial's place in the grid and its resolved config."""
+    found = []
+    for trial in read_campaign(_CAMPAIGNS / STUDY_CAMPAIGNS[kind]).trials:
+        place = {key: value for key, value in trial.settings.items() if key != "seed"}
+        dataset = trial.config.dataset
+        config = resolve(trial.config, dataset=dataset, device="cpu", threads_per_client=1)
+        found.append((place, config.to_flat()))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of Python's own types."""
+    return value.item() if hasattr(value, "item") else value
