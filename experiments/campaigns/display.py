@@ -3,7 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,24 +23,38 @@ from experiments.campaigns.folder import (
     State,
 )
 from training.errors import RunFolderError
+from training.participation import absences_of
 
-_FAILURES_SHOWN = 20
+_MOST_SHOWN = 20  # failures, and trials that are not complete
 _REFRESH_SECONDS = 3.0
+_ENDED = State(DONE, "", {})
 
 
-def best_so_far(folder: CampaignFolder, states: Mapping[str, State]) -> tuple[str, float] | None:
-    """Return the finished trial with the highest AVG on the global test set, and that AVG."""
-    found = []
+def finals(folder: CampaignFolder, states: Mapping[str, State]) -> dict[str, dict[str, Any]]:
+    """Return ``metrics.json`` of every trial that is done and can be read, by its id."""
+    found = {}
     for trial_id, state in states.items():
-        if state.word != DONE:
-            continue
-        try:
-            block = folder.run_folder(trial_id).metrics().get("global_test")
-        except (OSError, RunFolderError):  # damaged
-            continue
-        if block and block["avg"] is not None:
-            found.append((block["avg"], trial_id))
+        if state.word == DONE:
+            with suppress(OSError, RunFolderError):  # damaged
+                found[trial_id] = folder.run_folder(trial_id).metrics()
+    return found
+
+
+def best_so_far(finals: Mapping[str, Mapping[str, Any]]) -> tuple[str, float] | None:
+    """Return the finished trial with the highest AVG on the global test set, and that AVG."""
+    blocks = {trial_id: final.get("global_test") for trial_id, final in finals.items()}
+    found = [(b["avg"], trial_id) for trial_id, b in blocks.items() if b and b["avg"] is not None]
     return max(found)[::-1] if found else None
+
+
+def incomplete(finals: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Say of each finished trial that lost a client what the client missed."""
+    absences = {trial_id: absences_of(final) for trial_id, final in finals.items()}
+    return {
+        trial_id: "; ".join(f"{client}: {what}" for client, what in said.items())
+        for trial_id, said in absences.items()
+        if said
+    }
 
 
 def seconds_left(
@@ -69,19 +85,24 @@ def seconds_left(
 def overview(
     name: str, folder: CampaignFolder, planned: Sequence[Planned], states: Mapping[str, State]
 ) -> RenderableType:
-    """Return counts, the trials that run, and the failures with their causes."""
+    """Return counts, the trials that run, those that lost a client, and the failures."""
     counts = Counter(state.word for state in states.values())
+    final = finals(folder, states)
+    lacking = incomplete(final)
+    done = f"{counts[DONE]} of {len(planned)} done"
+    if lacking:
+        done += f", [yellow]{len(lacking)} of them not complete[/]"
     summary = Table.grid(padding=(0, 2))
     summary.add_row(
         f"[bold]{escape(name)}[/]",
         ProgressBar(total=len(planned), completed=counts[DONE], width=30),
-        f"{counts[DONE]} of {len(planned)} done",
+        done,
         f"{counts[RUNNING]} running",
         f"[red]{counts[FAILED]} failed[/]" if counts[FAILED] else "0 failed",
         f"{counts[WAITING]} waiting",
     )
     facts = []
-    best = best_so_far(folder, states)
+    best = best_so_far(final)
     if best:
         facts.append(f"best AVG so far {best[1]:.2f}: {best[0]}")
     left = seconds_left(planned, states, counts[RUNNING])
@@ -91,11 +112,17 @@ def overview(
     running = [trial for trial in planned if states[trial.id].word == RUNNING]
     if running:
         parts.append(_running(folder, running))
-    failed = [trial.id for trial in planned if states[trial.id].word == FAILED]
-    parts += [f"[red]failed[/] {i}: {escape(states[i].cause)}" for i in failed[:_FAILURES_SHOWN]]
-    if len(failed) > _FAILURES_SHOWN:
-        parts.append(f"and {len(failed) - _FAILURES_SHOWN} failures more")
+    failed = {trial.id: states[trial.id].cause for trial in planned}
+    failed = {i: cause for i, cause in failed.items() if states[i].word == FAILED}
+    parts += _lines("[yellow]not complete[/]", lacking) + _lines("[red]failed[/]", failed)
     return Group(*parts)
+
+
+def _lines(word: str, said: Mapping[str, str]) -> list[str]:
+    lines = [f"{word} {i}: {escape(text)}" for i, text in said.items()]
+    if len(lines) > _MOST_SHOWN:
+        lines[_MOST_SHOWN:] = [f"{word} and {len(lines) - _MOST_SHOWN} more"]
+    return lines
 
 
 def _running(folder: CampaignFolder, trials: Sequence[Planned]) -> Table:
@@ -151,7 +178,11 @@ class CampaignDisplay:
             ended: trials that ended since the last call: id → "" or the cause of the failure.
         """
         for trial_id, cause in ended.items():
-            word = f"[red]failed[/] {trial_id}: {escape(cause)}" if cause else f"done   {trial_id}"
+            lacking = {} if cause else incomplete(finals(self._folder, {trial_id: _ENDED}))
+            word = f"done   {trial_id}"
+            if cause or lacking:
+                kind = "[red]failed[/]" if cause else "done, [yellow]not complete[/]"
+                word = f"{kind} {trial_id}: {escape(cause or lacking[trial_id])}"
             self._console.print(word, highlight=False, soft_wrap=True)
         # Reading the state of many trials takes its time, which the trials can use better.
         if self._console.is_terminal and (ended or time.monotonic() > self._refresh_at):

@@ -4,13 +4,22 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError
+from training.participation import absences
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -25,15 +34,28 @@ class Part(BaseModel):
 
 
 class Figures(Part):
-    """Figures in percent, all None where there was nothing to judge, and how many were judged."""
+    """Figures in percent, all None where there was nothing to judge, and how many were judged.
+
+    ``confusion`` holds the counts that they are made of, true classes in rows.
+    """
 
     n: int
+    confusion: list[list[NonNegativeInt]]
     acc: Percent | None
     bacc: Percent | None
     pre: Percent | None
     rec: Percent | None
     f1: Percent | None
     avg: Percent | None
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        size = len(self.confusion)
+        if any(len(row) != size for row in self.confusion):
+            raise ValueError("confusion is not square")
+        if sum(map(sum, self.confusion)) != self.n:
+            raise ValueError(f"confusion does not count n = {self.n}")
+        return self
 
 
 class Block(Figures):
@@ -43,16 +65,35 @@ class Block(Figures):
     patients: Figures | None = None
 
 
+class Pooled(Part):
+    """Figures over all clients that answered; ``missing`` says why the others did not."""
+
+    missing: dict[str, str] = Field(default_factory=dict)
+
+
+class PooledBlock(Block, Pooled):
+    """The same with the figures."""
+
+
 class Metrics(Part):
-    """``metrics.json``."""
+    """``metrics.json``; of a federated trial ``participation`` has the rounds of each client."""
 
     global_test: Block | None = None
-    client_test: Block | None = None
+    client_test: PooledBlock | None = None
     clients: dict[str, Block] = Field(default_factory=dict)
+    validation: Pooled
+    participation: dict[str, NonNegativeInt] = Field(default_factory=dict)
     heads: dict[Literal["network", "knn", "svm", "rf"], Block] | None = None
     best_round: int
     rounds: int
     weights_sha256: str
+
+    def blocks(self) -> list[Figures]:
+        """Every block of figures, by image and by patient."""
+        heads = (self.heads or {}).values()
+        found = [self.global_test, self.client_test, *self.clients.values(), *heads]
+        whole = [block for block in found if block is not None]
+        return [*whole, *(block.patients for block in whole if block.patients is not None)]
 
 
 class Validation(Part):
@@ -62,10 +103,11 @@ class Validation(Part):
 
 
 class Seconds(Part):
-    """Wall seconds of a round, and of its transport where anything travelled."""
+    """Wall seconds of a round; where anything travelled, of transport and of waiting for a turn."""
 
     round: float
     transport: float | None = None
+    waiting: float | None = None
 
 
 class Round(Part):
@@ -89,6 +131,7 @@ class Data(Part):
     """The images' part of the manifest."""
 
     synthetic: bool
+    classes: list[str]
     fingerprint: str
     test_fingerprint: str | None
 
@@ -135,6 +178,17 @@ class FinishedTrial:
     metrics: Metrics
     rounds: tuple[Round, ...]
 
+    @property
+    def absences(self) -> dict[str, str]:
+        """What each client missed, by the names of those that missed anything."""
+        pooled = self.metrics.client_test
+        return absences(
+            self.metrics.participation,
+            self.metrics.rounds,
+            not_validated=self.metrics.validation.missing,
+            not_tested=pooled.missing if pooled else (),
+        )
+
 
 def read_finished(path: Path) -> FinishedTrial | None:
     """Read a trial's run folder; None where the trial is not finished.
@@ -158,6 +212,11 @@ def read_finished(path: Path) -> FinishedTrial | None:
     metrics = _read(Metrics, path / "metrics.json")
     if manifest.command == "heads" and metrics.heads is None:
         return None
+    if manifest.command == "simulate" and len(metrics.participation) != config.clients:
+        raise RunFolderError(f"metrics.json: participation: not of {config.clients} clients")
+    num_classes = len(manifest.data.classes)
+    if any(len(block.confusion) != num_classes for block in metrics.blocks()):
+        raise RunFolderError(f"metrics.json: confusion is not of {num_classes} classes")
     rounds = _read_rounds(path / "rounds.jsonl")
     if [r.round for r in rounds] != list(range(1, metrics.rounds + 1)):
         raise RunFolderError(f"rounds.jsonl: does not hold rounds 1 to {metrics.rounds}")

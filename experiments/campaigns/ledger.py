@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from data_partition.class_names import CLASS_NAMES, in_naming_order
 from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
 from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
-from training.metrics import METRIC_NAMES
+from training.metrics import METRIC_NAMES, recall_by_class
 
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
+_CLASSES = in_naming_order(CLASS_NAMES)
 # Text by default, a number once resolved.
 _RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
 
@@ -26,8 +29,15 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("trial", "command", "test_set", "model", "unit"), str),
     "n": int,
     **dict.fromkeys((*METRIC_NAMES, *_INTERVALS), float),
+    "bacc_classes": int,
+    **{f"recall.{name}": float for name in _CLASSES},
+    **{f"support.{name}": float for name in _CLASSES},
+    "clients_missing": str,
+    "client_rounds": float,
+    "complete": bool,
+    "absences": str,
     **dict.fromkeys(("best_round", "rounds"), int),
-    **dict.fromkeys(("seconds", "seconds_transport"), float),
+    **dict.fromkeys(("seconds", "seconds_transport", "seconds_waiting"), float),
     **dict.fromkeys(("bytes_sent", "bytes_received", "peak_memory"), float),
     **dict.fromkeys(("started", "finished", "host"), str),
     "synthetic": bool,
@@ -36,6 +46,10 @@ COLUMNS: dict[str, type] = {
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
 """The ledger's columns in order, with the type of each; docs/ledger.md says what they hold."""
+
+
+# Of a client that did not judge the best model.
+_NOTHING: dict[str, Any] = {"n": 0, **dict.fromkeys(METRIC_NAMES), "bacc_classes": 0}
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ def read_ledger(folder: Path) -> Ledger:
             continue
         if trial is not None:
             about = _about(trial)
-            rows += [{**about, **figures} for figures in _figures(trial)]
+            rows += [{**about, **figures} for figures in _Rows(trial)]
     return Ledger(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), set_aside)
 
 
@@ -93,10 +107,13 @@ def _about(trial: FinishedTrial) -> dict[str, Any]:
     return {
         "trial": trial.id,
         "command": manifest.command,
+        "complete": not trial.absences,
+        "absences": "; ".join(f"{client}: {said}" for client, said in trial.absences.items()),
         "best_round": metrics.best_round,
         "rounds": metrics.rounds,
         "seconds": sum(r.seconds.round for r in trial.rounds),
         "seconds_transport": _total([r.seconds.transport for r in trial.rounds]),
+        "seconds_waiting": _total([r.seconds.waiting for r in trial.rounds]),
         "bytes_sent": _total([r.bytes_sent for r in trial.rounds]),
         "bytes_received": _total([r.bytes_received for r in trial.rounds]),
         "peak_memory": manifest.trial.peak_memory,
@@ -123,30 +140,50 @@ def _config_columns(config: ExperimentConfig) -> dict[str, Any]:
     return {f"config.{key}": _config_type(key)(value) for key, value in config.to_flat().items()}
 
 
-def _figures(trial: FinishedTrial) -> Iterator[dict[str, Any]]:
-    metrics, heads = trial.metrics, trial.metrics.heads or {}
-    if metrics.global_test is not None:
-        yield from _by_unit("global_test", "network", metrics.global_test)
-    for head, block in heads.items():
-        if head != "network":  # which is the global test set's again
-            yield from _by_unit("global_test", head, block)
-    if metrics.client_test is not None:
-        yield from _by_unit("client_test", "network", metrics.client_test)
-    for client, block in metrics.clients.items():
-        yield from _by_unit(client, "network", block)
+class _Rows:
+    """The figures of a trial, a row for each test set, model and unit."""
 
+    def __init__(self, trial: FinishedTrial) -> None:
+        self._metrics = trial.metrics
+        self._classes = trial.manifest.data.classes
 
-def _by_unit(test_set: str, model: str, block: Block) -> Iterator[dict[str, Any]]:
-    where = {"test_set": test_set, "model": model}
-    bounds = {
-        f"{name}_{end}": value
-        for name, interval in block.intervals.items()
-        for end, value in zip(("low", "high"), interval or (None, None), strict=True)
-    }
-    yield {**where, "unit": "image", **_values(block), **bounds}
-    if block.patients is not None:
-        yield {**where, "unit": "patient", **_values(block.patients)}
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        metrics, heads = self._metrics, self._metrics.heads or {}
+        if metrics.global_test is not None:
+            yield from self._by_unit("global_test", "network", metrics.global_test)
+        for head, block in heads.items():
+            if head != "network":  # which is the global test set's again
+                yield from self._by_unit("global_test", head, block)
+        if metrics.client_test is not None:
+            missing = ", ".join(metrics.client_test.missing)
+            for row in self._by_unit("client_test", "network", metrics.client_test):
+                yield {**row, "clients_missing": missing}
+        for client, rounds in metrics.participation.items():
+            rows = [{"test_set": client, "model": "network", "unit": "image", **_NOTHING}]
+            if client in metrics.clients:
+                rows = list(self._by_unit(client, "network", metrics.clients[client]))
+            missing = "" if client in metrics.clients else client
+            for row in rows:
+                yield {**row, "client_rounds": rounds, "clients_missing": missing}
 
+    def _by_unit(self, test_set: str, model: str, block: Block) -> Iterator[dict[str, Any]]:
+        where = {"test_set": test_set, "model": model, "clients_missing": ""}
+        bounds = {
+            f"{name}_{end}": value
+            for name, interval in block.intervals.items()
+            for end, value in zip(("low", "high"), interval or (None, None), strict=True)
+        }
+        yield {**where, "unit": "image", **self._values(block), **bounds}
+        if block.patients is not None:
+            yield {**where, "unit": "patient", **self._values(block.patients)}
 
-def _values(figures: Figures) -> dict[str, Any]:
-    return {"n": figures.n, **{name: getattr(figures, name) for name in METRIC_NAMES}}
+    def _values(self, figures: Figures) -> dict[str, Any]:
+        counts = recall_by_class(np.array(figures.confusion))
+        by_class = dict(zip(self._classes, counts, strict=True))
+        return {
+            "n": figures.n,
+            **{name: getattr(figures, name) for name in METRIC_NAMES},
+            "bacc_classes": sum(of > 0 for _, of in counts),
+            **{f"recall.{k}": 100 * found / of for k, (found, of) in by_class.items() if of},
+            **{f"support.{name}": of for name, (_, of) in by_class.items()},
+        }

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from experiments.campaigns.estimate import Estimate, num_evaluations
 from experiments.campaigns.forecast import Forecast
@@ -72,8 +73,11 @@ def _table(trials: Trials) -> Table:
     for key in down:
         table.add_column(key)
     columns = values[across] if across else [""]
-    for column in columns:
-        table.add_column(column or "each", justify="right")
+    for number, column in enumerate(columns):
+        # The first line of the heads names the key whose values stand in the second.
+        key_line = f"{across}:" if number == 0 else ""
+        head = Text(f"{key_line}\n{column}") if across else Text("each")
+        table.add_column(head, justify="right")
     for names, times in cells.items():
         table.add_row(*names, *(", ".join(times.get(column, [])) for column in columns))
     return table

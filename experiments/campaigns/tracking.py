@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiments.campaigns.finished_trial import FinishedTrial, read_finished
 from experiments.campaigns.folder import CampaignFolder
-from experiments.campaigns.ledger import Ledger
+from experiments.campaigns.ledger import COLUMNS, Ledger
 from training.errors import ConfigError
 from training.metrics import METRIC_NAMES
 
@@ -29,6 +29,8 @@ TRIAL_TAG = "fedskin.trial"
 # What MLflow takes: at a time, in a parameter's value, in a name.
 _METRICS, _PARAMETERS = 1000, 100
 _VALUE_LENGTH, _NAME_LENGTH = 6000, 250
+_TOTALS = ("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received")
+_RECALLS = [name for name in COLUMNS if name.startswith("recall.")]
 _NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
 
 
@@ -144,6 +146,7 @@ def _send(
             TRIAL_TAG: trial.id,
             "fedskin.command": manifest.command,
             "fedskin.images": "SYNTHETIC" if manifest.data.synthetic else "real",
+            "fedskin.complete": (rows["absences"].iloc[0] or "yes")[:_VALUE_LENGTH],
         },
     ).info.run_id
     flat = trial.config.to_flat().items()
@@ -165,6 +168,7 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
             "train_loss": record.train_loss,
             "seconds": record.seconds.round,
             "seconds_transport": record.seconds.transport,
+            "seconds_waiting": record.seconds.waiting,
             "bytes_sent": record.bytes_sent,
             "bytes_received": record.bytes_received,
             **{f"validation.{m}": getattr(record.validation.pooled, m) for m in METRIC_NAMES},
@@ -176,14 +180,11 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
 
 def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
     """The figures of the best model on each test set, and what the whole trial took."""
-    values: dict[str, Any] = {
-        f"total.{name}": rows[name].iloc[0]
-        for name in ("seconds", "seconds_transport", "bytes_sent", "bytes_received")
-    }
+    values: dict[str, Any] = {f"total.{name}": rows[name].iloc[0] for name in _TOTALS}
     values["peak_memory"] = rows["peak_memory"].iloc[0]
     for _, row in rows.iterrows():
         unit = ".patient" if row["unit"] == "patient" else ""
-        for metric in METRIC_NAMES:
+        for metric in (*METRIC_NAMES, *_RECALLS):
             values[_name(f"{row['test_set']}.{row['model']}.{metric}{unit}")] = row[metric]
     finished = _milliseconds(trial.manifest.finished)
     for name, value in values.items():

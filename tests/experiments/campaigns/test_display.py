@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.campaigns.display import CampaignDisplay, best_so_far, overview, seconds_left
+from experiments.campaigns.display import (
+    CampaignDisplay,
+    best_so_far,
+    finals,
+    overview,
+    seconds_left,
+)
 from experiments.campaigns.folder import (
     DONE,
     FAILED,
@@ -71,13 +77,13 @@ def test_the_time_left_comes_from_finished_trials() -> None:
 
 def test_without_test_figures_there_is_no_best(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
-    assert best_so_far(campaign, states(*[WAITING] * 5)) is None
+    assert best_so_far(finals(campaign, states(*[WAITING] * 5))) is None
     campaign.run_folder(NAMES[0]).create(make_config())
     campaign.run_folder(NAMES[0]).write_metrics({"best_round": 1})
     words = {NAMES[0]: State(DONE, "", {})}
-    assert best_so_far(campaign, words) is None
+    assert best_so_far(finals(campaign, words)) is None
     (campaign.run_folder(NAMES[0]).path / "metrics.json").write_text("{", encoding="utf-8")
-    assert best_so_far(campaign, words) is None, "nor in a damaged folder"
+    assert best_so_far(finals(campaign, words)) is None, "nor in a damaged folder"
 
 
 def test_on_no_terminal_each_trial_that_ends_is_a_line(
@@ -91,3 +97,26 @@ def test_on_no_terminal_each_trial_that_ends_is_a_line(
         f"done   {NAMES[0]}",
         f"failed {NAMES[3]}: exit status 2: no [such] folder",
     ]
+
+
+def lost_a_client() -> dict[str, object]:
+    """Final figures of a run whose client-1 missed four of seven rounds."""
+    return {
+        "global_test": {"avg": 70.0},
+        "participation": {"client-0": 7, "client-1": 3},
+        "rounds": 7,
+        "validation": {"missing": {}},
+        "client_test": {"missing": {}},
+    }
+
+
+def test_a_trial_that_lost_a_client_is_not_counted_as_plainly_done(folder: CampaignFolder) -> None:
+    folder.run_folder(NAMES[1]).write_metrics(lost_a_client())
+    shown = text(overview("study", folder, PLANNED, states(DONE, DONE, RUNNING, FAILED, WAITING)))
+    assert "2 of 5 done, 1 of them not complete" in " ".join(shown.split())
+    assert f"not complete {NAMES[1]}: client-1: in 3 of 7 rounds" in shown
+    said = io.StringIO()
+    with CampaignDisplay(Console(file=said), "study", folder, PLANNED) as display:
+        display.show({NAMES[1]: ""})
+    (line,) = said.getvalue().splitlines()
+    assert line == f"done, not complete {NAMES[1]}: client-1: in 3 of 7 rounds"

@@ -122,6 +122,7 @@ def test_what_a_trial_took(campaign: Path, ledger: Ledger) -> None:
         assert set(rows["seconds"]) == {seconds}
         assert set(rows["rounds"]) == {3}
         federated = {"bytes_sent": moved, "bytes_received": moved, "seconds_transport": 3 * 5.0}
+        federated["seconds_waiting"] = 3 * 1.5
         for column, value in federated.items():
             if command == "simulate":
                 assert set(rows[column]) == {value}
@@ -154,11 +155,60 @@ def test_clients_stand_in_the_runs_order(three: dict[str, Path], tmp_path: Path)
     names = [f"client-{index}" for index in range(12)]
 
     def more(final: dict[str, Any]) -> dict[str, Any]:
-        return {**final, "clients": dict.fromkeys(names, final["client_test"])}
+        clients = dict.fromkeys(names, final["client_test"])
+        return {**final, "clients": clients, "participation": dict.fromkeys(names, 3)}
 
     edit(three["simulate"] / "metrics.json", more)
+    replace(three["simulate"] / "config.toml", "clients = 3", "clients = 12")
     rows = only(read_ledger(tmp_path), command="simulate")
     assert rows["test_set"].tolist() == ["global_test", "client_test", *names]
+
+
+def test_recall_by_class_is_that_of_the_counts(campaign: Path, ledger: Ledger) -> None:
+    """Melanoma first; classes of another data set have neither recall nor images."""
+    first = [name for name in COLUMNS if name.startswith("recall.")][:2]
+    assert first == ["recall.mel", "recall.HGG"]
+    for _, row in only(ledger, test_set="global_test").iterrows():
+        final = read_json(campaign / "trials" / row["trial"] / "metrics.json")
+        block = final["global_test"] if row["model"] == "network" else final["heads"][row["model"]]
+        block = block if row["unit"] == "image" else block["patients"]
+        skin = row["config.dataset"] == "ham10000"
+        label, other, index = ("mel", "HGG", 4) if skin else ("HGG", "mel", 0)
+        counts = block["confusion"][index]
+        assert row[f"support.{label}"] == sum(counts)
+        assert row[f"recall.{label}"] == pytest.approx(100 * counts[index] / sum(counts))
+        assert pd.isna(row[f"recall.{other}"])
+        assert pd.isna(row[f"support.{other}"])
+        assert row["bacc_classes"] == len(block["confusion"])
+        recalls = row[[name for name in COLUMNS if name.startswith("recall.")]].dropna()
+        assert row["bacc"] == pytest.approx(recalls.mean())
+
+
+def test_a_trial_that_lost_a_client_is_not_complete(three: dict[str, Path], tmp_path: Path) -> None:
+    """client-1 missed a round, client-2 the judging: it keeps a row, without figures."""
+
+    def lose(final: dict[str, Any]) -> dict[str, Any]:
+        del final["clients"]["client-2"]
+        final["participation"]["client-1"] = 2
+        final["client_test"]["missing"] = {"client-2": "its process died"}
+        return final
+
+    edit(three["simulate"] / "metrics.json", lose)
+    table = read_ledger(tmp_path).table
+    rows = table[table["command"] == "simulate"].set_index("test_set")
+    assert not rows["complete"].any()
+    said = "client-1: in 2 of 3 rounds; client-2: not in the pooled test figures"
+    assert set(rows["absences"]) == {said}
+    assert rows["clients_missing"].to_dict() == {
+        **dict.fromkeys(("global_test", "client-0", "client-1"), ""),
+        **dict.fromkeys(("client_test", "client-2"), "client-2"),
+    }
+    clients = [f"client-{index}" for index in range(3)]
+    assert rows.loc[clients, "client_rounds"].tolist() == [3, 2, 3]
+    assert rows.loc["client-2", ["n", "avg"]].isna().tolist() == [False, True]
+    others = table[table["command"] != "simulate"]
+    assert others["complete"].all()
+    assert others["client_rounds"].isna().all()
 
 
 def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> None:
@@ -166,14 +216,16 @@ def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> No
 
     def without(final: dict[str, Any]) -> dict[str, Any]:
         del final["global_test"]
-        final["clients"]["client-1"] |= {**dict.fromkeys(METRIC_NAMES), "n": 0}
+        nothing = {"n": 0, "confusion": [[0] * 7] * 7}
+        final["clients"]["client-1"] |= {**dict.fromkeys(METRIC_NAMES), **nothing}
         return final
 
     edit(three["simulate"] / "metrics.json", without)
     rows = only(read_ledger(tmp_path), command="simulate").set_index("test_set")
     assert list(rows.index) == ["client_test", "client-0", "client-1", "client-2"]
     assert rows.loc["client-1", list(METRIC_NAMES)].isna().all()
-    assert rows.loc["client-1", "n"] == 0
+    assert rows.loc["client-1", "n"] == rows.loc["client-1", "bacc_classes"] == 0
+    assert rows["complete"].all(), "the client has no test images, but missed nothing"
 
 
 def test_what_is_not_finished_has_no_rows(three: dict[str, Path], tmp_path: Path) -> None:
@@ -234,6 +286,32 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
             run / "metrics.json", lambda m: {**m, "client_test": {**m["client_test"], "acc": 101}}
         ),
         "metrics.json: client_test.acc: Input should be less than or equal to 100",
+    ),
+    "counts that are not square": (
+        lambda run: edit(
+            run / "metrics.json",
+            lambda m: {**m, "client_test": {**m["client_test"], "confusion": [[1, 2]]}},
+        ),
+        "metrics.json: client_test: Value error, confusion is not square",
+    ),
+    "counts of other images": (
+        lambda run: edit(
+            run / "metrics.json", lambda m: {**m, "client_test": {**m["client_test"], "n": 7}}
+        ),
+        "metrics.json: client_test: Value error, confusion does not count n = 7",
+    ),
+    "counts of other classes": (
+        lambda run: edit(
+            run / "manifest.json",
+            lambda m: {**m, "data": {**m["data"], "classes": ["mel", "nv"]}},
+        ),
+        "metrics.json: confusion is not of 2 classes",
+    ),
+    "who took part in an earlier version": (
+        lambda run: edit(
+            run / "metrics.json", lambda m: {k: m[k] for k in m if k != "participation"}
+        ),
+        "metrics.json: participation: not of 3 clients",
     ),
     "a config that is no TOML": (
         lambda run: (run / "config.toml").write_text("seed = \n"),

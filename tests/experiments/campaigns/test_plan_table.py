@@ -41,6 +41,16 @@ def test_every_trial_of_the_study_is_listed_on_one_screen(
     assert len(text.splitlines()) <= 40
 
 
+def test_the_columns_name_their_key(tmp_path: Path) -> None:
+    """The values of the longest key that fits go across, and its name stands above them."""
+    lines = shown(read_campaign(SHIPPED / "task2-federated.toml"), tmp_path).splitlines()
+    (number,) = [n for n, line in enumerate(lines) if "adagrad" in line]
+    assert "optimizer:" in lines[number - 1]
+    heads = [cell.strip() for cell in lines[number].strip("┃").split("┃")]
+    assert heads[-5:] == ["sgd", "adam", "adamw", "adagrad", "adadelta"]
+    assert all(key in lines[number - 1] + lines[number] for key in ("strategy", "backbone"))
+
+
 def test_totals_say_time_and_room(tmp_path: Path) -> None:
     """12 trials of an hour and 2 GB."""
     text = shown(read_campaign(SHIPPED / "task3-heads.toml"), tmp_path / "not" / "there")

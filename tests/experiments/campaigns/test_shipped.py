@@ -55,6 +55,12 @@ def assert_study_optimizer(config: ExperimentConfig) -> None:
     assert found[: len(values)] == values
 
 
+@pytest.mark.parametrize("name", ["task2-federated", "communication"])
+def test_no_round_is_closed_without_a_hospital(name: str) -> None:
+    for trial in shipped(name).trials:
+        assert trial.config.min_replies == trial.config.clients == 3
+
+
 def test_every_shipped_file_is_a_campaign_of_its_own_name() -> None:
     """Reading one checks the config of every trial in it."""
     names = {path.stem for path in SHIPPED.glob("*.toml")}

@@ -99,6 +99,7 @@ def test_a_run_for_each_trial(campaign: Path) -> None:
     assert sorted(run.data.tags[TRIAL_TAG] for run in runs) == ids
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["fedskin.images"] for run in runs} == {"SYNTHETIC"}
+    assert {run.data.tags["fedskin.complete"] for run in runs} == {"yes"}
 
 
 def test_sending_again_sends_nothing(campaign: Path) -> None:
@@ -119,7 +120,10 @@ def test_figures_are_those_of_the_ledger(campaign: Path, command: str) -> None:
     expected = {}
     for _, row in table[table["trial"] == path.name].iterrows():
         unit = ".patient" if row["unit"] == "patient" else ""
-        for name in METRIC_NAMES:
+        classes = ("mel", "nv") if row["config.dataset"] == "ham10000" else ("HGG", "LGG")
+        assert {f"recall.{label}" for label in classes} <= {*row.dropna().index}
+        recalls = [name for name in row.dropna().index if name.startswith("recall.")]
+        for name in (*METRIC_NAMES, *recalls):
             expected[f"{row['test_set']}.{row['model']}.{name}{unit}"] = row[name]
     found = {name: v for name, v in run.data.metrics.items() if name.count(".") > 1}
     assert found == expected
