@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from flwr.app import Error
 from flwr.common.constant import ISOLATION_MODE_PROCESS, ErrorCode
 from flwr.supercore.exit import add_exit_handler
@@ -23,13 +22,16 @@ from flwr.supernode import start_client_internal as flower
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
+from starlette.types import Scope
 
 from fl_client.site.connection import Connection
 from fl_client.site.folder import SiteFolder
 from fl_client.site.guard import Guard
 from fl_client.site.keys import load_key
+from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
 from operation.garbage import collect_promptly
-from operation.whole_body import WholeBodies
+from operation.http_bounds import bounded_server
+from operation.task_token import knows_task
 
 HOST = "127.0.0.1"
 
@@ -89,7 +91,7 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     objects = ObjectStoreFactory()
     states = NodeStateFactory(objects)
     states.state_instance = AnsweringState(objects.store())
-    _serve_runtime_api(create_app(states, superexec_auth_secret=secret), port)
+    _serve_runtime_api(runtime_api(states, secret), port)
     _put_guard_in(site, objects.store())
     collect_promptly()
     flower.start_client_internal(
@@ -106,10 +108,22 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     )
 
 
-def _serve_runtime_api(app: Any, port: int) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(WholeBodies(app), host=HOST, port=port, log_level="warning")
-    )
+def runtime_api(states: NodeStateFactory, secret: bytes) -> BoundedBodies:
+    """Return what the app's processes talk to: a larger body only from who does a task.
+
+    Args:
+        states: gives the node's state.
+        secret: which the superexec must know to take a task.
+    """
+
+    def most(scope: Scope) -> int:
+        return LARGEST_BYTES if knows_task(scope, states.state()) else SMALL_BYTES
+
+    return BoundedBodies(create_app(states, superexec_auth_secret=secret), most)
+
+
+def _serve_runtime_api(app: BoundedBodies, port: int) -> None:
+    server = bounded_server(app, host=HOST, port=port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -1,16 +1,17 @@
 """The door to the SuperLink: from outside, only what a site's SuperNode needs is answered."""
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fl_server.coordinator.bodies import Bodies, BodyRefused
-from fl_server.coordinator.refusals import log_refusal
-from operation.whole_body import WholeBodies
+from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
+from operation.refusals import log_refusal
 
 CONTROL = "/v1/control"
+# A run is submitted with its bundle, of which Flower takes 10 MiB.
+CONTROL_BYTES = 16 * 2**20
 PASSWORD_HEADER = "fedskin-password"
 
 
@@ -26,24 +27,33 @@ class Door:
     in every hospital. So it is decided here, by the socket that a request came in by and not by
     who sent it, so that a reverse proxy on the same machine opens nothing; and on this machine the
     Control API wants a password, so that its other users do not reach it either.
-    From outside a body is let in only within the bounds of `Bodies`.
+    A body is let in only within the bounds of `BoundedBodies`; on this machine one of more than
+    64 KiB only with the password, or with the token of a task that is being done.
 
     Args:
         app: what is behind the door.
         inside: host and port of this machine's socket.
         routes: the paths that all other sockets answer, to POST.
         password: wanted by the Control API, in the header ``fedskin-password``.
+        is_task: tells whether a request comes with the token of a task, given its scope.
     """
 
     def __init__(
-        self, app: ASGIApp, *, inside: tuple[str, int], routes: Collection[str], password: str
+        self,
+        app: ASGIApp,
+        *,
+        inside: tuple[str, int],
+        routes: Collection[str],
+        password: str,
+        is_task: Callable[[Scope], bool],
     ) -> None:
         self._app = app
-        self._whole = WholeBodies(app)
+        self._from_inside = BoundedBodies(app, self._most_inside)
+        self._from_outside = BoundedBodies(app)
         self._inside = inside
         self._routes = {route: route.encode("ascii") for route in routes}
         self._password = password.encode("ascii")
-        self._bodies = Bodies()
+        self._is_task = is_task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
@@ -57,22 +67,14 @@ class Door:
             log_refusal(scope)
             await PlainTextResponse("forbidden\n", status_code=403)(scope, receive, send)
         elif self._is_inside(scope):
-            await self._whole(scope, receive, send)
+            await self._from_inside(scope, receive, send)
         else:
-            await self._let_in(scope, receive, send)
+            await self._from_outside(scope, receive, send)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with self._bodies.read(scope, receive) as body:
-                if body is not None:
-                    await self._app(scope, body, send)
-        except BodyRefused as refused:
-            log_refusal(scope, str(refused))
-            # What is still to come of it is not waited for.
-            answer = PlainTextResponse(
-                f"{refused}\n", status_code=refused.status, headers={"Connection": "close"}
-            )
-            await answer(scope, receive, send)
+    def _most_inside(self, scope: Scope) -> int:
+        if scope["path"].startswith(CONTROL):  # which the password has opened
+            return CONTROL_BYTES
+        return LARGEST_BYTES if self._is_task(scope) else SMALL_BYTES
 
     def _is_inside(self, scope: Scope) -> bool:
         return scope.get("server") == self._inside

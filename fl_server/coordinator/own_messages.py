@@ -26,7 +26,7 @@ from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fl_server.coordinator.refusals import log_refusal
+from operation.refusals import log_refusal
 
 FLEET = "/v1/fleet/"
 

@@ -10,14 +10,15 @@ import logging
 import socket
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from fl_server.coordinator.door import Door, password
 from fl_server.coordinator.folder import CoordinatorFolder
-from fl_server.coordinator.refusals import keep_refusals
 from operation.garbage import collect_promptly
+from operation.http_bounds import bounded_server
+from operation.refusals import keep_refusals
+from operation.task_token import knows_task
 
 # What the supervisor asks all the time, as Flower logs it.
 _ROUTINE = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")
@@ -89,25 +90,22 @@ def serve_superlink(
     routes = [route.path for route in fleet.routes if hasattr(route, "path")]
     keep_refusals(folder.logs / "door.log")
     logging.getLogger("flwr").addFilter(lambda record: record.msg not in _ROUTINE)
-    config = uvicorn.Config(
-        Door(
-            superlink_app(folder, address),
-            inside=address,
-            routes=routes,
-            password=password(folder.secret.read_bytes()),
-        ),
+    app = superlink_app(folder, address)
+    door = Door(
+        app,
+        inside=address,
+        routes=routes,
+        password=password(folder.secret.read_bytes()),
+        is_task=lambda scope: knows_task(scope, app.state.linkstate_factory.state()),
+    )
+    server = bounded_server(
+        door,
         ssl_certfile=folder.certificate,
         ssl_keyfile=folder.key,
-        ws="none",
-        # A header must not say where a request came from.
-        proxy_headers=False,
-        server_header=False,
-        access_log=False,
-        log_level="warning",
         timeout_graceful_shutdown=5,
     )
     collect_promptly()
-    uvicorn.Server(config).run(sockets=[public, inside])
+    server.run(sockets=[public, inside])
 
 
 if __name__ == "__main__":

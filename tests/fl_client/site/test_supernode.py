@@ -1,14 +1,18 @@
 """A node that answers for an app that ended, and that gives it its message as it comes."""
 
+import asyncio
+from typing import Any
+
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode, SubStatus
-from flwr.supercore.constant import TaskType
+from flwr.supercore.constant import TASK_TOKEN_HEADER, TaskType
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supernode.nodestate import NodeStateFactory
 
 from fl_client.site import supernode
-from fl_client.site.supernode import AnsweringState
+from fl_client.site.supernode import AnsweringState, runtime_api
 from tests.fl_client.site.fake_coordinator import NODE, RUN, question
 
 
@@ -79,3 +83,45 @@ class TestAnObjectOnItsWay:
 
     def test_that_nobody_knows_is_not_waited_for(self) -> None:
         assert self.state().get_object(RUN, "0" * 64) is None
+
+
+def test_who_has_no_token_of_a_task_cannot_fill_the_memory() -> None:
+    """Other users of the machine reach the Runtime API; its app brings pieces of 5 MB."""
+
+    def status(token: str, length: int) -> int:
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/runtime/push-object",
+            "raw_path": b"/v1/runtime/push-object",
+            "query_string": b"",
+            "headers": [
+                (TASK_TOKEN_HEADER.encode(), token.encode()),
+                (b"content-length", str(length).encode()),
+            ],
+            "client": ("127.0.0.1", 9),
+        }
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(app(scope, receive, send))
+        return int(sent[0]["status"])
+
+    objects = ObjectStoreFactory()
+    states = NodeStateFactory(objects)
+    states.state_instance = state = AnsweringState(objects.store())
+    state.set_node_id(NODE)
+    task = state.create_task(task_type=TaskType.CLIENT_APP, run_id=RUN, fab_hash="0" * 64)
+    assert task is not None
+    token = state.claim_task(task)
+    assert token is not None
+    app = runtime_api(states, b"secret")
+    assert status("guess", 70_000) == 413
+    assert status("guess", 60_000) != 413
+    assert status(token, 5_300_000) != 413
+    assert status(token, 9_000_000) == 413

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.coordinator.bodies import LARGEST_BYTES
 from fl_server.coordinator.folder import CoordinatorFolder
 from fl_server.coordinator.sites import Sites
+from operation.bodies import LARGEST_BYTES
 from operation.files import read_json
+from operation.http_bounds import HEAD_BYTES, HEAD_LINES
 from operation.processes import processes_of
 from operation.serving import serving
 from tests.fl_server.coordinator.support import (
@@ -155,6 +156,30 @@ def test_a_stranger_cannot_fill_the_memory(
     assert "a body of" in last
 
 
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    "head", [b"a: b\r\n" * (HEAD_LINES + 1), b"a: " + b"b" * HEAD_BYTES], ids=["lines", "bytes"]
+)
+def test_headers_without_end_are_refused_and_logged(
+    head: bytes, inside: bool, folder: CoordinatorFolder
+) -> None:
+    """No key and no secret: not a tenth of a megabyte is kept of what goes on for ever."""
+    now = serving(folder.path)
+    assert now is not None
+    [superlink] = [
+        process
+        for process in processes_of(now.token)
+        if "fl_server.coordinator.superlink" in process.cmdline()
+    ]
+    port = inside_port(folder) if inside else 0
+    before = superlink.memory_info().rss
+    assert ask(folder, "POST", FLEET, head.decode("ascii"), inside=port) == 431
+    assert superlink.memory_info().rss < before + 10e6
+    last = (folder.logs / "door.log").read_text().splitlines()[-1]
+    assert f"refused {STRANGER}:" in last
+    assert "headers" in last
+
+
 def test_this_machine_needs_the_password_or_the_secret(folder: CoordinatorFolder) -> None:
     port = inside_port(folder)
     assert ask(folder, "GET", "/health", inside=port) == 200
@@ -162,6 +187,8 @@ def test_this_machine_needs_the_password_or_the_secret(folder: CoordinatorFolder
     assert ask(folder, "POST", SUBMIT, "fedskin-password: guess", inside=port) == 403
     body = "Content-Type: application/protobuf"
     assert ask(folder, "POST", "/v1/runtime/acquire-task", body, inside=port) == 401
+    large = "Content-Length: 600000000"
+    assert ask(folder, "POST", "/v1/runtime/push-object", large, inside=port, body=b"") == 413
 
 
 def test_who_was_admitted_is_let_in_and_nobody_else(

@@ -37,7 +37,13 @@ def status(server: tuple[str, int] | None, path: str = ROUTE, **changes: Any) ->
         assert server == INSIDE or path == ROUTE, "nobody reads what a stranger sends"
         return {"type": "http.request", "body": b""}
 
-    door = Door(behind, inside=INSIDE, routes=[ROUTE], password=PASSWORD)
+    door = Door(
+        behind,
+        inside=INSIDE,
+        routes=[ROUTE],
+        password=PASSWORD,
+        is_task=lambda scope: (b"token", b"known") in scope["headers"],
+    )
     asyncio.run(door(scope, receive, send))
     return int(sent[0].get("status", 0))
 
@@ -84,7 +90,23 @@ def test_outside_a_body_that_is_too_large_is_refused_and_logged(
         "refused 10.0.0.1:1234 POST b'/v1/fleet/pull-messages': "
         "a body of 600000000 bytes, and 8388608 are allowed"
     )
-    assert status(INSIDE, headers=headers) == 200
+
+
+@pytest.mark.parametrize(
+    "headers, path, most",
+    [
+        ([], "/v1/runtime/push-object", 65536),
+        ([(b"token", b"guess")], "/v1/runtime/push-object", 65536),
+        ([(b"token", b"known")], "/v1/runtime/push-object", 8388608),
+        ([(PASSWORD_HEADER.encode(), PASSWORD.encode())], CONTROL + "/start-run", 16777216),
+    ],
+)
+def test_inside_a_larger_body_is_let_in_from_who_knows_a_token_or_the_password(
+    headers: list[tuple[bytes, bytes]], path: str, most: int
+) -> None:
+    for length, expected in ((most, 200), (most + 1, 413)):
+        said = [*headers, (b"content-length", str(length).encode())]
+        assert status(INSIDE, path, headers=said) == expected
 
 
 @pytest.mark.parametrize(

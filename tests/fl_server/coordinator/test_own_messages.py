@@ -291,10 +291,10 @@ def test_a_forged_message_behind_an_honest_reply(
     attacker.pull()
     forged = whole(RecordDict(), src=SUPERLINK_NODE_ID, dst=other.node, run=coordinator.run)
     reply = attacker.reply(asked)
-    with caplog.at_level(logging.WARNING, "fl_server.coordinator.refusals"):
+    with caplog.at_level(logging.WARNING, "operation.refusals"):
         assert attacker.status(announcement(attacker, reply, forged)) == 403
         assert attacker.status(announcement(attacker)) == 403
-    refusals = [r for r in caplog.records if r.name == "fl_server.coordinator.refusals"]
+    refusals = [r for r in caplog.records if r.name == "operation.refusals"]
     line = refusals[0].getMessage()
     assert line.startswith("refused 127.0.0.1:")
     assert line.endswith(
@@ -393,7 +393,7 @@ def test_the_largest_that_a_site_sends_is_let_in() -> None:
     """A piece of an array, and the list of the objects of 1500 arrays, with room to spare."""
     from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 
-    from fl_server.coordinator.bodies import LARGEST_BYTES
+    from operation.bodies import LARGEST_BYTES
 
     arrays = {f"encoder.stages.{i}.weight": Array(np.full(2, i)) for i in range(1500)}
     message = whole(RecordDict({"arrays": ArrayRecord(arrays)}), src=2, dst=1, run=3)

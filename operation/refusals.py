@@ -1,4 +1,4 @@
-"""What the coordinator keeps of requests that it did not answer: ``door.log``."""
+"""What a server keeps of requests that it did not answer."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ def log_refusal(scope: Scope, reason: str = "") -> None:
     """Log that a request is refused: from where, what was asked, and why if that does not say it.
 
     Args:
-        scope: the request's.
+        scope: the request's, or of one that never came whole its ``type`` and ``client``.
         reason: in our words, never in the sender's.
     """
     client = scope.get("client") or ("unknown", 0)

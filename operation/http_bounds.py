@@ -1,0 +1,162 @@
+"""A uvicorn server whose connections are bounded in what they may send before they are answered.
+
+uvicorn's own HTTP (on httptools) collects the headers of a request without any bound, and waits
+without limit for the first byte of a connection and for the end of the headers.
+"""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from operation.refusals import log_refusal
+
+# Flower's requests have some 20 headers in less than 2 KiB.
+HEAD_BYTES = 2**15
+HEAD_LINES = 100
+# From a connection's beginning, or the first byte of a further request, to the end of its headers.
+HEAD_SECONDS = 20.0
+# A sender that is refused and goes on sending has so long to read why.
+_LINGER_SECONDS = 1.0
+
+
+def bounded_server(app: ASGIApp, **options: Any) -> uvicorn.Server:
+    """Return a server of an app that holds every connection to the bounds of this file.
+
+    Args:
+        app: what answers.
+        options: more of what `uvicorn.Config` takes.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=BoundedHttp,
+            ws="none",
+            # A header must not say where a request came from.
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_level="warning",
+            **options,
+        )
+    )
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP, one object for each connection, within bounds.
+
+    What is not a body (the request line, headers, trailers, and what stands between chunks) may
+    have `HEAD_BYTES` bytes and `HEAD_LINES` headers: else 431. It must come within `HEAD_SECONDS`:
+    else 408, or the connection is closed if not a byte has come. A request that does not wait for
+    the answer to the one before is refused with 400. After an answer nothing more of a request is
+    read. All but silence is logged.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._refusal: tuple[int, str] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        # Of the present request: headers, and bytes outside its body.
+        self._lines = self._outside = 0
+        # Of the bytes that were received last.
+        self._body = 0
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if not self._at_work():
+            self._expect_head()
+        self._body, self._ended = 0, False
+        super().data_received(data)
+        self._outside = 0 if self._ended else self._outside + len(data) - self._body
+        if self._outside > HEAD_BYTES:
+            self._refuse(431, f"more than {HEAD_BYTES} bytes of headers")
+
+    def on_message_begin(self) -> None:
+        if self._at_work():
+            self._stop(400, "a request before the last one was answered")
+        self._lines = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._lines += 1
+        if self._lines > HEAD_LINES:
+            self._stop(431, f"more than {HEAD_LINES} headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._ended = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body:  # answered before it came whole, and nobody wants the rest
+            self._close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser stopped at: what we had it stop at, or no HTTP."""
+        self._refuse(*(self._refusal or (400, "not HTTP")))
+
+    def _at_work(self) -> bool:
+        """Tell whether a request waits for its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _head_came(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._outside:
+            self._refuse(408, f"headers that took more than {HEAD_SECONDS:.0f} s")
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection, whether the other side does so or not."""
+        self.transport.close()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _stop(self, status: int, reason: str) -> None:
+        """Have the parser stop, from one of its callbacks."""
+        self._refusal = status, reason
+        raise ValueError(reason)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer, unless an answer is under way; close the connection, and log it."""
+        if self.transport.is_closing():
+            return
+        log_refusal({"type": "http", "client": self.client}, reason)
+        if not (self._at_work() and self.cycle.response_started):
+            said = f"{reason}\n".encode("ascii")
+            head = (
+                "content-type: text/plain; charset=utf-8\r\n"
+                f"content-length: {len(said)}\r\n"
+                "connection: close\r\n\r\n"
+            )
+            self.transport.write(STATUS_LINE[status] + head.encode("ascii") + said)
+        self._close()
