@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from data_partition.errors import DataError
+from operation.archives import read_member
 
 # Only formats that medical image sets come in: fewer parsers face bytes of unknown origin.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
@@ -72,12 +73,13 @@ class ImageFiles:
             return Path(path).read_bytes()
         try:
             archive = self._archive(path)
-            if archive.getinfo(member).file_size > MAX_FILE_BYTES:
+            info = archive.getinfo(member)
+            if info.file_size > MAX_FILE_BYTES:
                 raise DataError(
                     f"{image_name(path, member)}: larger than {MAX_FILE_BYTES >> 20} MiB; "
                     "not an image"
                 )
-            return archive.read(member)
+            return read_member(archive, info, MAX_FILE_BYTES)
         except (OSError, DataError):
             raise
         except KeyError as error:

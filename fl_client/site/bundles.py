@@ -1,8 +1,11 @@
 """The bundles that may run at a site: looked at, approved by hash, withdrawn."""
 
 import hashlib
+import re
 import tomllib
 import zipfile
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -10,11 +13,30 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from operation.archives import read_member
 from operation.errors import OperationError
 from operation.files import read_json, replacing, write_json
+from operation.text import printable
 
 # Flower takes no larger ones.
 _MAX_BYTES = 10 * 1024 * 1024
+_MAX_UNPACKED_BYTES = 10 * _MAX_BYTES
+_MAX_NAME = 200
+# Letters that look like others, dots and slashes that mean nothing: a name that is shown must be
+# the one that is installed, and no other.
+_PART = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-]")
+# What reading a file of any content can end in, beside OperationError.
+_UNSOUND = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,  # also RecursionError and NotImplementedError
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -23,8 +45,8 @@ class Bundle:
 
     Attributes:
         content: the file's bytes.
-        version: the app's.
-        files: sha256 of each file's bytes, by name.
+        version: the app's, printable.
+        files: sha256 of each file's bytes, by name; also of Flower's own lists in ``.info/``.
         config: the keys that a run may set, with their defaults.
     """
 
@@ -43,8 +65,8 @@ def open_bundle(path: Path) -> Bundle:
     """Read a bundle's file.
 
     Raises:
-        OperationError: it is none, or names a file twice or outside its own folder, so that what
-            is shown would not be what runs.
+        OperationError: it is none, or a name in it is not its own normal form, so that what is
+            shown would not be what runs.
     """
     if not path.is_file():
         raise OperationError(f"{path}: is not there; name the bundle that the coordinator sent")
@@ -52,30 +74,57 @@ def open_bundle(path: Path) -> Bundle:
         raise OperationError(f"{path}: is larger than a bundle can be; ask for another")
     content = path.read_bytes()
     try:
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            names = archive.namelist()
-            if len(set(names)) < len(names) or not all(map(_stays_inside, names)):
-                raise ValueError("names")
-            if sum(entry.file_size for entry in archive.infolist()) > 10 * _MAX_BYTES:
-                raise ValueError("size")
-            files = {
-                name: hashlib.sha256(archive.read(name)).hexdigest()
-                for name in names
-                if not name.startswith(".info/")  # Flower's own list of the others
-            }
-            about = tomllib.loads(archive.read("pyproject.toml").decode("utf-8"))
-        version = str(about["project"]["version"])
-        config = dict(about["tool"]["flwr"]["app"].get("config", {}))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, KeyError, RuntimeError):
+        return _open(content)
+    except _Name as error:
+        raise OperationError(
+            f"{path}: holds the file {str(error)!r}, whose name could be shown as another; do not "
+            "approve it, and tell the coordinator"
+        ) from None
+    except _UNSOUND:
         raise OperationError(
             f"{path}: is not a whole Flower App bundle; ask the coordinator for it again"
         ) from None
-    return Bundle(content, version, files, config)
 
 
-def _stays_inside(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return not name.startswith("/") and ".." not in parts and "\\" not in name
+class _Name(Exception):
+    """A file's name that is not allowed."""
+
+
+def _open(content: bytes) -> Bundle:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        members = archive.infolist()
+        _check_names(members)
+        files, left = {}, _MAX_UNPACKED_BYTES
+        for member in members:
+            unpacked = read_member(archive, member, left)
+            left -= len(unpacked)
+            files[member.filename] = hashlib.sha256(unpacked).hexdigest()
+        settings = read_member(archive, archive.getinfo("pyproject.toml"), _MAX_BYTES)
+    about = tomllib.loads(settings.decode("utf-8"))
+    version, config = about["project"]["version"], about["tool"]["flwr"]["app"].get("config", {})
+    if not isinstance(version, str) or not isinstance(config, dict):
+        raise TypeError("pyproject.toml")
+    return Bundle(content, printable(version), files, config)
+
+
+def _check_names(members: Iterable[zipfile.ZipInfo]) -> None:
+    """Check that each name is that of one file, and the same to a person, Python and any disk."""
+    files: set[str] = set()
+    folders: set[str] = set()
+    for member in members:
+        name = member.filename
+        alike = name.lower()  # the same file on a disk that does not tell a from A
+        above = {str(path) for path in PurePosixPath(alike).parents}
+        if (
+            member.orig_filename != name  # which was cut at a NUL
+            or len(name) > _MAX_NAME
+            or not all(map(_PART.fullmatch, name.split("/")))
+            or alike in files | folders
+            or above & files
+        ):
+            raise _Name(printable(member.orig_filename, _MAX_NAME))
+        files.add(alike)
+        folders |= above
 
 
 class Approvals:
@@ -95,7 +144,11 @@ class Approvals:
         Raises:
             OperationError: approved.json is damaged.
         """
-        return read_json(self._folder / "approved.json") or {}
+        path = self._folder / "approved.json"
+        listed = read_json(path) or {}
+        if not all(map(_is_entry, listed.values())):
+            raise OperationError(f"{path}: is damaged; bring it back from a copy")
+        return listed
 
     def approve(self, bundle: Bundle) -> None:
         """Put a bundle on the list, as the latest."""
@@ -149,6 +202,14 @@ class Approvals:
 
     def _file(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.fab"
+
+
+def _is_entry(facts: object) -> bool:
+    return (
+        isinstance(facts, dict)
+        and facts.keys() == {"version", "approved"}
+        and all(isinstance(said, str) for said in facts.values())
+    )
 
 
 def changes(before: Bundle, after: Bundle) -> dict[str, list[str]]:

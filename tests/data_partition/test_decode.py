@@ -1,6 +1,8 @@
 """decode_rgb: whatever the file's colours, RGB comes out; a damaged file is named."""
 
 import io
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -126,3 +128,19 @@ def test_an_archive_is_opened_once(tmp_path: Path, monkeypatch):
     with ImageFiles() as files:
         assert files.read(str(path), "a.jpg") + files.read(str(path), "b.jpg") == b"ab"
     assert opened == [str(path)]
+
+
+def test_an_image_that_is_larger_than_its_archive_says(tmp_path: Path):
+    """The size is not believed: what unpacks to more is no image, and no memory is taken for it."""
+    content = bytes(50_000_000)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", content)
+    said = path.read_bytes().replace(struct.pack("<I", len(content)), struct.pack("<I", 10))
+    path.write_bytes(said)
+    tracemalloc.start()
+    with ImageFiles() as files, pytest.raises(DataError, match="not of the size that the archive"):
+        files.read(str(path), "a.jpg")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000

@@ -1,5 +1,6 @@
 """Bundles: looked at, approved by hash, withdrawn."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ def test_a_bundle_says_what_it_holds(tmp_path: Path) -> None:
     assert bundle.version == "1.2.3"
     assert set(bundle.files) == {
         *("pyproject.toml", "tiny/__init__.py", "tiny/client.py", "tiny/server.py"),
+        ".info/CONTENT",  # Flower's own list of the others
     }
     assert bundle.config == {"rounds": 50, "data-dir": ""}
 
@@ -25,7 +27,7 @@ def test_what_changed_since_the_last_one(tmp_path: Path) -> None:
     assert changes(before, after) == {
         "added": ["tiny/new.py"],
         "removed": ["tiny/gone.py"],
-        "changed": ["tiny/client.py"],
+        "changed": [".info/CONTENT", "tiny/client.py"],
     }
 
 
@@ -58,7 +60,8 @@ def test_a_file_laid_into_the_folder_is_not_approved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("prefix", ["", "zz", "0"])
 def test_a_prefix_that_names_no_bundle_or_several(tmp_path: Path, prefix: str) -> None:
     approvals = Approvals(tmp_path)
-    (tmp_path / "approved.json").write_text('{"01": {}, "02": {}}')
+    facts = {"version": "1", "approved": "today"}
+    (tmp_path / "approved.json").write_text(json.dumps({"01": facts, "02": facts}))
     with pytest.raises(OperationError, match="approved bundles; see"):
         approvals.withdraw(prefix)
 
@@ -80,15 +83,85 @@ def test_files_that_are_no_bundle(tmp_path: Path) -> None:
         open_bundle(tmp_path / "nowhere.fab")
 
 
-@pytest.mark.parametrize("name", ["tiny/client.py", "../outside.py", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # One name twice: shown would be the one, run might be the other.
+        "tiny/client.py",
+        "tiny/Client.py",
+        "TINY/client.py",
+        # Python and the disk take it for a file that is there already.
+        "./tiny/client.py",
+        "tiny/./client.py",
+        "tiny//client.py",
+        "tiny/x/../client.py",
+        "tiny/client.py/",
+        "tiny/client.py.",
+        "tiny\\client.py",
+        # A file in the place of a folder, and the other way round.
+        "tiny",
+        "tiny/client.py/more.py",
+        # Outside the bundle's own folder.
+        "../outside.py",
+        "/etc/passwd",
+        "C:/windows.py",
+        "~/x.py",
+        # What a terminal shows is not what it is: escapes, direction, another alphabet's с.
+        "tiny/\x1b[2Aclient2.py",
+        "tiny/x\nfiles    3",
+        "tiny/\u202eyp.tneilc",
+        "tiny/\u0441lient.py",
+        "tiny/client2.py\x00.txt",
+        " tiny/client2.py",
+        "tiny/[red]x.py",
+        "",
+        "tiny/" + "x" * 200,
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_bundle_whose_files_are_not_what_is_shown(tmp_path: Path, name: str) -> None:
-    """One name twice: shown would be the one, run might be the other."""
+def test_names_that_are_not_what_is_shown(tmp_path: Path, name: str) -> None:
     path = make_bundle(tmp_path / "a.fab")
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(name, "evil")
+        # As it stands: ZipInfo itself would cut it at a NUL.
+        entry = zipfile.ZipInfo("placeholder")
+        entry.filename = name
+        archive.writestr(entry, "evil")
+    with pytest.raises(OperationError, match="whose name could be shown as another") as caught:
+        open_bundle(path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        "project = 1",
+        "project = []",
+        "[project]\nversion = 1\n[tool.flwr.app]",
+        '[project]\nversion = "1"\n[tool]\nflwr = 3',
+        '[project]\nversion = "1"\n[tool.flwr.app]\nconfig = 3',
+        "a = " + "[" * 10_000 + "]" * 10_000,
+        "\udcff",
+    ],
+    ids=range(7),
+)
+def test_a_bundle_that_says_of_itself_what_nobody_understands(tmp_path: Path, about: str) -> None:
+    path = tmp_path / "a.fab"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pyproject.toml", about.encode("utf-8", "surrogateescape"))
     with pytest.raises(OperationError, match="is not a whole Flower App bundle"):
         open_bundle(path)
+
+
+def test_a_version_cannot_move_the_cursor(tmp_path: Path) -> None:
+    bundle = open_bundle(make_bundle(tmp_path / "a.fab", version="1\x1b[2J\n2"))
+    assert bundle.version == "1 [2J 2"
+
+
+@pytest.mark.parametrize("listed", ['{"0": 1}', '{"0": {"version": 1, "approved": "x"}}'])
+def test_a_list_of_other_things_approves_nothing(tmp_path: Path, listed: str) -> None:
+    (tmp_path / "approved.json").write_text(listed)
+    with pytest.raises(OperationError, match="is damaged"):
+        Approvals(tmp_path).find("0")
 
 
 def test_a_bundle_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
