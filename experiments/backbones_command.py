@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from data_partition.image_table import HAM10000_CLASSES
+from experiments.console import Console
 from models.registry import BACKBONES
 
-console = Console(emoji=False)
+console = Console()
 
 PARTS = ("head", "adapter", "lora")
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from experiments.campaigns.attempt import end_leftovers
 from experiments.campaigns.campaign_file import Campaign, read_campaign
@@ -16,6 +14,7 @@ from experiments.campaigns.folder import DONE, FAILED, WAITING, CampaignFolder, 
 from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
 from experiments.campaigns.preflight import Preflight
 from experiments.campaigns.trial import Trial
+from experiments.console import Console, marked, shown
 from experiments.display import counting
 from operation.names import known_names
 from training.config import DEFAULTS
@@ -23,7 +22,7 @@ from training.errors import ConfigError
 from training.experiment_data import DataFacts
 
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
-console = Console(emoji=False)
+console = Console()
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]
 
@@ -235,7 +234,9 @@ def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
     try:
         count = track(ledger, folder.path, None)
     except TrackingError as error:
-        console.print(f"[bold red]MLflow:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        console.print(
+            marked(f"[bold red]MLflow:[/] {shown(error)}"), highlight=False, soft_wrap=True
+        )
         return False
     console.print(f"{count} trials sent to MLflow")
     return True

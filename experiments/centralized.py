@@ -3,9 +3,8 @@
 import shutil
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay, counting
 from experiments.opening import bring_beginnings
 from training.config import ExperimentConfig
@@ -65,7 +64,9 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
                 run.run(lambda: display.show(folder))
             except TrainingError as error:
                 folder.update_manifest(status="failed", cause=str(error), finished=now())
-                console.print(f"[bold red]The run failed:[/] {escape(str(error))}", highlight=False)
+                console.print(
+                    marked(f"[bold red]The run failed:[/] {shown(error)}"), highlight=False
+                )
                 raise typer.Exit(1) from None
             except Exception as error:
                 cause = f"{type(error).__name__}: {error}"

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from experiments.centralized import train
+from experiments.console import Console
 from experiments.opening import ConfigArgument, OverrideOption, ResumeOption, open_run
 from experiments.results import show_results
 from experiments.running import run
 from training.errors import ConfigError
 
-console = Console(emoji=False)
+console = Console()
 
 
 def clip_command(

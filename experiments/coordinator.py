@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from experiments.console import Console
 from fl_server.coordinator.bundles import write_bundle
 from fl_server.coordinator.folder import CoordinatorFolder, check_settings
 from fl_server.coordinator.orders import Orders
@@ -19,7 +19,7 @@ from operation.serving import serving
 
 app = typer.Typer(help="Coordinate hospitals on their own machines.", no_args_is_help=True)
 # No emoji: in a fingerprint `:CD:` would be one.
-console = Console(emoji=False)
+console = Console()
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
@@ -202,7 +202,7 @@ def _open(directory: Path) -> CoordinatorFolder:
 
 
 def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _log_to(path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from data_partition.brats2019 import load_brats2019
@@ -26,6 +25,7 @@ from data_partition.splits import SplitBy
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
 from data_partition.synthetic_folder import NOTICE, is_synthetic
+from experiments.console import Console, echo
 from experiments.display import counting
 from operation.files import replacing
 
@@ -71,7 +71,7 @@ def check(
     fedskin data check ~/HAM10000 --test-dir ~/ISIC2018_test
     """
     if is_synthetic(data_dir, test_dir or ""):
-        typer.echo(NOTICE)
+        echo(NOTICE)
     with _decoding() as progress:
         report = check_folder(data_dir, test_dir, progress)
     if report.training.grouped_by == "patient":
@@ -79,7 +79,7 @@ def check(
         return
     _print_set("Training set", report.training)
     if report.test is None:
-        typer.echo("Test set: none found; experiments run without global_test")
+        echo("Test set: none found; experiments run without global_test")
     else:
         _print_set("Test set", report.test)
 
@@ -148,7 +148,7 @@ def partition(
     notice = NOTICE if is_synthetic(data_dir) else ""
     plot_counts(split_counts(plan), out.with_suffix(".png"), title=notice)
     if notice:
-        typer.echo(notice)
+        echo(notice)
 
     per_client = counts(plan)
     images, lesions, _ = WORDS[training.grouped_by]
@@ -157,17 +157,17 @@ def partition(
         table.add_column(str(name), justify="right")
     for client, numbers in per_client.iterrows():
         table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
-    Console(emoji=False).print(table)
+    Console().print(table)
     num_straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
-        typer.echo(f"{num_straddling} of {known} {lesions} straddle training and test")
+        echo(f"{num_straddling} of {known} {lesions} straddle training and test")
     else:
-        typer.echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
+        echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
-        typer.echo(f"{num_kept} slices of global test patients are dealt to nobody")
+        echo(f"{num_kept} slices of global test patients are dealt to nobody")
     _print_set_aside(training.set_aside)
-    typer.echo(f"Wrote {out} and {out.with_suffix('.png')}")
+    echo(f"Wrote {out} and {out.with_suffix('.png')}")
 
 
 @app.command()
@@ -201,32 +201,32 @@ def synth(
             raise typer.BadParameter("brats2019 is counted in --patients", param_hint="--images")
         patients = 40 if patients is None else patients
         write_brats2019(directory, patients=patients, seed=seed)
-        typer.echo(f"Wrote the volumes of {patients} patients to {directory}")
+        echo(f"Wrote the volumes of {patients} patients to {directory}")
         return
     if patients is not None:
         raise typer.BadParameter("ham10000 is counted in --images", param_hint="--patients")
     images = 600 if images is None else images
     write_ham10000(directory, images=images, seed=seed)
-    typer.echo(f"Wrote {images} training images and a test set to {directory}")
+    echo(f"Wrote {images} training images and a test set to {directory}")
 
 
 def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:
-    return counting(Console(stderr=True, emoji=False), "Decoding images")
+    return counting(Console(stderr=True), "Decoding images")
 
 
 def _print_set(title: str, report: SetReport) -> None:
     images, lesions, sources = WORDS[report.grouped_by]
-    typer.echo(f"{title}: {report.layout}")
-    typer.echo(f"  {report.images} {images}: {_listed(report.classes)}")
+    echo(f"{title}: {report.layout}")
+    echo(f"  {report.images} {images}: {_listed(report.classes)}")
     if report.lesions:
         several = report.lesions_with_several_images
-        typer.echo(f"  {report.lesions} {lesions}, {several} of them with several {images}")
+        echo(f"  {report.lesions} {lesions}, {several} of them with several {images}")
     else:
-        typer.echo(f"  {lesions} unknown")
+        echo(f"  {lesions} unknown")
     if report.sources:
-        typer.echo(f"  {len(report.sources)} {sources}: {_listed(report.sources)}")
+        echo(f"  {len(report.sources)} {sources}: {_listed(report.sources)}")
     if report.splits:
-        typer.echo(f"  split by folders: {_listed(report.splits)}")
+        echo(f"  split by folders: {_listed(report.splits)}")
     _print_set_aside(report.set_aside)
 
 
@@ -236,8 +236,8 @@ def _listed(numbers: Mapping[str, int]) -> str:
 
 def _print_set_aside(set_aside: Mapping[str, tuple[str, ...]]) -> None:
     for reason, names in set_aside.items():
-        typer.echo(f"  set aside, {reason}: {len(names)}")
+        echo(f"  set aside, {reason}: {len(names)}")
         for name in names[:_NAMES_SHOWN]:
-            typer.echo(f"    {name}")
+            echo(f"    {name}")
         if len(names) > _NAMES_SHOWN:
-            typer.echo(f"    … and {len(names) - _NAMES_SHOWN} more")
+            echo(f"    … and {len(names) - _NAMES_SHOWN} more")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay
 from experiments.opening import (
     ConfigArgument,
@@ -29,7 +29,7 @@ from training.errors import ConfigError, RunFolderError
 from training.run_folder import RunFolder, environment
 from training.site_data import open_test_dir
 
-console = Console(emoji=False)
+console = Console()
 
 POLL_SECONDS = 0.2
 # Who serves the coordinator's folder may be started again meanwhile.
@@ -92,7 +92,7 @@ def run_command(
         _say(f"Stop it with:  {end} {order.number}")
         raise typer.Exit(130) from None
     if order.state != COMPLETED:
-        console.print(f"[bold red]The run ended:[/] {_plain(str(order.cause))}", highlight=False)
+        console.print(marked(f"[bold red]The run ended:[/] {shown(order.cause)}"), highlight=False)
         _say(f"The logs are {run_folder.log_path} and {folder.logs}")
         raise typer.Exit(1)
     show_results(console, run_folder)
@@ -176,8 +176,4 @@ def _watch(
 
 
 def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    console.print(line, highlight=False, soft_wrap=True)

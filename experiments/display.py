@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.console import Console, marked, shown
 from training.run_folder import RunFolder
 
 
@@ -14,7 +14,7 @@ from training.run_folder import RunFolder
 def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar for a job that calls back with (done, total); nothing if it never does."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         console=console,
@@ -41,7 +41,7 @@ class RunDisplay:
         self._shown: set[int] = set()
         self._phase = ""
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn(unit + " {task.completed:.0f} of {task.total}"),
             TimeElapsedColumn(),
@@ -75,7 +75,7 @@ class RunDisplay:
         for record in folder.rounds():
             if record["round"] not in self._shown:
                 self._shown.add(record["round"])
-                self._console.print(self._line(record), highlight=False)
+                self._console.print(marked(self._line(record)), highlight=False)
 
     def step(self, done: int, total: int) -> None:
         """Show how far the epoch after those of the last `show` has come, in batches."""
@@ -94,5 +94,5 @@ class RunDisplay:
         if seconds is not None:
             parts.append(f"{seconds:.1f} s")
         for client, reason in record["failures"].items():
-            parts.append(f"[yellow]without {client}: {reason.replace('[', chr(92) + '[')}[/]")
+            parts.append(f"[yellow]without {shown(client)}: {shown(reason)}[/]")
         return "  ".join(parts)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay, counting
 from experiments.opening import (
     ConfigArgument,
@@ -20,7 +20,7 @@ from fl_server.simulation import SimulationFailed, simulate, take_over
 from fl_server.superlink import SuperLink, SuperLinkError
 from training.experiment_data import open_federated_data, open_test_data
 
-console = Console(emoji=False)
+console = Console()
 
 
 def simulate_command(
@@ -80,14 +80,10 @@ def simulate_command(
         ):
             simulate(run_config, folder, superlink, resources, display.show)
     except (SimulationFailed, SuperLinkError) as failure:
-        console.print(f"[bold red]The run failed:[/] {_plain(str(failure))}", highlight=False)
+        console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
         console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print(f"Interrupted. Go on with: fedskin simulate --resume --out {folder.path}")
         raise typer.Exit(130) from None
     show_results(console, folder)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from rich.console import Console
-
 from data_partition.overlap import overlap, refuse
+from experiments.console import Console
 from experiments.display import counting
 from models.errors import HeadError
 from training.config import ExperimentConfig

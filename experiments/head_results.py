@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from experiments.console import Console
 from experiments.figures_table import OVER, metric_cells, metric_columns, new_table, recall_table
 from training.config import ExperimentConfig
 from training.head_settings import FITTED_WITH, head_values

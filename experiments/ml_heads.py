@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from experiments.centralized import train
+from experiments.console import Console
 from experiments.head_images import HeadImages, open_head_images
 from experiments.head_results import show_fitted, show_heads
 from experiments.opening import (
@@ -34,7 +34,7 @@ from training.weights import Weights
 if TYPE_CHECKING:
     from models.backbones import Backbone
 
-console = Console(emoji=False)
+console = Console()
 
 
 def heads_command(

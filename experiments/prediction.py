@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data_partition.brats2019 import load_ungraded
@@ -16,12 +14,13 @@ from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
+from experiments.console import Console
 from experiments.trained_model import HeadName, classify, find_model
 from operation.files import replacing
 from training.config import ExperimentConfig
 
-console = Console(emoji=False)
-errors = Console(stderr=True, soft_wrap=True, emoji=False)
+console = Console()
+errors = Console(stderr=True, soft_wrap=True)
 
 
 def predict_command(
@@ -107,7 +106,7 @@ def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, N
             reasons = {answer.reason for answer in decoded if isinstance(answer, Unusable)}
             raise DataError(f"{path}: {', '.join(sorted(reasons))}; leave it out or mend it")
         for name, why in sorted(left_out):
-            errors.print(f"left out, {why}: {name}", markup=False, highlight=False)
+            errors.print(f"left out, {why}: {name}", highlight=False)
     shown = pd.DataFrame(rows, columns=["image", "patient"])
     stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
     return shown, stacked.reshape(len(rows), side, side, 3)
@@ -134,5 +133,5 @@ def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:
         table.add_column(str(name), justify="right")
     for image, (predicted, *row) in zip(answers.index, answers.to_numpy().tolist(), strict=True):
         figures = [f"{100 * probability:.1f}" for probability in row]
-        table.add_row(escape(Path(image).name), predicted, *figures)
+        table.add_row(Path(image).name, predicted, *figures)
     return table

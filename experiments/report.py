@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from experiments.console import Console
 from operation.files import replacing, write_text
 
 if TYPE_CHECKING:
     from experiments.reporting.findings import Findings
 
-console = Console(emoji=False)
+console = Console()
 
 
 def report_command(
@@ -36,7 +36,8 @@ def report_command(
     findings = read_findings(folder)
     figures, tables = write_report(findings, folder / "report")
     if findings.synthetic:
-        console.print("[bold red]SYNTHETIC images: these figures say nothing about patients[/]")
+        said = "SYNTHETIC images: these figures say nothing about patients"
+        console.print(said, style="bold red")
     lines = [f"{name}: set aside: {reason}" for name, reason in findings.set_aside.items()]
     lines.append(findings.progress)
     if not findings.records:
@@ -45,7 +46,7 @@ def report_command(
         f"Wrote {folder / 'report' / 'index.html'}, {figures} figures and {tables} tables beside it"
     )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def write_report(findings: "Findings", folder: Path) -> tuple[int, int]:

@@ -4,9 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from rich.console import Console
-
 from data_partition.errors import DataError
+from experiments.console import Console, marked, shown
 from models.errors import HeadError, WeightsError
 from operation.errors import OperationError
 from training.errors import ConfigError, RunFolderError, TrainingError
@@ -38,11 +37,7 @@ def run(command: Callable[[], object]) -> None:
 
 def _complain(text: str) -> NoReturn:
     for line in text.splitlines():
-        Console(stderr=True, soft_wrap=True, emoji=False).print(
-            f"[bold red]fedskin:[/] {_plain(line)}", highlight=False
+        Console(stderr=True, soft_wrap=True).print(
+            marked(f"[bold red]fedskin:[/] {shown(line)}"), highlight=False
         )
     sys.exit(2)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

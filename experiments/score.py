@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from data_partition.errors import DataError
 from data_partition.truth_file import as_one_hot, read_truth
+from experiments.console import Console
 from experiments.figures_table import (
     NONE,
     OVER,
@@ -31,7 +31,7 @@ from training.run_folder import RunFolder
 
 TOLERANCE = 1e-9
 
-console = Console(emoji=False)
+console = Console()
 
 
 def score_command(
@@ -89,7 +89,7 @@ def score_command(
         raise RunFolderError(f"{folder.path}: no official score; {refusal}")
     difference = abs(score["official"]["bacc"] - score["official_rules"]["bacc"]) / 100
     if difference > TOLERANCE:
-        Console(stderr=True, soft_wrap=True, emoji=False).print(
+        Console(stderr=True, soft_wrap=True).print(
             f"The official scorer's balanced accuracy is {difference:.3g} away from ours under "
             "the official rules: a fault of fedskin, or of another version of the scorer"
         )

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from data_partition.errors import DataError
+from experiments.console import Console
 from fl_client.site.bundles import Approvals, Bundle, changes, open_bundle
 from fl_client.site.diagnosis import local_fault
 from fl_client.site.folder import SiteFolder, SiteSettings, check_new, fill_folder
@@ -21,7 +20,7 @@ app = typer.Typer(
     help="Take part in a federation from a hospital's own machine.", no_args_is_help=True
 )
 # No emoji: in a fingerprint `:CD:` would be one.
-console = Console(highlight=False, soft_wrap=True, emoji=False)
+console = Console(highlight=False, soft_wrap=True)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
@@ -69,9 +68,7 @@ def init(
     site.create()
     _check_and_decode(site, settings)
     fill_folder(site, settings, invited)
-    console.print(
-        f"Send back to the coordinator, and nothing else: {escape(str(site.public_key()))}"
-    )
+    console.print(f"Send back to the coordinator, and nothing else: {site.public_key()}")
     console.print(f"Compare by telephone the coordinator's fingerprint: {invited.fingerprint}")
 
 
@@ -105,7 +102,7 @@ def approved(directory: Directory) -> None:
     site = _site(directory)
     site.settings()
     for sha256, facts in Approvals(site.approved).listed().items():
-        console.print(f"{sha256}  version {escape(facts['version'])}, approved {facts['approved']}")
+        console.print(f"{sha256}  version {facts['version']}, approved {facts['approved']}")
 
 
 @app.command()
@@ -147,11 +144,11 @@ def log(
     for line in last_records(site.records, last):
         console.print(
             f"{line['time']}  {line['event']:<8} {line['type']}, round {line['round'] or '-'}, "
-            f"run {line['run']}" + (f": {escape(line['reason'])}" if "reason" in line else "")
+            f"run {line['run']}" + (f": {line['reason']}" if "reason" in line else "")
         )
         for record in line.get("records", ()):
             console.print(
-                f"    {escape(record['name'])} ({record['kind']}), {record['bytes']} bytes, "
+                f"    {record['name']} ({record['kind']}), {record['bytes']} bytes, "
                 f"sha256 {record['sha256']}"
             )
 
@@ -183,7 +180,7 @@ def status(directory: Directory) -> None:
         "in 24 hours",
     }
     for key, value in lines.items():
-        console.print(f"{key:<12} {escape(str(value))}")
+        console.print(f"{key:<12} {value}")
 
 
 @app.command()
@@ -237,7 +234,7 @@ def model(
     newest = max(found, key=lambda path: path.stat().st_mtime)
     with replacing(out) as temporary:
         shutil.copyfile(newest, temporary)
-    console.print(f"Wrote {escape(str(out))}, of run {newest.parent.name}")
+    console.print(f"Wrote {out}, of run {newest.parent.name}")
 
 
 def _site(directory: Path) -> SiteFolder:
@@ -263,7 +260,7 @@ def _check_and_decode(site: SiteFolder, settings: SiteSettings) -> None:
 
     config = parse({"data-dir": settings.data_dir})
     data_commands.check(Path(settings.data_dir))
-    with counting(Console(stderr=True, emoji=False), "Decoding images") as progress:
+    with counting(Console(stderr=True), "Decoding images") as progress:
         store = open_store(
             training_table(config),
             side=store_side(config.image_size),
@@ -276,19 +273,20 @@ def _check_and_decode(site: SiteFolder, settings: SiteSettings) -> None:
 
 def _show(bundle: Bundle, before: Bundle | None) -> None:
     installed = metadata.version("fedskin")
-    console.print(f"version  {escape(bundle.version)}")
+    console.print(f"version  {bundle.version}")
     if bundle.version != installed:
-        console.print(f"[yellow]but fedskin {installed} is installed here; bring both to one[/]")
+        said = f"but fedskin {installed} is installed here; install the same version"
+        console.print(said, style="yellow")
     console.print(f"sha256   {bundle.sha256}")
     console.print(f"files    {len(bundle.files)}")
     if before is None:
         for name in sorted(bundle.files):
-            console.print(f"  {escape(name)}")
+            console.print(f"  {name}")
         return
     console.print(f"since the last approved one, {before.sha256[:12]}:")
     differing = changes(before, bundle)
     for what, names in differing.items():
         for name in names:
-            console.print(f"  {what:<8} {escape(name)}")
+            console.print(f"  {what:<8} {name}")
     if not any(differing.values()):
         console.print("  nothing has changed")

@@ -11,6 +11,7 @@ import typer
 
 from data_partition.brats2019 import BRATS2019_CLASSES
 from data_partition.image_table import HAM10000_CLASSES
+from experiments.console import echo
 from experiments.opening import ConfigArgument, OverrideOption, load_config
 from models.text_features import TextFeatures, store
 from training.config import ExperimentConfig
@@ -49,7 +50,7 @@ def export_command(
     assert features is not None
     features.save(file)
     _describe(features)
-    typer.echo(f"Wrote {file}")
+    echo(f"Wrote {file}")
 
 
 @app.command("import")
@@ -66,7 +67,7 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
     features = TextFeatures.load(file)
     path = store(features, folder)
     _describe(features)
-    typer.echo(f"Wrote {path}")
+    echo(f"Wrote {path}")
 
 
 def _classes(config: ExperimentConfig) -> tuple[str, ...]:
@@ -79,6 +80,6 @@ def _classes(config: ExperimentConfig) -> tuple[str, ...]:
 
 
 def _describe(features: TextFeatures) -> None:
-    typer.echo(f"{features.encoder}, weights: {features.weights}")
+    echo(f"{features.encoder}, weights: {features.weights}")
     for prompt in features.prompts:
-        typer.echo(f"  {prompt}")
+        echo(f"  {prompt}")

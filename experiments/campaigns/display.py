@@ -7,11 +7,11 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from experiments.campaigns.folder import (
     DONE,
@@ -22,6 +22,7 @@ from experiments.campaigns.folder import (
     Planned,
     State,
 )
+from experiments.console import Console, marked, shown
 from training.errors import RunFolderError
 from training.participation import absences_of
 
@@ -94,11 +95,11 @@ def overview(
         done += f", [yellow]{len(lacking)} of them not complete[/]"
     summary = Table.grid(padding=(0, 2))
     summary.add_row(
-        f"[bold]{escape(name)}[/]",
+        marked(f"[bold]{shown(name)}[/]"),
         ProgressBar(total=len(planned), completed=counts[DONE], width=30),
-        done,
+        marked(done),
         f"{counts[RUNNING]} running",
-        f"[red]{counts[FAILED]} failed[/]" if counts[FAILED] else "0 failed",
+        marked(f"[red]{counts[FAILED]} failed[/]") if counts[FAILED] else "0 failed",
         f"{counts[WAITING]} waiting",
     )
     facts = []
@@ -118,11 +119,15 @@ def overview(
     return Group(*parts)
 
 
-def _lines(word: str, said: Mapping[str, str]) -> list[str]:
-    lines = [f"{word} {i}: {escape(text)}" for i, text in said.items()]
+def _lines(word: str, said: Mapping[str, str]) -> list[Text]:
+    lines = [_line(word, i, text) for i, text in said.items()]
     if len(lines) > _MOST_SHOWN:
-        lines[_MOST_SHOWN:] = [f"{word} and {len(lines) - _MOST_SHOWN} more"]
+        lines[_MOST_SHOWN:] = [marked(f"{word} and {len(lines) - _MOST_SHOWN} more")]
     return lines
+
+
+def _line(word: str, trial_id: str, said: str) -> Text:
+    return marked(f"{word} {shown(trial_id)}: {shown(said)}")
 
 
 def _running(folder: CampaignFolder, trials: Sequence[Planned]) -> Table:
@@ -179,10 +184,10 @@ class CampaignDisplay:
         """
         for trial_id, cause in ended.items():
             lacking = {} if cause else incomplete(finals(self._folder, {trial_id: _ENDED}))
-            word = f"done   {trial_id}"
+            word = Text(f"done   {trial_id}")
             if cause or lacking:
                 kind = "[red]failed[/]" if cause else "done, [yellow]not complete[/]"
-                word = f"{kind} {trial_id}: {escape(cause or lacking[trial_id])}"
+                word = _line(kind, trial_id, cause or lacking[trial_id])
             self._console.print(word, highlight=False, soft_wrap=True)
         # Reading the state of many trials takes its time, which the trials can use better.
         if self._console.is_terminal and (ended or time.monotonic() > self._refresh_at):

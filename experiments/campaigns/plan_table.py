@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +12,7 @@ from experiments.campaigns.estimate import Estimate, num_evaluations
 from experiments.campaigns.forecast import Forecast
 from experiments.campaigns.missing import Missing
 from experiments.campaigns.trial import Trial, text
+from experiments.console import Console, marked, shown
 
 # A key with more values than this goes down the side of the table.
 _MOST_COLUMNS = 6
@@ -39,11 +38,13 @@ def show_plan(
         console.print(f"{command}: {_size(part)}")
         console.print(_table(part))
     for line in _totals(name, forecast, folder):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(marked(line), highlight=False, soft_wrap=True)
     for line in missing.to_download:
-        console.print(f"To be downloaded: {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(f"To be downloaded: {line}", highlight=False, soft_wrap=True)
     for line in missing.to_bring:
-        console.print(f"[bold red]Missing:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(
+            marked(f"[bold red]Missing:[/] {shown(line)}"), highlight=False, soft_wrap=True
+        )
 
 
 def duration(seconds: float) -> str:
@@ -88,11 +89,11 @@ def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
     work = sum(each.seconds for _, each in trials)
     needed = forecast.bytes + forecast.passing + forecast.cached_bytes
     free = _free(folder)
-    room = f"{_gigabytes(free)} are free at {escape(str(folder))}"
+    room = f"{_gigabytes(free)} are free at {shown(str(folder))}"
     lines = [
-        f"[bold]{escape(name)}[/]: {_size(trials)}",
+        f"[bold]{shown(name)}[/]: {_size(trials)}",
         f"Time: about {duration(forecast.seconds)} side by side, {duration(work)} one after the "
-        f"other; steps measured on this machine ({escape(forecast.machine)})",
+        f"other; steps measured on this machine ({shown(forecast.machine)})",
         f"Disk: {_gigabytes(forecast.bytes)} of results, up to {_gigabytes(forecast.passing)} "
         f"more for each trial that runs, {_gigabytes(forecast.cached_bytes)} of images and "
         f"features in the cache; {room if needed <= free else f'[bold red]only {room}[/]'}",

@@ -12,8 +12,7 @@ from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.run import Run
 
 from fl_client.site.refusal import Refused
-
-MAX_REASON = 300
+from operation.text import printable
 
 # A reply of which nothing more comes for so long never will.
 STALLED_SECONDS = 60.0
@@ -32,18 +31,13 @@ class Connection(NamedTuple):
     confirm_message_received: Callable[[int, str], None]
 
     def send_error(self, message: Message, code: int, reason: str) -> None:
-        """Answer a message with an error of at most `MAX_REASON` printable characters."""
-        reply = Message(Error(code, printable(reason, MAX_REASON)), reply_to=message)
+        """Answer a message with an error of at most 300 printable characters."""
+        reply = Message(Error(code, printable(reason)), reply_to=message)
         reply.metadata.__dict__["_message_id"] = reply.object_id  # as Flower itself sets it
         run_id = message.metadata.run_id
         object_ids, session_id = self.send(reply, get_object_tree(reply), 0.0)
         for object_id in object_ids:
             self.push_object(run_id, session_id, object_id, reply.deflate())
-
-
-def printable(text: str, length: int) -> str:
-    """Return the beginning of a text as any terminal can show it."""
-    return "".join(c if c.isprintable() else " " for c in text[:length])
 
 
 def wait_until_whole(tree: ObjectTree, store: ObjectStore) -> None:

@@ -29,7 +29,7 @@ from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.run import Run
 
 from fl_client.site.bundles import Approvals, Bundle
-from fl_client.site.connection import MAX_REASON, Connection, printable, wait_until_whole
+from fl_client.site.connection import Connection, wait_until_whole
 from fl_client.site.envelope import answers, says_the_same
 from fl_client.site.folder import SiteFolder
 from fl_client.site.objects import Opened, check_data, open_message
@@ -38,6 +38,7 @@ from fl_client.site.records import Records
 from fl_client.site.refusal import Refused
 from fl_client.site.reply_rules import check_reply, check_request
 from operation.errors import OperationError
+from operation.text import printable
 from strategies.replies import cause
 
 # From one look for messages to the next; Flower's own pause is three seconds.
@@ -128,7 +129,7 @@ class Guard:
         asked = waiting.message
         try:
             if message.has_error():
-                reason, code = cause(message.error.reason)[:MAX_REASON], message.error.code
+                reason, code = printable(cause(message.error.reason)), message.error.code
                 if not ErrorCode.UNKNOWN <= code <= ErrorCode.CLIENT_APP_CRASHED:
                     code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
                 self._note("error", asked, reason=reason)

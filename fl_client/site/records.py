@@ -44,7 +44,7 @@ class Records:
         with self._path.open("ab+") as file:
             if file.tell() and not _ends_a_line(file):
                 file.write(b"\n")  # a full disk or a power cut left half a line
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(line).encode() + b"\n")  # ASCII: nothing acts on a terminal
             file.flush()
             os.fsync(file.fileno())
         if _is_round(line):
