@@ -183,16 +183,17 @@ def rounds() -> None:
         "failures": {HOSTILE: HOSTILE},
         "clients": {},
     }
-    run.checkpoint.save(RunProgress(round=1, best_round=1, best_avg=1.0, records=[record]))
+    run.checkpoint.save(RunProgress(round=1, records=[record]))
     with RunDisplay(Console(width=400), 1) as display:
         display.show(run)
 
 
 def results() -> None:
-    figures = dict.fromkeys(METRIC_NAMES, 1.0)
-    block = {"n": 1, **figures}
+    block = {"n": 1, "confusion": [[1, 0], [0, 0]], **dict.fromkeys(METRIC_NAMES, 1.0)}
     metrics = {
-        **{"best_round": 1, "rounds": 1, "clients": {HOSTILE: block}, "client_test": block},
+        **{"best_round": 1, "best_by": "avg", "rounds": 1, "participation": {HOSTILE: 1}},
+        **{"clients": {HOSTILE: block}, "client_test": {**block, "missing": []}},
+        "validation": {"missing": []},
         "client_heads": {HOSTILE: {"failed": HOSTILE}},
     }
     Console(width=400).print(results_table(metrics, {"data": {"synthetic": False}}))

@@ -96,7 +96,7 @@ def test_a_bundle_is_shown_before_it_is_approved(tmp_path: Path) -> None:
 def test_a_bundle_of_another_version_is_pointed_out(tmp_path: Path) -> None:
     made = make_site(tmp_path)
     bundle = make_bundle(tmp_path / "a.fab", version="9.9")
-    assert "bring both to one" in said("approve", made.path, bundle, "--yes")
+    assert "install the same version" in said("approve", made.path, bundle, "--yes")
 
 
 def test_withdrawing(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_an_error_of_the_app_is_cut_to_its_last_line(tmp_path: Path) -> None:
     site, coordinator, node = set_up(tmp_path)
     coordinator.ask(train_message())
     (answer,) = node.work(app)
-    assert reason(answer) == " [1mx" + "y" * 295
+    assert reason(answer) == " [1mx" + "y" * 294 + "…"
     assert [line["event"] for line in last_records(site.records)] == ["in", "error"]
 
 
