@@ -31,7 +31,7 @@ from fl_client.site.keys import load_key
 from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
-from operation.task_token import knows_task
+from operation.task_token import names_task
 
 HOST = "127.0.0.1"
 
@@ -117,7 +117,7 @@ def runtime_api(states: NodeStateFactory, secret: bytes) -> BoundedBodies:
     """
 
     def most(scope: Scope) -> int:
-        return LARGEST_BYTES if knows_task(scope, states.state()) else SMALL_BYTES
+        return LARGEST_BYTES if names_task(scope, states.state().get_task_by_token) else SMALL_BYTES
 
     return BoundedBodies(create_app(states, superexec_auth_secret=secret), most)
 

@@ -18,7 +18,7 @@ from fl_server.coordinator.folder import CoordinatorFolder
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
 from operation.refusals import keep_refusals
-from operation.task_token import knows_task
+from operation.task_token import names_task
 
 # What the supervisor asks all the time, as Flower logs it.
 _ROUTINE = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")
@@ -91,12 +91,13 @@ def serve_superlink(
     keep_refusals(folder.logs / "door.log")
     logging.getLogger("flwr").addFilter(lambda record: record.msg not in _ROUTINE)
     app = superlink_app(folder, address)
+    state = app.state.linkstate_factory.state()
     door = Door(
         app,
         inside=address,
         routes=routes,
         password=password(folder.secret.read_bytes()),
-        is_task=lambda scope: knows_task(scope, app.state.linkstate_factory.state()),
+        is_task=lambda scope: names_task(scope, state.get_task_by_token),
     )
     server = bounded_server(
         door,
