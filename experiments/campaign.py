@@ -1,7 +1,9 @@
 """Benchmark campaigns: ``fedskin campaign plan | run | status``."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from experiments.campaigns.display import CampaignDisplay, overview
 from experiments.campaigns.folder import DONE, FAILED, WAITING, CampaignFolder, Planned
 from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
 from experiments.campaigns.preflight import Preflight
-from experiments.campaigns.trial import Trial
+from experiments.campaigns.trial import Trial, text
 from experiments.console import Console, marked, shown
 from experiments.display import counting
 from operation.names import known_names
@@ -56,6 +58,7 @@ def plan(
     campaign: CampaignArgument,
     override: OverrideOption = None,
     data: DataOption = None,
+    only: OnlyOption = None,
 ) -> None:
     """List the trials of CAMPAIGN.toml, and say what they will take and what they lack.
 
@@ -70,7 +73,12 @@ def plan(
 
         fedskin campaign plan task2-federated.toml --data ham10000=/data/HAM10000
     """
-    wanted = read_campaign(_find(campaign), override or [], _folders(data))
+    patterns = _patterns(only)
+    wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
+    chosen = [trial for trial in wanted.trials if _is_chosen(trial, patterns)]
+    if not chosen:
+        raise ConfigError(f"--only: no trial of {wanted.name} is like this")
+    wanted = replace(wanted, trials=tuple(chosen))
     # Imported here: torch takes seconds, which a file at fault need not wait for.
     from experiments.campaigns.forecast import forecast
     from experiments.campaigns.missing import find_missing
@@ -80,6 +88,11 @@ def plan(
     with counting(console, "Measuring training steps") as progress:
         found = forecast(wanted, progress)
     show_plan(console, wanted.name, found, missing, Path.cwd())
+    if not only:
+        for keys, count in _variants(wanted).items():
+            console.print(
+                f"{count} trials more with --only {keys}", highlight=False, soft_wrap=True
+            )
 
 
 @app.command()
@@ -121,8 +134,8 @@ def run(
     """
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: known is mlflow")
-    wanted = read_campaign(_find(campaign), override or [], _folders(data))
     patterns = _patterns(only)
+    wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
     folder = CampaignFolder(out.absolute())
     folder.take(wanted.name)
     with folder.lock():
@@ -131,7 +144,7 @@ def run(
             preflight = Preflight(progress)
             facts = preflight.facts(wanted.trials)
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
-        chosen = [i for i, (t, _) in trials.items() if all(t.matches(dict([p])) for p in patterns)]
+        chosen = [i for i, (trial, _) in trials.items() if _is_chosen(trial, patterns)]
         if not chosen:
             raise ConfigError(f"--only: no trial of {wanted.name} is like this")
         planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
@@ -174,6 +187,14 @@ def status(directory: Directory) -> None:
     name, planned = folder.plan()
     states = folder.states(planned, at_work=folder.is_locked())
     console.print(overview(name, folder, planned, states))
+
+
+def _variants(campaign: Campaign) -> Counter[str]:
+    """Count the trials of each variant by what ``--only`` asks for it with."""
+    return Counter(
+        " --only ".join(f"{key}={text(value)}" for key, value in keys.items())
+        for keys, _ in campaign.variants
+    )
 
 
 def _run(
@@ -250,24 +271,28 @@ def _find(campaign: Path) -> Path:
 
 def _folders(data: Sequence[str] | None) -> dict[str, Path]:
     folders = {}
-    for text in data or ():
-        name, equals, folder = text.partition("=")
+    for given in data or ():
+        name, equals, folder = given.partition("=")
         if not equals or name not in DATASETS:
             raise ConfigError(
-                f"--data {text}: write it as NAME=DIR; NAME is {' or '.join(DATASETS)}"
+                f"--data {given}: write it as NAME=DIR; NAME is {' or '.join(DATASETS)}"
             )
         folders[name] = Path(folder)
     return folders
 
 
+def _is_chosen(trial: Trial, patterns: Sequence[tuple[str, str]]) -> bool:
+    return all(trial.matches(dict([pattern])) for pattern in patterns)
+
+
 def _patterns(only: Sequence[str] | None) -> list[tuple[str, str]]:
     patterns = []
-    for text in only or ():
-        key, equals, pattern = text.partition("=")
+    for given in only or ():
+        key, equals, pattern = given.partition("=")
         if not equals:
-            raise ConfigError(f"--only {text}: write it as KEY=PATTERN, such as backbone=swin_*")
+            raise ConfigError(f"--only {given}: write it as KEY=PATTERN, such as backbone=swin_*")
         known = [*DEFAULTS, "command"]
         if key not in known:
-            raise ConfigError(f"--only {text}: no such key; {known_names(key, known)}")
+            raise ConfigError(f"--only {given}: no such key; {known_names(key, known)}")
         patterns.append((key, pattern))
     return patterns

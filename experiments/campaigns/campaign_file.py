@@ -3,7 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +35,7 @@ class _Part(_Strict):
     base: Keys = {}
     grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
     exclude: list[Keys] = []
+    variant: list[Annotated[Keys, Field(min_length=1)]] = []
 
 
 def _check_gpus(gpus: float) -> float:
@@ -62,6 +63,8 @@ class Campaign:
     Attributes:
         name: of the campaign; its folder takes no other.
         trials: in the order of the file.
+        variants: the trials of each part once more with other values of some keys, and those
+            values; they are run only when asked for, see `asked`.
         hang_minutes: a trial without progress for so long has failed.
         cpus_per_trial: 0 where the machine is to be asked.
         gpus_per_trial: likewise; a fraction from 0.01 to 1, or a whole number.
@@ -72,6 +75,22 @@ class Campaign:
     hang_minutes: float
     cpus_per_trial: int
     gpus_per_trial: float
+    variants: tuple[tuple[Mapping[str, Scalar], Trial], ...] = ()
+
+    def asked(self, patterns: Iterable[tuple[str, str]]) -> "Campaign":
+        """Return the campaign with those variants that patterns ask for among its trials.
+
+        Args:
+            patterns: of ``--only``, by key. A variant is asked for where one of them names a key
+                that makes it a variant, and matches its value.
+        """
+        known = list(patterns)
+        found = [
+            trial
+            for keys, trial in self.variants
+            if any(key in keys and is_like(keys, {key: wanted}) for key, wanted in known)
+        ]
+        return replace(self, trials=(*self.trials, *found))
 
 
 def read_campaign(
@@ -95,10 +114,10 @@ def read_campaign(
     faults = list(_faulty_keys(file, given))
     if faults:
         raise ConfigError("\n".join(faults))
-    trials: list[Trial] = []
+    trials: list[tuple[Keys, Trial]] = []
     found: dict[str, list[str]] = {}
     for number, part in enumerate(file.part, start=1):
-        for settings in _points(part, file.seeds):
+        for variant, settings in _points(part, file.seeds):
             values = _values(file, part, given, settings, data or {})
             # First, since what is excluded may be no config that can be run.
             known = {**DEFAULTS, **values, "command": part.command}
@@ -112,13 +131,18 @@ def read_campaign(
                 for line in str(error).splitlines():
                     found.setdefault(line, []).append(f"part {number}, {where}")
             else:
-                trials.append(trial)
+                trials.append((variant, trial))
     if found:
         raise ConfigError("\n".join(_summary(path, found)))
     if not trials:
         raise ConfigError(f"{path}: every trial is excluded; nothing is left to run")
     return Campaign(
-        file.name, tuple(trials), file.hang_minutes, file.cpus_per_trial, file.gpus_per_trial
+        file.name,
+        tuple(trial for variant, trial in trials if not variant),
+        file.hang_minutes,
+        file.cpus_per_trial,
+        file.gpus_per_trial,
+        tuple((variant, trial) for variant, trial in trials if variant),
     )
 
 
@@ -161,6 +185,9 @@ def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
     places += [(f"data.{name}", keys) for name, keys in file.data.items()]
     for number, part in enumerate(file.part, start=1):
         places += [(f"part {number}, base", part.base), (f"part {number}, grid", part.grid)]
+        places += [(f"part {number}, variant", keys) for keys in part.variant]
+        for key in sorted({key for keys in part.variant for key in keys} & part.grid.keys()):
+            yield f"part {number}, variant: {key}: is in the grid of this part"
         for key in sorted(given.keys() & part.grid.keys()):
             yield f"-c {key}: is in the grid of part {number}; use --only, or change the file"
         for patterns in part.exclude:
@@ -175,9 +202,11 @@ def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{place}: {key}: no such key; {known_names(key, DEFAULTS)}"
 
 
-def _points(part: _Part, seeds: Iterable[int]) -> Iterator[Keys]:
-    for values in itertools.product(*part.grid.values(), seeds):
-        yield dict(zip([*part.grid, "seed"], values, strict=True))
+def _points(part: _Part, seeds: Iterable[int]) -> Iterator[tuple[Keys, Keys]]:
+    """Give the keys that make a variant, if it is one, and all keys that set a trial apart."""
+    for variant in ({}, *part.variant):
+        for values in itertools.product(*part.grid.values(), seeds):
+            yield variant, variant | dict(zip([*part.grid, "seed"], values, strict=True))
 
 
 def _values(

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import joblib
@@ -12,12 +13,15 @@ import pytest
 
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
-from experiments.campaign import run, status
+from experiments.campaign import plan, run, status
+from experiments.campaigns import forecast
 from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
+from experiments.campaigns.step_times import Setting, StepTime, setting
 from operation.processes import processes_of
 from tests.generated_campaign import write_campaign
 from tests.runs import FEDSKIN, fedskin, read_json
+from training.config import ExperimentConfig
 from training.errors import ConfigError, RunFolderError
 
 CLIP = """
@@ -82,6 +86,31 @@ def test_a_pattern_that_no_trial_matches_is_refused(
             override=[f"cache-dir={tmp_path / 'cache'}"],
             only=["backbone=swin_*"],
         )
+
+
+def test_a_plan_of_nothing_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="--only: no trial of clips is like this"):
+        plan(file, only=["backbone=swin_*"])
+
+
+def test_a_plan_lists_what_only_asks_for_and_says_what_else_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is measured: a step of any network takes a second."""
+
+    def measure(configs: Iterable[ExperimentConfig], *_: object) -> dict[Setting, StepTime]:
+        return {setting(config): StepTime(1.0, 0.0, 0.0) for config in configs}
+
+    monkeypatch.setattr(forecast, "measure_steps", measure)
+    task2 = Path("task2-federated.toml")
+    plan(task2)
+    said = capsys.readouterr().out
+    assert "task2-federated: 120 trials" in said
+    assert "120 trials more with --only client-optimizer=persistent" in said
+    plan(task2, only=["client-optimizer=persistent", "backbone=swin_t"])
+    said = capsys.readouterr().out
+    assert "task2-federated: 10 trials" in said
+    assert "more with" not in said
 
 
 def test_a_folder_of_another_campaign_or_one_at_work_is_refused(file: Path, tmp_path: Path) -> None:

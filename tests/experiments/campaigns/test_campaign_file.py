@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.campaigns.campaign_file import read_campaign
+from operation.names import known_names
+from training.config import DEFAULTS
 from training.errors import ConfigError
 
 SMALL = """
@@ -59,6 +61,59 @@ def test_exclusions_match_values_and_patterns(tmp_path: Path) -> None:
         (t.config.backbone, t.config.strategy) for t in read_campaign(write(tmp_path, text)).trials
     ]
     assert found == [("resnet18", "fedavg"), ("resnet18", "fedprox"), ("swin_t", "fedavg")]
+
+
+VARIED = (
+    SMALL
+    + """
+variant = [{client-optimizer = "persistent"}, {partition = "dirichlet", dirichlet-alpha = 0.1}]
+exclude = [{partition = "dirichlet", backbone = "swin_*"}]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "only, added",
+    [
+        ([], []),
+        ([("backbone", "swin_*")], []),  # no key that makes a variant
+        ([("client-optimizer", "fresh")], []),
+        ([("client-optimizer", "persistent")], ["persistent"] * 8),
+        ([("client-optimizer", "*"), ("seed", "0")], ["persistent"] * 8),
+        ([("partition", "dir*")], [0.1] * 4),  # without swin_t
+        ([("dirichlet-alpha", "0.1")], [0.1] * 4),
+        ([("dirichlet-alpha", "0.5")], []),
+    ],
+)
+def test_a_variant_is_the_grid_again_and_is_run_when_asked_for(
+    only: list[tuple[str, str]], added: list[object], tmp_path: Path
+) -> None:
+    campaign = read_campaign(write(tmp_path, VARIED))
+    assert {(t.config.client_optimizer, t.config.partition) for t in campaign.trials} == {
+        ("fresh", "iid")
+    }
+    assert (len(campaign.trials), len(campaign.variants)) == (8, 8 + 4)
+    asked = campaign.asked(only).trials
+    assert asked[:8] == campaign.trials
+    found = [
+        t.config.dirichlet_alpha if t.config.partition == "dirichlet" else t.config.client_optimizer
+        for t in asked[8:]
+    ]
+    assert found == added
+    assert all({"backbone", "strategy", "seed"} < t.settings.keys() for t in asked[8:])
+
+
+def test_a_variants_faults_are_said_though_it_is_not_asked_for(tmp_path: Path) -> None:
+    text = SMALL + 'variant = [{strategy = "fedavg"}, {seed = 3}, {colour = "red"}]'
+    assert faults(tmp_path, text) == [
+        "part 1, variant: strategy: is in the grid of this part",
+        "part 1, variant: seed: is set by the campaign; list them under seeds",
+        f"part 1, variant: colour: no such key; {known_names('colour', DEFAULTS)}",
+    ]
+    (line, *_) = faults(tmp_path, SMALL + "variant = [{rounds = 0}]")
+    assert "rounds = 0: allowed is greater than or equal to 1 (part 1, rounds = 0" in line
+    (line,) = faults(tmp_path, SMALL + "variant = [{}]")
+    assert "part.0.variant.0" in line
 
 
 def test_an_exclusion_spares_what_cannot_be_run(tmp_path: Path) -> None:

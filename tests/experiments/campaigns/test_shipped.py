@@ -98,6 +98,31 @@ def test_task2_is_every_backbone_strategy_and_optimizer_over_three_hospitals() -
         assert_study_optimizer(config)
 
 
+def test_task2_has_the_labs_optimizers_as_a_variant() -> None:
+    """Which --only asks for; the 120 themselves stay the study's."""
+    campaign = shipped("task2-federated")
+    assert {trial.config.client_optimizer for trial in campaign.trials} == {"fresh"}
+    assert {trial.config.min_replies for trial in campaign.trials} == {3}
+    more = campaign.asked([("client-optimizer", "persistent")]).trials[120:]
+    assert [t.config.replace(client_optimizer="fresh") for t in more] == [
+        trial.config for trial in campaign.trials
+    ]
+    assert {trial.config.client_optimizer for trial in more} == {"persistent"}
+
+
+def test_no_other_shipped_campaign_has_a_variant() -> None:
+    for name in ("task1-clip", "task3-heads", "communication", "smoke"):
+        assert shipped(name).variants == ()
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("task*.toml")), ids=lambda path: path.stem)
+def test_a_file_of_the_study_names_it(path: Path) -> None:
+    head = " ".join(path.read_text(encoding="utf-8").split("name =")[0].replace("#", "").split())
+    assert "Deep Modeling and Optimization of Medical Image Classification" in head
+    assert "arXiv 2505.23040, code AIPMLab/SkinCancerSimulation" in head
+    assert "docs/study.md" in head
+
+
 def test_task3_is_every_backbone_with_knn_and_svm() -> None:
     """Network, +KNN, +SVM: three evaluations of each."""
     campaign = shipped("task3-heads")
