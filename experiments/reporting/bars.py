@@ -1,14 +1,16 @@
 """Figure 2 of the study, and whatever else is best shown as bars: they begin at 0."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.statistics import summary
-from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure
+from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
 
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
@@ -21,49 +23,104 @@ HEADS = {
 }
 
 
+# The same of a metric. Weighted recall is accuracy, by definition: both sum the hits over all
+# images. One bar, or line, for both.
+METRICS = {
+    "acc": ("ACC = REC", BLUE),
+    "bacc": ("BACC", VERMILION),
+    "pre": ("PRE", GREEN),
+    "f1": ("F1", ORANGE),
+    "avg": ("AVG", BLACK),
+}
+
+# Inches of a panel below the first, and of what stands around the first.
+_PANEL, _AROUND = 2.5, 3.9
+
+
 def draw_heads(comparison: Comparison) -> Figure:
-    """Draw AVG of the network and of each head on its features, a group for each backbone."""
+    """Draw what heads are worth, a group of bars for each backbone.
+
+    The first panel has AVG of the network and of each head on its features; then comes a panel for
+    each head, with all of its metrics.
+    """
     table = summary(comparison.judged[comparison.judged["unit"] == "image"])
     order = [name for name in comparison.backbones if name in set(table["backbone"])]
+    models = {model: look for model, look in HEADS.items() if model in set(table["model"])}
     means, deviations = (
         table.pivot(index="backbone", columns="model", values=name).loc[order]
         for name in ("avg", "avg_sd")
     )
-    bars = {model: look for model, look in HEADS.items() if model in set(table["model"])}
-    return _draw(comparison, means, deviations, bars, "AVG, percent", "on the global test set")
+    panels = [_Panel(means, deviations, models, "AVG, percent")]
+    for model, (name, _) in models.items():
+        if model != "network":
+            rows = table[table["model"] == model].set_index("backbone").reindex(order)
+            panels.append(_by_metric(rows, f"{name}, percent"))
+    return _draw(comparison, panels, "on the global test set")
 
 
-def draw_metrics(comparison: Comparison, bars: Mapping[str, tuple[str, str]]) -> Figure:
-    """Draw the network's metrics, a group for each backbone.
-
-    Args:
-        comparison: what is drawn.
-        bars: of each metric, label and colour.
-    """
+def draw_metrics(comparison: Comparison) -> Figure:
+    """Draw the network's metrics, a group of bars for each backbone."""
     table = summary(comparison.network).set_index("backbone")
-    deviations = table[[f"{name}_sd" for name in bars]].set_axis(list(bars), axis=1)
     where = "on the global test set; it takes three backbones for a spider plot"
-    return _draw(comparison, table[list(bars)], deviations, bars, "percent", where)
+    return _draw(comparison, [_by_metric(table, "percent")], where)
 
 
-def _draw(
-    comparison: Comparison,
-    means: pd.DataFrame,
-    deviations: pd.DataFrame,
-    bars: Mapping[str, tuple[str, str]],
-    label: str,
-    where: str,
-) -> Figure:
-    width = min(9.6, max(6.0, 1.6 + 0.2 * len(means) * len(bars)))
-    figure = new_figure(comparison.title, width, 3.9, synthetic=comparison.synthetic)
-    axes = figure.add_subplot()
-    thickness = 0.84 / len(bars)
-    for number, (column, (name, colour)) in enumerate(bars.items()):
+@dataclass(frozen=True)
+class _Panel:
+    """One plot of grouped bars.
+
+    Attributes:
+        means: a row for each backbone, a column for each bar of a group.
+        deviations: of the same shape; NaN with one seed.
+        bars: of each column, label and colour.
+        label: of the axis.
+    """
+
+    means: pd.DataFrame
+    deviations: pd.DataFrame
+    bars: Mapping[str, tuple[str, str]]
+    label: str
+
+
+def _by_metric(table: pd.DataFrame, label: str) -> _Panel:
+    deviations = table[[f"{name}_sd" for name in METRICS]].set_axis(list(METRICS), axis=1)
+    return _Panel(table[list(METRICS)], deviations, METRICS, label)
+
+
+def _draw(comparison: Comparison, panels: Sequence[_Panel], where: str) -> Figure:
+    groups = len(panels[0].means)
+    width = min(9.6, max(6.0, 1.6 + 0.2 * groups * max(len(panel.bars) for panel in panels)))
+    height = _AROUND + _PANEL * (len(panels) - 1)
+    figure = new_figure(comparison.title, width, height, synthetic=comparison.synthetic)
+    column = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    drawn: Mapping[str, tuple[str, str]] = {}
+    for axes, panel in zip(column, panels, strict=True):
+        _draw_panel(axes, panel)
+        if panel.bars != drawn:  # the same bars again need no second legend
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=len(panel.bars))
+        drawn = panel.bars
+    last = column[-1]
+    last.set_xticks(np.arange(groups), panels[0].means.index)
+    if groups > 6:
+        last.tick_params(axis="x", rotation=35)
+        for text in last.get_xticklabels():
+            text.set_horizontalalignment("right")
+            text.set_rotation_mode("anchor")
+    varied = any(panel.deviations.any(axis=None) for panel in panels)
+    whiskers = ", whiskers: standard deviation over the seeds" if varied else ""
+    last.set_xlabel(f"{where}{whiskers}", color=GREY)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: _Panel) -> None:
+    thickness = 0.84 / len(panel.bars)
+    for number, (column, (name, colour)) in enumerate(panel.bars.items()):
+        deviations = panel.deviations[column]
         axes.bar(
-            np.arange(len(means)) + (number - (len(bars) - 1) / 2) * thickness,
-            means[column].to_numpy(),
+            np.arange(len(panel.means)) + (number - (len(panel.bars) - 1) / 2) * thickness,
+            panel.means[column].to_numpy(),
             thickness,
-            yerr=deviations[column].fillna(0).to_numpy() if deviations[column].any() else None,
+            yerr=deviations.fillna(0).to_numpy() if deviations.any() else None,
             label=name,
             color=colour,
             hatch=_HATCHES[number % len(_HATCHES)],
@@ -71,19 +128,9 @@ def _draw(
             linewidth=0.5,
             error_kw={"ecolor": BLACK, "elinewidth": 0.9, "capsize": 2},
         )
-    axes.set_xticks(np.arange(len(means)), means.index)
-    if len(means) > 6:
-        axes.tick_params(axis="x", rotation=35)
-        for text in axes.get_xticklabels():
-            text.set_horizontalalignment("right")
-            text.set_rotation_mode("anchor")
     axes.tick_params(axis="x", length=0)
-    axes.set_ylabel(label)
+    axes.set_ylabel(panel.label)
     axes.set_ylim(0, 100)
     axes.grid(axis="y")
     axes.margins(x=0.02)
     axes.spines[["right", "top"]].set_visible(False)
-    whiskers = ", whiskers: standard deviation over the seeds" if deviations.any(axis=None) else ""
-    axes.set_xlabel(f"{where}{whiskers}", color=GREY)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=len(bars))
-    return figure

@@ -80,7 +80,8 @@ def _of_comparison(comparison: Comparison, findings: Findings) -> Iterator[_Sket
         return _Sketch(comparison.title, suffix, what, partial(draw, comparison, *more))
 
     if comparison.judged["model"].nunique() > 1:
-        yield sketch("-heads", "AVG of the network and of each head, by backbone", draw_heads)
+        what = "AVG of the network and of each head, then each head's metrics, by backbone"
+        yield sketch("-heads", what, draw_heads)
     if len(comparison.network):
         yield sketch("-metrics", "the metrics of the network, by backbone", draw_spider)
     records = {trial: findings.records[trial] for trial in comparison.rows["trial"].unique()}

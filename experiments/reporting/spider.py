@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reporting.bars import draw_metrics
+from experiments.reporting.bars import METRICS, draw_metrics
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.statistics import summary
-from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
+from experiments.reporting.style import GREY, new_figure
 
-# Weighted recall is accuracy, by definition: both sum the hits over all images. One line for both.
+# Of each metric, dashes and marker.
 LINES = {
-    "acc": ("ACC = REC", BLUE, "-", "o"),
-    "bacc": ("BACC", VERMILION, (0, (5, 1.5)), "s"),
-    "pre": ("PRE", GREEN, (0, (1, 1.2)), "^"),
-    "f1": ("F1", ORANGE, (0, (5, 1.5, 1, 1.5)), "D"),
-    "avg": ("AVG", BLACK, "-", ""),
+    "acc": ("-", "o"),
+    "bacc": ((0, (5, 1.5)), "s"),
+    "pre": ((0, (1, 1.2)), "^"),
+    "f1": ((0, (5, 1.5, 1, 1.5)), "D"),
+    "avg": ("-", ""),
 }
 FEWEST = 3
 
@@ -29,14 +29,15 @@ def draw_spider(comparison: Comparison) -> Figure:
     """
     table = summary(comparison.network).set_index("backbone")
     if len(table) < FEWEST:
-        return draw_metrics(comparison, {name: line[:2] for name, line in LINES.items()})
+        return draw_metrics(comparison)
     figure = new_figure(comparison.title, 6.0, 6.2, synthetic=comparison.synthetic)
     axes = figure.add_subplot(projection="polar")
     axes.set_theta_zero_location("N")  # type: ignore[attr-defined]
     axes.set_theta_direction(-1)  # type: ignore[attr-defined]
 
     angles = np.linspace(0, 2 * np.pi, len(table), endpoint=False)
-    for metric, (name, colour, dashes, marker) in LINES.items():
+    for metric, (dashes, marker) in LINES.items():
+        name, colour = METRICS[metric]
         values = table[metric].to_numpy()
         axes.plot(
             np.append(angles, angles[0]),

@@ -9,9 +9,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from PIL import Image
 
+from experiments.reporting.bars import draw_heads
 from experiments.reporting.comparisons import Comparison, compare
 from experiments.reporting.convergence import draw_convergence
 from experiments.reporting.cost import draw_cost
@@ -100,6 +103,35 @@ def test_two_backbones_are_bars_from_zero() -> None:
     assert axes.get_ylim() == (0, 100)
     assert len(axes.patches) == 2 * 5
     assert "it takes three backbones for a spider plot" in drawn(figure)
+
+
+def test_heads_have_a_panel_of_avg_and_each_head_one_of_its_metrics() -> None:
+    """Of each head, figures of its own: of maxvit_t and swin_b BACC is 1 and 2 below the rest."""
+    averages = {"network": 60, "knn": 70, "svm": 80}
+    rows = [
+        row(avg, backbone=name, command="heads", model=model, bacc=avg - below)
+        for below, name in ((1, "maxvit_t"), (2, "swin_b"))
+        for model, avg in averages.items()
+    ]
+    figure = draw_heads(comparison_of(*rows))
+    first, knn, svm = figure.axes
+
+    def heights(axes: Axes) -> dict[str, list[float]]:
+        return {
+            str(bars.get_label()): [patch.get_height() for patch in bars]
+            for bars in axes.containers
+            if isinstance(bars, BarContainer)
+        }
+
+    assert heights(first) == {"network": [60, 60], "+ KNN": [70, 70], "+ SVM": [80, 80]}
+    for axes, name, avg in ((knn, "+ KNN", 70), (svm, "+ SVM", 80)):
+        assert axes.get_ylabel() == f"{name}, percent"
+        flat = {key: [avg, avg] for key in ("ACC = REC", "PRE", "F1", "AVG")}
+        assert heights(axes) == flat | {"BACC": [avg - 1, avg - 2]}
+        assert axes.get_ylim() == (0, 100)
+    assert [label.get_text() for label in svm.get_xticklabels()] == ["maxvit_t", "swin_b"]
+    assert (knn.get_legend() is None, svm.get_legend() is None) == (False, True)
+    assert "on the global test set" in drawn(figure)
 
 
 @pytest.mark.parametrize(
