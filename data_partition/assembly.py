@@ -1,6 +1,6 @@
 """Image files and label rows put together to one table."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,18 +9,36 @@ from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, keep_first_copies
 from data_partition.image_table import HAM10000_CLASSES, ImageTable
 from data_partition.label_tables import merge_rows
+from data_partition.left_alone import joined
+from data_partition.other_releases import say_what_else
+
+# Of the rows or of the files: where so many of them have no counterpart, a part is missing.
+_LOUD = 1 / 20
 
 
 def assemble(
-    directory: Path, labels: Iterable[pd.DataFrame], images: Iterable[FoundFile], layout: str
+    directory: Path,
+    labels: Iterable[pd.DataFrame],
+    images: Iterable[FoundFile],
+    layout: str,
+    *,
+    found: Sequence[FoundFile],
+    set_aside: Mapping[str, Iterable[str]],
+    elsewhere: Collection[str] = (),
+    hint: str = "",
 ) -> ImageTable:
     """Joins label rows and image files by image id.
 
     Args:
         directory: the data folder, for the error message.
         labels: label rows as ``label_tables`` reads them; those of one image are merged.
-        images: image files; of copies of one image the first by name is used.
+        images: image files; of copies of one image the first by name is used. Where some stand in
+            a folder for validation, the table has a column ``split``.
         layout: the recognised layout in words.
+        found: all files of the folder.
+        set_aside: what is set aside already.
+        elsewhere: ids of images in a folder for testing, whose rows are not missed.
+        hint: what to do where many images are missing, in words.
 
     Returns:
         The images that have both a row and a file; all others are set aside by name.
@@ -30,29 +48,55 @@ def assemble(
     """
     rows = merge_rows(labels)
     files, copies = keep_first_copies(images)
-    has_file = rows["image_id"].isin(list(files))
     known = set(rows["image_id"])
-    found = {
-        "row without an image": tuple(rows["image_id"][~has_file]),
-        "image without a row": tuple(
-            file.name for image_id, file in files.items() if image_id not in known
-        ),
+    ids_in_lower_case = {image_id.lower() for image_id in known}
+    without_file = [image_id for image_id in rows["image_id"] if image_id not in files]
+    missing = [image_id for image_id in without_file if image_id not in elsewhere]
+    without_row = [file for image_id, file in files.items() if image_id not in known]
+    other_case = {file for file in without_row if file.stem.lower() in ids_in_lower_case}
+    unmatched = {
+        "row without an image": missing,
+        "row of an image in a folder for testing": [
+            image_id for image_id in without_file if image_id in elsewhere
+        ],
+        "image whose id differs from its row's in upper and lower case": [
+            file.name for file in without_row if file in other_case
+        ],
+        "image without a row": [file.name for file in without_row if file not in other_case],
         "duplicate file": copies,
     }
-    rows = rows[has_file].sort_values("image_id", ignore_index=True)
-    if rows.empty:
+    used = rows[rows["image_id"].isin(list(files))].sort_values("image_id", ignore_index=True)
+    if used.empty:
         raise DataError(
-            f"no image in {directory} has both a label and a file; "
-            "put the image files beside their table"
+            f"no image in {directory} has both a label and a file; {_unlike(rows, files)}"
+            f"{say_what_else(found)}"
         )
-    used = [files[image_id] for image_id in rows["image_id"]]
-    rows.insert(1, "path", [file.path for file in used])
-    rows.insert(2, "member", [file.member for file in used])
+    chosen = [files[image_id] for image_id in used["image_id"]]
+    used.insert(1, "path", [file.path for file in chosen])
+    used.insert(2, "member", [file.member for file in chosen])
+    notices = []
+    if len(missing) >= _LOUD * (len(used) + len(missing)):
+        notices.append(
+            f"{len(missing):,} of {len(used) + len(missing):,} images that the table names are "
+            f"missing in {directory}{hint}"
+        )
+    if len(without_row) >= _LOUD * len(files):
+        notices.append(
+            f"{len(without_row):,} of {len(files):,} image files in {directory} have no row in the "
+            "table; bring the whole table"
+        )
+    if validation := sum(file.role == "validation" for file in chosen):
+        used["split"] = ["validation" if file.role == "validation" else "train" for file in chosen]
+        notices.append(
+            f"{validation:,} images stand in a folder for validation: an experiment in one place "
+            "keeps them for that; a federation deals them out with the others"
+        )
     return ImageTable(
-        rows=rows,
+        rows=used,
         classes=HAM10000_CLASSES,
         layout=layout,
-        set_aside={reason: names for reason, names in found.items() if names},
+        set_aside=joined(unmatched, set_aside),
+        notices=tuple(notices),
     )
 
 
@@ -60,3 +104,16 @@ def storage(images: Iterable[FoundFile]) -> str:
     """How image files are kept, in words: "folders", "zip archives" or both."""
     kinds = {"zip archives" if image.member else "folders" for image in images}
     return " and ".join(sorted(kinds))
+
+
+def _unlike(rows: pd.DataFrame, files: Mapping[str, FoundFile]) -> str:
+    """Say how ids in a table and names of files differ, by an example of each."""
+    if not files:
+        return "put the image files beside their table"
+    image_id, name = rows["image_id"].iloc[0], min(files)
+    if image_id.lower() in {stem.lower() for stem in files}:
+        return f"the ids differ in upper and lower case ({image_id}); write both in the same way"
+    return (
+        f"the table names {image_id}, but a file is called {files[name].name}; put the image "
+        "files beside their table, under the names in it"
+    )

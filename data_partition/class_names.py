@@ -1,4 +1,4 @@
-"""The classes in words, as a text encoder is asked about them."""
+"""The classes in words: as a text encoder is asked about them, and as people write them."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -14,11 +14,34 @@ CLASS_NAMES: Mapping[str, str] = MappingProxyType(
         "mel": "melanoma",
         "nv": "melanocytic nevus",
         "vasc": "vascular lesion",
-        "HGG": "high-grade glioma",
-        "LGG": "low-grade glioma",
+        "HGG": "high grade glioblastoma",
+        "LGG": "low grade glioma",
     }
 )
-"""Full names by the labels of HAM10000 (Tschandl et al., 2018) and of BraTS2019."""
+"""Full names by label. HAM10000's are those of Tschandl et al. (2018). HGG is in the words of the
+study; it has none for LGG, which is our choice: a glioblastoma is never of low grade."""
+
+_SHORT_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: label for label, name in CLASS_NAMES.items() if label.islower()},
+        "actinic keratoses": "akiec",
+        "actinic keratoses and intraepithelial carcinoma": "akiec",
+        "benign keratosis like lesion": "bkl",
+        "benign keratosis like lesions": "bkl",
+        "dermatofibromas": "df",
+        "melanomas": "mel",
+        "melanocytic nevi": "nv",
+        "nevi": "nv",
+        "nevus": "nv",
+        "vascular": "vasc",
+        "vascular lesions": "vasc",
+    }
+)
+
+
+def short_label(words: str) -> str | None:
+    """Return HAM10000's label for a class in words, in any case, or None."""
+    return _SHORT_LABELS.get(" ".join(words.lower().replace("-", " ").replace("_", " ").split()))
 
 NAMED_FIRST = ("mel", "HGG")
 """Classes that every table names before the others: to miss one of these costs a patient most."""

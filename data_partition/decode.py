@@ -5,6 +5,8 @@ import struct
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,6 +48,21 @@ def image_name(path: str, member: str = "") -> str:
     return f"{path}:{member}" if member else path
 
 
+# What git leaves in the place of a large file that it has not fetched.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_TOO_LARGE = f"larger than {MAX_FILE_BYTES >> 20} MiB; not an image"
+LFS_REMEDY = "git-LFS pointer in the place of the file; fetch it with  git lfs pull"
+
+
+class PointerError(DataError):
+    """A file that is a git-LFS pointer to the one that is meant."""
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Tell whether these are the bytes of a git-LFS pointer."""
+    return data.startswith(_LFS_POINTER)
+
+
 class ImageFiles:
     """Reads the bytes of image files and of zip members; opens every archive only once.
 
@@ -65,21 +82,45 @@ class ImageFiles:
 
         Raises:
             OSError: the file system refuses (no such file, no permission, a failing disk).
+            PointerError: git has not fetched the file.
             DataError: the archive or its member is damaged or missing, or beyond 512 MiB.
         """
+        if member:
+            with self._unpacking(path, member) as archive:
+                info = archive.getinfo(member)
+                if info.file_size > MAX_FILE_BYTES:
+                    raise DataError(f"{image_name(path, member)}: {_TOO_LARGE}")
+                data = read_member(archive, info, MAX_FILE_BYTES)
+        elif Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise DataError(f"{path}: {_TOO_LARGE}")
+        else:
+            data = Path(path).read_bytes()
+        if is_lfs_pointer(data):
+            raise PointerError(f"{image_name(path, member)}: {LFS_REMEDY}")
+        return data
+
+    def read_head(self, path: str, member: str, num_bytes: int) -> bytes:
+        """At most so many bytes from the beginning of a file.
+
+        Args:
+            path, member: as of `read`.
+            num_bytes: some kilobytes.
+
+        Raises:
+            OSError: the file system refuses.
+            DataError: the archive or its member is damaged or missing.
+        """
         if not member:
-            if Path(path).stat().st_size > MAX_FILE_BYTES:
-                raise DataError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; not an image")
-            return Path(path).read_bytes()
+            with Path(path).open("rb") as file:
+                return file.read(num_bytes)
+        with self._unpacking(path, member) as archive, archive.open(member) as packed:
+            return packed.read(num_bytes)
+
+    @contextmanager
+    def _unpacking(self, path: str, member: str) -> Iterator[zipfile.ZipFile]:
+        """Give an archive, and say in one line what goes wrong with a member of it."""
         try:
-            archive = self._archive(path)
-            info = archive.getinfo(member)
-            if info.file_size > MAX_FILE_BYTES:
-                raise DataError(
-                    f"{image_name(path, member)}: larger than {MAX_FILE_BYTES >> 20} MiB; "
-                    "not an image"
-                )
-            return read_member(archive, info, MAX_FILE_BYTES)
+            yield self._archive(path)
         except (OSError, DataError):
             raise
         except KeyError as error:

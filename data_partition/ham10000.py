@@ -18,62 +18,85 @@ from data_partition.label_tables import (
     read_metadata,
     read_one_hot,
 )
+from data_partition.left_alone import left_alone
+from data_partition.other_releases import say_what_else
+
+_PARTS = (
+    "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
+    "HAM10000_images_part_2 with 5,015: bring both"
+)
 
 
 def is_ham10000(files: Iterable[FoundFile]) -> bool:
-    """Whether files are HAM10000's, by their names: its metadata, a truth, or class folders."""
+    """Whether files are HAM10000's: its metadata by name, a truth of its classes, or folders."""
     return any(
-        (
-            is_table(file)
-            and (_named(file, "ham10000_metadata") or file.stem.lower().endswith("groundtruth"))
-        )
+        _is_metadata(file)
+        or _is_truth(file)
         or (file.is_image and file.parts[-2:-1] and file.parts[-2].lower() in HAM10000_CLASSES)
         for file in files
     )
 
 
-def load_training(data_dir: Path) -> ImageTable:
+def load_training(data_dir: Path, *, own_test: bool = True) -> ImageTable:
     """Recognises a HAM10000 training set by looking at what is there.
 
     Known are the Dataverse release (folders, or zip archives that are read in place), the Kaggle
     release, the ISIC challenge 2018 Task 3 release and a tree ``train/<class>/*.jpg``; each may
-    lie a folder further down. Test and validation images of the challenge in the same folder are
-    left alone. Nothing is decoded.
+    lie a folder further down. Images in a folder for validation are among the training images,
+    with a ``split`` that says so; the challenge's own validation set is left alone. Nothing is
+    decoded.
 
     Args:
         data_dir: the folder that holds the release.
+        own_test: whether test images in the folder are used, as the test set. If not they are
+            left alone by name.
 
     Returns:
         The labelled images; ``lesion_id`` and ``source`` are None where the release does not
-        give them.
+        give them. Every image in the folder that is neither used nor a test image is set aside.
 
     Raises:
         DataError: no such folder, no release in it, a label that is none of the seven classes,
             contradicting rows for one image, or no image with a label.
     """
-    files = [file for file in find_files(data_dir) if file.role in ("training", None)]
+    found = find_files(data_dir)
+    files = [file for file in found if file.role in ("training", "validation", None)]
     images = [file for file in files if file.is_image]
-    labels, layout = _labels(data_dir, files, images)
-    return assemble(data_dir, labels, images, layout)
+    tests = [file for file in found if file.is_image and file.role == "test"]
+    labels, layout = _labels(data_dir, files, found)
+    set_aside = {
+        **left_alone(found),
+        "image of the ISIC challenge's validation set, left alone": [
+            file.name for file in found if file.is_image and file.role == "challenge validation"
+        ],
+        "image in a folder for testing, left alone: other images are the test set": (
+            [] if own_test else [file.name for file in tests]
+        ),
+    }
+    return assemble(
+        data_dir,
+        labels,
+        images,
+        layout,
+        found=found,
+        set_aside=set_aside,
+        elsewhere={file.stem for file in tests},
+        hint=_PARTS if any(_is_metadata(file) for file in files) else "",
+    )
 
 
 def _labels(
-    data_dir: Path, files: list[FoundFile], images: list[FoundFile]
+    data_dir: Path, files: list[FoundFile], found: list[FoundFile]
 ) -> tuple[list[pd.DataFrame], str]:
-    metadata = [file for file in files if is_table(file) and _named(file, "ham10000_metadata")]
+    images = [file for file in files if file.is_image]
+    metadata = [file for file in files if _is_metadata(file)]
     # HAM10000's own metadata knows lesions and sources: it goes before the challenge's truth.
     if metadata:
         kaggle = any(_named(file, "hmnist_") for file in files)
         release = "Kaggle" if kaggle else "Dataverse"
         layout = f"HAM10000, {release} release ({storage(images)})"
         return [read_metadata(file) for file in metadata], layout
-    truths = [
-        file
-        for file in files
-        if is_table(file)
-        and file.stem.lower().endswith("groundtruth")
-        and read_header(file) >= ONE_HOT_COLUMNS
-    ]
+    truths = [file for file in files if _is_truth(file)]
     if truths:
         layout = f"HAM10000, ISIC challenge 2018 Task 3 release ({storage(images)})"
         return [_with_lesions(read_one_hot(file), files) for file in truths], layout
@@ -83,6 +106,7 @@ def _labels(
     raise DataError(
         f"no HAM10000 training set in {data_dir}: found {len(images)} training images, but neither "
         "HAM10000_metadata, nor ISIC2018_Task3_Training_GroundTruth.csv, nor train/<class>/ folders"
+        f"{say_what_else(found)}"
     )
 
 
@@ -92,6 +116,15 @@ def _with_lesions(rows: pd.DataFrame, files: list[FoundFile]) -> pd.DataFrame:
             lesions = read_lesion_groupings(file)
             rows["lesion_id"] = [lesions.get(image_id) for image_id in rows["image_id"]]
     return rows
+
+
+def _is_metadata(file: FoundFile) -> bool:
+    return is_table(file) and _named(file, "ham10000_metadata")
+
+
+def _is_truth(file: FoundFile) -> bool:
+    named = is_table(file) and file.stem.lower().endswith("groundtruth")
+    return named and read_header(file) >= ONE_HOT_COLUMNS
 
 
 def _named(file: FoundFile, prefix: str) -> bool:

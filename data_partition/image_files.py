@@ -1,6 +1,7 @@
 """The files of a data set, found in folders and, without unpacking them, in zip archives."""
 
 import os
+import re
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,18 +9,18 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from data_partition.decode import ImageFiles
+from data_partition.decode import LFS_REMEDY, ImageFiles, is_lfs_pointer
 from data_partition.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
-Role = Literal["training", "validation", "test"]
+Role = Literal["training", "validation", "test", "challenge validation"]
 
-# What a release calls its parts. The prefixes are ISIC's and Dataverse's, the bare words are
-# the folders of a class tree.
+# What a release calls its parts: ISIC's and Dataverse's names begin so.
 _ROLE_PREFIXES: tuple[tuple[str, Role], ...] = (
     ("isic2018_task3_training", "training"),
-    ("isic2018_task3_validation", "validation"),
+    # 193 images that are part of neither HAM10000 nor the test set.
+    ("isic2018_task3_validation", "challenge validation"),
     ("isic2018_task3_test", "test"),
     ("ham10000_images", "training"),
     ("ham10000_metadata", "training"),
@@ -31,7 +32,15 @@ _ROLE_WORDS: dict[str, Role] = {
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
+# A folder of people's own: train, train_dir, Test-Images, HAM10000_val, trainset, test 2.
+_SPLIT_FOLDER = re.compile(
+    r"(?:(?P<before>.*)[-_ .])?(?P<word>" + "|".join(_ROLE_WORDS) + r")"
+    r"(?:[-_ .]?(?:dir|folder|set|dataset|split|data|images?|imgs?|inputs?|slices|cases))*"
+    r"[-_ .]?[0-9]*"
+)
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,14 @@ class FoundFile:
         parts: the way to the file from the data folder, an archive counting as a folder.
         size: bytes inside the archive; -1 for a plain file, whose size is asked for only when
             it matters.
+        dangling: whether it is a link to a file that is not there.
     """
 
     path: str
     member: str
     parts: tuple[str, ...]
     size: int
+    dangling: bool = False
 
     @property
     def name(self) -> str:
@@ -68,23 +79,23 @@ class FoundFile:
 
     @property
     def is_image(self) -> bool:
-        """Whether the suffix is one of ``IMAGE_SUFFIXES``, in any case."""
-        return self.suffix in IMAGE_SUFFIXES
+        """Whether the suffix is one of ``IMAGE_SUFFIXES``, in any case, and the file is there."""
+        return self.suffix in IMAGE_SUFFIXES and not self.dangling
 
     @property
     def role(self) -> Role | None:
         """The part of a release the file belongs to by its name, or None if no name says it.
 
         The innermost telling name decides: ``test/ISIC2018_Task3_Training_Input/x.jpg`` is a
-        training image.
+        training image. A file's own name tells only where it begins as a release's do.
         """
-        for part in reversed(self.parts):
+        for depth, part in enumerate(reversed(self.parts)):
             name = part.lower().removesuffix(".zip")
-            if name in _ROLE_WORDS:
-                return _ROLE_WORDS[name]
             for prefix, role in _ROLE_PREFIXES:
                 if name.startswith(prefix):
                     return role
+            if depth and (found := _role_of_folder(name)):
+                return found
         return None
 
     def read_bytes(self) -> bytes:
@@ -98,6 +109,19 @@ class FoundFile:
                 return source.read(self.path, self.member)
         except OSError as error:
             raise DataError(f"cannot read {self.name} ({error}); allow reading it") from error
+
+    def first_line(self) -> str:
+        """The first line of a text file; of any other, whatever its first bytes give.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        try:
+            with ImageFiles() as source:
+                head = source.read_head(self.path, self.member, _HEAD_BYTES)
+        except OSError as error:
+            raise DataError(f"cannot read {self.name} ({error}); allow reading it") from error
+        return head.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
 
 
 def find_files(directory: Path) -> list[FoundFile]:
@@ -130,10 +154,11 @@ def find_files(directory: Path) -> list[FoundFile]:
             if _is_hidden(name):
                 continue
             path = f"{folder}{os.sep}{name}"
-            if name.lower().endswith(".zip"):
+            if name.lower().endswith(".zip") and Path(path).exists():
                 files.extend(_members(path, (*way, name)))
             else:
-                files.append(FoundFile(path, "", (*way, name), -1))
+                dangling = os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114 - a Path per image doubles the time
+                files.append(FoundFile(path, "", (*way, name), -1, dangling))
     return sorted(files, key=lambda file: file.parts)
 
 
@@ -170,6 +195,8 @@ def _members(path: str, way: tuple[str, ...]) -> list[FoundFile]:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
+        if _is_pointer(path):
+            raise DataError(f"{path}: {LFS_REMEDY}") from error
         raise DataError(
             f"not a readable zip archive: {path} ({error}); download it again or move it away"
         ) from error
@@ -179,6 +206,23 @@ def _members(path: str, way: tuple[str, ...]) -> list[FoundFile]:
         if not info.is_dir() and not any(_is_hidden(part) for part in inner):
             found.append(FoundFile(path, info.filename, (*way, *inner), info.file_size))
     return found
+
+
+def _is_pointer(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return is_lfs_pointer(file.read(64))
+    except OSError:
+        return False
+
+
+def _role_of_folder(name: str) -> Role | None:
+    match = _SPLIT_FOLDER.fullmatch(name)
+    if match is None:
+        return None
+    before = re.split("[-_ .]", match["before"] or "")
+    # "train_test" says that both are in it, which is no answer.
+    return None if any(word in _ROLE_WORDS for word in before) else _ROLE_WORDS[match["word"]]
 
 
 def _is_hidden(name: str) -> bool:

@@ -41,6 +41,7 @@ class ImageStore:
             machine, folder, layout, file times and ``side``.
         set_aside: the table's, and what turned out to be unusable when it was decoded.
         grouped_by: what ``lesion_id`` names.
+        notices: the table's.
     """
 
     images: np.memmap
@@ -50,6 +51,7 @@ class ImageStore:
     fingerprint: str
     set_aside: dict[str, tuple[str, ...]]
     grouped_by: GroupedBy = "lesion"
+    notices: tuple[str, ...] = ()
 
 
 def store_side(image_size: int) -> int:
@@ -231,4 +233,5 @@ def _open(folder: Path, table: ImageTable) -> ImageStore:
         fingerprint=facts["fingerprint"],
         set_aside=set_aside,
         grouped_by=table.grouped_by,
+        notices=table.notices,
     )

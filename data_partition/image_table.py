@@ -32,6 +32,7 @@ class ImageTable:
         reader: turns rows into pixels.
         grouped_by: what ``lesion_id`` names: a lesion in several photographs, or a patient, whose
             one tumour is seen in several slices.
+        notices: what a person must know of the data, a sentence each.
     """
 
     rows: pd.DataFrame
@@ -40,3 +41,4 @@ class ImageTable:
     set_aside: dict[str, tuple[str, ...]]
     reader: ImageReader = field(default_factory=Photographs)
     grouped_by: GroupedBy = "lesion"
+    notices: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """The ISIC challenge 2018 Task 3 test set: the federation's global, unseen test images."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,8 @@ from data_partition.label_tables import (
     read_metadata,
     read_one_hot,
 )
+from data_partition.left_alone import SetAside, joined, left_alone
+from data_partition.other_releases import say_what_else
 
 
 def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
@@ -29,7 +32,8 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
     Args:
         data_dir: the folder of the training set, looked into when ``test_dir`` is None.
         test_dir: the folder of the test set. Where nothing in it bears a test set's name, files
-            of any name are taken, but never those named as training or validation data.
+            of any name are taken, but never those named as training or validation data. Every
+            other image in it that is not below ``data_dir`` is set aside.
 
     Returns:
         The labelled test images, or None when ``test_dir`` is None and ``data_dir`` holds no test
@@ -51,15 +55,24 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
             return None
         raise DataError(
             f"no test images in {test_dir}; give the folder that holds the ISIC2018 Task 3 test "
-            "set, or leave the test folder out"
+            f"set, or leave the test folder out{say_what_else(found)}"
         )
-    labels, layout = _labels(directory, files, images)
-    return assemble(directory, labels, images, layout)
+    labels, layout = _labels(directory, files, found)
+    set_aside: SetAside = {}
+    if test_dir is not None:
+        # What is below the data folder has been looked at with the training set.
+        inside = os.path.abspath(data_dir) + os.sep  # noqa: PTH100 - as in find_files
+        beyond = [file for file in found if not file.path.startswith(inside)]
+        used = set(images)
+        others = [file.name for file in beyond if file.is_image and file not in used]
+        set_aside = joined(left_alone(beyond), {"image that is not named as a test image": others})
+    return assemble(directory, labels, images, layout, found=found, set_aside=set_aside)
 
 
 def _labels(
-    directory: Path, files: list[FoundFile], images: list[FoundFile]
+    directory: Path, files: list[FoundFile], found: list[FoundFile]
 ) -> tuple[list[pd.DataFrame], str]:
+    images = [file for file in files if file.is_image]
     headers = {file: read_header(file) for file in files if is_table(file)}
     one_hot = [file for file, header in headers.items() if header >= ONE_HOT_COLUMNS]
     metadata = [file for file, header in headers.items() if header >= METADATA_COLUMNS]
@@ -79,4 +92,5 @@ def _labels(
     raise DataError(
         f"{directory} has {len(images)} test images but no labels for them; add "
         "ISIC2018_Task3_Test_GroundTruth.csv or test/<class>/ folders, or move the images away"
+        f"{say_what_else(found)}"
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from data_partition.class_names import short_label
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.image_table import HAM10000_CLASSES
@@ -24,12 +25,12 @@ _TABLE_SUFFIXES = ("", ".csv", ".tab")
 
 def is_table(file: FoundFile) -> bool:
     """Whether a file's suffix is that of a table; HAM10000's metadata may come without any."""
-    return file.suffix in _TABLE_SUFFIXES
+    return file.suffix in _TABLE_SUFFIXES and not file.dangling
 
 
 def read_header(file: FoundFile) -> frozenset[str]:
     """The column names of a table; of a file that is none, whatever its first line gives."""
-    first_line = file.read_bytes().split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
+    first_line = file.first_line()
     names = first_line.strip().split(_delimiter(first_line))
     return frozenset(name.strip().strip('"') for name in names)
 
@@ -182,6 +183,11 @@ def _optional(table: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _unknown_label(where: str, label: str) -> str:
+    if known := short_label(label):
+        return (
+            f"{where} has the class in words, {label!r}, where HAM10000 itself has {known!r}; get "
+            f"the table as published, or write {', '.join(HAM10000_CLASSES)}"
+        )
     return (
         f"{where} has the label {label!r}, which is none of "
         f"{', '.join(HAM10000_CLASSES)}; correct it or remove it"

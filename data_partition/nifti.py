@@ -31,6 +31,8 @@ _DAMAGE = (
     zlib.error,
 )
 _GZIP_MAGIC = b"\x1f\x8b"
+_HEADER_BYTES = 348
+_MOST_SLICES = 4096  # a crafted header must not make a table of billions of rows
 
 
 class Volume(NamedTuple):
@@ -68,6 +70,27 @@ def read_volume(data: bytes, name: str) -> Volume:
     if not np.isfinite(voxels).all():
         raise DataError(f"{name}: holds voxels that are no finite numbers; fetch it again")
     return Volume(voxels, hashlib.sha256(content).hexdigest())
+
+
+def read_depth(head: bytes) -> int:
+    """How many slices a volume has along the third axis.
+
+    Args:
+        head: the first kilobytes of a NIfTI-1 file, compressed by gzip or not.
+
+    Raises:
+        DataError: they are those of no such volume.
+    """
+    try:
+        if head.startswith(_GZIP_MAGIC):
+            head = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(head, _HEADER_BYTES)
+        header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(head[:_HEADER_BYTES]))
+        depth = int(header.get_data_shape()[2])
+    except (*_DAMAGE, IndexError) as error:
+        raise DataError("not the header of a volume") from error
+    if not 1 <= depth <= _MOST_SLICES:
+        raise DataError(f"a volume of {depth} slices")
+    return depth
 
 
 def _uncompressed(data: bytes) -> bytes:

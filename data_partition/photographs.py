@@ -8,7 +8,7 @@ from typing import ClassVar
 import pandas as pd
 from PIL import Image
 
-from data_partition.decode import ImageFiles, image_name, rgb_image
+from data_partition.decode import LFS_REMEDY, ImageFiles, PointerError, image_name, rgb_image
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable, in_threads
 
@@ -52,12 +52,17 @@ def _decode_one(
     name = image_name(path, member)
     try:
         data = source.read(path, member)
-        # Twice the side: a JPEG reduced while decoding is then still reduced well by the resize.
-        image = rgb_image(data, name, reduce_to=2 * side)
+    except PointerError:
+        return Unusable(LFS_REMEDY, image_id)
     except DataError:
         return Unusable(UNREADABLE, image_id)
     except OSError as error:
         # Not the image's fault, and perhaps gone tomorrow: never to be remembered as damage.
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
+    try:
+        # Twice the side: a JPEG reduced while decoding is then still reduced well by the resize.
+        image = rgb_image(data, name, reduce_to=2 * side)
+    except DataError:
+        return Unusable(UNREADABLE, image_id)
     resized = image.resize((side, side), Image.Resampling.BILINEAR)
     return Decoded(resized.tobytes(), hashlib.sha256(data).hexdigest())

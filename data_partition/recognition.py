@@ -7,12 +7,13 @@ from data_partition.brats2019 import is_brats2019
 from data_partition.errors import DataError
 from data_partition.ham10000 import is_ham10000
 from data_partition.image_files import find_files
+from data_partition.other_releases import say_what_else
 
 DataSet = Literal["ham10000", "brats2019"]
 
 
 def recognise(data_dir: Path) -> DataSet:
-    """Recognises a data set by the names of its files; nothing is read.
+    """Recognises a data set by the names of its files and the first line of a truth.
 
     Raises:
         DataError: no such folder, neither data set in it, or both.
@@ -26,5 +27,6 @@ def recognise(data_dir: Path) -> DataSet:
             f"{data_dir} holds no data set that is known: neither HAM10000 (HAM10000_metadata, "
             "ISIC2018_Task3_Training_GroundTruth.csv or train/<class>/ folders) nor BraTS2019 "
             "({HGG,LGG}/<case>/ with NIfTI volumes, or {train,valid,test}/{HGG,LGG}/ with slices)"
+            f"{say_what_else(files)}"
         )
     return "ham10000" if ham10000 else "brats2019"

@@ -38,8 +38,9 @@ def predict_command(
 
     Prints the most probable class of each image and the probability of every class, or writes
     them to a CSV file. An image is prepared as the run prepared its test images. For a run on
-    BraTS2019 an IMAGE may be a folder of cases with their NIfTI volumes, segmentation included:
-    each slice is classified, and each patient by the mean of the slices.
+    BraTS2019 an IMAGE may be a folder of cases with their NIfTI volumes: each slice is
+    classified, and each patient by the mean of the slices. A run with slice-choice = tumour
+    needs a segmentation of every case, too.
 
     Research software: not a medical device, and not for diagnosis.
 
@@ -118,6 +119,7 @@ def _cases(path: Path, config: ExperimentConfig) -> ImageTable:
         path,
         modalities=(first, second, third),
         slices_per_patient=config.slices_per_patient,
+        slice_choice=config.slice_choice,
     )
 
 

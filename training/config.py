@@ -84,6 +84,7 @@ class ExperimentConfig(BaseModel):
     split_by: Literal["image", "lesion"] = "image"
     modalities: str = "t1ce,t2,flair"
     slices_per_patient: int = Field(8, ge=1, le=155)
+    slice_choice: Literal["tumour", "brain", "all"] = "tumour"
     client_heads: bool = False
     data_dir: str = ""
     test_dir: str = ""

@@ -224,6 +224,7 @@ def training_table(config: ExperimentConfig) -> ImageTable:
         data_dir,
         modalities=(first, second, third),
         slices_per_patient=config.slices_per_patient,
+        slice_choice=config.slice_choice,
     )
 
 

@@ -82,7 +82,8 @@ def count_images(config: ExperimentConfig) -> ImageCounts:
     if not config.data_dir:
         if config.dataset != "brats2019":
             return ImageCounts(STUDY_IMAGES, STUDY_TEST_IMAGES, counted=False)
-        slices = config.slices_per_patient
+        # BraTS's volumes have 155 axial slices, a few of them without brain.
+        slices = 155 if config.slice_choice == "all" else config.slices_per_patient
         return ImageCounts(STUDY_PATIENTS * slices, STUDY_TEST_PATIENTS * slices, counted=False)
     rows = training_table(config).rows
     if recognise(config) == "brats2019":

@@ -150,8 +150,9 @@ def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
 
 
 def _data_key(config: ExperimentConfig) -> Hashable:
-    keys = ("dataset", "data-dir", "test-dir", "modalities", "slices-per-patient", "seed")
-    return tuple(config.to_flat()[key] for key in keys)
+    keys = ("dataset", "data-dir", "test-dir", "seed")
+    slices = ("modalities", "slices-per-patient", "slice-choice")
+    return tuple(config.to_flat()[key] for key in (*keys, *slices))
 
 
 def _features_key(command: str, config: ExperimentConfig) -> Hashable:

@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 _DATA_KEYS = (
     *("dataset", "data-dir", "test-dir", "cache-dir"),
-    *("image-size", "modalities", "slices-per-patient"),
+    *("image-size", "modalities", "slices-per-patient", "slice-choice"),
 )
 _CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by", "seed")
 _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")

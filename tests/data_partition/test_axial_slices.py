@@ -8,12 +8,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from data_partition.axial_slices import UnusableCase, scaled_slices, slice_positions
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import open_store
 from data_partition.image_table import ImageTable
-from data_partition.tumour_slices import UnusableCase, scaled_slices, slice_positions
 from tests.data_partition.volumes import draw, nifti, write_case
 
 CASES = ("BraTS19_2013_1_1", "BraTS19_2013_2_1", "BraTS19_TMC_3_1")
