@@ -33,6 +33,7 @@ class SetReport:
         sources: number of usable images by source, where the release names sources.
         splits: number of usable images by split, where the data set itself comes split.
         set_aside: names of what is not used, by reason.
+        notices: what a person must know, a sentence each.
     """
 
     layout: str
@@ -44,6 +45,7 @@ class SetReport:
     sources: dict[str, int]
     splits: dict[str, int]
     set_aside: dict[str, tuple[str, ...]]
+    notices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def check(
             raise DataError(f"{test_dir}: BraTS2019 has its test patients in {data_dir}; leave out")
         slices = set_aside_unusable(load_brats2019(data_dir), progress)
         return CheckReport(training=_report(slices), test=None)
-    training = set_aside_unusable(load_training(data_dir), progress)
+    table = load_training(data_dir, tests_in=None if test_dir is None else [test_dir])
+    training = set_aside_unusable(table, progress)
     test = load_test(data_dir, test_dir)
     return CheckReport(
         training=_report(training),
@@ -133,6 +136,7 @@ def _report(table: ImageTable) -> SetReport:
         sources=_counts(rows, "source"),
         splits=_counts(rows, "split") if "split" in rows else {},
         set_aside=table.set_aside,
+        notices=table.notices,
     )
 
 

@@ -43,6 +43,7 @@ def short_label(words: str) -> str | None:
     """Return HAM10000's label for a class in words, in any case, or None."""
     return _SHORT_LABELS.get(" ".join(words.lower().replace("-", " ").replace("_", " ").split()))
 
+
 NAMED_FIRST = ("mel", "HGG")
 """Classes that every table names before the others: to miss one of these costs a patient most."""
 

@@ -1,6 +1,7 @@
 """HAM10000's training images in each of the layouts they are published in."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +38,7 @@ def is_ham10000(files: Iterable[FoundFile]) -> bool:
     )
 
 
-def load_training(data_dir: Path, *, own_test: bool = True) -> ImageTable:
+def load_training(data_dir: Path, *, tests_in: Sequence[Path] | None = None) -> ImageTable:
     """Recognises a HAM10000 training set by looking at what is there.
 
     Known are the Dataverse release (folders, or zip archives that are read in place), the Kaggle
@@ -48,8 +49,8 @@ def load_training(data_dir: Path, *, own_test: bool = True) -> ImageTable:
 
     Args:
         data_dir: the folder that holds the release.
-        own_test: whether test images in the folder are used, as the test set. If not they are
-            left alone by name.
+        tests_in: the folders whose test images are used; None: the data folder itself. Other
+            test images in it are left alone by name.
 
     Returns:
         The labelled images; ``lesion_id`` and ``source`` are None where the release does not
@@ -64,14 +65,17 @@ def load_training(data_dir: Path, *, own_test: bool = True) -> ImageTable:
     images = [file for file in files if file.is_image]
     tests = [file for file in found if file.is_image and file.role == "test"]
     labels, layout = _labels(data_dir, files, found)
+    if tests_in is None:
+        unused = []
+    else:
+        used = tuple(os.path.abspath(folder) + os.sep for folder in tests_in)  # noqa: PTH100 - as in find_files
+        unused = [file.name for file in tests if not file.path.startswith(used)]
     set_aside = {
         **left_alone(found),
         "image of the ISIC challenge's validation set, left alone": [
             file.name for file in found if file.is_image and file.role == "challenge validation"
         ],
-        "image in a folder for testing, left alone: other images are the test set": (
-            [] if own_test else [file.name for file in tests]
-        ),
+        "image in a folder for testing, left alone: other images are the test set": unused,
     }
     return assemble(
         data_dir,

@@ -5,6 +5,7 @@ import re
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -67,12 +68,12 @@ class FoundFile:
         """The way to the file in words, relative to the data folder."""
         return "/".join(self.parts)
 
-    @property
+    @cached_property
     def stem(self) -> str:
         """The file's own name without its suffix: for an image, its id."""
         return PurePosixPath(self.parts[-1]).stem
 
-    @property
+    @cached_property
     def suffix(self) -> str:
         """The file's suffix in lower case, with its dot, or ""."""
         return PurePosixPath(self.parts[-1]).suffix.lower()
@@ -82,7 +83,7 @@ class FoundFile:
         """Whether the suffix is one of ``IMAGE_SUFFIXES``, in any case, and the file is there."""
         return self.suffix in IMAGE_SUFFIXES and not self.dangling
 
-    @property
+    @cached_property
     def role(self) -> Role | None:
         """The part of a release the file belongs to by its name, or None if no name says it.
 
@@ -216,6 +217,7 @@ def _is_pointer(path: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def _role_of_folder(name: str) -> Role | None:
     match = _SPLIT_FOLDER.fullmatch(name)
     if match is None:

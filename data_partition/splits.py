@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from data_partition.errors import DataError
+
 SplitBy = Literal["image", "lesion"]
 
 SPLITS = ("train", "validation", "test")
@@ -67,11 +69,35 @@ def split_release(
     return _split(image_ids, lesion_ids, tenths=(8, 10), rng=rng, split_by=split_by)
 
 
+def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
+    """Takes the splits that a training release comes with.
+
+    Args:
+        rows: columns ``image_id``, ``lesion_id`` and ``split``.
+        split_by: with "lesion" no lesion may be in two splits.
+
+    Returns:
+        One of ``SPLITS`` for each row (array of str).
+
+    Raises:
+        DataError: a lesion is in two splits.
+    """
+    if split_by == "lesion":
+        splits = rows.groupby("lesion_id")["split"].nunique()
+        if len(twice := splits.index[splits > 1]):
+            raise DataError(
+                f"split-by = lesion: lesion {twice[0]} has images in the folder for validation and "
+                "in another; move them into one"
+            )
+    return rows["split"].to_numpy(dtype=str)
+
+
 def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
     """Splits patients 7:1:2 within each class, as the study does with BraTS2019.
 
     Of a class's n patients, in random order, ⌊7n/10⌋ are for training, ⌊n/10⌋ for validation and
-    the rest for test: of 255 with high-grade and 76 with low-grade gliomas 231, 32 and 68.
+    the rest for test: of the study's 255 patients of high grade and 76 of low 231, 32 and 68; of
+    the official release's 259 and 76 234, 32 and 69.
 
     Args:
         rows: columns ``label`` and ``lesion_id`` (the patient, never None), in any order, which

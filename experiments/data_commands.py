@@ -166,6 +166,8 @@ def partition(
         echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
         echo(f"{num_kept} slices of global test patients are dealt to nobody")
+    for notice in training.notices:
+        echo(f"NOTE: {notice}")
     _print_set_aside(training.set_aside)
     echo(f"Wrote {out} and {out.with_suffix('.png')}")
 
@@ -217,6 +219,8 @@ def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:
 def _print_set(title: str, report: SetReport) -> None:
     images, lesions, sources = WORDS[report.grouped_by]
     echo(f"{title}: {report.layout}")
+    for notice in report.notices:
+        echo(f"  NOTE: {notice}")
     echo(f"  {report.images} {images}: {_listed(report.classes)}")
     if report.lesions:
         several = report.lesions_with_several_images

@@ -47,6 +47,8 @@ def show_results(console: Console, folder: RunFolder) -> None:
         console.print()
     for line in behind(metrics):
         console.print(line, highlight=False)
+    for notice in manifest["data"].get("notices", ()):
+        console.print(f"NOTE: {notice}", highlight=False)
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)

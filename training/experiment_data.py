@@ -1,7 +1,7 @@
 """The data of one experiment: the image stores and who holds which images of them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from data_partition.image_store import ImageStore, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.partition import plan_partition
 from data_partition.recognition import DataSet
-from data_partition.splits import split_patients, split_release
+from data_partition.splits import split_by_folders, split_patients, split_release
 from data_partition.synthetic_folder import is_synthetic
 from training.config import ExperimentConfig
 from training.errors import ConfigError
@@ -119,8 +119,9 @@ def open_federated_data(
 def open_central_data(config: ExperimentConfig, progress: Progress | None = None) -> CentralData:
     """Open the training release of a config whole, cut into training and validation.
 
-    HAM10000: 80/20, ``split-by`` honoured. BraTS2019: the 7 and the 1 of 7:1:2, by patient, or
-    the folders ``train`` and ``valid``. Arguments as of `open_federated_data`.
+    HAM10000: 80/20, ``split-by`` honoured, or the folders where there is one for validation.
+    BraTS2019: the 7 and the 1 of 7:1:2, by patient, or the folders ``train`` and ``valid``.
+    Arguments as of `open_federated_data`.
 
     Raises:
         ConfigError: no data folder is set, or a test folder beside BraTS2019.
@@ -129,6 +130,8 @@ def open_central_data(config: ExperimentConfig, progress: Progress | None = None
     store = open_training(config, progress)
     if store.grouped_by == "patient":
         names = split_patients(store.rows, seed=config.seed)
+    elif "split" in store.rows:
+        names = split_by_folders(store.rows, split_by=config.split_by)
     else:
         names = split_release(
             store.rows["image_id"].tolist(),
@@ -197,6 +200,7 @@ def describe_data(
         "images": len(store.labels) - (num_test if shared else 0),
         "set_aside": store.set_aside,
         **describe_test_data(test_data),
+        "notices": [*store.notices, *(test_data.notices if test_data else ())],
     }
 
 
@@ -206,11 +210,19 @@ def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
         "test_fingerprint": test_data.fingerprint if test_data else None,
         "test_images": len(test_data.rows) if test_data else 0,
         "test_set_aside": test_data.set_aside if test_data else {},
+        "notices": test_data.notices if test_data else [],
     }
 
 
-def training_table(config: ExperimentConfig) -> ImageTable:
+def training_table(
+    config: ExperimentConfig, *, tests_in: Sequence[Path] | None = None
+) -> ImageTable:
     """Read the tables of a config's training release; nothing is decoded.
+
+    Args:
+        config: names the data folder.
+        tests_in: where the test images are that are used, see `ham10000.load_training`; None: as
+            the config says.
 
     Raises:
         ConfigError: no data folder is set, or a test folder beside BraTS2019.
@@ -218,7 +230,9 @@ def training_table(config: ExperimentConfig) -> ImageTable:
     """
     data_dir = Path(config.data_dir)
     if recognise(config) == "ham10000":
-        return ham10000.load_training(data_dir)
+        if tests_in is None and config.test_dir:
+            tests_in = [Path(config.test_dir)]
+        return ham10000.load_training(data_dir, tests_in=tests_in)
     first, second, third = config.modalities.split(",")
     return load_brats2019(
         data_dir,
@@ -228,14 +242,21 @@ def training_table(config: ExperimentConfig) -> ImageTable:
     )
 
 
-def open_training(config: ExperimentConfig, progress: Progress | None = None) -> ImageStore:
-    """Open the store of a config's training release; arguments as of `open_federated_data`.
+def open_training(
+    config: ExperimentConfig,
+    progress: Progress | None = None,
+    *,
+    tests_in: Sequence[Path] | None = None,
+) -> ImageStore:
+    """Open the store of a config's training release.
+
+    Arguments as of `open_federated_data` and `training_table`.
 
     Raises:
         ConfigError: no data folder is set, or a test folder beside BraTS2019.
         DataError: the folder cannot be used.
     """
-    return open_table(config, training_table(config), progress)
+    return open_table(config, training_table(config, tests_in=tests_in), progress)
 
 
 def open_table(

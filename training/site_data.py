@@ -16,7 +16,8 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     """Open a data folder that is one client's own, cut into training, validation and test.
 
     60/20/20 of all images, as a simulation cuts a client's share: ``split-by`` honoured, which
-    on BraTS2019 keeps a patient's slices together.
+    on BraTS2019 keeps a patient's slices together. Where patients come divided, with a folder for
+    testing, the folders are kept.
 
     Args:
         config: names the data folder and the seed.
@@ -26,20 +27,23 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
         ConfigError: no data folder is set.
         DataError: the folder cannot be used, or leaves fewer than two training images.
     """
-    store = open_training(config)
+    store = open_training(config, tests_in=[])
     lesions = store.rows["lesion_id"]
     if config.split_by == "lesion" and store.grouped_by == "lesion" and lesions.isna().all():
         raise DataError(
             f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; take "
             "split-by = image"
         )
-    names = split_client(
-        store.rows["image_id"].tolist(),
-        lesions.tolist(),
-        seed=config.seed,
-        client_index=client_index,
-        split_by=config.split_by,
-    )
+    if "split" in store.rows and "test" in set(store.rows["split"]):
+        names = store.rows["split"].to_numpy(dtype=str)
+    else:
+        names = split_client(
+            store.rows["image_id"].tolist(),
+            lesions.tolist(),
+            seed=config.seed,
+            client_index=client_index,
+            split_by=config.split_by,
+        )
     num_train = int(np.sum(names == "train"))
     if num_train < 2:
         raise DataError(

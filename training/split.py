@@ -93,6 +93,7 @@ class GlobalTestSet:
         rows: their rows of the store, in the order of the split.
         classes: the store's, as are the labels and the fingerprint.
         set_aside: what its own store could not use; nothing where it shares the training's.
+        notices: what a person must know of it, likewise.
     """
 
     split: Split
@@ -100,12 +101,15 @@ class GlobalTestSet:
     classes: tuple[str, ...]
     fingerprint: str
     set_aside: dict[str, tuple[str, ...]]
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def whole(cls, store: ImageStore) -> "GlobalTestSet":
         """Return all images of a store that holds nothing else."""
         split = some_of(store, np.ones(len(store.labels), dtype=bool))
-        return cls(split, store.rows, store.classes, store.fingerprint, store.set_aside)
+        return cls(
+            split, store.rows, store.classes, store.fingerprint, store.set_aside, store.notices
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from data_partition.axial_slices import UnusableCase, scaled_slices, slice_positions
+from data_partition.axial_slices import (
+    UnusableCase,
+    most_brain,
+    scaled_slices,
+    slice_positions,
+)
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
@@ -49,6 +54,31 @@ def test_slices_are_spread_through_the_tumour(
 def test_without_a_tumour_there_is_no_slice() -> None:
     with pytest.raises(UnusableCase, match="empty segmentation"):
         slice_positions(with_areas(0, 0), 8)
+
+
+@pytest.mark.parametrize(
+    "areas, others, num_slices, positions",
+    [
+        # The two largest, in the order in which they lie.
+        ((1, 3, 9, 5), (0, 0, 0, 0), 2, [2, 3]),
+        # All modalities count: 1 + 9, 3 + 0, 4 + 0.
+        ((1, 3, 4), (9, 0, 0), 2, [0, 2]),
+        # Of equals the lower.
+        ((2, 2, 2), (2, 2, 2), 2, [0, 1]),
+        # Never one without brain, however many are asked for.
+        ((0, 1, 0, 2), (0, 0, 0, 0), 8, [1, 3]),
+        ((0, 1, 0, 2), (1, 0, 0, 0), None, [0, 1, 3]),
+    ],
+)
+def test_slices_with_most_brain(
+    areas: tuple[int, ...], others: tuple[int, ...], num_slices: int | None, positions: list[int]
+) -> None:
+    assert most_brain([with_areas(*areas), with_areas(*others)], num_slices) == positions
+
+
+def test_without_brain_there_is_no_slice() -> None:
+    with pytest.raises(UnusableCase, match="without contrast"):
+        most_brain([np.zeros((2, 2, 3))], None)
 
 
 def test_scaling_runs_from_percentile_to_percentile_of_the_brain() -> None:
@@ -183,6 +213,42 @@ def test_slices_repeated_in_a_thin_tumour_are_set_aside(folder: Path, tmp_path: 
     [(reason, names)] = store.set_aside.items()
     assert reason == "slice repeated in a thin tumour"
     assert names == tuple(f"{case}-{k:02d}" for case in CASES for k in range(2, 17, 2))
+
+
+def test_slices_without_brain_are_set_aside(folder: Path, tmp_path: Path) -> None:
+    """Brain in the slices 2 … 15 of 16, most of it in 5 to 7."""
+    volume = np.zeros((12, 10, 16))
+    volume[1:11, 1:9, 1:15] = np.arange(100, 180).reshape(10, 8, 1)
+    volume[:, :, 4:7] += 1
+    for kind in ("t1ce", "t2", "flair"):
+        replace_volume(folder, CASES[1], kind, nifti(volume))
+    every = open_store(load_brats2019(folder, slice_choice="all"), side=8, cache_dir=tmp_path)
+    assert every.set_aside == {"slice without brain": (f"{CASES[1]}-01", f"{CASES[1]}-16")}
+    assert len(every.images) == 3 * 16 - 2
+    brain = load_brats2019(folder, slice_choice="brain", slices_per_patient=3)
+    kept = open_store(brain, side=8, cache_dir=tmp_path)
+    chosen = [kept.images[kept.rows["image_id"] == f"{CASES[1]}-{k}"][0] for k in (1, 2, 3)]
+    numbers = [f"{CASES[1]}-{k:02d}" for k in (5, 6, 7)]
+    expected = [every.images[every.rows["image_id"] == number][0] for number in numbers]
+    assert (np.array(chosen) == np.array(expected)).all()
+    few = load_brats2019(folder, slice_choice="brain", slices_per_patient=15)
+    assert open_store(few, side=8, cache_dir=tmp_path).set_aside == {
+        "slice beyond those that show brain": (f"{CASES[1]}-15",)
+    }
+
+
+def test_a_volume_without_a_header_sets_its_case_aside(folder: Path, tmp_path: Path) -> None:
+    replace_volume(folder, CASES[1], "t1ce", b"damaged")
+    table = load_brats2019(folder, slice_choice="all")
+    assert len(table.rows) == 2 * 16 + 1
+    store = open_store(table, side=8, cache_dir=tmp_path)
+    assert store.set_aside == {"unreadable t1ce": (CASES[1],)}
+
+
+def test_modalities_of_different_shapes(folder: Path, tmp_path: Path) -> None:
+    replace_volume(folder, CASES[1], "t2", nifti(np.ones((12, 10, 15))))
+    store = open_store(load_brats2019(folder, slice_choice="brain"), side=8, cache_dir=tmp_path)
+    assert store.set_aside == {"modalities of different shapes": (CASES[1],)}
 
 
 def test_nothing_usable_is_an_error_that_names_a_case(folder: Path, tmp_path: Path) -> None:

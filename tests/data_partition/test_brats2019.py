@@ -3,15 +3,19 @@
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from data_partition.brats2019 import load_brats2019
+from data_partition.axial_slices import SliceChoice
+from data_partition.brats2019 import MODALITIES, ORACLE, load_brats2019, load_ungraded
 from data_partition.errors import DataError
 from data_partition.image_store import open_store
 from data_partition.image_table import ImageTable
+from data_partition.splits import SPLITS, split_patients
 from tests.data_partition.layouts import picture, write
 from tests.data_partition.volumes import KINDS, touch_cases, write_case
 
+NO_SEGMENTATION = "no segmentation, which slice-choice = brain and all do without"
 HIGH, LOW = "BraTS19_CBICA_AAB_1", "BraTS19_2013_0_1"
 
 
@@ -25,7 +29,11 @@ def test_the_official_release(tmp_path: Path) -> None:
     touch_cases(tmp_path, {HIGH: "HGG", LOW: "LGG"})
     write(tmp_path / "name_mapping.csv", "Grade,BraTS_2019_subject_ID\n")
     table = load_brats2019(tmp_path)
-    assert table.layout == ("BraTS2019, NIfTI volumes (folders), 8 slices of t1ce, t2, flair")
+    assert table.layout == (
+        "BraTS2019, NIfTI volumes (folders), 8 slices of t1ce, t2, flair, spread through the "
+        "segmented tumour"
+    )
+    assert table.notices == (ORACLE,)
     assert table.classes == ("HGG", "LGG")
     assert table.grouped_by == "patient"
     assert table.set_aside == {}
@@ -94,7 +102,7 @@ def test_cases_that_lack_something_are_set_aside_by_name(tmp_path: Path) -> None
     write(tmp_path / "copy" / f"{HIGH}_t1.nii", b"")
     table = load_brats2019(tmp_path)
     assert table.set_aside == {
-        "no segmentation": ("BraTS19_TMC_1_1",),
+        NO_SEGMENTATION: ("BraTS19_TMC_1_1",),
         "lacks t2, flair": ("BraTS19_TMC_2_1",),
         "neither in a folder HGG nor LGG": ("BraTS19_TMC_4_1",),
         "volume not named after a case": ("atlas.nii.gz",),
@@ -108,7 +116,7 @@ def test_cases_that_lack_something_are_set_aside_by_name(tmp_path: Path) -> None
 
 def test_no_case_that_can_be_used_is_an_error(tmp_path: Path) -> None:
     touch_cases(tmp_path, {HIGH: "HGG"}, ("t1", "t2"))
-    with pytest.raises(DataError, match=rf"no case .* can be used \(no segmentation: {HIGH}\)"):
+    with pytest.raises(DataError, match=rf"no case .* can be used \({NO_SEGMENTATION}: {HIGH}\)"):
         load_brats2019(tmp_path)
 
 
@@ -213,3 +221,117 @@ def test_volumes_go_before_slices(tmp_path: Path) -> None:
     touch_cases(tmp_path, {HIGH: "HGG"})
     write_slices(tmp_path, "train/HGG/1.png")
     assert "NIfTI" in load_brats2019(tmp_path).layout
+
+
+DIVIDED = {"train": (HIGH, LOW), "valid": ("BraTS19_TMC_1_1",), "test": ("BraTS19_TMC_2_1",)}
+
+
+def divide(folder: Path, cases: dict[str, tuple[str, ...]] = DIVIDED) -> Path:
+    for name, members in cases.items():
+        for case in members:
+            write_case(folder / name / ("LGG" if case == LOW else "HGG"), case)
+    return folder
+
+
+def test_volumes_divided_beforehand_keep_their_folders(tmp_path: Path) -> None:
+    table = load_brats2019(divide(tmp_path))
+    assert table.layout.startswith("BraTS2019, NIfTI volumes (folders), divided into splits, 8 ")
+    assert table.set_aside == {}
+    splits = table.rows.groupby("lesion_id")["split"].unique().map(list).to_dict()
+    assert splits == {
+        HIGH: ["train"],
+        LOW: ["train"],
+        "BraTS19_TMC_1_1": ["validation"],
+        "BraTS19_TMC_2_1": ["test"],
+    }
+    store = open_store(table, side=8, cache_dir=tmp_path / "cache")
+    assert split_patients(store.rows, seed=3).tolist() == table.rows["split"].tolist()
+
+
+def test_a_folder_for_training_alone_divides_nothing(tmp_path: Path) -> None:
+    """The release's own folder is called MICCAI_BraTS_2019_Data_Training, and people's train."""
+    divide(tmp_path, {"train": (HIGH, LOW)})
+    write_case(tmp_path / "HGG", "BraTS19_TMC_1_1")
+    table = load_brats2019(tmp_path)
+    assert "split" not in table.rows
+    assert len(of_cases(table)) == 3
+
+
+def test_cases_outside_the_splits_folders_are_named(tmp_path: Path) -> None:
+    divide(tmp_path)
+    write_case(tmp_path / "LGG", "BraTS19_2013_9_1")
+    assert load_brats2019(tmp_path).set_aside == {
+        "outside the folders of the splits": ("BraTS19_2013_9_1",)
+    }
+
+
+@pytest.mark.parametrize(
+    "cases, complaint",
+    [
+        ({"valid": (HIGH,), "test": (LOW,)}, "in folders of splits, but none in train/HGG"),
+        ({"test": (LOW,)}, "in folders of splits, but none in train/HGG"),
+    ],
+)
+def test_divided_volumes_without_training(
+    tmp_path: Path, cases: dict[str, tuple[str, ...]], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        load_brats2019(divide(tmp_path, cases))
+
+
+def test_a_patient_in_two_splits_is_an_error(tmp_path: Path) -> None:
+    divide(tmp_path)
+    (tmp_path / "test" / "HGG" / HIGH).mkdir()
+    moved = tmp_path / "train" / "HGG" / HIGH / f"{HIGH}_t2.nii.gz"
+    moved.rename(tmp_path / "test" / "HGG" / HIGH / moved.name)
+    with pytest.raises(DataError, match=f"case {HIGH} is in both test and train"):
+        load_brats2019(tmp_path)
+
+
+def test_images_that_are_no_volumes_are_named(tmp_path: Path) -> None:
+    divide(tmp_path)
+    write_slices(tmp_path, "train/HGG/1.png", "figures/plot.tif")
+    write(tmp_path / "old" / "t1.mha", b"x")
+    assert load_brats2019(tmp_path).set_aside == {
+        "image beside the volumes, left alone": ("figures/plot.tif", "train/HGG/1.png"),
+        "image in a format that is not read, .mha; save it as NIfTI": ("old/t1.mha",),
+    }
+
+
+def test_a_link_to_nothing_costs_one_case(tmp_path: Path) -> None:
+    divide(tmp_path)
+    link = tmp_path / "train" / "HGG" / HIGH / f"{HIGH}_t2.nii.gz"
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere")
+    assert load_brats2019(tmp_path).set_aside == {
+        "lacks t2": (HIGH,),
+        "link to a file that is not there": (f"train/HGG/{HIGH}/{HIGH}_t2.nii.gz",),
+    }
+
+
+@pytest.mark.parametrize("choice", ["brain", "all"])
+def test_without_the_experts_segmentation(tmp_path: Path, choice: SliceChoice) -> None:
+    """All but a border of one voxel is brain in each of the 16 slices."""
+    write_case(tmp_path / "HGG", HIGH, KINDS[:-1])
+    write_case(tmp_path / "LGG", LOW)
+    table = load_brats2019(tmp_path, slice_choice=choice)
+    assert table.set_aside == {}
+    assert table.notices == ()
+    assert "tumour" not in table.layout
+    ids = table.rows.loc[table.rows["lesion_id"] == HIGH, "image_id"].tolist()
+    count, width = (16, 2) if choice == "all" else (8, 1)
+    assert ids == [f"{HIGH}-{number:0{width}d}" for number in range(1, count + 1)]
+    assert len(open_store(table, side=8, cache_dir=tmp_path / "cache").images) == 2 * count
+    ungraded = load_ungraded(
+        tmp_path, modalities=MODALITIES, slices_per_patient=8, slice_choice=choice
+    )
+    assert ungraded.rows["image_id"].tolist() == table.rows["image_id"].tolist()
+
+
+def test_numbers_of_patients_of_the_study_and_of_the_release() -> None:
+    """The paper's 255 + 76 patients, and the 259 + 76 of the official training release."""
+    for high, expected in ((255, (231, 32, 68)), (259, (234, 32, 69))):
+        patients = [str(number) for number in range(high + 76)]
+        rows = pd.DataFrame({"lesion_id": patients, "label": ["HGG"] * high + ["LGG"] * 76})
+        splits = split_patients(rows, seed=0)
+        assert tuple((splits == name).sum() for name in SPLITS) == expected

@@ -3,7 +3,7 @@
 import pytest
 
 from data_partition.brats2019 import BRATS2019_CLASSES
-from data_partition.class_names import full_names
+from data_partition.class_names import full_names, short_label
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
 
@@ -14,6 +14,17 @@ def test_names_are_words_and_differ() -> None:
         assert len(set(names)) == len(classes)
         assert not set(names) & set(classes)
     assert full_names(["mel", "nv"]) == ("melanoma", "melanocytic nevus")
+    assert full_names(["HGG", "LGG"]) == ("high grade glioblastoma", "low grade glioma")
+
+
+def test_labels_of_names_in_words() -> None:
+    for label in HAM10000_CLASSES:
+        [name] = full_names([label])
+        assert short_label(name.upper()) == label
+    assert short_label("Melanocytic nevi") == "nv"
+    assert short_label("benign_keratosis-like lesions") == "bkl"
+    assert short_label("nv") is None
+    assert short_label("squamous cell carcinoma") is None
 
 
 def test_a_class_without_a_name_is_told() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
 from experiments.prediction import predict_command
 from models.backbones import build
+from tests.data_partition.volumes import KINDS, write_case
 from tests.support import make_config, state_of
 from training.errors import RunFolderError
 from training.model_file import ModelFile
@@ -52,6 +54,27 @@ def test_a_model_of_made_up_images_says_so(
     ModelFile(make_config(), CLASSES, weights, None, "0" * 32, 1, True).save(file)
     predict_command(file, [image])
     assert "SYNTHETIC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("choice, count", [("brain", 2), ("all", 16)])
+def test_a_case_without_segmentation(tmp_path: Path, choice: str, count: int) -> None:
+    """A volume of 16 slices, all of which show brain."""
+    case = "BraTS19_TMC_1_1"
+    write_case(tmp_path / "cases", case, KINDS[:-1])
+    config = make_config(image_size=32, slices_per_patient=2, slice_choice=choice)
+    state = state_of(build("resnet18", 2, pretrained=False, image_size=32, seed=0))
+    file = tmp_path / "final.safetensors"
+    config = config.replace(dataset="brats2019")
+    ModelFile(config, ("HGG", "LGG"), state, None, "0" * 32, 1, False).save(file)
+    predict_command(file, [tmp_path / "cases"], out=tmp_path / "answers.csv")
+    answers = pd.read_csv(tmp_path / "answers.csv")
+    assert len(answers) == count + 1
+    assert answers["image"].iloc[-1] == f"{case} (mean of its slices)"
+    by_tumour = tmp_path / "tumour.safetensors"
+    wanted = config.replace(slice_choice="tumour")
+    ModelFile(wanted, ("HGG", "LGG"), state, None, "0" * 32, 1, False).save(by_tumour)
+    with pytest.raises(DataError, match="no segmentation, which slice-choice = brain and all do"):
+        predict_command(by_tumour, [tmp_path / "cases"])
 
 
 def test_what_is_no_model_is_told_in_a_line(image: Path, weights: dict, tmp_path: Path) -> None:

@@ -142,6 +142,14 @@ def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:
     assert row(lines, "client-2 (vidir")[0][2:] == ["–"] * 8
 
 
+def test_what_must_be_known_of_the_images_stands_below(runs: dict[str, RunFolder]) -> None:
+    for command in ("simulate", "clip"):
+        data = runs[command].manifest()["data"]
+        notice = "5,015 of 10,015 images that the table names are missing in /data"
+        runs[command].update_manifest(data={**data, "notices": [notice]})
+        assert notice in " ".join(" ".join(shown(runs[command])).split())
+
+
 def test_another_versions_run_is_refused_in_a_line(runs: dict[str, RunFolder]) -> None:
     final = runs["simulate"].metrics()
     del final["participation"]

@@ -64,8 +64,8 @@ def test_export_takes_a_config_file_and_the_users_own_cache(tmp_path: Path) -> N
     output = run("export", tmp_path / "brain", config, "-c", "seed=3")
     assert "weights: random, seed 3" in output
     assert TextFeatures.load(tmp_path / "brain").prompts == (
-        "a picture of a high-grade glioma",
-        "a picture of a low-grade glioma",
+        "a picture of a high grade glioblastoma",
+        "a picture of a low grade glioma",
     )
     assert len(list((tmp_path / "own cache" / "fedskin" / "text-features").iterdir())) == 1
 

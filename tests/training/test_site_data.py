@@ -94,3 +94,20 @@ def test_the_test_set_needs_no_training_images(config: ExperimentConfig) -> None
     training = Path(config.data_dir) / "HAM10000_images_part_1"
     with pytest.raises(DataError, match="15 test images but no labels for them"):
         open_test_dir(config.replace(test_dir=str(training)))
+
+
+def test_patients_that_come_divided_keep_their_folders(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        for grade in ("HGG", "LGG"):
+            names = [f"BraTS19_{split}_{grade}{n}_1-{k}" for n in range(2) for k in range(2)]
+            write_images(tmp_path / "data" / split / grade, names, ".png")
+    config = make_config(data_dir=str(tmp_path / "data"), cache_dir=str(tmp_path))
+    data = open_own_data(config.replace(dataset="brats2019", split_by="lesion"), 0)
+    expected = {"train": "train", "valid": "validation", "test": "test"}
+    assert data.split_names.tolist() == [expected[s] for s in data.store.rows["source"]]
+
+
+def test_images_for_testing_are_named_as_left_alone(config: ExperimentConfig) -> None:
+    [(reason, names)] = open_own_data(config, 0).store.set_aside.items()
+    assert reason == "image in a folder for testing, left alone: other images are the test set"
+    assert len(names) == 70
