@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from data_partition.brats2019 import BRATS2019_CLASSES
+from data_partition.brats2019_names import BRATS2019_CLASSES
 from data_partition.image_table import HAM10000_CLASSES
 from experiments.console import echo
 from experiments.opening import ConfigArgument, OverrideOption, load_config

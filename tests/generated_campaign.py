@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_partition.brats2019 import BRATS2019_CLASSES
+from data_partition.brats2019_names import BRATS2019_CLASSES
 from data_partition.class_names import full_names
 from data_partition.image_table import HAM10000_CLASSES
 from models.text_features import prompts

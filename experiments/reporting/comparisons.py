@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def network(self) -> pd.DataFrame:
-        """The rows of the networks there, judged by image as in the study."""
+        """The rows of the networks there, judged by image."""
         rows = self.judged
         return rows[(rows["model"] == "network") & (rows["unit"] == "image")]
 

@@ -61,7 +61,7 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     if config["objective"] != "clip":
         found |= dict.fromkeys(("text-encoder", "clip-loss"), "there is no text")
     if config["dataset"] != "brats2019":
-        brain = ("modalities", "slices-per-patient")
+        brain = ("modalities", "slices-per-patient", "slice-choice")
         found |= dict.fromkeys(brain, "of BraTS2019's volumes only")
     if config["strategy"] != "fedprox":
         found["proximal-mu"] = "of FedProx only"

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from data_partition.axial_slices import SliceChoice
-from data_partition.brats2019 import MODALITIES, ORACLE, load_brats2019, load_ungraded
+from data_partition.brats2019 import MODALITIES, load_brats2019, load_ungraded
+from data_partition.brats2019_volumes import ORACLE
 from data_partition.errors import DataError
 from data_partition.image_store import open_store
 from data_partition.image_table import ImageTable

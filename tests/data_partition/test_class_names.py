@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_partition.brats2019 import BRATS2019_CLASSES
+from data_partition.brats2019_names import BRATS2019_CLASSES
 from data_partition.class_names import full_names, short_label
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_partition.brats2019 import ORACLE
+from data_partition.brats2019_volumes import ORACLE
 from data_partition.errors import DataError
 from data_partition.splits import SPLITS
 from data_partition.synthetic_brats2019 import write_brats2019
