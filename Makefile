@@ -36,7 +36,7 @@ demo: install ## Train over three simulated hospitals on synthetic images, in ab
 	@rm -rf runs/demo
 	$(BIN)/fedskin simulate experiments/configs/demo.toml --out runs/demo
 
-smoke: install ## Run small versions of the study's three tasks as one campaign, with report (minutes)
+smoke: install ## Run small versions of the three tasks of docs/study.md as one campaign, with report (minutes)
 	@test -d runs/smoke-data/ham10000 || $(BIN)/fedskin data synth runs/smoke-data/ham10000 --images 60
 	@test -d runs/smoke-data/brats2019 || $(BIN)/fedskin data synth runs/smoke-data/brats2019 --dataset brats2019 --patients 24
 	$(BIN)/fedskin campaign run experiments/campaigns/smoke.toml --out runs/smoke

@@ -1,8 +1,8 @@
 """The study's preprocessing on whole batches, on whatever device the stored images are.
 
-The study resizes a training image to 256 x 256 and takes a random 224 x 224 crop, flipped half
-of the time; a test image is resized to 224 x 224 whole. Both are then normalised by channel. The
-store did the resize to 256 once; what is left are copies and one multiply-add.
+The study (docs/study.md) resizes a training image to 256 x 256 and takes a random 224 x 224 crop,
+flipped half of the time; a test image is resized to 224 x 224 whole. Both are then normalised by
+channel. The store did the resize to 256 once; what is left are copies and one multiply-add.
 """
 
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ class ImageStore:
 def store_side(image_size: int) -> int:
     """The side at which images are stored, in pixels, for a network input of ``image_size``.
 
-    The study's ratio of 256 to 224.
+    The ratio of 256 to 224 of the study (docs/study.md).
     """
     return round(image_size * 256 / 224)
 

@@ -2,7 +2,7 @@
 
 What is dealt out are units: single images, or, with ``split_by="lesion"``, all images of one
 lesion (of BraTS2019: all slices of one patient) together, so that no lesion is both learnt from
-and judged on.
+and judged on. docs/study.md says how the study split.
 """
 
 from collections.abc import Sequence

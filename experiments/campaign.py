@@ -123,7 +123,7 @@ def run(
     Examples
     --------
 
-    The study's federated runs, on the real HAM10000:
+    The federated runs of the study (docs/study.md), on the real HAM10000:
 
         fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2
 

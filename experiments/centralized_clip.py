@@ -35,7 +35,7 @@ def clip_command(
     Examples
     --------
 
-    One of the study's runs, on the real HAM10000 or BraTS2019:
+    One of the runs of the study (docs/study.md), on the real HAM10000 or BraTS2019:
 
         fedskin clip -c data-dir=/data/HAM10000 -c backbone=maxvit_t -c text-encoder=RN50x16
         fedskin clip -c data-dir=/data/BraTS2019 -c backbone=swin_b

@@ -41,7 +41,7 @@ def simulate_command(
     Examples
     --------
 
-    One of the study's 120 federated runs, on the real HAM10000:
+    One of the 120 federated runs of the study (docs/study.md), on the real HAM10000:
 
         fedskin simulate -c data-dir=/data/HAM10000 -c backbone=convnext_l -c strategy=fedprox
 

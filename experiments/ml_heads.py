@@ -71,7 +71,7 @@ def heads_command(
     Examples
     --------
 
-    One of the study's runs, on the real HAM10000 and ISIC2018:
+    One of the runs of the study (docs/study.md), on the real HAM10000 and ISIC2018:
 
         fedskin heads -c data-dir=/data/HAM10000 -c backbone=swin_b --out runs/swin
 

@@ -27,7 +27,8 @@ class BackboneSpec:
     """What is known of one backbone before it is built.
 
     Attributes:
-        name: the project's name for it, which is the study's where the study has it.
+        name: the project's name for it, which is that of the study (docs/study.md) where it
+            has one.
         builder: its library's name for it.
         width: number of features that enter the classifier.
         classifier: name, inside torchvision's module, of the Linear layer that our head replaces;

@@ -16,7 +16,7 @@ class TextEncoderSpec:
     """What is known of one text encoder before it is built.
 
     Attributes:
-        name: OpenAI's name for the model, which is the study's.
+        name: OpenAI's name for the model, which is that of the study (docs/study.md).
         builder: open_clip's name for it.
         width: D, the length of its text features.
         repository: where the hub keeps its weights as ``open_clip_model.safetensors``.

@@ -20,7 +20,7 @@ from models.errors import WeightsError, first_line
 from models.text_encoders import TEXT_ENCODERS, find
 
 PROMPT = "a picture of a {}"
-"""The study's, filled with a class's full name."""
+"""That of the study (docs/study.md), filled with a class's full name."""
 
 _LAYOUT = "fedskin text features 1"
 _TOLERANCE = 1e-3  # of a row's length

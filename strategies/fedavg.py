@@ -1,4 +1,4 @@
-"""Federated averaging, as the study defines it."""
+"""Federated averaging, as the study (docs/study.md) defines it."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence

@@ -12,7 +12,8 @@ class FedProx(FedAvg):
 
     Li et al., Federated Optimization in Heterogeneous Networks, 2020, equation 2. The server's
     part is only to send μ as ``proximal-mu``; a client adds μ(w − w_glo) to its gradients before
-    each step. With μ = 0 it is FedAvg, to the bit.
+    each step. With μ = 0 it is FedAvg, to the bit; and with one local step a round it equals FedAvg
+    whatever μ is, since the term's gradient is 0 at the global weights, where that step is taken.
 
     Args:
         proximal_mu: μ ≥ 0.

@@ -18,7 +18,7 @@ from training.errors import ConfigError
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
 Scalar = str | bool | int | float
 
-# What optimizer ``auto`` is, by objective: the study's.
+# What optimizer ``auto`` is, by objective: that of the study (docs/study.md).
 STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 
 # The four that BraTS2019 has of every patient.

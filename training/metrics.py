@@ -1,4 +1,4 @@
-"""The study's metrics, all of them functions of one confusion matrix."""
+"""The metrics of the study (docs/study.md), all of them functions of one confusion matrix."""
 
 from collections.abc import Iterable
 

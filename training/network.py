@@ -155,7 +155,7 @@ def loss_function(config: ExperimentConfig) -> Callable[[Tensor, Tensor], Tensor
     """Return what training minimises: of logits (B, K) and labels (B,), a mean over the batch."""
     if config.objective == "clip" and config.clip_loss == "contrastive":
         return contrastive_loss
-    # Under clip the logits are similarities/τ, whose softmax is the study's Equation 1.
+    # Under clip the logits are similarities/τ, whose softmax is Equation 1 (docs/study.md).
     return functional.cross_entropy
 
 

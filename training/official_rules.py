@@ -1,4 +1,7 @@
-"""The rules by which the ISIC 2018 challenge's Task 3 counts answers, which are not the study's."""
+"""The rules by which the ISIC 2018 challenge's Task 3 counts answers.
+
+They are not those of the study (docs/study.md).
+"""
 
 from collections.abc import Sequence
 

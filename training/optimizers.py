@@ -1,4 +1,4 @@
-"""The five optimizers of the study."""
+"""The five optimizers of the study (docs/study.md)."""
 
 from collections.abc import Iterable
 

@@ -25,7 +25,7 @@ ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
 # Tensors of a parameter's size that an optimizer keeps for it; SGD one more with momentum.
 STATE_TENSORS = {"sgd": 0, "adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2}
 
-# The study's images: HAM10000 and the ISIC2018 test set, and the patients of BraTS2019.
+# Of the study (docs/study.md): HAM10000, the ISIC2018 test set, and the patients of BraTS2019.
 STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
 STUDY_PATIENTS, STUDY_TEST_PATIENTS = 231 + 32, 68
 

@@ -35,7 +35,8 @@ class Forecast:
         seconds: with as many trials side by side as cores, GPUs and memory allow.
         cached_bytes: of decoded images and of features in the cache, which the trials share.
         machine: what was measured on, in words.
-        assumed: data sets whose images were not counted; they are taken to be the study's.
+        assumed: data sets whose images were not counted; they are taken to be the study's
+            (docs/study.md).
     """
 
     trials: tuple[tuple[Trial, Estimate], ...]

@@ -1,4 +1,7 @@
-"""What ``fedskin campaign plan`` shows: every trial, what all will take, and what is missing."""
+"""What ``fedskin campaign plan`` shows: every trial, what all will take, and what is missing.
+
+The study is that of docs/study.md.
+"""
 
 import shutil
 from collections.abc import Sequence

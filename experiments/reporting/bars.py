@@ -1,4 +1,4 @@
-"""Figure 2 of the study, and whatever else is best shown as bars: they begin at 0."""
+"""Figure 2 of the study (docs/study.md), and what else is best shown as bars: they begin at 0."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,13 +55,13 @@ def draw_heads(comparison: Comparison) -> Figure:
         if model != "network":
             rows = table[table["model"] == model].set_index("backbone").reindex(order)
             panels.append(_by_metric(rows, f"{name}, percent"))
-    return _draw(comparison, panels, "on the global test set")
+    return _draw(comparison, panels, f"on {comparison.judged_on}")
 
 
 def draw_metrics(comparison: Comparison) -> Figure:
     """Draw the network's metrics, a group of bars for each backbone."""
     table = summary(comparison.network).set_index("backbone")
-    where = "on the global test set; it takes three backbones for a spider plot"
+    where = f"on {comparison.judged_on}; it takes three backbones for a spider plot"
     return _draw(comparison, [_by_metric(table, "percent")], where)
 
 

@@ -95,13 +95,20 @@ class Comparison:
 
     @property
     def backbones(self) -> list[str]:
-        """The backbones in the order of the study."""
+        """The backbones in the order of the study (docs/study.md)."""
         return in_order(self.rows["config.backbone"])
 
     @property
     def judged(self) -> pd.DataFrame:
         """The rows of the global test set, on which trials are compared."""
         return self.rows[(self.rows["test_set"] == "global_test") & self.rows["avg"].notna()]
+
+    @property
+    def judged_on(self) -> str:
+        """How many images that is, in words; the ISIC2018 test set has been 1,511 and 1,512."""
+        rows = self.judged
+        counts = sorted({int(number) for number in rows.loc[rows["unit"] == "image", "n"]})
+        return f"{' or '.join(f'{number:,}' for number in counts)} images of the global test set"
 
     @property
     def network(self) -> pd.DataFrame:

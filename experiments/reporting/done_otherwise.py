@@ -1,4 +1,4 @@
-"""What our trials did otherwise than the study, held against the campaign files that repeat it."""
+"""What our trials did otherwise than the study (docs/study.md), by the campaigns that repeat it."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache

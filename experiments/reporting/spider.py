@@ -1,4 +1,4 @@
-"""Figures 3 and 4 of the study: the metrics over the backbones, as a spider plot."""
+"""Figures 3 and 4 of the study (docs/study.md): metrics over the backbones, as a spider plot."""
 
 import math
 

@@ -122,7 +122,7 @@ def rank_table(ranking: Ranking) -> Table:
 
 
 def published_table(findings: Findings) -> Table | None:
-    """Return the study's figures beside ours; None where no such setting was run."""
+    """Return the figures of the study (docs/study.md) beside ours; None where none fits."""
     rows = [
         {
             "where": row.published.where,

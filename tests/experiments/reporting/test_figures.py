@@ -131,7 +131,7 @@ def test_heads_have_a_panel_of_avg_and_each_head_one_of_its_metrics() -> None:
         assert axes.get_ylim() == (0, 100)
     assert [label.get_text() for label in svm.get_xticklabels()] == ["maxvit_t", "swin_b"]
     assert (knn.get_legend() is None, svm.get_legend() is None) == (False, True)
-    assert "on the global test set" in drawn(figure)
+    assert "on 1,512 images of the global test set" in drawn(figure)
 
 
 @pytest.mark.parametrize(
