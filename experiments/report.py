@@ -57,10 +57,12 @@ def write_report(findings: "Findings", folder: Path) -> tuple[int, int]:
     """
     from experiments.reporting.figures import draw_all
     from experiments.reporting.page import page
+    from experiments.reporting.recall import recall_tables
     from experiments.reporting.tables import tables_of
     from experiments.reporting.traffic import traffic_tables
 
-    drawings, tables = draw_all(findings), [*tables_of(findings), *traffic_tables(findings)]
+    drawings = draw_all(findings)
+    tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
     content: dict[str, str | bytes] = {}
     for drawing in drawings:
         content[f"figures/{drawing.name}.svg"] = drawing.svg

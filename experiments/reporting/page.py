@@ -7,9 +7,10 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from experiments.reporting.comparisons import slug
 from experiments.reporting.figures import Drawing
 from experiments.reporting.findings import Findings
-from experiments.reporting.page_data import page_data
+from experiments.reporting.page_data import first_classes, page_data
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.style import SYNTHETIC
 from experiments.reporting.tables import Table
@@ -30,14 +31,18 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
     )
     source = files("experiments.reporting") / "page"
     template = environment.from_string((source / "page.html").read_text(encoding="utf-8"))
+    once = findings.table.drop_duplicates("trial").set_index("trial")
     return template.render(
         findings=findings,
+        recall=first_classes(findings),
+        lacking=once.loc[~once["complete"], "absences"].to_dict(),
         figures={
             about: [(d.name, d.what, _inline(d)) for d in drawings if d.about == about]
             for about in dict.fromkeys(drawing.about for drawing in drawings)
         },
         tables={table.name: table for table in tables},
         alpha=ALPHA,
+        slug=slug,
         synthetic_line=SYNTHETIC,
         css=Markup((source / "page.css").read_text(encoding="utf-8")),
         js=Markup((source / "page.js").read_text(encoding="utf-8")),

@@ -6,20 +6,22 @@ from typing import Any
 
 import pandas as pd
 
+from data_partition.class_names import NAMED_FIRST
 from experiments.reporting.comparisons import WORDS
 from experiments.reporting.findings import Findings
+from experiments.reporting.recall import classes_of, found_of
 from experiments.results import megabytes
 from training.config import NOT_IDENTITY
 from training.metrics import METRIC_NAMES
 
 # Of a trial, beside its config.
 _ABOUT = (
-    *("command", "best_round", "rounds", "seconds", "seconds_transport"),
-    *("bytes_sent", "bytes_received"),
+    *("command", "complete", "best_round", "rounds"),
+    *("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received"),
     *("peak_memory", "started", "finished", "host", "text_weights", "fingerprint"),
     *("test_fingerprint", "weights_sha256", "fedskin_version"),
 )
-INTERVAL = "95 % interval"
+INTERVAL = "AVG, 95 %"
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
 
 
@@ -28,9 +30,10 @@ def page_data(findings: Findings) -> str:
 
     ``columns`` and ``rows`` are the results: a row for each trial, model and unit on the global
     test set and, pooled, on the clients'. Of the columns, those of ``settings`` stand together in
-    one cell, the column "setting", and are there to filter by. ``config`` holds what all trials
-    have in common, and each of ``trials`` the rest, its figures on every test set, its curve and
-    its counts.
+    one cell, the column "setting", and are there to filter by. ``recall`` names the column that has
+    how many of the class that is named first were found, and of how many. ``config`` holds what all
+    trials have in common, and each of ``trials`` the rest, its figures on every test set, its curve
+    and its counts.
     """
     table = findings.table
     configs = table.drop_duplicates("trial").set_index("trial").filter(regex=r"^config\.")
@@ -41,6 +44,7 @@ def page_data(findings: Findings) -> str:
     settings, results = _results(findings)
     data = {
         "metrics": METRIC_NAMES,
+        "recall": first_classes(findings),
         "words": WORDS,
         "settings": settings,
         "interval": INTERVAL,
@@ -63,7 +67,7 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
     towers = {c.settings.get("text tower") for c in comparisons if "text encoder" in c.settings}
     # A text tower that all have is said once, above the table, and not in each of its rows.
     unsaid = ["text tower"] if len(towers) == 1 else []
-    parts = []
+    parts, first = [], first_classes(findings)
     for comparison in comparisons:
         rows = comparison.rows
         rows = rows[rows["test_set"].isin(["global_test", "client_test"])]
@@ -79,11 +83,31 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
         bounds = zip(figures.pop("AVG_LOW"), figures.pop("AVG_HIGH"), strict=True)
         intervals = [None if math.isnan(low) else [low, high] for low, high in bounds]
         part[INTERVAL] = pd.Series(intervals, index=part.index, dtype=object)
-        part = part.join(figures)
+        part[first] = _recall(rows)
+        for name in figures:
+            part[name] = figures[name]
+            if name == "BACC":
+                part["over"] = rows["bacc_classes"]
+        part["complete"] = rows["complete"].map({True: "yes", False: "no"})
         part["n"], part["kind"] = rows["n"], comparison.kind
         parts.append(part.assign(**comparison.settings))
     settings = ["kind", *dict.fromkeys(name for c in comparisons for name in c.settings)]
     return settings, pd.concat(parts) if parts else pd.DataFrame()
+
+
+def first_classes(findings: Findings) -> str:
+    """Name the classes that tables name first, of those that occur: their recall has a column."""
+    return " / ".join(name for name in NAMED_FIRST if findings.table[f"support.{name}"].any())
+
+
+def _recall(rows: pd.DataFrame) -> pd.Series:
+    """Return found and of how many, of the class that is named first; None without images."""
+    cells = pd.Series(None, index=rows.index, dtype=object)
+    for name in NAMED_FIRST:
+        for index, found, of in zip(rows.index, *found_of(rows, name), strict=True):
+            if of:
+                cells[index] = [found, of]
+    return cells
 
 
 def _trial(
@@ -91,8 +115,13 @@ def _trial(
 ) -> dict[str, Any]:
     record = findings.records[trial]
     shown = ["test_set", "model", "unit", "n", *METRIC_NAMES, *_INTERVALS]
+    shown += ["bacc_classes", "clients_missing", "client_rounds"]
+    classes = classes_of(rows)
+    counts = [list(zip(*found_of(rows, name), strict=True)) for name in classes]
     return {
         "about": _about(rows.iloc[0]),
+        "absences": rows["absences"].iloc[0],
+        "recall": {"classes": classes, "rows": list(zip(*counts, strict=True))},
         "synthetic": rows["synthetic"].iloc[0],
         "config": config,
         "figures": rows[shown].round(4).to_dict("records"),
@@ -108,6 +137,7 @@ def _trial(
 def _about(row: pd.Series) -> dict[str, Any]:
     """Return what else a trial's page says, sizes and times as people read them."""
     about = {name: row[name] for name in _ABOUT}
+    about["complete"] = "yes" if row["complete"] else "no"
     for name, size in about.items():
         if ("bytes" in name or name == "peak_memory") and not math.isnan(size):
             about[name] = f"{megabytes(size)} MB"

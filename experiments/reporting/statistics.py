@@ -10,6 +10,8 @@ from experiments.reporting.comparisons import Comparison, in_order
 from training.metrics import METRIC_NAMES
 
 ALPHA = 0.05
+KEYS = ["unit", "model", "config.backbone"]
+"""What tells a table's rows apart; the seeds are repeats."""
 
 
 class NoRankTest(ValueError):
@@ -77,15 +79,28 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each (unit, model, backbone), in this order, with these as columns and: ``seeds``,
-        how many; ``acc``, … ``avg``, means in percent; ``acc_sd``, …, standard deviations (n − 1,
-        NaN for one seed); and ``rank`` by mean AVG among all rows of the unit, 1 the best, equal
-        ones sharing their mean rank.
+        how many; ``not_complete``, how many of these lost a client; ``acc``, … ``avg``, means in
+        percent; ``acc_sd``, …, standard deviations (n − 1, NaN for one seed); ``bacc_classes``, the
+        fewest classes over which any seed's BACC is; and ``rank`` by mean AVG among all rows of the
+        unit, 1 the best, equal ones sharing their mean rank.
     """
-    keys = ["unit", "model", "config.backbone"]
-    groups = rows.groupby(keys)[list(METRIC_NAMES)]
+    alike = rows.groupby(KEYS)
+    groups = alike[list(METRIC_NAMES)]
     result = groups.mean().join(groups.std(ddof=1).add_suffix("_sd"))
     result.insert(0, "seeds", groups.size())
+    result.insert(1, "not_complete", alike["complete"].agg(lambda complete: (~complete).sum()))
+    result["bacc_classes"] = alike["bacc_classes"].min()
     result["rank"] = result.groupby("unit")["avg"].rank(ascending=False)
+    return as_rows(result, rows)
+
+
+def as_rows(result: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what was grouped by ``KEYS`` in the order of a table's rows, the keys as columns.
+
+    Args:
+        result: indexed by ``KEYS``.
+        rows: that were grouped.
+    """
     models = [name for name in ("network", "knn", "svm", "rf") if name in set(rows["model"])]
     order = itertools.product(
         sorted(rows["unit"].unique()), models, in_order(rows["config.backbone"])

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.typing import FillStyleType
 
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
@@ -20,6 +21,7 @@ GREY = "0.35"
 # from line to line.
 _PAD = 0.08  # inches around a figure
 _TITLE_SIZE, _TITLE_LETTERS, _TITLE_LINE = 10.5, 10.2, 0.18
+_FEWEST_LETTERS = 20  # in a line of a note
 
 # Okabe and Ito's palette: distinguishable with any colour vision. Its yellow is too pale for lines.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -123,9 +125,34 @@ def render(figure: Figure, name: str) -> tuple[str, bytes]:
     layout = figure.get_layout_engine()
     assert layout is not None
     layout.execute(figure)
+    if _break_what_sticks_out(figure):
+        layout.execute(figure)
     figure.set_layout_engine("none")
     with matplotlib.rc_context({"svg.hashsalt": name}):
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
     figure.set_dpi(150)
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()
+
+
+def _break_what_sticks_out(figure: Figure) -> bool:
+    """Break every note that is wider than its place into lines; tell whether there was any."""
+    renderer, width = FigureCanvasAgg(figure).get_renderer(), figure.bbox.width
+    axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis)]
+    ticks = {id(label) for axis in axes for label in axis.get_ticklabels(which="both")}
+    changed = False
+    for text in figure.findobj(Text):
+        if id(text) in ticks or " " not in text.get_text():
+            continue
+        lines = text.get_text().splitlines()
+        letters = max(map(len, lines))
+        while letters > _FEWEST_LETTERS:
+            bounds = text.get_window_extent(renderer)
+            if bounds.x0 >= 0 and bounds.x1 <= width:
+                break
+            letters -= 4
+            text.set_text(
+                "\n".join(part for line in lines for part in textwrap.wrap(line, letters))
+            )
+            changed = True
+    return changed

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from experiments.figures_table import OVER
 from experiments.reporting.comparisons import WORDS, Comparison, slug
 from experiments.reporting.findings import Findings
 from experiments.reporting.published import beside_ours
@@ -38,6 +39,7 @@ class Table:
         numbers: what the CSV file holds.
         cells: the same as people read it, texts.
         best: which cells are the best of their column; of the same shape.
+        notes: what must be known to read it, a sentence each.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Table:
     numbers: pd.DataFrame
     cells: pd.DataFrame
     best: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def csv(self) -> str:
         """Return the numbers to their last digit, each row saying whether it is synthetic."""
@@ -56,11 +59,13 @@ class Table:
         cells = self._marked(lambda text: text.replace("_", r"\_"), "**{}**")
         lines = [f"## {self.title}", "", *([f"**{SYNTHETIC}**", ""] if self.synthetic else [])]
         table = cells.to_markdown(index=False, disable_numparse=True)
-        return "\n".join([*lines, table, ""])
+        notes = [line for note in self.notes for line in ("", note.replace("_", r"\_"))]
+        return "\n".join([*lines, table, *notes, ""])
 
     def latex(self) -> str:
         """Return a floating table for the package booktabs; the best are bold."""
-        caption = f"{self.title}. {SYNTHETIC}" if self.synthetic else f"{self.title}."
+        synthetic = (SYNTHETIC,) if self.synthetic else ()
+        caption = " ".join((f"{self.title}.", *synthetic, *self.notes))
         escaped = self._marked(lambda text: text.translate(_LATEX), r"\textbf{{{}}}")
         return escaped.style.hide(axis="index").to_latex(
             hrules=True,
@@ -77,7 +82,7 @@ class Table:
 
 
 def tables_of(findings: Findings) -> list[Table]:
-    """Return every table of a report."""
+    """Return the tables of figures and of ranks, and the one beside the study."""
     tables = [comparison_table(c) for c in findings.comparisons if len(c.judged)]
     tables += [rank_table(ranking) for ranking in findings.rankings if ranking.test]
     published = published_table(findings)
@@ -87,13 +92,7 @@ def tables_of(findings: Findings) -> list[Table]:
 def comparison_table(comparison: Comparison) -> Table:
     """Return mean, standard deviation and rank of each backbone, and of each head on it."""
     rows = summary(comparison.judged)
-    cells, best = pd.DataFrame(index=rows.index), pd.DataFrame(index=rows.index)
-    cells["backbone"] = rows["backbone"]
-    if rows["model"].nunique() > 1:
-        cells["model"] = rows["model"].map(WORDS)
-    if rows["unit"].nunique() > 1:
-        cells["by"] = rows["unit"]
-    cells["seeds"] = rows["seeds"].astype(str)
+    cells, best = row_names(rows), pd.DataFrame(index=rows.index)
     for name in METRIC_NAMES:
         cells[name.upper()] = [
             f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
@@ -101,9 +100,47 @@ def comparison_table(comparison: Comparison) -> Table:
         ]
         highest = rows.groupby("unit")[name].transform("max")
         best[name.upper()] = (rows[name].round(2) == highest.round(2)) & (len(rows) > 1)
+        if name == "bacc":
+            cells["over"] = rows["bacc_classes"].astype(str)
     cells["rank"] = rows["rank"].map("{:g}".format)
     best = best.reindex(columns=cells.columns, fill_value=False)
-    return Table(comparison.name, comparison.title, comparison.synthetic, rows, cells, best)
+    return Table(
+        name=comparison.name,
+        title=comparison.title,
+        synthetic=comparison.synthetic,
+        numbers=rows,
+        cells=cells,
+        best=best,
+        notes=(f"{OVER}.", *not_complete(comparison.judged)),
+    )
+
+
+def not_complete(rows: pd.DataFrame) -> list[str]:
+    """Name the trials among some rows that lost a client, a sentence for each."""
+    lacking = rows[~rows["complete"]].drop_duplicates("trial")
+    return [
+        f"Not complete: {trial}: {absences}."
+        for trial, absences in zip(lacking["trial"], lacking["absences"], strict=True)
+    ]
+
+
+def seeds_cells(rows: pd.DataFrame) -> list[str]:
+    """Return how many seeds stand behind each row, and how many of them are not complete."""
+    return [
+        f"{seeds} ({lacking} not complete)" if lacking else str(seeds)
+        for seeds, lacking in zip(rows["seeds"], rows["not_complete"], strict=True)
+    ]
+
+
+def row_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells that tell the rows apart, as people read them."""
+    cells = pd.DataFrame({"backbone": rows["backbone"]})
+    if rows["model"].nunique() > 1:
+        cells["model"] = rows["model"].map(WORDS)
+    if rows["unit"].nunique() > 1:
+        cells["by"] = rows["unit"]
+    cells["seeds"] = seeds_cells(rows)
+    return cells
 
 
 def rank_table(ranking: Ranking) -> Table:
@@ -153,7 +190,9 @@ def published_table(findings: Findings) -> Table | None:
     cells["difference"] = ["–" if pd.isna(v) else signed(v) for v in numbers["difference"]]
     best = pd.DataFrame(False, index=cells.index, columns=cells.columns)
     title = "The study's figures and ours, in percent"
-    return Table("published", title, findings.synthetic, numbers, cells, best)
+    beside = [c.rows for c in findings.comparisons if c.title in set(numbers["setting"])]
+    notes = tuple(not_complete(pd.concat(beside)))
+    return Table("published", title, findings.synthetic, numbers, cells, best, notes)
 
 
 def signed(value: float) -> str:

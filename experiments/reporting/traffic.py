@@ -6,7 +6,7 @@ import pandas as pd
 
 from experiments.reporting.comparisons import TRAFFIC, Comparison
 from experiments.reporting.findings import Findings
-from experiments.reporting.tables import Table
+from experiments.reporting.tables import Table, not_complete, seeds_cells
 from experiments.results import megabytes
 
 
@@ -16,7 +16,7 @@ def traffic_tables(findings: Findings) -> list[Table]:
 
 
 def traffic_table(comparison: Comparison) -> Table:
-    """Return megabytes and seconds of transport beside AVG, by backbone and ``TRAFFIC``.
+    """Return megabytes, and seconds of transport and waiting, by backbone and ``TRAFFIC``.
 
     Means over the seeds. To and from a client in a round are means over all clients and rounds;
     one that gave no answer counts as one that sent nothing.
@@ -37,26 +37,30 @@ def traffic_table(comparison: Comparison) -> Table:
         rows.groupby(list(keys), observed=True)
         .agg(
             seeds=("seed", "nunique"),
+            not_complete=("complete", lambda complete: (~complete).sum()),
             avg=("avg", "mean"),
             bytes_to_client=("bytes_to_client", "mean"),
             bytes_from_client=("bytes_from_client", "mean"),
             bytes=("bytes", "mean"),
             seconds_transport=("seconds_transport", "mean"),
+            seconds_waiting=("seconds_waiting", "mean"),
             seconds=("seconds", "mean"),
         )
         .reset_index()
     )
     cells, best = numbers[list(keys)].astype(str), pd.DataFrame(index=numbers.index)
-    cells["seeds"] = numbers["seeds"].astype(str)
+    cells["seeds"] = seeds_cells(numbers)
     cells["AVG"] = numbers["avg"].map("{:.2f}".format)
     cells["MB to a client, a round"] = numbers["bytes_to_client"].map(megabytes)
     cells["MB from a client, a round"] = numbers["bytes_from_client"].map(megabytes)
     cells["MB altogether"] = numbers["bytes"].map(megabytes)
     cells["seconds of transport"] = numbers["seconds_transport"].map("{:,.1f}".format)
+    cells["seconds of waiting for a turn"] = numbers["seconds_waiting"].map("{:,.1f}".format)
     cells["seconds of all rounds"] = numbers["seconds"].map("{:,.1f}".format)
     several = len(numbers) > 1
     best["AVG"] = several & (cells["AVG"] == f"{numbers['avg'].max():.2f}")
     best["MB altogether"] = several & (numbers["bytes"] == numbers["bytes"].min())
     best = best.reindex(columns=cells.columns, fill_value=False)
     name, title = f"{comparison.name}-communication", f"What travels · {comparison.title}"
-    return Table(name, title, comparison.synthetic, numbers, cells, best)
+    notes = tuple(not_complete(rows))
+    return Table(name, title, comparison.synthetic, numbers, cells, best, notes)

@@ -62,10 +62,10 @@ def test_a_report_is_written_and_said(campaign: Path, report: Report) -> None:
     assert output.splitlines() == [
         "SYNTHETIC images: these figures say nothing about patients",
         "2 of 2 trials are done",
-        f"Wrote {campaign}/report/index.html, 2 figures and 2 tables beside it",
+        f"Wrote {campaign}/report/index.html, 2 figures and 4 tables beside it",
     ]
     added = files(campaign) - before
-    assert len(added) == 1 + 2 * 2 + 3 * 2
+    assert len(added) == 1 + 2 * 2 + 3 * 4
     assert all(name.startswith("report/") for name in added)
     assert "report/index.html" in added
 
@@ -122,7 +122,7 @@ def test_a_damaged_trial_is_set_aside_and_named(name: str, campaign: Path, repor
 
 
 def test_a_trial_without_class_names_is_set_aside(campaign: Path, report: Report) -> None:
-    """The ledger does not need them; the confusion matrix does."""
+    """The confusion matrix and recall by class need them."""
     path = sorted((campaign / "trials").glob("*/manifest.json"))[0]
     manifest = json.loads(path.read_text())
     del manifest["data"]["classes"]
@@ -130,7 +130,7 @@ def test_a_trial_without_class_names_is_set_aside(campaign: Path, report: Report
     status, output, _ = report(campaign)
     assert status == 0
     assert f"{path.parent.name}: set aside: " in output
-    assert "'classes'" in output
+    assert "manifest.json: data.classes: Field required" in output
 
 
 def test_a_later_report_takes_the_place_of_the_earlier(campaign: Path, report: Report) -> None:

@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const NUMERIC = new Set([...data.metrics.map(name => name.toUpperCase()), data.interval, "seed", "n"]);
+const NUMERIC = new Set([...data.metrics.map(name => name.toUpperCase()), data.interval, data.recall, "over", "seed", "n"]);
 const start = { "test set": "global", by: "image" };
 
 function element(name, attributes = {}, ...children) {
@@ -22,28 +22,38 @@ function drawing(name, attributes, ...children) {
 
 function shown(value, column) {
   if (value === null || value === undefined) return "–";
-  if (column === data.interval) return value.map(end => end.toFixed(2)).join("–");
+  if (column === data.recall) return value.join("/");
+  if (column === data.interval) return value.map(end => end.toFixed(1)).join("–");
   return data.metrics.includes(column.toLowerCase()) ? value.toFixed(2) : String(value);
 }
 
-function table(head, rows) {
-  return element("div", { class: "scroll" }, element("table", {},
+// An interval goes by its lower end, a recall by its share.
+function sortable(value, column) {
+  if (!Array.isArray(value)) return value;
+  return column === data.recall ? value[0] / value[1] : value[0];
+}
+
+function table(head, rows, look = "cards") {
+  return element("div", { class: "scroll" }, element("table", { class: look },
     element("thead", {}, element("tr", {}, ...head.map(name => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, ...rows.map(row => element("tr", {}, ...row.map(cell =>
-      element("td", {}, cell)))))));
+    element("tbody", {}, ...rows.map(row => element("tr", {}, ...row.map((cell, i) =>
+      element("td", { "data-label": head[i] }, cell)))))));
 }
 
 // --- results -------------------------------------------------------------------------------
 
 function results() {
-  // The settings stand together in one cell and have columns only to filter by.
-  const places = [...data.columns.keys()].filter(i => !data.settings.includes(data.columns[i]));
+  // The settings stand together in one cell, and what is not complete is marked: these columns are
+  // only there to filter by.
+  const filtered = [...data.settings, "complete"], complete = data.columns.indexOf("complete");
+  const places = [...data.columns.keys()].filter(i => !filtered.includes(data.columns[i]));
   const look = column => ({ class: NUMERIC.has(column) ? "number" : column });
   const body = document.querySelector("#results-table tbody");
   const rows = data.rows.map(values => {
-    const cells = places.map(i => element("td", look(data.columns[i]), i === 0
+    const cells = places.map(i => element("td", { ...look(data.columns[i]), "data-label": data.columns[i] }, i === 0
       ? element("a", { href: "#trial=" + values[0], title: values[0] }, values[0].slice(-12))
       : shown(values[i], data.columns[i])));
+    if (values[complete] === "no") cells[0].append(element("span", { class: "alarm" }, "not complete"));
     return { values, cells, text: values.join(" ").toLowerCase(), node: element("tr", {}, ...cells) };
   });
   const head = document.querySelector("#results-table thead").appendChild(element("tr"));
@@ -63,8 +73,7 @@ function results() {
     header.setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
     rows.sort((a, b) => {
-      // An interval goes by its lower end.
-      const [x, y] = [a.values[i], b.values[i]].map(value => Array.isArray(value) ? value[0] : value);
+      const [x, y] = [a.values[i], b.values[i]].map(value => sortable(value, data.columns[i]));
       if (x === y) return 0;
       if (x === null) return 1;  // what has no figure comes last either way
       if (y === null) return -1;
@@ -78,7 +87,7 @@ function results() {
   filters.append(element("label", {}, "search", text));
   const selects = new Map(), same = new Map();
   const kind = data.columns.indexOf("kind");
-  const asked = [...data.settings, "backbone", "seed", "model", "test set", "by"];
+  const asked = [...data.settings, "backbone", "seed", "model", "test set", "by", "complete"];
   for (const i of asked.map(column => data.columns.indexOf(column))) {
     const column = data.columns[i];
     const values = [...new Set(data.rows.map(row => row[i]))].filter(value => value !== null);
@@ -191,7 +200,13 @@ function confusion(counts, classes, model) {
 function config(title, values) {
   return element("div", { class: "config" }, element("h3", {}, title),
     table(["", ""], Object.entries(values).map(([key, value]) =>
-      [key.replaceAll("_", " "), value === null || value === "" ? "–" : String(value)])));
+      [key.replaceAll("_", " "), value === null || value === "" ? "–" : String(value)]), "pairs"));
+}
+
+function testSet(row, rounds) {
+  if (row.client_rounds !== null) return `${row.test_set}, in ${row.client_rounds} of ${rounds} rounds`;
+  const without = row.clients_missing ? `, without ${row.clients_missing}` : "";
+  return { global_test: "global test set", client_test: "clients' test splits, pooled" }[row.test_set] + without;
 }
 
 function trialPage(id) {
@@ -201,19 +216,28 @@ function trialPage(id) {
     view.append(element("h2", {}, id), element("p", {}, "This report holds no such trial."));
     return;
   }
-  const metrics = data.metrics.map(name => name.toUpperCase());
-  const figures = trial.figures.map(row => [row.test_set.replace("global_test", "global test set")
-      .replace("client_test", "clients' test splits, pooled"), data.words[row.model], row.unit, String(row.n),
-    ...data.metrics.map(name => {
+  // AVG first, as in the table of all results.
+  const order = ["avg", ...data.metrics.filter(name => name !== "avg")];
+  const metrics = order.flatMap(name => name === "bacc" ? ["BACC", "over"] : [name.toUpperCase()]);
+  const named = trial.figures.map(row => [testSet(row, trial.about.rounds), data.words[row.model], row.unit]);
+  const figures = trial.figures.map((row, k) => [...named[k], String(row.n),
+    ...order.flatMap(name => {
       const [low, high] = [row[name + "_low"], row[name + "_high"]];
-      return shown(row[name], name.toUpperCase()) + (low === null ? "" : ` (${low.toFixed(1)}–${high.toFixed(1)})`);
+      const text = shown(row[name], name.toUpperCase()) + (low === null ? "" : `\n${low.toFixed(1)}–${high.toFixed(1)}`);
+      return name === "bacc" ? [text, String(row.bacc_classes)] : [text];
     })]);
+  const recall = trial.recall.rows.map((row, k) => [...named[k],
+    ...row.map(([found, of]) => of ? `${found}/${of}` : "–")]);
   const curve = trial.curve, unit = trial.about.command === "simulate" ? "round" : "epoch";
   view.append(
     element("h2", {}, id),
     ...(trial.synthetic ? [element("p", { class: "alarm" }, "SYNTHETIC images: these figures say nothing about patients")] : []),
-    element("h3", {}, "Figures, in percent; 95 % intervals in brackets"),
+    ...(trial.absences ? [element("p", { class: "alarm" }, `Not complete: ${trial.absences}`)] : []),
+    element("h3", {}, "Figures, in percent; 95 % intervals below"),
     table(["test set", "model", "by", "n", ...metrics], figures),
+    element("p", {}, "over: how many classes occur; BACC is their mean recall."),
+    element("h3", {}, "Recall by class: found, of how many"),
+    table(["test set", "model", "by", ...trial.recall.classes], recall),
     element("div", { class: "columns" },
       chart(`validation AVG in percent, by ${unit}`, curve.round, { AVG: curve.validation_avg }),
       chart(`loss, by ${unit}`, curve.round, { training: curve.train_loss, validation: curve.validation_loss })),

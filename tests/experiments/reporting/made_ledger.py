@@ -30,6 +30,8 @@ def row(avg: float | None, **changes: Any) -> dict[str, Any]:
         **dict.fromkeys(METRIC_NAMES, avg),
         **{"command": "simulate", "test_set": "global_test", "model": "network", "unit": "image"},
         "synthetic": False,
+        "complete": True,
+        "bacc_classes": 7,
         "n": 1512,
     }
     for name, value in changes.items():

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
+from experiments.reporting.comparisons import compare
+from experiments.reporting.findings import Findings
+from experiments.reporting.page import page
 from tests.experiments.reporting.small_campaign import DONE
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -180,6 +184,61 @@ def test_on_a_phone_nothing_sticks_out(browser: webdriver.Chrome) -> None:
         assert browser.execute_script(wide) <= 0
     finally:
         browser.set_window_size(1300, 1000)
+
+
+def phone(browser: webdriver.Chrome) -> None:
+    """Be 400 pixels wide, which no window of a desktop is."""
+    size = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def test_on_a_phone_the_figures_are_in_sight(browser: webdriver.Chrome) -> None:
+    """Those of every row, of the comparisons and of a trial's page: nothing stands beyond the edge.
+
+    A confusion matrix of seven classes is a square, and may be scrolled.
+    """
+    beyond = (
+        "return [...document.querySelectorAll('.cards td, figure svg')].filter(part =>"
+        " part.checkVisibility() && part.getBoundingClientRect().right > 400).length"
+    )
+    phone(browser)
+    try:
+        row = rows(browser)[0]
+        label = "return getComputedStyle(arguments[0], '::before').content"
+        (avg,) = row.find_elements(By.CSS_SELECTOR, "td[data-label=AVG]")
+        assert avg.is_displayed()
+        assert browser.execute_script(label, avg) == '"AVG"'
+        assert browser.execute_script(beyond) == 0
+        row.find_element(By.TAG_NAME, "a").click()
+        assert browser.find_element(By.CSS_SELECTOR, "#trial .cards td").is_displayed()
+        assert browser.execute_script(beyond) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_what_is_not_complete_is_marked_in_its_row(
+    chromium: webdriver.Chrome, findings: Findings, tmp_path: Path
+) -> None:
+    table = findings.table.copy()
+    trial = str(table.loc[table["command"] == "simulate", "trial"].iloc[0])
+    table.loc[table["trial"] == trial, ["complete", "absences"]] = False, "client-2: in 1 of 3"
+    changed = replace(findings, table=table, comparisons=compare(table))
+    (tmp_path / "index.html").write_text(page(changed, [], []), encoding="utf-8")
+    chromium.get((tmp_path / "index.html").as_uri())
+    marked = [row for row in rows(chromium) if "not complete" in row.text]
+    assert [row.find_element(By.TAG_NAME, "a").get_attribute("title") for row in marked] == [trial]
+    select = chromium.find_element(By.CSS_SELECTOR, "select[data-column=complete]")
+    Select(select).select_by_visible_text("no")
+    assert len(rows(chromium)) == 1
+    chromium.get(f"{(tmp_path / 'index.html').as_uri()}#trial={trial}")
+    assert "Not complete: client-2: in 1 of 3" in chromium.find_element(By.ID, "trial").text
+
+
+def test_recall_is_sorted_by_its_share(browser: webdriver.Chrome) -> None:
+    header(browser, "mel / HGG").find_element(By.TAG_NAME, "button").click()
+    shares = [int(a) / int(b) for a, b in (t.split("/") for t in column(browser, "mel / HGG"))]
+    assert len(shares) > DONE
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from experiments.reporting.bars import draw_heads
@@ -23,7 +25,7 @@ from experiments.reporting.findings import Findings
 from experiments.reporting.rank_diagram import draw_ranks
 from experiments.reporting.spider import draw_spider, scale
 from experiments.reporting.statistics import rank_test
-from experiments.reporting.style import SETTINGS, SYNTHETIC, line_of, render
+from experiments.reporting.style import SETTINGS, SYNTHETIC, line_of, new_figure, render
 from experiments.reporting.trials import TrialRecord
 from models.registry import BACKBONES
 from tests.experiments.reporting.made_ledger import ledger, row
@@ -293,3 +295,48 @@ def test_the_diagram_names_every_backbone_with_its_rank() -> None:
     for words in ("convnext_t  1.00", "maxvit_t  2.00", "3.00  swin_b", "critical difference 2.34"):
         assert words in text
     assert SYNTHETIC not in text
+
+
+def assert_whole(figure: Figure) -> None:
+    """Every word that is drawn lies within the figure."""
+    drawn(figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    ticks = [
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for label in axis.get_ticklabels(which="both")  # some stand out of view and are not drawn
+    ]
+    for text in set(figure.findobj(Text)) - set(ticks):
+        if text.get_text() and text.get_visible():
+            bounds = text.get_window_extent(renderer)
+            inside = bounds.x0 >= -1 and bounds.y0 >= -1
+            assert inside, text.get_text()
+            inside = bounds.x1 <= figure.bbox.width + 1 and bounds.y1 <= figure.bbox.height + 1
+            assert inside, text.get_text()
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, len(BACKBONES)])
+def test_no_note_is_cut(num: int) -> None:
+    """Few backbones make narrow figures, several seeds long notes."""
+    rows = [
+        row(avg, backbone=name, seed=seed, seconds=10.0)
+        for seed, avg in enumerate((60.0, 64.0, 71.0))
+        for name in list(BACKBONES)[:num]
+    ]
+    comparison = replace(comparison_of(*rows), kind="A comparison with a title of many words")
+    heads = [r | {"command": "heads", "model": model} for r in rows for model in ("network", "rf")]
+    assert_whole(draw_spider(comparison))
+    assert_whole(draw_heads(comparison_of(*heads)))
+    assert_whole(draw_cost(comparison))
+
+
+def test_a_note_that_is_too_wide_is_broken_into_lines() -> None:
+    figure = new_figure("title", 6.0, 3.0, synthetic=True)
+    axes = figure.add_subplot()
+    axes.set_xlabel("a note of words " * 20)
+    axes.set_title("a title of words " * 10, loc="left")
+    assert_whole(figure)
+    assert axes.get_xlabel().split() == ("a note of words " * 20).split()
+    assert axes.get_xlabel().count("\n") >= 2

@@ -50,7 +50,10 @@ def data(text: str) -> Any:
 
 
 def test_it_loads_nothing(text: str) -> None:
+    """A link loads nothing until somebody follows it."""
     for tag, attributes in Elements(text).found:
+        if tag == "a":
+            continue
         for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
             value = attributes.get(name) or "#"
             assert value.startswith("#") or value == "data:,", (tag, name, value)
@@ -78,6 +81,52 @@ def test_every_figure_and_table_stands_in_it(text: str, campaign: Path) -> None:
         if path.suffix != ".png":
             assert path.stem in text
     assert text.count("<svg ") == len(list((campaign / "report" / "figures").glob("*.svg")))
+
+
+def test_figures_and_tables_are_links_to_their_files(text: str, campaign: Path) -> None:
+    """Every drawing leads to itself, and every file of the report can be reached."""
+    links = [str(attributes["href"]) for tag, attributes in Elements(text).found if tag == "a"]
+    files = {link for link in links if not link.startswith("#")}
+    written = {
+        path.relative_to(campaign / "report").as_posix()
+        for path in (campaign / "report").glob("*/*")
+    }
+    assert files == written
+    figures = re.findall(r'<figure><a href="(figures/[^"]+\.svg)" role="img"', text)
+    assert len(figures) == text.count("<figure") == len([f for f in written if ".svg" in f])
+
+
+def test_who_lost_a_client_is_named_where_one_reads_first(findings: Findings) -> None:
+    table = findings.table.copy()
+    lost = table["trial"] == table.loc[table["command"] == "simulate", "trial"].iloc[0]
+    said = "client-2: in 1 of 3 rounds"
+    table.loc[lost, ["complete", "absences"]] = False, said
+    changed = replace(findings, table=table, comparisons=compare(table))
+    text = page(changed, drawings=[], tables=[])
+    assert "1 trial is not complete" in text
+    trial = str(table.loc[lost, "trial"].iloc[0])
+    assert f'<a href="#trial={trial}">{trial}</a>: {said}' in text
+    data = json.loads(Elements(text).data)
+    complete, name = data["columns"].index("complete"), data["columns"].index("trial")
+    assert {row[name] for row in data["rows"] if row[complete] == "no"} == {trial}
+    assert data["trials"][trial]["absences"] == said
+    assert "trial is not complete" not in page(findings, drawings=[], tables=[])
+
+
+def test_a_trial_brings_recall_by_class(data: Any) -> None:
+    trial = next(name for name in data["trials"] if name.startswith("heads-maxvit_t"))
+    own = data["trials"][trial]
+    classes = own["recall"]["classes"]
+    assert classes == ["mel", "akiec", "bcc", "bkl", "df", "nv", "vasc"]
+    models = [row["model"] for row in own["figures"]]
+    for model, counts in zip(models, own["recall"]["rows"], strict=True):
+        matrix = own["confusions"][model]
+        expected = [[matrix[i][i], sum(matrix[i])] for i in map(own["classes"].index, classes)]
+        assert counts == expected
+    rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]
+    first = next(row for row in rows if row["trial"] == trial)
+    assert first[data["recall"]] == own["recall"]["rows"][0][0]
+    assert (data["recall"], first["over"]) == ("mel / HGG", 7)
 
 
 def test_its_figures_are_the_ledgers(data: Any, findings: Findings) -> None:
@@ -158,14 +207,15 @@ def test_the_filters_values_are_those_of_the_campaign(data: Any) -> None:
 def test_a_row_begins_with_what_it_is_and_what_it_reached(data: Any) -> None:
     assert data["columns"][:-5] == [
         *("trial", "backbone", "setting", "seed", "model", "test set", "by"),
-        *("AVG", "95 % interval", "ACC", "BACC", "PRE", "REC", "F1", "n"),
+        *("AVG", "AVG, 95 %", "mel / HGG", "ACC", "BACC", "over", "PRE", "REC", "F1"),
+        *("complete", "n"),
     ]
     rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]
     trial = next(row for row in rows if row["trial"].startswith("simulate-"))
     assert trial["setting"] == "Federated classifier · HAM10000 · FedProx · SGD"
-    low, high = trial["95 % interval"]
+    low, high = trial["AVG, 95 %"]
     assert low < trial["AVG"] < high
-    assert {row["95 % interval"] for row in rows if row["test set"] != "global"} == {None}
+    assert {row["AVG, 95 %"] for row in rows if row["test set"] != "global"} == {None}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
+from experiments.reporting.recall import recall_table, recall_tables
 from experiments.reporting.statistics import rankings
 from experiments.reporting.tables import (
     Table,
@@ -19,7 +20,7 @@ from experiments.reporting.tables import (
     signed,
     tables_of,
 )
-from experiments.reporting.traffic import traffic_tables
+from experiments.reporting.traffic import traffic_table, traffic_tables
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
@@ -39,10 +40,12 @@ def test_a_cell_is_mean_and_deviation_and_the_best_is_bold() -> None:
     """70 and 74: mean 72, deviation √8 = 2.83; one seed has none."""
     lines = table_of(*TWO).markdown().splitlines()
     assert lines[0] == "## Federated classifier · HAM10000 · FedAvg · SGD"
-    header, _, first, second = ([c.strip() for c in r.strip("|").split("|")] for r in lines[2:])
-    assert header == ["backbone", "seeds", "ACC", "BACC", "PRE", "REC", "F1", "AVG", "rank"]
-    assert first == [r"convnext\_t", "1", *["71.00"] * 6, "2"]
-    assert second == [r"swin\_b", "2", *["**72.00 ± 2.83**"] * 6, "1"]
+    header, _, first, second = ([c.strip() for c in r.strip("|").split("|")] for r in lines[2:6])
+    assert header == ["backbone", "seeds", "ACC", "BACC", "over", "PRE", "REC", "F1", "AVG", "rank"]
+    assert first == [r"convnext\_t", "1", *["71.00"] * 2, "7", *["71.00"] * 4, "2"]
+    best = "**72.00 ± 2.83**"
+    assert second == [r"swin\_b", "2", *[best] * 2, "7", *[best] * 4, "1"]
+    assert lines[7] == "over: how many classes occur; BACC is their mean recall."
 
 
 def test_equal_as_written_is_equally_best() -> None:
@@ -77,6 +80,42 @@ def test_latex_is_escaped() -> None:
     assert r"a\&b\%c" in text
     assert "±" not in text
     assert text.count("{") == text.count("}")
+
+
+def test_recall_is_counted_over_the_seeds_with_melanoma_first() -> None:
+    """0 of 3 and 2 of 3 melanomas are 2 of 6; a class of which there is no image is a dash."""
+
+    def seed(number: int, mel: int, **changes: Any) -> dict[str, Any]:
+        counts = {"recall.mel": 100 * mel / 3, "support.mel": 3}
+        nevi = {"recall.nv": 100.0, "support.nv": 27, "support.df": 0, "recall.df": None}
+        return {**row(70, seed=number, **changes), **counts, **nevi}
+
+    none = {"recall.mel": 0.0, "recall.nv": 100.0, "support.nv": 27, "support.mel": 3}
+    rows = [seed(0, 0), seed(1, 2), {**row(60, backbone="swin_b"), **none}]
+    (comparison,) = compare(ledger(*rows))
+    table = recall_table(comparison)
+    assert list(table.cells) == ["backbone", "seeds", "mel", "nv"]
+    assert table.cells["mel"].tolist() == ["2/6", "0/3"]
+    assert table.cells["nv"].tolist() == ["54/54", "27/27"]
+    assert table.best["mel"].tolist() == [True, False]
+    assert table.numbers["found.mel"].tolist() == [2, 0]
+
+
+def test_a_trial_that_lost_a_client_is_marked() -> None:
+    """In the cell of its seeds and in words below, in every form."""
+    said = "client-2: in 1 of 3 rounds"
+    lost = row(74, seed=1, complete=False, absences=said, trial="simulate-a_b")
+    (comparison,) = compare(ledger(row(70), lost))
+    for table in (
+        comparison_table(comparison),
+        recall_table(comparison),
+        traffic_table(comparison),
+    ):
+        assert table.cells["seeds"].tolist() == ["2 (1 not complete)"]
+        assert rf"Not complete: simulate-a\_b: {said}." in table.markdown()
+        assert said in table.latex()
+        found = pd.read_csv(io.StringIO(table.csv()))
+        assert found["not_complete"].tolist() == [1]
 
 
 def test_synthetic_is_said_in_every_form() -> None:
@@ -138,12 +177,16 @@ def test_differences_are_signed(value: float, text: str) -> None:
 
 
 def test_a_report_writes_each_table_three_times(campaign: Path, findings: Findings) -> None:
-    names = {table.name for table in [*tables_of(findings), *traffic_tables(findings)]}
+    tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
+    names = {table.name for table in tables}
     assert names == {
         "centralized-clip-brats2019-vit-l-14",
+        "centralized-clip-brats2019-vit-l-14-recall",
         "federated-classifier-ham10000-fedprox-sgd",
         "federated-classifier-ham10000-fedprox-sgd-communication",
+        "federated-classifier-ham10000-fedprox-sgd-recall",
         "heads-on-deep-features-ham10000",
+        "heads-on-deep-features-ham10000-recall",
         "heads-on-deep-features-ranks-of-the-backbones",
         "published",
     }

@@ -13,7 +13,7 @@ from tests.experiments.reporting.made_ledger import ledger, row
 def federated(avg: float, sent: float, received: float, **changes: Any) -> dict[str, Any]:
     """A trial of 10 rounds over 3 clients: 30 messages to them, and 30 replies."""
     travelled = {"bytes_sent": sent, "bytes_received": received}
-    times = {"seconds": 2000.0, "seconds_transport": 1234.56}
+    times = {"seconds": 2000.0, "seconds_transport": 1234.56, "seconds_waiting": 7.5}
     return row(avg, rounds=10, clients=3, **{**travelled, **times, **changes})
 
 
@@ -41,6 +41,7 @@ def test_bytes_are_shared_out_among_clients_and_rounds() -> None:
         "MB from a client, a round": ["1.00", "0.25"],
         "MB altogether": ["60.00", "37.50"],
         "seconds of transport": ["1,234.6"] * 2,
+        "seconds of waiting for a turn": ["7.5"] * 2,
         "seconds of all rounds": ["2,000.0"] * 2,
     }
 

@@ -1,0 +1,57 @@
+"""Recall by class as a table: how many were found, of how many."""
+
+import pandas as pd
+
+from data_partition.class_names import CLASS_NAMES, in_naming_order
+from experiments.reporting.comparisons import Comparison
+from experiments.reporting.findings import Findings
+from experiments.reporting.statistics import KEYS, as_rows
+from experiments.reporting.tables import Table, not_complete, row_names
+
+
+def recall_tables(findings: Findings) -> list[Table]:
+    """Return the table of every comparison that has figures."""
+    return [recall_table(c) for c in findings.comparisons if len(c.judged)]
+
+
+def recall_table(comparison: Comparison) -> Table:
+    """Return how many images of each class were found, of how many, summed over the seeds."""
+    rows = comparison.judged
+    classes = classes_of(rows)
+    counts = rows[KEYS].assign(complete=rows["complete"])
+    for name in classes:
+        counts[f"found.{name}"], counts[f"support.{name}"] = found_of(rows, name)
+    groups = counts.groupby(KEYS)
+    columns = [f"{what}.{name}" for name in classes for what in ("found", "support")]
+    sums = groups[columns].sum().astype(int)
+    sums.insert(0, "seeds", groups.size())
+    sums.insert(1, "not_complete", groups["complete"].agg(lambda complete: (~complete).sum()))
+    numbers = as_rows(sums, rows)
+    cells, best = row_names(numbers), pd.DataFrame(index=numbers.index)
+    for name in classes:
+        found, of = numbers[f"found.{name}"], numbers[f"support.{name}"]
+        cells[name] = [f"{a}/{b}" if b else "–" for a, b in zip(found, of, strict=True)]
+        share = found / of.where(of > 0)
+        highest = share.groupby(numbers["unit"]).transform("max")
+        best[name] = (share == highest) & (len(numbers) > 1)
+    return Table(
+        name=f"{comparison.name}-recall",
+        title=f"Recall by class: found, of how many · {comparison.title}",
+        synthetic=comparison.synthetic,
+        numbers=numbers,
+        cells=cells,
+        best=best.reindex(columns=cells.columns, fill_value=False),
+        notes=tuple(not_complete(rows)),
+    )
+
+
+def classes_of(rows: pd.DataFrame) -> list[str]:
+    """Return the classes that any of a ledger's rows has images of, as tables show them."""
+    return [name for name in in_naming_order(CLASS_NAMES) if rows[f"support.{name}"].any()]
+
+
+def found_of(rows: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:
+    """Return how many of a class each of a ledger's rows found, and of how many; integers."""
+    of = rows[f"support.{name}"].fillna(0)
+    found = (rows[f"recall.{name}"].fillna(0) / 100 * of).round()
+    return found.astype(int), of.astype(int)
