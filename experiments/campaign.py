@@ -47,7 +47,7 @@ DataOption = Annotated[
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--only", metavar="KEY=PATTERN", help="Only trials like this: backbone=swin_*. Repeatable."
+        "--only", metavar="KEY=PATTERN", help="Only matching trials: backbone=swin_*. Repeatable."
     ),
 ]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
@@ -60,10 +60,10 @@ def plan(
     data: DataOption = None,
     only: OnlyOption = None,
 ) -> None:
-    """List the trials of CAMPAIGN.toml, and say what they will take and what they lack.
+    """List the trials of CAMPAIGN.toml, the time and disk they need, and what is missing.
 
     Every config is checked. A few training steps of each backbone are measured on this machine,
-    once, and kept in the cache. Nothing is downloaded and no trial is started.
+    once; the times are cached. Nothing is downloaded and no trial is started.
 
     CAMPAIGN.toml is a file, or the name of a campaign that comes with fedskin: task1-clip.toml,
     task2-federated.toml, task3-heads.toml, smoke.toml.
@@ -77,9 +77,9 @@ def plan(
     wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
     chosen = [trial for trial in wanted.trials if _is_chosen(trial, patterns)]
     if not chosen:
-        raise ConfigError(f"--only: no trial of {wanted.name} is like this")
+        raise ConfigError(f"--only: no trial of {wanted.name} matches")
     wanted = replace(wanted, trials=tuple(chosen))
-    # Imported here: torch takes seconds, which a file at fault need not wait for.
+    # Imported here: torch takes seconds, too long to wait for an error in the file.
     from experiments.campaigns.forecast import forecast
     from experiments.campaigns.missing import find_missing
     from experiments.campaigns.plan_table import show_plan
@@ -103,22 +103,22 @@ def run(
     data: DataOption = None,
     only: OnlyOption = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed before.")
+        bool, typer.Option("--retry-failed", help="Also run failed trials again.")
     ] = False,
     ray_address: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="Spread the trials over this Ray cluster, such as auto."
+            metavar="ADDRESS", help="Distribute the trials over this Ray cluster, such as auto."
         ),
     ] = None,
     track: Annotated[
-        str | None, typer.Option(metavar="mlflow", help="Send the results there, too.")
+        str | None, typer.Option(metavar="mlflow", help="Also send the results to MLflow.")
     ] = None,
 ) -> None:
-    """Run the trials of CAMPAIGN.toml that are missing in a folder.
+    """Run the trials of CAMPAIGN.toml that are not finished in a folder.
 
-    As many run side by side as cores, memory and GPUs allow. Called again after a crash, a kill
-    or a reboot, it does only what is missing, and half-done trials go on from their last round.
+    As many run side by side as cores, memory and GPUs allow. After a crash, a kill or a reboot,
+    run the same command again: finished trials stay, others continue from their last round.
 
     Examples
     --------
@@ -127,13 +127,13 @@ def run(
 
         fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2
 
-    A part of it, and later again what failed:
+    A part of it, also trying failed trials again:
 
         fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2 \
           --only 'backbone=swin_*' --retry-failed
     """
     if track not in (None, "mlflow"):
-        raise ConfigError(f"--track {track}: known is mlflow")
+        raise ConfigError(f"--track {track}: only mlflow is supported")
     patterns = _patterns(only)
     wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
     folder = CampaignFolder(out.absolute())
@@ -146,7 +146,7 @@ def run(
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
         chosen = [i for i, (trial, _) in trials.items() if _is_chosen(trial, patterns)]
         if not chosen:
-            raise ConfigError(f"--only: no trial of {wanted.name} is like this")
+            raise ConfigError(f"--only: no trial of {wanted.name} matches")
         planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
         folder.write_plan(wanted.name, planned)
         ledger = _make_room(folder, trials)
@@ -166,7 +166,7 @@ def run(
     failed = any(states[i].word != DONE for i in chosen)
     if failed:
         console.print(
-            f"Try what failed again with --retry-failed; the logs are in {folder.path / 'logs'}",
+            f"Run failed trials again with --retry-failed; the logs are in {folder.path / 'logs'}",
             highlight=False,
             soft_wrap=True,
         )
@@ -176,7 +176,7 @@ def run(
 
 @app.command()
 def status(directory: Directory) -> None:
-    """Say how far the campaign in the folder DIR is, also while it runs.
+    """Show the progress of the campaign in folder DIR, also while it runs.
 
     Examples
     --------
@@ -205,8 +205,8 @@ def _run(
     pending: Sequence[str],
     ray_address: str | None,
 ) -> None:
-    """Run what is pending, as the machines have room for it, and show how it goes."""
-    # Imported here: Ray takes a second, which a finished campaign need not wait for.
+    """Run the pending trials, as many at a time as fit on the machines, and show the progress."""
+    # Imported here: Ray takes a second to import, and a finished campaign does not need it.
     from experiments.campaigns.jobs import make_jobs
     from experiments.campaigns.scheduler import Cluster
 
@@ -228,28 +228,30 @@ def _run(
                     write_ledger(folder.path, read_ledger(folder.path))
                     ledger_at = time.monotonic() + _LEDGER_SECONDS
         except KeyboardInterrupt:
-            console.print("Interrupted. The same command goes on with what is missing.")
+            console.print("Interrupted. Run the same command again to continue.")
             raise typer.Exit(130) from None
 
 
 def _make_room(folder: CampaignFolder, trials: Trials) -> Ledger:
-    """Make room for the trials, and return the ledger of those that are whole."""
+    """Move damaged or foreign run folders away, and return the ledger of the intact trials."""
     for trial_id, (trial, facts) in trials.items():
         end_leftovers(folder, trial_id)
         moved = folder.make_room(trial_id, trial, facts)
         if moved:
-            console.print(f"{trial_id}: damaged, or another run; it is now {moved}", soft_wrap=True)
+            console.print(
+                f"{trial_id}: damaged, or of another run; moved to {moved}", soft_wrap=True
+            )
     ledger = read_ledger(folder.path)
     damaged = trials.keys() & ledger.set_aside.keys()
     for trial_id in sorted(damaged):
         reason, moved = ledger.set_aside[trial_id], folder.move_aside(trial_id)
-        console.print(f"{trial_id}: {reason}; it is now {moved}", soft_wrap=True)
+        console.print(f"{trial_id}: {reason}; moved to {moved}", soft_wrap=True)
     return read_ledger(folder.path) if damaged else ledger
 
 
 def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
-    """Send what MLflow does not have yet; tell whether it took it."""
-    # Imported here: MLflow is optional, and takes seconds.
+    """Send MLflow what it does not have yet; return whether it accepted it."""
+    # Imported here: MLflow is optional, and takes seconds to import.
     from experiments.campaigns.tracking import TrackingError, track
 
     try:
@@ -264,7 +266,7 @@ def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
 
 
 def _find(campaign: Path) -> Path:
-    """Return a campaign file, or of that name the one that comes with fedskin."""
+    """Return the campaign file, or else the one of that name that comes with fedskin."""
     shipped = Path(__file__).parent / "campaigns" / campaign
     return shipped if shipped.is_file() and not campaign.exists() else campaign
 

@@ -1,4 +1,4 @@
-"""One image encoder trained against the text of a CLIP encoder: ``fedskin clip``.
+"""One image encoder trained against the text features of a CLIP encoder: ``fedskin clip``.
 
 Also ``python -m experiments.centralized_clip``.
 """
@@ -27,10 +27,10 @@ def clip_command(
     ] = None,
     resume: ResumeOption = False,
 ) -> None:
-    """Train one image encoder against the frozen text of a CLIP encoder, on this machine.
+    """Train one image encoder against the frozen text features of a CLIP encoder.
 
-    All images are in one place here; fedskin simulate -c objective=clip does the same over
-    hospitals. The text features are computed once and kept in the cache.
+    This is centralized training; fedskin simulate -c objective=clip does the same in a federation
+    of hospitals. The text features are computed once and cached.
 
     Examples
     --------
@@ -40,11 +40,11 @@ def clip_command(
         fedskin clip -c data-dir=/data/HAM10000 -c backbone=maxvit_t -c text-encoder=RN50x16
         fedskin clip -c data-dir=/data/BraTS2019 -c backbone=swin_b
 
-    CLIP's own image tower, from where OpenAI's training ended:
+    CLIP's own image tower, starting from OpenAI's weights:
 
         fedskin clip -c data-dir=/data/HAM10000 -c backbone=clip-vit-b-32 -c text-encoder=ViT-B/32
 
-    Going on after a crash or Ctrl-C:
+    Resume after a crash or Ctrl-C:
 
         fedskin clip --resume --out runs/first
     """

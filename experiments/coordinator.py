@@ -23,7 +23,7 @@ console = Console()
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
-# Of the runs so many are listed, the newest.
+# How many of the latest runs are listed.
 _LISTED_RUNS = 10
 
 
@@ -33,9 +33,9 @@ def init(
     host: Annotated[
         str, typer.Option(help="The name or address by which the sites reach this machine.")
     ],
-    port: Annotated[int, typer.Option(help="The port at which they do.")] = 443,
+    port: Annotated[int, typer.Option(help="The port that they connect to.")] = 443,
     bind: Annotated[
-        str, typer.Option(help="The address of this machine to listen on; 0.0.0.0 is all of them.")
+        str, typer.Option(help="The local address to listen on; 0.0.0.0 means all.")
     ] = "127.0.0.1",
 ) -> None:
     """Make a coordinator's folder: its keys, its certificates, and the invitation to the sites.
@@ -49,9 +49,9 @@ def init(
     folder.create(check_settings({"host": host, "port": port, "bind": bind}, "init"))
     from fl_server.coordinator.certificates import fingerprint, read_certificate
 
-    _say(f"Made {folder.path}; keep it secret, and keep a copy of it.")
+    _say(f"Made {folder.path}; keep it secret, and make a backup of it.")
     _say(f"Send every site the folder {folder.invitation}")
-    _say("It holds nothing secret. Have each site read you the fingerprint of the CA, which is")
+    _say("It holds nothing secret. Ask each site to read you the fingerprint of the CA, which is")
     _say(fingerprint(read_certificate(folder.ca_certificate)))
 
 
@@ -61,7 +61,7 @@ def admit(
     public_key: Annotated[Path, typer.Argument(metavar="SITE.pub", show_default=False)],
     name: Annotated[str, typer.Option(help="The site's name in every run.", show_default=False)],
 ) -> None:
-    """Let a site in, by the public key that it sent.
+    """Admit a site, by the public key that it sent.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def admit(
     """
     folder = _open(directory)
     Sites(folder).admit(name, read_public_key(public_key))
-    _say(f"{name} is admitted. So are, with it: {', '.join(Sites(folder).active())}")
+    _say(f"{name} is admitted. All admitted sites: {', '.join(Sites(folder).active())}")
 
 
 @app.command("list")
@@ -91,7 +91,7 @@ def list_sites(directory: Directory) -> None:
         if site.revoked:
             state = f"revoked {site.revoked}"
         elif connected is None:
-            state = "nobody serves this folder"
+            state = "this folder is not served"
         else:
             state = "connected" if site.name in connected["sites"] else "not connected"
         table.add_row(site.name, site.admitted, state)
@@ -109,7 +109,7 @@ def list_sites(directory: Directory) -> None:
 def revoke(
     directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 ) -> None:
-    """Shut a site out for good. A run in which it takes part ends as failed.
+    """Exclude a site permanently. A run in which it takes part ends as failed.
 
     Examples
     --------
@@ -117,12 +117,12 @@ def revoke(
         fedskin coordinator revoke coordinator hospital-a
     """
     Sites(_open(directory)).revoke(name)
-    _say(f"{name} is revoked; its name and its key are not used again.")
+    _say(f"{name} is revoked; its name and its key are never accepted again.")
 
 
 @app.command()
 def renew(directory: Directory) -> None:
-    """Make a new server certificate, for two years; the sites need not do anything.
+    """Make a new server certificate, valid for two years; the sites need not do anything.
 
     Examples
     --------
@@ -134,10 +134,10 @@ def renew(directory: Directory) -> None:
     from fl_server.coordinator.certificates import read_certificate
 
     server, authority = map(read_certificate, (folder.certificate, folder.ca_certificate))
-    _say(f"The new certificate ends on {server.not_valid_after_utc.date()}.")
-    _say(f"The CA, which the sites trust, ends on {authority.not_valid_after_utc.date()}.")
+    _say(f"The new certificate expires on {server.not_valid_after_utc.date()}.")
+    _say(f"The CA, which the sites trust, expires on {authority.not_valid_after_utc.date()}.")
     if serving(folder.path):
-        _say(f"To use it, end  fedskin coordinator serve {directory}  and start it again.")
+        _say(f"To use it, stop  fedskin coordinator serve {directory}  and start it again.")
 
 
 @app.command()
@@ -156,9 +156,9 @@ def bundle(directory: Directory) -> None:
 
 @app.command()
 def serve(directory: Directory) -> None:
-    """Serve the sites, and do the runs that are ordered, until Ctrl-C.
+    """Serve the sites and execute the submitted runs, until Ctrl-C.
 
-    Whatever dies is started again. Unfinished runs go on, also after a kill or a reboot.
+    Processes that die are restarted. Unfinished runs continue, also after a kill or a reboot.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def serve(directory: Directory) -> None:
         fedskin coordinator serve coordinator
     """
     folder = _open(directory)
-    # Imported here: Flower takes seconds, which other commands need not wait for.
+    # Imported here: Flower takes seconds, and other commands do not need it.
     from fl_server.coordinator.serve import serve_coordinator
 
     _log_to(folder.logs / "coordinator.log")
@@ -174,7 +174,7 @@ def serve(directory: Directory) -> None:
     try:
         serve_coordinator(folder)
     except KeyboardInterrupt:
-        _say("Ended. Unfinished runs go on when this folder is served again.")
+        _say("Stopped. Unfinished runs continue when this folder is served again.")
 
 
 @app.command()
@@ -182,7 +182,7 @@ def stop(
     directory: Directory,
     run: Annotated[int, typer.Argument(metavar="RUN", show_default=False)],
 ) -> None:
-    """Stop a run, by its number; its folder keeps what it has reached.
+    """Stop a run, by its number; its folder keeps its results so far.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def stop(
     """
     orders = Orders(_open(directory))
     orders.stop(run)
-    _say(f"Run {run} is stopped. Go on with it by  fedskin run --on {directory} --resume")
+    _say(f"Run {run} is stopped. Resume it with  fedskin run --on {directory} --resume")
     _say(f"--out {orders.get(run).run_dir}")
 
 
@@ -206,7 +206,7 @@ def _say(line: str) -> None:
 
 
 def _log_to(path: Path) -> None:
-    """Show what the coordinator's parts log, and keep it in a file."""
+    """Show the coordinator's log messages, and write them to a file."""
     formatter = logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     for handler in (logging.StreamHandler(), log_file(path)):
         handler.setFormatter(formatter)

@@ -1,4 +1,4 @@
-"""The images that heads are fitted to and judged on."""
+"""The images that heads are fitted to and evaluated on."""
 
 from dataclasses import dataclass
 
@@ -15,37 +15,37 @@ from training.split import GlobalTestSet, TrainingImages, some_of
 
 @dataclass(frozen=True)
 class HeadImages:
-    """The images that heads are fitted to, those that their network learnt from, and judged on."""
+    """The images that heads are fitted to (their network's training images) and evaluated on."""
 
     training: TrainingImages
     test_data: GlobalTestSet
 
     def check_same(self, source: RunFolder) -> None:
-        """Refuse other images than those that a network has learnt from and was judged on.
+        """Refuse other images than those that a network was trained and evaluated on.
 
         Raises:
-            RunFolderError: what to bring back.
+            RunFolderError: names the images to restore.
         """
         source.check_same_data(self.training.fingerprint)
         if self.test_data.fingerprint != source.manifest()["data"]["test_fingerprint"]:
             raise RunFolderError(
                 f"{source.path}: data-dir or test-dir holds other test images than the run was "
-                "judged on; bring those back"
+                "evaluated on; restore those"
             )
 
 
 def open_head_images(
     console: Console, config: ExperimentConfig, *, federated: bool, allow_overlap: bool
 ) -> HeadImages:
-    """Open the images; refuse what no heads can be fitted or judged on before a network is trained.
+    """Open the images; refuse unusable ones before a network is trained.
 
-    Test images that also stand in the training set are refused or, with ``allow_overlap``, only
-    reported. Its validation images count, too: they chose the best model.
+    Test images that are also in the training set are refused or, with ``allow_overlap``, only
+    reported. Its validation images count too, because they chose the best model.
     """
     with counting(console, "Reading the images") as progress:
         test_data = open_test_data(config, progress)
     if test_data is None:
-        raise ConfigError("test-dir = '': heads are judged on a test set, and there is none")
+        raise ConfigError("test-dir = '': heads are evaluated on a test set, and there is none")
     training = training_images(config, federated=federated)
     for kind, rows in (("training", training.rows), ("test", test_data.rows)):
         present = set(rows["label"])
@@ -53,7 +53,7 @@ def open_head_images(
         if absent:
             raise HeadError(
                 f"no {kind} image is of class {', '.join(absent)}; heads need {kind} images of "
-                "every class, which another seed or more images may give"
+                "every class: try another seed or more images"
             )
     data = open_central_data(config)
     release = some_of(data.store, data.split_names != "test")

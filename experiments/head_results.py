@@ -1,4 +1,4 @@
-"""The figures of a network and of heads on its features as a table for people."""
+"""The figures of a network and of heads on its features as a table."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ def show_heads(console: Console, folder: RunFolder) -> None:
 
 
 def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -> bool:
-    """Tell whether a run has the heads of a config already; if so, say it and show them."""
+    """If a run already has the heads of a config, show them; return whether it has."""
     if folder.manifest().get("status") != "completed":
         return False
     if folder.metrics().get(FITTED_WITH) != head_values(config):
         return False
-    console.print(f"{folder.path} holds fitted heads; nothing was left to do.", soft_wrap=True)
+    console.print(f"{folder.path} already holds these heads; nothing to do.", soft_wrap=True)
     show_heads(console, folder)
     return True
 

@@ -17,11 +17,11 @@ console = Console()
 def report_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
 ) -> None:
-    """Report what the campaign in DIR has found so far: figures, tables and a page.
+    """Report the results of the campaign in DIR so far: figures, tables and a page.
 
-    Writes DIR/report: index.html, one page to open in a browser that needs no network; figures as
-    SVG and PNG; tables as Markdown, CSV and LaTeX. What an earlier report left there is replaced.
-    The campaign may be running. No data and no GPU are needed.
+    Writes DIR/report: index.html, one page for the browser that needs no network; figures as SVG
+    and PNG; tables as Markdown, CSV and LaTeX. An earlier report there is replaced. The campaign
+    may still be running. Neither images nor a GPU are needed.
 
     Research software: not a medical device, and not for diagnosis.
 

@@ -1,4 +1,4 @@
-"""The ISIC 2018 challenge's score of a run's answers: ``fedskin score``."""
+"""The ISIC 2018 challenge's score of a run's predictions: ``fedskin score``."""
 
 from importlib import metadata
 from pathlib import Path
@@ -39,18 +39,19 @@ def score_command(
     truth_csv: Annotated[Path, typer.Argument(metavar="TRUTH.csv")],
     head: Annotated[
         Literal["knn", "svm", "rf"] | None,
-        typer.Option(help="Score this head's answers.", show_default="the network's"),
+        typer.Option(help="Score this head's predictions.", show_default="the network's"),
     ] = None,
 ) -> None:
     """Score the finished run in RUN_DIR as the ISIC 2018 challenge, Task 3, does.
 
-    TRUTH.csv is the truth of the run's test set, as the ISIC challenge publishes it (one-hot) or
-    as Dataverse does (with dx). Writes submission.csv, the file to submit, and score.json into
-    RUN_DIR; for a head submission-heads-knn.csv and so on. Prints the plain figures, ours under
-    the official rules (tied maxima are wrong, one image is left out), and the official scorer's.
+    TRUTH.csv is the ground truth of the run's test set, as published by the ISIC challenge
+    (one-hot) or on Dataverse (with dx). Writes submission.csv, the file to submit, and score.json
+    into RUN_DIR; for a head, submission-heads-knn.csv and score-heads-knn.json. Prints the plain
+    figures, fedskin's under the official rules (tied maxima are wrong, one image is left out), and
+    the official scorer's.
 
-    The official scorer is an extra, see docs/scoring.md. Without it all but its score is done,
-    and the exit status is 2. Where it disagrees with ours the exit status is 1.
+    The official scorer is an optional extra, see docs/scoring.md. Without it everything but its
+    score is done, and the exit status is 2. If it disagrees with fedskin, the exit status is 1.
 
     Research software: not a medical device, and not for diagnosis.
 
@@ -90,30 +91,30 @@ def score_command(
     difference = abs(score["official"]["bacc"] - score["official_rules"]["bacc"]) / 100
     if difference > TOLERANCE:
         Console(stderr=True, soft_wrap=True).print(
-            f"The official scorer's balanced accuracy is {difference:.3g} away from ours under "
-            "the official rules: a fault of fedskin, or of another version of the scorer"
+            f"The official scorer's balanced accuracy differs by {difference:.3g} from fedskin's "
+            "under the official rules: a bug in fedskin, or another version of the scorer"
         )
         raise typer.Exit(1)
 
 
 def _read_whole_truth(path: Path) -> pd.DataFrame:
-    """Read a truth in which every class counts: the official score is a mean over all seven."""
+    """Read a ground truth that has all classes: the official score is a mean over all seven."""
     truth = read_truth(path)
     counted = set(truth["label"][truth["image_id"] != LEFT_OUT])
     if absent := [name for name in CLASSES if name not in counted]:
         raise DataError(
-            f"{path}: no image that counts is of class {', '.join(absent)}, and the official "
-            "score is a mean over all seven classes; give the whole truth"
+            f"{path}: no scored image is of class {', '.join(absent)}, but the official score is "
+            "a mean over all seven classes; give the whole ground truth"
         )
     return truth
 
 
 def _our_figures(truth: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
-    """Return what ``score.json`` holds, the official score still None."""
+    """Return the content of ``score.json``, with the official score still None."""
     labels = _indices(truth["label"])
     probabilities = answers[CLASSES].to_numpy(dtype=np.float32)
     predicted = probabilities.argmax(axis=1)
-    if "predicted" in answers:  # a head's answer need not be its most probable class
+    if "predicted" in answers:  # a head may predict another class than its most probable one
         predicted = _indices(answers["predicted"])
     image_ids = list(truth["image_id"])
     official_rules = official_confusion(image_ids, labels, probabilities)
@@ -137,7 +138,7 @@ def _official_figures(truth: pd.DataFrame, submission: Path) -> dict[str, Any]:
 
 
 def _table(score: dict[str, Any], *, synthetic: bool) -> Table:
-    """Return the figures in percent, whoever counted in rows."""
+    """Return the figures in percent, one row for each way of counting."""
     title = "ISIC 2018 Task 3, in percent"
     if synthetic:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
@@ -154,17 +155,17 @@ def _table(score: dict[str, Any], *, synthetic: bool) -> Table:
 
 
 def _counted(score: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [("plain", score["plain"]), ("official rules, ours", score["official_rules"])]
+    return [("plain", score["plain"]), ("official rules, by fedskin", score["official_rules"])]
 
 
 def _notes(score: dict[str, Any]) -> list[str]:
-    """Return what made the official figures other than the plain ones."""
+    """Return the reasons why the official figures differ from the plain ones."""
     notes = [
         f"Images with tied maxima: {score['ties']}, wrong under the official rules",
         f"Left out under the official rules: {', '.join(score['left_out']) or 'none'}",
     ]
     if score["other_labels"]:
         notes.append(
-            f"Images with another label in the truth than in the run: {score['other_labels']}"
+            f"Images with a different label in the truth than in the run: {score['other_labels']}"
         )
     return notes

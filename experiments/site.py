@@ -37,14 +37,14 @@ def init(
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="K/M", help="Use the Kth of M equal shards of a common release, not all of it."
+            metavar="K/M", help="Use the Kth of M equal shards of a common data set, not all of it."
         ),
     ] = None,
 ) -> None:
     """Make the folder DIR of this site: its keys, its settings, its images decoded once.
 
-    The key pair is made here, and the private key never leaves. The one file
-    to send back to the coordinator is named at the end.
+    The key pair is made here, and the private key never leaves. At the end the
+    one file to send back to the coordinator is named.
 
     Examples:
 
@@ -56,7 +56,7 @@ def init(
     partition_id, num_partitions = _shard(shard)
     for folder in filter(None, (data, weights_dir)):
         if not folder.is_dir():
-            raise OperationError(f"{folder}: is no folder; name the one that holds the files")
+            raise OperationError(f"{folder}: is not a folder; give the folder that holds the files")
     settings = SiteSettings(
         name=name,
         address=invited.address,
@@ -78,9 +78,10 @@ def approve(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Show what the app bundle BUNDLE would run here, and put it on the list of what may run.
+    """Show what the app bundle BUNDLE would run here, and approve it.
 
-    Only bundles on that list run, and by their hash: another byte is another bundle.
+    Only approved bundles run. They are identified by their hash: one changed byte makes another
+    bundle.
 
     Examples:
 
@@ -110,7 +111,7 @@ def withdraw(
     directory: Directory,
     sha256: Annotated[str, typer.Argument(metavar="SHA256-PREFIX", show_default=False)],
 ) -> None:
-    """Take a bundle off the list; from the next message on it runs no more."""
+    """Withdraw the approval of a bundle; from the next message on it does not run."""
     site = _site(directory)
     site.settings()
     console.print(f"Withdrawn {Approvals(site.approved).withdraw(sha256)}")
@@ -118,13 +119,13 @@ def withdraw(
 
 @app.command()
 def serve(directory: Directory) -> None:
-    """Take part until Ctrl-C or SIGTERM. Connections go out only; none is accepted.
+    """Take part until Ctrl-C or SIGTERM. Connections are only outbound; none is accepted.
 
     Examples:
 
     fedskin site serve site
     """
-    # Imported here: what supervises need not be loaded to say what a command is.
+    # Imported here: not needed for --help.
     from fl_client.site.serve import serve_site, set_up_log
 
     site = _site(directory)
@@ -136,9 +137,9 @@ def serve(directory: Directory) -> None:
 @app.command()
 def log(
     directory: Directory,
-    last: Annotated[int, typer.Option(min=1, help="How many of the latest lines.")] = 20,
+    last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20,
 ) -> None:
-    """Show what came in, went out and was refused; all of it stands in DIR/records.jsonl."""
+    """Show the latest messages received, sent and refused; DIR/records.jsonl has all."""
     site = _site(directory)
     site.settings()
     for line in last_records(site.records, last):
@@ -155,17 +156,17 @@ def log(
 
 @app.command()
 def status(directory: Directory) -> None:
-    """Say whether the site in DIR is served and connected, and what it lets runs do."""
+    """Show whether the site in DIR is served and connected, and what it allows."""
     from operation.serving import serving
 
     site = _site(directory)
     settings, policy = site.settings(), read_policy(site.policy)
     server = serving(site.path)
     if site.paused.exists():
-        state = "paused; go on with  fedskin site resume"
+        state = "paused; resume with  fedskin site resume"
     elif server is None:
         state = "not served; start it with  fedskin site serve"
-    elif fault := local_fault(site, settings):  # which may be why nothing could be written
+    elif fault := local_fault(site, settings):  # this may be why no state was written
         state = fault
     else:
         state = site.state.read_text(encoding="utf-8") if site.state.exists() else "starting"
@@ -185,11 +186,11 @@ def status(directory: Directory) -> None:
 
 @app.command()
 def pause(directory: Directory) -> None:
-    """Leave the federation for a while; what is being trained is given up."""
+    """Leave the federation for a while; training in progress is cancelled."""
     site = _site(directory)
     site.settings()
     site.paused.touch()
-    console.print("Paused; go on with  fedskin site resume")
+    console.print("Paused; resume with  fedskin site resume")
 
 
 @app.command()
@@ -205,9 +206,9 @@ def resume(directory: Directory) -> None:
 def model(
     directory: Directory,
     out: Annotated[Path, typer.Option(help="File to write, ending in .safetensors.")],
-    run: Annotated[str | None, typer.Option(help="Of this run.", show_default="the latest")] = None,
+    run: Annotated[str | None, typer.Option(help="The run.", show_default="the latest")] = None,
 ) -> None:
-    """Take home the model of a finished run, to classify with by  fedskin predict.
+    """Copy the model of a finished run, for use with  fedskin predict.
 
     Examples:
 
@@ -229,7 +230,7 @@ def model(
     if not found:
         raise OperationError(
             f"{site.path}: holds no model of {'a finished run' if run is None else f'run {run}'}; "
-            "a run leaves one when it is judged at its end"
+            "a run leaves one when it is evaluated at its end"
         )
     newest = max(found, key=lambda path: path.stat().st_mtime)
     with replacing(out) as temporary:
@@ -251,7 +252,7 @@ def _shard(text: str | None) -> tuple[int | None, int | None]:
 
 
 def _check_and_decode(site: SiteFolder, settings: SiteSettings) -> None:
-    """Say what the data folder holds, and decode its images into the site's own store."""
+    """Show what the data folder holds, and decode its images into the site's own store."""
     from data_partition.image_store import open_store, store_side
     from experiments import data_commands
     from experiments.display import counting

@@ -1,4 +1,4 @@
-"""A run's answers as the ISIC 2018 challenge takes them: checked, and in the truth's order."""
+"""A run's predictions in the ISIC 2018 challenge's format, checked and in the truth's order."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -20,13 +20,13 @@ _NAMES_SHOWN = 3
 def read_answers(
     folder: RunFolder, head: str | None, image_ids: list[str], truth: Path
 ) -> pd.DataFrame:
-    """Read the answers of a run's network, or of a head on its features.
+    """Read the predictions of a run's network, or of a head on its features.
 
     Args:
         folder: the run's.
-        head: names the head, or None.
-        image_ids: of the truth, unique.
-        truth: its file, for the message.
+        head: name of the head, or None for the network.
+        image_ids: of the ground truth, unique.
+        truth: the ground truth's file, for the message.
 
     Returns:
         One row for each of ``image_ids``, in their order; index 0 … n - 1. Columns ``image_id``,
@@ -34,8 +34,8 @@ def read_answers(
 
     Raises:
         RunFolderError: there is no such file, it is not a table with these columns, an image has
-            two rows, a probability is no number in [0, 1], or an answer is none of the classes.
-        DataError: the images are not the truth's.
+            two rows, a probability is not a number in [0, 1], or a prediction is not a class.
+        DataError: the images are not those of the ground truth.
     """
     path = folder.path / f"predictions-{_test_set(head)}.csv"
     if not path.is_file():
@@ -55,16 +55,16 @@ def read_answers(
         raise _changed(
             path,
             f"image {table['image_id'].iloc[row]} has {str(value)!r} for {CLASSES[column]}, which "
-            "is no number in [0, 1]",
+            "is not a number in [0, 1]",
         )
-    # As the run made them. Their shortest digits, which are written, tie where they tie.
+    # Back to the run's float32 values: then exactly the run's ties are ties.
     table[CLASSES] = numbers.astype(np.float32)
     _check_images(set(table["image_id"]), set(image_ids), path, truth)
     return table.set_index("image_id").loc[image_ids].reset_index()
 
 
 def as_submission(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return answers with the challenge's columns: ``image`` and ``CHALLENGE_COLUMNS``."""
+    """Return predictions with the challenge's columns: ``image`` and ``CHALLENGE_COLUMNS``."""
     table = answers[["image_id", *(name.lower() for name in CHALLENGE_COLUMNS)]]
     return table.set_axis(["image", *CHALLENGE_COLUMNS], axis=1)
 
@@ -84,15 +84,17 @@ def _check(table: pd.DataFrame, path: Path, head: str | None) -> None:
         unknown = table[~table["predicted"].isin(CLASSES)]
         if len(unknown):
             image_id, answer = unknown.iloc[0][["image_id", "predicted"]]
-            raise _changed(path, f"image {image_id} has the answer {answer!r}, which is no class")
+            raise _changed(
+                path, f"image {image_id} has the prediction {answer!r}, which is not a class"
+            )
 
 
 def _check_images(answered: set[str], true: set[str], path: Path, truth: Path) -> None:
     if answered != true:
         raise DataError(
-            f"{truth}: is the truth of other images than {path.name}; only in the truth: "
+            f"{truth}: has other images than {path.name}; only in the truth: "
             f"{_listed(true - answered)}; only in the predictions: {_listed(answered - true)}; "
-            "give the truth of the run's test set"
+            "give the ground truth of the run's test set"
         )
 
 
@@ -103,4 +105,4 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _changed(path: Path, fault: str) -> RunFolderError:
-    return RunFolderError(f"{path}: {fault}; bring back the file as it was written")
+    return RunFolderError(f"{path}: {fault}; restore the file as the run wrote it")

@@ -1,7 +1,7 @@
-"""``fedskin text-features``: carry the text side of objective clip to machines without a network.
+"""``fedskin text-features``: copy the text features of objective clip to offline machines.
 
-A text encoder's weights are 0.4 to 2.5 GB with those of its image tower; what is needed of them is
-one row of numbers for each class.
+A text encoder's weights are 0.4 to 2.5 GB with those of its image tower; a run needs only one row
+of numbers for each class.
 """
 
 from pathlib import Path
@@ -20,13 +20,13 @@ from training.experiment_data import cache_dir, recognise
 from training.text import prepare_text
 
 app = typer.Typer(
-    help="Carry the text features of objective clip to machines without a network.",
+    help="Copy the text features of objective clip to machines without a network.",
     no_args_is_help=True,
 )
 
 CLASSES = {"ham10000": HAM10000_CLASSES, "brats2019": BRATS2019_CLASSES}
 
-# What FILE is stands in each command's text: Typer 0.20 drops an argument's help under Click 8.5.
+# Each command's text explains FILE: Typer 0.20 drops an argument's help under Click 8.5.
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE")]
 
 
@@ -36,8 +36,8 @@ def export_command(
 ) -> None:
     """Write the text features of a config's classes to FILE, a few kilobytes.
 
-    Of the config count text-encoder, dataset (or data-dir, to look), pretrained, weights-dir,
-    seed and cache-dir. Computed are the features only where the cache has none.
+    It uses these config keys: text-encoder, dataset (or data-dir, to detect it), pretrained,
+    weights-dir, seed and cache-dir. Features already in the cache are not computed again.
 
     Examples:
 
@@ -73,7 +73,7 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 def _classes(config: ExperimentConfig) -> tuple[str, ...]:
     if config.dataset == "auto" and not config.data_dir:
         raise ConfigError(
-            "dataset = 'auto': without a data-dir, name dataset = ham10000 or brats2019"
+            "dataset = 'auto': without a data-dir, set dataset to ham10000 or brats2019"
         )
     dataset = recognise(config) if config.dataset == "auto" else config.dataset
     return CLASSES[dataset]

@@ -1,4 +1,4 @@
-"""A model that was trained and can classify: of a run folder, or of a file taken home from one."""
+"""A trained model that can classify: from a run folder, or from a file exported from one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ HeadName = Literal["knn", "svm", "rf"]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What is to classify.
+    """A trained model.
 
     Attributes:
         config: the run's, resolved.
         classes: K names.
-        synthetic: whether it learnt from made-up images.
-        load: reads the weights, and what objective ``clip`` compares images with.
-        base: sha256 of the base that the weights stand on, None where they hold everything.
-        head: file of the head that answers in the place of the network's own, if any.
+        synthetic: whether it was trained on synthetic images.
+        load: reads the weights, and for objective ``clip`` the text features.
+        base: sha256 of the base that the weights need, None if they are complete.
+        head: file of the head to use instead of the network's own, if any.
     """
 
     config: ExperimentConfig
@@ -46,14 +46,14 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
 
     Args:
         source: the folder or the file.
-        head: of `fedskin heads`, to answer in the place of the network's own.
+        head: of `fedskin heads`, to use instead of the network's own.
 
     Raises:
-        RunFolderError: the run is not completed, the head is not there, or the file is no model.
+        RunFolderError: the run is not completed, the head is missing, or the file is not a model.
     """
     if source.is_file():
         if head is not None:
-            raise RunFolderError(f"--head {head}: {source} holds none; name a run folder")
+            raise RunFolderError(f"--head {head}: {source} holds no heads; give a run folder")
         file = ModelFile.load(source)
         return TrainedModel(
             file.config, file.classes, file.synthetic, lambda: (file.weights, file.text)
@@ -66,7 +66,7 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
     run = network_run(folder)
     path = folder.path / "heads" / f"{head}.skops"
     if head is not None and not path.is_file():
-        raise RunFolderError(f"{path}: not there; make it by  fedskin heads --from {run.path}")
+        raise RunFolderError(f"{path}: is missing; make it with  fedskin heads --from {run.path}")
     classes = tuple(manifest["data"]["classes"])
     return TrainedModel(
         config,
@@ -81,22 +81,22 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
 def classify(
     model: TrainedModel, pixels: NDArray[np.uint8]
 ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-    """Classify images as the model's run prepared its test images.
+    """Classify images, preprocessed like the test images of the model's run.
 
     Args:
         model: the model, or a head on its features.
-        pixels: (N, S, S, 3), S being the image store's side.
+        pixels: (N, S, S, 3), where S is the image store's side.
 
     Returns:
-        Probabilities (N, K) and answers (N,). A head's answer need not be its most probable
-        class; see docs/heads.md.
+        Probabilities (N, K) and predicted classes (N,). A head may predict another class than its
+        most probable one; see docs/heads.md.
     """
-    # Imported here: a name misspelt should not wait for torch.
+    # Imported here: an error in a name is reported without waiting for torch.
     from models.fitted_head import Head
     from training.inference import extract_features, predict
     from training.network import preprocessing, restore_network
 
-    # Where the run computed says nothing about where its model is used.
+    # The run's device need not exist on this machine.
     here = model.config.replace(device=resolve_device("auto"), precision="float32")
     weights, text = model.load()
     network = restore_network(here, len(model.classes), weights, text, base=model.base)

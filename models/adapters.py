@@ -1,4 +1,4 @@
-"""A small trained layer over the features of a trunk that stays as it is."""
+"""A small trained layer on the features of a frozen trunk."""
 
 from torch import Tensor, nn
 
@@ -8,12 +8,12 @@ REDUCTION = 16
 
 
 class GatedAdapter(nn.Module):
-    """Weighs each feature by a gate that is made of all of them.
+    """Multiplies each feature by a gate computed from all features.
 
     Lu et al., FedCLIP: Fast Generalization and Personalization for CLIP in Federated Learning,
-    2023, section 3.3: att(x) ⊙ x, att being two linear layers and a softmax over the features. Here
-    the first layer is a bottleneck, so that little travels, and the softmax is scaled by the width,
-    so that a gate that prefers nothing is 1: it starts so, as the identity.
+    2023, section 3.3: att(x) ⊙ x, where att is two linear layers and a softmax over the features.
+    Here the first layer is a bottleneck, so that little is sent, and the softmax is scaled by the
+    width, so that uniform gates are 1: the adapter starts there, as the identity.
 
     Args:
         width: number of features, at least ``REDUCTION``.

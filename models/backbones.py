@@ -3,8 +3,8 @@
 The architectures are torchvision's and open_clip's. Each becomes a ``Backbone``: a trunk, which
 ends in one feature vector an image, and one linear head. In a state dict the trunk's names are its
 library's behind ``trunk.``; the head's are ``head.weight`` and ``head.bias``, whatever the
-architecture. Where not all of it is trained, what is stands beside the frozen trunk, as
-``adapter.``, or within it (``models/lora.py``).
+architecture. If only a part is trained, it is beside the frozen trunk, as ``adapter.``, or inside
+it (``models/lora.py``).
 """
 
 from collections.abc import Mapping
@@ -37,17 +37,17 @@ _LIBRARIES: Mapping[str, _Library] = {
 class Backbone(nn.Module):
     """An image classifier: trunk, one feature vector an image, linear head.
 
-    The *sent part* of its state dict is what training changes: all of it or, where some parameters
-    are frozen, exactly the others. The rest is the *base*, which nothing changes: a trunk with
-    frozen parameters is in evaluation mode whatever `train` says.
+    The *sent part* of its state dict is what training changes: all of it or, if some parameters
+    are frozen, exactly the others. The rest is the *base*, which never changes: a trunk with
+    frozen parameters stays in evaluation mode even after `train`.
 
     Attributes:
         trunk: (B, 3, S, S) float32 images → (B, width) features: what torchvision's network
             feeds its own last Linear layer, or the projected embedding of a CLIP image tower.
-            ``nn.Identity`` where the images have become features already.
+            ``nn.Identity`` if the input is already features.
         adapter: (B, width) → (B, width); ``nn.Identity`` unless the adapter is trained.
         head: (B, width) features → (B, num_classes) logits; under the CLIP objective the
-            projection to the text encoder's width D, which then stands for ``num_classes``.
+            projection to the text encoder's width D, which then replaces ``num_classes``.
     """
 
     def __init__(self, trunk: nn.Module, head: nn.Linear, adapter: nn.Module | None = None) -> None:
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
         self.head = head
 
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) float32 → what enters the head, (B, width)."""
+        """Normalised images (B, 3, S, S) float32 → the head's input, (B, width)."""
         features: Tensor = self.adapter(self.trunk(images))
         return features
 
@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As ``nn.Module``; a frozen trunk keeps its BatchNorm statistics and drops no block."""
+        """Like ``nn.Module``; a frozen trunk keeps its BatchNorm statistics and drops no block."""
         super().train(mode)
         if not all(parameter.requires_grad for parameter in self.trunk.parameters()):
             self.trunk.eval()
@@ -101,39 +101,40 @@ def build(
     identity_head: bool = False,
     trainable: str = "all",
 ) -> Backbone:
-    """A backbone on the CPU, in training mode; equal arguments give equal weights.
+    """Build a backbone on the CPU, in training mode; equal arguments give equal weights.
 
-    The trunk starts from published weights (ImageNet's, or OpenAI's for a CLIP image tower) or,
-    drawn from ``seed``, from its library's random ones (then it depends neither on
-    ``num_classes`` nor on ``image_size``). The head is new in either case: uniform in ±1/√width,
-    bias included, also where torchvision has none (maxvit_t) or starts at zero (vit_l_16).
+    The trunk starts from published weights (ImageNet's, or OpenAI's for a CLIP image tower) or
+    from its library's random initialisation, drawn from ``seed`` (independent of ``num_classes``
+    and ``image_size``). The head is always new: uniform in ±1/√width, bias included, also if
+    torchvision has no bias (maxvit_t) or starts at zero (vit_l_16).
 
     Args:
         name: a name in ``BACKBONES``.
         num_classes: number of outputs, at least 1.
         pretrained: whether the trunk starts from published weights.
-        image_size: the pixels its images will have; only checked.
-        seed: of all that is random here.
-        weights_dir: folder of weight files; None: torch.hub's or the hub's, or the network.
-        identity_head: whether the head starts as the identity instead, so that an image tower
-            trained against its own text encoder starts from CLIP's alignment of the two.
-        trainable: ``all``, or what is trained over a frozen trunk: ``head``, ``adapter`` (and
-            head), ``lora`` (and head). Neither trunk nor head start otherwise for it.
+        image_size: the images' side in pixels; only checked.
+        seed: of all random weights.
+        weights_dir: folder of weight files; None: the cache of torch.hub or the Hugging Face hub,
+            or a download.
+        identity_head: start with the identity as head, so that an image tower trained against its
+            own text encoder starts from CLIP's alignment of the two.
+        trainable: ``all``, or the part trained on a frozen trunk: ``head``, ``adapter`` (and
+            head), ``lora`` (and head). It does not change the start of trunk and head.
 
     Raises:
-        BackboneError: unknown name or impossible image size, or an identity between unequal widths.
+        BackboneError: unknown name, impossible image size, or an identity head of unequal widths.
         WeightsError: the pretrained weights are missing or unusable.
     """
     check_image_size(name, image_size)
     spec = find(name)
     if identity_head and num_classes != spec.width:
         raise BackboneError(
-            f"{name} has {spec.width} features, so no identity leads to {num_classes} outputs"
+            f"{name} has {spec.width} features, so no identity head has {num_classes} outputs"
         )
     library = _LIBRARIES[spec.library]
     with seeded_globally(seed):
         if pretrained:
-            # On meta no time is spent on weights that are about to be replaced.
+            # On meta, no time is spent on weights that will be replaced.
             trunk = library.build_trunk(spec, "meta")
             library.load_weights(trunk, spec, library.locate_weights(spec, weights_dir))
         else:
@@ -149,23 +150,23 @@ def build(
 def build_empty(
     name: str, num_classes: int, *, image_size: int, trainable: str = "all"
 ) -> Backbone:
-    """A backbone on the CPU whose tensors, buffers too, hold whatever the memory held.
+    """Build a backbone on the CPU with uninitialised tensors and buffers.
 
-    For a receiver of weights: follow it at once by a strict ``load_state_dict`` of a whole state
-    dict, which costs a copy, where drawing convnext_l's weights costs seconds. All buffers of
+    For a receiver of weights: a strict ``load_state_dict`` of a whole state dict must follow
+    immediately. It costs a copy, while drawing convnext_l's weights takes seconds. All buffers of
     these networks are in their state dicts, so nothing stays undefined.
 
     Raises:
         BackboneError: unknown name or impossible image size.
     """
     check_image_size(name, image_size)
-    # Not left on meta for an assigning load: the model would then share, and training would
-    # overwrite, the received tensors, which FedProx still needs.
+    # Not left on meta for an assigning load: the model would then share the received tensors, and
+    # training would overwrite them, but FedProx still needs them.
     return outline(name, num_classes, trainable=trainable).to_empty(device="cpu")
 
 
 def outline(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
-    """A backbone on the meta device: names and shapes, and no numbers.
+    """Build a backbone on the meta device: names and shapes, no numbers.
 
     Raises:
         BackboneError: unknown name.
@@ -176,10 +177,10 @@ def outline(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
 
 
 def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
-    """The trained part of a backbone, on the CPU, for features in the place of images.
+    """Build the trained part of a backbone on the CPU, for features instead of images.
 
-    No trunk is built, and no library loaded that has one. As of `build_empty`, its tensors hold
-    whatever the memory held.
+    No trunk is built and no library of trunks is loaded. The tensors are uninitialised, as in
+    `build_empty`.
 
     Args:
         name: a name in ``BACKBONES``.
@@ -191,11 +192,11 @@ def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
 
 
 def locate_pretrained(name: str, weights_dir: Path | None) -> Path:
-    """Return the file of a backbone's pretrained weights, downloaded if need be.
+    """Return the file of a backbone's pretrained weights, downloaded if necessary.
 
     Raises:
         BackboneError: unknown name.
-        WeightsError: it is not in ``weights_dir``, or cannot be downloaded, or is damaged.
+        WeightsError: it is not in ``weights_dir``, cannot be downloaded, or is damaged.
     """
     spec = find(name)
     return _LIBRARIES[spec.library].locate_weights(spec, weights_dir)

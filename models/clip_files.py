@@ -1,7 +1,7 @@
-"""Files of CLIP weights: open_clip's names, in safetensors, as the hub keeps them.
+"""Files of CLIP weights: open_clip's names, in safetensors, as on the Hugging Face hub.
 
-Their names carry no hash as torchvision's do, and one cannot be checked against another; but a
-safetensors file holds tensors and nothing to execute.
+Unlike torchvision's, their names contain no hash to check; but a safetensors file holds only
+tensors and nothing to execute.
 """
 
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from models.errors import WeightsError, first_line
 
 FILE_NAME = "open_clip_model.safetensors"
 
-_TIMEOUT = 10  # seconds until the hub must have begun to answer
+_TIMEOUT = 10  # seconds until the hub must start to answer
 
 
 def locate_clip(repository: str, weights_dir: Path | None) -> Path:
     """Return the local file of a CLIP model's weights.
 
     Args:
-        repository: of the hub, as ``owner/name``.
+        repository: on the hub, as ``owner/name``.
         weights_dir: the folder that holds ``name/open_clip_model.safetensors`` or
-            ``name.safetensors``. None means the hub's own cache, into which a missing file is
+            ``name.safetensors``. None: the hub's own cache, into which a missing file is
             downloaded.
 
     Raises:
@@ -37,9 +37,9 @@ def locate_clip(repository: str, weights_dir: Path | None) -> Path:
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; only the tensors that are asked for are read.
+    """Open a safetensors file; only the requested tensors are read.
 
-    They are torch tensors that map the file, so that what outlives the file has to be copied.
+    They are torch tensors that map the file; copy those that are used after it is closed.
 
     Raises:
         WeightsError: the file cannot be read or is damaged.
@@ -60,14 +60,14 @@ def _in_folder(repository: str, folder: Path) -> Path:
     archives = ", ".join(sorted(path.name for path in folder.glob("*.pt")))
     unread = f" (OpenAI's TorchScript archives are not read: {archives})" if archives else ""
     raise WeightsError(
-        f"weights-dir: {name}/{FILE_NAME} is not in {folder}{unread}; bring it by "
+        f"weights-dir: {name}/{FILE_NAME} is not in {folder}{unread}; get it with  "
         f"hf download {repository} {FILE_NAME} --local-dir {folder / name}, "
         "or set pretrained = false"
     )
 
 
 def _in_hub(repository: str) -> Path:
-    # Imported here, since most runs find what they need without it.
+    # Imported here: most runs do not need it.
     import httpx
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -77,13 +77,13 @@ def _in_hub(repository: str) -> Path:
     except LocalEntryNotFoundError:
         pass  # not downloaded yet
     try:
-        # Asked first, and once: the download itself tries for half a minute before it gives up.
+        # One quick request first: the download itself retries for half a minute.
         get_hf_file_metadata(hf_hub_url(repository, FILE_NAME), timeout=_TIMEOUT)
         return Path(hf_hub_download(repository, FILE_NAME, etag_timeout=_TIMEOUT))
     except (OSError, httpx.HTTPError) as error:
         name = repository.rpartition("/")[2]
         raise WeightsError(
             f"pretrained: cannot download {FILE_NAME} of {repository} from the hub "
-            f"({first_line(error)}); bring it as {name}.safetensors in a folder and name that "
-            "as weights-dir, or set pretrained = false"
+            f"({first_line(error)}); put it as {name}.safetensors into a folder and set "
+            "weights-dir to that folder, or set pretrained = false"
         ) from error

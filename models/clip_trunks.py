@@ -1,4 +1,4 @@
-"""CLIP's image towers as trunks: open_clip's networks, with their projection; OpenAI's weights."""
+"""CLIP's image towers as trunks: open_clip's networks with projection, OpenAI's weights."""
 
 from pathlib import Path
 
@@ -13,19 +13,18 @@ _IN_FILE = "visual."
 
 
 def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
-    """open_clip's image tower, randomly initialised, on a device: ``cpu`` or ``meta``."""
+    """Build open_clip's image tower, randomly initialised, on a device: ``cpu`` or ``meta``."""
     # Imported here: it takes as long as torch itself, and no other backbone needs it.
     import open_clip
 
-    # The text tower beside it is drawn too, and let go: open_clip tells nobody but its CLIP class
-    # how a config becomes an image tower.
+    # open_clip can build an image tower only together with its text tower, which is dropped.
     with torch.device(device):
         trunk: nn.Module = open_clip.CLIP(**open_clip.get_model_config(spec.builder)).visual
     return trunk
 
 
 def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
-    """Return the file of OpenAI's weights, downloaded if need be.
+    """Return the file of OpenAI's weights, downloaded if necessary.
 
     Raises:
         WeightsError: it is missing or cannot be downloaded.
@@ -36,7 +35,7 @@ def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
 def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:  # noqa: ARG001
     """Fill a trunk, on the meta device or not, with the image tower in a file, strictly.
 
-    Nothing of the text tower is read. Floats of fewer bits become float32.
+    The text tower is not read. Floats of fewer bits become float32.
 
     Raises:
         WeightsError: the file is damaged or holds another image tower, or none.
@@ -44,12 +43,12 @@ def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:  # n
     with open_tensors(path) as file:
         state = {
             name.removeprefix(_IN_FILE): _owned(file.get_tensor(name))
-            for name in file.keys()  # noqa: SIM118 (it is no dictionary)
+            for name in file.keys()  # noqa: SIM118 (it is not a dictionary)
             if name.startswith(_IN_FILE)
         }
     fill(trunk, state, path)
 
 
 def _owned(tensor: Tensor) -> Tensor:
-    """A copy in memory of a tensor that maps a file; floats as float32."""
+    """Copy a tensor that maps a file into memory; floats as float32."""
     return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)

@@ -1,21 +1,21 @@
-"""The errors of this floor that a person can mend, each message one line."""
+"""Errors of this package that the user can fix; each message is one line."""
 
 
 class BackboneError(ValueError):
-    """A backbone or text encoder that does not exist, or an image size that it cannot take."""
+    """A backbone or text encoder does not exist, or cannot take an image size."""
 
 
 class WeightsError(ValueError):
-    """Pretrained weights, or text features, that are not there or cannot be used.
+    """Pretrained weights or text features are missing or unusable.
 
-    The message names the file and the remedy.
+    The message names the file and the fix.
     """
 
 
 class HeadError(ValueError):
-    """Features that no head can be fitted on or judge, or a head's file that cannot be used."""
+    """Features or a head's file cannot be used."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return what another library's error says, cut to one line."""
+    """Return the first line of another library's error message."""
     return (str(error).splitlines() or [type(error).__name__])[0]

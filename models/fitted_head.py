@@ -1,4 +1,4 @@
-"""A classical head that is fitted: classes and probabilities from deep features."""
+"""A fitted classical head: classes and probabilities from deep features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -24,7 +24,7 @@ class Head:
         num_classes: K.
         settings: the hyper-parameters it was fitted with, by scikit-learn's names.
         pipeline: scales features, unless the scaler is ``none``, and classifies them.
-        calibrated: the SVM's probabilities; None for heads that have probabilities by themselves.
+        calibrated: gives the SVM's probabilities; None for heads that have their own.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Head:
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the class of each image.
 
-        KNN: the class with most of the votes, the first on a tie. SVM: the class that wins most
-        of the duels of two classes, which need not be the one of the highest probability.
+        KNN: the class with most votes, the first on a tie. SVM: the class that wins most of the
+        one-against-one decisions, which may differ from the most probable class.
 
         Args:
-            features: (m, F), of the width that the head was fitted on.
+            features: (m, F), with the width that the head was fitted on.
 
         Returns:
             (m,) classes in [0, K).
@@ -57,10 +57,10 @@ class Head:
         """Return the probability of each class for each image.
 
         KNN: the share of the votes. Forest: the mean over the trees. SVM: a sigmoid for each class
-        (Platt), fitted to training images that a machine had not seen, and scaled to sum to 1.
+        (Platt), fitted to training images held out from the machine, and scaled to sum to 1.
 
         Args:
-            features: (m, F), of the width that the head was fitted on.
+            features: (m, F), with the width that the head was fitted on.
 
         Returns:
             (m, K), rows that sum to 1; zero for classes that were absent from training.
@@ -76,7 +76,7 @@ class Head:
         return probabilities
 
     def save(self, path: Path) -> None:
-        """Write the head to one file, whole or not at all.
+        """Write the head to one file, atomically.
 
         Raises:
             HeadError: the file cannot be written.
@@ -85,10 +85,10 @@ class Head:
 
     @staticmethod
     def load(path: Path) -> "Head":
-        """Read what `save` wrote; `models.head_files.read` says what is trusted.
+        """Read a file of `save`; `models.head_files.read` says what is trusted.
 
         Raises:
-            HeadError: the file cannot be read, is no head, or was written by another scikit-learn.
+            HeadError: the file is unreadable, not a head, or from another scikit-learn version.
         """
         return Head(**head_files.read(path, [field.name for field in fields(Head)]))
 
@@ -97,7 +97,7 @@ class Head:
     ) -> NDArray:
         if self.name != "svm":
             return ask(features)
-        # Of the three only libsvm leaves all cores but one idle; it answers row by row.
+        # Of the three heads only libsvm uses one core; it predicts row by row.
         pieces = np.array_split(features, min(cpu_count(), len(features)))
         answers = Parallel(n_jobs=-1, prefer="threads")(delayed(ask)(piece) for piece in pieces)
         return np.concatenate(answers)
@@ -107,14 +107,14 @@ class Head:
         width = self.pipeline.n_features_in_
         if features.shape[1] != width:
             raise HeadError(
-                f"features of width {features.shape[1]}, but the head was fitted on {width}; take "
+                f"features of width {features.shape[1]}, but the head was fitted on {width}; use "
                 "the backbone that it was fitted with"
             )
         return features
 
 
 def check_features(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return features (n, F) as contiguous float32, on which KNN's fast search depends.
+    """Return features (n, F) as contiguous float32, which KNN's fast search needs.
 
     Raises:
         HeadError: not all are finite.

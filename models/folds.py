@@ -15,17 +15,18 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 def folds(
     labels: NDArray[np.int64], groups: Sequence[str | None] | None, *, seed: int
 ) -> list[Fold]:
-    """Cut images into five folds, each class spread evenly over them.
+    """Split images into five folds, each class spread evenly over them.
 
-    There are fewer folds where no class has five images, or where there are fewer than five
-    groups. A class that lies in a single fold is trained on there nonetheless, so that every
-    training part holds every class: its images are then judged by a model that has seen them.
+    There are fewer folds if no class has five images, or if there are fewer than five groups. If
+    all images of a class are in one fold, they also stay in that fold's training part, so that
+    every training part has every class: these images are then predicted by a model that has seen
+    them.
 
     Args:
         labels: (n,) classes, n ≥ 1.
-        groups: the images' lesions or patients, kept in one fold each; an image with None is a
-            group of its own. None: every image is.
-        seed: of the order in which images are dealt out, in [0, 2^32).
+        groups: the images' lesions or patients, each kept in one fold; an image with None is its
+            own group. None: every image is its own group.
+        seed: of the assignment of images to folds, in [0, 2^32).
 
     Returns:
         (training rows, held-out rows) of each fold; every row is held out exactly once.
@@ -46,9 +47,9 @@ def folds(
 
 
 def _number(groups: Sequence[str | None]) -> NDArray[np.int64]:
-    """A number for each image, equal within a group."""
+    """Return a number for each image, equal within a group."""
     numbers: dict[str | int, int] = {}
-    # A table may hold a missing lesion as NaN, too.
+    # A missing lesion may also be NaN in a table.
     keys = (group if isinstance(group, str) else row for row, group in enumerate(groups))
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 

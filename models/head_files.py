@@ -14,15 +14,15 @@ from models.errors import HeadError, first_line
 
 _LAYOUT = "fedskin head 1"
 
-# What heads consist of beyond what skops vouches for: arrays, and scikit-learn's public models.
+# Types in heads beyond those that skops trusts: arrays, and scikit-learn's public models.
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",
 )
 
-# What becomes of damage on the way through zipfile, json, skops and NumPy; tried on thousands of
-# damaged files. TypeError is also skops' word for types that are not trusted.
+# Errors that zipfile, json, skops and NumPy raise for damaged files; tested with thousands of them.
+# skops also raises TypeError for types that are not trusted.
 _UNSOUND = (
     zipfile.BadZipFile,
     tokenize.TokenError,
@@ -36,12 +36,12 @@ _UNSOUND = (
 
 
 def write(path: Path, parts: dict[str, Any]) -> None:
-    """Write a head's parts by name, whole or not at all.
+    """Write a head's parts by name, atomically.
 
     Raises:
         HeadError: the file cannot be written.
     """
-    import skops.io  # here, since it brings torch, and a head is fitted long before it is stored
+    import skops.io  # here, because it imports torch
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -50,7 +50,9 @@ def write(path: Path, parts: dict[str, Any]) -> None:
             with temporary.open("wb") as file:
                 skops.io.dump({"layout": _LAYOUT, **parts}, file)
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut may keep the name and lose the bytes
+                os.fsync(
+                    file.fileno()
+                )  # so that a power cut cannot keep the name and lose the bytes
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -59,14 +61,14 @@ def write(path: Path, parts: dict[str, Any]) -> None:
 
 
 def read(path: Path, names: Collection[str]) -> dict[str, Any]:
-    """Read what `write` wrote, which must be parts of these names.
+    """Read a file of `write`, which must have parts of these names.
 
-    Nothing in the file is executed, and no object is made of a type that is neither in
-    ``TRUSTED`` nor vouched for by skops. Whether the numbers in a model make sense is not
-    checked: judge only with heads from those you trust.
+    Nothing in the file is executed, and only objects of types that are in ``TRUSTED`` or trusted
+    by skops are created. Whether the numbers in a model make sense is not checked: use only heads
+    from sources you trust.
 
     Raises:
-        HeadError: the file cannot be read, is no head, or was written by another scikit-learn.
+        HeadError: the file is unreadable, not a head, or from another scikit-learn version.
     """
     import skops.io
 
@@ -75,7 +77,7 @@ def read(path: Path, names: Collection[str]) -> dict[str, Any]:
             warnings.simplefilter("error", InconsistentVersionWarning)
             parts = skops.io.load(path, trusted=list(TRUSTED))
         if not isinstance(parts, dict) or parts.pop("layout", None) != _LAYOUT:
-            raise ValueError("it does not say that it is one")
+            raise ValueError("it is not marked as a head")
         if parts.keys() != set(names):
             raise ValueError(f"it has the parts {', '.join(parts)}")
     except OSError as error:
@@ -83,11 +85,11 @@ def read(path: Path, names: Collection[str]) -> dict[str, Any]:
     except InconsistentVersionWarning as warning:
         raise HeadError(
             f"{path} was written by scikit-learn {warning.original_sklearn_version}, and this is "
-            f"{warning.current_sklearn_version}; fit the head anew"
+            f"{warning.current_sklearn_version}; fit the head again"
         ) from warning
     except _UNSOUND as error:
         raise HeadError(
-            f"{path} is not a sound file of a head ({first_line(error)}); remove it and fit the "
-            "head anew"
+            f"{path} is not a valid file of a head ({first_line(error)}); delete it and fit the "
+            "head again"
         ) from error
     return parts

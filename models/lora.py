@@ -1,6 +1,6 @@
 """Low-rank updates of a trunk's attention and linear layers, by PEFT.
 
-Imported only where they are asked for: PEFT takes seconds, and nothing else needs it.
+Imported only when it is used: PEFT takes seconds to import.
 """
 
 from typing import Any
@@ -11,31 +11,32 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 RANK, ALPHA = 8, 16
-_NAME = "default"  # PEFT may hold several updates; this is its own name for one
+_NAME = "default"  # PEFT's default name of an update
 
-# Swin v2 makes its position bias from coordinates: no feature passes through these layers.
+# Swin v2 computes its position bias from coordinates: these layers see no features.
 _OF_COORDINATES = "cpb_mlp"
 
 
 class _Linear(lora.Linear):
-    """PEFT's, also for those who read the weights instead of calling the layer, as Swin does."""
+    """PEFT's layer, which also works if its weights are read without calling it, as Swin does."""
 
     @property
     def weight(self) -> Tensor:
-        """The frozen weights and their update."""
+        """The frozen weights plus their update."""
         layer: Any = self.get_base_layer()
         updated: Tensor = layer.weight + self.get_delta_weight(_NAME)
         return updated
 
 
 class _Attention(lora.MultiheadAttention):
-    """PEFT's, but for the call: PEFT adds the update to the frozen weights and takes it off again.
+    """PEFT's layer with another `forward`.
 
-    That leaves them rounded, a little further off with every batch.
+    PEFT's adds the update to the frozen weights and subtracts it again, which leaves a rounding
+    error that grows with every batch.
     """
 
     def forward(self, query: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """As ``nn.MultiheadAttention``."""
+        """Like ``nn.MultiheadAttention``."""
         attention: Any = self.get_base_layer()
         inner, outer = attention.in_proj_weight, attention.out_proj.base_layer.weight
         updated = {
@@ -49,8 +50,8 @@ def add_lora(trunk: nn.Module) -> None:
     """Freeze a trunk and add trained updates of rank 8 to its linear and attention layers.
 
     Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2022: W + (α/r) B A with α = 16,
-    A drawn from torch's global generator and B zero, so that nothing changes at first. There is
-    no dropout, and convolutions stay as they are.
+    A drawn from torch's global generator and B zero, so that the trunk's output is unchanged at
+    first. There is no dropout, and convolutions are not updated.
 
     Args:
         trunk: on the CPU, or on the meta device; changed in place.
@@ -64,12 +65,12 @@ def add_lora(trunk: nn.Module) -> None:
         for name, module in trunk.named_modules()
         if isinstance(module, nn.Linear)
         and _OF_COORDINATES not in name
-        # What belongs to an attention layer is updated with it.
+        # Layers inside an attention layer are updated with it.
         and name.rpartition(".")[0] not in attention
     ]
     if not attention and not linear:
         raise ValueError("the trunk has no attention and no linear layer")
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=[*attention, *linear])
-    # PEFT's own, if unstable, way to bring layers of one's own.
+    # PEFT's (unstable) interface for custom layers.
     config._register_custom_module({nn.MultiheadAttention: _Attention, nn.Linear: _Linear})
     inject_adapter_in_model(config, trunk)

@@ -1,6 +1,6 @@
-"""The table of the backbones: what is known of each before it is built.
+"""The table of the backbones: the facts about each, known without building it.
 
-It imports no torch, so that a config is checked in no time.
+It does not import torch, so that checking a config is fast.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 SMALLEST_IMAGE = 32
-"""Pixels: every trunk reduces by 32, so a smaller image has no last feature map to speak of."""
+"""Pixels: every trunk reduces the side by 32, so a smaller image has no last feature map."""
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What is known of one backbone before it is built.
+    """The facts about one backbone.
 
     Attributes:
         name: the project's name for it, which is that of the study (docs/study.md) where it
@@ -34,16 +34,16 @@ class BackboneSpec:
         classifier: name, inside torchvision's module, of the Linear layer that our head replaces;
             empty for open_clip's image towers, which have none: our head follows their projection.
         megabytes: size of its weights as float32, in 10^6 bytes, with a small classifier.
-        library: whose network it is.
-        weights: from which ``pretrained`` starts: member of torchvision's weights enum, or the
-            hub's repository of an open_clip model.
+        library: the library that it is from.
+        weights: the pretrained weights: member of torchvision's weights enum, or the hub's
+            repository of an open_clip model.
         fixed_image_size: the only image size it takes, in pixels; None: any from
             ``SMALLEST_IMAGE`` up, multiple of 32 or not.
-        stochastic_depth: probability with which training drops the last residual block of an
+        stochastic_depth: probability that training drops the last residual block of an
             image (the first blocks: 0, linear between); drawn from torch's global generator of
-            the device the images are on. No backbone has dropout.
-        has_batch_norm: whether there are running statistics in the state dict, with int64
-            counters, and a batch of one image at training is a fault or a poor idea.
+            the images' device. No backbone has dropout.
+        has_batch_norm: whether the state dict has running statistics with int64 counters, and a
+            training batch of one image fails or works badly.
         has_linear_layers: whether its trunk has attention or linear layers, which LoRA updates.
         mean, std: normalisation of the channels R, G, B of an image with values in [0, 1].
         licence: source and terms of the weights.
@@ -176,10 +176,10 @@ BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
 
 
 def find(name: str) -> BackboneSpec:
-    """The table's entry of that name.
+    """Return the table's entry of that name.
 
     Raises:
-        BackboneError: there is none; the message says which was meant, or lists all.
+        BackboneError: there is none; the message suggests a name, or lists all.
     """
     if name not in BACKBONES:
         raise BackboneError(f"no backbone is called {name!r}; {known_names(name, BACKBONES)}")
@@ -187,10 +187,10 @@ def find(name: str) -> BackboneSpec:
 
 
 def check_image_size(name: str, image_size: int) -> None:
-    """Accept an image size, in pixels, or raise.
+    """Check that a backbone takes images of a size, in pixels.
 
     Raises:
-        BackboneError: the name is unknown or the backbone cannot take that size; the message
+        BackboneError: the name is unknown, or the backbone cannot take that size; the message
             says which sizes it takes.
     """
     fixed = find(name).fixed_image_size

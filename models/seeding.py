@@ -1,4 +1,4 @@
-"""Torch's global generator, for libraries that draw from no other."""
+"""Torch's global generator, for libraries that can use no other."""
 
 import threading
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ _LOCK = threading.Lock()
 
 @contextmanager
 def seeded_globally(seed: int) -> Iterator[None]:
-    """Seed the CPU's global generator, and give it back as it was.
+    """Seed the CPU's global generator, and restore its old state afterwards.
 
-    One thread of a process at a time: all of them draw from this one generator.
+    Use it in one thread of a process at a time: all threads share this generator.
     """
     # Not torch.manual_seed: it would also seed every GPU's generator.
     with _LOCK, torch.random.fork_rng(devices=[]):

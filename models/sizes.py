@@ -1,4 +1,4 @@
-"""How large the networks are, and the parts of them that are trained and sent."""
+"""Sizes of the networks and of the parts of them that are trained and sent."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from models.registry import find
 
 @dataclass(frozen=True)
 class PartSize:
-    """Of a part of a network.
+    """The size of a part of a network.
 
     Attributes:
-        parameters: numbers in it that are trained.
-        num_bytes: of all that is sent of it, as it is stored.
+        parameters: number of trained parameters.
+        num_bytes: of the tensors that are sent.
     """
 
     parameters: int
@@ -20,7 +20,7 @@ class PartSize:
 
 
 def part_size(name: str, num_classes: int, trainable: str) -> PartSize:
-    """Return the size of the sent part of a backbone; of ``all`` it is the network.
+    """Return the size of the sent part of a backbone; with ``all`` it is the whole network.
 
     Nothing is computed and no weights are needed.
 
@@ -40,7 +40,7 @@ def part_size(name: str, num_classes: int, trainable: str) -> PartSize:
 
 
 def part_sizes(name: str, num_classes: int) -> dict[str, PartSize]:
-    """Return `part_size` by the value of ``trainable``, but for ``lora`` where it has no layers."""
+    """Return `part_size` by value of ``trainable``, without ``lora`` if it is not possible."""
     values = ["all", "head", "adapter"]
     if find(name).has_linear_layers:
         values.append("lora")

@@ -1,6 +1,6 @@
 """The table of the text encoders: CLIP's text towers, by OpenAI's names for the models.
 
-It imports no torch, so that a config is checked in no time.
+It does not import torch, so that checking a config is fast.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from operation.names import known_names
 
 @dataclass(frozen=True)
 class TextEncoderSpec:
-    """What is known of one text encoder before it is built.
+    """The facts about one text encoder.
 
     Attributes:
         name: OpenAI's name for the model, which is that of the study (docs/study.md).
         builder: open_clip's name for it.
         width: D, the length of its text features.
-        repository: where the hub keeps its weights as ``open_clip_model.safetensors``.
-        image_tower: the backbone that is its own image tower; None where we have none.
+        repository: the hub's repository with its weights, ``open_clip_model.safetensors``.
+        image_tower: the backbone that is its own image tower; None if there is none here.
     """
 
     name: str
@@ -56,10 +56,10 @@ TEXT_ENCODERS: Mapping[str, TextEncoderSpec] = MappingProxyType(
 
 
 def find(name: str) -> TextEncoderSpec:
-    """The table's entry of that name.
+    """Return the table's entry of that name.
 
     Raises:
-        BackboneError: there is none; the message says which was meant, or lists all.
+        BackboneError: there is none; the message suggests a name, or lists all.
     """
     if name not in TEXT_ENCODERS:
         raise BackboneError(

@@ -1,7 +1,7 @@
-"""Text features: what a text encoder makes of the classes' names, once, for all who train.
+"""Text features: a text encoder's output for the classes' names, computed once for all clients.
 
-They are a few kilobytes, kept in the cache folder and carried to machines without a network as
-one file. Whoever has them needs neither the text encoder's weights nor torch.
+They are a few kilobytes, stored in the cache folder, and can be copied as one file to machines
+without a network. With them neither the text encoder's weights nor torch are needed.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class TextFeatures:
         prompts: K texts, one for each class, in the order of the classes.
         features: (K, D) float32, rows of unit length.
         logit_scale: 1/τ > 0, as trained with the encoder; OpenAI's: 100.
-        weights: of the encoder: ``openai``, or ``random, seed 0`` and so on.
+        weights: of the encoder: ``openai``, or for example ``random, seed 0``.
     """
 
     encoder: str
@@ -45,7 +45,7 @@ class TextFeatures:
     weights: str
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, whole or not at all.
+        """Write one safetensors file, atomically.
 
         Raises:
             WeightsError: the file cannot be written.
@@ -64,7 +64,7 @@ class TextFeatures:
             try:
                 with temporary.open("wb") as file:
                     file.write(content)
-                    os.fsync(file.fileno())  # else a power cut may keep the name, lose the bytes
+                    os.fsync(file.fileno())  # before the rename, for a power cut
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -73,16 +73,16 @@ class TextFeatures:
 
     @staticmethod
     def load(path: Path) -> "TextFeatures":
-        """Read and check what `save` wrote.
+        """Read and check a file of `save`.
 
         Raises:
-            WeightsError: the file cannot be read or is not a sound file of text features.
+            WeightsError: the file cannot be read or is not a valid file of text features.
         """
         try:
             with safe_open(path, framework="np") as file:
                 header = file.metadata() or {}
                 if header.get("layout") != _LAYOUT:
-                    raise ValueError("its header says nothing of them")
+                    raise ValueError("its header does not describe them")
                 found = TextFeatures(
                     encoder=header["encoder"],
                     prompts=tuple(json.loads(header["prompts"])),
@@ -95,25 +95,25 @@ class TextFeatures:
             raise WeightsError(f"{path} cannot be read ({first_line(error)})") from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError(
-                f"{path} is not a sound file of text features ({first_line(error)}); remove it "
-                "and bring or compute it anew"
+                f"{path} is not a valid file of text features ({first_line(error)}); delete it, "
+                "then copy or compute it again"
             ) from error
         return found
 
     def _check(self) -> None:
-        """Raise ValueError unless all of it fits together."""
+        """Raise ValueError unless all parts are consistent."""
         if self.encoder not in TEXT_ENCODERS:
             raise ValueError(f"no text encoder is called {self.encoder!r}")
         if not self.prompts or not all(isinstance(prompt, str) for prompt in self.prompts):
-            raise ValueError("its prompts are no texts")
+            raise ValueError("its prompts are not texts")
         shape = (len(self.prompts), TEXT_ENCODERS[self.encoder].width)
         if self.features.shape != shape or self.features.dtype != np.float32:
             raise ValueError(
-                f"features {self.features.shape} in {self.features.dtype}, where {self.encoder} "
-                f"and its prompts make {shape} in float32"
+                f"features {self.features.shape} in {self.features.dtype}, but {self.encoder} "
+                f"and its prompts give {shape} in float32"
             )
         lengths = np.linalg.norm(self.features, axis=1)
-        # Written so that NaN fails, too.
+        # Written so that NaN also fails.
         if not np.all(np.abs(lengths - 1) <= _TOLERANCE):
             raise ValueError("a row is not of unit length")
         if not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
@@ -134,20 +134,20 @@ def open_text_features(
     seed: int,
     cache_dir: Path,
 ) -> TextFeatures:
-    """Text features from the cache, or computed and put there.
+    """Return text features from the cache; compute and cache them if they are not there.
 
     Args:
         encoder: a name in ``TEXT_ENCODERS``.
         prompts: K texts, see `prompts`.
         pretrained: whether the encoder has OpenAI's weights, or random ones drawn from ``seed``.
-        weights_dir: folder of weight files; None: the hub's cache, or the network.
-        seed: of random weights; without meaning for OpenAI's.
+        weights_dir: folder of weight files; None: the hub's cache, or a download.
+        seed: of random weights; not used for OpenAI's.
         cache_dir: the cache folder; the file is in ``text-features`` below it.
 
     Raises:
         BackboneError: unknown encoder.
-        WeightsError: what is cached is damaged or of something else; or nothing is cached and the
-            encoder's weights are missing or unusable.
+        WeightsError: the cached file is damaged or holds other features; or nothing is cached and
+            the encoder's weights are missing or unusable.
     """
     spec = find(encoder)
     weights = "openai" if pretrained else f"random, seed {seed}"
@@ -156,11 +156,11 @@ def open_text_features(
         found = TextFeatures.load(path)
         if (found.encoder, found.weights, found.prompts) != (encoder, weights, tuple(prompts)):
             raise WeightsError(
-                f"{path} holds the text features of other classes, or another encoder or weights, "
-                "than its name says; remove it"
+                f"{path} holds the text features of other classes, another encoder or other "
+                "weights than its name says; delete it"
             )
         return found
-    # Imported here, since cached features need no torch.
+    # Imported here: cached features need no torch.
     from models.clip_files import locate_clip
     from models.text_tower import encode_pretrained, encode_random
 
@@ -169,7 +169,7 @@ def open_text_features(
             file = locate_clip(spec.repository, weights_dir)
         except WeightsError as error:
             raise WeightsError(
-                f"{error}, or bring the text features alone: fedskin text-features export, import"
+                f"{error}, or copy only the text features: fedskin text-features export, import"
             ) from error
         features, logit_scale = encode_pretrained(spec, prompts, file)
     else:
@@ -180,7 +180,7 @@ def open_text_features(
 
 
 def store(features: TextFeatures, cache_dir: Path) -> Path:
-    """Put text features into the cache, where `open_text_features` finds them; return the file.
+    """Write text features to the cache, where `open_text_features` finds them; return the file.
 
     Raises:
         WeightsError: the file cannot be written.
@@ -191,7 +191,7 @@ def store(features: TextFeatures, cache_dir: Path) -> Path:
 
 
 def cached_path(cache_dir: Path, encoder: str, weights: str, prompts: Sequence[str]) -> Path:
-    """Return where the cache keeps text features, if it has them; arguments as `TextFeatures`'."""
+    """Return the path of text features in the cache; arguments as for `TextFeatures`."""
     key = json.dumps([encoder, weights, list(prompts)])
     digest = hashlib.sha256(key.encode()).hexdigest()
     return cache_dir / "text-features" / f"{digest}.safetensors"

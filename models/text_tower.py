@@ -1,8 +1,7 @@
-"""CLIP's text towers at work: prompts become text features.
+"""CLIP's text towers: from prompts to text features.
 
-The image tower is never built, and of its weights nothing is read. A pretrained text tower runs
-once, over a handful of words, so its weights go through memory block by block, and the memory
-that it takes is that of the libraries.
+The image tower is never built and its weights are not read. A pretrained text tower runs only
+once, on a few words, so its weights are loaded block by block and take little memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from models.seeding import seeded_globally
 from models.text_encoders import TextEncoderSpec
 
 RANDOM_LOGIT_SCALE = 100.0
-"""1/τ of a random tower: what OpenAI's models were trained to."""
+"""1/τ of a random tower: the value of OpenAI's trained models."""
 
 _FLOATS = ("F16", "BF16", "F32")
 
@@ -28,12 +27,12 @@ _FLOATS = ("F16", "BF16", "F32")
 def encode_pretrained(
     spec: TextEncoderSpec, prompts: Sequence[str], path: Path
 ) -> tuple[Tensor, float]:
-    """Text features and logit scale of a text encoder with trained weights.
+    """Return text features and logit scale of a text encoder with trained weights.
 
     Args:
         spec: the text encoder.
-        prompts: K texts; of a long one the first 77 tokens count.
-        path: safetensors file of the whole CLIP model by open_clip's names, in float32, float16
+        prompts: K texts; only the first 77 tokens of each are used.
+        path: safetensors file of the whole CLIP model with open_clip's names, in float32, float16
             or bfloat16.
 
     Returns:
@@ -44,36 +43,36 @@ def encode_pretrained(
     """
     tower = _tower(spec, "meta")
     _check_names_and_shapes(spec, tower, path)
-    tower.attn_mask = tower.build_causal_mask()  # the one tensor that no file holds
+    tower.attn_mask = tower.build_causal_mask()  # the only tensor that is not in the file
     small = ("positional_embedding", "text_projection", "ln_final.weight", "ln_final.bias")
     tower.load_state_dict(_read(path, small), strict=False, assign=True)
     tower.token_embedding = _TokenRows(path)
     blocks = tower.transformer.resblocks
-    # One block in the place of all, with the weights of the one whose turn it is.
+    # One block module is used for all, each time with the weights of the next block.
     block = blocks[0].to_empty(device="cpu")
     block.register_forward_pre_hook(partial(_fill, path, iter(range(len(blocks)))))
     tower.transformer.resblocks = nn.ModuleList([block] * len(blocks))
     features = _encode(tower, prompts)
     logit_scale = float(_read(path, ["logit_scale"])["logit_scale"].exp())
     if not features.isfinite().all():
-        raise WeightsError(f"{path} holds NaN or infinity, or weights that lead there")
+        raise WeightsError(f"{path} holds NaN or infinity, or weights that produce them")
     return features, logit_scale
 
 
 def encode_random(spec: TextEncoderSpec, prompts: Sequence[str], seed: int) -> tuple[Tensor, float]:
-    """Text features and logit scale of a text encoder with random weights, drawn from ``seed``."""
+    """Return text features and logit scale of a random text encoder, drawn from ``seed``."""
     return _encode(random_tower(spec, seed), prompts), RANDOM_LOGIT_SCALE
 
 
 def random_tower(spec: TextEncoderSpec, seed: int) -> nn.Module:
-    """A text tower in evaluation mode: tokens (K, 77) int64 → (K, D) float32, not normalised."""
+    """Build a text tower in evaluation mode: tokens (K, 77) int64 → (K, D) float32."""
     with seeded_globally(seed):
         tower: nn.Module = _tower(spec, "cpu")
     return tower
 
 
 def _tower(spec: TextEncoderSpec, device: str) -> Any:
-    """open_clip's text tower alone, in evaluation mode."""
+    """Build open_clip's text tower alone, in evaluation mode."""
     # Imported here: it takes as long as torch itself.
     import open_clip
     from open_clip.transformer import QuickGELU, TextTransformer
@@ -94,20 +93,20 @@ def _encode(tower: nn.Module, prompts: Sequence[str]) -> Tensor:
 
 
 def _check_names_and_shapes(spec: TextEncoderSpec, tower: nn.Module, path: Path) -> None:
-    """Compare the file's header with the tower, before anything is read."""
+    """Compare the file's header with the tower before reading tensors."""
     expected = {name: list(tensor.shape) for name, tensor in tower.state_dict().items()}
     expected["logit_scale"] = []
     found = {}
     with open_tensors(path) as file:
-        for name in file.keys():  # noqa: SIM118 (it is no dictionary)
+        for name in file.keys():  # noqa: SIM118 (it is not a dictionary)
             if not name.startswith("visual."):
                 tensor = file.get_slice(name)
                 found[name] = tensor.get_shape() if tensor.get_dtype() in _FLOATS else None
     wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
     if wrong:
         raise WeightsError(
-            f"{path} does not hold the text tower of {spec.name}: {wrong[0]} is missing, too many "
-            "or of another shape or type"
+            f"{path} does not hold the text tower of {spec.name}: {wrong[0]} is missing, not "
+            "expected, or of another shape or type"
         )
 
 
@@ -117,7 +116,7 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 class _TokenRows(nn.Module):
-    """The token embedding, of which only the rows that are asked for are read."""
+    """The token embedding; only the requested rows are read from the file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

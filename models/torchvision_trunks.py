@@ -1,4 +1,4 @@
-"""torchvision's networks as trunks: the last Linear layer taken out, ImageNet weights."""
+"""torchvision's networks as trunks: without the last Linear layer, with ImageNet weights."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from models.weights import load_pretrained, locate
 
 
 def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
-    """torchvision's network without its last Linear layer, randomly initialised.
+    """Build torchvision's network without its last Linear layer, randomly initialised.
 
     Args:
         spec: the backbone.
         device: ``cpu`` or ``meta``.
     """
-    # Imported here: it takes as long as torch itself, and readers of the table do not need it.
-    # And never under torch.device("meta"), where the library's own tensors would stay empty.
+    # Imported here: it takes as long as torch itself, and the table alone does not need it. Never
+    # import it under torch.device("meta"): the library's own tensors would stay empty.
     from torchvision.models import get_model
 
     with torch.device(device):
@@ -27,7 +27,7 @@ def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
 
 
 def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
-    """Return the file of the trunk's ImageNet weights, downloaded if need be.
+    """Return the file of the trunk's ImageNet weights, downloaded if necessary.
 
     Raises:
         WeightsError: it is missing, cannot be downloaded, or is damaged.

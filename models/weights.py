@@ -1,7 +1,7 @@
-"""torchvision's pretrained weights: from a folder of files, torch.hub's folder, or the network.
+"""torchvision's pretrained weights: from a folder of files, torch.hub's cache, or a download.
 
-Nothing in a file is executed and nothing is taken on trust: torchvision's file names end in the
-first hex digits of the content's SHA-256, which is checked on every read.
+Nothing in a file is executed. torchvision's file names end in the first hex digits of the content's
+SHA-256, which is checked on every read.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ def locate(url: str, weights_dir: Path | None) -> Path:
     """Return the local file of published weights, its hash checked.
 
     Args:
-        url: where torchvision publishes the weights; the last part is the file's name.
-        weights_dir: the folder that holds the file. None means torch.hub's
+        url: torchvision's URL of the weights; the last part is the file's name.
+        weights_dir: the folder that holds the file. None: torch.hub's cache
             (``$TORCH_HOME/hub/checkpoints``), into which a missing file is downloaded.
 
     Raises:
@@ -43,15 +43,15 @@ def load_pretrained(trunk: nn.Module, path: Path, *, head: str) -> None:
 
     Args:
         trunk: the network without its classifier. Its tensors are replaced, not written to, so
-            it may lie on the meta device; afterwards it is on the CPU and owns its memory.
-        path: what `locate` returned.
-        head: name in the file of the Linear layer which the trunk lacks; it is left out.
-            Every other name in the file must be in the trunk, and the other way round.
+            it may be on the meta device; afterwards it is on the CPU and owns its memory.
+        path: returned by `locate`.
+        head: name in the file of the Linear layer that the trunk does not have; it is ignored.
+            All other names in file and trunk must be the same.
 
     Raises:
         WeightsError: the file holds something other than this network's weights.
     """
-    # Cloned, since a tensor of a mapped file would change under us if someone rewrote the file.
+    # Cloned, because a tensor of a mapped file would change if the file is rewritten.
     state = {
         name: tensor.clone()
         for name, tensor in _read(path).items()
@@ -61,17 +61,17 @@ def load_pretrained(trunk: nn.Module, path: Path, *, head: str) -> None:
 
 
 def fill(trunk: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Make the tensors of ``state`` those of ``trunk``, strictly; ``path`` is where they are from.
+    """Put the tensors of ``state`` into ``trunk``, strictly; ``path`` is for the message.
 
     Raises:
-        WeightsError: they are not this network's.
+        WeightsError: they are of another network.
     """
     try:
-        # Assigned, not copied into place: the oldest published files lack BatchNorm's counters,
-        # and only for counters on the meta device does torch then start at zero.
+        # Assigned, not copied: the oldest published files lack BatchNorm's counters, and torch
+        # starts missing counters at zero only if they are on the meta device.
         trunk.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
-        raise WeightsError(f"{path} holds the weights of some other network") from error
+        raise WeightsError(f"{path} holds the weights of another network") from error
 
 
 def _file_name(url: str) -> str:
@@ -82,7 +82,7 @@ def _in_folder(url: str, folder: Path) -> Path:
     path = folder / _file_name(url)
     if not path.is_file():
         raise WeightsError(
-            f"weights-dir: {path.name} is not in {folder}; bring that file from {url}, "
+            f"weights-dir: {path.name} is not in {folder}; download that file from {url}, "
             "or set pretrained = false"
         )
     return path
@@ -97,11 +97,11 @@ def _in_hub(url: str) -> Path:
         torch.hub.download_url_to_file(
             url, str(path), _hash_in_name(path.name), progress=sys.stderr.isatty()
         )
-    # RuntimeError is torch.hub's word for a download whose hash is wrong.
+    # torch.hub raises RuntimeError for a download with a wrong hash.
     except (OSError, HTTPException, RuntimeError) as error:
         raise WeightsError(
-            f"pretrained: cannot download {url} ({first_line(error)}); bring {path.name} "
-            "in a folder and name it as weights-dir, or set pretrained = false"
+            f"pretrained: cannot download {url} ({first_line(error)}); put {path.name} "
+            "into a folder and set weights-dir to it, or set pretrained = false"
         ) from error
     return path
 
@@ -123,21 +123,21 @@ def _check_hash(path: Path) -> None:
     if not digest.startswith(expected):
         raise WeightsError(
             f"{path} is damaged or another file: its SHA-256 begins {digest[: len(expected)]}, "
-            "not as its name says; remove it and bring it anew"
+            "not as its name says; delete it and download it again"
         )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``torch.save`` file, mapped where its format allows.
+    """Return the tensors of a ``torch.save`` file, memory-mapped if its format allows.
 
-    Files saved before torch 1.6 are no zip archives and can only be read whole.
+    Files saved before torch 1.6 are not zip archives and can only be read whole.
     """
     try:
         state = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{path} is not a file of weights ({first_line(error)})") from error
+        raise WeightsError(f"{path} is not a weight file ({first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"{path} is not a file of weights (no table of named tensors)")
+        raise WeightsError(f"{path} is not a weight file (no table of named tensors)")
     return state

@@ -1,4 +1,4 @@
-"""Arrays that took long to compute, kept in a file."""
+"""Arrays that take long to compute, cached in a file."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,15 +20,15 @@ def kept(
     compute: Callable[[], Mapping[str, NDArray]],
     **metadata: str,
 ) -> dict[str, NDArray]:
-    """Return the arrays in a file, memory-mapped; or compute them, and store them there.
+    """Return the arrays in a file, memory-mapped; or compute them and store them there.
 
-    The file is there whole or not at all; one that is damaged, or of another key, is made anew.
+    The file is written atomically; one that is damaged or has another key is replaced.
 
     Args:
         path: a safetensors file.
-        key: names all that the arrays were made from.
-        compute: makes float32 and int64 arrays by name.
-        metadata: what else the file shall say.
+        key: identifies everything that the arrays were computed from.
+        compute: returns float32 and int64 arrays by name.
+        metadata: further entries for the file.
     """
     found = _open(path, key)
     if found is not None:

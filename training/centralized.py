@@ -1,7 +1,7 @@
-"""One network trained on all images in one process: the centralized experiments.
+"""Centralized experiments: one network trained on all images in one process.
 
 A centralized run's round is one epoch; the run folder, the checkpoint and the choice of the best
-model are a federated run's.
+model are the same as in a federated run.
 """
 
 import itertools
@@ -40,17 +40,17 @@ Watch = Callable[[int, int], None]
 
 
 class CentralizedRun:
-    """Trains the epochs that are missing in a run folder, and judges the result.
+    """Trains the epochs that are missing in a run folder, and evaluates the result.
 
-    Memory: the model, its gradients and the optimizer's state; while a checkpoint is written, one
-    copy more of the model and of that state.
+    Memory: the model, its gradients and the optimizer's state; during the writing of a checkpoint,
+    one more copy of the model and of that state.
 
     Args:
         config: resolved.
         folder: the run's, locked by this process.
         data: training and validation images.
         test_data: the test set, if there is one.
-        text: what objective ``clip`` compares images with, else None.
+        text: the text features of objective ``clip``, otherwise None.
         watch: called with (batches done, batches in the epoch).
     """
 
@@ -73,11 +73,11 @@ class CentralizedRun:
         self.progress: Progress = folder.checkpoint.progress()
 
     def run(self, after_epoch: Callable[[], None] = lambda: None) -> None:
-        """Train what is missing and write the final figures.
+        """Train the missing epochs and write the final figures.
 
         Raises:
-            RunFolderError: the base is another than when the run began.
-            TrainingError: the loss or an answer became NaN or infinite.
+            RunFolderError: the base differs from the one the run started with.
+            TrainingError: the loss or an output became NaN or infinite.
             WeightsError: the pretrained weights are missing or unusable.
         """
         self.folder.update_manifest(phase="training", best_by=self.config.best_by)
@@ -87,20 +87,20 @@ class CentralizedRun:
         self._judge()
 
     def _train(self, after_epoch: Callable[[], None]) -> None:
-        """Train what is missing; the model and the optimizer's state are let go at the end."""
+        """Train the missing epochs; the model and the optimizer's state are freed at the end."""
         model, splits = self._begin()
         optimizer = optimizers.build(self.config, model.trained().values())
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
         states.load(model, optimizer, before=self.progress.round + 1)
         for epoch in range(self.progress.round + 1, self.config.epochs + 1):
             record = self._epoch(model, splits, optimizer, epoch)
-            # Before the checkpoint: a kill between the two leaves a state that nobody asks for.
+            # Before the checkpoint: a kill between the two then leaves only an unused state.
             states.save(model, optimizer, epoch)
             self._save(record, sent_part(model))
             after_epoch()
 
     def _begin(self) -> tuple[Backbone, Mapping[str, Split]]:
-        """Return the network to go on with, and what it is trained and validated on."""
+        """Return the network to continue with, and its training and validation data."""
         splits = {name: self.data.split(name) for name in ("train", "validation")}
         model = self._model()
         if self.config.trainable != "all":
@@ -114,7 +114,7 @@ class CentralizedRun:
                     client_index=0,
                     base=base,
                 )
-                model.trunk = nn.Identity()  # its work is done
+                model.trunk = nn.Identity()  # no longer needed: training runs on features
         return model, splits
 
     def _model(self) -> Backbone:
@@ -168,7 +168,7 @@ class CentralizedRun:
         }
 
     def _counting(self, num_examples: int) -> Callable[[], None]:
-        """Return what is called at every step, to tell the watcher how far the epoch has come."""
+        """Return a function to call at every step, which reports the epoch's progress."""
         total = sum(1 for _ in batch_slices(num_examples, self.config.batch_size))
         steps = itertools.count()
         return lambda: self.watch(next(steps), total)

@@ -1,4 +1,4 @@
-"""Checkpoints written while the run goes on."""
+"""Checkpoints written while the run continues."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,11 +10,11 @@ from training.weights import Weights
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread, each followed by ``rounds.jsonl``, in the order given.
+    """Writes checkpoints in a thread, each followed by ``rounds.jsonl``, in order.
 
-    At most one is under way: while round r runs, the checkpoint of round r − 1 may still be
-    missing, that of r − 2 stands. Leaving the ``with`` block waits for the last one and, unless
-    another error is on its way, raises the one that stopped it.
+    Only one is written at a time: while round r runs, the checkpoint of round r − 1 may not be
+    complete yet, but that of r − 2 is. Leaving the ``with`` block waits for the last one and raises
+    its error, unless another error is being raised.
 
     Args:
         folder: the run's.
@@ -39,16 +39,16 @@ class CheckpointWriter:
             self._wait()
 
     def write(self, progress: Progress, weights: Weights) -> None:
-        """Wait for the checkpoint before this one, then begin to write this one.
+        """Wait for the previous checkpoint, then start to write this one.
 
         Args:
-            progress: after a finished round. Its records may be replaced but not changed
-                meanwhile. The last one's ``seconds`` gets ``checkpoint``, how long writing took:
-                known only afterwards, it reaches the files with the next checkpoint.
-            weights: of that round; nobody may write to them meanwhile.
+            progress: after a finished round. During writing its records may be replaced, but not
+                changed. The last one's ``seconds`` gets ``checkpoint``, the time of writing: it is
+                known only afterwards and is written with the next checkpoint.
+            weights: of that round; they must not change during writing.
 
         Raises:
-            OSError: the checkpoint before this one could not be written.
+            OSError: the previous checkpoint could not be written.
         """
         self._wait()
         self._under_way = self._thread.submit(self._write, progress, weights)

@@ -9,10 +9,10 @@ from training.errors import ConfigError
 
 
 def resolve_device(wanted: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``mps``: what ``auto`` finds, or what was asked for if present.
+    """Return ``cpu``, ``cuda`` or ``mps``: what ``auto`` finds, or the requested one if present.
 
-    torch is imported only where an accelerator can be present at all, since the command line
-    should not spend seconds on learning that there is none.
+    torch is imported only if an accelerator is possible on this machine, because its import takes
+    seconds.
 
     Raises:
         ConfigError: the named device is not on this machine.
@@ -24,13 +24,13 @@ def resolve_device(wanted: str) -> str:
         return found
     if wanted != found:
         raise ConfigError(
-            f"device = {wanted!r}: not found on this machine; allowed here are auto and {found}"
+            f"device = {wanted!r}: not found on this machine; it has auto and {found}"
         )
     return found
 
 
 def processor_name() -> str:
-    """Return what the CPU calls itself, or else its kind."""
+    """Return the CPU's model name, or its architecture if it has none."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8").splitlines():

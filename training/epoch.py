@@ -17,14 +17,14 @@ from training.split import Split
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model answers on a split of n images with K classes.
+    """A model's results on a split of n images with K classes.
 
     Attributes:
         probabilities: (n, K) float32, rows sum to 1.
         confusion: (K, K) counts of true against most probable class; the first class on ties.
         loss: mean cross-entropy; 0.0 for an empty split.
-        patient_confusion: (K, K) counts of patients, each judged by the mean of the probabilities
-            of the patient's slices; None where the split knows no patients.
+        patient_confusion: (K, K) counts of patients, each classified by the mean of the
+            probabilities of the patient's slices; None if the split has no patients.
     """
 
     probabilities: NDArray[np.float32]
@@ -34,15 +34,15 @@ class Evaluation:
 
 
 def batch_slices(num_examples: int, batch_size: int) -> Iterator[slice]:
-    """Cut n examples into batches; a last batch of one joins the batch before it.
+    """Split n examples into batches; a last batch of one is joined to the batch before it.
 
-    BatchNorm cannot train on a single image, and one rule for every model keeps them comparable.
+    BatchNorm cannot train on a single image; the rule is the same for all models.
 
     Raises:
         TrainingError: there are fewer than two examples.
     """
     if num_examples < 2:
-        raise TrainingError(f"training needs at least two images, there are {num_examples}")
+        raise TrainingError(f"training needs at least two images, but there are {num_examples}")
     start = 0
     while start < num_examples:
         stop = start + batch_size
@@ -64,18 +64,18 @@ def train_epoch(
     loss_function: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     before_step: Callable[[], None] | None = None,
 ) -> float:
-    """Train one epoch: every image once, in random order, varied as ``preprocessing`` does.
+    """Train one epoch: every image once, in random order, augmented by ``preprocessing``.
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in train mode.
         split: at least two images.
-        optimizer: over the model's parameters that are trained.
+        optimizer: of the model's trained parameters.
         batch_size: B ≥ 2.
         preprocessing: of the model's input.
-        generator: on the CPU; decides the order and the variations.
+        generator: on the CPU; for the order and the augmentation.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
-        loss_function: of logits (B, K) and labels (B,), the mean loss of the batch.
-        before_step: called between ``backward`` and the optimizer's step (FedProx's pull).
+        loss_function: maps logits (B, K) and labels (B,) to the mean loss of the batch.
+        before_step: called between ``backward`` and the optimizer's step (for FedProx).
 
     Returns:
         The mean training loss over the images.
@@ -100,7 +100,7 @@ def train_epoch(
         if before_step is not None:
             before_step()
         optimizer.step()
-        # Added up on the device: asking for the number here would wait for it at every step.
+        # Summed on the device: reading the number here would synchronise at every step.
         total_loss += loss.detach() * len(labels)
     mean_loss = float(total_loss) / len(split)
     if not np.isfinite(mean_loss):
@@ -117,7 +117,7 @@ def evaluate(
     preprocessing: Inputs,
     precision: str = "float32",
 ) -> Evaluation:
-    """Judge a model on a split of any size, in evaluation mode, without gradients.
+    """Evaluate a model on a split of any size, in evaluation mode, without gradients.
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
@@ -125,10 +125,10 @@ def evaluate(
         num_classes: K.
         batch_size: images at a time.
         preprocessing: of the model's input.
-        precision: as in `train_epoch`; probabilities are float32 all the same.
+        precision: as in `train_epoch`; probabilities are always float32.
 
     Raises:
-        TrainingError: an answer is NaN or infinite.
+        TrainingError: an output is NaN or infinite.
     """
     log_probabilities = predict(
         model,
@@ -145,8 +145,8 @@ def evaluate(
     of_truth = log_probabilities[np.arange(len(split)), labels].astype(np.float64)
     return Evaluation(
         probabilities=probabilities,
-        # From the probabilities, not the logits, so that a reader of the predictions finds the
-        # same most probable class.
+        # From the probabilities, not the logits, so that the stored predictions have the same most
+        # probable class.
         confusion=confusion_matrix(labels, probabilities.argmax(axis=1), num_classes),
         loss=float(-of_truth.mean()) if len(split) else 0.0,
         patient_confusion=(

@@ -1,13 +1,13 @@
-"""The errors of this floor, each message one line for a person."""
+"""Errors of this package; each message is one line for the user."""
 
 
 class ConfigError(ValueError):
-    """A config that cannot be run: one line for each fault, all faults together."""
+    """A config that cannot be run; the message has one line for each error."""
 
 
 class RunFolderError(ValueError):
-    """A run folder that cannot be used as asked, in one line."""
+    """A run folder cannot be used as requested."""
 
 
 class TrainingError(RuntimeError):
-    """Training that cannot go on, in one line."""
+    """Training cannot continue."""

@@ -1,9 +1,8 @@
-"""A client's images as features of a base that never changes: computed once, then only read.
+"""A client's images as features of a base that never changes: computed once, then cached.
 
-Of every image there are the features of the centre view, the whole image resized as at the test;
-of a training image also those of ``augmented-views`` views cropped and flipped as in training,
-each fixed for good by (seed, client, view). They lie beside the image store, in one file for all
-splits of a client.
+Every image has the features of its centre view, the whole image resized as for testing. A training
+image also has those of ``augmented-views`` views, cropped and flipped as in training, each fixed by
+(seed, client, view). They are beside the image store, one file for all splits of a client.
 """
 
 import hashlib
@@ -36,21 +35,21 @@ def open_feature_splits(
     client_index: int,
     base: str,
 ) -> dict[str, Split]:
-    """Return a client's splits with features (n, V, width) in the place of images.
+    """Return a client's splits with features (n, V, width) instead of images.
 
-    V is 1 + ``augmented-views`` in the split ``train``, else 1. The trunk is built, and an image
-    looked at, only where no file has the features yet; of several processes that want the same
-    file, one makes it and the others wait.
+    V is 1 + ``augmented-views`` in the split ``train``, otherwise 1. The trunk is built and images
+    are read only if no file has the features yet; if several processes need the same file, one
+    makes it and the others wait.
 
     Args:
         config: resolved; ``trainable`` is ``head`` or ``adapter``.
         splits: the client's images, by name.
         fingerprint: of their store.
         client_index: the client's, ≥ 0.
-        base: sha256 of the base, whose features they are.
+        base: sha256 of the base that computes the features.
 
     Raises:
-        TrainingError: the base here is another, or a feature is NaN or infinite.
+        TrainingError: the local base is a different one, or a feature is NaN or infinite.
         WeightsError: the base's pretrained weights are missing or unusable.
     """
 
@@ -68,7 +67,7 @@ def open_feature_splits(
 
 @dataclass(frozen=True)
 class _Augmented(Preprocessing):
-    """An augmented view where the test would take the whole image."""
+    """Gives an augmented view also for evaluation."""
 
     generator: torch.Generator
 
@@ -119,7 +118,7 @@ def _key(
     client_index: int,
     base: str,
 ) -> str:
-    """Return what names all that decides the bits of the features."""
+    """Return a key of everything that determines the bits of the features."""
     made_of = [
         *(base, config.backbone, fingerprint, config.image_size, config.precision),
         *(config.batch_size, config.device, config.threads_per_client, torch.__version__),

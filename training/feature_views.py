@@ -1,4 +1,4 @@
-"""Features in the place of images: what a network without its trunk is trained and judged on."""
+"""Features instead of images: the input of a network without its trunk."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,10 @@ from training.inference import Inputs
 
 
 class FeatureViews(Inputs):
-    """Of stored features (B, V, width): the centre view first, then the augmented ones."""
+    """Inputs from stored features (B, V, width): the centre view first, then the augmented ones."""
 
     def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
-        """Take one view of each image at random, (B, width); of one view nothing is drawn."""
+        """Take one view of each image at random, (B, width); with one view nothing is drawn."""
         num_images, num_views, _ = stored.shape
         if num_views == 1:
             return stored[:, 0]

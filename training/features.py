@@ -1,7 +1,7 @@
-"""Deep features: what the best network of a run makes of its images, computed once and kept.
+"""Deep features: the output of a run's best network before its head, computed once and cached.
 
-A store is one file beside the run, ``features/<set>.safetensors`` (`training.array_store`):
-features, labels and image ids, under the identity of what they were made from.
+A store is one file in the run folder, ``features/<set>.safetensors`` (`training.array_store`):
+features, labels and image ids, with the identity of what they were computed from.
 """
 
 import hashlib
@@ -47,18 +47,18 @@ def open_features(
     *,
     identity: str,
 ) -> Features:
-    """Return the features of a split's images: those in the file, or new ones, which it then holds.
+    """Return the features of a split's images, from the file or computed and written to it.
 
-    Images are looked at whole, as at the test (no crop, no flip).
+    Whole images are used, as for testing (no crop, no flip).
 
     Args:
         path: the store's file.
         config: resolved.
-        network: makes the network, on its device; called only where features are missing, and
+        network: makes the network, on its device; called only if features are missing, and
             only then torch is imported.
         split: n images.
         image_ids: their ids, in the split's order.
-        identity: names the weights and the data set; features of others are made anew.
+        identity: of the weights and the data set; features with another one are replaced.
 
     Raises:
         TrainingError: a feature is NaN or infinite.

@@ -1,4 +1,4 @@
-"""What a client keeps from round to round: a file for each round that it was saved after."""
+"""State that a client keeps from round to round: one file per round."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ KEPT = 3
 class Generations:
     """The newest three files of a folder, by round.
 
-    Round r starts from the newest file of an earlier round: r − 1, or an older one where this
+    Round r starts from the newest file of an earlier round: r − 1, or an older one if this
     client missed a round. Three rounds are kept: the server writes the checkpoint of round r
-    while the clients train for round r + 1, so a kill may find them with the files of both and
-    itself with the weights of r − 1. Round r is then asked for again and starts from the file of
-    r − 1 as the first time.
+    while the clients train for round r + 1, so after a kill the clients may have the files of both
+    rounds while the server has only the weights of r − 1. Round r is then repeated and again starts
+    from the file of r − 1.
 
     Args:
         folder: the client's own folder for them.
@@ -26,15 +26,15 @@ class Generations:
         self.folder = folder
 
     def newest(self, *, before: int) -> tuple[int, Path] | None:
-        """Return the newest round before ``before`` with its file; None where there is none."""
+        """Return the newest round before ``before`` with its file; None if there is none."""
         earlier = [number for number in self._rounds() if number < before]
         return (max(earlier), self._path(max(earlier))) if earlier else None
 
     @contextmanager
     def saving(self, round_number: int) -> Iterator[Path]:
-        """Give a path to write a round's file to; it counts once all is written.
+        """Yield a path to write a round's file to; it becomes valid when the block ends.
 
-        Afterwards all but the newest three are forgotten.
+        Afterwards all but the newest three files are deleted.
         """
         with replacing(self._path(round_number)) as temporary:
             yield temporary

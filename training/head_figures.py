@@ -1,4 +1,4 @@
-"""Classical heads on a run's deep features, judged on the test set beside the network itself."""
+"""Classical heads on a run's deep features, evaluated on the test set beside the network."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,14 +29,14 @@ class HeadFigures:
 
     Args:
         config: the run's, with the heads' settings.
-        folder: where heads, figures and answers go, with the run's metrics and predictions; locked
-            by this process.
-        source: the run's own folder, where the features are kept; it may be ``folder``.
+        folder: for heads, figures and predictions; it also has the run's metrics and predictions;
+            locked by this process.
+        source: the run's own folder, which has the features; it may be ``folder``.
         weights: of its best network.
-        network: makes that network, on its device; called only where features are missing.
-        training: the images it learnt from.
+        network: makes that network, on its device; called only if features are missing.
+        training: the images it was trained on.
         test_data: the global test set.
-        watch: called with what is being done, in words.
+        watch: called with a description of the current step.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HeadFigures:
         self.watch = watch
 
     def run(self) -> dict[str, Any]:
-        """Return the figures ``heads``, which ``metrics.json`` then holds, too.
+        """Return the figures ``heads``, and write them to ``metrics.json``.
 
         Raises:
             HeadError: a class is absent from the training images.
@@ -69,7 +69,7 @@ class HeadFigures:
         self.watch("extracting features")
         with ExitStack() as stack:
             if self.source is not self.folder:
-                # Waits for who is at it, and locks no longer: other heads are fitted beside these.
+                # Locked only here, so that other heads of this run can be fitted at the same time.
                 stack.callback(self.source.lock(timeout=-1).release)
             train, test = self._features("train"), self._features("test")
         probabilities = self._network_probabilities(test)
@@ -107,7 +107,7 @@ class HeadFigures:
     def _write(
         self, found: dict[str, Any], fitted: dict[str, tuple[Head, NDArray[np.int64], NDArray]]
     ) -> None:
-        """Write all together; a kill in between leaves no figures, never those of other heads."""
+        """Write everything; a kill in between leaves no figures, never those of other heads."""
         rest = {k: v for k, v in self.folder.metrics().items() if k not in ("heads", FITTED_WITH)}
         self.folder.write_metrics(rest)
         for name in HEADS:
@@ -138,12 +138,12 @@ class HeadFigures:
         )
 
     def _network_probabilities(self, test: Features) -> NDArray[np.float64]:
-        """Return what the network gave the test images (n, K) when it was judged."""
+        """Return the network's probabilities (n, K) from its evaluation on the test images."""
         table = self.folder.predictions("global_test")
         if tuple(table["image_id"]) != test.image_ids:
             raise RunFolderError(
                 f"{self.folder.path}: its predictions are of other test images than test-dir or "
-                "data-dir holds now; bring those back"
+                "data-dir holds now; restore those images"
             )
         return table[list(self.training.classes)].to_numpy()
 

@@ -1,7 +1,7 @@
-"""Heads in a run folder of their own, on the network of a run that stays where it is.
+"""Heads in a separate run folder, on the network of another run.
 
-Figures, answers and heads stand in the heads' folder; weights, text and deep features in the
-run's, to which the manifest's entry ``from`` points.
+Figures, predictions and heads are in the heads' folder; weights, text and deep features in the
+other run's folder, to which the manifest's entry ``from`` points.
 """
 
 import os
@@ -19,7 +19,7 @@ from training.errors import RunFolderError, TrainingError
 from training.run_folder import RunFolder, environment, now
 from training.weights import Weights, weights_sha256
 
-# What a run says of its network, and a folder of heads, too: entries of metrics.json, and files.
+# Copied to a folder of heads: the entries of metrics.json and the files about the network.
 FIGURES = (
     *("global_test", "validation", "last", "best_by", "best_round", "rounds"),
     "weights_sha256",
@@ -30,7 +30,7 @@ EXPECTED = (DataError, HeadError, RunFolderError, TrainingError, WeightsError)
 
 
 def network_run(folder: RunFolder) -> RunFolder:
-    """Return the run that has a run's network: itself, unless it holds heads taken from another."""
+    """Return the run that has a run's network: itself, unless it holds heads on another run's."""
     origin = folder.manifest().get("from")
     if origin is None:
         return folder
@@ -42,33 +42,33 @@ def best_weights(folder: RunFolder, source: RunFolder) -> Weights:
 
     Args:
         folder: the run's.
-        source: the folder that has the weights: `network_run` of it, or where that is now.
+        source: the folder that has the weights: its `network_run`, or that folder's new place.
 
     Raises:
-        RunFolderError: ``source`` is gone, unfinished, or has other weights than when the heads in
-            ``folder`` were begun.
+        RunFolderError: ``source`` is missing, unfinished, or has other weights than when the heads
+            in ``folder`` were started.
     """
     manifest, origin = source.manifest(), folder.manifest().get("from")
     if not source.exists() and origin is not None:
         raise RunFolderError(
-            f"{source.path}: has the network of {folder.path} and is gone; bring it back"
+            f"{source.path}: is missing, but has the network of {folder.path}; restore it"
         )
     if manifest.get("status") != "completed":
         raise RunFolderError(f"{source.path}: the run is not completed; finish it with --resume")
     weights = source.checkpoint.weights(source.metrics()["best_round"])
     if origin is not None and weights_sha256(weights) != origin["weights_sha256"]:
         raise RunFolderError(
-            f"{source.path}: its weights are not those that the heads in {folder.path} are on; "
-            "fit heads anew in another folder"
+            f"{source.path}: its weights are not those that the heads in {folder.path} were fitted "
+            "on; fit new heads in another folder"
         )
     return weights
 
 
 def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weights: Weights) -> None:
-    """Make the folder for heads on another run's network, whole or not at all.
+    """Make the folder for heads on another run's network, atomically.
 
     Args:
-        folder: to be made; it may be there and empty.
+        folder: to be made; it may exist if it is empty.
         config: the run's, with the heads' settings.
         source: the run's.
         weights: of its best network.
@@ -84,7 +84,7 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
         "status": "running",
         "cause": None,
         "from": {
-            # So that a campaign's folder can be moved.
+            # Relative, so that a campaign's folder can be moved.
             "run": f"../{source.path.name}" if beside else str(source.path),
             "weights_sha256": weights_sha256(weights),
         },
@@ -95,7 +95,7 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
     if folder.path.is_dir() and any(folder.path.iterdir()):
         raise RunFolderError(f"{folder.path}: holds other files; choose an empty folder")
     made = RunFolder(folder.path.with_name(f".{folder.path.name}.{os.getpid()}.tmp"))
-    for debris in folder.path.parent.glob(f".{folder.path.name}.*.tmp"):  # of a killed process
+    for debris in folder.path.parent.glob(f".{folder.path.name}.*.tmp"):  # left by a killed process
         shutil.rmtree(debris, ignore_errors=True)
     try:
         made.create(config)
@@ -111,11 +111,11 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
 
 @contextmanager
 def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
-    """Keep the manifest's status while heads are fitted: running, then completed or failed.
+    """Record the status in the manifest while heads are fitted: running, then completed or failed.
 
     Args:
         folder: the heads'.
-        entries: what else is to stand in the manifest from now on.
+        entries: further entries for the manifest.
     """
     folder.update_manifest(status="running", cause=None, **entries)
     try:

@@ -1,6 +1,6 @@
-"""What a config says of the classical heads.
+"""The classical heads of a config.
 
-scikit-learn, which takes a second, is loaded only where settings for it are made.
+scikit-learn, which takes a second, is imported only to make its settings.
 """
 
 from typing import TYPE_CHECKING
@@ -11,24 +11,24 @@ from training.config import ExperimentConfig, Scalar
 if TYPE_CHECKING:
     from models.heads import HeadSettings
 
-# The keys that say nothing about the network: heads that differ in them share one.
+# The keys that do not affect the network: heads that differ only in them share one.
 HEAD_KEYS = (
     *("heads", "scaler", "knn-neighbors", "svm-c", "svm-gamma", "forest-trees"),
     "tune-heads",
 )
 
-# The entry of metrics.json that says with which values of them its heads were fitted.
+# The entry of metrics.json with the values of these keys that its heads were fitted with.
 FITTED_WITH = "head_settings"
 
 
 def heads_of(config: ExperimentConfig) -> tuple[str, ...]:
-    """Return the heads to fit, in the order of `models.head_names.HEADS` however they are named."""
+    """Return the heads to fit, in the order of `models.head_names.HEADS`."""
     named = config.heads.split(",")
     return tuple(head for head in HEADS if head in named)
 
 
 def head_values(config: ExperimentConfig) -> dict[str, Scalar]:
-    """Return ``HEAD_KEYS`` with their values; equal ones are the same heads of a run's network."""
+    """Return ``HEAD_KEYS`` with their values; equal values mean the same heads for a network."""
     flat = config.to_flat()
     return {key: flat[key] for key in HEAD_KEYS}
 

@@ -1,4 +1,4 @@
-"""What a network makes of stored images, without gradients: probabilities or features."""
+"""A network's output for stored images, without gradients: probabilities or features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ from training.errors import TrainingError
 
 
 class Inputs(Protocol):
-    """What turns a batch as it is stored into the network's input, on the device where it is."""
+    """Turns a stored batch into the network's input, on the batch's device."""
 
     def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
-        """Vary the batch as training wants it; ``generator`` is on the CPU."""
+        """Return the input for training, augmented; ``generator`` is on the CPU."""
 
     def for_evaluation(self, stored: Tensor) -> Tensor:
-        """Take the batch as the test wants it."""
+        """Return the input for evaluation."""
 
 
 @dataclass(frozen=True)
 class Preprocessing(Inputs):
-    """Of stored images (B, S, S, 3) uint8: side in pixels, channel means and deviations."""
+    """Inputs from stored images (B, S, S, 3) uint8: pixels, channel means and deviations."""
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
-        """Crop and flip at random; as `data_partition.batches.training_batch`."""
+        """Crop and flip at random, by `data_partition.batches.training_batch`."""
         return training_batch(
             stored, image_size=self.image_size, mean=self.mean, std=self.std, generator=generator
         )
 
     def for_evaluation(self, stored: Tensor) -> Tensor:
-        """Resize whole; as `data_partition.batches.evaluation_batch`."""
+        """Resize the whole image, by `data_partition.batches.evaluation_batch`."""
         return evaluation_batch(stored, image_size=self.image_size, mean=self.mean, std=self.std)
 
 
@@ -58,16 +58,15 @@ def predict(
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
-        images: (N, S, S, 3) uint8, as an image store holds them, or what else ``preprocessing``
-            is made for.
-        indices: (n,) of the images to look at.
+        images: (N, S, S, 3) uint8, from an image store, or other input of ``preprocessing``.
+        indices: (n,) of the images to use.
         num_classes: K.
         batch_size: images at a time.
         preprocessing: of the model's input.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
 
     Raises:
-        TrainingError: an answer is NaN or infinite.
+        TrainingError: an output is NaN or infinite.
     """
 
     def log_probabilities(batch: Tensor) -> Tensor:
@@ -88,9 +87,9 @@ def extract_features(
     preprocessing: Inputs,
     precision: str = "float32",
 ) -> NDArray[np.float32]:
-    """Return what a network's trunk makes of images: features (n, width), in evaluation mode.
+    """Return the trunk's features of images (n, width), in evaluation mode.
 
-    Arguments as of `predict`; ``width`` is the registry's for the backbone.
+    Arguments as for `predict`; ``width`` is the registry's for the backbone.
 
     Raises:
         TrainingError: a feature is NaN or infinite.
@@ -128,13 +127,13 @@ def _answers(
             answers[part] = forward(batch).cpu().numpy()
     if not np.isfinite(answers).all():
         raise TrainingError(
-            "the model's answers are not finite numbers; try a smaller learning-rate"
+            "the model's outputs are not finite numbers; try a smaller learning-rate"
         )
     return answers
 
 
 def to_device(rows: NDArray, device: torch.device) -> Tensor:
-    """Return some rows of the store on a device.
+    """Copy some rows of the store to a device.
 
     For CUDA they go through pinned memory and are copied asynchronously, so that reading the next
     batch overlaps with computing on this one.

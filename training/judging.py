@@ -1,4 +1,4 @@
-"""Figures of a network on a split, as they stand in the run folder."""
+"""Figures of a network on a split, as in the run folder."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from training.uncertainty import intervals
 def judge(
     config: ExperimentConfig, network: nn.Module, split: Split, num_classes: int
 ) -> Evaluation:
-    """Judge a network as its config says: batch size, preprocessing and precision.
+    """Evaluate a network with its config's batch size, preprocessing and precision.
 
     Raises:
-        TrainingError: an answer is NaN or infinite.
+        TrainingError: an output is NaN or infinite.
     """
     return evaluate(
         network,
@@ -32,7 +32,7 @@ def judge(
 
 
 def block(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metric block of an evaluation, by patient too where the split knows patients."""
+    """Return the metric block of an evaluation, also by patient if the split has patients."""
     result = {**metric_block(evaluation.confusion), "loss": evaluation.loss}
     if evaluation.patient_confusion is not None:
         result["patients"] = metric_block(evaluation.patient_confusion)
@@ -46,12 +46,13 @@ def judge_on_test_set(
     folder: RunFolder,
     test_set: str,
 ) -> dict[str, Any]:
-    """Judge a network on the test set, store its predictions, and return the metric block.
+    """Evaluate a network on the test set, store its predictions, and return the metric block.
 
-    The block has ``intervals``, the 95 % interval of each figure; patients are drawn whole.
+    The block has ``intervals``, the 95 % interval of each figure; a patient's images are drawn
+    together.
 
     Args:
-        config: resolved; its seed is that of the draws.
+        config: resolved; its seed is used for the draws.
         network: on its device.
         test_data: the images.
         folder: the run's.

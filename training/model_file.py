@@ -1,4 +1,4 @@
-"""One file that classifies images wherever it is: a network's weights and all that it needs."""
+"""One file with everything needed to classify images: a network's weights, config and text."""
 
 import json
 import tomllib
@@ -22,16 +22,16 @@ TEXT_FEATURES = "text.features"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What such a file holds.
+    """The content of a model file.
 
     Attributes:
-        config: of the run, without paths; its device need not be known.
+        config: of the run, without paths; its device need not exist here.
         classes: K names, in the order of the network's outputs.
         weights: of the network, read only.
-        text: what objective ``clip`` compares images with, else None.
-        run: which run the weights are of, 32 hex digits.
+        text: the text features of objective ``clip``, otherwise None.
+        run: id of the weights' run, 32 hex digits.
         round: of that run.
-        synthetic: whether the network learnt from made-up images.
+        synthetic: whether the network was trained on synthetic images.
     """
 
     config: ExperimentConfig
@@ -43,7 +43,7 @@ class ModelFile:
     synthetic: bool
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all. Holds one copy of the weights meanwhile."""
+        """Write the file, atomically. Needs memory for one copy of the weights."""
         metadata = {
             "config": self.config.to_toml(),
             "classes": json.dumps(self.classes),
@@ -60,10 +60,10 @@ class ModelFile:
 
     @classmethod
     def load(cls, path: Path) -> "ModelFile":
-        """Read such a file.
+        """Read a model file.
 
         Raises:
-            RunFolderError: the file is missing, damaged, or another one.
+            RunFolderError: the file is missing, damaged, or not a model file.
         """
         try:
             with safe_open(path, framework="numpy") as file:

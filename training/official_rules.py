@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from training.metrics import Confusion, confusion_matrix
 
 LEFT_OUT = "ISIC_0035068"
-"""The test image to which the official scorer gives weight zero."""
+"""The test image that has weight zero in the official scorer."""
 
 
 def official_confusion(
     image_ids: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> Confusion:
-    """Count answers as the package isic-challenge-scoring does.
+    """Count predictions as the package isic-challenge-scoring does.
 
-    An image whose highest probability is that of several classes is answered "undecided", which
-    is always wrong, and ``LEFT_OUT`` does not count.
+    If several classes share an image's highest probability, the prediction is "undecided", which
+    is always wrong. ``LEFT_OUT`` is not counted.
 
     Args:
         image_ids: n ids.
@@ -29,7 +29,7 @@ def official_confusion(
 
     Returns:
         (K + 1, K + 1) counts, true classes in rows. Column K counts the ties; row K is empty, so
-        that ``training.metrics`` makes every figure of it as of any confusion matrix.
+        that ``training.metrics`` can use it like any confusion matrix.
     """
     num_classes = probabilities.shape[1]
     highest = probabilities.max(axis=1, keepdims=True)

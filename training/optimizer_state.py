@@ -1,4 +1,4 @@
-"""An optimizer's state between rounds, so that training goes on as if it had never stopped."""
+"""An optimizer's state between rounds, so that training continues as if it had not stopped."""
 
 from pathlib import Path
 
@@ -11,10 +11,9 @@ from training.generations import Generations
 
 
 class OptimizerStates:
-    """Optimizer states by the round that they were saved after.
+    """Optimizer states by round.
 
-    They are kept as `Generations`: a round that is asked for again starts from the state that it
-    started from the first time, and never steps it twice.
+    They are stored as `Generations`: a repeated round starts from the same state as the first time.
 
     Args:
         folder: the client's own folder for them.
@@ -29,7 +28,7 @@ class OptimizerStates:
         """Fill a new optimizer with the newest state of a round before ``before``.
 
         Returns:
-            The round of that state; 0 where the optimizer stays fresh.
+            The round of that state; 0 if the optimizer stays fresh.
         """
         newest = self._generations.newest(before=before)
         if not self.persistent or newest is None:
@@ -40,13 +39,13 @@ class OptimizerStates:
             for name in file.keys():  # noqa: SIM118, a safetensors file is not iterable
                 parameter, _, key = name.rpartition("/")
                 tensor = file.get_tensor(name)
-                if tensor.ndim > 0:  # the count of steps stays on the CPU, as torch keeps it
+                if tensor.ndim > 0:  # torch holds the step count on the CPU
                     tensor = tensor.to(parameters[parameter].device)
                 optimizer.state[parameters[parameter]][key] = tensor
         return number
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, round_number: int) -> None:
-        """Store the state after a round, and forget all but the newest three."""
+        """Store the state after a round, and delete all but the newest three."""
         if not self.persistent:
             return
         tensors = {

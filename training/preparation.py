@@ -1,4 +1,4 @@
-"""From the config that a person wrote to the one that runs here: what the machine decides."""
+"""Resolves a config for this machine: data set, device and threads."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PATH_KEYS = ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir")
 
 
 def check_paths(config: ExperimentConfig) -> None:
-    """Refuse paths that would mean another place where Flower runs the app.
+    """Refuse relative paths, because Flower runs the app in another folder.
 
     Raises:
         ConfigError: a path is not absolute.
@@ -23,21 +23,23 @@ def check_paths(config: ExperimentConfig) -> None:
         path = str(config.to_flat()[key])
         if path and not Path(path).is_absolute():
             raise ConfigError(
-                f"{key} = {path!r}: write the whole path, since Flower runs the app elsewhere"
+                f"{key} = {path!r}: write an absolute path; Flower runs the app in another folder"
             )
 
 
 def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
-    """Return the data set that is in ``data-dir`` and the device to compute on.
+    """Return the data set in ``data-dir`` and the device to compute on.
 
     Raises:
-        ConfigError: a path is not absolute, or the machine lacks what is asked for.
-        DataError: ``data-dir`` holds no data set that is known.
+        ConfigError: a path is not absolute, or the machine lacks what is requested.
+        DataError: ``data-dir`` holds no known data set.
     """
     check_paths(config)
     device = resolve_device(config.device)
     if config.precision == "bfloat16" and device != "cuda":
-        raise ConfigError(f"precision = 'bfloat16': needs device = cuda, but here is {device}")
+        raise ConfigError(
+            f"precision = 'bfloat16': needs device = cuda, but this machine has {device}"
+        )
     return recognise(config), device
 
 
@@ -52,5 +54,5 @@ def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:
         config,
         dataset=dataset,
         device=device,
-        threads_per_client=joblib.cpu_count(),  # heeds affinity and a container's limits
+        threads_per_client=joblib.cpu_count(),  # respects affinity and a container's limits
     )

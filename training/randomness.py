@@ -1,4 +1,4 @@
-"""Randomness: every number is drawn from (seed, round, client) and a purpose."""
+"""Randomness: every random number depends only on (seed, round, client, purpose)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ def derive_seed(seed: int, *, round_number: int, client_index: int, purpose: str
 
 @contextmanager
 def layer_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed what dropout and stochastic depth draw, and put the process's generator back after.
+    """Seed the generators of dropout and stochastic depth, and restore their state afterwards.
 
-    Those layers of torchvision can only draw from torch's own generators, so these are seeded
-    for the time of one client's training, which also makes the order of clients irrelevant.
+    These layers of torchvision can only use torch's global generators, so these are seeded during
+    one client's training; this also makes the order of clients irrelevant.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -1,4 +1,4 @@
-"""The run folder: everything a run leaves behind, and the lock that keeps it to one run."""
+"""The run folder: all files of a run, and the lock that keeps other processes out."""
 
 import json
 import os
@@ -24,7 +24,7 @@ PACKAGES = ("fedskin", "flwr", "ray", "torch", "torchvision", "numpy", "pandas",
 
 
 class RunFolder:
-    """One run's folder, as docs/run-folder.md describes it."""
+    """One run's folder, described in docs/run-folder.md."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,20 +32,20 @@ class RunFolder:
 
     @property
     def log_path(self) -> Path:
-        """Where the output of Flower, Ray and the clients goes."""
+        """The log of Flower, Ray and the clients."""
         return self.path / "flower.log"
 
     @property
     def text_path(self) -> Path:
-        """Where the text features of a run with objective ``clip`` are kept."""
+        """The text features of a run with objective ``clip``."""
         return self.path / "text-features.safetensors"
 
     def exists(self) -> bool:
-        """Tell whether this folder holds a run."""
+        """Return whether this folder holds a run."""
         return (self.path / "config.toml").is_file()
 
     def create(self, config: ExperimentConfig) -> None:
-        """Make the folder for a resolved config, or find it there with the same config.
+        """Make the folder for a resolved config; it may exist with the same config.
 
         Raises:
             RunFolderError: the folder holds a run of another config, or other files.
@@ -64,11 +64,11 @@ class RunFolder:
             RunFolderError: this is not a run folder.
         """
         if not self.exists():
-            raise RunFolderError(f"{self.path}: is not a run folder, it has no config.toml")
+            raise RunFolderError(f"{self.path}: is not a run folder: it has no config.toml")
         return load(self.path / "config.toml")
 
     def check_same(self, config: ExperimentConfig) -> None:
-        """Refuse a config that would compute something else than the run in this folder.
+        """Refuse a config that would give another result than the run in this folder.
 
         Raises:
             RunFolderError: naming the keys that differ.
@@ -82,7 +82,7 @@ class RunFolder:
             )
 
     def check_same_data(self, fingerprint: str) -> None:
-        """Refuse to go on with a run on other images than those it began with.
+        """Refuse to continue a run on other images than those it started with.
 
         Raises:
             RunFolderError: the images have another fingerprint than in the manifest.
@@ -90,26 +90,26 @@ class RunFolder:
         known = self.manifest().get("data", {}).get("fingerprint")
         if known not in (None, fingerprint):
             raise RunFolderError(
-                f"{self.path}: data-dir holds other images than when this run began; bring those "
-                "back, or choose another run folder"
+                f"{self.path}: data-dir holds other images than when this run began; restore "
+                "those, or choose another run folder"
             )
 
     def keep_base(self, sha256: str) -> None:
-        """Say in the manifest on what base the run's network stands; refuse another than before.
+        """Record the base of the run's network in the manifest; refuse a different one.
 
         Raises:
-            RunFolderError: the run began on another base.
+            RunFolderError: the run started with another base.
         """
         if self.manifest().get("base_sha256", sha256) != sha256:
             raise RunFolderError(
                 f"{self.path}: the base of its network is not the one that this run began with; "
-                "bring back the same pretrained weights and versions of torch and torchvision, or "
+                "restore the same pretrained weights and versions of torch and torchvision, or "
                 "choose another run folder"
             )
         self.update_manifest(base_sha256=sha256)
 
     def lock(self, timeout: float = 0) -> FileLock:
-        """Take the folder for this process; the operating system frees it when the process ends.
+        """Lock the folder for this process; the lock is released when the process ends.
 
         Raises:
             RunFolderError: another process holds it for longer than ``timeout`` seconds.
@@ -122,7 +122,7 @@ class RunFolder:
         return lock
 
     def manifest(self) -> dict[str, Any]:
-        """Read the manifest; empty where there is none yet.
+        """Read the manifest; empty if there is none yet.
 
         Raises:
             RunFolderError: it is not JSON.
@@ -137,7 +137,7 @@ class RunFolder:
         write_json(self.path / "manifest.json", {**self.manifest(), **changes})
 
     def write_rounds(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``rounds.jsonl``: the rounds whose model has been validated, a line each."""
+        """Write ``rounds.jsonl``: a line for each round whose model has been validated."""
         lines = [json.dumps(r, allow_nan=False) for r in records if "validation" in r]
         write_text(self.path / "rounds.jsonl", "".join(line + "\n" for line in lines))
 
@@ -171,15 +171,15 @@ class RunFolder:
         by_patient: bool = False,
         predicted: Sequence[str] | None = None,
     ) -> None:
-        """Write ``predictions-<test_set>.csv``, every probability to its last bit.
+        """Write ``predictions-<test_set>.csv``, with probabilities in full precision.
 
         Args:
-            test_set: for instance ``global_test``.
+            test_set: for example ``global_test``.
             rows: n rows with the columns ``image_id``, ``label`` and ``lesion_id``.
             probabilities: (n, K).
-            classes: K names, which name the columns.
-            by_patient: whether figures are made by patient too, from a column ``patient_id``.
-            predicted: n class names, for whom the most probable class is not the answer.
+            classes: K names, used as column names.
+            by_patient: add the column ``patient_id``, for figures by patient.
+            predicted: n class names, if the prediction may differ from the most probable class.
         """
         table = pd.DataFrame(probabilities.astype(np.float32), columns=list(classes))
         table.insert(0, "image_id", list(rows["image_id"]))
@@ -195,7 +195,7 @@ class RunFolder:
         """Read ``predictions-<test_set>.csv``; ids and labels are text.
 
         Raises:
-            RunFolderError: it is not there.
+            RunFolderError: it is missing.
         """
         path = self.path / f"predictions-{test_set}.csv"
         text: dict[Hashable, type[str]] = {"image_id": str, "label": str, "predicted": str}
@@ -216,12 +216,12 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def now() -> str:
-    """Return this moment, UTC, as ISO 8601 to the second."""
+    """Return the current time, UTC, as ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def environment() -> dict[str, Any]:
-    """Describe what a run ran on: versions, machine and the git commit of the code, if any."""
+    """Describe the environment of a run: versions, machine, and the code's git commit, if any."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -246,7 +246,7 @@ def _git_commit() -> str | None:
     git = ["git", "-C", str(here.parent)]
     describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        # A virtual environment may lie inside somebody else's checkout: ask whether git knows us.
+        # A virtual environment may be inside another checkout: check that git tracks this file.
         subprocess.run(
             [*git, "ls-files", "--error-unmatch", here.name],
             capture_output=True,

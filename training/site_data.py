@@ -13,14 +13,14 @@ from training.split import CentralData, GlobalTestSet
 
 
 def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
-    """Open a data folder that is one client's own, cut into training, validation and test.
+    """Open one client's own data folder, split into training, validation and test.
 
     60/20/20 of all images, as a simulation cuts a client's share: ``split-by`` honoured, which
     on BraTS2019 keeps a patient's slices together. Where patients come divided, with a folder for
     testing, the folders are kept.
 
     Args:
-        config: names the data folder and the seed.
+        config: with the data folder and the seed.
         client_index: the client's, ≥ 0.
 
     Raises:
@@ -31,7 +31,7 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     lesions = store.rows["lesion_id"]
     if config.split_by == "lesion" and store.grouped_by == "lesion" and lesions.isna().all():
         raise DataError(
-            f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; take "
+            f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; use "
             "split-by = image"
         )
     if "split" in store.rows and "test" in set(store.rows["split"]):
@@ -54,7 +54,7 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
 
 
 def open_test_dir(config: ExperimentConfig) -> GlobalTestSet | None:
-    """Open the global test set in ``test-dir``, where no training images are; None without one.
+    """Open the global test set in ``test-dir``, which has no training images; None without one.
 
     Raises:
         DataError: ``test-dir`` holds no test set of HAM10000, or it cannot be used.

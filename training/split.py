@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data_partition.image_store import ImageStore
 from operation.text import printable
 
-_SOURCE_LENGTH = 40  # of a name that stands in tables
+_SOURCE_LENGTH = 40  # characters of a name in tables
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Split:
             float32, the features of V views of each.
         labels: (N,) int64, their classes.
         indices: (n,) int64, which of them belong to this split.
-        patients: (N,) int64, the number of each image's patient where the images are slices of
-            known patients; None for all others.
+        patients: (N,) int64, the number of each image's patient if the images are slices of
+            known patients; otherwise None.
     """
 
     images: NDArray[Any]
@@ -36,18 +36,18 @@ class Split:
 
     @property
     def holds_features(self) -> bool:
-        """Whether features stand in the place of the images."""
+        """Whether it has features instead of images."""
         return self.images.ndim == 3
 
 
 @dataclass(frozen=True)
 class FederatedData:
-    """The training release, cut among clients.
+    """The training set, partitioned among clients.
 
     Attributes:
-        store: all images; of BraTS2019 also those of the global test patients.
+        store: all images; for BraTS2019 also those of the global test patients.
         plan: one row per image of the store, in the store's order, with ``source``, and with
-            ``client`` and ``split``, both missing where the image is a global test patient's.
+            ``client`` and ``split``, both missing for images of global test patients.
     """
 
     store: ImageStore
@@ -69,24 +69,24 @@ class FederatedData:
 
 @dataclass(frozen=True)
 class CentralData:
-    """The training release, or one client's own images, in one place.
+    """The whole training set, or one client's own images.
 
     Attributes:
-        store: all images; of BraTS2019 also those of the test patients.
-        split_names: (N,) str, what each image is for: ``train``, ``validation`` or ``test``.
+        store: all images; for BraTS2019 also those of the test patients.
+        split_names: (N,) str, each image's split: ``train``, ``validation`` or ``test``.
     """
 
     store: ImageStore
     split_names: NDArray[np.str_]
 
     def split(self, name: str) -> Split:
-        """Return one split, ``train``, ``validation`` or, of a client's own, ``test``."""
+        """Return one split, ``train``, ``validation`` or, for a client's own images, ``test``."""
         return some_of(self.store, self.split_names == name)
 
 
 @dataclass(frozen=True)
 class GlobalTestSet:
-    """The global test set: a store of its own, or of BraTS2019 some patients of the one store.
+    """The global test set: its own store or, for BraTS2019, some patients of the common store.
 
     Attributes:
         split: its images.
@@ -105,7 +105,7 @@ class GlobalTestSet:
 
     @classmethod
     def whole(cls, store: ImageStore) -> "GlobalTestSet":
-        """Return all images of a store that holds nothing else."""
+        """Return all images of a store as the test set."""
         split = some_of(store, np.ones(len(store.labels), dtype=bool))
         return cls(
             split, store.rows, store.classes, store.fingerprint, store.set_aside, store.notices
@@ -114,7 +114,7 @@ class GlobalTestSet:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images that a run's network learnt from.
+    """The images that a run's network was trained on.
 
     Attributes:
         split: n images.
@@ -130,7 +130,7 @@ class TrainingImages:
 
 
 def some_of(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
-    """Return the images of a store that are chosen (N,), with their patients where known."""
+    """Return the images of a store selected by ``chosen`` (N,), with their patients if known."""
     patients = None
     if store.grouped_by == "patient" and store.rows["lesion_id"].notna().all():
         patients = pd.factorize(store.rows["lesion_id"])[0].astype(np.int64)

@@ -1,4 +1,4 @@
-"""The text side of objective ``clip``: made once, kept in the run folder, told in the manifest."""
+"""The text features of objective ``clip``, stored in the run folder and named in the manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Text:
-    """What objective ``clip`` compares images with.
+    """The text features that objective ``clip`` compares images with.
 
     Attributes:
         features: (K, D) float32, a row of unit length for each class.
@@ -30,11 +30,11 @@ class Text:
 
 
 def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatures | None:
-    """Return the text features of a config's classes, from the cache or computed; None without.
+    """Return the text features of a config's classes, cached or computed; None without ``clip``.
 
     Raises:
         DataError: a class has no full name.
-        WeightsError: the text tower's weights are missing, or what the cache holds is unusable.
+        WeightsError: the text tower's weights are missing, or the cached file is unusable.
     """
     if config.objective != "clip":
         return None
@@ -51,7 +51,7 @@ def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatur
 def text_of_run(
     config: ExperimentConfig, folder: RunFolder, classes: Sequence[str]
 ) -> TextFeatures | None:
-    """Return the text features of a run: those that it began with, or new ones, which it keeps.
+    """Return the text features of a run: the stored ones, or new ones, which are then stored.
 
     Raises:
         RunFolderError: those in the folder are of other classes.
@@ -66,17 +66,19 @@ def text_of_run(
         found.save(path)
     kept = TextFeatures.load(path)
     if kept.prompts != prompts(full_names(classes)):
-        raise RunFolderError(f"{path}: the text features of other classes; choose another folder")
+        raise RunFolderError(
+            f"{path}: holds the text features of other classes; choose another folder"
+        )
     return kept
 
 
 def as_text(features: TextFeatures | None) -> Text | None:
-    """Return what a network needs of text features."""
+    """Return the part of text features that a network needs."""
     return None if features is None else Text(features.features, features.logit_scale)
 
 
 def describe_text(features: TextFeatures | None) -> dict[str, Any] | None:
-    """Return what the manifest says of them, so that a random tower is never taken for CLIP's."""
+    """Return the manifest's entry, which shows whether the tower is CLIP's or random."""
     if features is None:
         return None
     return {

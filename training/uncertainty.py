@@ -1,9 +1,9 @@
-"""How sure the figures of a test set are: bootstrap intervals, and a paired test of two models.
+"""Uncertainty of test figures: bootstrap intervals, and a paired test of two models.
 
-The bootstrap draws as many units as there are, with replacement, again and again, and looks at
-the spread of the figures. A unit is a test image, or all images of a patient, which are no
-independent evidence. Units that count alike are drawn together, so the images themselves are
-never touched again. B. Efron, R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13.
+The bootstrap repeatedly draws n of n units with replacement and measures the spread of the
+figures. A unit is a test image, or all images of a patient, because these are not independent.
+Units with equal counts are drawn together, so the images are not read again. B. Efron,
+R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from training.metrics import METRIC_NAMES, figures
 RESAMPLES = 2000
 PERCENTILES = (2.5, 97.5)
 
-# The figures that two models are compared by.
+# The figures in which two models are compared.
 COMPARED = ("avg", "bacc")
 
-# Bounds what lies in memory at a time, in counts of 8 bytes.
+# Limits the memory at a time, in counts of 8 bytes.
 _BLOCK = 2**22
 
 Groups = NDArray[np.int64] | Sequence[str]
@@ -39,11 +39,11 @@ def intervals(
 
     Args:
         labels: (n,) true classes, each in [0, num_classes).
-        predicted: (n,) predicted classes, likewise.
+        predicted: (n,) predicted classes, in the same range.
         num_classes: K.
         seed: of the draws.
         resamples: how often n units are drawn.
-        groups: (n,) the images' patients, drawn whole; None: images are drawn.
+        groups: (n,) the images' patients, whose images are drawn together; None: images are drawn.
 
     Returns:
         [low, high] in percent by the names of ``METRIC_NAMES``; None without any image.
@@ -71,21 +71,23 @@ def paired_test(
 ) -> dict[str, Any]:
     """Compare two models on the same test images.
 
-    McNemar's exact test asks whether images that only one model gets right are shared out like
-    heads and tails. It takes images for independent, also where ``groups`` are given.
+    McNemar's exact test checks whether images that only one model gets right belong to either model
+    with probability 1/2. It assumes that images are independent, also with ``groups``.
 
     Args:
         labels: (n,) true classes, each in [0, num_classes).
-        first, second: (n,) the classes that the two models predicted, likewise.
-        num_classes, seed, resamples, groups: as of `intervals`; both models judge the same draws.
+        first, second: (n,) the classes that the two models predicted, in the same range.
+        num_classes, seed, resamples, groups: as for `intervals`; both models use the same draws.
 
     Returns:
         ``only_first`` and ``only_second``, the numbers of images that only this model got right;
-        ``p_value``, two-sided, 1 where there are none; and ``difference``, for each of
+        ``p_value``, two-sided, 1 if there are none; and ``difference``, for each of
         ``COMPARED`` the second model's figure minus the first's in percentage points, with its
         95 % interval: [difference, low, high]; None without any image.
     """
-    from scipy.stats import binomtest  # half a second, which a site's every message would pay
+    from scipy.stats import (
+        binomtest,
+    )  # here: it takes half a second, which every message at a site would pay
 
     only_first = int(((first == labels) & (second != labels)).sum())
     only_second = int(((second == labels) & (first != labels)).sum())
@@ -109,7 +111,7 @@ def _differences(
 ) -> dict[str, list[float] | None]:
     if not len(labels):
         return dict.fromkeys(COMPARED)
-    # Two confusion matrices side by side, so that one draw counts for both.
+    # Two confusion matrices side by side, so that one draw serves both.
     cells = np.stack(
         [
             _cells(labels, first, num_classes),
@@ -136,7 +138,7 @@ def _differences(
 def _cells(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.int64]:
-    """The cell of the confusion matrix, in [0, K^2), in which each image counts."""
+    """Return each image's cell of the confusion matrix, in [0, K^2)."""
     if labels.shape != predicted.shape:
         raise ValueError(f"{predicted.shape} predictions for {labels.shape} labels")
     for classes in (labels, predicted):
@@ -148,7 +150,7 @@ def _cells(
 def _resampled(
     cells: NDArray[np.int64], num_cells: int, groups: Groups | None, seed: int, resamples: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Draw units and add up the cells (n, m) in which their images count.
+    """Draw units and sum the cells (n, m) of their images.
 
     Yields:
         (r, num_cells) counts, block by block, ``resamples`` rows in all.

@@ -1,4 +1,4 @@
-"""A model's weights as named arrays: their identity, and their way to disk and back."""
+"""A model's weights as named arrays: their hash, and writing and reading them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def weights_sha256(weights: Mapping[str, NDArray]) -> str:
 
 
 def save_weights(path: Path, weights: Mapping[str, NDArray]) -> None:
-    """Write weights as safetensors: the whole file or none of it. Holds one copy meanwhile."""
+    """Write weights as safetensors, atomically. Needs memory for one copy."""
     with replacing(path) as temporary:
         save_file({n: np.asarray(a, order="C") for n, a in weights.items()}, temporary)
 

@@ -1,4 +1,4 @@
-"""One attempt at a trial: a process of its own, watched until it ends or no longer moves."""
+"""One attempt at a trial: a separate process, watched until it ends or hangs."""
 
 import os
 import platform
@@ -22,31 +22,31 @@ from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder, now
 
 POLL_SECONDS = 0.2
-# Progress and memory are looked at less often: reading a process's memory map is not free.
+# Progress and memory are checked less often: reading a process's memory map takes time.
 LOOK_SECONDS = 2.0
 
-# In one call of campaign run.
+# Per call of campaign run.
 _ATTEMPTS = 2
 
-# Bytes of a log, of which the last line is wanted.
+# Bytes read from the end of a log, to find its last line.
 _TAIL = 2**16
 
-# The program's exit status for what a person has to mend, which a second attempt would not.
+# The program's exit status for wrong input, which a second attempt would not fix.
 _BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
 class Order:
-    """What an attempt is to do.
+    """The task of an attempt.
 
     Attributes:
         campaign: the campaign's folder.
-        trial_id: the trial's.
+        trial_id: the trial's id.
         command: see `experiments.campaigns.trial.Trial`.
-        network_of: of ``heads``: the trial whose network is taken; "" to train one.
+        network_of: for ``heads``, the trial whose network is used; "" to train one.
         cpus: cores to compute on.
-        run: stands for one call of ``campaign run``, in which a trial has two attempts.
-        hang_seconds: without progress for so long, the attempt has failed.
+        run: id of one call of ``campaign run``, in which a trial has two attempts.
+        hang_seconds: after so long without progress the attempt has failed.
     """
 
     campaign: Path
@@ -59,20 +59,20 @@ class Order:
 
 
 def attempt(order: Order, _lender_ended: str | None = None) -> str:
-    """Run a trial from where it was left; what crashes, is killed or hangs is tried once more.
+    """Start or continue a trial; try once more if it crashes, is killed or hangs.
 
     Args:
         order: what to run.
-        _lender_ended: what Ray waits for before it calls this.
+        _lender_ended: result of the trial that Ray waits for before it calls this.
 
     Returns:
-        "" where it is done, else the cause.
+        "" if it is done, otherwise the cause of the failure.
     """
     campaign = CampaignFolder(order.campaign)
     while True:
         end_leftovers(campaign, order.trial_id)
         last = campaign.attempt(order.trial_id)
-        # Counted in the record: where whoever watched died, Ray begins anew.
+        # The number is in the record, because Ray calls this again if the watching process dies.
         number = int(last.get("number", 0)) + 1 if last.get("run") == order.run else 1
         if number > _ATTEMPTS:
             cause = str(last.get("cause") or "the process that watched it was killed")
@@ -115,7 +115,7 @@ def _attempt(order: Order, campaign: CampaignFolder, number: int) -> tuple[int, 
 
 
 def end_leftovers(campaign: CampaignFolder, trial_id: str) -> None:
-    """End what is left of a trial's last attempt: a kill may have left it, if only for a moment."""
+    """End the processes that a killed attempt at a trial may have left running."""
     last = campaign.attempt(trial_id)
     if last.get("outcome") == RUNNING and last.get("host") == platform.node():
         end_processes(str(last.get("token", "")))
@@ -123,18 +123,18 @@ def end_leftovers(campaign: CampaignFolder, trial_id: str) -> None:
 
 
 def _end_run(folder: RunFolder) -> None:
-    """End what a run's starter has left behind."""
+    """End the processes that the starter of a run has left running."""
     try:
         folder.manifest()
     except RunFolderError:
-        return  # damaged, so it names nobody; the campaign moves it aside
+        return  # damaged, so it names no process; the campaign moves it aside
     take_over(folder)
 
 
 def _run(
     order: Order, campaign: CampaignFolder, folder: RunFolder, token: str
 ) -> tuple[int, str, int]:
-    """Return the exit status, why it was ended if it hung, and the peak memory in bytes."""
+    """Return the exit status, the reason if it was ended for hanging, and the peak bytes."""
     log_path = campaign.log_path(order.trial_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with own_processes(token) as home, log_path.open("ab") as log:
@@ -157,7 +157,7 @@ def _run(
                     hung = f"no progress for {still / 60:.0f} minutes"
                     process.kill()
             time.sleep(POLL_SECONDS)
-    # What the process left behind is ended by watchdogs; the next attempt must not meet it.
+    # Watchdogs end what the process left running; the next attempt must not run beside it.
     _end_run(folder)
     return process.returncode, hung, peak
 
@@ -178,14 +178,14 @@ def _arguments(order: Order, campaign: CampaignFolder, folder: RunFolder) -> Ite
 
 
 def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
-    """The environment of a trial: nothing of the campaign's Ray is in it."""
+    """Return the environment of a trial, without anything of the campaign's Ray."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     return {
         **inherited,
         TOKEN: token,
         "TMPDIR": str(home),
         "PYTHONUNBUFFERED": "1",
-        # How joblib, and so whoever plans a run, sees a machine of that many cores.
+        # With this, joblib, which runs are planned with, reports that many cores.
         "LOKY_MAX_CPU_COUNT": str(cpus),
         "OMP_NUM_THREADS": str(cpus),
         **KEEP_FREED_MEMORY,
@@ -193,9 +193,9 @@ def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
 
 
 class Progress:
-    """Tells for how long nothing has changed in a run folder and a log.
+    """Measures for how long nothing has changed in a run folder and a log.
 
-    Only that something changed counts, not when: a clock that is set back does no harm.
+    File times are only compared for equality, so a clock that is set back does no harm.
     """
 
     def __init__(self, folder: Path, log: Path) -> None:
@@ -205,7 +205,7 @@ class Progress:
         self._since = time.monotonic()
 
     def still_seconds(self) -> float:
-        """Return for how many seconds nothing has changed, as far as was looked."""
+        """Return for how many seconds no call of this has seen a change."""
         signature = self._signature()
         if signature != self._seen:
             self._seen, self._since = signature, time.monotonic()
@@ -214,7 +214,7 @@ class Progress:
     def _signature(self) -> list[tuple[str, int, int]]:
         found = []
         for path in [self._log, *sorted(self._folder.rglob("*"))]:
-            if path.name == "flower.log":  # Flower talks there also while nothing moves
+            if path.name == "flower.log":  # Flower also writes there when there is no progress
                 continue
             try:
                 stat = path.stat()
@@ -225,7 +225,7 @@ class Progress:
 
 
 def memory_of(pid: int) -> int:
-    """Return the memory of a process and all below it in bytes, pages that they share once."""
+    """Return the bytes of a process and its descendants; shared pages count once."""
     total = 0
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
@@ -236,15 +236,17 @@ def memory_of(pid: int) -> int:
             memory = process.memory_full_info()
         except psutil.Error:  # ended meanwhile
             continue
-        total += getattr(memory, "pss", memory.uss)  # only Linux knows shares of shared pages
+        total += getattr(
+            memory, "pss", memory.uss
+        )  # only Linux reports the proportional part of shared pages
     return total
 
 
 def _cause(order: Order, status: int, folder: RunFolder, log: Path, said_before: int) -> str:
-    """Return why an attempt failed, "" where the trial is done."""
+    """Return why an attempt failed, "" if the trial is done."""
     if status < 0:
         return f"its process was killed by signal {-status}" + (
-            " (so it is where memory runs out)" if status == -9 else ""
+            " (the usual cause is too little memory)" if status == -9 else ""
         )
     try:
         if status == 0 and is_done(order.command, folder):
@@ -257,4 +259,4 @@ def _cause(order: Order, status: int, folder: RunFolder, log: Path, said_before:
     with log.open("rb") as file:
         file.seek(max(said_before, log.stat().st_size - _TAIL))
         lines = file.read().decode("utf-8", errors="replace").strip().splitlines()
-    return f"exit status {status}: {lines[-1] if lines else 'it said nothing'}"
+    return f"exit status {status}: {lines[-1] if lines else 'it printed nothing'}"

@@ -17,7 +17,7 @@ from training.errors import ConfigError
 from training.preparation import PATH_KEYS
 
 # Keys that a campaign sets by itself.
-_RESERVED = {"seed": "list them under seeds", "run-dir": "every trial has its own"}
+_RESERVED = {"seed": "list seeds under seeds", "run-dir": "every trial has its own"}
 
 _FAULTS_SHOWN = 20
 
@@ -39,7 +39,7 @@ class _Part(_Strict):
 
 
 def _check_gpus(gpus: float) -> float:
-    """Refuse what Ray does: several devices and a part of another."""
+    """Refuse what Ray refuses: more than one GPU that is not a whole number."""
     if not (gpus == 0 or 0.01 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
         raise PydanticCustomError("gpus", "0, 0.01 to 1, or a whole number")
     return gpus
@@ -61,13 +61,13 @@ class Campaign:
     """A campaign file, expanded and checked.
 
     Attributes:
-        name: of the campaign; its folder takes no other.
+        name: of the campaign; a folder belongs to one name.
         trials: in the order of the file.
-        variants: the trials of each part once more with other values of some keys, and those
-            values; they are run only when asked for, see `asked`.
-        hang_minutes: a trial without progress for so long has failed.
-        cpus_per_trial: 0 where the machine is to be asked.
-        gpus_per_trial: likewise; a fraction from 0.01 to 1, or a whole number.
+        variants: the trials of each part again with other values of some keys, and those values;
+            they run only when asked for, see `asked`.
+        hang_minutes: after so long without progress a trial has failed.
+        cpus_per_trial: 0: chosen for the machine.
+        gpus_per_trial: 0: chosen for the machine; otherwise 0.01 to 1, or a whole number.
     """
 
     name: str
@@ -98,16 +98,16 @@ def read_campaign(
 ) -> Campaign:
     """Read a campaign file and check the config of every trial.
 
-    A trial's keys are those of the file's ``base``, then the part's, then of ``data`` for its data
-    set, then ``overrides``, then its place in the grid and its seed.
+    Later keys override earlier ones: the file's ``base``, the part's ``base``, the file's ``data``
+    for the data set, ``overrides``, the grid and the seed.
 
     Args:
         path: the TOML file.
         overrides: ``key=value`` for all trials, as after ``-c``.
-        data: data folders by data set, over the file's.
+        data: data folders by data set; they override the file's.
 
     Raises:
-        ConfigError: a line for each fault, all faults together; equal ones once.
+        ConfigError: all errors, one line each, equal ones once.
     """
     file = _read(path)
     given = dict(parse_override(override) for override in overrides)
@@ -119,7 +119,7 @@ def read_campaign(
     for number, part in enumerate(file.part, start=1):
         for variant, settings in _points(part, file.seeds):
             values = _values(file, part, given, settings, data or {})
-            # First, since what is excluded may be no config that can be run.
+            # Before the check, because an excluded config may be invalid.
             known = {**DEFAULTS, **values, "command": part.command}
             if any(is_like(known, patterns) for patterns in part.exclude):
                 continue
@@ -135,7 +135,7 @@ def read_campaign(
     if found:
         raise ConfigError("\n".join(_summary(path, found)))
     if not trials:
-        raise ConfigError(f"{path}: every trial is excluded; nothing is left to run")
+        raise ConfigError(f"{path}: every trial is excluded; there is nothing to run")
     return Campaign(
         file.name,
         tuple(trial for variant, trial in trials if not variant),
@@ -175,12 +175,12 @@ def _explain(error: ValidationError) -> Iterator[str]:
                 yield f"{place} = {fault['input']!r}: allowed is {said}"
 
 
-# Of a fault in a union, pydantic names the member that it tried.
+# For an error in a union, pydantic also names the member that it tried.
 _TYPE_NAMES = ("str", "bool", "int", "float")
 
 
 def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
-    """Give a line for each key that cannot stand where it stands."""
+    """Yield a line for each key that is not allowed in its place."""
     places: list[tuple[str, Mapping[str, Any]]] = [("base", file.base)]
     places += [(f"data.{name}", keys) for name, keys in file.data.items()]
     for number, part in enumerate(file.part, start=1):
@@ -238,7 +238,7 @@ def _check_command(trial: Trial) -> None:
 
 def _summary(path: Path, found: Mapping[str, list[str]]) -> Iterator[str]:
     for line, places in itertools.islice(found.items(), _FAULTS_SHOWN):
-        others = f" and {len(places) - 1} trials more" if len(places) > 1 else ""
+        others = f" and {len(places) - 1} more trials" if len(places) > 1 else ""
         yield f"{path}: {line} ({places[0]}{others})"
     if len(found) > _FAULTS_SHOWN:
-        yield f"{path}: and {len(found) - _FAULTS_SHOWN} faults more"
+        yield f"{path}: and {len(found) - _FAULTS_SHOWN} more errors"

@@ -1,4 +1,4 @@
-"""What a trial will take: seconds from measured steps, bytes from what its run folder keeps."""
+"""Estimates for a trial: seconds from measured steps, bytes from the files of its run folder."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,25 +18,25 @@ from training.generations import KEPT
 # Seconds until the first step and after the last one, on two cores.
 STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
 
-# Seconds of a federated round beside its clients' computing (messages, the mean, waiting), for
-# three clients: of any round, and for each gigabyte that is sent.
+# Seconds of a federated round in addition to its clients' computing (messages, the mean, waiting),
+# for three clients: per round, and per gigabyte sent.
 ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
 
-# Tensors of a parameter's size that an optimizer keeps for it; SGD one more with momentum.
+# How many tensors of a parameter's size an optimizer holds for it; with momentum SGD has one more.
 STATE_TENSORS = {"sgd": 0, "adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2}
 
 # Of the study (docs/study.md): HAM10000, the ISIC2018 test set, and the patients of BraTS2019.
 STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
 STUDY_PATIENTS, STUDY_TEST_PATIENTS = 231 + 32, 68
 
-# Shares of a training release, in one place and of three hospitals; see data_partition/splits.py.
+# Shares of a training set, centralized and for three hospitals; see data_partition/splits.py.
 _CENTRAL_SHARES = {"ham10000": (0.8, 0.2), "brats2019": (7 / 8, 1 / 8)}
 _CLIENT_SHARES = (0.6, 0.2, 0.2)
 
-# The last and the best model; a third one is written before one of them goes.
+# The last and the best model; a third one is written before one of them is deleted.
 _MODELS_KEPT = 2
 
-_PREDICTION_BYTES = 150  # of an image's line
+_PREDICTION_BYTES = 150  # of one image's row
 
 _NUM_CLASSES = 7  # of HAM10000; a head for BraTS2019's two is a little smaller
 
@@ -46,9 +46,9 @@ class ImageCounts:
     """How many images a data set has.
 
     Attributes:
-        training: of the training release; of BraTS2019 the slices of all but the test patients.
+        training: of the training set; for BraTS2019 the slices of all but the test patients.
         test: of the global test set.
-        counted: in the data folder; else they are the study's.
+        counted: whether they were counted in the data folder; otherwise they are the study's.
     """
 
     training: int
@@ -58,12 +58,12 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one trial will take.
+    """The expected time and disk space of one trial.
 
     Attributes:
-        seconds: alone, on its cores or its GPU.
+        seconds: running alone, on its cores or its GPU.
         bytes: of its run folder at the end.
-        passing: more bytes that it takes while it runs.
+        passing: additional bytes while it runs.
     """
 
     seconds: float
@@ -74,7 +74,7 @@ class Estimate:
 def count_images(config: ExperimentConfig) -> ImageCounts:
     """Count the images in a config's data folder by its tables; without a folder, the study's.
 
-    Nothing is decoded, so damaged images count.
+    Nothing is decoded, so damaged images are counted too.
 
     Raises:
         ConfigError, DataError: the folder cannot be used.
@@ -94,22 +94,22 @@ def count_images(config: ExperimentConfig) -> ImageCounts:
 
 
 def store_bytes(image_size: int, images: ImageCounts) -> int:
-    """Return the size of a data set's decoded images, which all trials of that size share."""
+    """Return the bytes of a data set's decoded images, shared by all trials of that image size."""
     return 3 * store_side(image_size) ** 2 * (images.training + images.test)
 
 
 def num_evaluations(command: str, config: ExperimentConfig) -> int:
-    """Return how many models a trial judges on the test set: its network, and each head."""
+    """Return how many models a trial evaluates on the test set: its network, and each head."""
     return 1 + (len(config.heads.split(",")) if command == "heads" else 0)
 
 
 def estimate(
     command: str, config: ExperimentConfig, times: StepTime, images: ImageCounts
 ) -> Estimate:
-    """Return what a trial will take.
+    """Return the expected time and disk space of a trial.
 
-    The clients of a round count one after the other, each with all that the trial has. Fitting
-    heads does not count: it is short beside training the network.
+    It assumes that the clients of a round run one after the other, each on all of the trial's
+    cores. Fitting heads is not counted: it is short compared with training the network.
 
     Args:
         command: ``simulate``, ``clip`` or ``heads``.
@@ -125,26 +125,26 @@ def estimate(
     kept, passing = _MODELS_KEPT * model + predictions, model
     state = (STATE_TENSORS[config.optimizer] + (config.momentum > 0)) * model
     if command != "simulate":
-        # With the one that is being written; all are removed at the end.
+        # Including the one that is being written; all are removed at the end.
         passing += state * (min(config.epochs, KEPT) + 1)
     elif config.client_optimizer == "persistent":
         kept += config.clients * state * min(config.rounds, KEPT)
         passing += config.clients * state
     if command == "simulate" and config.wire_format == "int8":
-        kept += config.clients * model * min(config.rounds, KEPT)  # what int8 left over
+        kept += config.clients * model * min(config.rounds, KEPT)  # the rounding errors of int8
         passing += config.clients * model
     if command == "heads":
         features = (images.training + images.test) * find(config.backbone).width * 4
         seconds += (images.training + images.test) * times.judging
-        # KNN and SVM each keep training features, too.
+        # KNN and SVM also store training features.
         kept += 3 * features
     return Estimate(seconds, kept, passing)
 
 
 def trained_bytes(config: ExperimentConfig) -> int:
-    """Return the size of what is trained of a network: what is sent, and what a checkpoint holds.
+    """Return the bytes of the trained part of a network, which is sent and is in checkpoints.
 
-    That of a whole network leaves the classifier out, or nearly.
+    For a whole network the classifier is (almost) not counted.
     """
     if config.trainable == "all":
         return find(config.backbone).megabytes * 10**6
@@ -155,7 +155,7 @@ def trained_bytes(config: ExperimentConfig) -> int:
 
 
 def num_views(command: str, config: ExperimentConfig, images: ImageCounts) -> int:
-    """Return how many views of images have features that are kept: none where images are met."""
+    """Return how many views of images have cached features; 0 if training runs on images."""
     if not config.on_features:
         return 0
     if command == "simulate":
@@ -167,14 +167,14 @@ def num_views(command: str, config: ExperimentConfig, images: ImageCounts) -> in
 
 @lru_cache
 def _part_bytes(backbone: str, outputs: int, trainable: str) -> int:
-    # Imported here: torch takes seconds, and the sizes of whole networks need none.
+    # Imported here: torch takes seconds, and the size of a whole network needs no torch.
     from models.sizes import part_size
 
     return part_size(backbone, outputs, trainable).num_bytes
 
 
 def _judging(config: ExperimentConfig, times: StepTime) -> float:
-    """Seconds to judge an image of a client's; of features, no more than to train on them."""
+    """Seconds to evaluate a client's image; on features, at most as long as training on them."""
     return times.training if config.on_features else times.judging
 
 

@@ -1,4 +1,4 @@
-"""A campaign's folder: where everything is, who works on it, and how far each trial is."""
+"""A campaign's folder: its files, its lock, and the state of each trial."""
 
 import json
 import shutil
@@ -24,10 +24,10 @@ DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial with the name of its folder.
+    """A trial of the plan.
 
     Attributes:
-        id: see `Trial.id`.
+        id: see `Trial.id`; also the name of its folder.
         command: see `Trial`.
         config: flat, as written.
     """
@@ -39,11 +39,11 @@ class Planned:
 
 @dataclass(frozen=True)
 class State:
-    """How far a trial is.
+    """The state of a trial.
 
     Attributes:
         word: ``DONE``, ``FAILED``, ``RUNNING`` or ``WAITING``.
-        cause: of a failure, in a line.
+        cause: of a failure, one line.
         attempt: the record of its last attempt, empty before the first.
     """
 
@@ -53,13 +53,13 @@ class State:
 
 
 class CampaignFolder:
-    """One campaign's folder, as docs/campaigns.md describes it."""
+    """One campaign's folder, described in docs/campaigns.md."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def exists(self) -> bool:
-        """Tell whether this folder holds a campaign."""
+        """Return whether this folder holds a campaign."""
         return (self.path / "plan.json").is_file()
 
     def run_folder(self, trial_id: str) -> RunFolder:
@@ -67,11 +67,11 @@ class CampaignFolder:
         return RunFolder(self.path / "trials" / trial_id)
 
     def log_path(self, trial_id: str) -> Path:
-        """Where the output of a trial's process goes."""
+        """Return the path of a trial's log."""
         return self.path / "logs" / f"{trial_id}.log"
 
     def config_path(self, trial_id: str) -> Path:
-        """Where the config is that a trial is started with."""
+        """Return the path of the config that a trial is started with."""
         return self.path / "configs" / f"{trial_id}.toml"
 
     def attempt(self, trial_id: str) -> dict[str, Any]:
@@ -83,11 +83,11 @@ class CampaignFolder:
         return record if isinstance(record, dict) else {}
 
     def write_attempt(self, trial_id: str, record: dict[str, Any]) -> None:
-        """Write the record of a trial's attempt over the one before."""
+        """Write the record of a trial's attempt; it replaces the previous one."""
         write_json(self._attempt_path(trial_id), record)
 
     def lock(self) -> AcquireReturnProxy:
-        """Keep other processes from running this campaign, for as long as this one lives.
+        """Lock this campaign for this process, until the process ends.
 
         Raises:
             RunFolderError: another process runs it.
@@ -97,12 +97,12 @@ class CampaignFolder:
             return FileLock(self.path / ".lock").acquire(timeout=1)
         except Timeout:
             raise RunFolderError(
-                f"{self.path}: another fedskin campaign run works on this folder; see how far it "
-                f"is with  fedskin campaign status {self.path}"
+                f"{self.path}: another fedskin campaign run uses this folder; see its progress "
+                f"with  fedskin campaign status {self.path}"
             ) from None
 
     def is_locked(self) -> bool:
-        """Tell whether a process runs this campaign."""
+        """Return whether a process runs this campaign."""
         try:
             with self.lock():
                 return False
@@ -121,42 +121,42 @@ class CampaignFolder:
             return plan["name"], [Planned(**trial) for trial in plan["trials"]]
         except FileNotFoundError:
             raise RunFolderError(
-                f"{self.path}: holds no campaign; begin one with  fedskin campaign run "
+                f"{self.path}: holds no campaign; start one with  fedskin campaign run "
                 f"CAMPAIGN.toml --out {self.path}"
             ) from None
         except (ValueError, TypeError, KeyError):
             raise RunFolderError(
-                f"{path}: is no plan of this version; fedskin campaign run writes it anew"
+                f"{path}: is not a plan of this version; fedskin campaign run writes a new one"
             ) from None
 
     def take(self, name: str) -> None:
-        """Refuse this folder to a campaign of another name, or where other files are.
+        """Refuse this folder if it belongs to another campaign or holds other files.
 
         Raises:
-            RunFolderError: whose it is.
+            RunFolderError: with the name it belongs to.
         """
         if self.exists():
             theirs = _name_in(self.path / "plan.json")
             if theirs not in (None, name):
                 raise RunFolderError(
                     f"{self.path}: belongs to campaign {theirs!r}, not {name!r}; choose another "
-                    "--out, or give the campaigns one name to put them together"
+                    "--out, or give both campaigns the same name to put them into one folder"
                 )
         elif any(self.path.glob("[!.]*")) and not (self.path / "trials").is_dir():
             raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
 
     def write_plan(self, name: str, planned: Iterable[Planned]) -> None:
-        """Remember what the campaign is to run."""
+        """Write the list of the campaign's trials."""
         trials = [{"id": t.id, "command": t.command, "config": t.config} for t in planned]
         write_json(self.path / "plan.json", {"name": name, "trials": trials})
 
     def write_config(self, trial_id: str, trial: Trial) -> None:
-        """Write the config that a trial is started with; anybody can run it by hand."""
+        """Write the config that a trial is started with; it can also be run by hand."""
         flat = {k: v for k, v in trial.config.to_flat().items() if k != "run-dir"}
         write_text(self.config_path(trial_id), tomli_w.dumps(flat))
 
     def record(self, trial_id: str, outcome: str, cause: str = "") -> None:
-        """Note what became of a trial beside what its last attempt has noted."""
+        """Add an outcome to the record of a trial's last attempt."""
         record = {**self.attempt(trial_id), "outcome": outcome, "cause": cause}
         self.write_attempt(trial_id, record)
 
@@ -165,11 +165,11 @@ class CampaignFolder:
         return load(self.config_path(trial_id)).to_flat()
 
     def states(self, planned: Iterable[Planned], *, at_work: bool) -> dict[str, State]:
-        """Return how far each trial is, in the plan's order.
+        """Return the state of each trial, in the plan's order.
 
         Args:
             planned: the trials.
-            at_work: whether a process runs the campaign; else what was running waits again.
+            at_work: whether a process runs the campaign; if not, running trials count as waiting.
         """
         return {trial.id: self._state(trial, at_work=at_work) for trial in planned}
 
@@ -178,7 +178,7 @@ class CampaignFolder:
         try:
             done = is_done(trial.command, self.run_folder(trial.id))
         except (RunFolderError, OSError, ValueError):
-            done = False  # a damaged folder; `set_aside` makes room for the trial
+            done = False  # a damaged folder; `move_aside` moves it away
         if done:
             return State(DONE, "", attempt)
         if attempt.get("outcome") == FAILED:
@@ -188,13 +188,13 @@ class CampaignFolder:
         return State(WAITING, "", attempt)
 
     def make_room(self, trial_id: str, trial: Trial, facts: DataFacts) -> Path | None:
-        """Move away what stands in a trial's place and is not this trial, or is damaged.
+        """Move a folder in a trial's place away if it is damaged or not of this trial.
 
-        A kill before the config was written leaves debris, which is removed. Where the images have
-        been moved, the run folder is told.
+        What a kill before the config was written has left is removed. If the images have been
+        moved, the run folder's config is updated.
 
         Returns:
-            Where it was moved to, None if nothing had to be.
+            Where it was moved to, None if nothing was moved.
         """
         folder = self.run_folder(trial_id)
         if not folder.path.exists():
@@ -212,7 +212,7 @@ class CampaignFolder:
         return None
 
     def _network_is_there(self, folder: RunFolder) -> bool:
-        """Tell whether heads begun on another trial's network can be finished, or are."""
+        """Return whether heads on another trial's network are finished or can be finished."""
         try:
             lender = network_run(folder)
             return lender.path == folder.path or is_done("heads", folder) or has_network(lender)
@@ -220,7 +220,7 @@ class CampaignFolder:
             return False
 
     def move_aside(self, trial_id: str) -> Path:
-        """Move a trial's folder to where it is in nobody's way, and return where that is."""
+        """Move a trial's folder to ``set-aside/`` and return its new path."""
         aside = self.path / "set-aside"
         aside.mkdir(exist_ok=True)
         number = 1
@@ -241,7 +241,7 @@ def _name_in(path: Path) -> str | None:
 
 
 def has_network(folder: RunFolder) -> bool:
-    """Tell whether a run folder holds a trained network of its own."""
+    """Return whether a run folder holds its own trained network."""
     try:
         trained = folder.manifest().get("status") == "completed"
         return trained and folder.checkpoint.progress().round > 0
@@ -250,7 +250,7 @@ def has_network(folder: RunFolder) -> bool:
 
 
 def _config_of(folder: RunFolder, trial: Trial, facts: DataFacts) -> ExperimentConfig | None:
-    """Return the config to go on with in a run folder, None if it does not hold this trial."""
+    """Return the config to continue with in a run folder, None if it does not hold this trial."""
     try:
         ours, manifest = folder.config(), folder.manifest()
         folder.checkpoint.progress()

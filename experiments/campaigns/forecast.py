@@ -1,4 +1,4 @@
-"""What a whole campaign will take on this machine: its trials' estimates put together."""
+"""The expected time and disk space of a whole campaign on this machine."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from training.study import resolve
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a campaign will take.
+    """The expected time and disk space of a campaign.
 
     Attributes:
         trials: with their estimates, in the campaign's order.
@@ -47,12 +47,12 @@ class Forecast:
 
     @property
     def bytes(self) -> int:
-        """Of all run folders at the end."""
+        """Bytes of all run folders at the end."""
         return sum(each.bytes for _, each in self.trials)
 
     @property
     def passing(self) -> int:
-        """More that the largest trial takes while it runs."""
+        """Additional bytes of the largest trial while it runs."""
         return max(each.passing for _, each in self.trials)
 
 
@@ -62,16 +62,16 @@ def forecast(
     """Measure what this machine has not measured yet, and estimate every trial.
 
     Args:
-        campaign: its trials may lack data folders and weights.
+        campaign: its trials need neither data folders nor weights.
         progress: called with (settings measured, settings in all).
 
     Raises:
-        ConfigError, DataError: a data folder cannot be used, or the device is not here.
+        ConfigError, DataError: a data folder cannot be used, or the device is not available.
     """
     machine = _Machine(campaign)
     configs = [_resolved(trial, machine.cpus) for trial in campaign.trials]
     counted: dict[Hashable, ImageCounts] = {}
-    for config in configs:  # before anything is measured, which takes minutes
+    for config in configs:  # before measuring, which takes minutes
         if _data_key(config) not in counted:
             counted[_data_key(config)] = count_images(config)
     times = measure_steps(configs, cache_dir(configs[0]), progress)
@@ -87,12 +87,12 @@ def forecast(
         if config.on_features:
             views = num_views(trial.command, config, counted[data])
             features = _features_key(trial.command, config)
-            if features in stores:  # of trials that share them, one has them computed
+            if features in stores:  # only one of the trials that share them computes them
                 each = replace(each, seconds=each.seconds - views * step_time.judging)
             stores[features] = views * find(config.backbone).width * 4
         if trial.command == "heads":
             network = _network_key(config)
-            if network in trained:  # of trials that differ in their heads alone, one trains it
+            if network in trained:  # only one of the trials that share it trains it
                 each = replace(each, seconds=STARTING["heads"])
             trained.add(network)
         trials.append((trial, each))
@@ -101,13 +101,13 @@ def forecast(
         trials=tuple(trials),
         seconds=machine.seconds(trials),
         cached_bytes=sum(stores.values()),
-        machine=f"{processor_name()}; cores for each trial: {machine.cpus}; {', '.join(devices)}",
+        machine=f"{processor_name()}; cores per trial: {machine.cpus}; {', '.join(devices)}",
         assumed=tuple(sorted({c.dataset for c in configs if not counted[_data_key(c)].counted})),
     )
 
 
 class _Machine:
-    """This machine, as the scheduler will share it out; see `scheduler.Cluster.share`."""
+    """This machine, divided as by the scheduler; see `scheduler.Cluster.share`."""
 
     def __init__(self, campaign: Campaign) -> None:
         self._cores = joblib.cpu_count()
@@ -117,18 +117,18 @@ class _Machine:
             import torch
 
             self._gpus = torch.cuda.device_count()
-        # Trials that share a GPU share its time, too: then all together take no less.
+        # Trials that share a GPU share its time, so together they take as long as one by one.
         self._gpus_per_trial = max(1.0, campaign.gpus_per_trial)
         part = (campaign.gpus_per_trial or 1.0) / self._gpus if self._gpus else 0.0
         self.cpus = campaign.cpus_per_trial or max(1, int(self._cores * part))
 
     def seconds(self, trials: Sequence[tuple[Trial, Estimate]]) -> float:
-        """Return how long trials take side by side."""
+        """Return how long the trials take, run side by side."""
         longest = max(each.seconds for _, each in trials)
         return max(longest, sum(self._share(trial) * each.seconds for trial, each in trials))
 
     def _share(self, trial: Trial) -> float:
-        # Imported here, with Ray behind it, which the rest of the program need not wait for.
+        # Imported here: it imports Ray, which the rest of the program does not need.
         from experiments.campaigns.jobs import memory_needed
 
         shares = [self.cpus / self._cores, memory_needed(trial, self.cpus) / self._memory]
@@ -146,7 +146,7 @@ def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
         device=resolve_device(config.device),
         threads_per_client=cpus,
     )
-    # A simulation's clients have the cores between them, however many threads each.
+    # A simulation's clients together use all cores, whatever the threads of each.
     return resolved.replace(threads_per_client=cpus) if trial.command == "simulate" else resolved
 
 
@@ -157,7 +157,7 @@ def _data_key(config: ExperimentConfig) -> Hashable:
 
 
 def _features_key(command: str, config: ExperimentConfig) -> Hashable:
-    """Return what features depend on, but for what all trials of a campaign have alike."""
+    """Return what cached features depend on, except what is equal in all trials of a campaign."""
     keys = ["backbone", "pretrained", "image-size", "batch-size", "precision", "augmented-views"]
     if command == "simulate":
         keys += ["clients", "partition", "dirichlet-alpha"]

@@ -1,4 +1,4 @@
-"""From trials to jobs: what each needs of a machine, and whose network it takes."""
+"""From trials to jobs: what each needs of a machine, and which trial's network it uses."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ def make_jobs(
     pending: Sequence[str],
     cluster: Cluster,
 ) -> list[Job]:
-    """Return a job for each pending trial, in their order, but lenders of networks first.
+    """Return a job for each pending trial, in order, trials that others take a network from first.
 
     Raises:
-        ConfigError: no machine has the cores or GPUs that the campaign wants for a trial.
+        ConfigError: no machine has the cores or GPUs that the campaign asks for per trial.
     """
     run = uuid.uuid4().hex
     lenders = _lenders(folder, trials, pending)
@@ -58,18 +58,18 @@ def make_jobs(
 
 
 def memory_needed(trial: Trial, cpus: int) -> int:
-    """Return how many bytes a trial on so many cores needs at most, but for its activations."""
+    """Return the most bytes that a trial on ``cpus`` cores needs, without its activations."""
     config = trial.config
     if trial.command != "simulate":
         return training_bytes(config)
-    # The server holds all replies of a round, or builds the base to judge what was trained on it.
+    # The server holds all replies of a round, or builds the base to evaluate the trained part.
     models = config.clients + 2 if config.trainable == "all" else 1
     server = _FLOWER_BYTES + models * find(config.backbone).megabytes * 10**6
     return server + concurrency(config.clients, cpus) * training_bytes(config)
 
 
 def _lenders(folder: CampaignFolder, trials: Trials, pending: Sequence[str]) -> dict[str, str]:
-    """Return for trials of ``heads`` the trial whose network they take; the others train one."""
+    """Map trials of ``heads`` to the trial whose network they use; the others train their own."""
     alike: dict[str, list[str]] = {}
     for trial_id, (trial, facts) in trials.items():
         if trial.command == "heads":

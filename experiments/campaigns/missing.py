@@ -1,4 +1,4 @@
-"""What a campaign still lacks before it can run, and what it would download; nothing is fetched."""
+"""What a campaign needs before it can run, and what it would download; nothing is downloaded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Missing:
     """What a campaign lacks on this machine, a line each.
 
     Attributes:
-        to_bring: without which it cannot run.
-        to_download: what its first run fetches by itself, where there is a network.
+        to_bring: required; the user must provide it.
+        to_download: downloaded by the first run, if there is a network.
     """
 
     to_bring: tuple[str, ...]
@@ -30,7 +30,7 @@ class Missing:
 
 
 def find_missing(trials: Iterable[Trial]) -> Missing:
-    """Look for the data folders, the backbones' weights and the text encoders' of some trials."""
+    """Look for the trials' data folders and the weights of their backbones and text encoders."""
     to_bring: dict[str, None] = {}
     to_download: dict[str, None] = {}
     seen = set()
@@ -38,7 +38,7 @@ def find_missing(trials: Iterable[Trial]) -> Missing:
         config = trial.config
         if not config.data_dir:
             name = "ham10000 or brats2019" if config.dataset == "auto" else config.dataset
-            to_bring[f"the images of {name}: name their folder with --data NAME=DIR"] = None
+            to_bring[f"the images of {name}: give their folder with --data NAME=DIR"] = None
         if not config.pretrained:
             continue
         found_in = to_bring if config.weights_dir else to_download
@@ -59,7 +59,7 @@ def _weights(config: ExperimentConfig) -> dict[str, None]:
 
     from models.backbones import locate_pretrained
 
-    # Named as a folder of weights, torch's own is only looked into.
+    # torch's own folder, given explicitly, is only searched, not downloaded to.
     folder = config.weights_dir or str(Path(torch.hub.get_dir()) / "checkpoints")
     try:
         locate_pretrained(config.backbone, Path(folder))
@@ -71,7 +71,7 @@ def _weights(config: ExperimentConfig) -> dict[str, None]:
 
 
 def _text(config: ExperimentConfig) -> dict[str, None]:
-    """Text features in the cache make the text tower needless."""
+    """Return the text tower's weights if they are missing; cached text features replace them."""
     classes = CLASSES.get(config.dataset)
     if classes is not None:
         texts = prompts(full_names(classes))

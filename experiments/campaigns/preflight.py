@@ -1,4 +1,4 @@
-"""What is looked at before the first trial starts: data, device, weights, text; each once."""
+"""Checks before the first trial starts: data, device, weights, text features; each once."""
 
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -30,13 +30,13 @@ _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")
 
 
 class Preflight:
-    """Looks at what trials need, at everything once, and gathers what is wrong.
+    """Checks what trials need, each thing once, and collects all errors.
 
-    Image stores that are not there yet are built, text features computed, and weights fetched, so
-    that trials side by side find them.
+    Missing image stores are built, text features computed, and weights downloaded, so that trials
+    side by side find them.
 
     Args:
-        progress: called with (images done, images in all) while a store is built.
+        progress: called with (images done, images in total) while a store is built.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
@@ -45,7 +45,7 @@ class Preflight:
         self._faults: dict[str, None] = {}
 
     def facts(self, trials: Iterable[Trial]) -> list[DataFacts]:
-        """Return what is known of each trial's data.
+        """Return the facts about each trial's data.
 
         Raises:
             ConfigError: a line for each data set that cannot be used.
@@ -55,14 +55,14 @@ class Preflight:
         return [facts for facts in found if facts is not None]
 
     def check(self, trials: Iterable[Trial], *, device: bool) -> None:
-        """Check that trials can begin.
+        """Check that trials can start.
 
         Args:
-            trials: those that are to run.
-            device: whether they run on this machine, whose device is then checked.
+            trials: those that will run.
+            device: check this machine's device, because they run on it.
 
         Raises:
-            ConfigError: a line for each fault.
+            ConfigError: a line for each error.
         """
         for trial in trials:
             config = trial.config
@@ -78,7 +78,7 @@ class Preflight:
                 self._once(_key(config, _CUT_KEYS, "central"), open_central_data, config)
             facts = self._facts(config)
             if trial.command == "heads" and facts and facts.test_fingerprint is None:
-                self._fault(f"{config.data_dir}: heads are judged on a test set; set test-dir")
+                self._fault(f"{config.data_dir}: heads are evaluated on a test set; set test-dir")
             if config.objective == "clip" and facts:
                 key = _key(config, _TEXT_KEYS, *facts.classes)
                 self._once(key, prepare_text, config, facts.classes)
@@ -93,7 +93,7 @@ class Preflight:
     def _once(
         self, key: Hashable, function: Callable[..., Found], *arguments: object
     ) -> Found | None:
-        """Return what a function gives, called once for each key; None where it finds a fault."""
+        """Return a function's result, called once for each key; None if it finds an error."""
         if key not in self._known:
             self._known[key] = None
             try:
@@ -116,7 +116,7 @@ def _key(config: ExperimentConfig, keys: Iterable[str], *more: str) -> Hashable:
 
 
 def _locate_weights(config: ExperimentConfig) -> None:
-    # Imported here: torch takes seconds, which trials without pretrained weights need not wait for.
+    # Imported here: torch takes seconds, and trials without pretrained weights do not need it.
     from models.backbones import locate_pretrained
 
     locate_pretrained(config.backbone, Path(config.weights_dir) if config.weights_dir else None)

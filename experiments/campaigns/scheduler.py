@@ -20,21 +20,21 @@ from experiments.campaigns.attempt import Order, attempt
 from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
 
-# Where the operating system, Ray and the campaign itself live.
+# Part of the memory for the operating system, Ray and the campaign itself.
 _KEPT_FREE = 0.1
 
 _POLL_SECONDS = 0.5
 
-# Bytes, about the least that Ray takes: trials leave their results in files.
+# Bytes, about the minimum that Ray accepts: trials write their results to files.
 _OBJECT_STORE = 100 * 2**20
 
 _RAY = {
-    # Ray would kill its own processes where memory gets short, and not the trials, which are what
-    # takes it; those the operating system finds by itself.
+    # When memory runs out, Ray would kill its own processes instead of the trials, which use the
+    # memory; the operating system kills the right ones.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray would have the trials give way to whatever else runs: they are the campaign.
+    # Ray would give the trials a low priority, but they are the main work.
     "RAY_worker_niceness": "0",
 }
 
@@ -56,12 +56,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Job:
-    """An attempt to make, once what it waits for has been.
+    """An attempt that Ray will run.
 
     Attributes:
         order: see `attempt`.
-        share: what it gets; see `Cluster.share`.
-        after: the trial whose end it waits for, "" for none; stands before it in the list.
+        share: its resources; see `Cluster.share`.
+        after: the trial whose end it waits for, "" for none; it is earlier in the list.
     """
 
     order: Order
@@ -70,13 +70,13 @@ class Job:
 
 
 class Cluster:
-    """The machines of a campaign: this one, or those of a Ray cluster that stands already.
+    """The machines of a campaign: this one, or those of an existing Ray cluster.
 
-    On this machine a Ray of the campaign's own is started, in a folder and with an address of its
-    own, and ended with the ``with`` block, or when this process dies in whatever way.
+    On this machine a separate Ray is started, with its own folder and address, and ended with the
+    ``with`` block, or when this process dies in any way.
 
     Args:
-        address: of a standing cluster; None for this machine alone.
+        address: of an existing cluster; None for this machine only.
 
     Raises:
         ConfigError: the cluster cannot be reached.
@@ -93,7 +93,7 @@ class Cluster:
         else:
             self._join(self._address)
         self._ends.callback(ray.shutdown)
-        # Ray has taken SIGTERM; it is to end a campaign as Ctrl-C does.
+        # Ray has set its own handler for SIGTERM; here SIGTERM ends a campaign as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self._nodes: list[dict[str, float]] = [
             node["Resources"] for node in ray.nodes() if node["Alive"]
@@ -104,13 +104,13 @@ class Cluster:
         self._ends.close()
 
     def share(self, *, cpus: int, gpus: float | None, memory: Callable[[int], int]) -> Share:
-        """Plan what a trial gets.
+        """Plan a trial's resources.
 
         Args:
-            cpus: wished; 0: one core, or on machines with GPUs the cores that belong to its part.
-            gpus: wished; 0: one where there are any; None: none.
-            memory: bytes wished, by the number of cores; a trial that wants more than any machine
-                has gets one for itself.
+            cpus: cores; 0: one core, or on machines with GPUs its share of the cores.
+            gpus: GPUs; 0: one if there are any; None: none.
+            memory: bytes, from the number of cores; a trial that needs more than any machine has
+                gets a whole machine.
 
         Raises:
             ConfigError: no machine has so many cores and GPUs.
@@ -136,10 +136,10 @@ class Cluster:
         return Share(cpus, gpus, min(memory(cpus), most))
 
     def run(self, jobs: Sequence[Job]) -> Iterator[dict[str, str]]:
-        """Run jobs as the machines have room for them.
+        """Run jobs, as many at a time as fit on the machines.
 
         Yields:
-            Twice a second what has ended since: trial id → "" where it is done, else the cause.
+            Twice a second, what has ended since: trial id → "" if done, otherwise the cause.
         """
         started: dict[str, Any] = {}
         for job in jobs:
@@ -169,7 +169,7 @@ class Cluster:
     def _join(self, address: str) -> None:
         try:
             if address != "auto":
-                # Ray itself ends the whole process where nobody answers.
+                # Otherwise Ray ends the whole process if nothing answers.
                 host, colon, port = address.rpartition(":")
                 if not colon or not port.isdigit():
                     raise ConfigError(f"--ray-address {address}: write it as HOST:PORT, or auto")
@@ -183,7 +183,7 @@ class Cluster:
 
 
 def _task(share: Share) -> Any:
-    """Return the Ray task of one trial; if its process dies, Ray begins it anew."""
+    """Return the Ray task of one trial; if its process dies, Ray starts it again."""
     task: Any = ray.remote(attempt)
     return task.options(
         num_cpus=share.cpus, num_gpus=share.gpus, memory=share.memory, max_retries=1
@@ -200,7 +200,7 @@ def _outcome(reference: Any) -> str:
 
 
 def _memory() -> int:
-    """Return the bytes that are free here, heeding a container's limit."""
+    """Return the free memory in bytes, within a container's limit."""
     free = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
     try:

@@ -1,4 +1,4 @@
-"""What a backbone's images cost on this machine, measured in a few steps and remembered."""
+"""Time per image of a backbone on this machine, measured in a few steps and cached."""
 
 import json
 import time
@@ -19,11 +19,11 @@ from training.device import processor_name
 
 FILE_NAME = "step-times.json"
 
-# Images of 224 pixels in a measured batch on a processor, where an image costs as much as in a
-# larger batch, and 32 of convnext_l take a minute. Of smaller images more, up to the real batch.
+# Images of 224 pixels in a measured batch on a CPU: the time per image is the same as in a larger
+# batch, and 32 of convnext_l take a minute. For smaller images more, up to the real batch size.
 _IMAGES_OF_224 = 2
 
-# What is measured is repeated for so long.
+# Each measurement is repeated for so long.
 _SECONDS = 1.0
 
 _NUM_CLASSES = 7
@@ -33,7 +33,7 @@ _NUM_CLASSES = 7
 class Setting:
     """What a backbone's times depend on.
 
-    The optimizer is not in it: a step of any costs little beside the gradients of a batch.
+    The optimizer is not part of it: its step is short compared with the gradients of a batch.
     """
 
     backbone: str
@@ -51,8 +51,7 @@ class StepTime:
     """Seconds on this machine.
 
     Attributes:
-        training: forward and backward of one training image, or of its features where rounds run
-            on those.
+        training: forward and backward pass of one training image, or of its cached features.
         step: the optimizer's step after a batch.
         judging: one image in evaluation mode.
     """
@@ -63,7 +62,7 @@ class StepTime:
 
 
 def setting(config: ExperimentConfig) -> Setting:
-    """Return what the times of a resolved config depend on."""
+    """Return the setting of a resolved config."""
     return Setting(
         config.backbone,
         config.trainable,
@@ -81,15 +80,15 @@ def measure_steps(
     cache_dir: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Setting, StepTime]:
-    """Measure each setting among some configs that this machine has not measured before.
+    """Measure the settings of some configs that this machine has not measured before.
 
-    Random images and random weights, and the training epoch and the evaluation of a run: neither
-    data nor published weights are needed. Twelve backbones take a minute or two on two cores.
+    It runs the training epoch and the evaluation of a run with random images and weights, so it
+    needs neither data nor published weights. Twelve backbones take a minute or two on two cores.
 
     Args:
-        configs: resolved; ``threads-per-client`` is the cores that a trial has.
-        cache_dir: ``step-times.json`` in it remembers, by processor and version of torch.
-        progress: called with (settings measured, settings in all).
+        configs: resolved; ``threads-per-client`` is the number of cores of a trial.
+        cache_dir: times are stored here in ``step-times.json``, by processor and torch version.
+        progress: called with (settings measured, settings in total).
     """
     wanted = {setting(config): config for config in configs}
     path = cache_dir / FILE_NAME
@@ -106,7 +105,7 @@ def _read(path: Path) -> dict[str, StepTime]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {key: StepTime(**times) for key, times in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: measured anew
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: measure again
         return {}
 
 
@@ -121,7 +120,7 @@ def _key(each: Setting) -> str:
 
 
 def _measure(config: ExperimentConfig) -> StepTime:
-    # Imported here: torch takes seconds, which remembered times do not need.
+    # Imported here: torch takes seconds, and cached times do not need it.
     import torch
 
     threads = torch.get_num_threads()
@@ -217,7 +216,7 @@ def _batch_size(config: ExperimentConfig) -> int:
 
 
 def _mean_of(measure: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
-    """Return the mean of each of some durations, after a first time that does not count."""
+    """Return the mean of each duration, without the first measurement."""
     measure()
     samples = [measure()]
     while np.sum(samples) < _SECONDS:

@@ -1,7 +1,7 @@
 """The ledger in MLflow: one MLflow run for each finished trial, sent once.
 
-A trial's MLflow run bears its id as a tag and is FINISHED only when all of it has arrived. What a
-kill or a lost server left half-sent is not FINISHED, and is replaced the next time.
+A trial's MLflow run has the trial's id as a tag and is FINISHED only when all of it has arrived. A
+run that was sent only in part (after a kill or a lost connection) is replaced the next time.
 """
 
 import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRIAL_TAG = "fedskin.trial"
 
-# What MLflow takes: at a time, in a parameter's value, in a name.
+# MLflow's limits: values at a time, characters of a parameter's value, of a name.
 _METRICS, _PARAMETERS = 1000, 100
 _VALUE_LENGTH, _NAME_LENGTH = 6000, 250
 _TOTALS = ("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received")
@@ -35,11 +35,11 @@ _NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
 
 
 class TrackingError(RuntimeError):
-    """An MLflow server that does not take the results, in one line; nothing is lost by it."""
+    """An MLflow server did not accept the results; the message is one line and nothing is lost."""
 
 
 class _Point(NamedTuple):
-    """A figure at one moment."""
+    """A figure at one time."""
 
     name: str
     value: float
@@ -52,9 +52,9 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
 
     Args:
         ledger: the campaign's.
-        folder: the campaign's, whose name in ``plan.json`` becomes that of the experiment.
-        uri: MLflow's tracking URI; None: the environment's ``MLFLOW_TRACKING_URI``, and without
-            one ``mlflow.db`` in the campaign's folder.
+        folder: the campaign's; its name in ``plan.json`` becomes the experiment's name.
+        uri: MLflow's tracking URI; None: the environment variable ``MLFLOW_TRACKING_URI``, or if it
+            is not set, ``mlflow.db`` in the campaign's folder.
 
     Returns:
         How many trials were sent.
@@ -62,7 +62,7 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
     Raises:
         ConfigError: MLflow is not installed.
         RunFolderError: the folder holds no campaign.
-        TrackingError: the server does not answer, or refuses. The next call sends what is missing.
+        TrackingError: the server does not answer or refuses. The next call sends the rest.
     """
     name, _ = CampaignFolder(folder).plan()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
@@ -90,7 +90,7 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
     except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
             _without_password(
-                f"{uri}: does not take the results ({_first_line(error)}); they are all in "
+                f"{uri}: does not accept the results ({_first_line(error)}); they are all in "
                 f"{folder}, and the next --track mlflow sends what is missing"
             )
         ) from None
@@ -98,7 +98,7 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
 
 
 def _quieten() -> None:
-    """Before MLflow is imported: no telemetry, no chatter, and no minutes of trying again."""
+    """Set MLflow's environment before its import: no telemetry, less logging, few retries."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -111,7 +111,7 @@ def _experiment(client: "MlflowClient", name: str) -> str:
 
 
 def _sent(client: "MlflowClient", experiment: str) -> set[str]:
-    """Return the trials that have arrived whole, and remove what arrived in part."""
+    """Return the trials that have arrived completely, and remove those that arrived in part."""
     known = set()
     for run in list(_runs(client, experiment)):
         trial = run.data.tags.get(TRIAL_TAG)
@@ -160,7 +160,7 @@ def _send(
 
 
 def _curves(trial: FinishedTrial) -> Iterator[_Point]:
-    """What changes from round to round, at the time of the round."""
+    """Yield the figures of each round, at the time of the round."""
     time = float(_milliseconds(trial.manifest.started))
     for record in trial.rounds:
         time += 1000 * record.seconds.round
@@ -179,7 +179,7 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
 
 
 def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
-    """The figures of the best model on each test set, and what the whole trial took."""
+    """Yield the best model's figures on each test set, and the totals of the trial."""
     values: dict[str, Any] = {f"total.{name}": rows[name].iloc[0] for name in _TOTALS}
     values["peak_memory"] = rows["peak_memory"].iloc[0]
     for _, row in rows.iterrows():

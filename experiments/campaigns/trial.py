@@ -1,4 +1,4 @@
-"""One trial of a campaign: a command, its config, and what makes it the same trial again."""
+"""One trial of a campaign: a command, its config, and its identity."""
 
 import hashlib
 import json
@@ -13,18 +13,18 @@ from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve
 
-# Where the data and the weights lie says nothing about what they are.
+# Paths of data and weights do not change the result.
 PLACES = ("data-dir", "test-dir", "weights-dir")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that a campaign asks for.
+    """A run that is part of a campaign.
 
     Attributes:
         command: ``simulate``, ``clip`` or ``heads``.
-        config: as written, with absolute paths; ``auto`` and 0 may stand for what is planned.
-        settings: what sets this trial apart in its campaign: the grid's keys and the seed.
+        config: as written, with absolute paths; not resolved, so it may hold ``auto`` and 0.
+        settings: the keys in which this trial differs from others: the grid's keys and the seed.
     """
 
     command: str
@@ -34,22 +34,22 @@ class Trial:
     def id(self, facts: DataFacts) -> str:
         """Return ``<command>-<backbone>-<12 hex digits>``, the name of the trial's folder.
 
-        The digits are the sha256 of the resolved config and of the data's fingerprints. What the
-        machine decides, the device and the threads, counts as it was written, so that a trial is
-        the same on another machine; the folders of data and weights do not count.
+        The digits are from the sha256 of the resolved config and of the data's fingerprints. Device
+        and threads count as written in the config, so that a trial has the same id on another
+        machine; the folders of data and weights do not count.
         """
         return self._name(self._identity(facts))
 
     def network_key(self, facts: DataFacts) -> str:
-        """Return what trials of ``heads`` have in common that differ in their heads alone.
+        """Return a key that is equal for trials of ``heads`` that share one trained network.
 
-        They share one trained network.
+        These are the trials that differ only in the heads' settings.
         """
         identity = self._identity(facts)
         return self._name({k: v for k, v in identity.items() if k not in HEAD_KEYS})
 
     def matches(self, patterns: Mapping[str, Scalar]) -> bool:
-        """Tell whether this trial is like ``patterns``; see `is_like`."""
+        """Return whether this trial matches ``patterns``; see `is_like`."""
         return is_like({**self.config.to_flat(), "command": self.command}, patterns)
 
     def _identity(self, facts: DataFacts) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Trial:
 
 
 def is_like(keys: Mapping[str, Any], patterns: Mapping[str, Scalar]) -> bool:
-    """Tell whether every key has its value, or is as a file name to the pattern that it has."""
+    """Return whether every key equals its pattern, or matches it like a file name pattern."""
     return all(
         keys[key] == wanted or fnmatchcase(text(keys[key]), text(wanted))
         for key, wanted in patterns.items()
@@ -76,12 +76,12 @@ def is_like(keys: Mapping[str, Any], patterns: Mapping[str, Scalar]) -> bool:
 
 
 def text(value: Scalar) -> str:
-    """Return a value as a person writes it after ``-c KEY=``."""
+    """Return a value as it is written after ``-c KEY=``."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def is_done(command: str, folder: RunFolder) -> bool:
-    """Tell whether a trial's run folder holds all that the trial was to give.
+    """Return whether a trial's run folder holds all results of the trial.
 
     Raises:
         RunFolderError: its manifest or its figures cannot be read.

@@ -60,7 +60,7 @@ def options(data: Path, folder: Path) -> list[str]:
         ({"data": ["ham=/data"]}, "--data ham=/data: write it as NAME=DIR; NAME is ham10000 or"),
         ({"only": ["swin_*"]}, r"--only swin_\*: write it as KEY=PATTERN"),
         ({"only": ["bakbone=swin_*"]}, "no such key; did you mean backbone?"),
-        ({"track": "wandb"}, "--track wandb: known is mlflow"),
+        ({"track": "wandb"}, "--track wandb: only mlflow is supported"),
         ({"override": ["bakbone=swin_b"]}, "-c: bakbone: no such key; did you mean backbone?"),
         ({}, "data-dir = '': name the folder of the images"),
         ({"data": ["ham10000=/nowhere"]}, "/nowhere"),
@@ -78,7 +78,7 @@ def test_bad_input_is_refused_before_anything_is_written(
 def test_a_pattern_that_no_trial_matches_is_refused(
     file: Path, synthetic_ham: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="--only: no trial of clips is like this"):
+    with pytest.raises(ConfigError, match="--only: no trial of clips matches"):
         run(
             file,
             tmp_path / "out",
@@ -255,7 +255,7 @@ def test_who_ends_a_campaign_ends_its_trials(
         assert process.wait(timeout=60) == 130, output.read_text()
     finally:
         process.kill()
-    assert "The same command goes on with what is missing" in output.read_text()
+    assert "Run the same command again to continue" in output.read_text()
     tokens = [out.attempt(trial.id).get("token") for trial in out.plan()[1]]
     assert [processes_of(token) for token in tokens if token] in ([[]], [[], []])
     assert not out.is_locked()

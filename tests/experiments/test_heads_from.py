@@ -212,7 +212,7 @@ def test_what_is_fitted_is_not_fitted_again(
     before = files(folder)
     heads_command(out=folder, resume=True)
     shown = capsys.readouterr().out
-    assert "nothing was left to do" in shown
+    assert "nothing to do" in shown
     assert all(word in shown for word in ("SYNTHETIC", "network", "+KNN", "+SVM"))
     assert files(folder) == before
 
@@ -294,7 +294,7 @@ def test_the_network_is_found_where_both_folders_were_moved(
         folder.rename(tmp_path / "moved" / folder.name)
     capsys.readouterr()
     heads_command(out=tmp_path / "moved" / "own", resume=True)
-    assert "nothing was left to do" in capsys.readouterr().out
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_a_network_that_is_gone_or_another_is_told_in_a_line(source: Path, tmp_path: Path) -> None:

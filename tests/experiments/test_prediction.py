@@ -82,5 +82,5 @@ def test_what_is_no_model_is_told_in_a_line(image: Path, weights: dict, tmp_path
         predict_command(image, [image])
     file = tmp_path / "final.safetensors"
     ModelFile(make_config(), CLASSES, weights, None, "0" * 32, 1, True).save(file)
-    with pytest.raises(RunFolderError, match=r"--head knn: .*holds none; name a run folder"):
+    with pytest.raises(RunFolderError, match=r"--head knn: .*holds no heads; give a run folder"):
         predict_command(file, [image], head="knn")

@@ -175,7 +175,7 @@ def test_a_plan_of_another_version_is_one_line_and_status_2(campaign: Path, repo
     status, _, errors = report(campaign)
     assert status == 2
     (line,) = errors.splitlines()
-    assert "is no plan of this version" in line
+    assert "is not a plan of this version" in line
 
 
 def test_a_place_where_nothing_can_be_written_is_one_line_and_status_2(

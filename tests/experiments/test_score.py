@@ -109,7 +109,7 @@ def test_three_counts_side_by_side(
     # n, ACC, BACC and its classes: of nine images eight are right; of eight seven; the scorer
     # gives BACC alone.
     assert row("plain")[:4] == ["9", "88.89", "92.86", "7"]
-    assert row("official rules, ours")[:4] == ["8", "87.50", "85.71", "7"]
+    assert row("official rules, by fedskin")[:4] == ["8", "87.50", "85.71", "7"]
     assert row("official scorer") == ["–", "–", "85.71", "–", "–", "–", "–", "–"]
     assert "Recall by class" in ended.output
     assert "Images with tied maxima: 1," in ended.output
@@ -163,7 +163,7 @@ def test_without_the_extra_all_that_is_ours_is_done(
     ended = score_run(folder.path, truth)
     assert ended.status == 2
     (line,) = ended.errors
-    assert line.startswith(f"fedskin: {folder.path}: no official score; the extra score is not")
+    assert line.startswith(f"fedskin: {folder.path}: no official score; the extra 'score' is not")
     assert "pip install -c constraints.txt '.[score]'" in line
     found = read_json(folder.path / "score.json")
     assert found["official"] is None
@@ -185,7 +185,7 @@ def test_disagreement_is_said_and_fails(
     assert ended.status == status
     assert len(ended.errors) == status
     if status:
-        assert "1.1e-09 away from ours" in ended.errors[0]
+        assert "differs by 1.1e-09 from fedskin's" in ended.errors[0]
 
 
 def test_a_head_is_judged_by_its_answer_and_scored_by_its_probabilities(
@@ -207,7 +207,7 @@ def test_another_truth_than_the_runs_is_said(
 ) -> None:
     changed = write(tmp_path / "truth.csv", one_hot({**LABELS, "ISIC_0034525": "mel"}))
     ended = score_run(folder.path, changed)
-    assert "another label in the truth than in the run: 1" in ended.output
+    assert "a different label in the truth than in the run: 1" in ended.output
 
 
 def test_synthetic_images_are_called_so(folder: RunFolder, truth: Path, score_run: Score) -> None:
@@ -225,9 +225,12 @@ BAD_TRUTHS = {
         one_hot(LABELS).replace("ISIC_0034525", "ISIC_0034524"),
         ["ISIC_0034524 has two rows"],
     ),
-    "class missing": (one_hot(without("ISIC_0034529")), ["no image that counts is of class df"]),
+    "class missing": (one_hot(without("ISIC_0034529")), ["no scored image is of class df"]),
     # The only other bkl is the one that does not count.
-    "class left out": (one_hot(without("ISIC_0034528")), ["class bkl", "give the whole truth"]),
+    "class left out": (
+        one_hot(without("ISIC_0034528")),
+        ["class bkl", "give the whole ground truth"],
+    ),
     "header only": (one_hot({}), ["class akiec, bcc, bkl, df, mel, nv, vasc"]),
     "images missing": (
         one_hot(without("ISIC_0034525")),
@@ -298,7 +301,7 @@ BAD_RUNS: dict[str, tuple[Callable[[RunFolder], None], list[str]]] = {
     "no column": (edit("vasc", "vascular"), ["lacks the column vasc"]),
     "image twice": (edit("ISIC_0034525", "ISIC_0034524"), ["image ISIC_0034524 has two rows"]),
     "word": (edit("1.0", "sure"), ["image ISIC_0034524 has 'sure' for nv"]),
-    "nothing": (edit("1.0", ""), ["image ISIC_0034524 has '' for nv", "no number in [0, 1]"]),
+    "nothing": (edit("1.0", ""), ["image ISIC_0034524 has '' for nv", "not a number in [0, 1]"]),
     "NaN": (edit("1.0", "nan"), ["image ISIC_0034524 has 'nan' for nv"]),
     "infinity": (edit("1.0", "inf"), ["image ISIC_0034524 has 'inf' for nv"]),
     "too large": (edit("1.0", "1.5"), ["image ISIC_0034524 has '1.5' for nv"]),
@@ -326,7 +329,7 @@ def test_a_bad_head_is_one_line_and_status_2(
     write_answers(folder, "heads-svm", LABELS, ANSWERS, ["nv", "naevus", *["nv"] * 7])
     check_refused(
         score_run(folder.path, truth, "--head", "svm"),
-        ["image ISIC_0034525 has the answer 'naevus', which is no class"],
+        ["image ISIC_0034525 has the prediction 'naevus', which is not a class"],
     )
     assert score_run(folder.path, truth, "--head", "tree").status == 2
 

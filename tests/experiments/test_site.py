@@ -127,7 +127,7 @@ def test_status_pause_and_resume(tmp_path: Path) -> None:
     made = make_site(tmp_path)
     assert "not served" in said("status", made.path)
     said("pause", made.path)
-    assert "paused; go on with" in said("status", made.path)
+    assert "paused; resume with" in said("status", made.path)
     said("resume", made.path)
     assert "0 of 1000 in 24 hours" in said("status", made.path)
 

@@ -79,13 +79,13 @@ def test_without_data_the_data_set_is_to_be_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         run("export", tmp_path / "file", *RANDOM)
     assert str(caught.value) == (
-        "dataset = 'auto': without a data-dir, name dataset = ham10000 or brats2019"
+        "dataset = 'auto': without a data-dir, set dataset to ham10000 or brats2019"
     )
 
 
 def test_an_unsound_file_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("<html>not found</html>")
-    with pytest.raises(WeightsError, match="is not a sound file of text features"):
+    with pytest.raises(WeightsError, match="is not a valid file of text features"):
         run("import", tmp_path / "file", "-c", f"cache-dir={tmp_path}/there")
     assert not (tmp_path / "there").exists()
 

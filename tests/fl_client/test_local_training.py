@@ -197,7 +197,7 @@ def test_weights_of_another_model_are_refused(
 
 
 def test_a_client_with_one_image_cannot_train(tmp_path: Path, received: Weights) -> None:
-    with pytest.raises(TrainingError, match="at least two images, there are 1"):
+    with pytest.raises(TrainingError, match="at least two images, but there are 1"):
         train_locally(make_client(tmp_path, num_train=1), received, settings())
 
 

@@ -86,4 +86,4 @@ def test_too_few_nodes_end_with_one_line_that_says_how_to_set_them(
 def test_relative_folders_are_refused(flower: dict[str, str], tmp_path: Path) -> None:
     """Flower runs the app from a copy elsewhere, so a relative path would mean another folder."""
     output = flwr_run(flower, Path("data"), tmp_path / "cache")
-    assert "data-dir = 'data': write the whole path" in output
+    assert "data-dir = 'data': write an absolute path" in output

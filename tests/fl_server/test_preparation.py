@@ -32,7 +32,7 @@ def test_all_that_is_wrong_is_told_together() -> None:
     ]
     with pytest.raises(ConfigError, match="test-dir = '/t': allowed with dataset = ham10000 only"):
         prepare_deployed(wanted(dataset="brats2019", test_dir="/t"))
-    with pytest.raises(ConfigError, match="weights-dir = 'w': write the whole path"):
+    with pytest.raises(ConfigError, match="weights-dir = 'w': write an absolute path"):
         prepare_deployed(wanted(weights_dir="w"))
 
 

@@ -208,7 +208,7 @@ def test_an_identity_head_passes_the_features_on() -> None:
 
 
 def test_an_identity_between_unequal_widths_is_refused() -> None:
-    with pytest.raises(BackboneError, match="clip-rn50 has 1024 features, so no identity leads"):
+    with pytest.raises(BackboneError, match="clip-rn50 has 1024 features, so no identity head"):
         build("clip-rn50", 768, pretrained=False, image_size=224, seed=0, identity_head=True)
 
 

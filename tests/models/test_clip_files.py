@@ -44,7 +44,7 @@ def test_a_missing_file_is_named_with_the_command_that_brings_it(
     with pytest.raises(WeightsError) as caught:
         locate_clip(REPOSITORY, weights_dir)
     assert str(caught.value) == (
-        f"weights-dir: resnet50_clip.openai/{FILE_NAME} is not in {weights_dir}; bring it by "
+        f"weights-dir: resnet50_clip.openai/{FILE_NAME} is not in {weights_dir}; get it with  "
         f"hf download {REPOSITORY} {FILE_NAME} --local-dir {weights_dir}/resnet50_clip.openai, "
         "or set pretrained = false"
     )
@@ -82,8 +82,8 @@ def test_without_a_network_the_message_says_what_to_bring() -> None:
     )
     assert "refused" in message
     assert message.endswith(
-        "); bring it as resnet50_clip.openai.safetensors in a folder and name that as "
-        "weights-dir, or set pretrained = false"
+        "); put it as resnet50_clip.openai.safetensors into a folder and set "
+        "weights-dir to that folder, or set pretrained = false"
     )
     assert "\n" not in message
 

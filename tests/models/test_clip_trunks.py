@@ -87,7 +87,7 @@ def test_another_image_tower_is_refused(
     clip_models.rewrite(path, **changes)
     with pytest.raises(WeightsError) as caught:
         pretrained(tmp_path)
-    assert str(caught.value) == f"{path} holds the weights of some other network"
+    assert str(caught.value) == f"{path} holds the weights of another network"
 
 
 def test_a_damaged_file_is_refused(small: Any, tmp_path: Path) -> None:

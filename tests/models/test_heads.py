@@ -368,7 +368,7 @@ def unsound(path: Path) -> str:
     with pytest.raises(HeadError) as caught:
         Head.load(path)
     message = str(caught.value)
-    assert message.startswith(f"{path} is not a sound file of a head (")
+    assert message.startswith(f"{path} is not a valid file of a head (")
     assert "\n" not in message
     return message
 

@@ -103,7 +103,7 @@ def test_without_weights_the_text_features_alone_are_another_remedy(tmp_path: Pa
     message = str(caught.value)
     assert message.startswith(f"weights-dir: {clip_models.NAME}/open_clip_model.safetensors is not")
     assert message.endswith(
-        "or set pretrained = false, or bring the text features alone: "
+        "or set pretrained = false, or copy only the text features: "
         "fedskin text-features export, import"
     )
     assert not (tmp_path / "cache").exists()
@@ -147,14 +147,14 @@ def rows(*lengths: float) -> np.ndarray:
     [
         ({"encoder": "ViT-H/14"}, "no text encoder is called 'ViT-H/14'"),
         ({"features": np.eye(2, 768, dtype=np.float32)}, r"features \(2, 768\) in float32, where"),
-        ({"features": np.eye(3, 512, dtype=np.float32)}, r"its prompts make \(2, 512\) in float32"),
+        ({"features": np.eye(3, 512, dtype=np.float32)}, r"its prompts give \(2, 512\) in float32"),
         ({"features": np.eye(2, 512, dtype=np.float64)}, r"features \(2, 512\) in float64, where"),
         ({"features": rows(1, 1.01)}, "a row is not of unit length"),
         ({"features": rows(1, 0)}, "a row is not of unit length"),
         ({"features": rows(1, np.nan)}, "a row is not of unit length"),
         ({"features": rows(1, np.inf)}, "a row is not of unit length"),
-        ({"prompts": (), "features": np.zeros((0, 512), np.float32)}, "its prompts are no texts"),
-        ({"prompts": ("a", 2)}, "its prompts are no texts"),
+        ({"prompts": (), "features": np.zeros((0, 512), np.float32)}, "its prompts are not texts"),
+        ({"prompts": ("a", 2)}, "its prompts are not texts"),
         ({"logit_scale": 0.0}, "logit scale 0.0"),
         ({"logit_scale": float("inf")}, "logit scale inf"),
         ({"logit_scale": float("nan")}, "logit scale nan"),
@@ -166,8 +166,8 @@ def test_unsound_features_are_refused(unsound: dict[str, Any], said: str, tmp_pa
     with pytest.raises(WeightsError, match=said) as caught:
         TextFeatures.load(path)
     message = str(caught.value)
-    assert message.startswith(f"{path} is not a sound file of text features (")
-    assert message.endswith("); remove it and bring or compute it anew")
+    assert message.startswith(f"{path} is not a valid file of text features (")
+    assert message.endswith("); delete it, then copy or compute it again")
     assert "\n" not in message
 
 
@@ -183,10 +183,10 @@ def test_alien_and_damaged_files_are_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:20], b"", b"<html>not found</html>"):
         path.write_bytes(content)
-        with pytest.raises(WeightsError, match="is not a sound file of text features"):
+        with pytest.raises(WeightsError, match="is not a valid file of text features"):
             TextFeatures.load(path)
     save_file({"features": np.eye(2, dtype=np.float32)}, path)
-    with pytest.raises(WeightsError, match="its header says nothing of them"):
+    with pytest.raises(WeightsError, match="its header does not describe them"):
         TextFeatures.load(path)
     save_file({"f": np.eye(2, dtype=np.float32)}, path, {"layout": "fedskin text features 1"})
     with pytest.raises(WeightsError, match="encoder"):

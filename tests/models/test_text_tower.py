@@ -123,8 +123,8 @@ def test_another_text_tower_is_refused(
     with pytest.raises(WeightsError) as caught:
         encode_pretrained(SPEC, PROMPTS, path)
     assert str(caught.value) == (
-        f"{path} does not hold the text tower of ViT-B/32: {named} is missing, too many "
-        "or of another shape or type"
+        f"{path} does not hold the text tower of ViT-B/32: {named} is missing, not "
+        "expected, or of another shape or type"
     )
 
 

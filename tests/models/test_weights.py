@@ -118,7 +118,7 @@ def test_missing_file_is_named(name: str, file: str, tmp_path: Path) -> None:
         build(name, 7, pretrained=True, image_size=224, seed=0, weights_dir=tmp_path)
     message = str(caught.value)
     assert message == (
-        f"weights-dir: {file} is not in {tmp_path}; bring that file from "
+        f"weights-dir: {file} is not in {tmp_path}; download that file from "
         f"https://download.pytorch.org/models/{file}, or set pretrained = false"
     )
 
@@ -170,8 +170,7 @@ def test_without_a_network_the_message_says_what_to_bring() -> None:
     message = str(caught.value)
     assert message.startswith("pretrained: cannot download http://127.0.0.1:1/net-0123abcd.pth (")
     assert message.endswith(
-        "); bring net-0123abcd.pth in a folder and name it as weights-dir, "
-        "or set pretrained = false"
+        "); put net-0123abcd.pth into a folder and set weights-dir to it, or set pretrained = false"
     )
     assert "\n" not in message
 
@@ -201,7 +200,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     fewer = {k: t for k, t in network().state_dict().items() if k != "body.bias"}
     wider = {**network().state_dict(), "body.weight": torch.zeros(5, 3)}
     for state in (other.state_dict(), fewer, wider):
-        with pytest.raises(WeightsError, match=r"holds the weights of some other network$"):
+        with pytest.raises(WeightsError, match=r"holds the weights of another network$"):
             read(publish(state, tmp_path), tmp_path)
 
 
@@ -219,7 +218,7 @@ class Payload:
 def test_code_in_a_file_is_not_run(modern: bool, tmp_path: Path) -> None:
     trace = tmp_path / "executed"
     url = publish({"w": Payload(trace)}, tmp_path, _use_new_zipfile_serialization=modern)
-    with pytest.raises(WeightsError, match="is not a file of weights") as caught:
+    with pytest.raises(WeightsError, match="is not a weight file") as caught:
         read(url, tmp_path)
     assert "\n" not in str(caught.value)
     assert not trace.exists()
@@ -235,7 +234,7 @@ def test_bytes_that_are_no_torch_file_are_refused(tmp_path: Path) -> None:
     for content in (b"", b"<html>not found</html>"):
         digest = hashlib.sha256(content).hexdigest()
         (tmp_path / f"net-{digest[:8]}.pth").write_bytes(content)
-        with pytest.raises(WeightsError, match="is not a file of weights"):
+        with pytest.raises(WeightsError, match="is not a weight file"):
             read(f"{SITE}/net-{digest[:8]}.pth", tmp_path)
 
 

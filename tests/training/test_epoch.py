@@ -87,7 +87,7 @@ def test_no_batch_is_of_one_and_every_other_is_full(batch_size: int) -> None:
 
 @pytest.mark.parametrize("num_examples", [0, 1])
 def test_fewer_than_two_images_are_refused(num_examples: int) -> None:
-    message = f"^training needs at least two images, there are {num_examples}$"
+    message = f"^training needs at least two images, but there are {num_examples}$"
     with pytest.raises(TrainingError, match=message):
         list(batch_slices(num_examples, 4))
     with pytest.raises(TrainingError, match=message):

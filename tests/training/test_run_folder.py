@@ -58,7 +58,7 @@ def test_another_config_is_refused_and_every_difference_named(folder: RunFolder)
 
 
 def test_what_is_no_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"is not a run folder, it has no config.toml"):
+    with pytest.raises(RunFolderError, match=r"is not a run folder: it has no config.toml"):
         RunFolder(tmp_path).config()
 
 

@@ -50,9 +50,7 @@ def test_lesions_that_nobody_knows_are_told(tmp_path: Path) -> None:
     config = make_config(
         data_dir=str(tmp_path / "data"), cache_dir=str(tmp_path), split_by="lesion"
     )
-    with pytest.raises(
-        DataError, match=r"needs lesion ids, which .*data does not have; take split"
-    ):
+    with pytest.raises(DataError, match=r"needs lesion ids, which .*data does not have; use split"):
         open_own_data(config, 0)
 
 

@@ -223,7 +223,7 @@ def test_a_fault_of_many_trials_is_one_line(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, SMALL.replace("image-size = 64", "image-size = 5"))
     assert "image-size = 5" in line
     assert line.endswith(
-        "(part 1, backbone = resnet18, strategy = fedavg, seed = 0 and 7 trials more)"
+        "(part 1, backbone = resnet18, strategy = fedavg, seed = 0 and 7 more trials)"
     )
 
 
@@ -243,7 +243,10 @@ def test_a_fault_of_many_trials_is_one_line(tmp_path: Path) -> None:
         (('"simulate"', '"train"'), "part.0.command = 'train': allowed is 'simulate', 'clip' or"),
         (("seeds = [0, 1]", "seeds = []"), "seeds = []: allowed is"),
         (("seeds = [0, 1]", 'seeds = ["a"]'), "seeds.0 = 'a': allowed is a valid integer"),
-        (("rounds = 2", "seed = 2"), "part 1, base: seed: is set by the campaign; list them under"),
+        (
+            ("rounds = 2", "seed = 2"),
+            "part 1, base: seed: is set by the campaign; list seeds under",
+        ),
         (("rounds = 2", 'run-dir = "/x"'), "part 1, base: run-dir: is set by the campaign"),
         (("[base]", "[base"), "is not a TOML file"),
         (('"simulate"', '"heads"\nexclude = [{seed = 0}, {seed = 1}]'), "every trial is excluded"),

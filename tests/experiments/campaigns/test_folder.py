@@ -75,7 +75,7 @@ def test_a_second_run_on_the_same_folder_is_refused_while_the_first_lives(tmp_pa
     campaign = CampaignFolder(tmp_path)
     with campaign.lock():
         assert campaign.is_locked()
-        with pytest.raises(RunFolderError, match="another fedskin campaign run works on this"):
+        with pytest.raises(RunFolderError, match="another fedskin campaign run uses this"):
             campaign.lock()
     assert not campaign.is_locked()
 
@@ -101,10 +101,10 @@ def test_a_folder_of_other_files_is_refused_but_trials_brought_along_are_welcome
 
 
 def test_a_plan_that_is_none_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="holds no campaign; begin one with"):
+    with pytest.raises(RunFolderError, match="holds no campaign; start one with"):
         CampaignFolder(tmp_path).plan()
     (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(RunFolderError, match="is no plan of this version"):
+    with pytest.raises(RunFolderError, match="is not a plan of this version"):
         CampaignFolder(tmp_path).plan()
     CampaignFolder(tmp_path).take("anything")  # the next run writes it anew
 

@@ -40,7 +40,7 @@ def test_nothing_is_missing_for_random_weights(tmp_path: Path) -> None:
 def test_missing_images_are_said_once(dataset: str, named: str, tmp_path: Path) -> None:
     bare = [trial(tmp_path, dataset=dataset, data_dir="", pretrained=False, seed=s) for s in (0, 1)]
     (line,) = find_missing(bare).to_bring
-    assert line == f"the images of {named}: name their folder with --data NAME=DIR"
+    assert line == f"the images of {named}: give their folder with --data NAME=DIR"
 
 
 def test_weights_are_downloaded_unless_a_folder_is_named(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_store_that_is_full_is_one_line(
         with pytest.raises(TrackingError) as caught:
             send(campaign, empty)
     assert str(caught.value) == (
-        f"{empty}: does not take the results (database or disk is full); they are all in "
+        f"{empty}: does not accept the results (database or disk is full); they are all in "
         f"{campaign}, and the next --track mlflow sends what is missing"
     )
     assert send(campaign, empty) == 17
@@ -249,7 +249,7 @@ def test_the_environment_names_the_server(
 def test_nobody_learns_the_password(odd: Path) -> None:
     with pytest.raises(TrackingError) as caught:
         send(odd, "nonsense://me:secret@server/")
-    assert "nonsense://server/: does not take the results" in str(caught.value)
+    assert "nonsense://server/: does not accept the results" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
@@ -319,6 +319,6 @@ def test_a_server_that_goes_away_loses_nothing(
     _end(process)
     with pytest.raises(TrackingError) as caught:
         send(odd, uri)
-    assert str(caught.value).startswith(f"{uri}: does not take the results (")
+    assert str(caught.value).startswith(f"{uri}: does not accept the results (")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
