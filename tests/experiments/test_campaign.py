@@ -89,7 +89,7 @@ def test_a_pattern_that_no_trial_matches_is_refused(
 
 
 def test_a_plan_of_nothing_is_refused(file: Path) -> None:
-    with pytest.raises(ConfigError, match="--only: no trial of clips is like this"):
+    with pytest.raises(ConfigError, match="--only: no trial of clips matches"):
         plan(file, only=["backbone=swin_*"])
 
 

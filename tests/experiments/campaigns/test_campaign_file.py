@@ -107,7 +107,7 @@ def test_a_variants_faults_are_said_though_it_is_not_asked_for(tmp_path: Path) -
     text = SMALL + 'variant = [{strategy = "fedavg"}, {seed = 3}, {colour = "red"}]'
     assert faults(tmp_path, text) == [
         "part 1, variant: strategy: is in the grid of this part",
-        "part 1, variant: seed: is set by the campaign; list them under seeds",
+        "part 1, variant: seed: is set by the campaign; list seeds under seeds",
         f"part 1, variant: colour: no such key; {known_names('colour', DEFAULTS)}",
     ]
     (line, *_) = faults(tmp_path, SMALL + "variant = [{rounds = 0}]")
