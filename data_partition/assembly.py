@@ -83,13 +83,13 @@ def assemble(
     if len(without_row) >= _LOUD * len(files):
         notices.append(
             f"{len(without_row):,} of {len(files):,} image files in {directory} have no row in the "
-            "table; bring the whole table"
+            "table; provide the whole table"
         )
     if validation := sum(file.role == "validation" for file in chosen):
         used["split"] = ["validation" if file.role == "validation" else "train" for file in chosen]
         notices.append(
-            f"{validation:,} images stand in a folder for validation: an experiment in one place "
-            "keeps them for that; a federation deals them out with the others"
+            f"{validation:,} images are in a validation folder: centralized training "
+            "uses them for validation; a federation partitions them with the others"
         )
     return ImageTable(
         rows=used,

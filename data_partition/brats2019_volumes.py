@@ -22,7 +22,7 @@ from data_partition.image_table import ImageTable
 from data_partition.left_alone import SetAside, joined
 
 ORACLE = (
-    "The slices were chosen by the expert's segmentation, those of test patients too: nobody has "
+    "The slices were chosen by the expert's segmentation, also for test patients: no one has "
     "one of a new patient. slice-choice = brain or all does without"
 )
 

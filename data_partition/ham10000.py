@@ -24,7 +24,7 @@ from data_partition.other_releases import say_what_else
 
 _PARTS = (
     "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
-    "HAM10000_images_part_2 with 5,015: bring both"
+    "HAM10000_images_part_2 with 5,015: provide both"
 )
 
 

@@ -94,7 +94,7 @@ def open_store(
         except OSError as error:
             raise DataError(
                 f"{root}: the image store cannot be written ({error.strerror or error}); "
-                "choose another cache-dir or make room"
+                "choose another cache-dir or free disk space"
             ) from error
     return _open(folder, table)
 
@@ -138,7 +138,7 @@ def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None
     if needed > free:
         raise DataError(
             f"{root}: the image store needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-            "free; choose another cache-dir or make room"
+            "free; choose another cache-dir or free disk space"
         )
     building = root / f".building-{os.getpid()}"
     building.mkdir()

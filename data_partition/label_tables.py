@@ -189,6 +189,6 @@ def _unknown_label(where: str, label: str) -> str:
             f"the table as published, or write {', '.join(HAM10000_CLASSES)}"
         )
     return (
-        f"{where} has the label {label!r}, which is none of "
+        f"{where} has the label {label!r}, which is not one of "
         f"{', '.join(HAM10000_CLASSES)}; correct it or remove it"
     )

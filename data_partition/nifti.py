@@ -68,7 +68,7 @@ def read_volume(data: bytes, name: str) -> Volume:
             raise
         raise DataError(f"{name}: not a readable NIfTI volume; fetch it again") from error
     if not np.isfinite(voxels).all():
-        raise DataError(f"{name}: holds voxels that are no finite numbers; fetch it again")
+        raise DataError(f"{name}: holds voxels that are not finite numbers; fetch it again")
     return Volume(voxels, hashlib.sha256(content).hexdigest())
 
 

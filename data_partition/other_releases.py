@@ -71,7 +71,7 @@ def _folders_in_words(files: Iterable[FoundFile]) -> Iterable[str]:
         if file.is_image and len(file.parts) > 1 and (label := short_label(file.parts[-2]))
     }
     for name, label in list(folders.items())[:1]:
-        yield f"folder {name} is named in words: call it {label}, and the others likewise"
+        yield f"folder {name} has a full name: rename it to {label}, and the others in the same way"
 
 
 def _unread(files: Iterable[FoundFile]) -> Iterable[str]:

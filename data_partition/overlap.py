@@ -48,7 +48,7 @@ class Overlap:
     def lines(self) -> list[str]:
         """Return a line of text for each image, after one that says how many there are."""
         if not self:
-            return [f"none of the {self.num_test} test images stands in the training set"]
+            return [f"none of the {self.num_test} test images is in the training set"]
         return [f"{_how_many(self)}:", *(f"  {id_}: {why}" for id_, why in self.reasons.items())]
 
 
@@ -95,12 +95,12 @@ def refuse(found: Overlap) -> None:
     more = ", …" if len(named) > _NAMED else ""
     raise DataError(
         f"{_how_many(found)} ({', '.join(named[:_NAMED])}{more}); take them out of the test set, "
-        "or judge all the same with --allow-overlap"
+        "or evaluate anyway with --allow-overlap"
     )
 
 
 def _how_many(found: Overlap) -> str:
-    return f"{len(found)} of {found.num_test} test images also stand in the training set"
+    return f"{len(found)} of {found.num_test} test images are also in the training set"
 
 
 def _digests(chosen: SomeImages) -> Iterator[bytes]:

@@ -49,7 +49,7 @@ def read_truth(path: Path) -> pd.DataFrame:
         rows = read_metadata(file)
     else:
         raise DataError(
-            f"{path}: is no truth file; it needs the columns image, "
+            f"{path}: is not a ground truth file; it needs the columns image, "
             f"{', '.join(CHALLENGE_COLUMNS)} (ISIC challenge) or image_id, dx (Dataverse)"
         )
     twice = rows["image_id"][rows["image_id"].duplicated()]

@@ -75,7 +75,7 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
             except KeyboardInterrupt:
                 folder.update_manifest(status="failed", cause="interrupted", finished=now())
                 console.print(
-                    f"Interrupted. Go on with: fedskin {kind} --resume --out {folder.path}"
+                    f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}"
                 )
                 raise typer.Exit(130) from None
             folder.update_manifest(status="completed", phase="completed", finished=now())

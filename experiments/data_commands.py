@@ -30,7 +30,7 @@ from experiments.display import counting
 from operation.files import replacing
 
 app = typer.Typer(
-    help="Look at a data set, deal it out to clients, or make one up.",
+    help="Check a data set, partition it among clients, or generate a synthetic one.",
     no_args_is_help=True,
 )
 
@@ -165,7 +165,7 @@ def partition(
     else:
         echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
-        echo(f"{num_kept} slices of global test patients are dealt to nobody")
+        echo(f"{num_kept} slices of global test patients are given to no client")
     for notice in training.notices:
         echo(f"NOTE: {notice}")
     _print_set_aside(training.set_aside)

@@ -77,7 +77,7 @@ def run_command(
         return
     if serving(folder.path) is None:
         raise OperationError(
-            f"{folder.path}: nobody serves it; start  fedskin coordinator serve {folder.path}"
+            f"{folder.path}: is not served; start  fedskin coordinator serve {folder.path}"
         )
     if order is None or order.state not in UNFINISHED:
         order = _order(wanted, run_folder, folder, orders)
@@ -88,7 +88,7 @@ def run_command(
         order = _watch(order, orders, run_folder, folder, wanted.rounds)
     except KeyboardInterrupt:
         again, end = f"fedskin run --on {on} --resume --out", f"fedskin coordinator stop {on}"
-        _say(f"The run goes on. See it again with:  {again} {run_folder.path}")
+        _say(f"The run continues. Watch it again with:  {again} {run_folder.path}")
         _say(f"Stop it with:  {end} {order.number}")
         raise typer.Exit(130) from None
     if order.state != COMPLETED:
@@ -169,7 +169,7 @@ def _watch(
                 served = time.monotonic()
             elif time.monotonic() > served + UNSERVED_SECONDS:
                 raise OperationError(
-                    f"{folder.path}: nobody serves it any more; the run goes on with  fedskin "
+                    f"{folder.path}: is no longer served; the run continues with  fedskin "
                     f"coordinator serve {folder.path}"
                 )
             time.sleep(POLL_SECONDS)

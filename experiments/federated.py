@@ -84,6 +84,6 @@ def simulate_command(
         console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        console.print(f"Interrupted. Go on with: fedskin simulate --resume --out {folder.path}")
+        console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
         raise typer.Exit(130) from None
     show_results(console, folder)

@@ -56,7 +56,7 @@ def heads_command(
     allow_overlap: Annotated[
         bool,
         typer.Option(
-            "--allow-overlap", help="Go on where test images also stand in the training set."
+            "--allow-overlap", help="Go on where test images are also in the training set."
         ),
     ] = False,
 ) -> None:
@@ -145,7 +145,7 @@ def _fit_on(
         raise ConfigError("--resume: beside --from name the folder of the heads with --out")
     if out is not None and out.exists() and not resume:
         raise RunFolderError(
-            f"{out.path}: holds a run already; add --resume to go on with it, or choose another "
+            f"{out.path}: already holds a run; add --resume to continue it, or choose another "
             "folder"
         )
     folder = source if out is None else out
@@ -156,7 +156,9 @@ def _fit_on(
     if resume:
         folder.check_same(config)
         if network_run(folder) is folder:
-            raise RunFolderError(f"{folder.path}: was not begun with --from; choose another folder")
+            raise RunFolderError(
+                f"{folder.path}: was not started with --from; choose another folder"
+            )
     weights = best_weights(folder, source)
     if resume and show_fitted(console, folder, config):
         return

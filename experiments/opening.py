@@ -19,9 +19,7 @@ OverrideOption = Annotated[
     list[str] | None,
     typer.Option("-c", metavar="KEY=VALUE", help="Set one key, over the file. Repeatable."),
 ]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out from where it was left.")
-]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 
 
 def load_config(
@@ -76,7 +74,7 @@ def open_run(
         _check_kind(folder, kind)
     elif folder.exists():
         raise RunFolderError(
-            f"{folder.path}: holds a run already; add --resume to go on with it, or choose "
+            f"{folder.path}: already holds a run; add --resume to continue it, or choose "
             "another folder"
         )
     return config.replace(run_dir=str(folder.path)), folder
@@ -107,6 +105,4 @@ def bring_beginnings(
 def _check_kind(folder: RunFolder, kind: str) -> None:
     began = folder.manifest().get("command", kind)
     if began != kind:
-        raise RunFolderError(
-            f"{folder.path}: was begun by  fedskin {began};  go on with that command"
-        )
+        raise RunFolderError(f"{folder.path}: was started by  fedskin {began};  use that command")

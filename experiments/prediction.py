@@ -105,7 +105,7 @@ def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, N
                 left_out.add((answer.name, answer.reason))
         if not any(isinstance(answer, Decoded) for answer in decoded):
             reasons = {answer.reason for answer in decoded if isinstance(answer, Unusable)}
-            raise DataError(f"{path}: {', '.join(sorted(reasons))}; leave it out or mend it")
+            raise DataError(f"{path}: {', '.join(sorted(reasons))}; leave it out or repair it")
         for name, why in sorted(left_out):
             errors.print(f"left out, {why}: {name}", highlight=False)
     shown = pd.DataFrame(rows, columns=["image", "patient"])

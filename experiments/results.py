@@ -39,7 +39,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
             tables.append(traffic_table(rounds))
     except KeyError as error:
         raise RunFolderError(
-            f"{folder.path}: was written by another version, {error} is missing; look at it with "
+            f"{folder.path}: was written by another version, {error} is missing; read it with "
             "that version, or run its config.toml again"
         ) from None
     for table in tables:
@@ -91,11 +91,11 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
     if "clients" not in metrics:
         return []
     rounds, absences = metrics["rounds"], absences_of(metrics)
-    chosen = "The best round was chosen by what the clients say of their own validation images."
+    chosen = "The best round was chosen by the clients' own figures on their validation images."
     if not absences:
         whole = f"Every client took part in all rounds ({rounds} of {rounds})."
         return [Text(f"{whole} {chosen}")]
-    lines = [Text("NOT COMPLETE: not every client stands behind these figures.", "bold yellow")]
+    lines = [Text("NOT COMPLETE: some clients are missing from these figures.", "bold yellow")]
     for client, count in metrics["participation"].items():
         said = absences.get(client, f"in {count} of {rounds} rounds")
         lines.append(Text(f"  {client}: {said}", "yellow" if client in absences else ""))

@@ -30,7 +30,7 @@ def run(command: Callable[[], object]) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        _complain(f"{error.filename}: {error.strerror}; choose another place or make room")
+        _complain(f"{error.filename}: {error.strerror}; choose another place or free disk space")
     except KeyboardInterrupt:
         sys.exit(130)
 

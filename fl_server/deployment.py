@@ -108,12 +108,12 @@ def _check(
         if site.classes != classes:
             raise FederationError(
                 f"{name} has the classes {', '.join(site.classes)}, but {first} has "
-                f"{', '.join(classes)}: let it bring its data folder in line"
+                f"{', '.join(classes)}: it must correct its data folder"
             )
         before = manifest.get("clients", {}).get(name, {}).get("fingerprint", site.fingerprint)
         if site.fingerprint != before:
             raise RunFolderError(
-                f"{name} holds other images than when this run began; let it bring those back, or "
+                f"{name} holds other images than when this run began; it must restore those, or "
                 "choose another run folder"
             )
 

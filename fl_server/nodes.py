@@ -48,7 +48,7 @@ def wait_for_nodes(
         time.sleep(0.1)
     if len(nodes) != clients:
         raise FederationError(
-            f"the federation has {len(nodes)} nodes, but the config wants clients = {clients}: "
+            f"the federation has {len(nodes)} nodes, but the config has clients = {clients}: "
             f"start it with  flwr run . --federation-config 'num-supernodes={clients}'  or set "
             f"clients = {len(nodes)}"
         )
@@ -80,7 +80,7 @@ def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
     if other := [name for name, base in bases.items() if base != expected]:
         raise FederationError(
             f"{', '.join(other)}: not the base that this server has (sha256 {expected[:12]}…); let "
-            "each bring the same pretrained weights, and the same versions of torch and torchvision"
+            "each needs the same pretrained weights, and the same versions of torch and torchvision"
         )
 
 
@@ -114,7 +114,7 @@ def introductions(
         node = message.metadata.dst_node_id
         answer = answers.get(message.metadata.message_id)
         if answer is None:
-            raise FederationError(f"node {node} did not say its name in {wait_seconds:.0f} s")
+            raise FederationError(f"node {node} did not send its name within {wait_seconds:.0f} s")
         if answer.has_error():
             raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
         sizes = answer.content.metric_records["metrics"]

@@ -167,7 +167,7 @@ def _check_classes(
     if absent and not allow_absent:
         raise HeadError(
             f"no training image is of class {', '.join(absent)}, which a head then cannot learn; "
-            "bring training images of every class"
+            "provide training images of every class"
         )
     if len(present) < 2:
         raise HeadError(

@@ -37,5 +37,5 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) ->
             if len(content) > member.file_size:
                 break
     if len(content) != member.file_size:
-        raise ValueError(f"{member.filename!r} is not of the size that the archive says")
+        raise ValueError(f"{member.filename!r} does not have the size that the archive states")
     return bytes(content)

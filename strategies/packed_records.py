@@ -52,7 +52,7 @@ def unpack_record(
     found = Layout.of(views(packed)).signature
     for other in FORMATS:
         if other != wire_format and found == _packed(layout, other).flat_signature():
-            raise WireError(f"its update travels as {other}, but {wire_format} was asked for")
+            raise WireError(f"its update is sent as {other}, but {wire_format} was asked for")
     arrays = _packed(layout, wire_format).views(packed)
     blank = FlatBlank(layout)
     unpack_into(blank.values, arrays, layout.views(sent), wire_format)

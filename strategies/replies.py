@@ -157,8 +157,8 @@ def _read(
     if message.has_error():
         if message.error.code == ErrorCode.UNKNOWN:  # what Flower says when Ray lost an actor
             raise ProcessLost(
-                f"the process of {client} died, perhaps for want of memory; --resume goes on "
-                "from the last finished round"
+                f"the process of {client} died, perhaps because of too little memory; --resume "
+                "continues from the last finished round"
             )
         raise ValueError(cause(message.error.reason))
     # Not .metric_records and .array_records: what these return holds the message in a circle, and

@@ -140,7 +140,7 @@ def unpack_into(
         scale = packed.get(name + SCALE)
         result, sent, theirs = (_table(a[name], scale) for a in (out, packed, received))
         if scale is not None and not ((scale >= 0) & np.isfinite(scale)).all():
-            raise WireError(f"its array {name + SCALE!r} holds what is no scale")
+            raise WireError(f"its array {name + SCALE!r} is not a valid scale")
         for block in _blocks(theirs):
             with np.errstate(over="ignore", invalid="ignore"):
                 if scale is not None:
@@ -160,9 +160,9 @@ def _check_signature(found: Signature, whole: Signature, wire_format: str) -> No
         return
     for other in FORMATS:
         if found == signature(whole, other):
-            raise WireError(f"its update travels as {other}, but {wire_format} was asked for")
+            raise WireError(f"its update is sent as {other}, but {wire_format} was asked for")
     name = min(name for name, _ in found.items() ^ expected.items())
-    raise WireError(f"its array {name!r} is none of the update, or not as {wire_format} has it")
+    raise WireError(f"its array {name!r} is not part of the update, or not in {wire_format}")
 
 
 def _quantise(sent: NDArray, scale: NDArray, change: NDArray) -> bool:

@@ -185,7 +185,7 @@ def _load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentCo
 def _check_base(network: Backbone, config: ExperimentConfig, sha256: str | None) -> None:
     if sha256 is not None and base_sha256(network) != sha256:
         raise TrainingError(
-            f"the base of {config.backbone} on this machine is not the run's: bring the same "
+            f"the base of {config.backbone} on this machine is not the run's: use the same "
             "pretrained weights, and the same versions of torch and torchvision"
         )
 

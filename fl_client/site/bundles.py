@@ -78,7 +78,7 @@ def open_bundle(path: Path) -> Bundle:
     except _Name as error:
         raise OperationError(
             f"{path}: holds the file {str(error)!r}, whose name could be shown as another; do not "
-            "approve it, and tell the coordinator"
+            "approve it, and inform the coordinator"
         ) from None
     except _UNSOUND:
         raise OperationError(
@@ -147,7 +147,7 @@ class Approvals:
         path = self._folder / "approved.json"
         listed = read_json(path) or {}
         if not all(map(_is_entry, listed.values())):
-            raise OperationError(f"{path}: is damaged; bring it back from a copy")
+            raise OperationError(f"{path}: is damaged; restore it from a backup")
         return listed
 
     def approve(self, bundle: Bundle) -> None:
@@ -188,7 +188,9 @@ class Approvals:
             return None
         bundle = open_bundle(self._file(sha256))
         if bundle.sha256 != sha256:
-            raise OperationError(f"{self._file(sha256)}: was changed; withdraw and approve it anew")
+            raise OperationError(
+                f"{self._file(sha256)}: was changed; withdraw it and approve it again"
+            )
         return bundle
 
     def latest(self) -> Bundle | None:

@@ -29,9 +29,9 @@ _NOT_ACTIVATED = "[code: 2004]"
 def local_fault(site: SiteFolder, settings: SiteSettings) -> str | None:
     """Return what this machine itself lacks; None if nothing."""
     if not Path(settings.data_dir).is_dir():
-        return f"the data folder {settings.data_dir} is not there; mount it, or mend site.toml"
+        return f"the data folder {settings.data_dir} is missing; mount it, or correct site.toml"
     if shutil.disk_usage(site.path).free < FREE_BYTES:
-        return f"{site.path}: less than {FREE_BYTES >> 30} GB is free; make room"
+        return f"{site.path}: less than {FREE_BYTES >> 30} GB is free; free disk space"
     return None
 
 

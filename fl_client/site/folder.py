@@ -107,7 +107,7 @@ class SiteFolder:
         """
         if not (self.path / "site.toml").is_file():
             raise OperationError(
-                f"{self.path}: is no site's folder; make one with  fedskin site init"
+                f"{self.path}: is not a site's folder; make one with  fedskin site init"
             )
         return read_settings(SiteSettings, self.path / "site.toml")
 

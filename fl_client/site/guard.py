@@ -168,7 +168,7 @@ class Guard:
     def push_object(self, run_id: int, session_id: str, object_id: str, contents: bytes) -> None:
         """Send an object of a reply that was let out."""
         if object_id not in self._leaving:
-            raise PermissionError(f"object {object_id} is of no reply that was let out")
+            raise PermissionError(f"object {object_id} belongs to no reply that was allowed out")
         # Flower refuses what it has already, as where the receipt was lost with the connection, and
         # would give up the whole reply. Where it truly lacks it, the message is sent to us anew.
         with suppress(ObjectPushError):

@@ -41,7 +41,7 @@ def read_invitation(folder: Path) -> Invitation:
     """
     if not (folder / "invitation.toml").is_file() or not (folder / "ca.crt").is_file():
         raise OperationError(
-            f"{folder}: is no invitation; it must hold invitation.toml and ca.crt, as the "
+            f"{folder}: is not an invitation; it must hold invitation.toml and ca.crt, as the "
             "coordinator sends them"
         )
     stated = read_settings(_InvitationFile, folder / "invitation.toml")

@@ -93,7 +93,7 @@ def check_settings(policy: Policy, settings: Mapping[str, Any]) -> None:
     except tomllib.TOMLDecodeError:
         raise Refused("the message's experiment is not TOML") from None
     if not values:
-        raise Refused("the message brings no experiment")
+        raise Refused("the message contains no experiment")
     _check(policy, _parsed("experiment", values))
 
 

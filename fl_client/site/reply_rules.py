@@ -57,7 +57,7 @@ def check_request(kind: str, content: Content) -> None:
     if content.configs.keys() - {LAYOUT} != {"config"} or content.metrics:
         raise Refused("the message's records are not a config and arrays")
     if unknown := content.arrays.keys() - _REQUESTS[kind]:
-        raise Refused(f"a {kind} message brings no arrays {min(unknown)!r}")
+        raise Refused(f"a {kind} message contains no arrays {min(unknown)!r}")
     arrays = content.arrays.get("arrays")
     if arrays is not None and _layout_of(content).flat_signature() != arrays:
         raise Refused("the message's arrays are not as its layout says")

@@ -110,7 +110,7 @@ class _Site:
         while not stop.wait(_LOOK_SECONDS):
             if self._site.paused.exists():
                 self._end()
-                self._say("paused; go on with  fedskin site resume")
+                self._say("paused; resume with  fedskin site resume")
                 continue
             self._tend()
             if time.monotonic() >= diagnosed + _DIAGNOSE_SECONDS or self._said == "":

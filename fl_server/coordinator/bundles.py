@@ -47,6 +47,6 @@ def find_bundle(folder: CoordinatorFolder, sha256: str) -> bytes:
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
     raise OperationError(
-        f"its bundle {sha256[:12]} is not in {folder.path} any more; bring it back, or go on with "
+        f"its bundle {sha256[:12]} is no longer in {folder.path}; restore it, or continue with "
         "the new one by  fedskin run --resume"
     )

@@ -60,7 +60,7 @@ def make_server_certificate(
     if authority.not_valid_after_utc <= datetime.now(UTC):
         raise OperationError(
             f"{ca_certificate}: ended on {_day(authority)}; make a new coordinator folder with  "
-            "fedskin coordinator init  and invite the sites anew"
+            "fedskin coordinator init  and invite the sites again"
         )
     try:
         signer = serialization.load_pem_private_key(ca_key.read_bytes(), password=None)

@@ -71,10 +71,10 @@ def check_settings(values: dict[str, object], where: str) -> Settings:
             if fault["type"] == "extra_forbidden":
                 meant = known_names(str(key), Settings.model_fields)
                 lines.append(
-                    f"{where}: {key}: no such key, or one of another version of fedskin; {meant}"
+                    f"{where}: {key}: unknown key, or one of another version of fedskin; {meant}"
                 )
             elif fault["type"] == "missing":
-                lines.append(f"{where}: {key} is missing; bring the file back from a copy")
+                lines.append(f"{where}: {key} is missing; restore the file from a backup")
             else:
                 said = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
                 lines.append(f"{where}: {key} = {fault['input']!r}: allowed is {said}")
@@ -113,10 +113,11 @@ class CoordinatorFolder:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise OperationError(
-                f"{self.path}: is no coordinator's folder; make one with  fedskin coordinator init"
+                f"{self.path}: is not a coordinator's folder; make one with  "
+                "fedskin coordinator init"
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-            raise OperationError(f"{path}: is no TOML file; restore it from a backup") from None
+            raise OperationError(f"{path}: is not a TOML file; restore it from a backup") from None
         return check_settings(values, str(path))
 
     def create(self, settings: Settings) -> None:
@@ -130,7 +131,7 @@ class CoordinatorFolder:
 
         if (self.path / "coordinator.toml").exists():
             raise OperationError(
-                f"{self.path}: is a coordinator's folder already; its keys are not made anew"
+                f"{self.path}: is already a coordinator's folder; its keys are not replaced"
             )
         if self.path.is_dir() and any(self.path.iterdir()):
             raise OperationError(f"{self.path}: holds other files; choose an empty folder")

@@ -72,7 +72,7 @@ class OwnMessages:
             return
         site = int(request.node.node_id)  # which Flower has checked
         if not _is_own(request, self._given.get(site)):
-            reason = f"it is no affair of site {site}"
+            reason = f"it does not concern site {site}"
             log_refusal(scope, reason)
             await JSONResponse({"detail": reason}, status_code=403)(scope, receive, send)
             return

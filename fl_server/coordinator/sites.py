@@ -81,7 +81,7 @@ class Sites:
                 if site.public_key == public_key:
                     raise OperationError(
                         f"this key is that of {site.name}, which {state}; a site's key is made by  "
-                        "fedskin site init  and is its alone"
+                        "fedskin site init  and must be its own"
                     )
             new = Site(name, public_key, now())
             self._write([*sites, new])
@@ -132,7 +132,8 @@ def read_public_key(path: Path) -> str:
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise OperationError(
-            f"{path}: is no EC public key; the site's file is NAME.pub, made by  fedskin site init"
+            f"{path}: is not an EC public key; the site's file is NAME.pub, made by  "
+            "fedskin site init"
         )
     encoded = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return encoded.decode("ascii")

@@ -117,7 +117,7 @@ class Submission:
             alive = ProcessId(server["pid"], server["created"]).alive()
             return None if alive else "the process of the ServerApp ended unexpectedly"
         if time.monotonic() > self._started + START_SECONDS:
-            return f"the ServerApp did not begin within {START_SECONDS:.0f} s"
+            return f"the ServerApp did not start within {START_SECONDS:.0f} s"
         if time.monotonic() > self._asked + ASK_SECONDS:
             self._asked = time.monotonic()
             status = self._control.status(self._run_id)

@@ -200,7 +200,7 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(
     # Five images of 8 * 8 * 3 bytes need 960.
     with monkeypatch.context() as patch:
         patch.setattr(image_store.shutil, "disk_usage", lambda _: usage._replace(free=959))
-        with pytest.raises(DataError, match="make room"):
+        with pytest.raises(DataError, match="free disk space"):
             opened(table_of(folder))
 
     def full(*_: object) -> None:

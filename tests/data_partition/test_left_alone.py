@@ -55,7 +55,7 @@ def test_images_for_validation_are_used_as_such(tmp_path: Path, names: tuple[str
     assert table.rows["split"].tolist() == ["train"] * 6 + ["validation"] * 2
     assert table.set_aside == {}
     [notice] = table.notices
-    assert notice.startswith("2 images stand in a folder for validation")
+    assert notice.startswith("2 images are in a validation folder")
     test = load_test(tmp_path, None)
     assert test is not None
     assert test.rows["image_id"].tolist() == list(TEST_LABELS)

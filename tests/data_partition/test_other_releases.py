@@ -68,7 +68,7 @@ def test_a_table_with_class_names_in_words(tmp_path: Path, label: str) -> None:
 
 def test_folders_with_class_names_in_words(tmp_path: Path) -> None:
     layouts.write_images(tmp_path / "train" / "Basal cell carcinoma", ["a"])
-    complaint = "folder train/Basal cell carcinoma is named in words: call it bcc"
+    complaint = "folder train/Basal cell carcinoma has a full name: rename it to bcc"
     for look in (recognise, load_training):
         with pytest.raises(DataError, match=complaint):
             look(tmp_path)

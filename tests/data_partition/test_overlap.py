@@ -29,7 +29,7 @@ def test_images_are_recognised_by_id_and_by_pixels() -> None:
     assert found.reasons == {"c": "same id", "b": "same id", "e": "same pixels as a"}
     assert (len(found), found.num_test) == (3, 4)
     assert found.lines() == [
-        "3 of 4 test images also stand in the training set:",
+        "3 of 4 test images are also in the training set:",
         "  c: same id",
         "  b: same id",
         "  e: same pixels as a",
@@ -66,7 +66,7 @@ def test_memory_maps_are_read() -> None:
 
 def test_no_overlap_is_said_and_not_refused() -> None:
     found = overlap(["a"], plain(1), ["b", "c"], plain(2, 3))
-    assert found.lines() == ["none of the 2 test images stands in the training set"]
+    assert found.lines() == ["none of the 2 test images is in the training set"]
     refuse(found)
 
 
@@ -80,8 +80,8 @@ def test_refusal_names_the_first_and_the_remedy() -> None:
     with pytest.raises(DataError) as caught:
         refuse(Overlap(four, 10))
     assert str(caught.value) == (
-        "4 of 10 test images also stand in the training set (a: same id, b: same pixels as z, "
-        "c: same id, …); take them out of the test set, or judge all the same with --allow-overlap"
+        "4 of 10 test images are also in the training set (a: same id, b: same pixels as z, "
+        "c: same id, …); take them out of the test set, or evaluate anyway with --allow-overlap"
     )
     with pytest.raises(DataError, match=r"\(a: same id\); take"):
         refuse(Overlap({"a": "same id"}, 1))

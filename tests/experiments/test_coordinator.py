@@ -131,7 +131,7 @@ def test_a_stopped_run_says_how_to_go_on(folder: CoordinatorFolder, tmp_path: Pa
 )
 def test_every_command_knows_a_folder_that_is_none(command: list[str], tmp_path: Path) -> None:
     name, *rest = command
-    assert "is no coordinator's folder" in complaint("coordinator", name, tmp_path, *rest)
+    assert "is not a coordinator's folder" in complaint("coordinator", name, tmp_path, *rest)
 
 
 def test_a_complaint_is_one_line_and_status_2(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_certificate_that_ended_is_not_served(
 
 def test_a_run_needs_somebody_who_serves(folder: CoordinatorFolder, tmp_path: Path) -> None:
     line = complaint("run", "--on", folder.path, *TINY, "--out", tmp_path / "run")
-    assert f"nobody serves it; start  fedskin coordinator serve {folder.path}" in line
+    assert f"is not served; start  fedskin coordinator serve {folder.path}" in line
     assert not (tmp_path / "run").exists()
 
 

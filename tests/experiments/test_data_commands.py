@@ -180,7 +180,7 @@ def test_partition_of_brats_is_by_patient(brats: Path, tmp_path: Path) -> None:
     output = run("partition", brats, "--out", out, "--clients", "2", "--split-by", "image")
     assert "Slices per client and class" in output
     assert "0 of 6 patients straddle training and test" in output
-    assert "slices of global test patients are dealt to nobody" in output
+    assert "slices of global test patients are given to no client" in output
     plan = pd.read_csv(out)
     assert plan["lesion_id"].nunique() == 6
     assert (plan.groupby("lesion_id")[["client", "split"]].nunique() == 1).all(axis=None)

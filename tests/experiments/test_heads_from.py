@@ -362,7 +362,7 @@ def test_bad_input_is_one_line(trained: Path, beside: Path, source: Path, tmp_pa
         (RunFolderError, "not completed", {"from_run": source, "out": new}),
         (RunFolderError, "other: holds other files", {"out": other}),
         (RunFolderError, "beside: holds a run already", {"out": beside}),
-        (RunFolderError, "not begun with --from", {"out": trained, "resume": True}),
+        (RunFolderError, "not started with --from", {"out": trained, "resume": True}),
         (
             RunFolderError,
             "heads = 'svm,knn', not 'knn'",

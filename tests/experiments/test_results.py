@@ -113,7 +113,7 @@ def test_a_complete_run_says_so(runs: dict[str, RunFolder]) -> None:
     text = " ".join(shown(runs["simulate"]))
     assert "Every client took part in all rounds (3 of 3)." in text
     assert "all clients, pooled" in text
-    assert "chosen by what the clients say of their own validation images" in text
+    assert "chosen by the clients' own figures on their validation images" in text
     assert "took part" not in " ".join(shown(runs["clip"])), "a centralized run has no clients"
 
 
@@ -132,7 +132,7 @@ def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:
     )
     lines = shown(runs["simulate"])
     text = " ".join(" ".join(lines).split())
-    assert "NOT COMPLETE: not every client stands behind these figures." in text
+    assert "NOT COMPLETE: some clients are missing from these figures." in text
     assert "client-0: in 3 of 3 rounds" in text
     assert (
         "client-2 (vidir_molemax): in 1 of 3 rounds, not in the validation of the best round, "

@@ -152,7 +152,7 @@ def test_the_newest_model_is_taken_home(tmp_path: Path) -> None:
 )
 def test_a_folder_that_is_no_sites(tmp_path: Path, command: str) -> None:
     more = ["0"] if command == "withdraw" else []
-    assert "is no site's folder" in complaint(command, tmp_path, *more)
+    assert "is not a site's folder" in complaint(command, tmp_path, *more)
     assert list(tmp_path.iterdir()) == []
 
 

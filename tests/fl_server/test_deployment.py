@@ -275,8 +275,8 @@ def test_sites_of_differing_classes_are_named(
     with pytest.raises(RunFailed) as caught:
         hospitals.run(monkeypatch)
     assert str(caught.value) == (
-        "hospital-b has the classes of hospital-b, but hospital-a has of hospital-a: let it bring "
-        "its data folder in line"
+        "hospital-b has the classes of hospital-b, but hospital-a has of hospital-a: it must "
+        "correct its data folder"
     )
 
 

@@ -73,7 +73,7 @@ def test_too_few_nodes_end_with_one_line_that_says_how_to_set_them(
     out = tmp_path / "run"
     output = flwr_run(flower, synthetic_ham, tmp_path / "cache", **{"run-dir": str(out)})
     [line] = [line for line in output.splitlines() if "fedskin: " in line]
-    assert "has 2 nodes, but the config wants clients = 3" in line
+    assert "has 2 nodes, but the config has clients = 3" in line
     assert "--federation-config 'num-supernodes=3'" in line
     assert read_json(out / "manifest.json")["status"] == "failed"
     server = ProcessId(**read_json(out / "manifest.json")["server"])

@@ -59,7 +59,7 @@ def test_too_few_nodes_end_the_wait_with_the_remedy() -> None:
         wait_for_nodes(grid_of("a", "b"), 3, wait_seconds=0.3)
     assert 0.3 <= time.monotonic() - started < 2
     assert str(caught.value) == (
-        "the federation has 2 nodes, but the config wants clients = 3: start it with  "
+        "the federation has 2 nodes, but the config has clients = 3: start it with  "
         "flwr run . --federation-config 'num-supernodes=3'  or set clients = 2"
     )
 
@@ -67,7 +67,7 @@ def test_too_few_nodes_end_the_wait_with_the_remedy() -> None:
 def test_too_many_nodes_are_refused_at_once() -> None:
     """Who would be left out?"""
     started = time.monotonic()
-    with pytest.raises(FederationError, match="has 3 nodes, but the config wants clients = 2"):
+    with pytest.raises(FederationError, match="has 3 nodes, but the config has clients = 2"):
         wait_for_nodes(grid_of("a", "b", "c"), 2)
     assert time.monotonic() - started < 1
 
@@ -118,7 +118,7 @@ def test_a_node_that_cannot_open_its_data_says_why() -> None:
 
 def test_a_node_that_says_nothing_is_named() -> None:
     grid = MemoryGrid({5: called("a"), 7: lambda message: None})
-    with pytest.raises(FederationError, match=r"^node 7 did not say its name in 3 s$"):
+    with pytest.raises(FederationError, match=r"^node 7 did not send its name within 3 s$"):
         introduce(grid)
 
 
@@ -132,6 +132,6 @@ def test_whoever_has_another_base_is_named() -> None:
     with pytest.raises(FederationError) as caught:
         check_bases({"a": "0" * 64, "b": "1" * 64, "c": None}, "0" * 64)
     assert str(caught.value) == (
-        "b, c: not the base that this server has (sha256 000000000000…); let each bring the same "
+        "b, c: not the base that this server has (sha256 000000000000…); each needs the same "
         "pretrained weights, and the same versions of torch and torchvision"
     )

@@ -61,7 +61,7 @@ def test_the_order_is_that_of_the_first_start() -> None:
 
 
 def test_another_number_of_sites_is_refused() -> None:
-    message = r"has 2 sites \(a, b\), but the config wants clients = 3: set clients = 2, or admit"
+    message = r"has 2 sites \(a, b\), but the config has clients = 3: set clients = 2, or admit"
     with pytest.raises(FederationError, match=message):
         site_names({"sites": {"b": 2, "a": 1}}, 3)
 

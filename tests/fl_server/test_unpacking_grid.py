@@ -200,8 +200,8 @@ def without_metrics(message: Message) -> Message:
 @pytest.mark.parametrize(
     "cheat, said",
     [
-        (switched, "its update travels as bfloat16, but int8 was asked for"),
-        (negative_scale, "its array 'w:scale' holds what is no scale"),
+        (switched, "its update is sent as bfloat16, but int8 was asked for"),
+        (negative_scale, "its array 'w:scale' is not a valid scale"),
         (not_a_number, "the update of its array 'bias' is not finite, or overflows"),
         (overflowing, "the update of its array 'w' is not finite, or overflows"),
         (another_file, "int8 the magic string is not correct"),

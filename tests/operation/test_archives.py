@@ -52,7 +52,7 @@ def test_900_mb_behind_10_bytes_are_not_unpacked() -> None:
     data = lying(bytes(900_000_000), bytes(10))
     assert len(data) < MIB
     tracemalloc.start()
-    with pytest.raises(ValueError, match="not of the size that the archive says"):
+    with pytest.raises(ValueError, match="not have the size that the archive states"):
         read(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

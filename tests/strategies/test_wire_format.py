@@ -294,7 +294,7 @@ def test_bfloat16_that_is_not_finite_is_refused(bits: int) -> None:
 @pytest.mark.parametrize("scale", [-1.0, np.nan, np.inf])
 def test_scales_that_are_none_are_refused(scale: float) -> None:
     packed = {"w": np.ones((2, 2), np.int8), "w" + SCALE: np.float32([1, scale])}
-    with pytest.raises(WireError, match="'w:scale' holds what is no scale"):
+    with pytest.raises(WireError, match="'w:scale' is not a valid scale"):
         unpack(packed, linear([0, 0], [0, 0]), "int8")
 
 
@@ -307,7 +307,7 @@ def test_int8_that_overflows_is_refused() -> None:
 @pytest.mark.parametrize("sent, asked", [p for p in permutations(FORMATS, 2) if p[1] != "float32"])
 def test_a_client_that_switches_format_is_refused_by_its_format(sent: str, asked: str) -> None:
     packed = model() if sent == "float32" else pack(moved(model()), model(), sent)
-    with pytest.raises(WireError, match=f"travels as {sent}, but {asked} was asked for"):
+    with pytest.raises(WireError, match=f"sent as {sent}, but {asked} was asked for"):
         unpack(packed, model(), asked)
 
 

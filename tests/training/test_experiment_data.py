@@ -295,7 +295,7 @@ def test_images_in_a_folder_for_validation(tmp_path: Path) -> None:
     assert len(plan) == 32
     assert plan["client"].notna().all()
     [notice] = describe_data(config, central.store, test_data)["notices"]
-    assert notice.startswith("8 images stand in a folder for validation")
+    assert notice.startswith("8 images are in a validation folder")
 
 
 def test_a_lesion_in_both_folders(tmp_path: Path) -> None:

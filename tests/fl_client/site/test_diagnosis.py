@@ -142,7 +142,7 @@ def test_what_a_machine_itself_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     site = make_site(tmp_path)
     assert local_fault(site, site.settings()) is None
     monkeypatch.setattr(diagnosis, "FREE_BYTES", 1 << 62)
-    assert "is free; make room" in str(local_fault(site, site.settings()))
+    assert "is free; free disk space" in str(local_fault(site, site.settings()))
     (tmp_path / "data").rmdir()
     assert "the data folder" in str(local_fault(site, site.settings()))
 

@@ -57,7 +57,7 @@ def test_it_says_so_and_serves_on_when_there_is_room_again(tmp_path: Path) -> No
     assert result.returncode == 0, result.stdout + result.stderr
     states = [line for line in result.stdout.splitlines() if line.startswith("state")]
     assert len(states) == 2
-    assert f"{site}: less than 1 GB is free; make room" in states[0]
+    assert f"{site}: less than 1 GB is free; free disk space" in states[0]
     assert "not reachable" in states[1]
     assert ".tmp" not in result.stdout
     assert "Traceback" not in said.read_text()

@@ -172,8 +172,8 @@ def test_no_message_names_a_path(tmp_path: Path, key: str) -> None:
         ({"experiment": "rounds = 0"}, "experiment: rounds = 0"),
         ({"experiment": "no-such-key = 1"}, "experiment: no-such-key = 1: no such key"),
         ({"experiment": "not TOML"}, "is not TOML"),
-        ({"experiment": ""}, "brings no experiment"),
-        ({"experiment": None}, "brings no experiment"),
+        ({"experiment": ""}, "contains no experiment"),
+        ({"experiment": None}, "contains no experiment"),
         ({"run": "../../etc"}, "names no run"),
         ({"run": None}, "names no run"),
     ],
@@ -227,7 +227,7 @@ def test_what_cannot_be_recorded_does_not_happen(tmp_path: Path) -> None:
         (
             "query",
             RecordDict({"config": ConfigRecord(OPEN), "arrays": to_record({"a": WEIGHT})}),
-            "brings no arrays 'arrays'",
+            "contains no arrays 'arrays'",
         ),
     ],
 )

@@ -62,7 +62,7 @@ def test_the_settings_are_read_back(folder: CoordinatorFolder) -> None:
 
 def test_keys_are_never_made_anew(folder: CoordinatorFolder) -> None:
     before = folder.ca_key.read_bytes()
-    with pytest.raises(OperationError, match="is a coordinator's folder already"):
+    with pytest.raises(OperationError, match="is already a coordinator's folder"):
         folder.create(SETTINGS)
     assert folder.ca_key.read_bytes() == before
 
@@ -74,14 +74,14 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_nobody_is_said(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match=r"is no coordinator's folder.*coordinator init"):
+    with pytest.raises(OperationError, match=r"is not a coordinator's folder.*coordinator init"):
         CoordinatorFolder(tmp_path).settings()
 
 
 @pytest.mark.parametrize(
     "text, said",
     [
-        ('host = "a"\nport = 1\nbind = "::"\nspeed = 3', "speed: no such key, or one of another"),
+        ('host = "a"\nport = 1\nbind = "::"\nspeed = 3', "speed: unknown key, or one of another"),
         ('host = "a"\nbind = "::"', "port is missing"),
         ("host = ", "is no TOML file"),
     ],

@@ -298,7 +298,7 @@ def test_a_forged_message_behind_an_honest_reply(
     line = refusals[0].getMessage()
     assert line.startswith("refused 127.0.0.1:")
     assert line.endswith(
-        f"POST b'/v1/fleet/push-messages': it is no affair of site {attacker.node}"
+        f"POST b'/v1/fleet/push-messages': it does not concern site {attacker.node}"
     )
     assert attacker.push(reply) is not None
 

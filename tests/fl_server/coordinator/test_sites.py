@@ -97,7 +97,7 @@ def test_other_keys_and_files_are_refused(tmp_path: Path) -> None:
     }
     for name, content in wrong.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(OperationError, match=f"{name}: is no EC public key"):
+        with pytest.raises(OperationError, match=f"{name}: is not an EC public key"):
             read_public_key(tmp_path / name)
     with pytest.raises(OperationError, match="none: cannot be read"):
         read_public_key(tmp_path / "none")
