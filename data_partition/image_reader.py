@@ -1,5 +1,6 @@
 """What stands between the rows of an image table and their pixels."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,15 @@ class Decoded(NamedTuple):
 
     pixels: bytes
     sha256: str
+
+    def pixels_sha256(self) -> str | None:
+        """The sha256 in hex of the pixels; None of one colour throughout, which shows nothing.
+
+        Blank slices of several patients are equal, but no copies of one another.
+        """
+        if self.pixels == self.pixels[:3] * (len(self.pixels) // 3):
+            return None
+        return hashlib.sha256(self.pixels).hexdigest()
 
 
 class Unusable(NamedTuple):

@@ -20,9 +20,11 @@ from data_partition.image_table import GroupedBy, ImageTable
 Progress = Callable[[int, int], None]
 
 # Part of the key: raise it whenever the same files would give other bytes in the store.
-FORMAT = 2
+FORMAT = 3
 COLUMNS = ["image_id", "label", "lesion_id", "source"]
 SPLIT = "split"
+# By which copies are found; see ``data_partition/copies.py``.
+DIGESTS = ["files_sha256", "pixels_sha256"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class ImageStore:
     Attributes:
         images: uint8 (N, side, side, 3), memory-mapped and read-only; row i is ``rows`` row i.
         rows: columns ``image_id`` (str), ``label`` (str), ``lesion_id`` and ``source`` (str or
-            None), and ``split`` (str) where the data set itself comes split; sorted by
-            ``image_id``, index 0 … N - 1.
+            None), ``split`` (str) where the data set itself comes split, ``files_sha256`` (str, in
+            hex, of the bytes of the image's files), and ``pixels_sha256`` (str in hex, of its
+            pixels as stored; None where they are all of one colour); sorted by ``image_id``,
+            index 0 … N - 1.
         labels: int64 (N,), the label's index in ``classes``.
         classes: class names in the order of the network's outputs.
         fingerprint: sha256 in hex over every image's id, label, lesion, source, split if it has
@@ -67,8 +71,11 @@ def open_store(
 ) -> ImageStore:
     """Open the store of a table's images; build it first if these files have none yet.
 
-    The store lies in ``cache_dir/images/<key>``. The key covers the table and the size and
-    modification time of every file, so a changed or touched file means a new store. It appears
+    The store lies in ``cache_dir/images/<key>``. The key covers the table, and of every file the
+    size and the times of its last modification and of its last change of state. The latter is set
+    by the system alone, so a file that was replaced means a new store, even if its size and its
+    time of modification were kept; so does a file that was only touched. To read all bytes at
+    every opening would say the same and take as long as reading the data set. The store appears
     complete or not at all; of several processes that want the same one, one builds and the others
     wait.
 
@@ -102,7 +109,7 @@ def open_store(
 def _key(table: ImageTable, side: int) -> str:
     facts = [FORMAT, side, table.classes, table.reader.settings, table.rows.columns.tolist()]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    stamps: dict[str, tuple[str, int, int]] = {}
+    stamps: dict[str, tuple[str, int, int, int]] = {}
     rows = table.rows.itertuples(index=False, name=None)
     for row, files in zip(rows, table.reader.files(table.rows), strict=True):
         for path in files:
@@ -112,12 +119,12 @@ def _key(table: ImageTable, side: int) -> str:
     return digest.hexdigest()
 
 
-def _stamp(path: str) -> tuple[str, int, int]:
+def _stamp(path: str) -> tuple[str, int, int, int]:
     try:
         stat = os.stat(path)  # noqa: PTH116 - a Path per image doubles the time to open
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return path, stat.st_size, stat.st_mtime_ns
+    return path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _plain(value: Any) -> str | None:
@@ -143,7 +150,7 @@ def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None
     building = root / f".building-{os.getpid()}"
     building.mkdir()
     try:
-        kept, file_hashes, set_aside = _write_images(table, side, building / "images.npy", progress)
+        kept, digests, set_aside = _write_images(table, side, building / "images.npy", progress)
         if not kept:
             reason, names = next(iter(set_aside.items()))
             raise DataError(
@@ -151,13 +158,14 @@ def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None
                 f"{', …' if len(names) > 1 else ''}); fetch the data set again"
             )
         rows = table.rows[_columns(table)].iloc[kept].map(_plain)
-        rows.to_csv(building / "rows.csv", index=False)
         lines = sorted(
-            json.dumps([*row, file_hash])
-            for row, file_hash in zip(
-                rows.itertuples(index=False, name=None), file_hashes, strict=True
+            json.dumps([*row, files_sha256])
+            for row, (files_sha256, _) in zip(
+                rows.itertuples(index=False, name=None), digests, strict=True
             )
         )
+        rows[DIGESTS] = digests
+        rows.to_csv(building / "rows.csv", index=False)
         facts = {
             "fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
             "set_aside": set_aside,
@@ -183,14 +191,14 @@ def _columns(table: ImageTable) -> list[str]:
 
 def _write_images(
     table: ImageTable, side: int, path: Path, progress: Progress | None
-) -> tuple[list[int], list[str], dict[str, list[str]]]:
+) -> tuple[list[int], list[tuple[str, str | None]], dict[str, list[str]]]:
     """Write the usable images in table order.
 
     Returns:
-        Their row numbers, their files' sha256 in hex, and the names of the others by reason.
+        Their row numbers, their ``DIGESTS``, and the names of the others by reason.
     """
     kept: list[int] = []
-    file_hashes: list[str] = []
+    digests: list[tuple[str, str | None]] = []
     # Dictionaries for sets in order: a patient's slices all name the same patient.
     set_aside: dict[str, dict[str, None]] = {}
     with path.open("wb") as file:
@@ -202,13 +210,13 @@ def _write_images(
             else:
                 file.write(image.pixels)
                 kept.append(done - 1)
-                file_hashes.append(image.sha256)
+                digests.append((image.sha256, image.pixels_sha256()))
             if progress is not None:
                 progress(done, len(table.rows))
         # NumPy pads the header so that the number of rows can change in place.
         file.seek(0)
         _write_header(file, len(kept), side)
-    return kept, file_hashes, {reason: list(names) for reason, names in set_aside.items()}
+    return kept, digests, {reason: list(names) for reason, names in set_aside.items()}
 
 
 def _write_header(file: IO[bytes], num_images: int, side: int) -> None:

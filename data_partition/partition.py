@@ -8,7 +8,14 @@ import pandas as pd
 
 from data_partition.errors import DataError
 from data_partition.image_table import GroupedBy
-from data_partition.splits import SPLITS, SplitBy, number_units, split_client, split_patients
+from data_partition.splits import (
+    SPLITS,
+    SplitBy,
+    number_units,
+    split_client,
+    split_patients,
+    together,
+)
 
 Partition = Literal["iid", "dirichlet", "source"]
 
@@ -41,14 +48,14 @@ def plan_partition(
 
     Args:
         rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, perhaps
-            ``split``, in any order of rows, which does not matter.
+            ``split`` and ``pixels_sha256``, in any order of rows, which does not matter.
         partition: "iid", parts of equal size drawn at random; "dirichlet", each class dealt in
             proportions drawn from a symmetric Dirichlet distribution; "source", one client per
             source of the images, in order of the sources' names.
         clients: how many clients, ≥ 1.
         dirichlet_alpha: concentration, > 0; the smaller, the more the clients' classes differ.
         split_by: "image" or "lesion". A lesion counts with the label and source of its first
-            image.
+            image; lesions of which images have identical pixels are one.
         seed: ≥ 0.
         grouped_by: what ``lesion_id`` names. With "patient" the test patients that
             ``split_patients`` finds are everyone's, and dealt to nobody; and the others' slices
@@ -66,14 +73,14 @@ def plan_partition(
     if grouped_by == "patient":
         rows = rows[split_patients(rows, seed=seed) != "test"]
         split_by = "lesion" if rows["lesion_id"].notna().any() else "image"
-    plan = rows[["image_id", "label", "lesion_id", "source"]]
-    plan = plan.sort_values("image_id", ignore_index=True)
+    rows = rows.sort_values("image_id", ignore_index=True)
+    plan, groups = rows[["image_id", "label", "lesion_id", "source"]], together(rows)
     if split_by == "lesion" and plan["lesion_id"].isna().all():
         raise DataError(
             "split-by = lesion needs lesion ids, which this data set does not have; "
             "take split-by = image"
         )
-    unit_of_image = number_units(plan, split_by)
+    unit_of_image = number_units(groups, split_by)
     _, first_images = np.unique(unit_of_image, return_index=True)
     units = plan.iloc[first_images]
     if clients > len(units):
@@ -92,9 +99,10 @@ def plan_partition(
     split = np.empty(len(plan), dtype=object)
     for index in range(clients):
         held = client_of_image == index
-        ids, lesions = plan.loc[held, "image_id"], plan.loc[held, "lesion_id"]
+        ids = plan.loc[held, "image_id"].tolist()
+        their_groups = [groups[place] for place in np.flatnonzero(held)]
         split[held] = split_client(
-            ids.tolist(), lesions.tolist(), seed=seed, client_index=index, split_by=split_by
+            ids, their_groups, seed=seed, client_index=index, split_by=split_by
         )
         num_train = int(np.sum(split[held] == "train"))
         if num_train < 2:

@@ -2,10 +2,11 @@
 
 What is dealt out are units: single images, or, with ``split_by="lesion"``, all images of one
 lesion (of BraTS2019: all slices of one patient) together, so that no lesion is both learnt from
-and judged on. docs/study.md says how the study split.
+and judged on. Lesions of which images have identical pixels are one: see ``together``.
+docs/study.md says how the study split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,9 +24,41 @@ _RELEASE_STREAM = 4
 _PATIENT_STREAM = 5
 
 
+def together(rows: pd.DataFrame) -> list[Hashable]:
+    """Names for each image what it must not be parted from: its lesion, and its copies' lesions.
+
+    Args:
+        rows: columns ``image_id`` and ``lesion_id`` (str or None), and perhaps ``pixels_sha256``
+            (str or None): images that have it in common have identical pixels.
+
+    Returns:
+        The same name for images that belong together, None for an image of unknown lesion without
+        copies. Where no images of different lesions have identical pixels, these are the lesions.
+    """
+    lesions = [lesion if isinstance(lesion, str) else None for lesion in rows["lesion_id"]]
+    if "pixels_sha256" not in rows or not rows["pixels_sha256"].dropna().duplicated().any():
+        return list(lesions)
+    # A tree over lesions and pixels: what an image has both of is joined.
+    above: dict[Hashable, Hashable] = {}
+
+    def top(node: Hashable) -> Hashable:
+        while node in above:
+            node = above[node]
+        return node
+
+    names: list[Hashable] = []
+    copied = rows["pixels_sha256"].duplicated(keep=False)
+    for lesion, pixels, has_copy in zip(lesions, rows["pixels_sha256"], copied, strict=True):
+        copies = ("pixels", pixels) if has_copy and isinstance(pixels, str) else None
+        names.append(copies if lesion is None else lesion)
+        if lesion is not None and copies is not None and top(lesion) != top(copies):
+            above[top(copies)] = top(lesion)
+    return [None if name is None else top(name) for name in names]
+
+
 def split_client(
     image_ids: Sequence[str],
-    lesion_ids: Sequence[str | None],
+    groups: Sequence[Hashable],
     *,
     seed: int,
     client_index: int,
@@ -40,8 +73,8 @@ def split_client(
 
     Args:
         image_ids: unique ids, in any order.
-        lesion_ids: the images' lesions, in the same order; an image with None is a lesion of its
-            own. Looked at only with ``split_by="lesion"``.
+        groups: what each image must not be parted from, in the same order, as of ``together``;
+            None for an image by itself. Looked at only with ``split_by="lesion"``.
         seed: the experiment's seed, ≥ 0.
         client_index: the rank of the client's name in the experiment's list of clients, ≥ 0.
         split_by: what stays together.
@@ -50,11 +83,11 @@ def split_client(
         One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
     """
     rng = np.random.default_rng([seed, client_index, _CLIENT_STREAM])
-    return _split(image_ids, lesion_ids, tenths=(6, 8), rng=rng, split_by=split_by)
+    return _split(image_ids, groups, tenths=(6, 8), rng=rng, split_by=split_by)
 
 
 def split_release(
-    image_ids: Sequence[str], lesion_ids: Sequence[str | None], *, seed: int, split_by: SplitBy
+    image_ids: Sequence[str], groups: Sequence[Hashable], *, seed: int, split_by: SplitBy
 ) -> np.ndarray:
     """Splits a training release 80/20 into training and validation, for one place that has it all.
 
@@ -66,7 +99,7 @@ def split_release(
         "train" or "validation" for each image (array of str), in the order of ``image_ids``.
     """
     rng = np.random.default_rng([seed, _RELEASE_STREAM])
-    return _split(image_ids, lesion_ids, tenths=(8, 10), rng=rng, split_by=split_by)
+    return _split(image_ids, groups, tenths=(8, 10), rng=rng, split_by=split_by)
 
 
 def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
@@ -97,11 +130,13 @@ def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
 
     Of a class's n patients, in random order, ⌊7n/10⌋ are for training, ⌊n/10⌋ for validation and
     the rest for test: of the study's 255 patients of high grade and 76 of low 231, 32 and 68; of
-    the official release's 259 and 76 234, 32 and 69.
+    the official release's 259 and 76 234, 32 and 69. A patient under several names, of whom slices
+    have identical pixels, counts once.
 
     Args:
-        rows: columns ``label`` and ``lesion_id`` (the patient, never None), in any order, which
-            does not matter. Where there is a column ``split``, that is the answer.
+        rows: columns ``image_id``, ``label`` and ``lesion_id`` (the patient, never None), and
+            perhaps ``pixels_sha256``, in any order, which does not matter. Where there is a column
+            ``split``, that is the answer.
         seed: the experiment's seed, ≥ 0.
 
     Returns:
@@ -111,49 +146,50 @@ def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
         return rows["split"].to_numpy(dtype=str)
     rng = np.random.default_rng([seed, _PATIENT_STREAM])
     split_of_patient: dict[str, str] = {}
-    for _, patients in sorted(rows.groupby("label")["lesion_id"]):
+    # Of the names that a patient has, the first stands for all.
+    groups = pd.Series(together(rows), index=rows.index)
+    names = rows["lesion_id"].groupby(groups).transform("min")
+    for _, patients in sorted(names.groupby(rows["label"])):
         permuted = rng.permutation(np.unique(patients.to_numpy(dtype=str))).tolist()
         bounds = [7 * len(permuted) // 10, 7 * len(permuted) // 10 + len(permuted) // 10]
         places = np.searchsorted(bounds, np.arange(len(permuted)), side="right")
         split_of_patient.update(zip(permuted, np.array(SPLITS)[places].tolist(), strict=True))
-    return rows["lesion_id"].map(split_of_patient).to_numpy(dtype=str)
+    return names.map(split_of_patient).to_numpy(dtype=str)
 
 
-def number_units(rows: pd.DataFrame, split_by: SplitBy) -> np.ndarray:
-    """Numbers the units of images sorted by id 0, 1, … by each unit's first image.
+def number_units(groups: Sequence[Hashable], split_by: SplitBy) -> np.ndarray:
+    """Numbers units 0, 1, … by each unit's first image.
+
+    Args:
+        groups: as of ``together``, of images sorted by id.
+        split_by: "image" makes each image a unit.
 
     Returns:
-        int64, a number for each row.
+        int64, a number for each image.
     """
     if split_by == "image":
-        return np.arange(len(rows))
-    keys = [
-        (True, image_id) if pd.isna(lesion_id) else (False, lesion_id)
-        for image_id, lesion_id in zip(rows["image_id"], rows["lesion_id"], strict=True)
-    ]
-    numbers: dict[tuple[bool, str], int] = {}
+        return np.arange(len(groups))
+    keys = [(place,) if group is None else group for place, group in enumerate(groups)]
+    numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _split(
     image_ids: Sequence[str],
-    lesion_ids: Sequence[str | None],
+    groups: Sequence[Hashable],
     *,
     tenths: tuple[int, int],
     rng: np.random.Generator,
     split_by: SplitBy,
 ) -> np.ndarray:
     """Cut randomly ordered units where so many tenths of the images are reached."""
-    rows = pd.DataFrame(
-        {"image_id": np.asarray(image_ids, dtype=object), "lesion_id": list(lesion_ids)}
-    )
-    order = np.argsort(rows["image_id"].to_numpy(), kind="stable")
-    unit_of_image = number_units(rows.iloc[order], split_by)
+    order = np.argsort(np.asarray(image_ids, dtype=object), kind="stable")
+    unit_of_image = number_units([groups[place] for place in order], split_by)
     unit_sizes = np.bincount(unit_of_image)
     permuted = rng.permutation(len(unit_sizes))
     images_before = np.empty(len(unit_sizes), dtype=np.int64)
     images_before[permuted] = np.cumsum(unit_sizes[permuted]) - unit_sizes[permuted]
-    num_images = len(rows)
+    num_images = len(image_ids)
     bounds = [(tenth * num_images + 5) // 10 for tenth in tenths]
     split_of_unit = np.searchsorted(bounds, images_before, side="right")
     answer = np.empty(num_images, dtype=f"<U{max(map(len, SPLITS))}")

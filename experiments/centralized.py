@@ -5,11 +5,13 @@ import shutil
 import typer
 
 from experiments.console import Console, marked, shown
+from experiments.data_notes import show_notes
 from experiments.display import RunDisplay, counting
 from experiments.opening import bring_beginnings
 from training.config import ExperimentConfig
+from training.data_description import describe_data
 from training.errors import TrainingError
-from training.experiment_data import describe_data, open_central_data, open_test_data
+from training.experiment_data import open_central_data, open_test_data
 from training.preparation import prepare_centralized
 from training.run_folder import RunFolder, environment, now
 from training.text import as_text, describe_text, text_of_run
@@ -39,6 +41,8 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
         test_data = open_test_data(config, progress)
+    about = describe_data(config, data, test_data)
+    show_notes(console, about)
     bring_beginnings(config, folder, data.store.classes)
     folder.create(config)
     with folder.lock():
@@ -51,7 +55,7 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
             cause=None,
             device=config.device,
             started=folder.manifest().get("started", now()),
-            data=describe_data(config, data.store, test_data),
+            data=about,
             text=describe_text(text),
         )
         # Imported here: torch takes seconds, which a config at fault need not wait for.

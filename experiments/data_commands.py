@@ -1,6 +1,6 @@
 """``fedskin data``: look at a data set, deal it out to clients, or make one up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from data_partition.brats2019 import load_brats2019
-from data_partition.check import SetReport, set_aside_unusable
 from data_partition.check import check as check_folder
+from data_partition.check import decode_all
+from data_partition.copies import find_copies, num_straddling
 from data_partition.ham10000 import load_training
-from data_partition.image_table import GroupedBy
 from data_partition.partition import (
     Partition,
     counts,
@@ -26,6 +26,7 @@ from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
 from data_partition.synthetic_folder import NOTICE, is_synthetic
 from experiments.console import Console, echo
+from experiments.data_text import WORDS, near_lines, report_lines, set_aside_lines
 from experiments.display import counting
 from operation.files import replacing
 
@@ -35,14 +36,6 @@ app = typer.Typer(
 )
 
 PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
-
-# What an image, a lesion and a source are called.
-WORDS: dict[GroupedBy, tuple[str, str, str]] = {
-    "lesion": ("images", "lesions", "sources"),
-    "patient": ("slices", "patients", "sites"),
-}
-
-_NAMES_SHOWN = 20
 
 # What DIR is stands in each command's text: Typer 0.20 drops an argument's help under Click 8.5.
 Directory = Annotated[Path, typer.Argument(metavar="DIR")]
@@ -55,8 +48,17 @@ def check(
         Path | None,
         typer.Option(help="Folder of the test set.", show_default="looks inside DIR"),
     ] = None,
+    near: Annotated[
+        bool,
+        typer.Option(
+            "--near", help="List images that look alike, too: encoded anew, turned or cropped."
+        ),
+    ] = False,
 ) -> None:
     """Say what the data folder DIR holds, decoding every image.
+
+    Also said is what does harm: test images that are in training, identical
+    images under several ids, lesions with several diagnoses.
 
     Known are HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the
     ISIC challenge publish them (zip archives need no unpacking), and
@@ -69,19 +71,22 @@ def check(
     fedskin data check ~/HAM10000
 
     fedskin data check ~/HAM10000 --test-dir ~/ISIC2018_test
+
+    fedskin data check ~/HAM10000 --near
     """
     if is_synthetic(data_dir, test_dir or ""):
         echo(NOTICE)
+    search = None
+    if near:
+        # Imported here, since SciPy takes long.
+        from data_partition.near_duplicates import NearDuplicates
+
+        search = NearDuplicates()
     with _decoding() as progress:
-        report = check_folder(data_dir, test_dir, progress)
-    if report.training.grouped_by == "patient":
-        _print_set("Data set", report.training)
-        return
-    _print_set("Training set", report.training)
-    if report.test is None:
-        echo("Test set: none found; experiments run without global_test")
-    else:
-        _print_set("Test set", report.test)
+        report = check_folder(data_dir, test_dir, progress, search.add if search else None)
+    _print(report_lines(report))
+    if search:
+        _print(near_lines(report.images, search.pairs()))
 
 
 @app.command()
@@ -133,7 +138,7 @@ def partition(
     with _decoding() as progress:
         # A run cannot use what cannot be decoded, and so deals it out to nobody.
         load = load_brats2019 if recognise(data_dir) == "brats2019" else load_training
-        training = set_aside_unusable(load(data_dir), progress)
+        training = decode_all(load(data_dir), progress)
     plan = plan_partition(
         training.rows,
         partition=partition,
@@ -158,17 +163,24 @@ def partition(
     for client, numbers in per_client.iterrows():
         table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
     Console().print(table)
-    num_straddling = straddling_lesions(plan)
+    straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
-        echo(f"{num_straddling} of {known} {lesions} straddle training and test")
+        echo(f"{straddling} of {known} {lesions} straddle training and test")
     else:
         echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
         echo(f"{num_kept} slices of global test patients are given to no client")
+    held = training.rows[training.rows["image_id"].isin(plan["image_id"])]
+    if copies := find_copies(held):
+        places = (plan["client"] + " " + plan["split"]).tolist()
+        echo(
+            f"{num_straddling(held, places)} of {len(copies)} groups of images with identical "
+            "pixels straddle clients or splits"
+        )
     for notice in training.notices:
         echo(f"NOTE: {notice}")
-    _print_set_aside(training.set_aside)
+    _print(set_aside_lines(training.set_aside))
     echo(f"Wrote {out} and {out.with_suffix('.png')}")
 
 
@@ -216,32 +228,6 @@ def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:
     return counting(Console(stderr=True), "Decoding images")
 
 
-def _print_set(title: str, report: SetReport) -> None:
-    images, lesions, sources = WORDS[report.grouped_by]
-    echo(f"{title}: {report.layout}")
-    for notice in report.notices:
-        echo(f"  NOTE: {notice}")
-    echo(f"  {report.images} {images}: {_listed(report.classes)}")
-    if report.lesions:
-        several = report.lesions_with_several_images
-        echo(f"  {report.lesions} {lesions}, {several} of them with several {images}")
-    else:
-        echo(f"  {lesions} unknown")
-    if report.sources:
-        echo(f"  {len(report.sources)} {sources}: {_listed(report.sources)}")
-    if report.splits:
-        echo(f"  split by folders: {_listed(report.splits)}")
-    _print_set_aside(report.set_aside)
-
-
-def _listed(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in numbers.items())
-
-
-def _print_set_aside(set_aside: Mapping[str, tuple[str, ...]]) -> None:
-    for reason, names in set_aside.items():
-        echo(f"  set aside, {reason}: {len(names)}")
-        for name in names[:_NAMES_SHOWN]:
-            echo(f"    {name}")
-        if len(names) > _NAMES_SHOWN:
-            echo(f"    … and {len(names) - _NAMES_SHOWN} more")
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        echo(line)

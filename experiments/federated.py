@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from experiments.console import Console, marked, shown
+from experiments.data_notes import show_notes
 from experiments.display import RunDisplay, counting
 from experiments.opening import (
     ConfigArgument,
@@ -18,6 +19,7 @@ from experiments.results import show_results
 from fl_server.preparation import prepare
 from fl_server.simulation import SimulationFailed, simulate, take_over
 from fl_server.superlink import SuperLink, SuperLinkError
+from training.data_description import describe_data
 from training.experiment_data import open_federated_data, open_test_data
 
 console = Console()
@@ -67,9 +69,10 @@ def simulate_command(
         show_results(console, folder)
         return
     with counting(console, "Reading the images") as progress:
-        classes = open_federated_data(run_config, progress).store.classes
-        open_test_data(run_config, progress)
-    bring_beginnings(run_config, folder, classes)
+        data = open_federated_data(run_config, progress)
+        test_data = open_test_data(run_config, progress)
+    show_notes(console, describe_data(run_config, data, test_data))
+    bring_beginnings(run_config, folder, data.store.classes)
     take_over(folder)
     folder.create(run_config)
     folder.update_manifest(command="simulate")

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-from data_partition.overlap import overlap, refuse
 from experiments.console import Console
 from experiments.display import counting
 from models.errors import HeadError
 from training.config import ExperimentConfig
 from training.errors import ConfigError, RunFolderError
-from training.experiment_data import open_central_data, open_test_data, training_images
+from training.experiment_data import open_test_data, training_images
 from training.run_folder import RunFolder
-from training.split import GlobalTestSet, TrainingImages, some_of
+from training.split import GlobalTestSet, TrainingImages
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,8 @@ class HeadImages:
             )
 
 
-def open_head_images(
-    console: Console, config: ExperimentConfig, *, federated: bool, allow_overlap: bool
-) -> HeadImages:
-    """Open the images; refuse unusable ones before a network is trained.
-
-    Test images that are also in the training set are refused or, with ``allow_overlap``, only
-    reported. Its validation images count too, because they chose the best model.
-    """
+def open_head_images(console: Console, config: ExperimentConfig, *, federated: bool) -> HeadImages:
+    """Open the images; refuse unusable ones before a network is trained."""
     with counting(console, "Reading the images") as progress:
         test_data = open_test_data(config, progress)
     if test_data is None:
@@ -55,17 +48,4 @@ def open_head_images(
                 f"no {kind} image is of class {', '.join(absent)}; heads need {kind} images of "
                 "every class: try another seed or more images"
             )
-    data = open_central_data(config)
-    release = some_of(data.store, data.split_names != "test")
-    found = overlap(
-        data.store.rows["image_id"].iloc[release.indices],
-        release,
-        test_data.rows["image_id"],
-        test_data.split,
-    )
-    if allow_overlap:
-        for line in found.lines():
-            console.print(line, highlight=False, soft_wrap=True)
-    else:
-        refuse(found)
     return HeadImages(training, test_data)

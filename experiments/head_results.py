@@ -1,10 +1,12 @@
 """The figures of a network and of heads on its features as a table."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
 from experiments.console import Console
+from experiments.data_notes import overlap_note
 from experiments.figures_table import OVER, metric_cells, metric_columns, new_table, recall_table
 from training.config import ExperimentConfig
 from training.head_settings import FITTED_WITH, head_values
@@ -16,7 +18,7 @@ TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
 def show_heads(console: Console, folder: RunFolder) -> None:
     """Print the figures of a run's heads, and where everything is."""
     figures, data = folder.metrics()["heads"], folder.manifest()["data"]
-    console.print(_table(figures, synthetic=data["synthetic"]))
+    console.print(_table(figures, data))
     console.print()
     blocks = [(TITLES[name], block) for name, block in figures.items()]
     console.print(recall_table(blocks, data["classes"], ""))
@@ -34,13 +36,15 @@ def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -
     return True
 
 
-def _table(figures: dict[str, Any], *, synthetic: bool) -> Table:
+def _table(figures: dict[str, Any], data: Mapping[str, Any]) -> Table:
     """Return the figures of network and heads, with the interval of AVG and the paired test."""
     count = figures["network"]["n"]
     title = f"{count} test images, in percent; 95 %: interval of AVG;\n"
     title += "p: McNemar's exact test of who is right, head against network"
-    if synthetic:
+    if data["synthetic"]:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
+    if note := overlap_note(data):
+        title += f"\n{note}"
     table = new_table(title, "", [*metric_columns(), "95 %", "p"])
     table.caption = OVER
     for name, block in figures.items():

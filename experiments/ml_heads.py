@@ -53,12 +53,6 @@ def heads_command(
             help="Take the network of this finished run, federated or not, and train none.",
         ),
     ] = None,
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-overlap", help="Go on where test images are also in the training set."
-        ),
-    ] = False,
 ) -> None:
     """Judge KNN, SVM and Random Forest on a network's features, beside the network itself.
 
@@ -88,7 +82,7 @@ def heads_command(
         source = network_run(mine)
         from_run = None if source is mine else source.path
     if from_run is None:
-        _train_and_fit(config, override, out, resume=resume, allow_overlap=allow_overlap)
+        _train_and_fit(config, override, out, resume=resume)
         return
     if config is not None:
         raise ConfigError(f"{config}: --from goes with no CONFIG.toml; its run has one")
@@ -97,7 +91,6 @@ def heads_command(
         override or [],
         None if out is None else RunFolder(out.absolute()),
         resume=resume,
-        allow_overlap=allow_overlap,
     )
 
 
@@ -107,7 +100,6 @@ def _train_and_fit(
     out: Path | None,
     *,
     resume: bool,
-    allow_overlap: bool,
 ) -> None:
     """Train a network and fit heads on it, in one run folder."""
     config, folder = open_run(path, overrides, out, resume=resume, kind="heads")
@@ -120,7 +112,7 @@ def _train_and_fit(
         folder.check_same(prepare_centralized(config))
         if show_fitted(console, folder, config):
             return
-    images = open_head_images(console, config, federated=False, allow_overlap=allow_overlap)
+    images = open_head_images(console, config, federated=False)
     train(console, config, folder, kind="heads")
     images.check_same(folder)
     _fit(folder.config(), folder, folder, best_weights(folder, folder), images)
@@ -132,7 +124,6 @@ def _fit_on(
     out: RunFolder | None,
     *,
     resume: bool,
-    allow_overlap: bool,
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in one of their own."""
     manifest = source.manifest()
@@ -167,7 +158,7 @@ def _fit_on(
     precision = config.precision if device == "cuda" else "float32"
     here = config.replace(device=device, precision=precision)
     federated = manifest["command"] == "simulate"
-    images = open_head_images(console, here, federated=federated, allow_overlap=allow_overlap)
+    images = open_head_images(console, here, federated=federated)
     images.check_same(source)
     if out is not None and not resume:
         begin(out, config, source, weights)

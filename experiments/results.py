@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.console import Console
+from experiments.data_notes import overlap_note
 from experiments.figures_table import (
     NONE,
     OVER,
@@ -68,6 +69,8 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
     )
     if manifest["data"]["synthetic"]:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
+    if note := overlap_note(manifest["data"]):
+        title += f"\n{note}"
     text = manifest.get("text")
     if text and text["weights"] != "openai":
         title += f"\nRANDOM text tower ({text['weights']}) in the place of CLIP's {text['encoder']}"

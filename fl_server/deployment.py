@@ -16,8 +16,8 @@ from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
 from training.config import ExperimentConfig
+from training.data_description import describe_test_data
 from training.errors import ConfigError, RunFolderError
-from training.experiment_data import describe_test_data
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.site_data import open_test_dir
@@ -119,7 +119,10 @@ def _check(
 
 
 def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:
-    """Return what the manifest says of the images; what a site sets aside stays its own affair."""
+    """Return what the manifest says of the images.
+
+    What a site sets aside, and which of its images are copies, stays its own affair.
+    """
     together = "\n".join(site.fingerprint for site in found.values())
     return {
         "synthetic": any(site.synthetic for site in found.values()),
@@ -127,6 +130,7 @@ def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:
         "fingerprint": hashlib.sha256(together.encode()).hexdigest(),
         "images": sum(sum(site.sizes.values()) for site in found.values()),
         "set_aside": {},
+        "copies": None,
     }
 
 

@@ -44,6 +44,11 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
         )
     if config.dataset == "brats2019" and config.test_dir:
         faults.append(f"test-dir = {config.test_dir!r}: allowed with dataset = ham10000 only")
+    if config.allow_overlap:
+        faults.append(
+            "allow-overlap = true: leave it out; nobody sees the sites' images and the test set "
+            "together, so no overlap is looked for"
+        )
     if faults:
         raise ConfigError("\n".join(faults))
     check_paths(config)

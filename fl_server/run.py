@@ -21,13 +21,9 @@ from models.errors import WeightsError
 from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
 from training.config import ExperimentConfig, parse
+from training.data_description import describe_data
 from training.errors import ConfigError, RunFolderError, TrainingError
-from training.experiment_data import (
-    cache_dir,
-    describe_data,
-    open_federated_data,
-    open_test_data,
-)
+from training.experiment_data import cache_dir, open_federated_data, open_test_data
 from training.run_folder import RunFolder, environment, now
 from training.text import as_text, describe_text, text_of_run
 
@@ -111,7 +107,7 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     folder.check_same_data(data.store.fingerprint)
     test_data = open_test_data(config)
     folder.update_manifest(
-        data=describe_data(config, data.store, test_data),
+        data=describe_data(config, data, test_data),
     )
     text = text_of_run(config, folder, data.store.classes)
     folder.update_manifest(text=describe_text(text))

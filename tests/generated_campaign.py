@@ -222,6 +222,7 @@ class _Judge:
     def _figures(self) -> dict[str, Any]:
         [block] = self._blocks(self.images.test, self.skill, 1)
         block["intervals"] = self._intervals(block)
+        block["in_training"] = 0
         if not self.federated:
             return {"global_test": block}
         tests = self._over_clients(self.skill)
@@ -261,7 +262,8 @@ class _Judge:
         return dict(zip(METRIC_NAMES, bounds.T.tolist(), strict=True))
 
     def _heads(self, network: dict[str, Any]) -> dict[str, Any]:
-        found = {"network": {k: v for k, v in network.items() if k != "loss"}}
+        kept = network.keys() - {"loss", "in_training"}
+        found = {"network": {k: v for k, v in network.items() if k in kept}}
         labels, answers = _answers(network)
         for head, settings in HEAD_SETTINGS.items():
             skill = self.skill + 0.1 * (_generator(self.config.backbone, head).random() - 0.3)
@@ -350,6 +352,14 @@ def _manifest(
             "test_fingerprint": hashlib.sha256(f"{config.dataset} test".encode()).hexdigest(),
             "test_images": sum(images.test),
             "test_set_aside": {},
+            "copies": {"groups": [], "contradicting": 0, "straddling": 0},
+            "overlap": {
+                "test_images": sum(images.test),
+                "in_training": 0,
+                "by_reason": {},
+                "lesions_known": True,
+                "images": {},
+            },
         },
         "text": None,
         "phase": "completed",

@@ -24,8 +24,8 @@ STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 # The four that BraTS2019 has of every patient.
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
-# Where a run reads and writes says nothing about what it computes.
-NOT_IDENTITY = ("run-dir", "cache-dir")
+# Where a run reads and writes, and whether it may, says nothing about what it computes.
+NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap")
 
 
 class ExperimentConfig(BaseModel):
@@ -88,6 +88,7 @@ class ExperimentConfig(BaseModel):
     client_heads: bool = False
     data_dir: str = ""
     test_dir: str = ""
+    allow_overlap: bool = False
     image_size: int = Field(224, ge=16, le=1024)
     seed: int = Field(0, ge=0, lt=2**31)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -167,7 +168,7 @@ class ExperimentConfig(BaseModel):
         return self.model_dump(by_alias=True)
 
     def identity(self) -> dict[str, Scalar]:
-        """Return the keys that decide what is computed: all but where results and caches go."""
+        """Return the keys that decide what is computed: all but ``NOT_IDENTITY``."""
         return {key: value for key, value in self.to_flat().items() if key not in NOT_IDENTITY}
 
     def to_toml(self) -> str:

@@ -2,19 +2,18 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from data_partition import ham10000, isic2018, recognition
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore, open_store, store_side
 from data_partition.image_table import ImageTable
+from data_partition.overlap import find_overlap, refuse
 from data_partition.partition import plan_partition
 from data_partition.recognition import DataSet
-from data_partition.splits import split_by_folders, split_patients, split_release
-from data_partition.synthetic_folder import is_synthetic
+from data_partition.splits import split_by_folders, split_patients, split_release, together
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.split import (
@@ -135,7 +134,7 @@ def open_central_data(config: ExperimentConfig, progress: Progress | None = None
     else:
         names = split_release(
             store.rows["image_id"].tolist(),
-            store.rows["lesion_id"].tolist(),
+            together(store.rows),
             seed=config.seed,
             split_by=config.split_by,
         )
@@ -156,22 +155,33 @@ def open_test_data(
     HAM10000: the challenge's test set, in ``test-dir`` or beside the training set. BraTS2019: the
     2 of 7:1:2, by patient, or the folder ``test``: the same for every experiment of a seed.
 
+    Its images are looked for among all others of the training release, whatever those are for:
+    also validation images choose the best model.
+
     Raises:
         ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: ``test-dir`` is set and holds no test set, or the set cannot be used.
+        DataError: ``test-dir`` is set and holds no test set, the set cannot be used, or some of
+            its images are also in training and the config does not allow it.
     """
     if recognise(config) == "brats2019":
         store = open_training(config, progress)
-        split = some_of(store, split_patients(store.rows, seed=config.seed) == "test")
+        is_test = split_patients(store.rows, seed=config.seed) == "test"
+        split, training = some_of(store, is_test), store.rows[~is_test]
         if not len(split):
             return None
         rows = store.rows.iloc[split.indices].reset_index(drop=True)
-        return GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
-    test_dir = Path(config.test_dir) if config.test_dir else None
-    table = isic2018.load_test(Path(config.data_dir), test_dir)
-    if table is None:
-        return None
-    return GlobalTestSet.whole(open_table(config, table, progress))
+        found = GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
+    else:
+        test_dir = Path(config.test_dir) if config.test_dir else None
+        table = isic2018.load_test(Path(config.data_dir), test_dir)
+        if table is None:
+            return None
+        training = open_training(config, progress).rows
+        found = GlobalTestSet.whole(open_table(config, table, progress))
+    overlap = find_overlap(training, found.rows)
+    if not config.allow_overlap:
+        refuse(overlap)
+    return replace(found, overlap=overlap)
 
 
 def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
@@ -185,33 +195,6 @@ def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingIma
     split = some_of(store, chosen)
     rows = store.rows.iloc[split.indices].reset_index(drop=True)
     return TrainingImages(split, rows, store.fingerprint, store.classes)
-
-
-def describe_data(
-    config: ExperimentConfig, store: ImageStore, test_data: GlobalTestSet | None
-) -> dict[str, Any]:
-    """Return what the manifest says of the images; none counts as training and as test image."""
-    num_test = len(test_data.rows) if test_data else 0
-    shared = test_data is not None and test_data.fingerprint == store.fingerprint
-    return {
-        "synthetic": is_synthetic(config.data_dir, config.test_dir),
-        "classes": store.classes,
-        "fingerprint": store.fingerprint,
-        "images": len(store.labels) - (num_test if shared else 0),
-        "set_aside": store.set_aside,
-        **describe_test_data(test_data),
-        "notices": [*store.notices, *(test_data.notices if test_data else ())],
-    }
-
-
-def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
-    """Return what the manifest says of the global test set."""
-    return {
-        "test_fingerprint": test_data.fingerprint if test_data else None,
-        "test_images": len(test_data.rows) if test_data else 0,
-        "test_set_aside": test_data.set_aside if test_data else {},
-        "notices": test_data.notices if test_data else [],
-    }
 
 
 def training_table(

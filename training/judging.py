@@ -48,8 +48,9 @@ def judge_on_test_set(
 ) -> dict[str, Any]:
     """Evaluate a network on the test set, store its predictions, and return the metric block.
 
-    The block has ``intervals``, the 95 % interval of each figure; a patient's images are drawn
-    together.
+    The block has ``intervals``, the 95 % interval of each figure, where a patient's images are
+    drawn together; and ``in_training``, how many of the images are also in training, None if
+    nobody could look.
 
     Args:
         config: resolved; its seed is used for the draws.
@@ -74,4 +75,9 @@ def judge_on_test_set(
         seed=config.seed,
         groups=None if split.patients is None else split.patients[split.indices],
     )
-    return {**block(evaluation), "intervals": found}
+    overlap = test_data.overlap
+    return {
+        **block(evaluation),
+        "in_training": None if overlap is None else len(overlap),
+        "intervals": found,
+    }

@@ -6,7 +6,7 @@ import numpy as np
 
 from data_partition import isic2018
 from data_partition.errors import DataError
-from data_partition.splits import split_client
+from data_partition.splits import split_client, together
 from training.config import ExperimentConfig
 from training.experiment_data import open_table, open_training
 from training.split import CentralData, GlobalTestSet
@@ -39,7 +39,7 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     else:
         names = split_client(
             store.rows["image_id"].tolist(),
-            lesions.tolist(),
+            together(store.rows),
             seed=config.seed,
             client_index=client_index,
             split_by=config.split_by,

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_partition.image_store import ImageStore
+from data_partition.overlap import Overlap
 from operation.text import printable
 
 _SOURCE_LENGTH = 40  # characters of a name in tables
@@ -66,6 +67,11 @@ class FederatedData:
         sources = self.plan.loc[self.plan["client"] == client, "source"]
         return printable(str(sources.value_counts().idxmax()), _SOURCE_LENGTH)
 
+    def places(self) -> list[str | None]:
+        """Return for each image of the store its client and split, None for a test patient's."""
+        held = zip(self.plan["client"], self.plan["split"], strict=True)
+        return [None if pd.isna(client) else f"{client}, {split}" for client, split in held]
+
 
 @dataclass(frozen=True)
 class CentralData:
@@ -83,6 +89,10 @@ class CentralData:
         """Return one split, ``train``, ``validation`` or, for a client's own images, ``test``."""
         return some_of(self.store, self.split_names == name)
 
+    def places(self) -> list[str | None]:
+        """Return for each image of the store its split."""
+        return list(self.split_names.tolist())
+
 
 @dataclass(frozen=True)
 class GlobalTestSet:
@@ -94,6 +104,8 @@ class GlobalTestSet:
         classes: the store's, as are the labels and the fingerprint.
         set_aside: what its own store could not use; nothing where it shares the training's.
         notices: what a person must know of it, likewise.
+        overlap: which of its images are also in training; None where the training images are
+            elsewhere, so that nobody could look.
     """
 
     split: Split
@@ -102,6 +114,7 @@ class GlobalTestSet:
     fingerprint: str
     set_aside: dict[str, tuple[str, ...]]
     notices: tuple[str, ...] = ()
+    overlap: Overlap | None = None
 
     @classmethod
     def whole(cls, store: ImageStore) -> "GlobalTestSet":

@@ -127,6 +127,12 @@ class Machine(Part):
     host: str
 
 
+class Overlap(Part):
+    """Test images that also stand in training."""
+
+    in_training: int = Field(ge=0)
+
+
 class Data(Part):
     """The images' part of the manifest."""
 
@@ -134,6 +140,7 @@ class Data(Part):
     classes: list[str]
     fingerprint: str
     test_fingerprint: str | None
+    overlap: Overlap | None
 
 
 class TextWeights(Part):

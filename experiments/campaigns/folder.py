@@ -191,7 +191,7 @@ class CampaignFolder:
         """Move a folder in a trial's place away if it is damaged or not of this trial.
 
         What a kill before the config was written has left is removed. If the images have been
-        moved, the run folder's config is updated.
+        moved, or an overlap is allowed by now, the run folder's config is updated.
 
         Returns:
             Where it was moved to, None if nothing was moved.
@@ -271,5 +271,6 @@ def _config_of(folder: RunFolder, trial: Trial, facts: DataFacts) -> ExperimentC
         and data.get("fingerprint", facts.fingerprint) == facts.fingerprint
         and data.get("test_fingerprint", facts.test_fingerprint) == facts.test_fingerprint
     )
-    places = {key.replace("-", "_"): theirs.to_flat()[key] for key in (*PLACES, "cache-dir")}
-    return ours.replace(**places) if same else None
+    told = (*PLACES, "cache-dir", "allow-overlap")
+    news = {key.replace("-", "_"): theirs.to_flat()[key] for key in told}
+    return ours.replace(**news) if same else None

@@ -42,6 +42,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("started", "finished", "host"), str),
     "synthetic": bool,
     **dict.fromkeys(("text_weights", "fingerprint", "test_fingerprint"), str),
+    "test_in_training": float,
     **dict.fromkeys(("weights_sha256", "fedskin_version"), str),
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
@@ -124,6 +125,7 @@ def _about(trial: FinishedTrial) -> dict[str, Any]:
         "text_weights": "" if manifest.text is None else manifest.text.weights,
         "fingerprint": manifest.data.fingerprint,
         "test_fingerprint": manifest.data.test_fingerprint or "",
+        "test_in_training": manifest.data.overlap and manifest.data.overlap.in_training,
         "weights_sha256": metrics.weights_sha256,
         "fedskin_version": manifest.versions.get("fedskin", ""),
         **_config_columns(trial.config),

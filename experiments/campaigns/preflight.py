@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 Found = TypeVar("Found")
 
 _DATA_KEYS = (
-    *("dataset", "data-dir", "test-dir", "cache-dir"),
+    *("dataset", "data-dir", "test-dir", "allow-overlap", "cache-dir"),
     *("image-size", "modalities", "slices-per-patient", "slice-choice"),
 )
 _CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by", "seed")

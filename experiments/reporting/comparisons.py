@@ -8,6 +8,7 @@ from typing import cast
 import pandas as pd
 
 from models.registry import BACKBONES
+from training.config import NOT_IDENTITY
 
 # How people write what the configs write plainly.
 WORDS = {
@@ -38,9 +39,12 @@ TRAFFIC = {
     "wire-format": ("float32", "bfloat16", "int8"),
 }
 
-_MAIN = ("data set", "text encoder", "text tower", "strategy", "optimizer")
+_MAIN = ("data set", "overlap", "text encoder", "text tower", "strategy", "optimizer")
 # A trial may have been computed elsewhere and read its images from elsewhere.
-_WHERE = ("config.device", "config.threads-per-client")
+_WHERE = (
+    *("config.device", "config.threads-per-client"),
+    *(f"config.{key}" for key in NOT_IDENTITY),
+)
 # What is no key of the config and yet makes figures incomparable.
 _CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint")
 
@@ -120,8 +124,8 @@ class Comparison:
 def compare(ledger: pd.DataFrame) -> list[Comparison]:
     """Group the trials of a ledger; seeds are repeats of one setting, all else makes another.
 
-    Paths, the device and the threads tell no settings apart; other images, a random text tower and
-    synthetic images do.
+    Paths, the device and the threads tell no settings apart; other images, test images that
+    also stand in training, a random text tower and synthetic images do.
 
     Args:
         ledger: the table of a `Ledger`.
@@ -132,6 +136,10 @@ def compare(ledger: pd.DataFrame) -> list[Comparison]:
         {
             "kind": [KINDS.get(pair, " ".join(pair)) for pair in kinds],
             "data set": ledger["config.dataset"],
+            "overlap": [
+                f"{number:.0f} TEST IMAGES ALSO IN TRAINING" if number > 0 else ""
+                for number in ledger["test_in_training"]
+            ],
             "text encoder": ledger["config.text-encoder"].where(clip, ""),
             "text tower": ("RANDOM text tower (" + ledger["text_weights"] + ")").where(
                 ~ledger["text_weights"].isin(["", "openai"]), ""

@@ -19,7 +19,7 @@ _ABOUT = (
     *("command", "complete", "best_round", "rounds"),
     *("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received"),
     *("peak_memory", "started", "finished", "host", "text_weights", "fingerprint"),
-    *("test_fingerprint", "weights_sha256", "fedskin_version"),
+    *("test_fingerprint", "test_in_training", "weights_sha256", "fedskin_version"),
 )
 INTERVAL = "AVG, 95 %"
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))

@@ -63,6 +63,50 @@ def test_unreadable_images_are_found_and_not_counted(tmp_path: Path) -> None:
     assert report.test.images == 2
 
 
+def test_what_stands_twice_is_found(tmp_path: Path) -> None:
+    layouts.dataverse(tmp_path)
+    layouts.challenge_test(tmp_path)
+    part = tmp_path / "HAM10000_images_part_1"
+    write(part / "ISIC_0000004.jpg", picture("ISIC_0000003"))  # mel and bkl
+    write(part / "ISIC_0000002.jpg", picture("ISIC_0000001"))  # both nv, of one lesion
+    target = tmp_path / "ISIC2018_Task3_Test_Input" / "ISIC_0034530.jpg"
+    write(target, picture("ISIC_0000003") + b"appended")
+    seen: list[bytes] = []
+    report = check(tmp_path, look=lambda pixels: seen.append(pixels.tobytes()))
+    assert [copies.ids for copies in report.training.copies] == [
+        ("ISIC_0000003", "ISIC_0000004"),
+        ("ISIC_0000001", "ISIC_0000002"),
+    ]
+    assert [copies.contradicting for copies in report.training.copies] == [True, False]
+    assert report.overlap is not None
+    matches = {id_: str(match) for id_, match in report.overlap.matches.items()}
+    assert matches == {"ISIC_0034530": "same pixels as ISIC_0000003"}
+    # What is looked at is in the order of the report's images.
+    equal = [seen[2] == other for other in seen]
+    assert report.images["image_id"][equal].tolist() == [
+        "ISIC_0000003",
+        "ISIC_0000004",
+        "ISIC_0034530",
+    ]
+    assert report.images["is_test"].tolist() == [False] * 8 + [True] * 3
+
+
+def test_lesions_with_two_diagnoses_or_sources_are_found(tmp_path: Path) -> None:
+    """HAM_1 is seen twice, in two sources; HAM_2 gets another image, another diagnosis."""
+    layouts.dataverse(tmp_path)
+    table = tmp_path / "HAM10000_metadata.csv"
+    rows = table.read_text().replace("HAM_3,", "HAM_2,").replace(
+        "ISIC_0000002,nv,histo,,male,back,rosendahl", "ISIC_0000002,nv,histo,,male,back,elsewhere"
+    )  # fmt: skip
+    table.write_text(rows)
+    found = check(tmp_path).training
+    assert found.diagnoses == {"HAM_2": {"bkl": ["ISIC_0000004"], "mel": ["ISIC_0000003"]}}
+    assert found.origins == {
+        "HAM_1": {"elsewhere": ["ISIC_0000002"], "rosendahl": ["ISIC_0000001"]},
+        "HAM_2": {"rosendahl": ["ISIC_0000003"], "vidir_modern": ["ISIC_0000004"]},
+    }
+
+
 def test_unreadable_images_in_a_zip(tmp_path: Path) -> None:
     members = {f"{image_id}.jpg": picture(image_id) for image_id in layouts.IMAGES}
     members["ISIC_0000005.jpg"] = members["ISIC_0000005.jpg"][:100]
@@ -113,6 +157,11 @@ def test_report_of_cut_slices(tmp_path: Path) -> None:
     write(tmp_path / "test" / "HGG" / "2.jpg", b"")
     found = check(tmp_path).training
     assert found.splits == {"test": 1, "train": 4}
+    # The pictures depend on their names alone.
+    overlap = check(tmp_path).overlap
+    assert overlap is not None
+    assert not overlap.lesions_known
+    assert list(overlap.matches) == ["test/HGG/1"]
     assert found.set_aside == {"unreadable image": ("test/HGG/2",)}
     assert found.lesions == 0
 

@@ -1,6 +1,7 @@
 """The image store: decoded once, rebuilt when a file changes, whole or absent."""
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from PIL import Image
 
 from data_partition import image_store
 from data_partition.errors import DataError
-from data_partition.image_store import ImageStore, open_store, store_side
+from data_partition.image_store import DIGESTS, ImageStore, open_store, store_side
 from data_partition.image_table import ImageTable
 
 CLASSES = ("bcc", "mel", "nv")
@@ -146,6 +147,41 @@ def test_a_changed_or_touched_file_a_label_or_a_size_means_a_new_store(
     relabelled = opened(replace(table, rows=table.rows.assign(label="nv")))
     assert opened.decoded == 5
     assert relabelled.fingerprint != changed.fingerprint
+
+
+def test_a_file_replaced_with_its_size_and_times_kept_means_a_new_store(
+    folder: Path, opened: Opened
+):
+    """In place, and by renaming; as `cp -p`, `rsync -t` and `touch -r` leave them."""
+    path, table = folder / "c.jpg", table_of(folder)
+    path.write_bytes(path.read_bytes() + b"0")
+    opened(table)
+    for rename, byte in ((False, b"1"), (True, b"2")):
+        before, data = path.stat(), path.read_bytes()
+        target = folder / "new.jpg" if rename else path
+        target.write_bytes(data[:-1] + byte)
+        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+        target.rename(path)
+        after = path.stat()
+        assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        changed = opened(table)
+        assert opened.decoded == 5
+        files = changed.rows["files_sha256"]
+        assert files[2] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_copies_are_known_by_their_digests(folder: Path, opened: Opened):
+    """b is a's file, d is a's picture in another file; c and e are white."""
+    (folder / "b.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    (folder / "d.jpg").write_bytes((folder / "a.jpg").read_bytes() + b"appended")
+    for name in "ce":
+        Image.new("RGB", (40, 30), "white").save(folder / f"{name}.jpg")
+    for _ in range(2):  # as built, and as opened again
+        files, pixels = (opened(table_of(folder)).rows[name].tolist() for name in DIGESTS)
+        assert files[0] == files[1] != files[3]
+        assert pixels[0] == pixels[1] == pixels[3]
+        assert files[2] == files[4]
+        assert (pixels[2], pixels[4]) == (None, None)
 
 
 def test_fingerprint_ignores_folder_layout_time_and_side(folder: Path, opened: Opened):

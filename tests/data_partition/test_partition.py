@@ -1,9 +1,11 @@
 import warnings
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from data_partition.copies import num_straddling
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
 from data_partition.partition import counts, plan_partition, split_counts, straddling_lesions
@@ -32,6 +34,24 @@ def make_plan(rows: pd.DataFrame, **changes: Any) -> pd.DataFrame:
         "seed": 0,
     }
     return plan_partition(rows, **{**settings, **changes})
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "source"])
+def test_copies_stay_together_by_lesion_and_only_then(partition: str) -> None:
+    """Each lesion's first image is a copy of the next lesion's; pairs of lesions are one."""
+    rows = make_rows(300)
+    first = np.arange(0, 300, 2)
+    rows["pixels_sha256"] = [f"own {i}" for i in range(300)]
+    rows.loc[first, "pixels_sha256"] = [f"copied {i // 4}" for i in first]
+    plan = make_plan(rows, partition=partition, split_by="lesion", seed=3)
+    places = (plan["client"] + " " + plan["split"]).tolist()
+    assert num_straddling(rows, places) == 0
+    assert straddling_lesions(plan) == 0
+    # The study's split knows neither lesions nor copies.
+    by_image = make_plan(rows, partition=partition, seed=3)
+    without = make_plan(rows.drop(columns="pixels_sha256"), partition=partition, seed=3)
+    pd.testing.assert_frame_equal(by_image, without)
+    assert num_straddling(rows, (by_image["client"] + " " + by_image["split"]).tolist()) > 0
 
 
 @pytest.mark.parametrize("partition", ["iid", "dirichlet", "source"])

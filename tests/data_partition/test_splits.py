@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from data_partition.brats2019 import load_brats2019
-from data_partition.splits import split_client, split_patients, split_release
+from data_partition.splits import split_client, split_patients, split_release, together
 from tests.data_partition.volumes import study_cases, touch_cases
 
 
@@ -89,6 +89,53 @@ def test_split_by_image_ignores_lesions() -> None:
         for lesions in (known, [None] * 30)
     )
     assert one.tolist() == other.tolist()
+
+
+def test_copies_join_lesions() -> None:
+    """a and c are one picture of two lesions, so A is B; d copies e, whose lesion is unknown."""
+    rows = pd.DataFrame(
+        {
+            "image_id": list("abcdefg"),
+            "lesion_id": ["A", "A", "B", None, None, None, "G"],
+            "pixels_sha256": ["p", "q", "p", "r", "r", None, None],
+        }
+    )
+    groups = together(rows)
+    assert groups[0] == groups[1] == groups[2]
+    assert groups[3] == groups[4] is not None
+    assert groups[5] is None
+    assert len({groups[0], groups[3], groups[6]}) == 3
+    # Over three lesions, whatever the order: A with B, B with C.
+    chain = rows.iloc[[0, 0, 0, 0]].assign(
+        lesion_id=["A", "C", "B", "B"], pixels_sha256=["p", "q", "q", "p"]
+    )
+    assert len(set(together(chain))) == 1
+
+
+def test_without_copies_the_lesions_alone_decide() -> None:
+    rows = make_rows(30).assign(pixels_sha256=[str(i) for i in range(30)])
+    assert together(rows) == rows["lesion_id"].tolist()
+    # Copies within a lesion change nothing either.
+    rows.loc[1, "pixels_sha256"] = "0"
+    assert together(rows) == rows["lesion_id"].tolist()
+
+
+def test_a_patient_under_two_names_is_in_one_split() -> None:
+    """Patients 0 and 1, 2 and 3, … are the same: ten of each class, so 7, 1 and 2 of them."""
+    rows = pd.DataFrame(
+        [
+            (f"{grade}{patient}-{k}", grade, f"{grade}{patient}", f"{grade}{patient // 2}-{k}")
+            for grade in ("HGG", "LGG")
+            for patient in range(20)
+            for k in range(2)
+        ],
+        columns=["image_id", "label", "lesion_id", "pixels_sha256"],
+    )
+    rows["for"] = split_patients(rows, seed=0)
+    assert (rows.groupby("pixels_sha256")["for"].nunique() == 1).all()
+    for _, images in rows.groupby("label"):
+        # Two names with two slices each.
+        assert images["for"].value_counts().to_dict() == {"train": 28, "test": 8, "validation": 4}
 
 
 def release(rows: pd.DataFrame, seed: int = 0, split_by: Any = "image") -> dict[str, str]:

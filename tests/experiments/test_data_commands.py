@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +36,54 @@ def test_check_prints_what_there_is(data_dir: Path) -> None:
     assert "4 sources: rosendahl 2, vidir_modern 2, vidir_molemax 2, vienna_dias 1" in output
     assert "set aside, unreadable image: 1\n    ISIC_0000003\n" in output
     assert "Test set: ISIC2018 Task 3 test set, ISIC challenge release" in output
+
+
+def test_check_says_what_stands_twice(data_dir: Path) -> None:
+    """Two pairs of equal images, one with two labels, and a turned one in the test set."""
+    part, test = data_dir / "HAM10000_images_part_1", data_dir / "ISIC2018_Task3_Test_Input"
+    smooth = Image.effect_noise((12, 12), 90).resize((96, 96)).convert("RGB")
+    for folder, name, image in (
+        (part, "ISIC_0000003", smooth),
+        (part, "ISIC_0000004", smooth),
+        (part, "ISIC_0000001", smooth.rotate(90)),
+        (test, "ISIC_0034530", smooth.rotate(180)),
+    ):
+        image.save(folder / f"{name}.jpg", quality=95)
+    (part / "ISIC_0000002.jpg").write_bytes((part / "ISIC_0000001.jpg").read_bytes())
+    (test / "ISIC_0034529.jpg").write_bytes((part / "ISIC_0000001.jpg").read_bytes())
+    lines = run("check", data_dir, "--near").splitlines()
+    assert [line for line in lines if "identical pixels" in line] == [
+        "  identical pixels under several ids, with CONTRADICTING labels: 1",
+        "  identical pixels under several ids: 1",
+    ]
+    assert "    ISIC_0000003 (mel, HAM_2) = ISIC_0000004 (bkl, HAM_3)" in lines
+    assert "    ISIC_0000001 (nv, HAM_1) = ISIC_0000002 (nv, HAM_1)" in lines
+    at = lines.index(
+        "1 of 3 test images are also in training; by lesion nobody can tell, since ids are missing:"
+    )
+    assert lines[at + 1] == "  ISIC_0034529: same file as ISIC_0000001"
+    # All six are one picture; 15 pairs, of which four are identical and said already.
+    assert "  one in the test set, one in training: 6" in lines
+    at = lines.index("  of different or unknown lesions, with contradicting labels: 5")
+    listed = "\n".join(lines[at + 1 : at + 6])
+    assert "ISIC_0000001 (nv, HAM_1) ~ ISIC_0000003 (mel, HAM_2), " in listed
+    assert lines[-1] == "  of one lesion: 0"
+    assert not any("Near" in line for line in run("check", data_dir).splitlines())
+
+
+@pytest.mark.skipif(
+    "FEDSKIN_REAL_DATA" not in os.environ, reason="FEDSKIN_REAL_DATA names no folder of HAM10000"
+)
+def test_check_of_the_real_images() -> None:
+    """Of all 10,015 two pairs have identical pixels, each within one lesion; no test image does."""
+    lines = run("check", os.environ["FEDSKIN_REAL_DATA"]).splitlines()
+    at = lines.index("  identical pixels under several ids: 2")
+    assert lines[at + 1 : at + 3] == [
+        "    ISIC_0024366 (nv, HAM_0002300) = ISIC_0029861 (nv, HAM_0002300)",
+        "    ISIC_0024777 (nv, HAM_0001895) = ISIC_0029938 (nv, HAM_0001895)",
+    ]
+    assert "None of the 1512 test images is in training" in lines
+    assert not any("CONTRADICTING" in line or "several diagnoses" in line for line in lines)
 
 
 def test_check_of_another_test_folder(data_dir: Path, tmp_path: Path) -> None:

@@ -308,12 +308,12 @@ def test_a_config_is_frozen() -> None:
         config.rounds = 2  # type: ignore[misc]
 
 
-def test_identity_leaves_out_where_results_and_caches_go() -> None:
-    here = parse({"run-dir": "/a", "cache-dir": "/b", "data-dir": "/data"})
+def test_identity_leaves_out_what_computes_nothing() -> None:
+    here = parse({"run-dir": "/a", "cache-dir": "/b", "allow-overlap": True, "data-dir": "/data"})
     there = parse({"run-dir": "/c", "data-dir": "/data"})
     assert here != there
     assert here.identity() == there.identity()
-    assert here.identity().keys() == DEFAULTS.keys() - {"run-dir", "cache-dir"}
+    assert here.identity().keys() == DEFAULTS.keys() - {"run-dir", "cache-dir", "allow-overlap"}
     assert here.identity() != parse({"data-dir": "/other"}).identity()
 
 

@@ -13,10 +13,10 @@ from data_partition.synthetic_brats2019 import write_brats2019
 from tests.data_partition.layouts import write_images
 from tests.support import make_config
 from training.config import ExperimentConfig
+from training.data_description import describe_data
 from training.errors import ConfigError
 from training.experiment_data import (
     cache_dir,
-    describe_data,
     open_central_data,
     open_federated_data,
     open_test_data,
@@ -123,6 +123,68 @@ def test_without_a_test_set_there_is_none(config: ExperimentConfig, tmp_path: Pa
     empty.mkdir()
     with pytest.raises(DataError, match="no test images"):
         open_test_data(alone.replace(test_dir=str(empty)))
+
+
+def test_test_images_in_training_are_refused_unless_allowed(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    """One is a copy by its file, one shows a lesion of the training set."""
+    data_dir = tmp_path / "ham"
+    shutil.copytree(config.data_dir, data_dir)
+    copied = next(data_dir.glob("HAM10000_images*/*.jpg"))
+    target, other = sorted(data_dir.glob("ISIC2018_Task3_Test_Input/*.jpg"))[:2]
+    shutil.copyfile(copied, target)
+    twice = config.replace(data_dir=str(data_dir), cache_dir=str(tmp_path))
+    allowed = open_test_data(twice.replace(allow_overlap=True))
+    with pytest.raises(DataError, match=f"1 of 70 .*{target.stem}: same file as {copied.stem}"):
+        open_test_data(twice)
+    assert allowed is not None
+    assert allowed.overlap is not None
+    assert list(allowed.overlap.matches) == [target.stem]
+    # The challenge's truth names no lesions; as Dataverse publishes it, it does.
+    assert not allowed.overlap.lesions_known
+    lesions = pd.read_csv(data_dir / "HAM10000_metadata.csv").set_index("image_id")["lesion_id"]
+    truth = allowed.rows[["image_id", "label"]].rename(columns={"label": "dx"})
+    truth["lesion_id"] = [f"other {number}" for number in range(len(truth))]
+    truth.loc[truth["image_id"] == other.stem, "lesion_id"] = lesions[copied.stem]
+    [path] = data_dir.rglob("ISIC2018_Task3_Test_GroundTruth.csv")
+    truth.to_csv(path, index=False)
+    with pytest.raises(DataError, match=rf"2 of 70 .*{other.stem}: same lesion as "):
+        open_test_data(twice)
+
+
+def test_the_training_folder_is_no_test_set(config: ExperimentConfig, tmp_path: Path) -> None:
+    """The same images in a second folder without a telling name."""
+    for folder in ("data", "judged"):
+        write_images(tmp_path / folder / "nv", [str(number) for number in range(4)])
+    same = config.replace(
+        data_dir=str(tmp_path / "data"),
+        test_dir=str(tmp_path / "judged"),
+        cache_dir=str(tmp_path),
+        allow_overlap=True,
+    )
+    data, test_data = open_central_data(same), open_test_data(same)
+    assert test_data is not None
+    found = describe_data(same, data, test_data)
+    assert found["overlap"]["by_reason"] == {"same id": 4}
+    assert (found["images"], found["test_images"]) == (4, 4)
+
+
+def test_copies_are_told_with_where_they_are(config: ExperimentConfig, tmp_path: Path) -> None:
+    """Ten images of nv are as many of mel; none of the pairs is split where lesions are kept."""
+    names = [f"{number:02}" for number in range(10)]
+    write_images(tmp_path / "train" / "nv", names)
+    for name in names:
+        target = tmp_path / "train" / "mel" / f"m{name}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(tmp_path / "train" / "nv" / f"{name}.jpg", target)
+    folders = config.replace(data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    described = describe_data(folders, open_federated_data(folders), None)["copies"]
+    assert described["groups"] == [(name, f"m{name}") for name in names]
+    assert described["contradicting"] == 10
+    assert described["straddling"] > 5
+    central = describe_data(folders, open_central_data(folders), None)["copies"]
+    assert 0 < central["straddling"] < described["straddling"]
 
 
 def test_a_release_in_one_place(config: ExperimentConfig) -> None:
@@ -294,7 +356,7 @@ def test_images_in_a_folder_for_validation(tmp_path: Path) -> None:
     plan = open_federated_data(config).plan
     assert len(plan) == 32
     assert plan["client"].notna().all()
-    [notice] = describe_data(config, central.store, test_data)["notices"]
+    [notice] = describe_data(config, central, test_data)["notices"]
     assert notice.startswith("8 images are in a validation folder")
 
 
@@ -327,7 +389,7 @@ def test_volumes_that_come_divided(brats: ExperimentConfig, tmp_path: Path) -> N
     assert not tested & set(central.store.rows["lesion_id"][central.split_names != "test"])
     plan = open_federated_data(config).plan
     assert set(plan["lesion_id"][plan["client"].isna()]) == tested
-    assert describe_data(config, central.store, test_data)["notices"] == [ORACLE]
+    assert describe_data(config, central, test_data)["notices"] == [ORACLE]
 
 
 def test_slices_of_unknown_patients(tmp_path: Path) -> None:

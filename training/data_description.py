@@ -1,0 +1,49 @@
+"""What a run's manifest says of its images."""
+
+from typing import Any
+
+import numpy as np
+
+from data_partition.copies import find_copies, num_straddling
+from data_partition.synthetic_folder import is_synthetic
+from training.config import ExperimentConfig
+from training.split import CentralData, FederatedData, GlobalTestSet
+
+
+def describe_data(
+    config: ExperimentConfig, data: FederatedData | CentralData, test_data: GlobalTestSet | None
+) -> dict[str, Any]:
+    """Return the manifest's entry ``data``; no image counts as training and as test image."""
+    store = data.store
+    in_training = np.ones(len(store.labels), dtype=bool)
+    if test_data is not None and store.grouped_by == "patient":  # both are in the one store
+        in_training[test_data.split.indices] = False
+    rows = store.rows[in_training]
+    copies = find_copies(rows)
+    places = [place for place, held in zip(data.places(), in_training, strict=True) if held]
+    return {
+        "synthetic": is_synthetic(config.data_dir, config.test_dir),
+        "classes": store.classes,
+        "fingerprint": store.fingerprint,
+        "images": len(rows),
+        "set_aside": store.set_aside,
+        "copies": {
+            "groups": [group.ids for group in copies],
+            "contradicting": sum(group.contradicting for group in copies),
+            "straddling": num_straddling(rows, places),
+        },
+        **describe_test_data(test_data),
+        "notices": [*store.notices, *(test_data.notices if test_data else ())],
+    }
+
+
+def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
+    """Return what the manifest says of the global test set."""
+    overlap = test_data.overlap if test_data else None
+    return {
+        "test_fingerprint": test_data.fingerprint if test_data else None,
+        "test_images": len(test_data.rows) if test_data else 0,
+        "test_set_aside": test_data.set_aside if test_data else {},
+        "notices": test_data.notices if test_data else [],
+        "overlap": overlap.describe() if overlap is not None else None,
+    }
