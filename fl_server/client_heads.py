@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
 from fl_server.judging import ANSWER_SECONDS
 from models.backbones import Backbone
@@ -64,13 +63,10 @@ def judge_client_heads(
     num_classes = len(test_data.classes)
     for reply in replies.accepted:
         answers = {
-            key.removesuffix("-predicted"): np.array(value)
+            key.removesuffix("-predicted"): np.array(value, dtype=np.int64)
             for key, value in reply.metrics.items()
             if key.endswith("-predicted")
         }
-        if not answers or not all(_fits(a, len(labels), num_classes) for a in answers.values()):
-            result[reply.client] = {"failed": "its answers are not a class for each test image"}
-            continue
         result[reply.client] = {
             head: metric_block(confusion_matrix(labels, predicted, num_classes))
             for head, predicted in answers.items()
@@ -78,8 +74,3 @@ def judge_client_heads(
     for client, cause in replies.failures.items():
         result[client] = {"failed": cause}
     return result
-
-
-def _fits(predicted: NDArray, num_images: int, num_classes: int) -> bool:
-    whole = predicted.shape == (num_images,) and np.issubdtype(predicted.dtype, np.integer)
-    return bool(whole and ((predicted >= 0) & (predicted < num_classes)).all())

@@ -4,20 +4,23 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
+from flwr.common import log
 from flwr.serverapp import Grid
 
 from fl_server.federation import Federation
-from fl_server.nodes import FederationError
+from fl_server.nodes import FederationError, Gathered
 from fl_server.piecewise_grid import PiecewiseGrid
 from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
+from strategies.reply_form import SPLITS
 from training.config import ExperimentConfig
 from training.data_description import describe_test_data
-from training.errors import ConfigError, RunFolderError
+from training.errors import ConfigError
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.site_data import open_test_dir
@@ -55,8 +58,8 @@ def is_deployed(folder: RunFolder) -> bool:
 def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
     """Run what is missing in a run folder that this process has locked.
 
-    At the first start every site must introduce itself; a run that goes on begins without those
-    who are away if ``min-replies`` others are there.
+    At the first start every site must introduce itself, and all must agree; a run that goes on
+    begins without those who are away, or are not as they were, if ``min-replies`` others are there.
 
     Args:
         grid: the `PiecewiseGrid` around Flower's.
@@ -64,8 +67,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
         folder: its manifest holds ``sites``, node ids by name, and ``run``, 32 hex digits.
 
     Raises:
-        FederationError: sites are missing, or do not agree.
-        RunFolderError: a site holds other images than when the run began.
+        FederationError: sites are missing, or do not agree, or too few are as they were.
         DataError, WeightsError, TooFewReplies, TrainingError: as in a simulation.
     """
     assert isinstance(grid, PiecewiseGrid)
@@ -78,7 +80,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
     needed = config.min_replies if known else config.clients
     found = introduce(sites, names, settings, needed=needed)
-    _check(found, config, manifest)
+    _refuse_others(sites, names, found, config, manifest, needed)
     described = {name: site.describe() for name, site in found.items()}
     test_data = open_test_dir(here)
     data = manifest.get("data") or _describe(found) | describe_test_data(test_data)
@@ -88,34 +90,68 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     classes = tuple(data["classes"])
     text = text_of_run(here, folder, classes)
     folder.update_manifest(text=describe_text(text))
-    bases = {name: site.base for name, site in found.items()}
+    described = folder.manifest()["clients"]
+    gathered = Gathered(
+        names=names,
+        sizes={name: {split: described[name][split] for split in SPLITS} for name in described},
+        bases={name: site.base for name, site in found.items()},
+    )
     federation = Federation(sites, here, folder, classes, test_data, as_text(text), settings)
-    federation.run(lambda: (names, bases))
+    federation.run(lambda: gathered)
 
 
-def _check(
-    found: Mapping[str, Introduction], config: ExperimentConfig, manifest: Mapping[str, Any]
+def _refuse_others(
+    sites: SiteGrid,
+    names: Mapping[int, str],
+    found: dict[str, Introduction],
+    config: ExperimentConfig,
+    manifest: Mapping[str, Any],
+    needed: int,
 ) -> None:
-    """Refuse sites whose data are not those of the others, or not those of the run's beginning."""
+    """Take out the sites that are not as the others, or not as they were when the run began.
+
+    Raises:
+        FederationError: naming them, if fewer than are needed are left. At the first start all are.
+    """
+    faults = {name: _fault(name, found, config, manifest) for name in found}
+    refused = {name: reason for name, reason in faults.items() if reason}
+    if len(found) - len(refused) < needed:
+        raise FederationError("; ".join(refused.values()))
+    for node, name in names.items():
+        if name in refused:
+            log(WARNING, "%s", refused[name])
+            sites.refuse(node, refused[name])
+            del found[name]
+
+
+def _fault(
+    name: str,
+    found: Mapping[str, Introduction],
+    config: ExperimentConfig,
+    manifest: Mapping[str, Any],
+) -> str | None:
+    """Return why a site cannot take part, if it cannot."""
+    site = found[name]
+    if site.dataset != config.dataset:
+        return f"{name} holds {site.dataset}, but dataset = {config.dataset}"
     first, reference = next(iter(found.items()))
+    classes = reference.classes
     if "data" in manifest:
         first, classes = "this run", tuple(manifest["data"]["classes"])
-    else:
-        classes = reference.classes
-    for name, site in found.items():
-        if site.dataset != config.dataset:
-            raise FederationError(f"{name} holds {site.dataset}, but dataset = {config.dataset}")
-        if site.classes != classes:
-            raise FederationError(
-                f"{name} has the classes {', '.join(site.classes)}, but {first} has "
-                f"{', '.join(classes)}: it must correct its data folder"
-            )
-        before = manifest.get("clients", {}).get(name, {}).get("fingerprint", site.fingerprint)
-        if site.fingerprint != before:
-            raise RunFolderError(
-                f"{name} holds other images than when this run began; it must restore those, or "
-                "choose another run folder"
-            )
+    if site.classes != classes:
+        return (
+            f"{name} has the classes {', '.join(site.classes)}, but {first} has "
+            f"{', '.join(classes)}: it must correct its data folder"
+        )
+    before = manifest.get("clients", {}).get(name)
+    if before and any(site.describe()[key] != before[key] for key in ("fingerprint", *SPLITS)):
+        return (
+            f"{name} holds other images than when this run began; it must restore those, or "
+            "choose another run folder"
+        )
+    if manifest.get("base_sha256", site.base) != site.base:
+        return f"{name}: its network's base is not the one that this run began with"
+    return None
 
 
 def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
+from fl_server.checking_grid import CheckingGrid
 from fl_server.client_heads import judge_client_heads
 from fl_server.judging import ANSWER_SECONDS, ask, figures
-from fl_server.nodes import check_bases
+from fl_server.nodes import Gathered, check_bases
 from fl_server.turns import busy_seconds
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes, to_record
@@ -20,6 +21,7 @@ from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.layout import LAYOUT, Layout
 from strategies.replies import Replies
+from strategies.reply_form import Announced
 from training.checkpoint_writer import CheckpointWriter
 from training.config import ExperimentConfig
 from training.judging import judge_on_test_set
@@ -69,13 +71,11 @@ class Federation:
         self._layout = Layout({})
         self._round_started = 0.0
 
-    def run(self, gather: Callable[[], tuple[Mapping[int, str], Mapping[str, str | None]]]) -> None:
+    def run(self, gather: Callable[[], Gathered]) -> None:
         """Run what is missing and write the final figures.
 
         Args:
-            gather: brings the clients together while the first weights are built; returns their
-                names by node id, in the fixed order of the clients, and by the names of those who
-                are there the sha256 that they say their base has.
+            gather: brings the clients together while the first weights are built.
 
         Raises:
             FederationError: a client has another base.
@@ -83,7 +83,7 @@ class Federation:
             TooFewReplies: a round that too few clients answered.
         """
         clients, arrays = self._begin(gather)
-        strategy = self._strategy(clients)
+        strategy = self._strategy(clients.names)
         self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round
         if missing > 0:
@@ -92,20 +92,24 @@ class Federation:
         self.folder.update_manifest(phase="judging")
         self._judge(strategy, arrays)
 
-    def _begin(
-        self, gather: Callable[[], tuple[Mapping[int, str], Mapping[str, str | None]]]
-    ) -> tuple[Mapping[int, str], ArrayRecord]:
+    def _begin(self, gather: Callable[[], Gathered]) -> tuple[Gathered, ArrayRecord]:
         with ThreadPoolExecutor(1) as executor:
             beginning = executor.submit(self._beginning)
-            clients, bases = gather()
+            clients = gather()
             weights, base = beginning.result()
         self._layout = Layout.of(weights)
         arrays = self._layout.flatten(weights)
+        num_classes = len(self.classes)
+        announced = {
+            node: Announced(num_classes, clients.sizes[name])
+            for node, name in clients.names.items()
+        }
+        self.grid = CheckingGrid(self.grid, announced)
         if self.config.wire_format != "float32":
             self.grid = UnpackingGrid(self.grid, self.config.wire_format, self._layout)
         if base is not None:
             self.folder.keep_base(base)
-            check_bases(bases, base)
+            check_bases(clients.bases, base)
             self._settings["base"] = base  # a client that comes later holds its own against it
         return clients, arrays
 
@@ -134,6 +138,12 @@ class Federation:
             "min_replies": self.config.min_replies,
             "rounds_done": self.progress.round,
             "constants": self._constants(),
+            "clip_updates": self.config.clip_updates,
+            "earlier": [
+                f"round {record['round']}: {warning}"
+                for record in self.progress.records
+                for warning in record.get("warnings", ())
+            ],
         }
         if self.config.strategy == "fedprox":
             return FedProx(proximal_mu=self.config.proximal_mu, **common)
@@ -170,6 +180,7 @@ class Federation:
                 "train_loss": reply.metrics["train-loss"],
                 "optimizer_round": reply.metrics["optimizer-round"],
                 "bytes_received": reply.num_bytes,
+                "update": strategy.updates[reply.client],
                 "seconds": {
                     key.removeprefix("seconds-"): value
                     for key, value in reply.metrics.items()
@@ -196,6 +207,7 @@ class Federation:
             "seconds": seconds,
             "clients": clients,
             "failures": replies.failures,
+            "warnings": strategy.warnings,
         }
         self.progress = replace(
             self.progress,

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from operation.text import printable
+from strategies.refusal import Refused
 from strategies.replies import cause
+from strategies.reply_form import SPLITS, Content, form_of
 
 WAIT_FOR_NODES_SECONDS = 15.0
 WAIT_FOR_NAMES_SECONDS = 600.0
@@ -55,16 +58,25 @@ def wait_for_nodes(
     return nodes
 
 
-def sizes_of(metrics: Mapping[str, object]) -> dict[str, int]:
+@dataclass(frozen=True)
+class Gathered:
+    """The clients of a run, in their fixed order.
+
+    Attributes:
+        names: by node id.
+        sizes: number of images by split, by name.
+        bases: of those who are there, the sha256 that they say their base has; None where all is
+            trained.
+    """
+
+    names: Mapping[int, str]
+    sizes: Mapping[str, Mapping[str, int]]
+    bases: Mapping[str, str | None]
+
+
+def sizes_of(said: Content) -> dict[str, int]:
     """Return the number of images by split that an introduction names."""
-    counts = ((key, value) for key, value in metrics.items() if key.startswith("num-"))
-    return {key.removeprefix("num-"): int(str(value)) for key, value in counts}
-
-
-def base_of(client: Mapping[str, object]) -> str | None:
-    """Return the sha256 of the base that an introduction names, if it names one."""
-    base = client.get("base")
-    return None if base is None else str(base)
+    return {split: said.metrics["metrics"][f"num-{split}"] for split in SPLITS}
 
 
 def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
@@ -117,11 +129,15 @@ def introductions(
             raise FederationError(f"node {node} did not send its name within {wait_seconds:.0f} s")
         if answer.has_error():
             raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
-        sizes = answer.content.metric_records["metrics"]
-        client = answer.content.config_records["client"]
-        participants.append(
-            Participant(node, str(client["name"]), sizes_of(sizes), base_of(client))
-        )
+        said = Content.of(answer)
+        try:
+            form_of(MessageType.QUERY, Content.of(message)).check(said)
+        except Refused as refused:
+            raise FederationError(
+                f"node {node} does not introduce itself as it ought: {printable(refused.whole)}"
+            ) from None
+        client = said.configs["client"]
+        participants.append(Participant(node, client["name"], sizes_of(said), client.get("base")))
     names = [participant.name for participant in participants]
     if len(set(names)) < len(names):
         raise FederationError(f"two nodes have the same name; the names are {sorted(names)}")

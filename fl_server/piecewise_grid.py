@@ -4,29 +4,29 @@ Flower's own grid writes out all of a message before the first part goes, which 
 need be, and puts a reply together from parts and copies of them, which is two more. Here a part is
 written when it goes, and one that comes is put where it stays.
 
+A reply comes from another machine, and nothing that it says of itself is believed. It is held
+against what was asked before memory is taken for its arrays, and they take what was asked for.
+
 What is private to Flower and needed at the ServerApp's side of its grid stands in this file.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from flwr.app import Array, ArrayRecord, Error, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.app.message.arraychunk import ArrayChunk
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_to_proto
-from flwr.common.serde_utils import error_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
 from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
     get_all_nested_objects,
-    get_object_body,
-    get_object_children_ids_from_object_content,
     get_object_tree,
     no_object_id_recompute,
 )
@@ -37,21 +37,23 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectPushError,
-    inflate_object_from_contents,
     pull_objects,
 )
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from fl_server.wrapping_grid import WrappingGrid
+from operation.text import printable
+from strategies.arrays import npy_header
+from strategies.message_objects import ArrayHead, Opened, chunk_of, open_message
+from strategies.refusal import Refused
+from strategies.replies import cause
+from strategies.reply_form import Content, form_of
 
 # Parts that are on the way at the same time; as many as Flower's own.
 _AT_ONCE = 2
 # A reply is announced before its parts come, and they are read as they do. Flower would look for a
 # missing one after 1, 2, 4, up to 10 seconds.
 _LOOK_SECONDS = 0.2
-# Message, record dict, record, array: what is below an array is its data.
-_ARRAY_DEPTH = 3
-_MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ class Arrival:
     Attributes:
         message: that it answers: its id.
         error: what it is instead of an answer, if it is.
-        tree: the ids of its parts.
+        root: the id of its object, below which its parts are.
     """
 
     message: str
     error: Error | None
-    tree: ObjectTree
+    root: str
 
 
 class PiecewiseGrid(WrappingGrid):
@@ -122,69 +124,81 @@ class PiecewiseGrid(WrappingGrid):
         """Return those replies to messages that have come; none of them comes twice."""
         come = self._client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
         return [
-            Arrival(
-                proto.metadata.reply_to_message_id,
-                error_from_proto(proto.error) if proto.HasField("error") else None,
-                tree,
-            )
+            Arrival(proto.metadata.reply_to_message_id, _error_of(proto), tree.object_id)
             for proto, tree in zip(come.messages_list, come.message_object_trees, strict=True)
         ]
 
     def read(self, arrival: Arrival, question: Message) -> Message:
-        """Read a reply; one that cannot be read is an error that says so.
+        """Read a reply; one that cannot be read, or is not of the declared form, is an error.
 
         Its arrays' data are memory that may be written to: nobody else has it. If parts of it do
         not come any more the error's code is ``MESSAGE_UNAVAILABLE``.
         """
-        root = arrival.tree.object_id
         try:
-            reply = self._read(arrival.tree)
+            form = form_of(question.metadata.message_type, Content.of(question))
+            opened = open_message(arrival.root, self._pull, form)
+            if opened.has_error:
+                raise Refused("it is an error that came as an answer")
+            content = self._read(opened)
         except ObjectPullError as error:
             lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, str(error))
             return Message(lost, reply_to=question)
-        except _MALFORMED as error:  # not what Flower writes, so no site's doing that is honest
-            told = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"its reply is damaged: {error!r}")
-            return Message(told, reply_to=question)
-        self._client.ConfirmMessageReceived(
+        except Refused as refused:
+            said = printable(f"its reply is refused: {refused.whole}")
+            told = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, said)
+            reply = Message(told, reply_to=question)
+        else:
+            # Not the metadata that it states: it could answer in another site's place.
+            reply = Message(content, reply_to=question)
+        self._client.ConfirmMessageReceived(  # and the SuperLink lets go of its objects
             ConfirmMessageReceivedRequest(
-                node=self._node, run_id=self._run_id, message_object_id=root
+                node=self._node, run_id=self._run_id, message_object_id=arrival.root
             )
         )
-        reply.metadata.__dict__["_message_id"] = root
+        reply.metadata.__dict__["_message_id"] = arrival.root
         return reply
 
-    def _read(self, tree: ObjectTree) -> Message:
-        levels = [[tree]]
-        for _ in range(_ARRAY_DEPTH):
-            levels.append([child for above in levels[-1] for child in above.children])
-        contents = self._pull([part.object_id for level in levels for part in level])
-        stated = {part.object_id: contents[part.object_id] for part in levels[-1]}
-        # Flower's record takes arrays over with their data; until it has, that is their own id.
-        empty: dict[str, InflatableObject] = {
-            name: _head_of_array(content, data=name.encode()) for name, content in stated.items()
-        }
-        message = inflate_object_from_contents(tree.object_id, contents, objects=empty)
-        assert isinstance(message, Message)
-        for record in message.content.values() if message.has_content() else ():
-            for array in record.values() if isinstance(record, ArrayRecord) else ():
-                data = self._read_data(stated[array.data.decode()])
-                array.data = cast(bytes, memoryview(data))  # read, sliced, compared as bytes are
-        return message
+    def _read(self, opened: Opened) -> RecordDict:
+        content = RecordDict()
+        for name, config in opened.content.configs.items():
+            content[name] = ConfigRecord(config)
+        for name, metrics in opened.content.metrics.items():
+            content[name] = MetricRecord(metrics)
+        for name, heads in opened.heads.items():
+            record = ArrayRecord()
+            for key, head in heads.items():
+                array = Array(head.dtype, head.shape, "numpy.ndarray", b"")
+                # Read, sliced and compared as bytes are.
+                array.data = cast(bytes, memoryview(self._read_data(head)))
+                record[key] = array
+            content[name] = record
+        return content
 
-    def _read_data(self, stated: bytes) -> bytearray:
-        names = get_object_children_ids_from_object_content(stated)
-        order = json.loads(get_object_body(stated, Array))["arraychunk_ids"]
-        data = bytearray()
+    def _read_data(self, head: ArrayHead) -> bytearray:
+        """Read an array's chunks, one after the other, into memory of just its size."""
+        header = npy_header(head.dtype, head.shape)
+        data = bytearray(len(header) + head.num_bytes)
+        filled = 0
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            parts = threads.map(lambda name: self._pull([name])[name], [names[n] for n in order])
-            for part in parts:
-                data += get_object_body(part, ArrayChunk)
-        return data
+            for part in threads.map(lambda name: self._pull([name])[name], head.chunks):
+                chunk = chunk_of(part)
+                if filled + len(chunk) > len(data):
+                    break
+                data[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
+                del part, chunk
+            else:
+                if filled == len(data) and data[: len(header)] == header:
+                    return data
+        raise Refused("an array's data is not what the array says of itself")
 
-    def _pull(self, names: list[str]) -> dict[str, bytes]:
+    def _pull(self, names: Iterable[str]) -> dict[str, bytes]:
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, self._run_id)
         return pull_objects(
-            names,
+            wanted,
             pull,
             max_tries_per_object=None,  # its time is bounded
             initial_backoff=_LOOK_SECONDS,
@@ -192,6 +206,12 @@ class PiecewiseGrid(WrappingGrid):
         )
 
 
-def _head_of_array(stated: bytes, data: bytes) -> Array:
-    says = json.loads(get_object_body(stated, Array))
-    return Array(says["dtype"], tuple(says["shape"]), says["stype"], data)
+def _error_of(proto: ProtoMessage) -> Error | None:
+    """Return the error that a message is; what a site may say of itself has its bounds."""
+    if not proto.HasField("error"):
+        return None
+    code = proto.error.code
+    # By code 0 Flower tells of a process that died under a simulation, and there is none here.
+    if not ErrorCode.UNKNOWN < code <= ErrorCode.CLIENT_APP_CRASHED:
+        code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    return Error(code, cause(proto.error.reason))

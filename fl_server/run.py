@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from data_partition.errors import DataError
 from fl_server.deployment import is_deployed, places, run_deployed
 from fl_server.federation import Federation
-from fl_server.nodes import FederationError, introductions, wait_for_nodes
+from fl_server.nodes import FederationError, Gathered, introductions, wait_for_nodes
 from fl_server.preparation import prepare, prepare_deployed
 from models.errors import WeightsError
 from operation.processes import ProcessId
@@ -113,7 +113,7 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     folder.update_manifest(text=describe_text(text))
     experiment = config.to_toml()
 
-    def gather() -> tuple[dict[int, str], dict[str, str | None]]:
+    def gather() -> Gathered:
         folder.update_manifest(phase="starting the clients")
         participants = introductions(grid, nodes, experiment)
         # In every line and table a client has the name that people know it by; the order is that
@@ -128,7 +128,11 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
             for shown, p in zip(known, participants, strict=True)
         }
         folder.update_manifest(clients=described)
-        return {p.node_id: p.name for p in known}, {p.name: p.base for p in known}
+        return Gathered(
+            names={p.node_id: p.name for p in known},
+            sizes={p.name: p.sizes for p in known},
+            bases={p.name: p.base for p in known},
+        )
 
     settings = {"experiment": experiment}
     classes = data.store.classes

@@ -107,6 +107,11 @@ class SiteGrid(WrappingGrid):
         self._waiting = waiting
         self._poll_seconds = poll_seconds
         self._said: list[str] = []
+        self._refused: dict[int, str] = {}
+
+    def refuse(self, node: int, reason: str) -> None:
+        """Ask a site no more: whatever is asked of it is answered with this reason."""
+        self._refused[node] = reason
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -133,6 +138,10 @@ class SiteGrid(WrappingGrid):
             patience: for so many seconds all who are lost are waited for, however many answered.
         """
         asked = [_Asked(message) for message in messages]
+        for one in asked:
+            if one.node in self._refused:
+                error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, self._refused[one.node])
+                one.arrival = Arrival("", error, "")
         started = heard = time.monotonic()
         first = True
         while True:

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from logging import WARNING
 from typing import Any
 
-from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.common import log
 
 from fl_server.judging import ANSWER_SECONDS
-from fl_server.nodes import FederationError, base_of, natural, sizes_of
+from fl_server.nodes import FederationError, natural, sizes_of
 from fl_server.site_grid import SiteGrid
+from operation.text import printable
+from strategies.refusal import Refused
 from strategies.replies import cause
+from strategies.reply_form import Content, form_of
 
 # So long a run that goes on waits for all its sites, where fewer are enough.
 PATIENCE_SECONDS = 60.0
@@ -92,8 +97,7 @@ def introduce(
         timeout: seconds after which those who are needed are given up.
 
     Raises:
-        FederationError: too few answered, naming those who did not, and why; or a site's name is
-            another one than it was admitted under.
+        FederationError: too few answered as they ought, naming those who did not, and why.
     """
     sent = []
     for index, node in enumerate(names):
@@ -111,39 +115,39 @@ def introduce(
         elif answer.has_error():
             failures.append(f"{name} cannot take part: {cause(answer.error.reason)}")
         else:
-            found[name] = _read(name, answer)
+            try:
+                found[name] = _read(name, message, answer)
+            except FederationError as refused:
+                grid.refuse(message.metadata.dst_node_id, str(refused))
+                failures.append(str(refused))
+    for failure in failures:
+        log(WARNING, "%s", failure)
     if len(found) < needed:
         raise FederationError("; ".join(failures))
     return found
 
 
-def _read(name: str, answer: Message) -> Introduction:
-    about, numbers = answer.content.get("client"), answer.content.get("metrics")
+def _read(name: str, message: Message, answer: Message) -> Introduction:
+    said = Content.of(answer)
     try:
-        if not isinstance(about, ConfigRecord) or not isinstance(numbers, MetricRecord):
-            raise ValueError
-        called = str(about["name"])
-        found = Introduction(
-            sizes=sizes_of(numbers),
-            dataset=str(about["dataset"]),
-            classes=tuple(map(str, _items(about["classes"]))),
-            fingerprint=str(about["fingerprint"]),
-            synthetic=bool(about["synthetic"]),
-            device=str(about["device"]),
-            threads=int(str(numbers["threads"])),
-            base=base_of(about),
-        )
-    except (KeyError, ValueError):
-        raise FederationError(f"{name} does not introduce itself as this version does") from None
-    if called != name:
+        form_of(MessageType.QUERY, Content.of(message)).check(said)
+    except Refused as refused:
         raise FederationError(
-            f"{name} calls itself {called}: let it take the name in its site.toml under which it "
-            "was admitted"
+            f"{name} does not introduce itself as this version does: {printable(refused.whole)}"
+        ) from None
+    about, numbers = said.configs["client"], said.metrics["metrics"]
+    if about["name"] != name:
+        raise FederationError(
+            f"{name} calls itself {about['name']}: let it take the name in its site.toml under "
+            "which it was admitted"
         )
-    return found
-
-
-def _items(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError
-    return value
+    return Introduction(
+        sizes=sizes_of(said),
+        dataset=about["dataset"],
+        classes=tuple(about["classes"]),
+        fingerprint=about["fingerprint"],
+        synthetic=about["synthetic"],
+        device=about["device"],
+        threads=numbers["threads"],
+        base=about.get("base"),
+    )

@@ -1,6 +1,6 @@
 """The mean of several models' named arrays."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -89,14 +89,25 @@ def in_threads(sizes: Mapping[str, int], work: Callable[[str, slice], object]) -
         sizes: numbers of values, by name.
         work: on some values of the array that is named.
     """
-    shares = [
+    shares = shares_of(sizes)
+    shares.sort(key=lambda share: share[1].start - share[1].stop)  # so that they end together
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda share: work(*share), shares))
+
+
+def shares_of(sizes: Mapping[str, int]) -> list[tuple[str, slice]]:
+    """Cut arrays into the parts that a thread takes, in order; a part starts at a whole `CHUNK`."""
+    return [
         (name, slice(start, min(start + _SHARE, size)))
         for name, size in sizes.items()
         for start in range(0, size, _SHARE)
     ]
-    shares.sort(key=lambda share: share[1].start - share[1].stop)  # so that they end together
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda share: work(*share), shares))
+
+
+def blocks(part: slice) -> Iterator[slice]:
+    """Cut a part of an array into pieces of `CHUNK` values."""
+    for start in range(part.start, part.stop, CHUNK):
+        yield slice(start, min(start + CHUNK, part.stop))
 
 
 def _finite(values: NDArray) -> bool:

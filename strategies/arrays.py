@@ -2,6 +2,7 @@
 
 import copyreg
 import ctypes
+import math
 import mmap
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,6 +13,12 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+_INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+# Plain numbers, in this machine's byte order.
+_DTYPES = {name: np.dtype(name) for name in ("bool", *_INTEGERS, "float16", "float32", "float64")}
+# No side of an array is longer: what is would not fit the numbers that NumPy counts with.
+_LONGEST = 2**48
 
 _madvise = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None
 
@@ -24,20 +31,48 @@ def view(array: Array) -> NDArray:
             and shape. Object arrays, which would need pickle, are refused with the rest.
     """
     if array.stype != "numpy.ndarray":
-        raise ValueError(f"is serialised as {array.stype!r}, not as a NumPy array")
-    # The format's version 1.0: six bytes of magic, two of version, two of the header's length.
-    offset = 10 + int.from_bytes(array.data[8:10], "little")
-    dtype, shape, fortran_order = _read_head(bytes(array.data[:offset]))
-    if dtype.hasobject or dtype.byteorder == ">" or (fortran_order and len(shape) > 1):
-        raise ValueError(f"holds {dtype} in an order that is not accepted")
-    if (str(dtype), tuple(shape)) != (array.dtype, tuple(array.shape)):
-        raise ValueError(
-            f"holds {dtype} {shape}, but is declared as {array.dtype} {tuple(array.shape)}"
-        )
-    flat = np.frombuffer(array.data, dtype=dtype, offset=offset)
-    if flat.size != int(np.prod(shape)):
-        raise ValueError(f"holds {flat.size} values, too few or too many for shape {shape}")
-    return flat.reshape(shape)
+        raise ValueError(f"is serialised as {str(array.stype)[:40]!r}, not as a NumPy array")
+    dtype, shape = dtype_of(array.dtype), tuple(array.shape)
+    # The header is compared and never parsed: a parser can be led astray, or into the ground.
+    header = npy_header(array.dtype, shape)
+    if bytes(array.data[: len(header)]) != header:
+        raise ValueError(f"is not the .npy file of the {dtype} {shape} that it is declared as")
+    number, rest = divmod(len(array.data) - len(header), dtype.itemsize)
+    if rest or number != math.prod(shape):
+        raise ValueError(f"holds {number} values, too few or too many for shape {shape}")
+    return np.frombuffer(array.data, dtype=dtype, offset=len(header)).reshape(shape)
+
+
+def dtype_of(name: object) -> np.dtype:
+    """Return the dtype of a name such as ``float32``.
+
+    Raises:
+        ValueError: it is none of plain numbers in this machine's byte order. An array of objects
+            would be unpickled, one of strings holds text.
+    """
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise ValueError(f"is of dtype {str(name)[:40]!r}, which is not accepted")
+    return _DTYPES[name]
+
+
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return the header that NumPy writes before such an array, in C order.
+
+    Raises:
+        ValueError: the dtype is not accepted, or the shape is none.
+    """
+    if not all(type(side) is int and 0 <= side <= _LONGEST for side in shape):
+        raise ValueError(f"has the shape {str(shape)[:40]}")
+    return _write_header(dtype_of(dtype), shape)
+
+
+# A model has hundreds of arrays in few shapes.
+@lru_cache(maxsize=4096)
+def _write_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    head = BytesIO()
+    layout = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(head, layout)
+    return head.getvalue()
 
 
 def views(record: ArrayRecord) -> dict[str, NDArray]:
@@ -55,6 +90,15 @@ def views(record: ArrayRecord) -> dict[str, NDArray]:
     return result
 
 
+def writable(array: Array) -> Array:
+    """Return an array whose bytes may be written to: itself, or a copy of it."""
+    if view(array).flags.writeable:
+        return array
+    copied = Array(array.dtype, array.shape, array.stype, b"")
+    copied.data = cast(bytes, memoryview(bytearray(array.data)))
+    return copied
+
+
 class Blank:
     """A Flower array under construction: write into ``values``, then `finish`.
 
@@ -66,7 +110,7 @@ class Blank:
     """
 
     def __init__(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        head = _write_head(dtype, shape)
+        head = npy_header(str(dtype), shape)
         # A BytesIO that alone owns its bytes lends them for writing and gives them back uncopied.
         self._buffer = BytesIO(bytes(len(head) + int(np.prod(shape)) * dtype.itemsize))
         self._memory = self._buffer.getbuffer()
@@ -89,7 +133,7 @@ def to_record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
     for name, array in arrays.items():
         dtype, shape = array.dtype, array.shape
         # ascontiguousarray would add a dimension to a number.
-        data = b"".join((_write_head(dtype, shape), np.asarray(array, order="C").data))
+        data = b"".join((npy_header(str(dtype), shape), np.asarray(array, order="C").data))
         record[name] = Array(str(dtype), shape, "numpy.ndarray", data)
     return record
 
@@ -115,24 +159,6 @@ def _put_together(dtype: str, shape: tuple[int, ...], stype: str, data: NDArray)
 
 
 copyreg.pickle(Array, _take_apart)
-
-
-# A model has hundreds of arrays in few shapes, and parsing a header costs more than a small sum.
-@lru_cache(maxsize=4096)
-def _read_head(data: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
-    head = BytesIO(data)
-    if npy.read_magic(head) != (1, 0):
-        raise ValueError("is not in version 1.0 of the .npy format")
-    shape, fortran_order, dtype = npy.read_array_header_1_0(head)
-    return dtype, tuple(shape), fortran_order
-
-
-@lru_cache(maxsize=4096)
-def _write_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    head = BytesIO()
-    layout = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    npy.write_array_header_1_0(head, layout)
-    return head.getvalue()
 
 
 def _ask_for_huge_pages(fresh: NDArray) -> None:

@@ -1,5 +1,7 @@
 """Federated averaging, as the study (docs/study.md) defines it."""
 
+import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from logging import INFO, WARNING
@@ -10,8 +12,8 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from strategies.aggregation import NotFinite, in_threads, mean_into
-from strategies.arrays import Blank
+from strategies.aggregation import NotFinite
+from strategies.layout import LAYOUT, Layout
 from strategies.replies import (
     ARRAYS,
     CONFIG,
@@ -24,8 +26,20 @@ from strategies.replies import (
     read_replies,
 )
 from strategies.running_mean import RunningMean
+from strategies.update_size import (
+    Update,
+    clip_factor,
+    clipped,
+    describe,
+    mean_and_updates,
+    measure,
+    warnings,
+)
 
 _DIVERGED = "the mean of finite weights overflows: the training has diverged"
+_OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
+# Of what was odd in the rounds before, so much is told with a failure: it began with the first.
+_MOST_TOLD = 3
 
 
 class FedAvg(Strategy):
@@ -48,7 +62,10 @@ class FedAvg(Strategy):
         min_replies: how many accepted replies make a round, 1 to M.
         rounds_done: rounds finished before this start, for a run that goes on.
         constants: records by name that travel with every message and never change, such as the
-            text features that images are compared with.
+            text features that images are compared with, and the layout, by which arrays are named.
+        clip_updates: how long a client's update may be, in L2 norm; a longer one is shortened to
+            it before the mean is taken. 0: as long as it is.
+        earlier: warnings of rounds before this start.
     """
 
     def __init__(
@@ -59,14 +76,21 @@ class FedAvg(Strategy):
         min_replies: int = 1,
         rounds_done: int = 0,
         constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
+        clip_updates: float = 0.0,
+        earlier: Sequence[str] = (),
     ) -> None:
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
         self.min_replies = min_replies
         self.rounds_done = rounds_done
         self.constants = dict(constants or {})
+        self.clip_updates = clip_updates
+        self.earlier = list(earlier)
         self.replies = Replies()
+        self.updates: dict[str, dict[str, float | bool | None]] = {}
+        self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
+        self._base = ArrayRecord()
         self._sent_at = 0.0
         self._sent: list[Message] = []
         self._expected: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -90,6 +114,7 @@ class FedAvg(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every client to train from the global weights; they share one record of arrays."""
+        self._base = arrays
         self._expected = {name: (a.dtype, tuple(a.shape)) for name, a in arrays.items()}
         settings = {**config, **self.client_settings(), "round": self.rounds_done + server_round}
         return self._messages(MessageType.TRAIN, arrays, settings)
@@ -107,7 +132,8 @@ class FedAvg(Strategy):
                 old weights.
         """
         what = f"round {self.rounds_done + server_round}"
-        if isinstance(replies, Sequence):
+        # A clipped update is a copy: one after the other, there is one of them at a time.
+        if isinstance(replies, Sequence) and not self.clip_updates:
             return self._average_all(replies, what), None
         return self._average_each(replies, what), None
 
@@ -117,26 +143,37 @@ class FedAvg(Strategy):
         self.seconds["clients"] = started - self._sent_at
         while True:
             self._check_enough(what)
+            accepted = self.replies.accepted
+            records = [reply.record for reply in accepted]
+            weights = [self._weight(reply) for reply in accepted]
             try:
-                mean = self._mean()
+                mean, updates = mean_and_updates(records, weights, self._base)
             except NotFinite:
-                self._refuse_not_finite()
+                if not self._refuse_not_finite(accepted):
+                    raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
             else:
+                self._tell(what, dict(zip((r.client for r in accepted), updates, strict=True)))
                 self._let_go(replies)
                 self.seconds["aggregation"] = time.perf_counter() - started
                 return mean
 
     def _average_each(self, replies: Iterable[Message], what: str) -> ArrayRecord:
         self.replies, mean, seconds = Replies(), RunningMean(), 0.0
+        updates: dict[str, Update] = {}
         read = each_reply(
             self._sent, replies, clients=self.clients, expected=self._expected, result=self.replies
         )
         for reply in read:
             started = time.perf_counter()
             self.replies.accepted.append(reply)
-            if name := not_finite(reply):
-                self.replies.refuse(reply.client, _not_finite(name))
+            update = measure(reply.record, self._base)
+            if not math.isfinite(update.square):
+                self._refuse_not_finite([reply])
             else:
+                updates[reply.client] = update
+                factor = clip_factor(update.norm, self.clip_updates)
+                if factor < 1:
+                    reply.record = clipped(reply.record, self._base, factor)
                 mean.add(reply.record, self._weight(reply))
             reply.record = ArrayRecord()
             seconds += time.perf_counter() - started
@@ -147,7 +184,10 @@ class FedAvg(Strategy):
         try:
             result = mean.finish()
         except NotFinite:
-            raise TooFewReplies(_DIVERGED) from None
+            raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
+        self._tell(what, updates)
+        if isinstance(replies, list):
+            replies.clear()
         self.seconds["aggregation"] = time.perf_counter() - started + seconds
         return result
 
@@ -223,27 +263,35 @@ class FedAvg(Strategy):
         self._sent = []
 
     def _check_enough(self, what: str) -> None:
+        if len(self.replies.accepted) < self.min_replies:
+            # So that all who failed are named together.
+            self._refuse_not_finite(self.replies.accepted)
         for client, reason in self.replies.failures.items():
             log(WARNING, "%s: %s: %s", what, client, reason)
         if len(self.replies.accepted) < self.min_replies:
             causes = "; ".join(f"{c}: {reason}" for c, reason in self.replies.failures.items())
             raise TooFewReplies(
-                f"{what}: {len(self.replies.accepted)} of {len(self.clients)} clients answered, "
-                f"but min-replies = {self.min_replies} ({causes})"
+                self._with_cause(
+                    f"{what}: {len(self.replies.accepted)} of {len(self.clients)} clients "
+                    f"answered, but min-replies = {self.min_replies} ({causes})"
+                )
             )
 
-    def _mean(self) -> ArrayRecord:
-        replies = self.replies.accepted
-        weights = [self._weight(reply) for reply in replies]
-        arrays = [reply.arrays for reply in replies]
-        blanks = {name: Blank(a.dtype, a.shape) for name, a in arrays[0].items()}
+    def _tell(self, what: str, updates: Mapping[str, Update]) -> None:
+        """Keep and log how long the updates were; all weights but the mean are let go."""
+        self._base = ArrayRecord()
+        weights = {reply.client: self._weight(reply) for reply in self.replies.accepted}
+        self.updates = describe(updates, weights, self.clip_updates)
+        self.warnings = warnings(updates, self.clip_updates)
+        self.earlier += [f"{what}: {warning}" for warning in self.warnings]
+        for warning in self.warnings:
+            log(WARNING, "%s: %s", what, warning)
 
-        def fill(name: str, part: slice) -> None:
-            pieces = [one[name].reshape(-1)[part] for one in arrays]
-            mean_into(blanks[name].values.reshape(-1)[part], pieces, weights)
-
-        in_threads({name: array.size for name, array in arrays[0].items()}, fill)
-        return ArrayRecord({name: blank.finish() for name, blank in blanks.items()})
+    def _with_cause(self, failure: str) -> str:
+        """Say after a failure of numbers whose update may be behind it."""
+        if not self.earlier or not _OF_NUMBERS.search(failure):
+            return failure
+        return f"{failure}; look at this first: {'; '.join(self.earlier[:_MOST_TOLD])}"
 
     def _weight(self, reply: Reply) -> float:
         if self.aggregation_weights == "examples":
@@ -257,15 +305,15 @@ class FedAvg(Strategy):
         if isinstance(replies, list):
             replies.clear()
 
-    def _refuse_not_finite(self) -> None:
-        """Find whose numbers spoiled the mean; looked for only once it is spoiled."""
-        found = {reply.client: not_finite(reply) for reply in self.replies.accepted}
+    def _refuse_not_finite(self, replies: Iterable[Reply]) -> bool:
+        """Refuse those whose weights are not finite, by array; tell whether there are any.
+
+        Looked for only once something is wrong.
+        """
+        layout = self.constants.get(LAYOUT)
+        names = Layout.read(layout) if layout is not None else None
+        found = {reply.client: not_finite(reply, names) for reply in replies if reply.record}
         for client, name in found.items():
             if name is not None:
-                self.replies.refuse(client, _not_finite(name))
-        if not any(found.values()):
-            raise TooFewReplies(_DIVERGED)
-
-
-def _not_finite(name: str) -> str:
-    return f"its array {name!r} holds NaN or infinity"
+                self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
+        return any(found.values())

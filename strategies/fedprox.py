@@ -1,6 +1,6 @@
 """FedProx: federated averaging of clients that are held near the global weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flwr.app import ArrayRecord, ConfigRecord
 
@@ -17,7 +17,8 @@ class FedProx(FedAvg):
 
     Args:
         proximal_mu: μ ≥ 0.
-        clients, aggregation_weights, min_replies, rounds_done, constants: as in `FedAvg`.
+        clients, aggregation_weights, min_replies, rounds_done, constants, clip_updates, earlier: as
+            in `FedAvg`.
     """
 
     def __init__(
@@ -29,6 +30,8 @@ class FedProx(FedAvg):
         min_replies: int = 1,
         rounds_done: int = 0,
         constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
+        clip_updates: float = 0.0,
+        earlier: Sequence[str] = (),
     ) -> None:
         super().__init__(
             clients=clients,
@@ -36,6 +39,8 @@ class FedProx(FedAvg):
             min_replies=min_replies,
             rounds_done=rounds_done,
             constants=constants,
+            clip_updates=clip_updates,
+            earlier=earlier,
         )
         self.proximal_mu = proximal_mu
 

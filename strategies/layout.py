@@ -18,7 +18,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 from numpy.typing import NDArray
 
-from strategies.arrays import Blank, views
+from strategies.arrays import Blank, dtype_of, views
 
 LAYOUT = "layout"
 
@@ -60,12 +60,12 @@ class Layout:
             columns = [record[key] for key in ("names", "dtypes", "shapes")]
             signature: Signature = {}
             for name, dtype, shape in zip(*columns, strict=True):
-                if name in signature or np.dtype(dtype).hasobject:
+                if name in signature:
                     raise ValueError
                 sides = tuple(int(side) for side in shape.split("x")) if shape else ()
                 if any(side < 0 for side in sides):
                     raise ValueError
-                signature[name] = (str(np.dtype(dtype)), sides)
+                signature[name] = (str(dtype_of(dtype)), sides)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise LayoutError(f"the record {LAYOUT!r} is missing or damaged") from None
         return cls(signature)

@@ -9,8 +9,10 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
+from operation.text import printable
 from strategies.aggregation import is_finite
 from strategies.arrays import num_bytes, views
+from strategies.layout import Layout
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 NUM_EXAMPLES = "num-examples"
@@ -167,7 +169,8 @@ def _read(
     if not isinstance(metrics, MetricRecord):
         raise ValueError(f"its reply has no record {METRICS!r}")
     examples = metrics.get(NUM_EXAMPLES)
-    if not isinstance(examples, int) or examples < 0:
+    # Weights of training have weight; a split that is judged may be empty.
+    if not isinstance(examples, int) or examples < (1 if expected else 0):
         raise ValueError(f"its {NUM_EXAMPLES} is {examples!r}, not a count")
     record = message.content.get(ARRAYS, ArrayRecord())
     if not isinstance(record, ArrayRecord):
@@ -188,15 +191,18 @@ def _read(
 
 
 def cause(reason: str | None) -> str:
-    """Return what the client said, without the frames that Flower puts around it."""
-    lines = [line.strip() for line in (reason or "").splitlines() if line.strip()]
-    said = lines[-1] if lines else "it gave no reason"
-    return FRAME.sub("", said).removesuffix("'>")
+    """Return what the client said in one printable line, without Flower's frames around it."""
+    lines = [line.strip() for line in (reason or "").splitlines()]
+    said = next((line for line in reversed(lines) if line), "it gave no reason")
+    return printable(FRAME.sub("", said).removesuffix("'>"))
 
 
-def not_finite(reply: Reply) -> str | None:
-    """Return the name of the first array that holds NaN or infinity, if any."""
-    for name, array in reply.arrays.items():
-        if not is_finite(array):
-            return name
-    return None
+def not_finite(reply: Reply, layout: Layout | None = None) -> str | None:
+    """Return the name of the first array that holds NaN or infinity, if any.
+
+    Args:
+        reply: whose weights are looked at.
+        layout: in which they lie end to end, for the names of the model's own arrays.
+    """
+    arrays = reply.arrays if layout is None else layout.views(reply.record)
+    return next((name for name, array in arrays.items() if not is_finite(array)), None)

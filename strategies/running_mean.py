@@ -1,13 +1,11 @@
 """The mean of models that come one after the other."""
 
-from typing import cast
-
 import numpy as np
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from strategies.aggregation import NotFinite, in_threads, is_finite
-from strategies.arrays import view
+from strategies.arrays import view, writable
 
 
 class RunningMean:
@@ -57,12 +55,8 @@ class RunningMean:
 
     def _begin(self, record: ArrayRecord) -> None:
         for name, array in record.items():
-            if not view(array).flags.writeable:
-                copied = Array(array.dtype, array.shape, array.stype, b"")
-                copied.data = cast(bytes, memoryview(bytearray(array.data)))
-                array = copied
-            self._arrays[name] = array
-            values = view(array).reshape(-1)
+            self._arrays[name] = writable(array)
+            values = view(self._arrays[name]).reshape(-1)
             if np.issubdtype(values.dtype, np.floating):
                 wide = np.result_type(values.dtype, np.float32)
                 values = values.astype(wide, copy=False)  # else the sum is made in place

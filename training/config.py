@@ -58,6 +58,7 @@ class ExperimentConfig(BaseModel):
     aggregation_weights: Literal["equal", "examples"] = "equal"
     min_replies: int = Field(0, ge=0)
     proximal_mu: float = Field(0.01, ge=0)
+    clip_updates: float = Field(0.0, ge=0)
     wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
     optimizer: Literal["auto"] | OptimizerName = "auto"
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"

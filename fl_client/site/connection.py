@@ -11,8 +11,8 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, iterate
 from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.run import Run
 
-from fl_client.site.refusal import Refused
 from operation.text import printable
+from strategies.refusal import Refused
 
 # A reply of which nothing more comes for so long never will.
 STALLED_SECONDS = 60.0
@@ -31,7 +31,7 @@ class Connection(NamedTuple):
     confirm_message_received: Callable[[int, str], None]
 
     def send_error(self, message: Message, code: int, reason: str) -> None:
-        """Answer a message with an error of at most 300 printable characters."""
+        """Answer a message with an error, whose reason is made `printable`."""
         reply = Message(Error(code, printable(reason)), reply_to=message)
         reply.metadata.__dict__["_message_id"] = reply.object_id  # as Flower itself sets it
         run_id = message.metadata.run_id

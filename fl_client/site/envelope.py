@@ -10,7 +10,7 @@ from flwr.app import Message
 from flwr.common.serde_utils import metadata_to_proto
 from flwr.proto.message_pb2 import Metadata as ProtoMetadata
 
-from fl_client.site.objects import Opened
+from strategies.message_objects import Opened
 
 # Clocks are read twice for one message.
 _TOLERANCE_SECONDS = 1.0

@@ -32,14 +32,15 @@ from fl_client.site.bundles import Approvals, Bundle
 from fl_client.site.connection import Connection, wait_until_whole
 from fl_client.site.envelope import answers, says_the_same
 from fl_client.site.folder import SiteFolder
-from fl_client.site.objects import Opened, check_data, open_message
 from fl_client.site.policy import check_override, check_settings, current_policy
 from fl_client.site.records import Records
-from fl_client.site.refusal import Refused
-from fl_client.site.reply_rules import check_reply, check_request
+from fl_client.site.reply_rules import check_examples, check_request
 from operation.errors import OperationError
 from operation.text import printable
+from strategies.message_objects import Opened, check_data, open_message
+from strategies.refusal import Refused
 from strategies.replies import cause
+from strategies.reply_form import form_of
 
 # From one look for messages to the next; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5
@@ -129,8 +130,8 @@ class Guard:
         asked = waiting.message
         try:
             if message.has_error():
-                reason, code = printable(cause(message.error.reason)), message.error.code
-                if not ErrorCode.UNKNOWN <= code <= ErrorCode.CLIENT_APP_CRASHED:
+                reason, code = cause(message.error.reason), message.error.code
+                if not ErrorCode.UNKNOWN < code <= ErrorCode.CLIENT_APP_CRASHED:
                     code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
                 self._note("error", asked, reason=reason)
                 self._real.send_error(asked, code, reason)
@@ -230,15 +231,17 @@ class Guard:
     def _check_reply(self, waiting: _Open, message: Message, tree: ObjectTree) -> Opened:
         policy = current_policy(self._site.policy)
         wait_until_whole(tree, self._store)
+        form = form_of(waiting.message.metadata.message_type, waiting.opened.content)
         opened = open_message(
-            tree.object_id, lambda ids: {object_id: self._get(object_id) for object_id in ids}
+            tree.object_id,
+            lambda ids: {object_id: self._get(object_id) for object_id in ids},
+            form,
         )
         if opened.has_error or opened.tree != tree:
             raise Refused("its objects are not as Flower writes them", "another tree")
         if not answers(waiting.opened, waiting.since, opened, message):
             raise Refused("it is not a reply to what was asked")
-        kind = waiting.message.metadata.message_type
-        check_reply(kind, waiting.opened.content, opened.content, policy.min_examples)
+        check_examples(opened.content.metrics["metrics"], policy.min_examples)
         check_data(opened, self._get)
         return opened
 

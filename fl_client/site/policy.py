@@ -9,10 +9,10 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field
 
-from fl_client.site.refusal import Refused
 from fl_client.site.settings_file import Settings, read_settings
 from operation.errors import OperationError
 from operation.files import write_text
+from strategies.refusal import Refused
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError
 

@@ -276,7 +276,8 @@ def test_sites_of_differing_classes_are_named(
         hospitals.run(monkeypatch)
     assert str(caught.value) == (
         "hospital-b has the classes of hospital-b, but hospital-a has of hospital-a: it must "
-        "correct its data folder"
+        "correct its data folder; hospital-c has the classes of hospital-c, but hospital-a has of "
+        "hospital-a: it must correct its data folder"
     )
 
 

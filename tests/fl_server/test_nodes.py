@@ -22,8 +22,10 @@ def called(name: str, **more: str) -> Node:
     """A node that introduces itself by this name, with as many training images as letters."""
 
     def introduce(message: Message) -> Message:
-        client = ConfigRecord({"name": name, **more})
-        sizes = MetricRecord({"num-train": len(name), "num-validation": 2, "num-test": 1})
+        about = {"name": name, "classes": ["a"], "dataset": "ham10000", "fingerprint": "f" * 64}
+        client = ConfigRecord({**about, "device": "cpu", "synthetic": False, **more})
+        numbers = {"num-train": len(name), "num-validation": 2, "num-test": 1, "threads": 1}
+        sizes = MetricRecord(numbers)
         return Message(RecordDict({"client": client, "metrics": sizes}), reply_to=message)
 
     return introduce
@@ -114,6 +116,13 @@ def test_a_node_that_cannot_open_its_data_says_why() -> None:
     with pytest.raises(FederationError) as caught:
         introduce(grid)
     assert str(caught.value) == "node 7 cannot take part: DataError: /data: no such folder"
+
+
+def test_a_node_that_says_something_else_is_named() -> None:
+    grid = MemoryGrid({5: called("a"), 7: called("b\x1b[2J")})
+    with pytest.raises(FederationError, match=r"^node 7 .*its name is not a line of at most") as e:
+        introduce(grid)
+    assert str(e.value).isprintable()
 
 
 def test_a_node_that_says_nothing_is_named() -> None:

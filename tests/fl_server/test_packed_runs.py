@@ -81,4 +81,4 @@ def test_a_client_that_sends_something_else_is_named_and_the_run_goes_on(
     (record,) = RunFolder(out).rounds()
     assert list(record["clients"]) == ["client-0", "client-2"]
     assert "client-1" in record["failures"]
-    assert "are not as long as their layout says" in record["failures"]["client-1"]
+    assert "its arrays differ from those asked for" in record["failures"]["client-1"]

@@ -1,5 +1,7 @@
 """Messages in pieces, against a SuperLink that keeps objects as the real one does."""
 
+import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -26,17 +28,21 @@ from flwr.proto.runtime_pb2 import (
 )
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.superlink.grid.http_grid import HttpGrid
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fl_server import piecewise_grid
-from fl_server.piecewise_grid import PiecewiseGrid
+from fl_server.piecewise_grid import Arrival, PiecewiseGrid
 from strategies.arrays import to_record, views
+from strategies.layout import Layout
+from tests.changed_messages import body, rebuilt, with_body
 from tests.support import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
 # Of 5 MB each, Flower's limit: the array below takes three, the last one smaller.
 LARGE = np.arange(3_000_000, dtype=np.float32)
-ARRAYS = {"large": LARGE, "zeros": np.zeros(3_000_000, np.float32), "n": np.array(3)}
+ARRAYS = {"large": LARGE, "zeros": np.zeros(3_000_000, np.float32), "n": np.array([3])}
 
 
 class SuperLink:
@@ -48,6 +54,7 @@ class SuperLink:
         self.dropped: set[str] = set()  # ids of objects that are not wanted any more
         self.pushed: list[str] = []
         self.confirmed: list[str] = []
+        self.pulled: list[str] = []
         self.replies: list[Message] = []
 
     def PushMessages(self, request: PushAppMessagesRequest) -> PushAppMessagesResponse:
@@ -74,6 +81,7 @@ class SuperLink:
 
     def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:
         content = self.objects.get(request.object_id)
+        self.pulled.append(request.object_id)
         if self.unavailable.get(request.object_id):
             self.unavailable[request.object_id] -= 1
             return PullObjectResponse(object_found=True)
@@ -116,9 +124,19 @@ def grid(superlink: SuperLink) -> PiecewiseGrid:
     return PiecewiseGrid(cast(HttpGrid, flower))
 
 
+LAYOUT = Layout.of(ARRAYS)
+RECORD = LAYOUT.flatten(ARRAYS)
+METRICS = {"num-examples": 3, "train-loss": 0.5, "optimizer-round": 0, "seconds-message": 1.0}
+
+
 def question() -> Message:
-    content = RecordDict({"arrays": to_record(ARRAYS), "config": ConfigRecord({"round": 1})})
+    config = ConfigRecord({"round": 1})
+    content = RecordDict({"arrays": RECORD, "layout": LAYOUT.record(), "config": config})
     return Message(content, 7, "train")
+
+
+def honest() -> RecordDict:
+    return RecordDict({"arrays": LAYOUT.flatten(ARRAYS), "metrics": MetricRecord(METRICS)})
 
 
 def sent(grid: PiecewiseGrid) -> Message:
@@ -134,7 +152,7 @@ def test_what_is_pushed_is_what_flower_would_push(
     expected = {name: one.deflate() for name, one in get_all_nested_objects(message).items()}
     assert superlink.objects == expected
     assert sorted(superlink.pushed) == sorted(expected)  # each once
-    # The message, its records, the two of them and 3 arrays, before their 3 + 3 + 1 chunks.
+    # The message, its records, the three of them and 2 arrays, before their 5 + 1 chunks.
     kinds = [superlink.objects[name].split(b" ")[0] for name in superlink.pushed]
     assert set(kinds[7:]) == {b"ArrayChunk"}
     assert b"ArrayChunk" not in kinds[:7]
@@ -165,9 +183,7 @@ def test_a_reply_is_read_to_the_bit_into_memory_of_its_own(
 ) -> None:
     message = sent(grid)
     assert grid.arrivals([message.metadata.message_id]) == []
-    content = RecordDict(
-        {"arrays": to_record(ARRAYS), "metrics": MetricRecord({"num-examples": 3})}
-    )
+    content = honest()
     there = superlink.answer(message, content)
     (arrival,) = grid.arrivals([message.metadata.message_id])
     assert (arrival.message, arrival.error) == (message.metadata.message_id, None)
@@ -178,9 +194,9 @@ def test_a_reply_is_read_to_the_bit_into_memory_of_its_own(
     assert reply.content["metrics"] == content["metrics"]
     record = reply.content["arrays"]
     assert isinstance(record, ArrayRecord)
-    assert_same_bits(views(record), ARRAYS)
+    assert_same_bits(LAYOUT.views(record), ARRAYS)
     assert all(array.flags.writeable for array in views(record).values())
-    assert record.object_id == to_record(ARRAYS).object_id  # it could be sent on as it is
+    assert record.object_id == RECORD.object_id  # it could be sent on as it is
 
 
 def test_a_reply_is_read_while_it_comes(
@@ -188,12 +204,12 @@ def test_a_reply_is_read_while_it_comes(
 ) -> None:
     monkeypatch.setattr(piecewise_grid, "_LOOK_SECONDS", 0.001)
     message = sent(grid)
-    there = superlink.answer(message, RecordDict({"arrays": to_record(ARRAYS)}))
+    there = superlink.answer(message, honest())
     superlink.unavailable = dict.fromkeys(get_all_nested_objects(there), 5)
     (arrival,) = grid.arrivals([message.metadata.message_id])
     record = grid.read(arrival, message).content["arrays"]
     assert isinstance(record, ArrayRecord)
-    assert_same_bits(views(record), ARRAYS)
+    assert_same_bits(LAYOUT.views(record), ARRAYS)
 
 
 def test_an_error_is_known_before_it_is_read(superlink: SuperLink, grid: PiecewiseGrid) -> None:
@@ -204,12 +220,19 @@ def test_an_error_is_known_before_it_is_read(superlink: SuperLink, grid: Piecewi
     assert (arrival.error.code, arrival.error.reason) == (ErrorCode.NODE_UNAVAILABLE, "gone")
 
 
+def one_more() -> RecordDict:
+    """An honest reply that shares no array with the message."""
+    content = honest()
+    content["arrays"] = LAYOUT.flatten({name: array + 1 for name, array in ARRAYS.items()})
+    return content
+
+
 @pytest.mark.parametrize("which", [Array, RecordDict])
 def test_a_reply_whose_parts_are_missing_is_an_error(
     superlink: SuperLink, grid: PiecewiseGrid, which: type
 ) -> None:
     message = sent(grid)
-    there = superlink.answer(message, RecordDict({"arrays": to_record({"w": LARGE + 1})}))
+    there = superlink.answer(message, one_more())
     missing = next(n for n, one in get_all_nested_objects(there).items() if type(one) is which)
     if which is Array:
         missing = superlink.objects[missing].split(b" ")[1].split(b",")[-1].decode()
@@ -227,10 +250,160 @@ def test_a_reply_that_flower_would_not_write_is_an_error_of_its_site(
 ) -> None:
     """No error that asking again would mend."""
     message = sent(grid)
-    there = superlink.answer(message, RecordDict({"arrays": to_record({"w": LARGE + 1})}))
-    (array,) = (n for n, one in get_all_nested_objects(there).items() if type(one) is Array)
+    there = superlink.answer(message, one_more())
+    array = next(n for n, one in get_all_nested_objects(there).items() if type(one) is Array)
     superlink.objects[array] = damage
     (arrival,) = grid.arrivals([message.metadata.message_id])
     reply = grid.read(arrival, message)
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    assert str(reply.error.reason).startswith("its reply is damaged: ")
+    assert "its objects are not as Flower writes them" in str(reply.error.reason)
+    # Refused for good: the SuperLink lets go of its objects.
+    assert superlink.confirmed == [there.metadata.message_id]
+
+
+def read_changed(
+    superlink: SuperLink, grid: PiecewiseGrid, kind: bytes, change: Callable[[bytes], bytes]
+) -> Message:
+    """Read a reply of which one object was changed, and all above it named anew."""
+    message = sent(grid)
+    reply = Message(one_more(), reply_to=message)
+    reply.metadata.__dict__["_message_id"] = reply.object_id
+    root, objects = rebuilt(reply, kind, change)
+    superlink.objects |= objects
+    superlink.pulled = []
+    return grid.read(Arrival(message.metadata.message_id, None, root), message)
+
+
+def with_chunks(*indices: int) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        stated = json.loads(body(content))
+        return with_body(content, json.dumps({**stated, "arraychunk_ids": indices}).encode())
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "chunks, pieces, said",
+    [
+        ((0, 1, 2, 3) + (4,) * 500, 0, "an array has more data than its values take"),
+        ((0, 1, 2, 3, 4, 4), 6, "an array's data is not what the array says of itself"),
+        ((0, 0, 0, 0, 0), 0, "its objects are not as Flower writes them"),
+        ((4, 1, 2, 3, 0), 0, "its objects are not as Flower writes them"),
+    ],
+)
+def test_a_chunk_that_is_named_again_and_again_takes_no_memory(
+    superlink: SuperLink,
+    grid: PiecewiseGrid,
+    chunks: tuple[int, ...],
+    pieces: int,
+    said: str,
+) -> None:
+    """24 MB in five chunks: 504 names would make 2.5 GB, and none of them is fetched."""
+    reply = read_changed(superlink, grid, b"Array", with_chunks(*chunks))
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert said in str(reply.error.reason)
+    fetched = [superlink.objects[name].startswith(b"ArrayChunk") for name in superlink.pulled]
+    assert sum(fetched) <= pieces
+
+
+def test_records_that_are_too_large_are_not_looked_into(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    reply = read_changed(
+        superlink, grid, b"MetricRecord", lambda c: with_body(c, body(c) + bytes(100_000))
+    )
+    assert "a record of it is larger than 65536 bytes: metrics" in str(reply.error.reason)
+
+
+def test_a_record_more_is_not_fetched(superlink: SuperLink, grid: PiecewiseGrid) -> None:
+    message = sent(grid)
+    content = honest()
+    content["patients"] = ConfigRecord({"a": "b"})
+    superlink.answer(message, content)
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    superlink.pulled = []
+    reply = grid.read(arrival, message)
+    assert "its records are not those declared" in str(reply.error.reason)
+    assert len(superlink.pulled) == 2  # the message and its list of records
+
+
+def test_a_reply_answers_what_it_was_read_for_whatever_it_says(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    """Else a site could answer in another's place: whose weights count is told by this id."""
+    mine, others = question(), question()
+    others.metadata.created_at = 0.0
+    grid.push_messages([mine, others])
+    there = superlink.answer(others, honest())
+    root = there.metadata.message_id
+    reply = grid.read(Arrival(mine.metadata.message_id, None, root), mine)
+    assert reply.metadata.reply_to_message_id == mine.metadata.message_id
+    assert reply.metadata.src_node_id == mine.metadata.dst_node_id
+
+
+def test_an_error_that_comes_as_an_answer_is_refused(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    message = sent(grid)
+    there = superlink.answer(message, Error(ErrorCode.UNKNOWN, "x"))
+    reply = grid.read(
+        Arrival(message.metadata.message_id, None, there.metadata.message_id), message
+    )
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+
+
+@pytest.mark.parametrize("code", [ErrorCode.UNKNOWN, -1, 99, 2**31 - 1])
+def test_no_site_says_that_a_process_of_ours_died(
+    superlink: SuperLink, grid: PiecewiseGrid, code: int
+) -> None:
+    """Code 0 is what a simulation's Flower says then, and the run would end."""
+    message = sent(grid)
+    superlink.answer(message, Error(code, "first\n\x1b[2J" + "y" * 500_000))
+    (arrival,) = grid.arrivals([message.metadata.message_id])
+    assert arrival.error is not None
+    assert arrival.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert str(arrival.error.reason).isprintable()
+    assert len(str(arrival.error.reason)) == 300
+
+
+@settings(
+    max_examples=150,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_whatever_bytes_come_the_site_is_refused_and_nothing_else_happens(
+    superlink: SuperLink, grid: PiecewiseGrid, data: st.DataObject
+) -> None:
+    """Some bytes of one object are others; the objects above it are named by the new ones."""
+    small = Layout({"w": ("float32", (2, 3)), "n": ("int64", (1,))})
+    arrays = {"w": np.ones((2, 3), np.float32), "n": np.array([3])}
+    config = ConfigRecord({"round": 1})
+    records = {"arrays": small.flatten(arrays), "layout": small.record(), "config": config}
+    message = Message(RecordDict(records), 7, "train")
+    grid.push_messages([message])
+    arrays["w"] += 1
+    content = RecordDict({"arrays": small.flatten(arrays), "metrics": MetricRecord(METRICS)})
+    honest_reply = Message(content, reply_to=message)
+    honest_reply.metadata.__dict__["_message_id"] = honest_reply.object_id
+    kinds = ["Message", "RecordDict", "ArrayRecord", "MetricRecord", "Array", "ArrayChunk"]
+    kind = data.draw(st.sampled_from(kinds)).encode()
+
+    def change(found: bytes) -> bytes:
+        start = data.draw(st.integers(len(kind) + 1, len(found)))
+        gone = data.draw(st.integers(0, 20))
+        long = [b"[" * 2000, b"9" * 5000]
+        some = st.sampled_from([*long, b'"', b"{", b"0", b"\xff\xfe", b",,", b" "])
+        new = data.draw(st.one_of(st.binary(max_size=20), some))
+        return found[:start] + new + found[start + gone :]
+
+    root, objects = rebuilt(honest_reply, kind, change)
+    superlink.objects |= objects
+    reply = grid.read(Arrival(message.metadata.message_id, None, root), message)
+    assert reply.metadata.reply_to_message_id == message.metadata.message_id
+    if reply.has_error():
+        assert str(reply.error.reason).isprintable()
+    else:
+        assert small.views(reply.content.array_records["arrays"])["w"].shape == (2, 3)

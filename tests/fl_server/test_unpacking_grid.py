@@ -204,7 +204,7 @@ def without_metrics(message: Message) -> Message:
         (negative_scale, "its array 'w:scale' is not a valid scale"),
         (not_a_number, "the update of its array 'bias' is not finite, or overflows"),
         (overflowing, "the update of its array 'w' is not finite, or overflows"),
-        (another_file, "int8 the magic string is not correct"),
+        (another_file, "int8 is not the .npy file of the int8"),
         (without_arrays, "its reply lacks array 'float32'"),
         (without_metrics, "its reply has no record 'metrics'"),
     ],

@@ -309,7 +309,7 @@ def test_flowers_own_loop_runs_on_these_hooks() -> None:
     def node(message: Message) -> Message:
         index = int(settings_of(message)["client-index"])
         trained = {"w": views(received_by(message))["w"] + np.float32(index + 1)}
-        return answer(message, trained, num_examples=index)
+        return answer(message, trained, num_examples=index + 1)
 
     grid = MemoryGrid(dict.fromkeys(CLIENTS, node))
     strategy = FedAvg(clients=CLIENTS, rounds_done=6)

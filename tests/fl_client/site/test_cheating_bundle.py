@@ -29,7 +29,7 @@ CHEATS = {
     "another metric": "its metrics have a key",
     "another record": "its records are not those declared",
     "a long string": "its records are not those declared",
-    "images in the error": "7" * 300,
+    "images in the error": "7" * 299,
     "ends without an answer": "ended without an answer",
     "honest again": None,
 }
@@ -50,7 +50,9 @@ def train(message, context):
     cheat = str(message.content["config"]["cheat"])
     received = message.content["arrays"]["float32"].numpy()
     arrays = ArrayRecord({"float32": Array(received + 1)})
-    metrics = MetricRecord({"num-examples": 20, "train-loss": 0.5, "optimizer-round": 0})
+    metrics = MetricRecord(
+        {"num-examples": 20, "train-loss": 0.5, "optimizer-round": 0, "seconds-message": 1.0}
+    )
     content = RecordDict({"arrays": arrays, "metrics": metrics})
     secret = np.full((4, 4), 7, np.float32)
     if cheat == "an array more":
@@ -91,8 +93,8 @@ def main(grid, context):
     weights = ArrayRecord({"float32": Array(np.zeros(6, np.float32))})
     layout = ConfigRecord({"names": ["weight"], "dtypes": ["float32"], "shapes": ["2x3"]})
     messages = {}
-    for number, cheat in enumerate(json.loads(os.environ["CHEATS"])):
-        config = {"experiment": "rounds = 3", "run": "0" * 32, "round": number, "cheat": cheat}
+    for cheat in json.loads(os.environ["CHEATS"]):
+        config = {"experiment": "rounds = 3", "run": "0" * 32, "round": 1, "cheat": cheat}
         records = {"config": ConfigRecord(config), "layout": layout, "arrays": weights}
         content = RecordDict(records)
         messages[cheat] = Message(content, nodes[0], "train")

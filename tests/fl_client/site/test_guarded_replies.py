@@ -81,7 +81,7 @@ CHEATS = [
     (hidden_bytes, "an array's data is not what the array says"),
     (another_file, "an array's data is not what the array says"),
     (another_metric, "a key that is not declared"),
-    (a_list_for_a_number, "not of the declared kind"),
+    (a_list_for_a_number, "its train-loss is not a number"),
     (another_record, "its records are not those declared"),
     (too_few_examples, "fewer than 10 images"),
     (another_group, "not a reply to what was asked"),

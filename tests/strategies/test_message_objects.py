@@ -5,20 +5,15 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Message
+from flwr.app import Array, ArrayRecord
 from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_id,
     get_object_tree,
 )
 
-from fl_client.site.objects import ArrayHead, check_data, npy_header, open_message
-from fl_client.site.refusal import Refused
+from strategies.message_objects import ArrayHead, check_data, npy_header, open_message
+from strategies.refusal import Refused
+from tests.changed_messages import body, parts, rebuilt, root_of, with_body
 from tests.fl_client.site.fake_coordinator import COUNTER, OPEN, WEIGHT, question, train_message
-
-
-def parts(message: Message) -> dict[str, bytes]:
-    return {i: o.deflate() for i, o in get_all_nested_objects(message).items()}
 
 
 def opened(root: str, objects: dict[str, bytes]):
@@ -49,12 +44,8 @@ def test_each_level_is_fetched_at_once() -> None:
         levels.append(list(ids))
         return {i: objects[i] for i in levels[-1]}
 
-    open_message(train_message_id(objects), fetch)
+    open_message(root_of(objects), fetch)
     assert [len(level) for level in levels] == [1, 1, 3, 2]
-
-
-def train_message_id(objects: dict[str, bytes]) -> str:
-    return next(i for i, content in objects.items() if content.startswith(b"Message "))
 
 
 def test_arrays_of_the_same_bytes_are_one_object_with_two_names() -> None:
@@ -114,32 +105,6 @@ def test_the_header_is_numpys_own() -> None:
         data = Array(array).data
         header = npy_header(str(array.dtype), array.shape)
         assert data == header + array.tobytes()
-
-
-def rebuilt(message: Message, kind: bytes, change) -> tuple[str, dict[str, bytes]]:
-    """Change one object's bytes and name all objects above it anew, as a cheating app can."""
-    objects = parts(message)
-    old = next(i for i, content in objects.items() if content.startswith(kind + b" "))
-    content = change(objects.pop(old))
-    new = get_object_id(content)
-    objects[new] = content
-    for above in (b"ArrayRecord", b"RecordDict", b"Message"):
-        for i, parent in list(objects.items()):
-            if parent.startswith(above + b" ") and old.encode() in parent:
-                content = objects.pop(i).replace(old.encode(), new.encode())
-                old, new = i, get_object_id(content)
-                objects[new] = content
-    return train_message_id(objects), objects
-
-
-def with_body(content: bytes, body: bytes) -> bytes:
-    head, _, _ = content.partition(b"\0")
-    kind, children, _ = head.split(b" ")
-    return b"%s %s %d\0%s" % (kind, children, len(body), body)
-
-
-def body(content: bytes) -> bytes:
-    return content.partition(b"\0")[2]
 
 
 def test_the_test_can_change_an_object() -> None:

@@ -1,12 +1,13 @@
-"""What a site refuses."""
+"""What is not let through, at a site or at the coordinator."""
 
 
 class Refused(Exception):
     """A message or a reply that is not let through.
 
     Args:
-        reason: in one line; it travels to the coordinator, so it never repeats what a reply holds.
-        detail: the rest, for the site's own records only.
+        reason: in one line; a site tells it to the coordinator, so it never repeats what a reply
+            holds.
+        detail: the rest, for whoever refuses.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -16,5 +17,5 @@ class Refused(Exception):
 
     @property
     def whole(self) -> str:
-        """Reason and detail, for the site's own records."""
+        """Reason and detail; as long as what was refused made them."""
         return f"{self.reason}: {self.detail}" if self.detail else self.reason

@@ -5,30 +5,30 @@ record dict, that its records, an array record its arrays, and an array its data
 public classes read a message only whole. Here its parts are read one by one, and what is not byte
 for byte as Flower itself would write it is refused: there is then no room for anything undeclared.
 
-The names of Flower's that are private stand in this file, in connection.py, envelope.py, guard.py
-and supernode.py.
+So the guard of a site reads what comes and what would leave, and the coordinator what comes back.
+The names of Flower's that are private and needed for it stand in this file.
 """
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
-import numpy as np
 from flwr.app import ConfigRecord, MetricRecord
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import Metadata as ProtoMetadata
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import (
+    UnexpectedObjectContentError,
     get_object_head_values_from_object_content,
 )
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.lib import format as npy
 
-from fl_client.site.refusal import Refused
-from fl_client.site.reply_rules import Content
+from strategies.arrays import dtype_of, npy_header
+from strategies.refusal import Refused
+from strategies.reply_form import Content, ReplyForm
 
 Fetch = Callable[[Iterable[str]], Mapping[str, bytes]]
 
@@ -39,10 +39,14 @@ _MALFORMED = (
     IndexError,
     AttributeError,
     DecodeError,
+    UnexpectedObjectContentError,
     RecursionError,
 )
 # Records hold settings and counts; arrays' data is not among what this bounds.
 _MAX_RECORD_BYTES = 8 * 1024 * 1024
+# Flower cuts an array into chunks of 5 MiB, but for the last one.
+_LEAST_CHUNK_BYTES = 1024 * 1024
+_ID = re.compile(r"[0-9a-f]{64}")
 _KINDS = {"ArrayRecord": "arrays", "ConfigRecord": "config", "MetricRecord": "metrics"}
 
 
@@ -57,7 +61,7 @@ class ArrayHead:
     @property
     def num_bytes(self) -> int:
         """Bytes of its values."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * dtype_of(self.dtype).itemsize
 
 
 @dataclass
@@ -104,23 +108,24 @@ class Opened:
         ]
 
 
-def open_message(root: str, fetch: Fetch) -> Opened:
+def open_message(root: str, fetch: Fetch, form: ReplyForm | None = None) -> Opened:
     """Read a message but for its arrays' data.
 
     Args:
         root: the id of the message's object.
         fetch: gives the bytes of objects by their ids; called once for each level of the tree.
+        form: of a reply; what is not of it is refused before what is below it is fetched.
 
     Raises:
-        Refused: anything is not as Flower writes it.
+        Refused: anything is not as Flower writes it, or not of the form.
     """
     try:
-        return _open_message(root, fetch)
+        return _open_message(root, fetch, form)
     except _MALFORMED as error:
         raise Refused("its objects are not as Flower writes them", repr(error)) from None
 
 
-def _open_message(root: str, fetch: Fetch) -> Opened:
+def _open_message(root: str, fetch: Fetch, form: ReplyForm | None) -> Opened:
     children, body = _read(fetch([root])[root], "Message")
     proto = ProtoMessage.FromString(bytes(body))
     opened = Opened(proto.metadata, ObjectTree(object_id=root))
@@ -136,9 +141,13 @@ def _open_message(root: str, fetch: Fetch) -> Opened:
 
     children, body = _read(fetch([content_id])[content_id], "RecordDict")
     opened.ids = _references(body, children)
+    if form is not None and opened.ids.keys() != form.records:
+        raise Refused("its records are not those declared", repr(sorted(opened.ids)))
     records = fetch(children)
     kinds = {i: records[i][:32].partition(b" ")[0].decode("ascii") for i in children}
     below = {i: _read(records[i], kinds[i]) for i in children}
+    if form is not None:
+        _check_records(form, {name: (kinds[i], records[i]) for name, i in opened.ids.items()})
     arrays = fetch([a for i in children if kinds[i] == "ArrayRecord" for a in below[i][0]])
     heads = {i: _array_head(content) for i, content in arrays.items()}
 
@@ -164,7 +173,30 @@ def _open_message(root: str, fetch: Fetch) -> Opened:
         for i in children
     ]
     opened.tree = _tree(root, [_tree(content_id, records_below)])
+    if form is not None:
+        form.check(opened.content)
+        _check_chunks(opened)
     return opened
+
+
+def _check_records(form: ReplyForm, records: Mapping[str, tuple[str, bytes]]) -> None:
+    """Refuse records that are too large, or bring other arrays, before they are looked into."""
+    for name, (kind, content) in records.items():
+        if kind != "ArrayRecord":
+            if len(content) > form.record_bytes:
+                raise Refused(f"a record of it is larger than {form.record_bytes} bytes", name)
+        elif name not in form.arrays:
+            raise Refused("its records are not those declared", name)
+        elif len(json.loads(bytes(_body(content)))) != len(form.arrays[name]):
+            raise Refused("its arrays differ from those asked for in name, dtype or shape")
+
+
+def _check_chunks(opened: Opened) -> None:
+    """Refuse arrays that name more chunks than their values fill."""
+    for arrays in opened.heads.values():
+        for name, head in arrays.items():
+            if len(head.chunks) > 2 + head.num_bytes // _LEAST_CHUNK_BYTES:
+                raise Refused("an array has more data than its values take", name)
 
 
 def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:
@@ -177,23 +209,25 @@ def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:
     """
     for arrays in opened.heads.values():
         for head in arrays.values():
-            parts = [_body(get(chunk)) for chunk in head.chunks]
+            parts = [chunk_of(get(chunk)) for chunk in head.chunks]
             header = npy_header(head.dtype, head.shape)
             first = bytes(parts[0][: len(header)]) if parts else b""
             if first != header or sum(map(len, parts)) != len(header) + head.num_bytes:
                 raise Refused("an array's data is not what the array says of itself")
 
 
-def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Return the header that NumPy writes before such an array, in C order."""
-    written = BytesIO()
-    layout = {
-        "descr": npy.dtype_to_descr(np.dtype(dtype)),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    npy.write_array_header_1_0(written, layout)
-    return written.getvalue()
+def chunk_of(content: bytes) -> memoryview:
+    """Return the piece of an array's data that an object holds.
+
+    Raises:
+        Refused: it is no such object.
+    """
+    try:
+        children, body = _read(content, "ArrayChunk")
+        _same([], children)
+    except _MALFORMED as error:
+        raise Refused("its objects are not as Flower writes them", repr(error)) from None
+    return body
 
 
 def _array_head(content: bytes) -> ArrayHead:
@@ -207,10 +241,7 @@ def _array_head(content: bytes) -> ArrayHead:
         raise ValueError("shape or chunks")
     _same(list(range(len(children))), list(dict.fromkeys(indices)))
     _same("numpy.ndarray", stated["stype"])
-    # Plain numbers only: an array of objects would be unpickled, one of strings holds text.
-    kind = np.dtype(dtype)
-    if kind.kind not in "biuf" or not kind.isnative or str(kind) != dtype:
-        raise ValueError(f"dtype {dtype!r}")
+    dtype_of(dtype)
     return ArrayHead(dtype, tuple(shape), tuple(children[i] for i in indices))
 
 
@@ -219,6 +250,8 @@ def _read(content: bytes, kind: str) -> tuple[list[str], memoryview]:
     if kind != "ArrayChunk" and len(content) > _MAX_RECORD_BYTES:
         raise ValueError("too large")
     found, children, length = get_object_head_values_from_object_content(content)
+    if not all(_ID.fullmatch(child) for child in children):
+        raise ValueError("ids")
     body = _body(content)
     head = f"{kind} {','.join(children)} {len(body)}".encode()
     _same(content[: len(head)], head)

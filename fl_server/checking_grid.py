@@ -1,0 +1,68 @@
+"""A grid behind which every reply is of the declared form: what is not becomes an error."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from fl_server.wrapping_grid import WrappingGrid
+from operation.text import printable
+from strategies.refusal import Refused
+from strategies.reply_form import Announced, Content, ReplyForm, form_of
+
+
+class CheckingGrid(WrappingGrid):
+    """Holds replies against the message that they answer and what their client said of itself.
+
+    A reply that breaks its form becomes an error that says why, as a client's own would be: any
+    strategy then goes on without that client.
+
+    Args:
+        grid: brings the replies.
+        announced: what is known of each client, by node id.
+    """
+
+    def __init__(self, grid: Grid, announced: Mapping[int, Announced]) -> None:
+        super().__init__(grid)
+        self._announced = announced
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages; return the replies to them, a list only where the other grid has one."""
+        asked = list(messages)
+        # Now, since whoever sends a message may let its arrays go.
+        forms = [self._form(message) for message in asked]
+        replies = self._grid.send_and_receive(asked, timeout=timeout)
+        checked = self._check_all(replies, asked, forms)
+        return list(checked) if isinstance(replies, Sequence) else checked
+
+    def _form(self, message: Message) -> ReplyForm:
+        about = message.metadata
+        return form_of(
+            about.message_type, Content.of(message), self._announced.get(about.dst_node_id)
+        )
+
+    def _check_all(
+        self, replies: Iterable[Message], asked: Sequence[Message], forms: Sequence[ReplyForm]
+    ) -> Iterator[Message]:
+        for reply in replies:
+            # Read only now, since a message that is sent again has another id.
+            answered = reply.metadata.reply_to_message_id
+            for question, form in zip(asked, forms, strict=True):
+                if question.metadata.message_id == answered:
+                    yield _checked(reply, question, form)
+                    break
+            del reply  # or it would stay while the next one is read
+
+
+def _checked(reply: Message, question: Message, form: ReplyForm) -> Message:
+    if reply.has_error():
+        return reply
+    try:
+        form.check(Content.of(reply))
+    except Refused as refused:
+        said = printable(refused.whole)
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, said), reply_to=question)
+    return reply

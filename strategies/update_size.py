@@ -1,0 +1,272 @@
+"""How far each client's training moved the weights, in which direction, and the bound on it.
+
+A client's update is u_i = w_i − w_glo over all floating-point arrays that travel, so BatchNorm's
+running statistics as well: what is averaged is what counts. Integers are not looked at.
+
+Its length ‖u_i‖ is summed in float64 over blocks of float32 products, to about 10⁻⁶ of itself. The
+cosine to the mean update m = Σ n_i u_i / Σ n_i wants m, which is known only when the updates are
+gone where they come one after the other. So each leaves a sketch behind: its values with random
+signs, added up in 16,384 places (Charikar, Chen, Farach-Colton, Finding Frequent Items in Data
+Streams, 2002: an inner product of sketches is that of the vectors on average). The cosine of
+sketches is wrong by 1/√16384 = 0.008 (one standard deviation) or
+less. The signs are the same for
+everybody and always, so that a simulation and a deployment find the same to the bit.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
+
+from strategies.aggregation import CHUNK, blocks, in_threads, mean_into, shares_of
+from strategies.arrays import Blank, view, views, writable
+
+# A length of so many times the median of the others' is named.
+OUTLIER = 10.0
+
+_PLACES = 1 << 14
+# Products that are summed in the arrays' own dtype.
+_PIECE = 1 << 16
+_SIGNS_SEED = 2002
+
+
+@dataclass
+class Update:
+    """What is left of a client's update when its weights are gone.
+
+    Attributes:
+        square: ‖u_i‖²; infinite or NaN if a weight is.
+        sketch: (16384,) float64.
+    """
+
+    square: float = 0.0
+    sketch: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_PLACES))
+
+    @property
+    def norm(self) -> float:
+        """‖u_i‖."""
+        return math.sqrt(self.square) if self.square >= 0 else math.nan
+
+    def add(self, other: "Update") -> None:
+        """Add the update of other values of the same client."""
+        self.square += other.square
+        self.sketch += other.sketch
+
+    def add_block(self, ours: NDArray, theirs: NDArray, place: tuple[int, int]) -> None:
+        """Add some of a client's values.
+
+        Args:
+            ours: at most `CHUNK` weights of the client.
+            theirs: the same of the global ones.
+            place: which array, and which block of it: another row of signs for each.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = np.subtract(ours, theirs, dtype=np.result_type(ours.dtype, np.float32))
+            added = _square(change)
+            if not math.isfinite(added):  # beyond float32, or not finite at all
+                change = ours.astype(np.float64) - theirs
+                added = _square(change)
+            self.square += added
+            change *= _signs(place, change.size)
+            whole = change.size // _PLACES * _PLACES
+            if whole:
+                self.sketch += np.add.reduce(change[:whole].reshape(-1, _PLACES), axis=0)
+            self.sketch[: change.size - whole] += change[whole:]
+
+
+def measure(record: ArrayRecord, base: ArrayRecord) -> Update:
+    """Measure a client's update. Holds some megabytes.
+
+    Args:
+        record: its weights.
+        base: the global weights that it was sent, of the same names, dtypes and shapes.
+    """
+    ours, theirs = views(record), views(base)
+    number = {name: index for index, name in enumerate(ours)}
+
+    def part_of(share: tuple[str, slice]) -> Update:
+        name, part = share
+        update = Update()
+        if np.issubdtype(ours[name].dtype, np.floating):
+            for block in blocks(part):
+                update.add_block(
+                    ours[name].reshape(-1)[block],
+                    theirs[name].reshape(-1)[block],
+                    (number[name], block.start // CHUNK),
+                )
+        return update
+
+    whole = Update()
+    with ThreadPoolExecutor() as threads:
+        # In a fixed order, whoever is done first: a sum of floats depends on it.
+        for part in threads.map(part_of, shares_of({n: a.size for n, a in ours.items()})):
+            whole.add(part)
+    return whole
+
+
+def mean_and_updates(
+    records: Sequence[ArrayRecord], weights: Sequence[float], base: ArrayRecord
+) -> tuple[ArrayRecord, list[Update]]:
+    """Return the weighted mean of models that lie in memory together, and each one's update.
+
+    To the bit what `RunningMean` and `measure` find of one after the other. Holds the mean and some
+    megabytes.
+
+    Args:
+        records: M ≥ 1 models.
+        weights: M positive weights.
+        base: the global weights that all were sent.
+
+    Raises:
+        NotFinite: the mean is NaN or infinite somewhere.
+    """
+    models, theirs = [views(record) for record in records], views(base)
+    blanks = {name: Blank(array.dtype, array.shape) for name, array in models[0].items()}
+    number = {name: index for index, name in enumerate(blanks)}
+
+    def part_of(share: tuple[str, slice]) -> list[Update]:
+        name, part = share
+        out = blanks[name].values.reshape(-1)
+        updates = [Update() for _ in models]
+        for block in blocks(part):
+            pieces = [model[name].reshape(-1)[block] for model in models]
+            mean_into(out[block], pieces, weights)
+            if np.issubdtype(out.dtype, np.floating):
+                start = theirs[name].reshape(-1)[block]
+                for update, piece in zip(updates, pieces, strict=True):
+                    update.add_block(piece, start, (number[name], block.start // CHUNK))
+        return updates
+
+    whole = [Update() for _ in records]
+    with ThreadPoolExecutor() as threads:
+        for parts in threads.map(part_of, shares_of({n: a.size for n, a in models[0].items()})):
+            for update, part in zip(whole, parts, strict=True):
+                update.add(part)
+    return ArrayRecord({name: blank.finish() for name, blank in blanks.items()}), whole
+
+
+def clip_factor(norm: float, most: float) -> float:
+    """Return what an update is multiplied with so that it is no longer than ``most``; 0: any."""
+    return most / norm if 0 < most < norm else 1.0
+
+
+def clipped(record: ArrayRecord, base: ArrayRecord, factor: float) -> ArrayRecord:
+    """Return w_glo + factor·(w_i − w_glo), with w_i's integers, each value computed in float64.
+
+    Sun et al., Can You Really Backdoor Federated Learning?, 2019, section 3 (norm thresholding).
+    Where the record's bytes may be written to they are; else the result is a copy.
+    """
+    result = ArrayRecord({name: writable(array) for name, array in record.items()})
+    ours = {name: view(array).reshape(-1) for name, array in result.items()}
+    theirs = {name: array.reshape(-1) for name, array in views(base).items()}
+
+    def shorten(name: str, part: slice) -> None:
+        if not np.issubdtype(ours[name].dtype, np.floating):
+            return
+        for block in blocks(part):
+            values, start = ours[name][block], theirs[name][block].astype(np.float64)
+            np.add(start, factor * (values - start), out=values, casting="same_kind")
+
+    in_threads({name: array.size for name, array in ours.items()}, shorten)
+    return result
+
+
+def describe(
+    updates: Mapping[str, Update], weights: Mapping[str, float], most: float = 0.0
+) -> dict[str, dict[str, float | bool | None]]:
+    """Return what a round's record says of each client's update.
+
+    Args:
+        updates: by client, all finite.
+        weights: n_i by client.
+        most: ``clip-updates``.
+
+    Returns:
+        By client ``norm``, before it was clipped; ``cosine`` to the mean of what was averaged, None
+        where one of the two is zero; ``times_median``, its norm in medians of the others', None
+        with fewer than two others, or where that is zero; and ``clipped``.
+    """
+    if not updates:
+        return {}
+    factors = {client: clip_factor(update.norm, most) for client, update in updates.items()}
+    mean = np.zeros(_PLACES)
+    for client, update in updates.items():
+        mean += weights[client] * factors[client] * update.sketch
+    return {
+        client: {
+            "norm": update.norm,
+            "cosine": _cosine(update.sketch, mean),
+            "times_median": _times_median(client, updates),
+            "clipped": factors[client] < 1,
+        }
+        for client, update in updates.items()
+    }
+
+
+def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
+    """Name the updates that are far longer than the others, a line each.
+
+    With three clients or more that is one of over `OUTLIER` times the median of the others'
+    norms. Of two clients it cannot be said whose is at fault, and both are named.
+    """
+    bound = f"; clip-updates bounds it to {most:g}" if most else ""
+    if len(updates) == 2:
+        (short, a), (long, b) = sorted(updates.items(), key=lambda item: item[1].norm)
+        if b.norm <= OUTLIER * a.norm:
+            return []
+        return [
+            f"the update of {long} (norm {b.norm:.3g}) is {_times(b.norm, a.norm)} that of {short} "
+            f"(norm {a.norm:.3g}); of two it cannot be said which is wrong{bound}"
+        ]
+    lines = []
+    for client, update in updates.items():
+        others = [other.norm for name, other in updates.items() if name != client]
+        if len(others) < 2 or update.norm <= OUTLIER * statistics.median(others):
+            continue
+        lines.append(
+            f"the update of {client} (norm {update.norm:.3g}) is "
+            f"{_times(update.norm, statistics.median(others))} the median of the others'{bound}"
+        )
+    return lines
+
+
+def _times(norm: float, other: float) -> str:
+    return f"{norm / other:,.0f} times" if other else "any number of times"
+
+
+def _times_median(client: str, updates: Mapping[str, Update]) -> float | None:
+    others = [update.norm for name, update in updates.items() if name != client]
+    if len(others) < 2 or not (median := statistics.median(others)):
+        return None
+    return updates[client].norm / median
+
+
+def _cosine(ours: NDArray[np.float64], mean: NDArray[np.float64]) -> float | None:
+    with np.errstate(all="ignore"):
+        lengths = float(np.linalg.norm(ours)) * float(np.linalg.norm(mean))
+        cosine = float(np.dot(ours, mean)) / lengths if lengths else math.nan
+    return max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else None
+
+
+def _square(change: NDArray) -> float:
+    pieces = range(0, change.size, _PIECE)
+    return sum(float(np.dot(change[s : s + _PIECE], change[s : s + _PIECE])) for s in pieces)
+
+
+def _signs(place: tuple[int, int], size: int) -> NDArray[np.float32]:
+    """The signs of a block's values: a piece of one long row, another piece for each block."""
+    array, block = place
+    start = (array * 40_503 + block * 2_654_435_761) % CHUNK  # Knuth's multiplicative hash
+    return _row_of_signs()[start : start + size]
+
+
+@lru_cache(maxsize=1)
+def _row_of_signs() -> NDArray[np.float32]:
+    bits = np.random.default_rng(_SIGNS_SEED).integers(0, 2, 2 * CHUNK, dtype=np.int8)
+    return (2 * bits - 1).astype(np.float32)
