@@ -162,7 +162,9 @@ def clipped(record: ArrayRecord, base: ArrayRecord, factor: float) -> ArrayRecor
     Sun et al., Can You Really Backdoor Federated Learning?, 2019, section 3 (norm thresholding).
     Where the record's bytes may be written to they are; else the result is a copy.
     """
-    result = ArrayRecord({name: writable(array) for name, array in record.items()})
+    result = ArrayRecord()  # whose constructor would make the arrays anew
+    for name, array in record.items():
+        result[name] = writable(array)
     ours = {name: view(array).reshape(-1) for name, array in result.items()}
     theirs = {name: array.reshape(-1) for name, array in views(base).items()}
 
@@ -215,7 +217,7 @@ def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
     With three clients or more that is one of over `OUTLIER` times the median of the others'
     norms. Of two clients it cannot be said whose is at fault, and both are named.
     """
-    bound = f"; clip-updates bounds it to {most:g}" if most else ""
+    bound = f"; clip-updates bounds it to {most:.3g}" if most else ""
     if len(updates) == 2:
         (short, a), (long, b) = sorted(updates.items(), key=lambda item: item[1].norm)
         if b.norm <= OUTLIER * a.norm:
@@ -237,7 +239,9 @@ def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
 
 
 def _times(norm: float, other: float) -> str:
-    return f"{norm / other:,.0f} times" if other else "any number of times"
+    if not other:
+        return "infinitely many times"
+    return f"{float(f'{norm / other:.3g}'):,.0f} times"
 
 
 def _times_median(client: str, updates: Mapping[str, Update]) -> float | None:

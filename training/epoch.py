@@ -89,6 +89,7 @@ def train_epoch(
     total_loss = torch.zeros(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
+    first_loss = total_loss
     for part in batch_slices(len(split), batch_size):
         stored = to_device(split.images[order[part]], device)
         labels = to_device(split.labels[order[part]], device)
@@ -102,10 +103,25 @@ def train_epoch(
         optimizer.step()
         # Summed on the device: reading the number here would synchronise at every step.
         total_loss += loss.detach() * len(labels)
+        if part.start == 0:
+            first_loss = loss.detach()
     mean_loss = float(total_loss) / len(split)
     if not np.isfinite(mean_loss):
-        raise TrainingError(f"the training loss became {mean_loss}; try a smaller learning-rate")
+        raise TrainingError(_why_not_finite(mean_loss, float(first_loss)))
     return mean_loss
+
+
+def _why_not_finite(mean_loss: float, first_loss: float) -> str:
+    """Tell weights that were spoiled before from a learning-rate that is too large."""
+    if not np.isfinite(first_loss):
+        return (
+            f"the training loss was {first_loss} before the first step: the weights that training "
+            "began with are the cause, not its learning-rate"
+        )
+    return (
+        f"the training loss became {mean_loss}, after {first_loss:.3g} in the first batch; try a "
+        "smaller learning-rate"
+    )
 
 
 def evaluate(

@@ -127,7 +127,8 @@ def _answers(
             answers[part] = forward(batch).cpu().numpy()
     if not np.isfinite(answers).all():
         raise TrainingError(
-            "the model's outputs are not finite numbers; try a smaller learning-rate"
+            "the model's outputs are not finite numbers: its training has diverged, or its weights "
+            "were spoiled"
         )
     return answers
 

@@ -197,8 +197,16 @@ def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:
 def test_a_loss_that_is_no_number_ends_the_training(bad: float) -> None:
     model = Recorder(FEATURES, 3)
     nn.init.constant_(model.linear.bias, bad)
-    with pytest.raises(TrainingError, match=r"^the training loss became nan; .*learning-rate$"):
+    with pytest.raises(TrainingError, match=r"^the training loss was nan before the first step: "):
         train(model, random_split(4, side=SIDE))
+
+
+def test_a_rate_that_is_too_large_is_told_from_weights_that_were_spoiled() -> None:
+    """Seven steps of 10³⁸ leave float32, from a loss near ln 3."""
+    model = Recorder(FEATURES, 3)
+    said = r"^the training loss became (nan|inf), after \S+ in the first batch; try a smaller"
+    with pytest.raises(TrainingError, match=said):
+        train(model, random_split(14, side=SIDE), rate=1e38, batch_size=2)
 
 
 def test_before_step_is_called_once_a_step_between_backward_and_the_step() -> None:
@@ -326,5 +334,5 @@ def test_patients_are_judged_where_they_are_known() -> None:
 def test_answers_that_are_no_numbers_are_refused() -> None:
     model = Recorder(FEATURES, 3)
     nn.init.constant_(model.linear.bias, float("nan"))
-    with pytest.raises(TrainingError, match="not finite numbers; try a smaller learning-rate"):
+    with pytest.raises(TrainingError, match="not finite numbers: its training has diverged"):
         judge(model, random_split(3, side=SIDE))

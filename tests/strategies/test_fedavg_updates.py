@@ -1,0 +1,184 @@
+"""What a round says of its clients' updates, names, bounds, and does with what is not finite."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Error, Message
+from flwr.common.constant import ErrorCode
+from numpy.typing import NDArray
+
+from strategies.fedavg import FedAvg
+from strategies.layout import LAYOUT, Layout
+from strategies.replies import TooFewReplies
+from tests.support import MemoryGrid, answer, assert_same_bits, deliver
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+CLIENTS = {30: "client-0", 10: "client-1", 20: "client-2"}
+START = {
+    "layer1.weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
+    "layer2.weight": np.full(5, 0.5, np.float32),
+    "counter": np.array(7),
+}
+PLAN = Layout.of(START)
+Weights = dict[str, NDArray]
+WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "one by one"])
+
+
+def moved(by: float) -> Weights:
+    """17 floats, each moved by a number: the norm is √17 times it."""
+    return {n: a + np.array(by, a.dtype) if a.dtype.kind == "f" else a for n, a in START.items()}
+
+
+def spoiled(name: str, value: float = np.nan) -> Weights:
+    weights = {n: a.copy() for n, a in moved(0.1).items()}
+    weights[name].reshape(-1)[-1] = value
+    return weights
+
+
+def strategy_of(min_replies: int = 3, clip: float = 0.0, earlier: tuple[str, ...] = ()) -> FedAvg:
+    return FedAvg(
+        clients=CLIENTS,
+        min_replies=min_replies,
+        constants={LAYOUT: PLAN.record()},
+        clip_updates=clip,
+        earlier=earlier,
+    )
+
+
+def round_of(strategy: FedAvg, *trained: Weights | str, one_by_one: bool) -> Weights:
+    """Each client answers with weights, or with an error."""
+    arrays = PLAN.flatten(START)
+    sent = deliver(strategy.configure_train(1, arrays, ConfigRecord(), MemoryGrid({})))
+    replies = []
+    for message, weights in zip(sent, trained, strict=True):
+        if isinstance(weights, str):
+            error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, weights)
+            replies.append(Message(error, reply_to=message))
+        else:
+            replies.append(answer(message, num_examples=4))
+            replies[-1].content["arrays"] = PLAN.flatten(weights)
+
+    def lazily() -> Iterator[Message]:
+        yield from replies
+
+    result, _ = strategy.aggregate_train(1, lazily() if one_by_one else replies)
+    assert result is not None
+    return PLAN.views(result)
+
+
+@WAYS
+def test_each_update_has_its_length_and_its_direction(one_by_one: bool) -> None:
+    """0.1, 0.2 and −0.2 in each of 17 places: the mean, 1/30, points as the first two do."""
+    strategy = strategy_of()
+    round_of(strategy, moved(0.1), moved(0.2), moved(-0.2), one_by_one=one_by_one)
+    norms = [strategy.updates[client]["norm"] for client in CLIENTS.values()]
+    assert norms == pytest.approx([0.1 * 17**0.5, 0.2 * 17**0.5, 0.2 * 17**0.5], rel=1e-6)
+    cosines = [strategy.updates[client]["cosine"] for client in CLIENTS.values()]
+    assert cosines == pytest.approx([1, 1, -1], abs=1e-5)
+    assert strategy.warnings == []
+
+
+def test_both_ways_say_the_same_to_the_bit() -> None:
+    """So rounds.jsonl of a simulation is that of a deployment."""
+    for clip in (0.0, 0.3):
+        said, weights = [], []
+        for one_by_one in (False, True):
+            strategy = strategy_of(clip=clip)
+            trained = moved(0.1), moved(0.25), moved(5.0)
+            weights.append(round_of(strategy, *trained, one_by_one=one_by_one))
+            said.append((strategy.updates, strategy.warnings))
+        assert said[0] == said[1]
+        assert_same_bits(weights[0], weights[1])
+
+
+@WAYS
+def test_an_update_a_thousand_times_too_long_is_named_at_once(one_by_one: bool) -> None:
+    strategy = strategy_of()
+    round_of(strategy, moved(0.1), moved(100.0), moved(0.1), one_by_one=one_by_one)
+    (line,) = strategy.warnings
+    assert line == "the update of client-1 (norm 412) is 1,000 times the median of the others'"
+    assert strategy.updates["client-1"]["times_median"] == pytest.approx(1000, rel=1e-4)
+
+
+@WAYS
+def test_a_bound_leaves_an_attacker_no_more_than_the_others(one_by_one: bool) -> None:
+    """√17 · 0.2 is allowed: 0.1 passes as it is, 100 counts as 0.2; (0.1 + 0.2 + 0.1) / 3."""
+    strategy = strategy_of(clip=0.2 * 17**0.5)
+    found = round_of(strategy, moved(0.1), moved(100.0), moved(0.1), one_by_one=one_by_one)
+    np.testing.assert_allclose(found["layer1.weight"] - START["layer1.weight"], 0.4 / 3, rtol=1e-5)
+    assert found["counter"] == 7
+    assert [said["clipped"] for said in strategy.updates.values()] == [False, True, False]
+    assert strategy.updates["client-1"]["norm"] == pytest.approx(100 * 17**0.5, rel=1e-5)
+    assert strategy.warnings[0].endswith("; clip-updates bounds it to 0.825")
+
+
+@WAYS
+def test_a_bound_that_nobody_reaches_changes_no_bit(one_by_one: bool) -> None:
+    trained = moved(0.1), moved(0.2), moved(-0.3)
+    free = round_of(strategy_of(), *trained, one_by_one=one_by_one)
+    assert_same_bits(round_of(strategy_of(clip=99.0), *trained, one_by_one=one_by_one), free)
+
+
+@WAYS
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named_with_their_layer(
+    one_by_one: bool, value: float
+) -> None:
+    """As one array of the model's, not as the long one in which it travels."""
+    strategy = strategy_of(min_replies=2)
+    bad = spoiled("layer2.weight", value)
+    found = round_of(strategy, moved(0.1), bad, moved(0.1), one_by_one=one_by_one)
+    assert strategy.replies.failures == {
+        "client-1": "its array 'layer2.weight' holds NaN or infinity"
+    }
+    assert list(strategy.updates) == ["client-0", "client-2"]
+    np.testing.assert_allclose(found["layer2.weight"], 0.6, rtol=1e-6)
+
+
+@WAYS
+def test_who_is_not_finite_is_named_beside_the_others_errors(one_by_one: bool) -> None:
+    """And does not count as one that answered, although min-replies fails before any mean."""
+    strategy = strategy_of(min_replies=2)
+    with pytest.raises(TooFewReplies) as caught:
+        round_of(
+            strategy,
+            "TrainingError: the training loss became nan",
+            spoiled("layer1.weight"),
+            moved(0.1),
+            one_by_one=one_by_one,
+        )
+    assert str(caught.value) == (
+        "round 1: 1 of 3 clients answered, but min-replies = 2 (client-0: TrainingError: the "
+        "training loss became nan; client-1: its array 'layer1.weight' holds NaN or infinity)"
+    )
+
+
+@WAYS
+def test_what_came_before_is_looked_at_before_the_victims(one_by_one: bool) -> None:
+    """All three fail on a model that one of them spoiled a round before."""
+    strategy = strategy_of(min_replies=2, earlier=("round 7: the update of client-9 is odd",))
+    round_of(strategy, moved(0.1), moved(1e5), moved(0.1), one_by_one=one_by_one)
+    nan = "TrainingError: the training loss became nan, after 1e+05; try a smaller learning-rate"
+    with pytest.raises(TooFewReplies) as caught:
+        round_of(strategy, nan, nan, nan, one_by_one=one_by_one)
+    assert str(caught.value).endswith(
+        "; look at this first: round 7: the update of client-9 is odd; round 1: the update of "
+        "client-1 (norm 4.12e+05) is 1,000,000 times the median of the others'"
+    )
+
+
+def test_who_is_only_away_has_nothing_to_do_with_it() -> None:
+    strategy = strategy_of(min_replies=3, earlier=("round 7: the update of client-9 is odd",))
+    with pytest.raises(TooFewReplies) as caught:
+        round_of(strategy, moved(0.1), "its connection was lost", moved(0.1), one_by_one=False)
+    assert "look at this" not in str(caught.value)
+
+
+@WAYS
+def test_replies_and_global_weights_are_let_go(one_by_one: bool) -> None:
+    strategy = strategy_of(clip=0.1)
+    round_of(strategy, moved(0.1), moved(5.0), moved(0.1), one_by_one=one_by_one)
+    assert all(not reply.record for reply in strategy.replies.accepted)
+    assert not strategy._base
