@@ -39,6 +39,7 @@ class RunDisplay:
         self._rounds = rounds
         self._unit = unit
         self._shown: set[int] = set()
+        self._warned: set[int] = set()
         self._phase = ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -70,8 +71,15 @@ class RunDisplay:
             self._phase = phase
             if not self._console.is_terminal:
                 self._console.print(f"{phase} …", highlight=False)
-        done = folder.checkpoint.progress().round
-        self._progress.update(self._task, completed=done, description=phase)
+        progress = folder.checkpoint.progress()
+        self._progress.update(self._task, completed=progress.round, description=phase)
+        # At once: a round's own line waits until its model was validated.
+        for record in progress.records:
+            if record["round"] not in self._warned:
+                self._warned.add(record["round"])
+                for warning in record.get("warnings", ()):
+                    line = f"[bold yellow]round {record['round']}: {shown(warning)}[/]"
+                    self._console.print(marked(line), highlight=False)
         for record in folder.rounds():
             if record["round"] not in self._shown:
                 self._shown.add(record["round"])

@@ -17,6 +17,7 @@ from experiments.figures_table import (
     recall_table,
     with_patients,
 )
+from experiments.updates_table import update_warnings, updates_table
 from training.errors import RunFolderError
 from training.participation import absences_of
 from training.run_folder import RunFolder
@@ -37,7 +38,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
     try:
         tables = [results_table(metrics, manifest), _recalls(metrics, manifest)]
         if "clients" in metrics:
-            tables.append(traffic_table(rounds))
+            tables += [updates_table(rounds), traffic_table(rounds)]
     except KeyError as error:
         raise RunFolderError(
             f"{folder.path}: was written by another version, {error} is missing; read it with "
@@ -46,7 +47,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
     for table in tables:
         console.print(table)
         console.print()
-    for line in behind(metrics):
+    for line in [*behind(metrics), *(update_warnings(rounds) if "clients" in metrics else [])]:
         console.print(line, highlight=False)
     for notice in manifest["data"].get("notices", ()):
         console.print(f"NOTE: {notice}", highlight=False)

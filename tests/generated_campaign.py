@@ -186,6 +186,12 @@ class _Judge:
                     "train_loss": train_loss,
                     "optimizer_round": 0,
                     "bytes_received": bytes_of_one,
+                    "update": {
+                        "norm": 1.5,
+                        "cosine": 0.9,
+                        "times_median": 1.0,
+                        "clipped": False,
+                    },
                     # The first model is nobody's to validate.
                     "seconds": {
                         **({} if number == 1 else {"validation": 2.5}),
@@ -196,6 +202,7 @@ class _Judge:
                 for name in self.clients
             },
             "failures": {},
+            "warnings": [],
             "validation": self._over_clients(skill),
         }
 

@@ -2,7 +2,9 @@
 
 Flower checks who asks and not for what: a site that was admitted could put a message for another
 site into the queue, in the coordinator's name, or ask for objects of others by their ids. A
-SuperNode works on one message at a time, so all that it honestly asks for is known beforehand.
+SuperNode works on one message at a time, so all that it honestly asks for is known beforehand. So
+is how much it may lay down here: objects are taken only if they were announced with a reply, and of
+a reply as many as its message has, each within the bounds of `bodies`.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from operation.refusals import log_refusal
 
 FLEET = "/v1/fleet/"
+# A reply without its records is its metadata, or an error: some hundred bytes.
+MOST_BYTES = 2**14
+# A message and its reply have the same arrays; what a reply may have more is a handful of records,
+# and the arrays of another dtype that its wire format brings.
+MORE_OBJECTS = 16
 
 
 @dataclass
@@ -39,12 +46,14 @@ class _Given:
         message: its id.
         run: Flower's number of its run.
         objects: ids of what it holds, its own among them.
-        session: under which the objects of its reply are taken, once the reply was announced.
+        reply: the id of its reply, once that was announced.
+        session: under which the reply's objects are taken, since then.
     """
 
     message: str
     run: int
     objects: frozenset[str]
+    reply: str = ""
     session: str = ""
 
 
@@ -80,12 +89,12 @@ class OwnMessages:
         async def sending(event: Message) -> None:
             # Before the site has the answer, or it could ask on before this is known.
             if event["type"] == "http.response.start":
-                self._remember(site, state.get("protobuf_response"))
+                self._remember(site, request, state.get("protobuf_response"))
             await send(event)
 
         await self._app(scope, receive, sending)
 
-    def _remember(self, site: int, answer: object) -> None:
+    def _remember(self, site: int, request: object, answer: object) -> None:
         match answer:
             case PullMessagesResponse() if answer.messages_list:
                 metadata = answer.messages_list[0].metadata
@@ -96,6 +105,8 @@ class OwnMessages:
                     frozenset(node.object_id for node in iterate_object_tree(tree)),
                 )
             case PushMessagesResponse():
+                assert isinstance(request, PushMessagesRequest)
+                self._given[site].reply = request.messages_list[0].metadata.message_id
                 self._given[site].session = answer.session_id
 
 
@@ -121,12 +132,21 @@ def _is_own(request: object, given: _Given | None) -> bool:
 
 
 def _is_reply(request: PushMessagesRequest, given: _Given) -> bool:
-    """Tell whether it is one reply, to what its sender was given and in the sender's own name."""
+    """Tell whether it is one reply, to what its sender was given and in the sender's own name.
+
+    A reply has no more objects than its message has, but for some records; no message has a second
+    one, though the same may be announced again, where the answer was lost; and an error is short.
+    """
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         return False
+    if request.messages_list[0].ByteSize() > MOST_BYTES:
+        return False
     metadata = request.messages_list[0].metadata
+    objects = {node.object_id for node in iterate_object_tree(request.message_object_trees[0])}
     return (
-        metadata.reply_to_message_id == given.message
+        len(objects) <= len(given.objects) + MORE_OBJECTS
+        and given.reply in ("", metadata.message_id)
+        and metadata.reply_to_message_id == given.message
         and metadata.run_id == given.run
         and metadata.src_node_id == request.node.node_id
         and metadata.dst_node_id == SUPERLINK_NODE_ID

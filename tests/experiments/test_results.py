@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from experiments.console import Console as DisplayConsole
+from experiments.display import RunDisplay
 from experiments.head_results import show_heads
 from experiments.results import show_results, traffic_table
+from experiments.updates_table import update_warnings, updates_table
 from tests.generated_campaign import write_campaign
+from training.checkpoint import Progress
 from training.errors import RunFolderError
 from training.metrics import metric_block
 from training.run_folder import RunFolder
@@ -156,3 +160,54 @@ def test_another_versions_run_is_refused_in_a_line(runs: dict[str, RunFolder]) -
     runs["simulate"].write_metrics(final)
     with pytest.raises(RunFolderError, match="was written by another version, 'participation'"):
         shown(runs["simulate"])
+
+
+def updated(number: int, norms: list[float], cosine: float | None, *warnings: str) -> dict:
+    clients = {
+        f"client-{index}": {"update": {"norm": norm, "cosine": cosine, "clipped": norm > 100}}
+        for index, norm in enumerate(norms)
+    }
+    return {"round": number, "clients": clients, "warnings": list(warnings)}
+
+
+def test_how_far_each_client_moved_the_weights() -> None:
+    """client-1's norms are 2, 4 and 900; client-2 answered once, and its weights stayed."""
+    rounds = [updated(1, [1.0, 2.0, 0.0], 0.5), updated(2, [1.0, 4.0], 0.7)]
+    rounds.append(updated(3, [1.0, 900.0], None, "the update of client-1 is long"))
+    table = updates_table(rounds)
+    cells = [list(column.cells) for column in table.columns]
+    assert [str(name) for name in cells[0]] == ["client-0", "client-1", "client-2"]
+    assert cells[1:] == [
+        ["3", "3", "1"],
+        ["1", "4", "0"],
+        ["1", "900", "0"],
+        ["0.60", "0.60", "0.50"],
+        ["0", "1", "0"],
+    ]
+    assert [str(line) for line in update_warnings(rounds)] == [
+        "Round 3: the update of client-1 is long"
+    ]
+
+
+def test_an_update_that_was_named_stands_below_the_tables(runs: dict[str, RunFolder]) -> None:
+    folder = runs["simulate"]
+    records = folder.rounds()
+    records[1]["warnings"] = ["the update of client-1 (norm 400) is 1,000 times the median"]
+    folder.write_rounds(records)
+    text = " ".join(" ".join(shown(folder)).split())
+    assert "Round 2: the update of client-1 (norm 400) is 1,000 times the median" in text
+    assert "The clients' updates" in text
+
+
+def test_an_update_is_named_while_the_run_goes_on(runs: dict[str, RunFolder]) -> None:
+    """After its own round, not a round later with the line of its validation; and once."""
+    folder = runs["simulate"]
+    odd = {**folder.rounds()[-1], "round": 4, "warnings": ["the update of [client-1] is long"]}
+    del odd["validation"]
+    (folder.path / "checkpoint").mkdir(exist_ok=True)
+    folder.checkpoint.save(Progress(round=4, best_round=1, records=[*folder.rounds(), odd]))
+    output = io.StringIO()
+    display = RunDisplay(DisplayConsole(file=output, width=200), rounds=9)
+    display.show(folder)
+    display.show(folder)
+    assert output.getvalue().count("round 4: the update of [client-1] is long") == 1

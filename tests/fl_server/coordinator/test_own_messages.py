@@ -407,3 +407,56 @@ def test_the_largest_that_a_site_sends_is_let_in() -> None:
     ).ByteSize()
     record = len(message.content.array_records["arrays"].deflate())
     assert max(listed, piece, record) < LARGEST_BYTES / 1.5
+
+
+def test_a_reply_lays_down_no_more_objects_than_it_may(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """A message of 6 objects, and 16 more are allowed: 23 are too many, of 8 MiB each."""
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    assert len(get_all_nested_objects(asked)) == 6
+    for arrays, allowed in ((9, True), (10, False)):
+        # A message, a record dict, a record; an array and its chunk each: 3 + 2·arrays.
+        named = {f"w{i}": Array(np.full(1, i)) for i in range(arrays)}
+        reply = whole(
+            RecordDict({"arrays": ArrayRecord(named)}),
+            src=attacker.node,
+            dst=SUPERLINK_NODE_ID,
+            run=coordinator.run,
+            reply_to=asked.metadata.message_id,
+        )
+        assert len(get_all_nested_objects(reply)) == 3 + 2 * arrays
+        refused = attacker.status(announcement(attacker, reply)) == 403
+        assert refused == (checked and not allowed)
+
+
+def test_a_second_reply_to_one_message(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """Announced again and again, other objects each time would fill the memory."""
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    first, second = attacker.reply(asked), attacker.reply(asked)
+    second.metadata.created_at += 1e-3
+    second.metadata.__dict__["_message_id"] = second.object_id
+    assert attacker.status(announcement(attacker, first)) == 200
+    assert attacker.status(announcement(attacker, first)) == 200
+    assert (attacker.status(announcement(attacker, second)) == 403) == checked
+
+
+def test_an_error_of_half_a_megabyte(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    request = announcement(attacker, attacker.reply(asked))
+    request.messages_list[0].ClearField("content")
+    request.messages_list[0].error.code = 2
+    request.messages_list[0].error.reason = "x" * 500_000
+    assert (attacker.status(request) == 403) == checked
+    request.messages_list[0].error.reason = "x" * 300
+    assert attacker.status(request) == 200
