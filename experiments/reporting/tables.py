@@ -111,7 +111,11 @@ def comparison_table(comparison: Comparison) -> Table:
         numbers=rows,
         cells=cells,
         best=best,
-        notes=(f"{OVER}.", *not_complete(comparison.judged)),
+        notes=(
+            f"Judged on {comparison.judged_on}.",
+            f"{OVER}.",
+            *not_complete(comparison.judged),
+        ),
     )
 
 

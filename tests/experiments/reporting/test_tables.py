@@ -45,7 +45,8 @@ def test_a_cell_is_mean_and_deviation_and_the_best_is_bold() -> None:
     assert first == [r"convnext\_t", "1", *["71.00"] * 2, "7", *["71.00"] * 4, "2"]
     best = "**72.00 ± 2.83**"
     assert second == [r"swin\_b", "2", *[best] * 2, "7", *[best] * 4, "1"]
-    assert lines[7] == "over: how many classes occur; BACC is their mean recall."
+    assert lines[7] == "Judged on 1,512 images of the global test set."
+    assert lines[9] == "over: how many classes occur; BACC is their mean recall."
 
 
 def test_equal_as_written_is_equally_best() -> None:
