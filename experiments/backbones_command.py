@@ -1,4 +1,4 @@
-"""The networks there are, and what is trained and sent of each: ``fedskin backbones``."""
+"""The available networks, and the part of each that is trained and sent: ``fedskin backbones``."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What the centralized experiments share: a config and a folder in, a finished run out."""
+"""The common part of centralized experiments: train a config's run in a folder."""
 
 import shutil
 
@@ -18,25 +18,23 @@ from training.text import as_text, describe_text, text_of_run
 
 
 def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind: str) -> None:
-    """Train what is missing in a run folder, here and now.
+    """Train the missing epochs of a run folder, in this process.
 
     Args:
         console: where to show progress.
         wanted: the config, unresolved, with absolute paths and ``run-dir``.
-        folder: the run's, new or begun with the same config.
-        kind: the command's name, for the manifest and for what to type to go on.
+        folder: the run's, new or started with the same config.
+        kind: the command's name, for the manifest and for the command to resume.
 
     Raises:
-        ConfigError, DataError, RunFolderError, WeightsError: before anything is trained.
-        typer.Exit: 1 where the training fails, 130 on Ctrl-C.
+        ConfigError, DataError, RunFolderError, WeightsError: before training starts.
+        typer.Exit: 1 if the training fails, 130 on Ctrl-C.
     """
     config = prepare_centralized(wanted)
     if folder.exists():
         folder.check_same(config)
     if folder.manifest().get("status") == "completed":
-        console.print(
-            f"{folder.path} holds a completed run; nothing was left to train.", soft_wrap=True
-        )
+        console.print(f"{folder.path} holds a completed run; nothing to train.", soft_wrap=True)
         return
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
@@ -58,7 +56,7 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
             data=about,
             text=describe_text(text),
         )
-        # Imported here: torch takes seconds, which a config at fault need not wait for.
+        # Imported here: torch takes seconds, too long to wait for an error in the config.
         from training.centralized import CentralizedRun
 
         with RunDisplay(console, config.epochs, unit="epoch") as display:
@@ -83,5 +81,5 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
                 )
                 raise typer.Exit(130) from None
             folder.update_manifest(status="completed", phase="completed", finished=now())
-            # As large as the weights or twice that, and only good for going on.
+            # As large as the weights or twice that, and only needed to resume.
             shutil.rmtree(folder.path / "optimizer", ignore_errors=True)

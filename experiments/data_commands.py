@@ -1,4 +1,4 @@
-"""``fedskin data``: look at a data set, deal it out to clients, or make one up."""
+"""``fedskin data``: check a data set, partition it, or generate a synthetic one."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -55,7 +55,7 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Say what the data folder DIR holds, decoding every image.
+    """Check the data folder DIR: show what it holds; every image is decoded.
 
     Also said is what does harm: test images that are in training, identical
     images under several ids, lesions with several diagnoses.
@@ -112,11 +112,11 @@ def partition(
         SplitBy,
         typer.Option(help="lesion: all images of a lesion stay at one client, in one split."),
     ] = "image",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed deals differently.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another partition.")] = 0,
 ) -> None:
-    """Deal the training set in DIR out to clients, each part split 60/20/20.
+    """Partition the training set in DIR among clients, each part split 60/20/20.
 
-    BraTS2019 is dealt by patient, and the global test patients to nobody.
+    BraTS2019 is partitioned by patient; the global test patients belong to no client.
 
     The CSV file's columns are image_id, label, lesion_id, client and split.
 
@@ -132,11 +132,11 @@ def partition(
     """
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter(f"{out} must end in .csv", param_hint="--out")
-    # Imported here, since Matplotlib takes most of a second and no other command draws.
+    # Imported here: Matplotlib takes most of a second, and no other command draws.
     from data_partition.plot import plot_counts
 
     with _decoding() as progress:
-        # A run cannot use what cannot be decoded, and so deals it out to nobody.
+        # A run cannot use images that cannot be decoded, so no client gets them.
         load = load_brats2019 if recognise(data_dir) == "brats2019" else load_training
         training = decode_all(load(data_dir), progress)
     plan = plan_partition(
@@ -168,7 +168,7 @@ def partition(
     if known:
         echo(f"{straddling} of {known} {lesions} straddle training and test")
     else:
-        echo(f"Which {lesions} straddle training and test is unknown: they have no ids")
+        echo(f"Which {lesions} are in both training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
         echo(f"{num_kept} slices of global test patients are given to no client")
     held = training.rows[training.rows["image_id"].isin(plan["image_id"])]
@@ -197,7 +197,7 @@ def synth(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
 ) -> None:
-    """Write a made-up data set to DIR.
+    """Write a synthetic data set to DIR.
 
     Laid out like HAM10000, with a test set of every class, or like BraTS2019,
     NIfTI volumes of both grades from several sites.

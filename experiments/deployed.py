@@ -32,7 +32,7 @@ from training.site_data import open_test_dir
 console = Console()
 
 POLL_SECONDS = 0.2
-# Who serves the coordinator's folder may be started again meanwhile.
+# The process that serves the coordinator's folder may be restarting.
 UNSERVED_SECONDS = 60.0
 
 
@@ -51,17 +51,17 @@ def run_command(
 ) -> None:
     """Train one network over the sites that the coordinator of DIR admitted.
 
-    The run is done by  fedskin coordinator serve DIR, which must be at work; here it is watched.
-    Ctrl-C ends the watching, not the run. The results are in the run folder, as those of simulate.
+    The run is executed by  fedskin coordinator serve DIR, which must be running; this command only
+    watches it, and Ctrl-C does not stop the run. The run folder has the results, as for simulate.
 
     Examples
     --------
 
-    Over three hospitals, judged on the challenge's test set, which the coordinator has:
+    Over three hospitals, evaluated on the challenge's test set, which the coordinator has:
 
         fedskin run --on coordinator -c dataset=ham10000 -c test-dir=/data/ISIC2018 --out runs/first
 
-    Watching it again, or going on after it failed or was stopped:
+    Watch it again, or resume it after it failed or was stopped:
 
         fedskin run --on coordinator --resume --out runs/first
     """
@@ -72,7 +72,7 @@ def run_command(
     order = orders.find(run_folder.path)
     if run_folder.manifest().get("status") == "completed":
         run_folder.check_same(wanted)
-        console.print(f"{run_folder.path} holds a completed run; nothing was left to do.")
+        console.print(f"{run_folder.path} holds a completed run; nothing to do.")
         show_results(console, run_folder)
         return
     if serving(folder.path) is None:
@@ -102,7 +102,7 @@ def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> Experime
     """Resolve a config that these sites will run.
 
     Raises:
-        ConfigError: it is made for another number of sites, or cannot be run by any.
+        ConfigError: it is for another number of sites, or sites cannot run it.
     """
     faults = []
     if config.clients != len(sites):
@@ -122,7 +122,7 @@ def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> Experime
 def _order(
     wanted: ExperimentConfig, run_folder: RunFolder, folder: CoordinatorFolder, orders: Orders
 ) -> Order:
-    """Check a run, make its folder, and order it."""
+    """Check a run, make its folder, and submit it to the coordinator."""
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     here = for_server(config)
@@ -142,13 +142,13 @@ def _order(
 
 
 def _participants(run_folder: RunFolder, folder: CoordinatorFolder) -> list[str]:
-    """Return the sites that a new run gets: all; and of one that goes on those that it has."""
+    """Return all sites for a new run, and for a resumed run the sites that it has."""
     admitted = list(Sites(folder).active())
     began = list(run_folder.manifest().get("clients", admitted))
     missing = [name for name in began if name not in admitted]
     if missing:
         raise RunFolderError(
-            f"{run_folder.path}: began with {', '.join(missing)}, not admitted here any more; "
+            f"{run_folder.path}: started with {', '.join(missing)}, which are no longer admitted; "
             "choose another run folder"
         )
     return began
@@ -157,7 +157,7 @@ def _participants(run_folder: RunFolder, folder: CoordinatorFolder) -> list[str]
 def _watch(
     order: Order, orders: Orders, run_folder: RunFolder, folder: CoordinatorFolder, rounds: int
 ) -> Order:
-    """Show a run until it has ended, and return what became of it."""
+    """Show a run until it has ended, and return its order."""
     served = time.monotonic()
     with RunDisplay(console, rounds) as display:
         while True:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""The display of a run in progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,7 +65,7 @@ class RunDisplay:
         self._progress.stop()
 
     def show(self, folder: RunFolder) -> None:
-        """Show how far the run has come."""
+        """Show the progress of the run."""
         phase = str(folder.manifest().get("phase") or "")
         if phase != self._phase:
             self._phase = phase
@@ -86,7 +86,7 @@ class RunDisplay:
                 self._console.print(marked(self._line(record)), highlight=False)
 
     def step(self, done: int, total: int) -> None:
-        """Show how far the epoch after those of the last `show` has come, in batches."""
+        """Show the progress of the current epoch, in batches."""
         task = self._progress.tasks[self._task]
         self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
 

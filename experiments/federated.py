@@ -47,16 +47,16 @@ def simulate_command(
 
         fedskin simulate -c data-dir=/data/HAM10000 -c backbone=convnext_l -c strategy=fedprox
 
-    Against the text of a CLIP encoder, with objective clip; only image encoders travel:
+    Against the text features of a CLIP encoder; only image encoders are sent:
 
         fedskin simulate -c data-dir=/data/HAM10000 -c objective=clip -c backbone=maxvit_t
 
-    Small, from scratch, on synthetic images, with what SMALL.toml says of the network:
+    Small, from scratch, on synthetic images, with your own SMALL.toml for the network:
 
         fedskin data synth skin
         fedskin simulate SMALL.toml -c data-dir=skin -c rounds=5 --out runs/first
 
-    Going on after a crash or Ctrl-C:
+    Resume after a crash or Ctrl-C:
 
         fedskin simulate --resume --out runs/first
     """
@@ -65,7 +65,7 @@ def simulate_command(
     if folder.exists():
         folder.check_same(run_config)
     if folder.manifest().get("status") == "completed":
-        console.print(f"{folder.path} holds a completed run; nothing was left to do.")
+        console.print(f"{folder.path} holds a completed run; nothing to do.")
         show_results(console, folder)
         return
     with counting(console, "Reading the images") as progress:

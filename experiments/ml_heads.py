@@ -50,17 +50,17 @@ def heads_command(
         typer.Option(
             "--from",
             metavar="RUN_DIR",
-            help="Take the network of this finished run, federated or not, and train none.",
+            help="Use the network of this finished run, federated or not; train none.",
         ),
     ] = None,
 ) -> None:
-    """Judge KNN, SVM and Random Forest on a network's features, beside the network itself.
+    """Compare KNN, SVM and Random Forest on a network's features with the network itself.
 
-    Trains the backbone on the training set (or takes a finished run's), computes the features of
-    the training and test images once, fits the heads on the training features and judges them on
-    the test set. All of it stands in the run folder. With --from it stands in that run's; or, with
-    --out too, heads and figures in a folder of their own, the network and its features in that
-    run's, which many such folders may share.
+    Trains the backbone on the training set (or uses a finished run's), computes the features of
+    the training and test images once, fits the heads on the training features and evaluates them
+    on the test set. Everything is in the run folder. With --from it is in that run's folder; with
+    --out as well, heads and figures are in a separate folder, and the network and its features
+    stay in that run's folder, which several such folders can share.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def heads_command(
 
         fedskin heads --from runs/prox -c knn-neighbors=15
 
-    The same beside it, in a folder of its own:
+    The same in a separate folder:
 
         fedskin heads --from runs/prox -c heads=knn -c knn-neighbors=15 --out runs/prox-15
     """
@@ -106,7 +106,7 @@ def _train_and_fit(
     if config.objective != "classifier":
         raise ConfigError(
             f"objective = {config.objective!r}: fedskin heads trains a classifier; for "
-            "objective clip train with fedskin clip and come back with --from"
+            "objective clip, train with fedskin clip, then use --from"
         )
     if resume:
         folder.check_same(prepare_centralized(config))
@@ -125,15 +125,15 @@ def _fit_on(
     *,
     resume: bool,
 ) -> None:
-    """Fit heads on a finished run's network, in its folder or in one of their own."""
+    """Fit heads on a finished run's network, in its folder or in a separate one."""
     manifest = source.manifest()
     if "from" in manifest:
         owner = network_run(source).path
         raise RunFolderError(
-            f"{source.path}: has no network; take the run that has: --from {owner}"
+            f"{source.path}: has no network; use the run that has it: --from {owner}"
         )
     if resume and out is None:
-        raise ConfigError("--resume: beside --from name the folder of the heads with --out")
+        raise ConfigError("--resume: with --from, give the folder of the heads with --out")
     if out is not None and out.exists() and not resume:
         raise RunFolderError(
             f"{out.path}: already holds a run; add --resume to continue it, or choose another "
@@ -153,7 +153,7 @@ def _fit_on(
     weights = best_weights(folder, source)
     if resume and show_fitted(console, folder, config):
         return
-    # Where the run computed says nothing about where its features are.
+    # The run's device need not exist on this machine.
     device = resolve_device("auto")
     precision = config.precision if device == "cuda" else "float32"
     here = config.replace(device=device, precision=precision)
@@ -184,13 +184,13 @@ def _fit(
     weights: Weights,
     images: HeadImages,
 ) -> None:
-    # Imported here: scikit-learn takes a second, which no other command needs.
+    # Imported here: scikit-learn takes a second, and no other command needs it.
     from training.head_figures import HeadFigures
 
     classes = images.training.classes
 
     def network() -> "Backbone":
-        # Imported here: with features in store, heads need no torch, which takes seconds.
+        # Imported here: torch takes seconds, and heads on stored features do not need it.
         from training.network import restore_network
 
         text = as_text(text_of_run(config, source, classes))

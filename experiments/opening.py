@@ -1,4 +1,4 @@
-"""From what stands on the command line to a config and a run folder."""
+"""From the command line to a config and a run folder."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from training.text import prepare_text
 ConfigArgument = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)]
 OverrideOption = Annotated[
     list[str] | None,
-    typer.Option("-c", metavar="KEY=VALUE", help="Set one key, over the file. Repeatable."),
+    typer.Option("-c", metavar="KEY=VALUE", help="Set one key; overrides the file. Repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 
@@ -28,7 +28,7 @@ def load_config(
     """Read a config and make its paths absolute, ``~`` expanded.
 
     Raises:
-        ConfigError: any key is at fault.
+        ConfigError: a key is wrong.
     """
     config = load(path, overrides or [], defaults)
     for key in PATH_KEYS:
@@ -51,14 +51,14 @@ def open_run(
     Args:
         path, overrides, out, resume: from the command line.
         kind: ``simulate`` or ``clip``, the command; a folder is only resumed by the command that
-            began it, and a new one without ``--out`` is named by it.
+            started it, and a new one without ``--out`` is named after it.
         defaults: the command's, for keys that nobody sets.
 
     Raises:
-        ConfigError, RunFolderError: what is asked for is not there, or contradicts itself.
+        ConfigError, RunFolderError: something is missing or contradictory.
     """
     if resume and out is None:
-        raise RunFolderError("--resume: name the run folder with --out")
+        raise RunFolderError("--resume: give the run folder with --out")
     if resume and out is not None and path is None and not overrides:
         folder = RunFolder(out.absolute())
         config = folder.config()
@@ -83,11 +83,10 @@ def open_run(
 def bring_beginnings(
     config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None
 ) -> None:
-    """Find, fetch or compute what a run starts from, so that its lack is said before it starts.
+    """Find, download or compute what a run starts from, so that an error comes before it starts.
 
-    These are the text features and the pretrained weights. A run that goes on has its own, but
-    for a base, which is built anew. Where nobody knows the classes yet, the text features come
-    when somebody does.
+    These are the text features and the pretrained weights. A resumed run already has them, except
+    the base, which is rebuilt. If the classes are not known yet, the text features are made later.
 
     Raises:
         WeightsError: weights are missing or unusable.

@@ -1,4 +1,4 @@
-"""What a trained model makes of some images: ``fedskin predict``."""
+"""Classify images with a trained model: ``fedskin predict``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,16 +31,16 @@ def predict_command(
     ] = None,
     head: Annotated[
         HeadName | None,
-        typer.Option(help="Answer with a head of fedskin heads in the place of the network's own."),
+        typer.Option(help="Use a head of fedskin heads instead of the network's own."),
     ] = None,
 ) -> None:
     """Classify each IMAGE with the best model of the finished run in RUN_DIR, or of a site's file.
 
     Prints the most probable class of each image and the probability of every class, or writes
-    them to a CSV file. An image is prepared as the run prepared its test images. For a run on
+    them to a CSV file. Images are preprocessed like the run's test images. For a run on
     BraTS2019 an IMAGE may be a folder of cases with their NIfTI volumes: each slice is
     classified, and each patient by the mean of the slices. A run with slice-choice = tumour
-    needs a segmentation of every case, too.
+    also needs a segmentation of every case.
 
     Research software: not a medical device, and not for diagnosis.
 
@@ -76,11 +76,11 @@ def predict_command(
 
 
 def _read(images: list[Path], config: ExperimentConfig) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    """Decode what is asked about as the image store does.
+    """Decode the images in the same way as the image store.
 
     Returns:
-        Columns ``image``, the name, and ``patient``, None but for slices of cases; and the images
-        (N, S, S, 3), S being the store's side.
+        Columns ``image``, the name, and ``patient``, None except for slices of cases; and the
+        images (N, S, S, 3), where S is the store's side.
     """
     side = store_side(config.image_size)
     rows: list[tuple[str, str | None]] = []
@@ -124,10 +124,10 @@ def _cases(path: Path, config: ExperimentConfig) -> ImageTable:
 
 
 def _table(answers: pd.DataFrame, *, synthetic: bool) -> Table:
-    """Return the answers, by image in rows and class in columns, in percent."""
+    """Return the predictions, by image in rows and class in columns, in percent."""
     title = "Probabilities in percent; not for diagnosis"
     if synthetic:
-        title += "\nThe model was trained on SYNTHETIC images: its answers mean nothing"
+        title += "\nThe model was trained on SYNTHETIC images: its predictions mean nothing"
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
     table.add_column("predicted", style="bold")

@@ -1,4 +1,4 @@
-"""The final figures of a run as tables for people."""
+"""The final figures of a run as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from training.run_folder import RunFolder
 
 Row = tuple[str, Mapping[str, Any]]
 
-# Of rows that stand out.
+# Of highlighted rows.
 _STYLES = {"global test set": "bold", "test set": "bold", "  last model": "dim"}
 
 
@@ -61,7 +61,7 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
 
     Args:
         metrics: as in ``metrics.json``.
-        manifest: the run's; the title tells what makes the figures worthless for medicine.
+        manifest: the run's; the title warns of synthetic images and random text towers.
     """
     what = "round" if "clients" in metrics else "epoch"
     title = (
@@ -74,7 +74,7 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
         title += f"\n{note}"
     text = manifest.get("text")
     if text and text["weights"] != "openai":
-        title += f"\nRANDOM text tower ({text['weights']}) in the place of CLIP's {text['encoder']}"
+        title += f"\nRANDOM text tower ({text['weights']}) instead of CLIP's {text['encoder']}"
     table = new_table(title, _first(metrics), ["n", *metric_columns()])
     table.caption = OVER
     for name, block in with_patients(_blocks(metrics)):
@@ -87,7 +87,7 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
 
 
 def behind(metrics: Mapping[str, Any]) -> list[Text]:
-    """Say which clients stand behind the figures of a federated run, a line for each that misses.
+    """Say which clients are in the figures of a federated run, a line for each missing one.
 
     Args:
         metrics: as in ``metrics.json``; of a centralized run there is nothing to say.
@@ -107,21 +107,21 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
 
 
 def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the table of what travelled in a federated run.
+    """Return the table of the bytes sent in a federated run.
 
     Args:
         rounds: at least one, as in ``rounds.jsonl``.
     """
     sent = sum(record["bytes_sent"] for record in rounds)
     received = sum(record["bytes_received"] for record in rounds)
-    # Who failed was asked, too.
+    # Clients that failed were also sent the weights.
     asked = sum(len(record["clients"]) + len(record["failures"]) for record in rounds)
     answers = sum(len(record["clients"]) for record in rounds)
     transport, waiting, seconds = (
         sum(record["seconds"][name] for record in rounds)
         for name in ("transport", "waiting", "round")
     )
-    table = new_table("What travelled, in megabytes", "", ["to clients", "from clients"])
+    table = new_table("Communication, in megabytes", "", ["to clients", "from clients"])
     table.add_row("a client, a round", megabytes(sent / asked), megabytes(received / answers))
     table.add_row("all", megabytes(sent), megabytes(received))
     table.caption = f"Transport: {transport:.1f} s of the rounds' {seconds:.1f} s"
@@ -142,7 +142,7 @@ def _recalls(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
 
 
 def _first(metrics: Mapping[str, Any]) -> str:
-    return "test split of" if "clients" in metrics else "judged on"
+    return "test split of" if "clients" in metrics else "evaluated on"
 
 
 def _blocks(metrics: Mapping[str, Any]) -> Iterator[Row]:

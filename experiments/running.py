@@ -1,4 +1,4 @@
-"""How a command ends: what a person can mend is a line each on standard error and exit status 2."""
+"""How a command ends: errors that the user can fix go to standard error, with exit status 2."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ MENDABLE = (
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; what a person can mend is a line each and exit status 2."""
+    """Run a command; errors that the user can fix give a line each and exit status 2."""
     try:
         command()
     except MENDABLE as error:

@@ -61,6 +61,6 @@ def traffic_table(comparison: Comparison) -> Table:
     best["AVG"] = several & (cells["AVG"] == f"{numbers['avg'].max():.2f}")
     best["MB altogether"] = several & (numbers["bytes"] == numbers["bytes"].min())
     best = best.reindex(columns=cells.columns, fill_value=False)
-    name, title = f"{comparison.name}-communication", f"What travels · {comparison.title}"
+    name, title = f"{comparison.name}-communication", f"Communication · {comparison.title}"
     notes = tuple(not_complete(rows))
     return Table(name, title, comparison.synthetic, numbers, cells, best, notes)

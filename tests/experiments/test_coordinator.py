@@ -271,4 +271,6 @@ def test_a_run_keeps_its_sites(folder: CoordinatorFolder, tmp_path: Path) -> Non
         orders.stop(1)
         Sites(folder).revoke("hospital-a")
         again = ("run", "--on", folder.path, "--resume", "--out", run_folder.path)
-        assert "began with hospital-a, not admitted" in complaint(*again, kind=RunFolderError)
+        assert "started with hospital-a, which are no longer admitted" in complaint(
+            *again, kind=RunFolderError
+        )

@@ -124,7 +124,7 @@ def test_partition_writes_plan_and_plot(data_dir: Path, tmp_path: Path) -> None:
         assert plot.format == "PNG"
     assert sorted(path.name for path in out.parent.iterdir()) == ["plan.csv", "plan.png"]
     assert "client-0" in output
-    assert "of 7 lesions straddle training and test" in output
+    assert "of 7 lesions are in both training and test" in output
 
 
 def test_partition_options_reach_the_plan(data_dir: Path, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_partition_of_brats_is_by_patient(brats: Path, tmp_path: Path) -> None:
     out = tmp_path / "plan.csv"
     output = run("partition", brats, "--out", out, "--clients", "2", "--split-by", "image")
     assert "Slices per client and class" in output
-    assert "0 of 6 patients straddle training and test" in output
+    assert "0 of 6 patients are in both training and test" in output
     assert "slices of global test patients are given to no client" in output
     plan = pd.read_csv(out)
     assert plan["lesion_id"].nunique() == 6

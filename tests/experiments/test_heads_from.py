@@ -353,7 +353,7 @@ def test_bad_input_is_one_line(trained: Path, beside: Path, source: Path, tmp_pa
     new, other = tmp_path / "new", tmp_path / "other"
     for error, words, arguments in (
         (ConfigError, "goes with no CONFIG.toml", {"config": other / "thesis.txt", "out": new}),
-        (ConfigError, "--resume: beside --from", {"resume": True}),
+        (ConfigError, "--resume: with --from", {"resume": True}),
         (ConfigError, "epochs: with --from only", {"override": ["epochs=3"], "out": new}),
         (ConfigError, "heads = 'knn,knn'", {"override": ["heads=knn,knn"], "out": new}),
         (RunFolderError, f"has no network; .* --from {trained}", {"from_run": beside}),

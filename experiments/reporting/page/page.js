@@ -188,11 +188,11 @@ function confusion(counts, classes, model) {
     return element("tr", {}, element("th", { scope: "row" }, classes[i]), ...row.map((n, j) => {
       const share = total ? n / total : 0;
       const style = `background: rgba(${i === j ? "0,114,178" : "213,94,0"},${(.6 * share).toFixed(3)})`;
-      return element("td", { style, title: `${n} of ${total} ${classes[i]} answered ${classes[j]}` }, String(n));
+      return element("td", { style, title: `${n} of ${total} ${classes[i]} predicted as ${classes[j]}` }, String(n));
     }));
   });
   return element("div", { class: "scroll" }, element("table", { class: "confusion" },
-    element("caption", {}, `${data.words[model]}: true classes in rows, answers in columns`),
+    element("caption", {}, `${data.words[model]}: true classes in rows, predicted classes in columns`),
     element("thead", {}, element("tr", {}, element("td"), ...classes.map(name => element("th", { scope: "col" }, name)))),
     element("tbody", {}, ...rows)));
 }
@@ -213,7 +213,7 @@ function trialPage(id) {
   const trial = data.trials[id], view = document.getElementById("trial");
   view.replaceChildren(element("p", {}, element("a", { href: "#results" }, "← all results")));
   if (!trial) {
-    view.append(element("h2", {}, id), element("p", {}, "This report holds no such trial."));
+    view.append(element("h2", {}, id), element("p", {}, "This report has no such trial."));
     return;
   }
   // AVG first, as in the table of all results.
@@ -245,7 +245,7 @@ function trialPage(id) {
     element("div", { class: "columns" },
       ...Object.entries(trial.confusions).map(([model, counts]) => confusion(counts, trial.classes, model))),
     element("div", { class: "columns" },
-      config("What sets it apart", trial.config), config("The trial", trial.about), config("Config in common", data.config)));
+      config("Settings of this trial", trial.config), config("The trial", trial.about), config("Config in common", data.config)));
 }
 
 function route() {

@@ -29,7 +29,7 @@ PACKED = federated(78, sent=30e6, received=7.5e6, **{"wire-format": "int8"})
 def test_bytes_are_shared_out_among_clients_and_rounds() -> None:
     """30 MB in 30 messages are 1 MB each, 7.5 MB are a quarter."""
     table = table_of(WHOLE, PACKED)
-    assert table.title == "What travels · Federated classifier · HAM10000 · FedAvg · SGD"
+    assert table.title == "Communication · Federated classifier · HAM10000 · FedAvg · SGD"
     assert table.name == "federated-classifier-ham10000-fedavg-sgd-communication"
     assert table.cells.to_dict("list") == {
         "backbone": ["convnext_t"] * 2,
