@@ -166,7 +166,7 @@ def partition(
     straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
-        echo(f"{straddling} of {known} {lesions} straddle training and test")
+        echo(f"{straddling} of {known} {lesions} are in both training and test")
     else:
         echo(f"Which {lesions} are in both training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
@@ -176,7 +176,7 @@ def partition(
         places = (plan["client"] + " " + plan["split"]).tolist()
         echo(
             f"{num_straddling(held, places)} of {len(copies)} groups of images with identical "
-            "pixels straddle clients or splits"
+            "pixels are in more than one client or split"
         )
     for notice in training.notices:
         echo(f"NOTE: {notice}")

@@ -148,7 +148,7 @@ def _participants(run_folder: RunFolder, folder: CoordinatorFolder) -> list[str]
     missing = [name for name in began if name not in admitted]
     if missing:
         raise RunFolderError(
-            f"{run_folder.path}: started with {', '.join(missing)}, which are no longer admitted; "
+            f"{run_folder.path}: started with {', '.join(missing)} (no longer admitted); "
             "choose another run folder"
         )
     return began

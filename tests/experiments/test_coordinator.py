@@ -271,6 +271,6 @@ def test_a_run_keeps_its_sites(folder: CoordinatorFolder, tmp_path: Path) -> Non
         orders.stop(1)
         Sites(folder).revoke("hospital-a")
         again = ("run", "--on", folder.path, "--resume", "--out", run_folder.path)
-        assert "started with hospital-a, which are no longer admitted" in complaint(
+        assert "started with hospital-a (no longer admitted)" in complaint(
             *again, kind=RunFolderError
         )

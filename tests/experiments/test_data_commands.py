@@ -134,7 +134,7 @@ def test_partition_options_reach_the_plan(data_dir: Path, tmp_path: Path) -> Non
         "partition", data_dir, "--out", out, "--partition", "dirichlet", "--dirichlet-alpha", "9",
         "--clients", "1", "--split-by", "lesion",
     )  # fmt: skip
-    assert "0 of 7 lesions straddle" in output
+    assert "0 of 7 lesions are in both" in output
     with pytest.raises(DataError, match=r"4 sources .* but clients = 3"):
         run("partition", data_dir, "--out", out, "--partition", "source")
 
