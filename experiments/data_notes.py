@@ -24,7 +24,7 @@ def overlap_note(data: Mapping[str, Any]) -> str | None:
         return None
     reasons = ", ".join(f"{reason}: {count}" for reason, count in overlap["by_reason"].items())
     return (
-        f"{overlap['in_training']} of the {overlap['test_images']} test images also stand in "
+        f"{overlap['in_training']} of the {overlap['test_images']} test images are also in "
         f"training ({reasons}), so these figures flatter"
     )
 

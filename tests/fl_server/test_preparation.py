@@ -32,6 +32,8 @@ def test_all_that_is_wrong_is_told_together() -> None:
     ]
     with pytest.raises(ConfigError, match="test-dir = '/t': allowed with dataset = ham10000 only"):
         prepare_deployed(wanted(dataset="brats2019", test_dir="/t"))
+    with pytest.raises(ConfigError, match="allow-overlap = true: leave it out"):
+        prepare_deployed(wanted(allow_overlap=True))
     with pytest.raises(ConfigError, match="weights-dir = 'w': write an absolute path"):
         prepare_deployed(wanted(weights_dir="w"))
 

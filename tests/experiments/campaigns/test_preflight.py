@@ -8,6 +8,7 @@ import pytest
 from experiments.campaigns import preflight as module
 from experiments.campaigns.preflight import Preflight
 from experiments.campaigns.trial import Trial
+from tests.data_partition.layouts import write_images
 from tests.runs import tiny_config
 from training.errors import ConfigError
 
@@ -54,6 +55,18 @@ def test_all_data_faults_come_together(synthetic_ham: Path, tmp_path: Path) -> N
     assert len(lines) == 2
     assert str(tmp_path / "a") in lines[0]
     assert str(tmp_path / "b") in lines[1]
+
+
+def test_a_test_set_in_training_is_found_before_any_trial(tmp_path: Path) -> None:
+    for folder in ("data/train/nv", "data/test/nv"):
+        write_images(tmp_path / folder, [f"{number}" for number in range(20)])
+    found = [
+        faults(Preflight(), trial(tmp_path / "data", tmp_path, clients=2, allow_overlap=allowed))
+        for allowed in (False, True)
+    ]
+    assert len(found[0]) == 1
+    assert "20 of 20 test images are also in training (0: same id" in found[0][0]
+    assert found[1] == []
 
 
 def test_missing_weights_are_named_once_for_each_backbone(
