@@ -96,6 +96,8 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
         return []
     rounds, absences = metrics["rounds"], absences_of(metrics)
     chosen = "The best round was chosen by the clients' own figures on their validation images."
+    if not metrics["validation"]["n"]:
+        chosen = "No client has validation images, so the last round counts as the best."
     if not absences:
         whole = f"Every client took part in all rounds ({rounds} of {rounds})."
         return [Text(f"{whole} {chosen}")]

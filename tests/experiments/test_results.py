@@ -114,11 +114,19 @@ def test_brain_scans_begin_with_high_grade_and_tell_patients(runs: dict[str, Run
 
 
 def test_a_complete_run_says_so(runs: dict[str, RunFolder]) -> None:
-    text = " ".join(shown(runs["simulate"]))
+    text = " ".join(" ".join(shown(runs["simulate"])).split())
     assert "Every client took part in all rounds (3 of 3)." in text
     assert "all clients, pooled" in text
     assert "clients' own figures on their validation images" in text
     assert "took part" not in " ".join(shown(runs["clip"])), "a centralized run has no clients"
+
+
+def test_without_validation_images_nobody_chose_the_best_round(runs: dict[str, RunFolder]) -> None:
+    nothing = {**metric_block(np.zeros((7, 7), dtype=np.int64)), "loss": 0.0, "missing": {}}
+    change(runs["simulate"], validation=nothing)
+    text = " ".join(" ".join(shown(runs["simulate"])).split())
+    assert "No client has validation images, so the last round counts as the best." in text
+    assert "chosen by" not in text
 
 
 def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:
