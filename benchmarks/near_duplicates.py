@@ -83,9 +83,8 @@ def main(folder: Path) -> None:
     wrong = first["label"] != second["label"]
     total = len(rows) * (len(rows) - 1) // 2
     print(f"{len(pairs)} of {total} pairs of {len(rows)} images differ in at most {MAX_BITS} bits:")
-    print(
-        f"of one lesion {same.sum()}, of two {(~same).sum()}, {(~same & wrong).sum()} of two classes"
-    )
+    print(f"of one lesion {same.sum()}; of two {(~same).sum()};")
+    print(f"of two with contradicting labels {(~same & wrong).sum()}")
     rng = np.random.default_rng(SEED)
     chosen = rng.choice(len(images), COPIED, replace=False)
     for name, change in changes(rng).items():

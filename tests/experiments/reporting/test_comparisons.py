@@ -29,6 +29,7 @@ def test_backbones_and_seeds_are_one_comparison() -> None:
         {"data-dir": "/elsewhere"},
         {"run-dir": "/elsewhere"},
         {"host": "other"},
+        {"allow-overlap": True},
     ],
     ids=lambda where: next(iter(where)),
 )
@@ -56,6 +57,10 @@ def test_where_a_trial_ran_makes_no_other_setting(where: dict[str, Any]) -> None
         (
             {"synthetic": True},
             "Federated classifier · HAM10000 · FedAvg · SGD · synthetic True",
+        ),
+        (
+            {"test_in_training": 3.0},
+            "Federated classifier · HAM10000 · 3 TEST IMAGES ALSO IN TRAINING · FedAvg · SGD",
         ),
         ({"command": "heads"}, "Heads on deep features · HAM10000"),
         (
