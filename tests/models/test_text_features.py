@@ -146,9 +146,9 @@ def rows(*lengths: float) -> np.ndarray:
     ("unsound", "said"),
     [
         ({"encoder": "ViT-H/14"}, "no text encoder is called 'ViT-H/14'"),
-        ({"features": np.eye(2, 768, dtype=np.float32)}, r"features \(2, 768\) in float32, where"),
+        ({"features": np.eye(2, 768, dtype=np.float32)}, r"features \(2, 768\) in float32, but"),
         ({"features": np.eye(3, 512, dtype=np.float32)}, r"its prompts give \(2, 512\) in float32"),
-        ({"features": np.eye(2, 512, dtype=np.float64)}, r"features \(2, 512\) in float64, where"),
+        ({"features": np.eye(2, 512, dtype=np.float64)}, r"features \(2, 512\) in float64, but"),
         ({"features": rows(1, 1.01)}, "a row is not of unit length"),
         ({"features": rows(1, 0)}, "a row is not of unit length"),
         ({"features": rows(1, np.nan)}, "a row is not of unit length"),
