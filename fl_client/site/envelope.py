@@ -5,6 +5,7 @@ the other side reads.
 """
 
 import time
+from typing import NamedTuple
 
 from flwr.app import Message
 from flwr.common.serde_utils import metadata_to_proto
@@ -14,6 +15,23 @@ from strategies.message_objects import Opened
 
 # Clocks are read twice for one message.
 _TOLERANCE_SECONDS = 1.0
+
+
+class Moment(NamedTuple):
+    """A moment by both clocks, since the one that messages are stamped by may be set meanwhile.
+
+    Attributes:
+        stamp: seconds since 1970.
+        steady: seconds of a clock that nobody sets.
+    """
+
+    stamp: float
+    steady: float
+
+    @classmethod
+    def now(cls) -> "Moment":
+        """Read both clocks."""
+        return cls(time.time(), time.monotonic())
 
 
 def says_the_same(opened: Opened, message: Message) -> bool:
@@ -27,22 +45,28 @@ def says_the_same(opened: Opened, message: Message) -> bool:
     )
 
 
-def answers(asked: Opened, since: float, reply: Opened, envelope: Message) -> bool:
+def answers(asked: Opened, since: Moment, reply: Opened, envelope: Message) -> bool:
     """Tell whether a reply's object and envelope say nothing but that they answer a message.
 
     Args:
         asked: the message.
-        since: when it came, in seconds since 1970.
+        since: when it came.
         reply: the reply's object.
         envelope: the reply as the app handed it over.
     """
     inside, outside = reply.metadata, metadata_to_proto(envelope.metadata)
-    return _answers(asked, since, inside, "") and _answers(
-        asked, since, outside, reply.tree.object_id
+    now = Moment.now()
+    elapsed = now.steady - since.steady
+    # If the clock was set back or forward meanwhile, both ways to tell the time count.
+    earliest = min(since.stamp, now.stamp - elapsed) - _TOLERANCE_SECONDS
+    latest = max(now.stamp, since.stamp + elapsed) + _TOLERANCE_SECONDS
+    return all(
+        _answers(asked, stated, message_id) and earliest <= stated.created_at <= latest
+        for stated, message_id in ((inside, ""), (outside, reply.tree.object_id))
     )
 
 
-def _answers(asked: Opened, since: float, stated: ProtoMetadata, message_id: str) -> bool:
+def _answers(asked: Opened, stated: ProtoMetadata, message_id: str) -> bool:
     question = asked.metadata
     expected = ProtoMetadata(
         run_id=question.run_id,
@@ -64,6 +88,5 @@ def _answers(asked: Opened, since: float, stated: ProtoMetadata, message_id: str
         # Bytes, so that a field that this version does not know is seen, too.
         stated.SerializeToString(deterministic=True)
         == expected.SerializeToString(deterministic=True)
-        and since - _TOLERANCE_SECONDS <= stated.created_at <= time.time() + _TOLERANCE_SECONDS
         and abs(stated.created_at + stated.ttl - expires) <= _TOLERANCE_SECONDS
     )

@@ -30,7 +30,7 @@ from flwr.supercore.run import Run
 
 from fl_client.site.bundles import Approvals, Bundle
 from fl_client.site.connection import Connection, wait_until_whole
-from fl_client.site.envelope import answers, says_the_same
+from fl_client.site.envelope import Moment, answers, says_the_same
 from fl_client.site.folder import SiteFolder
 from fl_client.site.policy import check_override, check_settings, current_policy
 from fl_client.site.records import Records
@@ -56,7 +56,7 @@ class _Open(NamedTuple):
 
     message: Message
     opened: Opened
-    since: float
+    since: Moment
 
 
 class Guard:
@@ -209,7 +209,7 @@ class Guard:
         if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
             raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
         self._note("in", message, opened)
-        return _Open(message, opened, time.time())
+        return _Open(message, opened, Moment.now())
 
     def _bundle(self, sha256: str) -> Bundle:
         try:

@@ -20,12 +20,10 @@ class Records:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        since = time.time() - DAY_SECONDS
-        self._rounds = deque(
-            moment
-            for line in last_records(path)
-            if _is_round(line) and (moment := _moment(line)) >= since
-        )
+        # Counted by a clock that nobody sets; what was written before is as old as its time says.
+        ages = (time.time() - _moment(line) for line in last_records(path) if _is_round(line))
+        now = time.monotonic()
+        self._rounds = deque(now - max(age, 0.0) for age in ages if age < DAY_SECONDS)
 
     def append(self, event: str, **facts: Any) -> None:
         """Write one line and force it to disk.
@@ -38,8 +36,7 @@ class Records:
         Raises:
             OSError: it cannot be written; then nothing may pass.
         """
-        now = time.time()
-        stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": stamp, "event": event, **facts}
         with self._path.open("ab+") as file:
             if file.tell() and not _ends_a_line(file):
@@ -48,11 +45,11 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
         if _is_round(line):
-            self._rounds.append(now)
+            self._rounds.append(time.monotonic())
 
     def rounds_today(self) -> int:
         """Return how many training messages were taken in the last 24 hours."""
-        since = time.time() - DAY_SECONDS
+        since = time.monotonic() - DAY_SECONDS
         while self._rounds and self._rounds[0] < since:
             self._rounds.popleft()
         return len(self._rounds)

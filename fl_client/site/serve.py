@@ -78,6 +78,8 @@ class _Site:
         self._token = token
         self._said = ""
         self._refused_since: float | None = None
+        self._touched: int | None = None
+        self._heard = 0.0
         port = free_port()
         self._supernode_log = site.logs / "supernode.log"
         self._read_to = self._supernode_log.stat().st_size if self._supernode_log.exists() else 0
@@ -157,9 +159,14 @@ class _Site:
     def _seconds_silent(self) -> float | None:
         """Return how long ago the coordinator answered; None if never since the SuperNode began."""
         try:
-            return time.time() - self._site.contact.stat().st_mtime
+            touched = self._site.contact.stat().st_mtime_ns
         except FileNotFoundError:
+            self._touched = None
             return None
+        # That it was touched counts, and not when: the clock may be set at any time.
+        if touched != self._touched:
+            self._touched, self._heard = touched, time.monotonic()
+        return time.monotonic() - self._heard
 
     def _news(self) -> str:
         """Return what the SuperNode has said since the last call."""

@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from fl_client.site.folder import SiteFolder, SiteSettings, check_new
 from fl_client.site.invitation import read_invitation, split_address
 from fl_client.site.keys import load_key, make_key_pair
 from fl_client.site.policy import Policy, read_policy, write_policy
-from fl_client.site.records import Records, last_records
+from fl_client.site.records import DAY_SECONDS, Records, last_records
 from operation.errors import OperationError
 from tests.fl_client.site.certificates import Authority
 from tests.fl_client.site.sites import make_invitation, make_site
@@ -209,6 +210,19 @@ def test_rounds_of_the_last_24_hours_are_counted(tmp_path: Path) -> None:
         records.append(event, type=kind)
     assert records.rounds_today() == 1
     assert Records(path).rounds_today() == 1
+
+
+def test_a_clock_that_is_set_changes_no_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set forward by two days, old rounds would be forgotten; a day has to pass for that."""
+    records = Records(tmp_path / "records.jsonl")
+    records.append("in", type="train")
+    real, steady = time.time(), time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: real + 2 * DAY_SECONDS)
+    assert records.rounds_today() == 1
+    monkeypatch.setattr(time, "monotonic", lambda: steady + DAY_SECONDS + 1)
+    assert records.rounds_today() == 0
 
 
 def test_a_line_cut_by_a_power_failure_is_passed_over_and_the_next_is_whole(tmp_path: Path) -> None:

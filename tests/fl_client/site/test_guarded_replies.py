@@ -111,6 +111,39 @@ def test_a_reply_that_does_not_keep_to_the_rules_stays_here(
     assert events == ["in", "refused", "in", "out"]
 
 
+@pytest.mark.parametrize("seconds", [-7200.0, -2.0, 2.0, 7200.0])
+def test_a_clock_that_is_set_while_the_app_works_loses_no_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The message came by the old clock; the reply is stamped by the new one, as Flower does it.
+
+    What is stamped by neither is still refused.
+    """
+    real = time.time
+
+    def app(message: Message) -> Message:
+        monkeypatch.setattr(time, "time", lambda: real() + seconds)
+        reply = train_reply(message)
+        reply.metadata.created_at = message.metadata.created_at + seconds + 0.1
+        reply.metadata.ttl = message.metadata.ttl - seconds - 0.1
+        return reply
+
+    def another(message: Message) -> Message:
+        reply = app(message)
+        reply.metadata.created_at += 2 * seconds
+        reply.metadata.ttl -= 2 * seconds
+        return reply
+
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    *_, answer = node.work(app)
+    assert answer.has_content()
+    monkeypatch.setattr(time, "time", real)
+    coordinator.ask(train_message(round=2))
+    *_, answer = node.work(another)
+    assert "not a reply to what was asked" in reason(answer)
+
+
 def get_object_ids(message: Message) -> set[str]:
     from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 

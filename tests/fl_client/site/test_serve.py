@@ -104,17 +104,28 @@ def test_a_site_is_connected_while_the_app_works_and_asks_for_nothing(
     assert served._diagnosis() == "connecting"
     served._site.contact.touch()
     assert served._diagnosis() == "connected to the coordinator"
-    os.utime(served._site.contact, (0, 0))
+    later(monkeypatch, 3600.0)
     assert served._diagnosis() == "connected to the coordinator"
 
 
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass."""
+    now = time.monotonic() + seconds
+    monkeypatch.setattr(serve_module.time, "monotonic", lambda: now)
+
+
+@pytest.mark.parametrize("clock", [-7200, 0, 7200])
 def test_a_coordinator_that_went_away_is_named_though_it_answered_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: int
 ) -> None:
+    """However the machine's clock was set when it last answered."""
     served = diagnosed(tmp_path, monkeypatch, "it is not reachable")
     served._site.contact.touch()
+    os.utime(served._site.contact, (time.time() + clock, time.time() + clock))
     assert served._diagnosis() == "connected to the coordinator"  # it has just answered
-    os.utime(served._site.contact, (0, 0))
+    later(monkeypatch, 25.0)
+    assert served._diagnosis() == "connected to the coordinator"
+    later(monkeypatch, 10.0)
     assert served._diagnosis() == "it is not reachable"
 
 
