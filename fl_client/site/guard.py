@@ -26,7 +26,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
     pull_objects,
 )
 from flwr.supercore.object_store import ObjectStore
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run, RunNotRunningException
 
 from fl_client.site.bundles import Approvals, Bundle
 from fl_client.site.connection import Connection, wait_until_whole
@@ -44,6 +44,10 @@ from strategies.reply_form import form_of
 
 # From one look for messages to the next; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5
+# The same while no run of this site's is on; the first message of a run waits that much longer.
+_IDLE_SECONDS = 5.0
+# From one question whether the run is still on to the next, while no message comes.
+_RUN_SECONDS = 10.0
 # So often, and so long after each time, a site looks for an object that has not come yet.
 _LOOKS = 50
 _LOOK_SECONDS = 0.2
@@ -76,6 +80,7 @@ class Guard:
         self._records = Records(site.records)
         self._approvals = Approvals(site.approved)
         self._run: Run | None = None
+        self._asked = 0.0
         self._round: int | None = None
         self._open: _Open | None = None
         self._pulled: dict[str, bytes] = {}
@@ -103,7 +108,7 @@ class Guard:
             received = self._real.receive()
             self._site.contact.touch()
             if received is None:
-                time.sleep(_POLL_SECONDS)
+                time.sleep(self._pause())
                 continue
             message, tree = received
             try:
@@ -179,6 +184,16 @@ class Guard:
         """Say that a message came whole."""
         self._real.confirm_message_received(run_id, object_id)
         self._pulled.clear()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next look for messages."""
+        if self._run is not None and time.monotonic() >= self._asked + _RUN_SECONDS:
+            self._asked = time.monotonic()
+            try:
+                self._real.get_run(self._run.run_id)
+            except RunNotRunningException:
+                self._run = None
+        return _IDLE_SECONDS if self._run is None else _POLL_SECONDS
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
         """Fetch an object, as soon as it has come to the coordinator's SuperLink.

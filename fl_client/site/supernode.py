@@ -9,7 +9,7 @@ the app's processes talk to, on this machine's loopback, and Flower's loop.
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from fl_client.site.keys import load_key
 from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
+from operation.long_poll import ACQUIRE_TASK, LongPoll
 from operation.task_token import names_task
 
 HOST = "127.0.0.1"
@@ -48,6 +49,17 @@ class AnsweringState(InMemoryNodeState):
     Flower waits for an app's reply without limit. It answers by itself for a process that was
     killed, but only if that had fetched its message; and not for one that was told to end and did.
     """
+
+    def __init__(self, object_store: ObjectStore) -> None:
+        super().__init__(object_store)
+        self.on_task: Callable[[], None] = lambda: None
+        """Called whenever there is a task for an app."""
+
+    def create_task(self, *arguments: Any, **named: Any) -> int | None:
+        """Create a task, as Flower does, and say so."""
+        task = super().create_task(*arguments, **named)
+        self.on_task()
+        return task
 
     def get_object(self, run_id: int, object_id: str) -> bytes | None:
         """Return an object; one that is on its way is waited for a while.
@@ -90,8 +102,10 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     key = load_key(site.key)
     objects = ObjectStoreFactory()
     states = NodeStateFactory(objects)
-    states.state_instance = AnsweringState(objects.store())
-    _serve_runtime_api(runtime_api(states, secret), port)
+    states.state_instance = state = AnsweringState(objects.store())
+    api = runtime_api(states, secret)
+    state.on_task = api.announce
+    _serve_runtime_api(api, port)
     _put_guard_in(site, objects.store())
     collect_promptly()
     flower.start_client_internal(
@@ -108,8 +122,10 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     )
 
 
-def runtime_api(states: NodeStateFactory, secret: bytes) -> BoundedBodies:
+def runtime_api(states: NodeStateFactory, secret: bytes) -> LongPoll:
     """Return what the app's processes talk to: a larger body only from who does a task.
+
+    Who asks for a task is held until one is announced.
 
     Args:
         states: gives the node's state.
@@ -119,11 +135,12 @@ def runtime_api(states: NodeStateFactory, secret: bytes) -> BoundedBodies:
     def most(scope: Scope) -> int:
         return LARGEST_BYTES if names_task(scope, states.state().get_task_by_token) else SMALL_BYTES
 
-    return BoundedBodies(create_app(states, superexec_auth_secret=secret), most)
+    app = BoundedBodies(create_app(states, superexec_auth_secret=secret), most)
+    return LongPoll(app, ACQUIRE_TASK)
 
 
-def _serve_runtime_api(app: BoundedBodies, port: int) -> None:
-    server = bounded_server(app, host=HOST, port=port)
+def _serve_runtime_api(app: LongPoll, port: int) -> None:
+    server = bounded_server(app, host=HOST, port=port, timeout_graceful_shutdown=1)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

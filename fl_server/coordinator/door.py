@@ -7,9 +7,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
+from operation.long_poll import ACQUIRE_TASK, LongPoll
 from operation.refusals import log_refusal
 
 CONTROL = "/v1/control"
+START_RUN = f"{CONTROL}/start-run"
 # A run is submitted with its bundle, of which Flower takes 10 MiB.
 CONTROL_BYTES = 16 * 2**20
 PASSWORD_HEADER = "fedskin-password"
@@ -48,7 +50,7 @@ class Door:
         is_task: Callable[[Scope], bool],
     ) -> None:
         self._app = app
-        self._from_inside = BoundedBodies(app, self._most_inside)
+        self._from_inside = LongPoll(BoundedBodies(app, self._most_inside), ACQUIRE_TASK)
         self._from_outside = BoundedBodies(app)
         self._inside = inside
         self._routes = {route: route.encode("ascii") for route in routes}
@@ -68,6 +70,8 @@ class Door:
             await PlainTextResponse("forbidden\n", status_code=403)(scope, receive, send)
         elif self._is_inside(scope):
             await self._from_inside(scope, receive, send)
+            if scope["path"] == START_RUN:
+                self._from_inside.announce()
         else:
             await self._from_outside(scope, receive, send)
 

@@ -57,8 +57,8 @@ class Supervisor:
         environment = {
             **flower_environment(home, token),
             **REUSE_FREED_PIECES,
-            # It waits for a ServerApp, one for a whole run; each look costs the SuperLink 10 ms.
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1",
+            # Each question is held at the door until there is a run.
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FEDSKIN_PLACES": str(folder.places),
         }

@@ -1,6 +1,7 @@
 """The guard between Flower's own loop and a coordinator that is a Python object."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, pull_objects
+from flwr.supercore.run import RunNotRunningException
 
 from fl_client.site import guard
 from fl_client.site.bundles import Approvals
@@ -19,6 +21,7 @@ from strategies.arrays import to_record, views
 from tests.fl_client.site.fake_coordinator import (
     COUNTER,
     OPEN,
+    RUN,
     WEIGHT,
     arrays_of,
     question,
@@ -265,3 +268,27 @@ def test_records_are_lines_of_json(tmp_path: Path) -> None:
         found = json.loads(line)
         assert found["run"] == "4711"
         assert found["type"] == "train"
+
+
+def test_a_site_looks_often_while_a_run_is_on_and_seldom_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, coordinator, node = set_up(tmp_path)
+    guard = node.guard
+    assert guard._pause() == 5.0  # no run was ever on
+    coordinator.ask(train_message())
+    node.work(train_reply)
+    asked = []
+
+    def get_run(run_id: int) -> None:
+        asked.append(run_id)
+        if len(asked) > 1:
+            raise RunNotRunningException
+
+    monkeypatch.setattr(guard, "_real", guard._real._replace(get_run=get_run))
+    assert [guard._pause(), guard._pause()] == [0.5, 0.5]
+    assert asked == [RUN]
+    now = time.monotonic() + 11
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert [guard._pause(), guard._pause()] == [5.0, 5.0]
+    assert asked == [RUN, RUN]
