@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ def kept(
     """
     found = _open(path, key)
     if found is not None:
+        with suppress(OSError):  # in somebody else's folder
+            path.touch()  # so that what was not used for longest can be found
         return found
     arrays = dict(compute())
     with replacing(path) as temporary:

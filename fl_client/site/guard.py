@@ -29,6 +29,7 @@ from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.run import Run, RunNotRunningException
 
 from fl_client.site.bundles import Approvals, Bundle
+from fl_client.site.cache import make_room
 from fl_client.site.connection import Connection, wait_until_whole
 from fl_client.site.envelope import Moment, answers, says_the_same
 from fl_client.site.folder import SiteFolder
@@ -220,9 +221,10 @@ class Guard:
         check_request(kind, opened.content)
         settings = opened.content.configs["config"]
         self._round = settings["round"] if isinstance(settings.get("round"), int) else None
-        check_settings(policy, settings)
+        config = check_settings(policy, settings)
         if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
             raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
+        make_room(self._site.cache, config.image_size, policy.max_cache_bytes)
         self._note("in", message, opened)
         return _Open(message, opened, Moment.now())
 

@@ -30,12 +30,16 @@ class Policy(Settings):
         max_local_epochs: epochs per round.
         max_rounds_per_day: training messages that are taken within 24 hours.
         min_examples: images in a split below which nothing is said of it.
+        max_image_size: side in pixels at which images are trained on.
+        max_cache_bytes: decoded images and features that are kept; see `cache`.
     """
 
     objectives: list[Literal["classifier", "clip"]] = Field(["classifier", "clip"])
     max_local_epochs: int = Field(5, ge=1)
     max_rounds_per_day: int = Field(1000, ge=0)
     min_examples: int = Field(10, ge=0)
+    max_image_size: int = Field(512, ge=16)
+    max_cache_bytes: int = Field(50_000_000_000, ge=0)
 
 
 def write_policy(path: Path, policy: Policy) -> None:
@@ -80,8 +84,11 @@ def check_override(policy: Policy, override: Mapping[str, Any], known: Mapping[s
     _check(policy, _parsed("run config", override))
 
 
-def check_settings(policy: Policy, settings: Mapping[str, Any]) -> None:
+def check_settings(policy: Policy, settings: Mapping[str, Any]) -> ExperimentConfig:
     """Hold the settings of a message, its record ``config``, against the policy.
+
+    Returns:
+        The experiment that they bring.
 
     Raises:
         Refused: naming the key and its bound.
@@ -90,11 +97,13 @@ def check_settings(policy: Policy, settings: Mapping[str, Any]) -> None:
         raise Refused("the message names no run of 32 hex digits")
     try:
         values = tomllib.loads(str(settings.get("experiment", "")))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         raise Refused("the message's experiment is not TOML") from None
     if not values:
         raise Refused("the message contains no experiment")
-    _check(policy, _parsed("experiment", values))
+    config = _parsed("experiment", values)
+    _check(policy, config)
+    return config
 
 
 def _parsed(what: str, values: Mapping[str, Any]) -> ExperimentConfig:
@@ -112,6 +121,10 @@ def _check(policy: Policy, config: ExperimentConfig) -> None:
     if config.objective not in policy.objectives:
         allowed = ", ".join(policy.objectives) or "none"
         raise Refused(f"objective = {config.objective!r}: its policy allows {allowed}")
+    if config.image_size > policy.max_image_size:
+        raise Refused(
+            f"image-size = {config.image_size}: its policy allows {policy.max_image_size}"
+        )
     if config.local_epochs > policy.max_local_epochs:
         raise Refused(
             f"local-epochs = {config.local_epochs}: its policy allows {policy.max_local_epochs}"

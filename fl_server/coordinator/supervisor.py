@@ -23,8 +23,10 @@ from operation.supervised import Supervised
 
 log = logging.getLogger(__name__)
 
-# How often the list of sites is read, and Flower is asked who is connected.
+# How often the list of sites is read.
 SITES_SECONDS = 2.0
+# How often Flower is asked who is connected: only people want to know.
+ONLINE_SECONDS = 5.0
 # A SuperLink that answers nothing for so long is killed and started again.
 ANSWER_SECONDS = 60.0
 
@@ -93,7 +95,7 @@ class Supervisor:
         self._control: Control | None = None
         self._answered = 0.0
         self._said = ""
-        self._sites_read = 0.0
+        self._sites_read = self._online_read = 0.0
         self._nodes: dict[str, int] = {}
         self._connected: list[str] | None = None
 
@@ -141,7 +143,7 @@ class Supervisor:
             self._control.close()
         self._control = None
         self._nodes = {}
-        self._sites_read = 0.0
+        self._sites_read = self._online_read = 0.0
         self._write_connected([])
 
     def _drop_server(self) -> None:
@@ -163,9 +165,11 @@ class Supervisor:
             log.info("%s was revoked and shut out", name)
         for name in active.keys() - self._nodes.keys():
             self._nodes[name] = control.register(name, active[name].public_key)
-        online = control.online()
-        self._write_connected([name for name in active if self._nodes[name] in online])
         self._sites_read = time.monotonic()
+        if time.monotonic() >= self._online_read + ONLINE_SECONDS:
+            online = control.online()
+            self._write_connected([name for name in active if self._nodes[name] in online])
+            self._online_read = time.monotonic()
 
     def _write_connected(self, names: list[str]) -> None:
         if names == self._connected:

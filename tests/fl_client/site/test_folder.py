@@ -167,6 +167,8 @@ def test_the_policy_a_site_begins_with(tmp_path: Path) -> None:
         "max-local-epochs = 5",
         "max-rounds-per-day = 1000",
         "min-examples = 10",
+        "max-image-size = 512",
+        "max-cache-bytes = 50000000000",
     ]
 
 

@@ -175,6 +175,8 @@ def test_no_message_names_a_path(tmp_path: Path, key: str) -> None:
         ({"experiment": "rounds = 0"}, "experiment: rounds = 0"),
         ({"experiment": "no-such-key = 1"}, "experiment: no-such-key = 1: no such key"),
         ({"experiment": "not TOML"}, "is not TOML"),
+        ({"experiment": "a = " + "[" * 9999 + "]" * 9999}, "is not TOML"),
+        ({"experiment": "image-size = 513"}, "image-size = 513: its policy allows 512"),
         ({"experiment": ""}, "contains no experiment"),
         ({"experiment": None}, "contains no experiment"),
         ({"run": "../../etc"}, "names no run"),
@@ -185,6 +187,17 @@ def test_settings_beyond_the_policy_are_refused_by_name(
     tmp_path: Path, settings: dict, said: str
 ) -> None:
     assert said in refused(tmp_path, train_message(**settings))
+
+
+def test_images_that_the_cache_has_no_room_for_are_refused_by_name(tmp_path: Path) -> None:
+    site, coordinator, node = set_up(tmp_path)
+    write_policy(site.policy, Policy(max_cache_bytes=1000))
+    store = site.cache / "images" / "key"
+    store.mkdir(parents=True)
+    np.save(store / "images.npy", np.zeros((1, 256, 256, 3), np.uint8))
+    coordinator.ask(train_message())
+    [answer] = node.work(never)
+    assert "its policy allows max-cache-bytes = 1000" in reason(answer)
 
 
 def test_the_run_config_is_held_to_the_same_policy(tmp_path: Path) -> None:

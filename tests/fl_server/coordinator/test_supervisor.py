@@ -132,6 +132,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(module, "Control", lambda *_: stage.link)
     monkeypatch.setattr(runner, "Submission", submission)
     monkeypatch.setattr(module, "SITES_SECONDS", 0)
+    monkeypatch.setattr(module, "ONLINE_SECONDS", 0)
     stage.sites.admit("hospital-a", "a key")
     yield stage
     for listening in sockets:

@@ -1,0 +1,100 @@
+"""A site's cache, held within the bound that its policy sets.
+
+What is kept there can all be made again: decoded images at each size that was asked for, and the
+features and text features of each network.
+"""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data_partition.image_store import store_side
+from fl_client.site.refusal import Refused
+
+# Their names begin so while they are written; whoever writes next removes what was left.
+_UNFINISHED = "."
+
+
+class _Kept(NamedTuple):
+    """Something in the cache.
+
+    Attributes:
+        used: when it was last used, which it is touched at.
+        path: a file, or an image store's folder.
+        size: in bytes.
+        images: shape (N, side, side, 3) of an image store; () of anything else.
+    """
+
+    used: float
+    path: Path
+    size: int
+    images: tuple[int, ...]
+
+
+def make_room(cache: Path, image_size: int, most: int) -> None:
+    """Remove what was not used for longest, so that a run's images have room within the bound.
+
+    The images of the size that is asked for are never removed, as far as they are of the files that
+    the site has now. If they are not there yet, as many are expected as there are of another size.
+
+    Args:
+        cache: the site's cache folder, there or not.
+        image_size: that the run asks for, in pixels.
+        most: bytes that the cache may hold, images of that size included.
+
+    Raises:
+        Refused: the images of that size alone need more; nothing is removed then.
+    """
+    found = _kept(cache)
+    side = store_side(image_size)
+    stores = [one for one in found if one.images]
+    # Older ones of the same size are of files that have changed since.
+    in_use = max((one for one in stores if one.images[1:2] == (side,)), default=None)
+    number = max((one.images[0] for one in stores), default=0)
+    needed = in_use.size if in_use else number * side * side * 3
+    if needed > most:
+        raise Refused(
+            f"image-size = {image_size}: its images take {needed / 1e9:.1f} GB, and its policy "
+            f"allows max-cache-bytes = {most}"
+        )
+    others = sorted(one for one in found if one is not in_use)
+    while others and needed + sum(one.size for one in others) > most:
+        _remove(others.pop(0).path)
+
+
+def _kept(cache: Path) -> list[_Kept]:
+    folders = [path for path in (cache / "images").glob("*") if path.is_dir()]
+    files = [
+        path
+        for kind in ("features", "text-features")
+        for path in (cache / kind).glob("*")
+        if path.is_file()
+    ]
+    return [
+        _Kept(
+            path.stat().st_mtime,
+            path,
+            sum(file.stat().st_size for file in path.iterdir()),
+            _shape(path / "images.npy"),
+        )
+        for path in folders
+        if not path.name.startswith(_UNFINISHED)
+    ] + [_Kept(path.stat().st_mtime, path, path.stat().st_size, ()) for path in files]
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        return tuple(np.load(path, mmap_mode="r").shape)
+    except (OSError, ValueError):  # damaged
+        return ()
+
+
+def _remove(path: Path) -> None:
+    if path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    gone = path.with_name(f"{_UNFINISHED}building-{path.name}")  # never half a store by its name
+    path.rename(gone)
+    shutil.rmtree(gone)
