@@ -16,6 +16,7 @@ from filelock import FileLock
 from data_partition.errors import DataError
 from data_partition.image_reader import Unusable
 from data_partition.image_table import GroupedBy, ImageTable
+from operation.parsing import parse_json
 
 Progress = Callable[[int, int], None]
 
@@ -225,7 +226,7 @@ def _write_header(file: IO[bytes], num_images: int, side: int) -> None:
 
 
 def _open(folder: Path, table: ImageTable) -> ImageStore:
-    facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+    facts = parse_json((folder / "store.json").read_text(encoding="utf-8"))
     # An id or class may be called "NA" or "007": no guessing, and only an empty cell is missing.
     rows = pd.read_csv(folder / "rows.csv", dtype=str, keep_default_na=False)
     rows = rows.mask(rows == "", None)

@@ -8,6 +8,7 @@ from data_partition.errors import DataError
 from experiments.console import Console, marked, shown
 from models.errors import HeadError, WeightsError
 from operation.errors import OperationError
+from operation.files import keep_private
 from training.errors import ConfigError, RunFolderError, TrainingError
 
 MENDABLE = (
@@ -24,6 +25,7 @@ MENDABLE = (
 def run(command: Callable[[], object]) -> None:
     """Run a command; errors that the user can fix give a line each and exit status 2."""
     try:
+        keep_private()
         command()
     except MENDABLE as error:
         _complain(str(error))

@@ -1,7 +1,6 @@
 """A site's client: on its own machine, with its own images and folders, under its own name."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from data_partition.errors import DataError
 from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from fl_client.client import Client
+from operation.parsing import parse_toml
 from training.config import ExperimentConfig, parse
 from training.device import resolve_device
 from training.errors import TrainingError
@@ -41,7 +41,7 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
     if RUN.fullmatch(run) is None:  # it becomes the name of a folder
         raise TrainingError(f"run = {run!r}: is not 32 hex digits")
     name = str(node_config["site"])
-    config = _here(parse(tomllib.loads(str(settings["experiment"]))), node_config)
+    config = _here(parse(parse_toml(str(settings["experiment"]))), node_config)
     data: CentralData | FederatedData
     if "partition-id" in node_config:
         shard, shards = int(node_config["partition-id"]), int(node_config["num-partitions"])

@@ -1,6 +1,5 @@
 """Who a message is for: a simulation's client, or a site's."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from fl_client.at_site import open_site_client
 from fl_client.client import Client
+from operation.parsing import parse_toml
 from training.config import parse
 from training.experiment_data import open_federated_data
 
@@ -40,7 +40,7 @@ def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> 
 # every message would cost more than some rounds. The entries are names, numbers and file maps.
 @lru_cache(maxsize=64)
 def _open(experiment: str, partition_id: int) -> Client:
-    config = parse(tomllib.loads(experiment))
+    config = parse(parse_toml(experiment))
     data = open_federated_data(config)
     name = f"client-{partition_id}"
     return Client(

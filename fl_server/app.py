@@ -26,6 +26,9 @@ def main(grid: Grid, context: Context) -> None:
 
     from fl_server.piecewise_grid import PiecewiseGrid
     from fl_server.run import RunFailed, run
+    from operation.files import keep_private
+
+    keep_private()
 
     if isinstance(grid, HttpGrid):
         grid = PiecewiseGrid(grid)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from logging import WARNING
 from pathlib import Path
@@ -17,6 +16,7 @@ from fl_server.piecewise_grid import PiecewiseGrid
 from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
+from operation.parsing import parse_toml
 from strategies.reply_form import SPLITS
 from training.config import ExperimentConfig
 from training.data_description import describe_test_data
@@ -42,7 +42,7 @@ def places() -> dict[str, Any]:
     if not named:
         return {}
     try:
-        found = tomllib.loads(Path(named).read_text(encoding="utf-8"))
+        found = parse_toml(Path(named).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{named}: cannot be read: {error}") from None
     if surplus := found.keys() - set(PATH_KEYS):

@@ -1,6 +1,5 @@
 """A SuperLink in simulation mode, started privately and ended with everything it started."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import httpx
 import tomli_w
 
 from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, script
+from operation.parsing import parse_json
 from operation.processes import end_processes, start_watchdog
 
 START_SECONDS = 60.0
@@ -164,7 +164,7 @@ class SuperLink:
             text=True,
         )
         try:
-            answer: dict[str, Any] = json.loads(result.stdout)
+            answer: dict[str, Any] = parse_json(result.stdout)
         except ValueError:
             answer = {}
         if result.returncode != 0 or not answer.get("success"):

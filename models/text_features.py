@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from models.errors import WeightsError, first_line
 from models.text_encoders import TEXT_ENCODERS, find
+from operation.parsing import parse_json
 
 PROMPT = "a picture of a {}"
 """That of the study (docs/study.md), filled with a class's full name."""
@@ -85,7 +86,7 @@ class TextFeatures:
                     raise ValueError("its header does not describe them")
                 found = TextFeatures(
                     encoder=header["encoder"],
-                    prompts=tuple(json.loads(header["prompts"])),
+                    prompts=tuple(parse_json(header["prompts"])),
                     features=file.get_tensor("features"),
                     logit_scale=float(header["logit_scale"]),
                     weights=header["weights"],

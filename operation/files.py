@@ -3,14 +3,58 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from operation.errors import OperationError
+from operation.parsing import parse_json
+
+Record = TypeVar("Record")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def keep_private() -> None:
+    """Let only their owner read the files and folders that this process and its children make.
+
+    The environment variable FEDSKIN_UMASK, octal digits as of the shell's ``umask``, asks for
+    another mask, such as 027 for a group that shares its runs.
+
+    Raises:
+        OperationError: the variable holds something else.
+    """
+    said = os.environ.get("FEDSKIN_UMASK", "077")
+    if not re.fullmatch("[0-7]{3,4}", said):
+        raise OperationError(f"FEDSKIN_UMASK = {said!r}: write octal digits, such as 027")
+    os.umask(int(said, 8))
+
+
+def read_record(kind: type[Record], values: object, path: Path) -> Record:
+    """Make a dataclass of what was read from a file, whose types are held.
+
+    Args:
+        kind: the dataclass.
+        values: what the file says.
+        path: the file, to name it.
+
+    Raises:
+        OperationError: a field is missing, unknown, or of another type.
+    """
+    from pydantic import TypeAdapter  # here, since most commands need not wait for it
+
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    try:
+        if not isinstance(values, dict) or not values.keys() <= names:
+            raise ValueError
+        return TypeAdapter(kind).validate_python(values)
+    except ValueError:  # pydantic's is one, too
+        raise OperationError(
+            f"{path}: is damaged, or was written by another version; restore it from a backup"
+        ) from None
 
 
 @contextmanager
@@ -62,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         OperationError: the file is not a JSON object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 ACQUIRE_TASK = "/v1/runtime/acquire-task"
 
 # A process that ends, or is to end, waits so long for what it holds.
-HOLD_SECONDS = 3.0
+HOLD_SECONDS = 4.0
 # From one question to the next of who asks again as soon as it is answered, with room to spare.
 _BETWEEN_SECONDS = 2.0
 

@@ -103,14 +103,19 @@ def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
     its whole group, is killed, the pipe closes.
     """
     environment = {key: value for key, value in os.environ.items() if key != TOKEN}
-    return subprocess.Popen(
-        [sys.executable, "-m", "operation.processes", token, str(home)],
+    watchdog = subprocess.Popen(
+        [sys.executable, "-m", "operation.processes"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=environment,
         start_new_session=True,
     )
+    assert watchdog.stdin is not None
+    # Not as arguments, which every user of this machine may read.
+    watchdog.stdin.write(f"{token}\n{home}\n".encode())
+    watchdog.stdin.flush()
+    return watchdog
 
 
 @contextmanager
@@ -133,6 +138,8 @@ def own_processes(token: str) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
+    _token, _home = (sys.stdin.buffer.readline().decode().rstrip("\n") for _ in range(2))
     sys.stdin.buffer.read()
-    end_processes(sys.argv[1])
-    shutil.rmtree(sys.argv[2], ignore_errors=True)
+    end_processes(_token)
+    if _home:  # else the starter was gone before it had said anything
+        shutil.rmtree(_home, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from operation.errors import OperationError
-from operation.files import read_json, write_json
+from operation.files import read_json, read_record, write_json
 from operation.processes import ProcessId, end_processes, own_processes
 
 FILE = "serving.json"
@@ -67,6 +67,4 @@ def serving(folder: Path) -> Serving | None:
 
 def _read(folder: Path) -> Serving | None:
     values = read_json(folder / FILE)
-    if values is None:
-        return None
-    return Serving(ProcessId(**values["process"]), values["token"])
+    return None if values is None else read_record(Serving, values, folder / FILE)

@@ -26,6 +26,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from operation.parsing import parse_json
 from strategies.arrays import dtype_of, npy_header
 from strategies.refusal import Refused
 from strategies.reply_form import Content, ReplyForm
@@ -187,7 +188,7 @@ def _check_records(form: ReplyForm, records: Mapping[str, tuple[str, bytes]]) ->
                 raise Refused(f"a record of it is larger than {form.record_bytes} bytes", name)
         elif name not in form.arrays:
             raise Refused("its records are not those declared", name)
-        elif len(json.loads(bytes(_body(content)))) != len(form.arrays[name]):
+        elif len(parse_json(bytes(_body(content)))) != len(form.arrays[name]):
             raise Refused("its arrays differ from those asked for in name, dtype or shape")
 
 
@@ -232,7 +233,7 @@ def chunk_of(content: bytes) -> memoryview:
 
 def _array_head(content: bytes) -> ArrayHead:
     children, body = _read(content, "Array")
-    stated = json.loads(bytes(body))
+    stated = parse_json(bytes(body))
     _same(["dtype", "shape", "stype", "arraychunk_ids"], list(stated))
     _same(json.dumps(stated).encode(), body)
     dtype, shape, indices = stated["dtype"], stated["shape"], stated["arraychunk_ids"]
@@ -265,7 +266,7 @@ def _body(content: bytes) -> memoryview:
 
 def _references(body: memoryview, children: list[str]) -> dict[str, str]:
     """Return the ids of a record's parts by name."""
-    references = json.loads(bytes(body))
+    references = parse_json(bytes(body))
     _same(json.dumps(references).encode(), body)
     _same(list(dict.fromkeys(references.values())), children)
     return dict(references)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 
+from operation.parsing import parse_toml
 from strategies.layout import LAYOUT, Layout, LayoutError, Signature
 from strategies.refusal import Refused
 from strategies.wire_format import FORMATS, signature
@@ -371,7 +372,7 @@ def _update(request: Content, experiment: Mapping[str, Any]) -> Signature:
 
 def _experiment(settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return tomllib.loads(str(settings.get("experiment", "")))
+        return parse_toml(str(settings.get("experiment", "")))
     except tomllib.TOMLDecodeError:
         raise Refused("the message's experiment is not TOML") from None
 

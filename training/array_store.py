@@ -1,6 +1,5 @@
 """Arrays that take long to compute, cached in a file."""
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from operation.files import replacing
+from operation.parsing import parse_json
 
 _DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I64": np.int64}
 
@@ -52,7 +52,7 @@ def _open(path: Path, key: str) -> dict[str, NDArray] | None:
     # safetensors itself maps a file only for torch, which not all readers need.
     content = np.asarray(np.memmap(path, mode="r"))
     start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    head = json.loads(content[8:start].tobytes())
+    head = parse_json(content[8:start].tobytes())
     return {
         name: content[slice(*(start + offset for offset in entry["data_offsets"]))]
         .view(_DTYPES[entry["dtype"]])

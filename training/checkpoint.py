@@ -6,12 +6,12 @@ last and which the best, and holds the record of every round. Weights are writte
 moment a kill chooses, ``state.json`` names files that are whole.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from operation.files import write_json
+from operation.parsing import parse_json
 from training.errors import RunFolderError
 from training.weights import Weights, load_weights, save_weights
 
@@ -69,7 +69,7 @@ class Checkpoint:
         """
         path = self.folder / "state.json"
         try:
-            return Progress(**json.loads(path.read_text(encoding="utf-8")))
+            return Progress(**parse_json(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return Progress()
         except (ValueError, TypeError):

@@ -13,6 +13,7 @@ from models.head_names import HEADS
 from models.registry import BACKBONES, check_image_size
 from models.text_encoders import TEXT_ENCODERS
 from operation.names import known_names
+from operation.parsing import parse_toml
 from training.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
@@ -243,7 +244,7 @@ def load(
     values: dict[str, Any] = dict(defaults or {})
     if path is not None:
         try:
-            values |= tomllib.loads(path.read_text(encoding="utf-8"))
+            values |= parse_toml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -266,7 +267,7 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 def _parse_value(key: str, text: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
     if "\n" in text:  # more lines would be more keys

@@ -1,7 +1,6 @@
 """One file with everything needed to classify images: a network's weights, config and text."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from operation.files import replacing
+from operation.parsing import parse_json, parse_toml
 from training.config import ExperimentConfig, parse
 from training.errors import RunFolderError
 from training.text import Text
@@ -74,13 +74,13 @@ class ModelFile:
             if TEXT_FEATURES in weights:
                 text = Text(weights.pop(TEXT_FEATURES), float(metadata["logit-scale"]))
             return cls(
-                config=parse(tomllib.loads(metadata["config"])),
-                classes=tuple(json.loads(metadata["classes"])),
+                config=parse(parse_toml(metadata["config"])),
+                classes=tuple(parse_json(metadata["classes"])),
                 weights=weights,
                 text=text,
                 run=metadata["run"],
                 round=int(metadata["round"]),
-                synthetic=bool(json.loads(metadata["synthetic"])),
+                synthetic=bool(parse_json(metadata["synthetic"])),
             )
         except (OSError, SafetensorError) as error:
             raise RunFolderError(f"{path}: this model cannot be read ({error})") from None

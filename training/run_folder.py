@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from operation.files import replacing, write_json, write_text
+from operation.parsing import parse_json
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
@@ -146,7 +147,7 @@ class RunFolder:
         path = self.path / "rounds.jsonl"
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the final figures."""
@@ -207,7 +208,7 @@ class RunFolder:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from experiments.campaigns.trial import Trial, is_like, text
 from operation.names import known_names
+from operation.parsing import parse_toml
 from training.config import DEFAULTS, Scalar, parse, parse_override
 from training.errors import ConfigError
 from training.preparation import PATH_KEYS
@@ -148,7 +149,7 @@ def read_campaign(
 
 def _read(path: Path) -> _File:
     try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _File.model_validate(parse_toml(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

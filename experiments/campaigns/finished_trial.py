@@ -1,7 +1,6 @@
 """What the run folder of a finished trial says, checked: nothing half or foreign gets through."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -17,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from operation.parsing import parse_toml
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
@@ -240,7 +240,7 @@ def _is_completed(path: Path) -> bool:
 
 def _read_config(path: Path) -> ExperimentConfig:
     try:
-        values = tomllib.loads(_bytes(path).decode())
+        values = parse_toml(_bytes(path).decode())
     except ValueError as error:
         raise RunFolderError(f"{path.name}: is not TOML: {error}") from None
     if strange := sorted(values.keys() ^ DEFAULTS.keys()):

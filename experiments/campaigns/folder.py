@@ -1,6 +1,5 @@
 """A campaign's folder: its files, its lock, and the state of each trial."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from experiments.campaigns.trial import PLACES, Trial, is_done
 from operation.files import write_json, write_text
+from operation.parsing import parse_json
 from training.config import ExperimentConfig, load
 from training.errors import ConfigError, RunFolderError
 from training.experiment_data import DataFacts
@@ -77,7 +77,7 @@ class CampaignFolder:
     def attempt(self, trial_id: str) -> dict[str, Any]:
         """Read the record of a trial's last attempt; empty before the first."""
         try:
-            record = json.loads(self._attempt_path(trial_id).read_text("utf-8"))
+            record = parse_json(self._attempt_path(trial_id).read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
@@ -117,7 +117,7 @@ class CampaignFolder:
         """
         path = self.path / "plan.json"
         try:
-            plan = json.loads(path.read_text(encoding="utf-8"))
+            plan = parse_json(path.read_text(encoding="utf-8"))
             return plan["name"], [Planned(**trial) for trial in plan["trials"]]
         except FileNotFoundError:
             raise RunFolderError(
@@ -235,7 +235,7 @@ class CampaignFolder:
 
 def _name_in(path: Path) -> str | None:
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["name"])
+        return str(parse_json(path.read_text(encoding="utf-8"))["name"])
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -14,6 +14,7 @@ from data_partition.image_store import store_side
 from models.registry import find
 from models.text_encoders import TEXT_ENCODERS
 from operation.files import write_json
+from operation.parsing import parse_json
 from training.config import ExperimentConfig
 from training.device import processor_name
 
@@ -103,7 +104,7 @@ def measure_steps(
 
 def _read(path: Path) -> dict[str, StepTime]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return {key: StepTime(**times) for key, times in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: measure again
         return {}

@@ -1,12 +1,12 @@
 """What the report shows of one trial beyond its rows in the ledger."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from operation.parsing import parse_json
 from training.errors import RunFolderError
 
 
@@ -45,7 +45,7 @@ def _read_record(folder: Path) -> TrialRecord:
     metrics = _read(folder / "metrics.json")
     blocks = {"network": metrics.get("global_test"), **metrics.get("heads", {})}
     lines = (folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()
-    rounds = [json.loads(line) for line in lines]
+    rounds = [parse_json(line) for line in lines]
     pooled = [record["validation"]["pooled"] for record in rounds]
     curve = pd.DataFrame(
         {
@@ -64,4 +64,4 @@ def _read_record(folder: Path) -> TrialRecord:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return parse_json(path.read_text(encoding="utf-8"))

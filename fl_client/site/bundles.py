@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any
 from operation.archives import read_member
 from operation.errors import OperationError
 from operation.files import read_json, replacing, write_json
+from operation.parsing import parse_toml
 from operation.text import printable
 
 # Flower takes no larger ones.
@@ -100,7 +100,7 @@ def _open(content: bytes) -> Bundle:
             left -= len(unpacked)
             files[member.filename] = hashlib.sha256(unpacked).hexdigest()
         settings = read_member(archive, archive.getinfo("pyproject.toml"), _MAX_BYTES)
-    about = tomllib.loads(settings.decode("utf-8"))
+    about = parse_toml(settings.decode("utf-8"))
     version, config = about["project"]["version"], about["tool"]["flwr"]["app"].get("config", {})
     if not isinstance(version, str) or not isinstance(config, dict):
         raise TypeError("pyproject.toml")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_partition.image_store import store_side
-from fl_client.site.refusal import Refused
+from strategies.refusal import Refused
 
 # Their names begin so while they are written; whoever writes next removes what was left.
 _UNFINISHED = "."

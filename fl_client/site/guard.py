@@ -46,7 +46,7 @@ from strategies.reply_form import form_of
 # From one look for messages to the next; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5
 # The same while no run of this site's is on; the first message of a run waits that much longer.
-_IDLE_SECONDS = 5.0
+_IDLE_SECONDS = 8.0
 # From one question whether the run is still on to the next, while no message comes.
 _RUN_SECONDS = 10.0
 # So often, and so long after each time, a site looks for an object that has not come yet.

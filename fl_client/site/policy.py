@@ -12,6 +12,7 @@ from pydantic import Field
 from fl_client.site.settings_file import Settings, read_settings
 from operation.errors import OperationError
 from operation.files import write_text
+from operation.parsing import parse_toml
 from strategies.refusal import Refused
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError
@@ -96,7 +97,7 @@ def check_settings(policy: Policy, settings: Mapping[str, Any]) -> ExperimentCon
     if not _RUN.fullmatch(str(settings.get("run", ""))):
         raise Refused("the message names no run of 32 hex digits")
     try:
-        values = tomllib.loads(str(settings.get("experiment", "")))
+        values = parse_toml(str(settings.get("experiment", "")))
     except (tomllib.TOMLDecodeError, RecursionError):
         raise Refused("the message's experiment is not TOML") from None
     if not values:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from operation.parsing import parse_json
+
 DAY_SECONDS = 86400.0
 
 
@@ -67,7 +69,7 @@ def last_records(path: Path, number: int | None = None) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         try:
-            found.append(json.loads(line))
+            found.append(parse_json(line))
         except ValueError:
             continue
     return found

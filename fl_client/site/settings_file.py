@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from operation.errors import OperationError
 from operation.names import known_names
+from operation.parsing import parse_toml
 
 
 class Settings(BaseModel):
@@ -33,7 +34,7 @@ def read_settings(kind: type[Table], path: Path) -> Table:
         OperationError: it is missing, no TOML, or any key is at fault; one line for all faults.
     """
     try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(parse_toml(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise OperationError(f"{path}: is not there; restore it from a backup") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

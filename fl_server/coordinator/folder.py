@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from operation.errors import OperationError
 from operation.files import write_secret, write_text
 from operation.names import known_names
+from operation.parsing import parse_toml
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
@@ -110,7 +111,7 @@ class CoordinatorFolder:
         """
         path = self.path / "coordinator.toml"
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = parse_toml(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise OperationError(
                 f"{self.path}: is not a coordinator's folder; make one with  "

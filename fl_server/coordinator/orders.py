@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fl_server.coordinator.folder import CoordinatorFolder
 from operation.errors import OperationError
-from operation.files import read_json, write_json
+from operation.files import read_json, read_record, write_json
 from operation.serving import serving
 from training.run_folder import RunFolder, now
 
@@ -117,12 +117,7 @@ class Orders:
         return self._folder.runs / f"{number:04}.json"
 
     def _read(self, path: Path) -> Order:
-        try:
-            return Order(**(read_json(path) or {}))
-        except TypeError:
-            raise OperationError(
-                f"{path}: is damaged, or of another version; restore it from a backup"
-            ) from None
+        return read_record(Order, read_json(path), path)
 
     def _write(self, order: Order) -> None:
         write_json(self._path(order.number), asdict(order))

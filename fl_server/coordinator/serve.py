@@ -18,7 +18,7 @@ from training.errors import RunFolderError
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.5
 WARN_BEFORE = timedelta(days=30)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fl_server.coordinator.folder import CoordinatorFolder
 from operation.errors import OperationError
-from operation.files import read_json, write_json
+from operation.files import read_json, read_record, write_json
 from operation.names import known_names
 from training.run_folder import now
 
@@ -30,6 +30,11 @@ class Site:
     revoked: str | None = None
 
 
+@dataclass(frozen=True)
+class _List:
+    sites: list[Site]
+
+
 class Sites:
     """The list ``sites.json`` of a coordinator's folder."""
 
@@ -44,12 +49,7 @@ class Sites:
             OperationError: the list is damaged.
         """
         values = read_json(self._path) or {"sites": []}
-        try:
-            return [Site(**site) for site in values["sites"]]
-        except (KeyError, TypeError):
-            raise OperationError(
-                f"{self._path}: is damaged, or of another version; restore it from a backup"
-            ) from None
+        return read_record(_List, values, self._path).sites
 
     def active(self) -> dict[str, Site]:
         """Return those that may take part, by name, in the order of their names."""

@@ -2,12 +2,20 @@
 
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from operation.errors import OperationError
-from operation.files import read_json, replacing, write_json, write_secret
+from operation.files import (
+    keep_private,
+    read_json,
+    read_record,
+    replacing,
+    write_json,
+    write_secret,
+)
 
 
 def test_json_is_read_back(tmp_path: Path) -> None:
@@ -69,3 +77,49 @@ def test_a_failure_changes_nothing(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("asked, file, folder", [(None, 0o600, 0o700), ("027", 0o640, 0o750)])
+def test_what_is_written_is_private_unless_asked_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, file: int, folder: int
+) -> None:
+    monkeypatch.delenv("FEDSKIN_UMASK", raising=False)
+    if asked:
+        monkeypatch.setenv("FEDSKIN_UMASK", asked)
+    before = os.umask(0o022)
+    try:
+        keep_private()
+        write_json(tmp_path / "run" / "manifest.json", {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == folder
+    assert stat.S_IMODE((tmp_path / "run" / "manifest.json").stat().st_mode) == file
+
+
+@pytest.mark.parametrize("said", ["", "private", "0888", "-077", "7"])
+def test_a_mask_that_is_none(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("FEDSKIN_UMASK", said)
+    with pytest.raises(OperationError, match=r"FEDSKIN_UMASK = .*: write octal digits"):
+        keep_private()
+
+
+@dataclass
+class Thing:
+    name: str
+    parts: list[int]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(None, 3, [], {}, {"name": "a"}, {"name": 1, "parts": []}, {"name": "a", "parts": ["x"]}),
+        {"name": "a", "parts": [], "more": 1},
+    ],
+)
+def test_a_record_whose_fields_are_others(values: object, tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match=r"thing\.json: is damaged"):
+        read_record(Thing, values, tmp_path / "thing.json")
+
+
+def test_a_record(tmp_path: Path) -> None:
+    assert read_record(Thing, {"name": "a", "parts": [1]}, tmp_path) == Thing("a", [1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from operation.processes import TOKEN, ProcessId, end_processes, processes_of
+from operation.processes import TOKEN, ProcessId, end_processes, processes_of, start_watchdog
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -125,3 +125,17 @@ def wait_until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-unt
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_the_token_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
+    """Every user of the machine may read the arguments of all processes."""
+    token = new_token()
+    watchdog = start_watchdog(token, tmp_path / "home")
+    try:
+        words = psutil.Process(watchdog.pid).cmdline()
+        assert "operation.processes" in words
+        assert not any(token in word for word in words)
+    finally:
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        assert watchdog.wait(30) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from data_partition.image_store import open_store, store_side
 from fl_client.site.cache import make_room
-from fl_client.site.refusal import Refused
+from strategies.refusal import Refused
 from training.config import parse
 from training.experiment_data import training_table
 

@@ -288,7 +288,7 @@ def test_a_site_looks_often_while_a_run_is_on_and_seldom_after(
 ) -> None:
     _, coordinator, node = set_up(tmp_path)
     guard = node.guard
-    assert guard._pause() == 5.0  # no run was ever on
+    assert guard._pause() == 8.0  # no run was ever on
     coordinator.ask(train_message())
     node.work(train_reply)
     asked = []
@@ -303,5 +303,5 @@ def test_a_site_looks_often_while_a_run_is_on_and_seldom_after(
     assert asked == [RUN]
     now = time.monotonic() + 11
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    assert [guard._pause(), guard._pause()] == [5.0, 5.0]
+    assert [guard._pause(), guard._pause()] == [8.0, 8.0]
     assert asked == [RUN, RUN]

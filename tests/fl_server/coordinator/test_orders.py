@@ -111,5 +111,5 @@ def test_a_number_of_nothing_is_said(orders: Orders, tmp_path: Path) -> None:
 
 def test_a_damaged_order_is_named(orders: Orders, tmp_path: Path) -> None:
     (tmp_path / "runs" / "0001.json").write_text('{"number": 1}')
-    with pytest.raises(OperationError, match=r"0001.json: is damaged, or of another version"):
+    with pytest.raises(OperationError, match=r"0001.json: is damaged, or was written by"):
         orders.all()

@@ -68,7 +68,7 @@ def test_only_who_is_admitted_is_revoked(sites: Sites) -> None:
 
 def test_a_damaged_list_is_said(sites: Sites, tmp_path: Path) -> None:
     (tmp_path / "sites.json").write_text('{"sites": [{"name": "a"}]}')
-    with pytest.raises(OperationError, match=r"sites.json: is damaged, or of another version"):
+    with pytest.raises(OperationError, match=r"sites.json: is damaged, or was written by"):
         sites.all()
 
 
