@@ -125,7 +125,7 @@ def test_cached_features_of_something_else_are_refused(other: TextFeatures, tmp_
     with pytest.raises(WeightsError, match="holds the text features of other classes") as caught:
         opened(tmp_path, pretrained=True)
     assert str(caught.value).startswith(f"{path} ")
-    assert str(caught.value).endswith("; remove it")
+    assert str(caught.value).endswith("; delete it")
 
 
 def test_a_file_keeps_everything(tmp_path: Path) -> None:
