@@ -4,12 +4,20 @@ from pathlib import Path
 from typing import Literal
 
 from data_partition.brats2019 import is_brats2019
+from data_partition.brats2019_names import BRATS2019_CLASSES
 from data_partition.errors import DataError
 from data_partition.ham10000 import is_ham10000
 from data_partition.image_files import find_files
+from data_partition.image_table import HAM10000_CLASSES
 from data_partition.other_releases import say_what_else
 
 DataSet = Literal["ham10000", "brats2019"]
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "ham10000": HAM10000_CLASSES,
+    "brats2019": BRATS2019_CLASSES,
+}
+"""Class names by data set, in the order of the network's outputs."""
 
 
 def recognise(data_dir: Path) -> DataSet:

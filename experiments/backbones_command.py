@@ -1,13 +1,14 @@
 """The available networks, and the part of each that is trained and sent: ``fedskin backbones``."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from data_partition.image_table import HAM10000_CLASSES
 from experiments.console import Console
-from models.registry import BACKBONES
+from models.part_sizes import PART_SIZES
+from models.registry import BACKBONES, SMALLEST_IMAGE
 
 console = Console()
 
@@ -15,30 +16,59 @@ PARTS = ("head", "adapter", "lora")
 
 
 def backbones_command(
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Look for pretrained weights in this folder.", show_default="the libraries' caches"
+        ),
+    ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print a table for a Markdown file.")
+        bool, typer.Option("--markdown", help="Print what is sent as a table for a Markdown file.")
     ] = False,
 ) -> None:
-    """List the backbones: how large each is, and how much of it is trained and sent.
+    """List the backbones: size, images, pretrained weights, and how much is trained and sent.
 
-    For each value of trainable: millions of trained parameters, megabytes that a client and a round
-    take in each direction as float32, and per cent of the whole network's. The networks are
-    classifiers of HAM10000's seven classes; under objective clip the head is larger. Nothing is
-    downloaded and nothing computed.
+    The first table says which image sizes a backbone takes, whether its pretrained weights are on
+    this machine (else a run downloads them), and under what licence they stand.
+
+    The second says for each value of trainable: millions of trained parameters, megabytes that a
+    client and a round take in each direction as float32, and per cent of the whole network's. The
+    networks are classifiers of HAM10000's seven classes; under objective clip the head is larger.
+    Nothing is downloaded and nothing computed.
     """
-    with Console(stderr=True).status("Counting"):
-        rows = [_row(name) for name in BACKBONES]
+    rows = [_row(name) for name in BACKBONES]
     if markdown:
         print(_markdown(rows))
     else:
+        console.print(_overview(weights_dir))
+        for number, licence in enumerate(_licences(), start=1):
+            console.print(f"licence {number}: {licence}", highlight=False)
         console.print(_table(rows))
 
 
-def _row(name: str) -> list[str]:
-    # Imported here: torch takes seconds.
-    from models.sizes import part_sizes
+def _overview(weights_dir: Path | None) -> Table:
+    from models.weight_files import find_weights
 
-    sizes = part_sizes(name, len(HAM10000_CLASSES))
+    table = Table(title="Backbones", title_justify="left", box=None)
+    table.padding = (0, 1, 0, 0)
+    table.add_column("backbone", style="bold", no_wrap=True)
+    table.add_column("pixels", no_wrap=True)
+    table.add_column("weights", no_wrap=True)
+    table.add_column("licence", justify="right")
+    for name, spec in BACKBONES.items():
+        pixels = str(spec.fixed_image_size or f"{SMALLEST_IMAGE} or more")
+        there = "here" if find_weights(spec, weights_dir) else "not here"
+        table.add_row(name, pixels, there, str(_licences().index(spec.licence) + 1))
+    return table
+
+
+def _licences() -> list[str]:
+    """Return each licence of weights once, in the order of the backbones."""
+    return list(dict.fromkeys(spec.licence for spec in BACKBONES.values()))
+
+
+def _row(name: str) -> list[str]:
+    sizes = PART_SIZES[name]
     whole = sizes["all"].num_bytes
     row = [name, f"{sizes['all'].parameters / 1e6:.1f}", f"{whole / 1e6:.0f}"]
     for part in PARTS:
@@ -57,6 +87,7 @@ def _table(rows: list[list[str]]) -> Table:
     for heading in ("whole", "MB", *(word for part in PARTS for word in (part, "MB", "%"))):
         table.add_column(heading, justify="right", no_wrap=True)
     table.padding = (0, 1, 0, 0)
+    table.title_justify = "left"
     for row in rows:
         table.add_row(*row)
     return table

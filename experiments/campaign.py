@@ -1,32 +1,32 @@
 """Benchmark campaigns: ``fedskin campaign plan | run | status``."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.campaigns.attempt import end_leftovers
-from experiments.campaigns.campaign_file import Campaign, read_campaign
-from experiments.campaigns.display import CampaignDisplay, overview
-from experiments.campaigns.folder import DONE, FAILED, WAITING, CampaignFolder, Planned
-from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
-from experiments.campaigns.preflight import Preflight
-from experiments.campaigns.trial import Trial, text
 from experiments.console import Console, marked, shown
 from experiments.display import counting
 from operation.names import known_names
-from training.config import DEFAULTS
 from training.errors import ConfigError
-from training.experiment_data import DataFacts
+
+if TYPE_CHECKING:
+    from experiments.campaigns.campaign_file import Campaign
+    from experiments.campaigns.folder import CampaignFolder, Planned
+    from experiments.campaigns.ledger import Ledger
+    from experiments.campaigns.trial import Trial
+    from training.experiment_data import DataFacts
+
+    Trials = Mapping[str, tuple[Trial, DataFacts]]
 
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
 console = Console()
-
-Trials = Mapping[str, tuple[Trial, DataFacts]]
 
 DATASETS = ("ham10000", "brats2019")
 
@@ -73,6 +73,9 @@ def plan(
 
         fedskin campaign plan task2-federated.toml --data ham10000=/data/HAM10000
     """
+    # Imported here and below, since --help needs none of it.
+    from experiments.campaigns.campaign_file import read_campaign
+
     patterns = _patterns(only)
     wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
     chosen = [trial for trial in wanted.trials if _is_chosen(trial, patterns)]
@@ -132,6 +135,12 @@ def run(
         fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2 \
           --only 'backbone=swin_*' --retry-failed
     """
+    from experiments.campaigns.campaign_file import read_campaign
+    from experiments.campaigns.display import overview
+    from experiments.campaigns.folder import DONE, FAILED, CampaignFolder, Planned
+    from experiments.campaigns.ledger import read_ledger, write_ledger
+    from experiments.campaigns.preflight import Preflight
+
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: only mlflow is supported")
     patterns = _patterns(only)
@@ -183,6 +192,9 @@ def status(directory: Directory) -> None:
 
         fedskin campaign status task2
     """
+    from experiments.campaigns.display import overview
+    from experiments.campaigns.folder import CampaignFolder
+
     folder = CampaignFolder(directory.absolute())
     name, planned = folder.plan()
     states = folder.states(planned, at_work=folder.is_locked())
@@ -191,6 +203,8 @@ def status(directory: Directory) -> None:
 
 def _variants(campaign: Campaign) -> Counter[str]:
     """Count the trials of each variant by what ``--only`` asks for it with."""
+    from experiments.campaigns.trial import text
+
     return Counter(
         " --only ".join(f"{key}={text(value)}" for key, value in keys.items())
         for keys, _ in campaign.variants
@@ -207,7 +221,10 @@ def _run(
 ) -> None:
     """Run the pending trials, as many at a time as fit on the machines, and show the progress."""
     # Imported here: Ray takes a second to import, and a finished campaign does not need it.
+    from experiments.campaigns.display import CampaignDisplay
+    from experiments.campaigns.folder import FAILED, WAITING
     from experiments.campaigns.jobs import make_jobs
+    from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.scheduler import Cluster
 
     for trial_id in pending:
@@ -234,6 +251,9 @@ def _run(
 
 def _make_room(folder: CampaignFolder, trials: Trials) -> Ledger:
     """Move damaged or foreign run folders away, and return the ledger of the intact trials."""
+    from experiments.campaigns.attempt import end_leftovers
+    from experiments.campaigns.ledger import read_ledger
+
     for trial_id, (trial, facts) in trials.items():
         end_leftovers(folder, trial_id)
         moved = folder.make_room(trial_id, trial, facts)
@@ -288,6 +308,8 @@ def _is_chosen(trial: Trial, patterns: Sequence[tuple[str, str]]) -> bool:
 
 
 def _patterns(only: Sequence[str] | None) -> list[tuple[str, str]]:
+    from training.config import DEFAULTS
+
     patterns = []
     for given in only or ():
         key, equals, pattern = given.partition("=")

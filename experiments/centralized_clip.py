@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from experiments.centralized import train
 from experiments.console import Console
-from experiments.opening import ConfigArgument, OverrideOption, ResumeOption, open_run
-from experiments.results import show_results
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption
 from experiments.running import run
 from training.errors import ConfigError
 
@@ -48,6 +46,11 @@ def clip_command(
 
         fedskin clip --resume --out runs/first
     """
+    # Imported here, since --help needs none of it.
+    from experiments.centralized import train
+    from experiments.opening import open_run
+    from experiments.results import show_results
+
     wanted, folder = open_run(
         config, override, out, resume=resume, kind="clip", defaults={"objective": "clip"}
     )

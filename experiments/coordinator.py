@@ -1,21 +1,22 @@
 """The coordinator of real sites: ``fedskin coordinator``."""
 
+from __future__ import annotations
+
 import logging
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from experiments.console import Console
-from fl_server.coordinator.bundles import write_bundle
-from fl_server.coordinator.folder import CoordinatorFolder, check_settings
-from fl_server.coordinator.orders import Orders
-from fl_server.coordinator.sites import Sites, read_public_key
 from operation.files import read_json
 from operation.logs import log_file
 from operation.serving import serving
+
+if TYPE_CHECKING:
+    from fl_server.coordinator.folder import CoordinatorFolder
 
 app = typer.Typer(help="Coordinate hospitals on their own machines.", no_args_is_help=True)
 # No emoji: in a fingerprint `:CD:` would be one.
@@ -45,9 +46,12 @@ def init(
 
         fedskin coordinator init coordinator --host fed.example.org --bind 0.0.0.0
     """
+    # Imported here and below, since --help needs none of it.
+    from fl_server.coordinator.certificates import fingerprint, read_certificate
+    from fl_server.coordinator.folder import CoordinatorFolder, check_settings
+
     folder = CoordinatorFolder(directory)
     folder.create(check_settings({"host": host, "port": port, "bind": bind}, "init"))
-    from fl_server.coordinator.certificates import fingerprint, read_certificate
 
     _say(f"Made {folder.path}; keep it secret, and make a backup of it.")
     _say(f"Send every site the folder {folder.invitation}")
@@ -68,6 +72,8 @@ def admit(
 
         fedskin coordinator admit coordinator hospital-a.pub --name hospital-a
     """
+    from fl_server.coordinator.sites import Sites, read_public_key
+
     folder = _open(directory)
     Sites(folder).admit(name, read_public_key(public_key))
     _say(f"{name} is admitted. All admitted sites: {', '.join(Sites(folder).active())}")
@@ -82,6 +88,9 @@ def list_sites(directory: Directory) -> None:
 
         fedskin coordinator list coordinator
     """
+    from fl_server.coordinator.orders import Orders
+    from fl_server.coordinator.sites import Sites
+
     folder = _open(directory)
     connected = read_json(folder.connected) if serving(folder.path) else None
     table = Table(title="Sites", title_justify="left")
@@ -116,6 +125,8 @@ def revoke(
 
         fedskin coordinator revoke coordinator hospital-a
     """
+    from fl_server.coordinator.sites import Sites
+
     Sites(_open(directory)).revoke(name)
     _say(f"{name} is revoked; its name and its key are never accepted again.")
 
@@ -129,10 +140,11 @@ def renew(directory: Directory) -> None:
 
         fedskin coordinator renew coordinator
     """
+    from fl_server.coordinator.certificates import read_certificate
+    from fl_server.coordinator.folder import CoordinatorFolder
+
     folder = CoordinatorFolder(directory)
     folder.renew()
-    from fl_server.coordinator.certificates import read_certificate
-
     server, authority = map(read_certificate, (folder.certificate, folder.ca_certificate))
     _say(f"The new certificate expires on {server.not_valid_after_utc.date()}.")
     _say(f"The CA, which the sites trust, expires on {authority.not_valid_after_utc.date()}.")
@@ -149,6 +161,8 @@ def bundle(directory: Directory) -> None:
 
         fedskin coordinator bundle coordinator
     """
+    from fl_server.coordinator.bundles import write_bundle
+
     path, sha256 = write_bundle(_open(directory))
     _say(f"{path}")
     _say(sha256)
@@ -189,6 +203,8 @@ def stop(
 
         fedskin coordinator stop coordinator 3
     """
+    from fl_server.coordinator.orders import Orders
+
     orders = Orders(_open(directory))
     orders.stop(run)
     _say(f"Run {run} is stopped. Resume it with  fedskin run --on {directory} --resume")
@@ -196,6 +212,8 @@ def stop(
 
 
 def _open(directory: Path) -> CoordinatorFolder:
+    from fl_server.coordinator.folder import CoordinatorFolder
+
     folder = CoordinatorFolder(directory)
     folder.settings()
     return folder

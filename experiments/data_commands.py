@@ -1,34 +1,17 @@
 """``fedskin data``: check a data set, partition it, or generate a synthetic one."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from data_partition.brats2019 import load_brats2019
-from data_partition.check import check as check_folder
-from data_partition.check import decode_all
-from data_partition.copies import find_copies, num_straddling
-from data_partition.ham10000 import load_training
-from data_partition.partition import (
-    Partition,
-    counts,
-    plan_partition,
-    split_counts,
-    straddling_lesions,
-)
-from data_partition.recognition import DataSet, recognise
-from data_partition.splits import SplitBy
-from data_partition.synthetic import write_ham10000
-from data_partition.synthetic_brats2019 import write_brats2019
-from data_partition.synthetic_folder import NOTICE, is_synthetic
 from experiments.console import Console, echo
-from experiments.data_text import WORDS, near_lines, report_lines, set_aside_lines
 from experiments.display import counting
-from operation.files import replacing
 
 app = typer.Typer(
     help="Check a data set, partition it among clients, or generate a synthetic one.",
@@ -74,6 +57,11 @@ def check(
 
     fedskin data check ~/HAM10000 --near
     """
+    # Imported here and below, since --help needs none of it.
+    from data_partition.check import check as check_folder
+    from data_partition.synthetic_folder import NOTICE, is_synthetic
+    from experiments.data_text import near_lines, report_lines
+
     if is_synthetic(data_dir, test_dir or ""):
         echo(NOTICE)
     search = None
@@ -97,7 +85,7 @@ def partition(
         typer.Option(help="CSV file to write; a plot goes beside it, with the suffix .png."),
     ],
     partition: Annotated[
-        Partition,
+        Literal["iid", "dirichlet", "source"],
         typer.Option(
             help="iid: equal parts at random. dirichlet: classes in uneven proportions. "
             "source: one client per source of the images."
@@ -109,7 +97,7 @@ def partition(
         typer.Option(help="With dirichlet: > 0; the smaller, the more uneven."),
     ] = 0.5,
     split_by: Annotated[
-        SplitBy,
+        Literal["image", "lesion"],
         typer.Option(help="lesion: all images of a lesion stay at one client, in one split."),
     ] = "image",
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another partition.")] = 0,
@@ -132,8 +120,21 @@ def partition(
     """
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter(f"{out} must end in .csv", param_hint="--out")
-    # Imported here: Matplotlib takes most of a second, and no other command draws.
+    from data_partition.brats2019 import load_brats2019
+    from data_partition.check import decode_all
+    from data_partition.copies import find_copies, num_straddling
+    from data_partition.ham10000 import load_training
+    from data_partition.partition import (
+        counts,
+        plan_partition,
+        split_counts,
+        straddling_lesions,
+    )
     from data_partition.plot import plot_counts
+    from data_partition.recognition import recognise
+    from data_partition.synthetic_folder import NOTICE, is_synthetic
+    from experiments.data_text import WORDS, set_aside_lines
+    from operation.files import replacing
 
     with _decoding() as progress:
         # A run cannot use images that cannot be decoded, so no client gets them.
@@ -187,7 +188,9 @@ def partition(
 @app.command()
 def synth(
     directory: Directory,
-    dataset: Annotated[DataSet, typer.Option(help="Which data set's layout.")] = "ham10000",
+    dataset: Annotated[
+        Literal["ham10000", "brats2019"], typer.Option(help="Which data set's layout.")
+    ] = "ham10000",
     images: Annotated[
         int | None,
         typer.Option(min=1, help="ham10000: how many training images.", show_default="600"),
@@ -210,6 +213,9 @@ def synth(
 
     fedskin data synth /tmp/brats --dataset brats2019 --patients 60
     """
+    from data_partition.synthetic import write_ham10000
+    from data_partition.synthetic_brats2019 import write_brats2019
+
     if dataset == "brats2019":
         if images is not None:
             raise typer.BadParameter("brats2019 is counted in --patients", param_hint="--images")

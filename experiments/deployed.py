@@ -1,33 +1,26 @@
 """A federated run over real sites: ``fedskin run``."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay
-from experiments.opening import (
-    ConfigArgument,
-    OverrideOption,
-    ResumeOption,
-    bring_beginnings,
-    open_run,
-)
-from experiments.results import show_results
-from fl_server.coordinator.bundles import bundle_to_run
-from fl_server.coordinator.folder import CoordinatorFolder
-from fl_server.coordinator.orders import COMPLETED, UNFINISHED, Order, Orders
-from fl_server.coordinator.sites import Sites
-from fl_server.preparation import for_server, prepare_deployed
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption
 from operation.errors import OperationError
 from operation.serving import serving
-from training.config import ExperimentConfig
 from training.errors import ConfigError, RunFolderError
-from training.run_folder import RunFolder, environment
-from training.site_data import open_test_dir
+
+if TYPE_CHECKING:
+    from fl_server.coordinator.folder import CoordinatorFolder
+    from fl_server.coordinator.orders import Order, Orders
+    from training.config import ExperimentConfig
+    from training.run_folder import RunFolder
 
 console = Console()
 
@@ -65,6 +58,12 @@ def run_command(
 
         fedskin run --on coordinator --resume --out runs/first
     """
+    # Imported here and below, since --help needs none of it.
+    from experiments.opening import open_run
+    from experiments.results import show_results
+    from fl_server.coordinator.folder import CoordinatorFolder
+    from fl_server.coordinator.orders import COMPLETED, UNFINISHED, Orders
+
     folder = CoordinatorFolder(on)
     folder.settings()
     wanted, run_folder = open_run(config, override, out, resume=resume, kind="run")
@@ -104,6 +103,8 @@ def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> Experime
     Raises:
         ConfigError: it is for another number of sites, or sites cannot run it.
     """
+    from fl_server.preparation import prepare_deployed
+
     faults = []
     if config.clients != len(sites):
         faults.append(
@@ -123,6 +124,12 @@ def _order(
     wanted: ExperimentConfig, run_folder: RunFolder, folder: CoordinatorFolder, orders: Orders
 ) -> Order:
     """Check a run, make its folder, and submit it to the coordinator."""
+    from experiments.opening import bring_beginnings
+    from fl_server.coordinator.bundles import bundle_to_run
+    from fl_server.preparation import for_server
+    from training.run_folder import environment
+    from training.site_data import open_test_dir
+
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     here = for_server(config)
@@ -143,6 +150,8 @@ def _order(
 
 def _participants(run_folder: RunFolder, folder: CoordinatorFolder) -> list[str]:
     """Return all sites for a new run, and for a resumed run the sites that it has."""
+    from fl_server.coordinator.sites import Sites
+
     admitted = list(Sites(folder).active())
     began = list(run_folder.manifest().get("clients", admitted))
     missing = [name for name in began if name not in admitted]
@@ -158,6 +167,8 @@ def _watch(
     order: Order, orders: Orders, run_folder: RunFolder, folder: CoordinatorFolder, rounds: int
 ) -> Order:
     """Show a run until it has ended, and return its order."""
+    from fl_server.coordinator.orders import UNFINISHED
+
     served = time.monotonic()
     with RunDisplay(console, rounds) as display:
         while True:

@@ -1,13 +1,18 @@
 """The display of a run in progress."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.console import Console, marked, shown
-from training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from training.run_folder import RunFolder
 
 
 @contextmanager
@@ -52,7 +57,7 @@ class RunDisplay:
         )
         self._task = self._progress.add_task("starting", total=rounds)
 
-    def __enter__(self) -> "RunDisplay":
+    def __enter__(self) -> RunDisplay:
         self._progress.start()
         return self
 

@@ -6,21 +6,7 @@ from typing import Annotated
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.data_notes import show_notes
-from experiments.display import RunDisplay, counting
-from experiments.opening import (
-    ConfigArgument,
-    OverrideOption,
-    ResumeOption,
-    bring_beginnings,
-    open_run,
-)
-from experiments.results import show_results
-from fl_server.preparation import prepare
-from fl_server.simulation import SimulationFailed, simulate, take_over
-from fl_server.superlink import SuperLink, SuperLinkError
-from training.data_description import describe_data
-from training.experiment_data import open_federated_data, open_test_data
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption
 
 console = Console()
 
@@ -60,6 +46,17 @@ def simulate_command(
 
         fedskin simulate --resume --out runs/first
     """
+    # Imported here, since --help needs none of it.
+    from experiments.data_notes import show_notes
+    from experiments.display import RunDisplay, counting
+    from experiments.opening import bring_beginnings, open_run
+    from experiments.results import show_results
+    from fl_server.preparation import prepare
+    from fl_server.simulation import SimulationFailed, simulate, take_over
+    from fl_server.superlink import SuperLink, SuperLinkError
+    from training.data_description import describe_data
+    from training.experiment_data import open_federated_data, open_test_data
+
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     run_config, resources = prepare(wanted)
     if folder.exists():

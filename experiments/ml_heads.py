@@ -3,36 +3,25 @@
 Also ``python -m experiments.ml_heads``.
 """
 
+from __future__ import annotations
+
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.centralized import train
 from experiments.console import Console
-from experiments.head_images import HeadImages, open_head_images
-from experiments.head_results import show_fitted, show_heads
-from experiments.opening import (
-    ConfigArgument,
-    OverrideOption,
-    ResumeOption,
-    load_config,
-    open_run,
-)
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption
 from experiments.running import run
-from training.config import ExperimentConfig
-from training.device import resolve_device
 from training.errors import ConfigError, RunFolderError
-from training.head_run import begin, best_weights, network_run, recorded
-from training.head_settings import HEAD_KEYS
-from training.preparation import prepare_centralized
-from training.run_folder import RunFolder
-from training.text import as_text, text_of_run
-from training.weights import Weights
 
 if TYPE_CHECKING:
+    from experiments.head_images import HeadImages
     from models.backbones import Backbone
+    from training.config import ExperimentConfig
+    from training.run_folder import RunFolder
+    from training.weights import Weights
 
 console = Console()
 
@@ -77,6 +66,10 @@ def heads_command(
 
         fedskin heads --from runs/prox -c heads=knn -c knn-neighbors=15 --out runs/prox-15
     """
+    # Imported here and below, since --help needs none of it.
+    from training.head_run import network_run
+    from training.run_folder import RunFolder
+
     if resume and out is not None and from_run is None:
         mine = RunFolder(out.absolute())
         source = network_run(mine)
@@ -102,6 +95,13 @@ def _train_and_fit(
     resume: bool,
 ) -> None:
     """Train a network and fit heads on it, in one run folder."""
+    from experiments.centralized import train
+    from experiments.head_images import open_head_images
+    from experiments.head_results import show_fitted
+    from experiments.opening import open_run
+    from training.head_run import best_weights
+    from training.preparation import prepare_centralized
+
     config, folder = open_run(path, overrides, out, resume=resume, kind="heads")
     if config.objective != "classifier":
         raise ConfigError(
@@ -126,6 +126,11 @@ def _fit_on(
     resume: bool,
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in a separate one."""
+    from experiments.head_images import open_head_images
+    from experiments.head_results import show_fitted
+    from training.device import resolve_device
+    from training.head_run import begin, best_weights, network_run
+
     manifest = source.manifest()
     if "from" in manifest:
         owner = network_run(source).path
@@ -167,6 +172,9 @@ def _fit_on(
 
 def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> ExperimentConfig:
     """Return a finished run's config with only its heads' settings changed."""
+    from experiments.opening import load_config
+    from training.head_settings import HEAD_KEYS
+
     given = load_config(None, overrides).to_flat()
     named = [override.partition("=")[0].strip() for override in overrides]
     wrong = [key for key in named if key not in HEAD_KEYS]
@@ -185,11 +193,14 @@ def _fit(
     images: HeadImages,
 ) -> None:
     # Imported here: scikit-learn takes a second, and no other command needs it.
+    from experiments.head_results import show_heads
     from training.head_figures import HeadFigures
+    from training.head_run import recorded
+    from training.text import as_text, text_of_run
 
     classes = images.training.classes
 
-    def network() -> "Backbone":
+    def network() -> Backbone:
         # Imported here: torch takes seconds, and heads on stored features do not need it.
         from training.network import restore_network
 

@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from training.config import ExperimentConfig, Scalar, load
 from training.errors import RunFolderError
@@ -13,13 +10,6 @@ from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve_like
 from training.text import prepare_text
-
-ConfigArgument = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)]
-OverrideOption = Annotated[
-    list[str] | None,
-    typer.Option("-c", metavar="KEY=VALUE", help="Set one key; overrides the file. Repeatable."),
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 
 
 def load_config(

@@ -1,5 +1,7 @@
 """A campaign's report: ``fedskin report``."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +51,7 @@ def report_command(
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def write_report(findings: "Findings", folder: Path) -> tuple[int, int]:
+def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
     """Write the report's folder, file by file, the page last.
 
     Returns:

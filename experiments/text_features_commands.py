@@ -4,27 +4,25 @@ A text encoder's weights are 0.4 to 2.5 GB with those of its image tower; a run 
 of numbers for each class.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_partition.brats2019_names import BRATS2019_CLASSES
-from data_partition.image_table import HAM10000_CLASSES
 from experiments.console import echo
-from experiments.opening import ConfigArgument, OverrideOption, load_config
-from models.text_features import TextFeatures, store
-from training.config import ExperimentConfig
+from experiments.options import ConfigArgument, OverrideOption
 from training.errors import ConfigError
-from training.experiment_data import cache_dir, recognise
-from training.text import prepare_text
+
+if TYPE_CHECKING:
+    from models.text_features import TextFeatures
+    from training.config import ExperimentConfig
 
 app = typer.Typer(
     help="Copy the text features of objective clip to machines without a network.",
     no_args_is_help=True,
 )
-
-CLASSES = {"ham10000": HAM10000_CLASSES, "brats2019": BRATS2019_CLASSES}
 
 # Each command's text explains FILE: Typer 0.20 drops an argument's help under Click 8.5.
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE")]
@@ -45,6 +43,10 @@ def export_command(
 
     fedskin text-features export brain.safetensors -c dataset=brats2019 -c text-encoder=RN50x64
     """
+    # Imported here and below, since --help needs none of it.
+    from experiments.opening import load_config
+    from training.text import prepare_text
+
     wanted = load_config(config, override)
     features = prepare_text(wanted.replace(objective="clip"), _classes(wanted))
     assert features is not None
@@ -63,6 +65,10 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 
     fedskin text-features import skin.safetensors -c cache-dir=/data/cache
     """
+    from experiments.opening import load_config
+    from models.text_features import TextFeatures, store
+    from training.experiment_data import cache_dir
+
     folder = cache_dir(load_config(None, override))
     features = TextFeatures.load(file)
     path = store(features, folder)
@@ -71,6 +77,9 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 
 
 def _classes(config: ExperimentConfig) -> tuple[str, ...]:
+    from data_partition.recognition import CLASSES
+    from training.experiment_data import recognise
+
     if config.dataset == "auto" and not config.data_dir:
         raise ConfigError(
             "dataset = 'auto': without a data-dir, set dataset to ham10000 or brats2019"

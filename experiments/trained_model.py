@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,18 +78,19 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
     )
 
 
-def classify(
-    model: TrainedModel, pixels: NDArray[np.uint8]
-) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-    """Classify images, preprocessed like the test images of the model's run.
+def classifier(
+    model: TrainedModel,
+) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.floating], NDArray[np.int64]]]:
+    """Return what classifies images as the model's run prepared its test images.
+
+    It takes pixels (N, S, S, 3), S being the image store's side, and returns probabilities (N, K)
+    and answers (N,). A head's answer need not be its most probable class; see docs/heads.md.
 
     Args:
-        model: the model, or a head on its features.
-        pixels: (N, S, S, 3), where S is the image store's side.
+        model: the model, or a head on its features; its weights are read here.
 
-    Returns:
-        Probabilities (N, K) and predicted classes (N,). A head may predict another class than its
-        most probable one; see docs/heads.md.
+    Raises:
+        RunFolderError, WeightsError, HeadError: they cannot be read, or stand on another base.
     """
     # Imported here: an error in a name is reported without waiting for torch.
     from models.fitted_head import Head
@@ -100,26 +101,28 @@ def classify(
     here = model.config.replace(device=resolve_device("auto"), precision="float32")
     weights, text = model.load()
     network = restore_network(here, len(model.classes), weights, text, base=model.base)
-    everything = np.arange(len(pixels))
+    common: dict[str, Any] = {
+        "batch_size": here.batch_size,
+        "preprocessing": preprocessing(here),
+    }
     if model.head is None:
-        probabilities = np.exp(
-            predict(
-                network,
-                pixels,
-                everything,
-                num_classes=len(model.classes),
-                batch_size=here.batch_size,
-                preprocessing=preprocessing(here),
+
+        def by_network(
+            pixels: NDArray[np.uint8],
+        ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+            everything = np.arange(len(pixels))
+            logarithms = predict(
+                network, pixels, everything, num_classes=len(model.classes), **common
             )
-        )
-        return probabilities, probabilities.argmax(axis=1)
-    features = extract_features(
-        network,
-        pixels,
-        everything,
-        width=find(here.backbone).width,
-        batch_size=here.batch_size,
-        preprocessing=preprocessing(here),
-    )
+            probabilities = np.exp(logarithms)
+            return probabilities, probabilities.argmax(axis=1)
+
+        return by_network
     fitted = Head.load(model.head)
-    return fitted.predict_proba(features), fitted.predict(features)
+    width = find(here.backbone).width
+
+    def by_head(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        features = extract_features(network, pixels, np.arange(len(pixels)), width=width, **common)
+        return fitted.predict_proba(features), fitted.predict(features)
+
+    return by_head

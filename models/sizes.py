@@ -1,22 +1,8 @@
-"""Sizes of the networks and of the parts of them that are trained and sent."""
-
-from dataclasses import dataclass
+"""Sizes of the networks and of the parts of them that are trained and sent: counted."""
 
 from models.backbones import outline
+from models.part_sizes import PartSize
 from models.registry import find
-
-
-@dataclass(frozen=True)
-class PartSize:
-    """The size of a part of a network.
-
-    Attributes:
-        parameters: number of trained parameters.
-        num_bytes: of the tensors that are sent.
-    """
-
-    parameters: int
-    num_bytes: int
 
 
 def part_size(name: str, num_classes: int, trainable: str) -> PartSize:

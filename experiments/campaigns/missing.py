@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_partition.class_names import full_names
+from data_partition.recognition import CLASSES
 from experiments.campaigns.trial import Trial
-from experiments.text_features_commands import CLASSES
 from models import text_encoders
 from models.clip_files import FILE_NAME, locate_clip
 from models.errors import WeightsError

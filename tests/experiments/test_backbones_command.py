@@ -1,24 +1,20 @@
-"""The table of what is trained and sent, as it stands in the documentation."""
+"""``fedskin backbones``, and the table of what is sent, as it stands in the documentation."""
 
 from pathlib import Path
 
 import pytest
 
 from experiments import backbones_command
+from models.clip_files import FILE_NAME
 from models.registry import BACKBONES
+from models.weight_files import TORCHVISION_FILES
 
 DOCS = Path(__file__).parents[2] / "docs" / "communication.md"
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[list[str]]:
-    return [backbones_command._row(name) for name in BACKBONES]
-
-
-@pytest.mark.slow
-def test_the_documentation_has_the_table_of_the_command(rows: list[list[str]]) -> None:
-    table = backbones_command._markdown(rows)
-    assert f"\n\n{table}\n\n" in DOCS.read_text(encoding="utf-8")
+def test_the_documentation_has_the_table_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    backbones_command.backbones_command(markdown=True)
+    assert f"\n\n{capsys.readouterr().out.strip()}\n\n" in DOCS.read_text(encoding="utf-8")
 
 
 def test_a_row_counts_parameters_and_bytes() -> None:
@@ -32,12 +28,31 @@ def test_a_row_counts_parameters_and_bytes() -> None:
     assert backbones_command._row("resnet18")[-3:] == ["–", "–", "–"]
 
 
-def test_both_tables_have_every_backbone(
+def test_sizes_allowed_licence_and_weights_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / TORCHVISION_FILES["swin_b"]).touch()
+    clip = BACKBONES["clip-rn50"].weights.rpartition("/")[2]
+    (tmp_path / clip).mkdir()
+    (tmp_path / clip / FILE_NAME).touch()
+    monkeypatch.setattr(backbones_command, "console", backbones_command.Console(width=80))
+    backbones_command.backbones_command(weights_dir=tmp_path)
+    overview, _, sent = capsys.readouterr().out.partition("Millions")
+    shown = [" ".join(line.split()) for line in overview.splitlines()[2:] if line.strip()]
+    rows = {line.split()[0]: line for line in shown if not line.startswith("licence ")}
+    said = dict(line.split(": ", 1) for line in shown if line.startswith("licence "))
+    assert rows.keys() == BACKBONES.keys()
+    for name, spec in BACKBONES.items():
+        pixels = spec.fixed_image_size or "32 or more"
+        here = "here" if name in ("swin_b", "clip-rn50") else "not here"
+        (number,) = (key.split()[1] for key, licence in said.items() if licence == spec.licence)
+        assert rows[name] == f"{name} {pixels} {here} {number}"
+    assert all(name in sent for name in BACKBONES)
+
+
+def test_eighty_columns_cut_no_figure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(backbones_command, "_row", lambda name: [name, *["1"] * 11])
     monkeypatch.setattr(backbones_command, "console", backbones_command.Console(width=80))
-    for markdown in (True, False):
-        backbones_command.backbones_command(markdown=markdown)
-        shown = capsys.readouterr().out
-        assert all(name in shown for name in BACKBONES)
+    backbones_command.backbones_command()
+    assert "…" not in capsys.readouterr().out

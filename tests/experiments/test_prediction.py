@@ -1,5 +1,7 @@
-"""``fedskin predict`` with the file that a site took home."""
+"""``fedskin predict`` with the file that a site took home, on images and folders of them."""
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 from data_partition.errors import DataError
 from data_partition.image_table import HAM10000_CLASSES
+from experiments import asked_images, prediction
 from experiments.prediction import predict_command
 from models.backbones import build
 from tests.data_partition.volumes import KINDS, write_case
@@ -16,6 +19,7 @@ from training.model_file import ModelFile
 from training.run_folder import RunFolder
 
 CLASSES = HAM10000_CLASSES
+LONG = "a-folder-whose-name-takes-more-than-half-of-a-line-of-eighty-columns-by-itself"
 
 
 @pytest.fixture
@@ -84,3 +88,80 @@ def test_what_is_no_model_is_told_in_a_line(image: Path, weights: dict, tmp_path
     ModelFile(make_config(), CLASSES, weights, None, "0" * 32, 1, True).save(file)
     with pytest.raises(RunFolderError, match=r"--head knn: .*holds no heads; give a run folder"):
         predict_command(file, [image], head="knn")
+
+
+@pytest.fixture
+def model(weights: dict, tmp_path: Path) -> Path:
+    file = tmp_path / "final.safetensors"
+    ModelFile(make_config(image_size=32), CLASSES, weights, None, "0" * 32, 1, False).save(file)
+    return file
+
+
+@pytest.fixture
+def folder(synthetic_ham: Path, tmp_path: Path) -> Path:
+    """Three images of a clinic: beside one that is damaged, below another folder, in an archive."""
+    one, two, three = sorted(synthetic_ham.glob("ISIC2018_Task3_Test_Input/*.jpg"))[:3]
+    folder = tmp_path / "clinic"
+    (folder / LONG).mkdir(parents=True)
+    shutil.copy(one, folder / "one.jpg")
+    shutil.copy(two, folder / LONG / "two.JPG")
+    with zipfile.ZipFile(folder / "more.zip", "w") as archive:
+        archive.write(three, "three.jpg")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image either")
+    return folder
+
+
+def test_a_folder_is_its_images_and_what_is_damaged_is_named(
+    folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answers.csv"
+    predict_command(model, [folder], out=out)
+    answers = pd.read_csv(out)
+    found = [folder / LONG / "two.JPG", folder / "more.zip" / "three.jpg", folder / "one.jpg"]
+    assert answers["image"].tolist() == [str(path) for path in found]
+    assert "left out, unreadable image: " in capsys.readouterr().err
+    one = tmp_path / "one.csv"
+    predict_command(model, [folder / "one.jpg"], out=one)
+    pd.testing.assert_series_equal(
+        answers[list(CLASSES)].iloc[2],
+        pd.read_csv(one)[list(CLASSES)].iloc[0],
+        check_names=False,
+        rtol=1e-5,  # another batch
+    )
+
+
+def test_more_images_than_are_held_at_once_answer_alike(
+    synthetic_ham: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = synthetic_ham / "ISIC2018_Task3_Test_Input"
+    answers = {}
+    for at_once in (512, 1):
+        monkeypatch.setattr(asked_images, "_AT_ONCE", at_once)
+        out = tmp_path / f"{at_once}.csv"
+        predict_command(model, [images], out=out)
+        answers[at_once] = out.read_bytes()
+    assert answers[512].count(b"\n") == 1 + len(list(images.glob("*.jpg")))
+    assert answers[1] == answers[512]
+
+
+def test_names_are_whole_at_eighty_columns(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "console", prediction.Console(width=80))
+    predict_command(model, [folder])
+    shown = capsys.readouterr().out
+    (line,) = (line for line in shown.splitlines() if f"{LONG}/two.JPG" in line)
+    assert len(line.split()) == len(("image", "predicted", *CLASSES)) + line.count("│")
+
+
+@pytest.mark.parametrize("content", [[], ["notes.txt"]])
+def test_a_folder_without_images_is_refused(
+    content: list[str], model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    for name in content:
+        (folder / name).touch()
+    with pytest.raises(DataError, match=r"clinic: holds no image file \(\.jpg, "):
+        predict_command(model, [folder])

@@ -1,0 +1,129 @@
+"""The images that ``fedskin predict`` is asked about: files, folders of them, and cases."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_partition.brats2019 import load_ungraded
+from data_partition.errors import DataError
+from data_partition.image_files import IMAGE_SUFFIXES, find_files
+from data_partition.image_reader import Unusable
+from data_partition.image_store import store_side
+from data_partition.image_table import ImageTable
+from experiments.console import Console
+from training.config import ExperimentConfig
+
+# Decoded and not yet classified images are about as many.
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Some of the images, decoded as the image store does.
+
+    Attributes:
+        rows: n rows: ``image``, the file's path or the slice's name; ``name``, that image in the
+            table for people; ``patient``, None but for slices of cases.
+        pixels: (n, S, S, 3), S being the store's side.
+    """
+
+    rows: pd.DataFrame
+    pixels: NDArray[np.uint8]
+
+
+def find_asked(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Path, ImageTable]]:
+    """Find what is asked about, decoding nothing: a table for each path, beside the path.
+
+    Args:
+        paths: image files; folders of image files, zipped or not; for a run on BraTS2019 folders
+            of cases.
+        config: of the model.
+
+    Raises:
+        DataError: a path is not there, or holds nothing to ask about.
+    """
+    return [(path, _find(path, config)) for path in paths]
+
+
+def decode_asked(
+    tables: Sequence[tuple[Path, ImageTable]], config: ExperimentConfig, errors: Console
+) -> Iterator[Asked]:
+    """Decode what was found, some hundred images at a time, whole batches of the model.
+
+    Args:
+        tables: from `find_asked`.
+        config: of the model.
+        errors: where images that are left out are named, with the reason.
+
+    Raises:
+        DataError: of a table no image at all can be used.
+    """
+    side = store_side(config.image_size)
+    size = config.batch_size * max(1, _AT_ONCE // config.batch_size)
+    rows: list[tuple[str, str, str | None]] = []
+    pixels: list[bytes] = []
+    for path, table in tables:
+        left_out = {(name, why) for why, names in table.set_aside.items() for name in names}
+        usable = 0
+        decoded = table.reader.decode(table.rows, side)
+        names = table.rows.get("name", table.rows["image_id"])
+        for image, name, patient, answer in zip(
+            table.rows["image_id"], names, table.rows["lesion_id"], decoded, strict=True
+        ):
+            if isinstance(answer, Unusable):
+                left_out.add((answer.name, answer.reason))
+                continue
+            usable += 1
+            rows.append((image, name, patient))
+            pixels.append(answer.pixels)
+            if len(rows) == size:
+                yield _stacked(rows, pixels, side)
+                rows, pixels = [], []
+        if not usable:
+            reasons = sorted({why for _, why in left_out})
+            raise DataError(f"{path}: {', '.join(reasons)}; leave it out")
+        for name, why in sorted(left_out):
+            errors.print(f"left out, {why}: {name}", highlight=False)
+    if rows:
+        yield _stacked(rows, pixels, side)
+
+
+def _find(path: Path, config: ExperimentConfig) -> ImageTable:
+    if path.is_dir() and config.dataset == "brats2019":
+        first, second, third = config.modalities.split(",")
+        return load_ungraded(
+            path,
+            modalities=(first, second, third),
+            slices_per_patient=config.slices_per_patient,
+            slice_choice=config.slice_choice,
+        )
+    if path.is_dir():
+        found = [file for file in find_files(path) if file.is_image]
+        if not found:
+            raise DataError(
+                f"{path}: holds no image file ({', '.join(IMAGE_SUFFIXES)}); name another folder"
+            )
+        rows = pd.DataFrame(
+            {
+                "image_id": [str(path.joinpath(*file.parts)) for file in found],
+                "name": [file.name for file in found],
+                "path": [file.path for file in found],
+                "member": [file.member for file in found],
+            }
+        )
+    elif path.is_file():
+        row = {"image_id": str(path), "name": path.name, "path": str(path.absolute()), "member": ""}
+        rows = pd.DataFrame([row])
+    else:
+        raise DataError(f"{path}: no such image file or folder")
+    return ImageTable(rows.assign(lesion_id=None), (), "", {})
+
+
+def _stacked(rows: list[tuple[str, str, str | None]], pixels: list[bytes], side: int) -> Asked:
+    stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
+    columns = ["image", "name", "patient"]
+    return Asked(pd.DataFrame(rows, columns=columns), stacked.reshape(len(rows), side, side, 3))

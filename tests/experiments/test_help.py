@@ -1,0 +1,51 @@
+"""``--help`` answers at once: saying what a command is loads none of what does its work."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from experiments.cli import app
+
+# Each takes a tenth of a second or more to import.
+HEAVY = {
+    "PIL",
+    "flwr",
+    "httpx",
+    "matplotlib",
+    "mlflow",
+    "nibabel",
+    "numpy",
+    "open_clip",
+    "pandas",
+    "ray",
+    "scipy",
+    "sklearn",
+    "torch",
+    "torchvision",
+}
+
+
+def commands() -> list[list[str]]:
+    """Return every command and group of commands as its words."""
+    root = typer.main.get_command(app)
+    found: list[list[str]] = [[]]
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        found.append([name])
+        found += [[name, inner] for inner in getattr(command, "commands", ())]
+    return found
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    code = f"import sys; import experiments.cli; print(*({HEAVY} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_says_what_it_is(words: list[str]) -> None:
+    result = CliRunner().invoke(app, [*words, "--help"])
+    assert result.exit_code == 0
+    assert " ".join(["Usage:", *words]).split()[-1] in result.output

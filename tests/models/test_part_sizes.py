@@ -1,0 +1,28 @@
+"""The sizes of the backbones, as they stand in a table and as they are counted."""
+
+import pytest
+
+from models.part_sizes import NUM_CLASSES, PART_SIZES
+from models.registry import BACKBONES
+from models.sizes import part_sizes
+
+# Quick to build: a classifier of each kind, and one without layers for LoRA.
+QUICK = ("resnet18", "swin_t")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_table_says_what_is_counted(name: str) -> None:
+    assert PART_SIZES[name] == part_sizes(name, NUM_CLASSES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(BACKBONES.keys() - set(QUICK)))
+def test_the_table_says_what_is_counted_of_every_backbone(name: str) -> None:
+    assert PART_SIZES[name] == part_sizes(name, NUM_CLASSES)
+
+
+def test_the_table_has_the_backbones_of_the_registry() -> None:
+    assert PART_SIZES.keys() == BACKBONES.keys()
+    for name, sizes in PART_SIZES.items():
+        assert ("lora" in sizes) == BACKBONES[name].has_linear_layers
+        assert abs(sizes["all"].num_bytes / 1e6 - BACKBONES[name].megabytes) < 1
