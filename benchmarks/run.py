@@ -16,6 +16,7 @@ from benchmarks.result import Result
 BENCHMARKS = {
     "federated-round": "federated_round",
     "fedprox-step": "fedprox_step",
+    "waiting-threads": "waiting_threads",
     "adapter-round": "adapter_round",
     "wire-format": "wire_format",
     "aggregation": "aggregation",
@@ -52,9 +53,9 @@ def main(
 ) -> None:
     """Measure what NAME names, or all.
 
-    Known are federated-round, fedprox-step, adapter-round, wire-format, aggregation, image-store,
-    clip-step, clip-bytes, text-features, features, heads, report, campaigns, deployed-round and
-    deployed-transport.
+    Known are federated-round, fedprox-step, waiting-threads, adapter-round, wire-format,
+    aggregation, image-store, clip-step, clip-bytes, text-features, features, heads, report,
+    campaigns, deployed-round and deployed-transport.
 
     The files are written after each benchmark, so an interrupted call keeps what it has.
     """

@@ -10,8 +10,9 @@ from experiments.display import RunDisplay, counting
 from experiments.opening import bring_beginnings
 from training.config import ExperimentConfig
 from training.data_description import describe_data
-from training.errors import TrainingError
+from training.errors import RunFolderError, TrainingError
 from training.experiment_data import open_central_data, open_test_data
+from training.optimizers import keeps_state
 from training.preparation import prepare_centralized
 from training.run_folder import RunFolder, environment, now
 from training.text import as_text, describe_text, text_of_run
@@ -28,14 +29,20 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
 
     Raises:
         ConfigError, DataError, RunFolderError, WeightsError: before training starts.
-        typer.Exit: 1 if the training fails, 130 on Ctrl-C.
+        typer.Exit: 1 if the training fails, 130 on Ctrl-C or SIGTERM.
     """
     config = prepare_centralized(wanted)
     if folder.exists():
         folder.check_same(config)
-    if folder.manifest().get("status") == "completed":
+    if folder.is_completed(config):
         console.print(f"{folder.path} holds a completed run; nothing to train.", soft_wrap=True)
         return
+    if folder.is_completed() and keeps_state(config):
+        raise RunFolderError(
+            f"{folder.path}: is completed, and the state of its optimizer ({config.optimizer}) was "
+            f"removed then, so more epochs would not be those of one run; train {config.epochs} "
+            "epochs in another folder"
+        )
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
         test_data = open_test_data(config, progress)
@@ -51,35 +58,34 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
             command=kind,
             status="running",
             cause=None,
+            finished=None,
             device=config.device,
             started=folder.manifest().get("started", now()),
             data=about,
             text=describe_text(text),
         )
-        # Imported here: torch takes seconds, too long to wait for an error in the config.
-        from training.centralized import CentralizedRun
+        try:
+            # Imported here: torch takes seconds, too long to wait for an error in the config.
+            from training.centralized import CentralizedRun
 
-        with RunDisplay(console, config.epochs, unit="epoch") as display:
-            run = CentralizedRun(config, folder, data, test_data, as_text(text), display.step)
-            try:
+            console.print(f"{config.threads_per_client} CPU threads", highlight=False)
+            before = len(folder.rounds())
+            with RunDisplay(console, config.epochs, unit="epoch", before=before) as display:
+                run = CentralizedRun(config, folder, data, test_data, as_text(text), display.step)
                 display.show(folder)
                 run.run(lambda: display.show(folder))
-            except TrainingError as error:
-                folder.update_manifest(status="failed", cause=str(error), finished=now())
-                console.print(
-                    marked(f"[bold red]The run failed:[/] {shown(error)}"), highlight=False
-                )
-                raise typer.Exit(1) from None
-            except Exception as error:
-                cause = f"{type(error).__name__}: {error}"
-                folder.update_manifest(status="failed", cause=cause, finished=now())
-                raise
-            except KeyboardInterrupt:
-                folder.update_manifest(status="failed", cause="interrupted", finished=now())
-                console.print(
-                    f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}"
-                )
-                raise typer.Exit(130) from None
-            folder.update_manifest(status="completed", phase="completed", finished=now())
-            # As large as the weights or twice that, and only needed to resume.
-            shutil.rmtree(folder.path / "optimizer", ignore_errors=True)
+        except TrainingError as error:
+            folder.update_manifest(status="failed", cause=str(error), finished=now())
+            console.print(marked(f"[bold red]The run failed:[/] {shown(error)}"), highlight=False)
+            raise typer.Exit(1) from None
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            folder.update_manifest(status="failed", cause=cause, finished=now())
+            raise
+        except KeyboardInterrupt:
+            folder.update_manifest(status="failed", cause="interrupted", finished=now())
+            console.print(f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}")
+            raise typer.Exit(130) from None
+        folder.update_manifest(status="completed", phase="completed", finished=now())
+        # As large as the weights or twice that, and only needed to resume.
+        shutil.rmtree(folder.path / "optimizer", ignore_errors=True)

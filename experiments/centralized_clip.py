@@ -42,9 +42,10 @@ def clip_command(
 
         fedskin clip -c data-dir=/data/HAM10000 -c backbone=clip-vit-b-32 -c text-encoder=ViT-B/32
 
-    Resume after a crash or Ctrl-C:
+    Resume after a crash or Ctrl-C, or for more epochs:
 
         fedskin clip --resume --out runs/first
+        fedskin clip --resume --out runs/first -c epochs=80
     """
     # Imported here, since --help needs none of it.
     from experiments.centralized import train

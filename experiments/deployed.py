@@ -69,7 +69,7 @@ def run_command(
     wanted, run_folder = open_run(config, override, out, resume=resume, kind="run")
     orders = Orders(folder)
     order = orders.find(run_folder.path)
-    if run_folder.manifest().get("status") == "completed":
+    if run_folder.is_completed(wanted):
         run_folder.check_same(wanted)
         console.print(f"{run_folder.path} holds a completed run; nothing to do.")
         show_results(console, run_folder)
@@ -82,6 +82,11 @@ def run_command(
         order = _order(wanted, run_folder, folder, orders)
     else:
         run_folder.check_same(wanted)
+        if wanted.rounds != (rounds := run_folder.config().rounds):
+            raise RunFolderError(
+                f"{run_folder.path}: is under way with rounds = {rounds}; when it has ended, "
+                f"or was stopped, it can go on with rounds = {wanted.rounds}"
+            )
     console.print(f"This is run {order.number} of {folder.path}", highlight=False, soft_wrap=True)
     try:
         order = _watch(order, orders, run_folder, folder, wanted.rounds)
@@ -170,7 +175,7 @@ def _watch(
     from fl_server.coordinator.orders import UNFINISHED
 
     served = time.monotonic()
-    with RunDisplay(console, rounds) as display:
+    with RunDisplay(console, rounds, before=len(run_folder.rounds())) as display:
         while True:
             order = orders.get(order.number)
             display.show(run_folder)

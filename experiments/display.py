@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from statistics import median
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -13,6 +15,9 @@ from experiments.console import Console, marked, shown
 
 if TYPE_CHECKING:
     from training.run_folder import RunFolder
+
+# So many rounds say how long the next ones take.
+_LATEST = 5
 
 
 @contextmanager
@@ -37,27 +42,36 @@ class RunDisplay:
         console: where to show it.
         rounds: how many there will be.
         unit: ``round``, or ``epoch`` for a centralized run.
+        before: of how many rounds an earlier start has shown the lines.
     """
 
-    def __init__(self, console: Console, rounds: int, unit: str = "round") -> None:
+    def __init__(
+        self, console: Console, rounds: int, unit: str = "round", *, before: int = 0
+    ) -> None:
         self._console = console
         self._rounds = rounds
         self._unit = unit
-        self._shown: set[int] = set()
-        self._warned: set[int] = set()
+        self._before = before
+        self._shown = before
+        self._warned = before
         self._phase = ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn(unit + " {task.completed:.0f} of {task.total}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("starting", total=rounds)
+        self._task = self._progress.add_task("starting", total=rounds, left="")
 
     def __enter__(self) -> RunDisplay:
+        if self._before:
+            self._console.print(
+                f"going on after {self._unit} {self._before} of {self._rounds}", highlight=False
+            )
         self._progress.start()
         return self
 
@@ -72,40 +86,65 @@ class RunDisplay:
     def show(self, folder: RunFolder) -> None:
         """Show the progress of the run."""
         phase = str(folder.manifest().get("phase") or "")
-        if phase != self._phase:
+        progress = folder.checkpoint.progress()
+        done = progress.round
+        records = folder.rounds()
+        left = self._time_left(records[self._before :], done)
+        self._progress.update(self._task, completed=done, description=phase, left=left)
+        # At once: a round's own line waits until its model was validated.
+        for record in progress.records[self._warned :]:
+            for warning in record.get("warnings", ()):
+                line = f"[bold yellow]round {record['round']}: {shown(warning)}[/]"
+                self._console.print(marked(line), highlight=False)
+        self._warned = max(self._warned, len(progress.records))
+        for record in records[self._shown :]:
+            newest = record is records[-1] and not self._console.is_terminal  # else the bar says it
+            line = self._line(record, left if newest else "")
+            self._console.print(marked(line), highlight=False)
+        self._shown = max(self._shown, len(records))
+        # The last round's model is validated while it is judged: its line comes first.
+        awaited = phase == "judging" and self._shown < done
+        if phase != self._phase and not awaited:
             self._phase = phase
             if not self._console.is_terminal:
                 self._console.print(f"{phase} …", highlight=False)
-        progress = folder.checkpoint.progress()
-        self._progress.update(self._task, completed=progress.round, description=phase)
-        # At once: a round's own line waits until its model was validated.
-        for record in progress.records:
-            if record["round"] not in self._warned:
-                self._warned.add(record["round"])
-                for warning in record.get("warnings", ()):
-                    line = f"[bold yellow]round {record['round']}: {shown(warning)}[/]"
-                    self._console.print(marked(line), highlight=False)
-        for record in folder.rounds():
-            if record["round"] not in self._shown:
-                self._shown.add(record["round"])
-                self._console.print(marked(self._line(record)), highlight=False)
 
     def step(self, done: int, total: int) -> None:
         """Show the progress of the current epoch, in batches."""
         task = self._progress.tasks[self._task]
         self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
 
-    def _line(self, record: dict) -> str:
-        pooled = record["validation"]["pooled"]
-        seconds = record["seconds"].get("round")
+    def _time_left(self, records: Sequence[Mapping[str, Any]], done: int) -> str:
+        """Return how long the missing rounds take if they are as long as the latest ones."""
+        seconds = [record["seconds"]["round"] for record in records[-_LATEST:]]
+        if not seconds or done >= self._rounds:
+            return ""
+        left = timedelta(seconds=round(median(seconds) * (self._rounds - done)))
+        return f"about {left} left"
+
+    def _line(self, record: Mapping[str, Any], left: str) -> str:
+        validation = record["validation"]
+        pooled = validation["pooled"]
         parts = [
             f"{self._unit} {record['round']:>{len(str(self._rounds))}} of {self._rounds}",
             f"training loss {record['train_loss']:.4f}",
         ]
         if pooled["n"]:
-            parts.append(f"validation AVG {pooled['avg']:5.2f}, BACC {pooled['bacc']:5.2f}")
-        if seconds is not None:
-            parts.append(f"{seconds:.1f} s")
+            of = _pooled(validation) if "clients" in validation else ""
+            parts.append(f"validation{of} AVG {pooled['avg']:5.2f}, BACC {pooled['bacc']:5.2f}")
+        parts.append(f"{record['seconds']['round']:.1f} s")
+        if left:
+            parts.append(left)
         for client, reason in record["failures"].items():
             parts.append(f"[yellow]without {shown(client)}: {shown(reason)}[/]")
         return "  ".join(parts)
+
+
+def _pooled(validation: Mapping[str, Any]) -> str:
+    """Return whose validation images are pooled: all clients', or all but some, by name."""
+    missing = validation["pooled"].get("missing", {})
+    there = len(validation["clients"])
+    if not missing:
+        return f" of all {there} clients"
+    names = ", ".join(shown(name) for name in missing)
+    return f" of {there} of {there + len(missing)} clients, not {names}:"

@@ -42,9 +42,10 @@ def simulate_command(
         fedskin data synth skin
         fedskin simulate SMALL.toml -c data-dir=skin -c rounds=5 --out runs/first
 
-    Resume after a crash or Ctrl-C:
+    Resume after a crash or Ctrl-C; or, also when it is completed, for more rounds:
 
         fedskin simulate --resume --out runs/first
+        fedskin simulate --resume --out runs/first -c rounds=80
     """
     # Imported here, since --help needs none of it.
     from experiments.data_notes import show_notes
@@ -52,7 +53,7 @@ def simulate_command(
     from experiments.opening import bring_beginnings, open_run
     from experiments.results import show_results
     from fl_server.preparation import prepare
-    from fl_server.simulation import SimulationFailed, simulate, take_over
+    from fl_server.simulation import SimulationFailed, record_interrupt, simulate, take_over
     from fl_server.superlink import SuperLink, SuperLinkError
     from training.data_description import describe_data
     from training.experiment_data import open_federated_data, open_test_data
@@ -61,7 +62,7 @@ def simulate_command(
     run_config, resources = prepare(wanted)
     if folder.exists():
         folder.check_same(run_config)
-    if folder.manifest().get("status") == "completed":
+    if folder.is_completed(run_config):
         console.print(f"{folder.path} holds a completed run; nothing to do.")
         show_results(console, folder)
         return
@@ -73,9 +74,14 @@ def simulate_command(
     take_over(folder)
     folder.create(run_config)
     folder.update_manifest(command="simulate")
+    at_once, threads = resources.concurrency, run_config.threads_per_client
+    console.print(
+        f"{run_config.clients} clients, {at_once} at the same time, {threads} CPU threads each",
+        highlight=False,
+    )
     try:
         with (
-            RunDisplay(console, run_config.rounds) as display,
+            RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display,
             SuperLink(folder.log_path) as superlink,
         ):
             simulate(run_config, folder, superlink, resources, display.show)
@@ -84,6 +90,8 @@ def simulate_command(
         console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
+        # Again, now that the ServerApp is gone: it could have written over what was recorded.
+        record_interrupt(folder)
         console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
         raise typer.Exit(130) from None
     show_results(console, folder)

@@ -109,8 +109,9 @@ def _train_and_fit(
             "objective clip, train with fedskin clip, then use --from"
         )
     if resume:
-        folder.check_same(prepare_centralized(config))
-        if show_fitted(console, folder, config):
+        wanted = prepare_centralized(config)
+        folder.check_same(wanted)
+        if folder.is_completed(wanted) and show_fitted(console, folder, config):
             return
     images = open_head_images(console, config, federated=False)
     train(console, config, folder, kind="heads")

@@ -30,7 +30,7 @@ def official_balanced_accuracy(truth: pd.DataFrame, submission: Path) -> float:
     except ImportError:
         raise ScorerError(
             "the extra 'score' is not installed; in the checkout, with a C compiler: "
-            "pip install -c constraints.txt '.[score]'"
+            "pip install -c constraints.txt -e '.[score]'"
         ) from None
     # It sorts truth and predictions by image, but not the images' weights: with an unsorted truth
     # it would leave out a wrong image.

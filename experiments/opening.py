@@ -39,7 +39,8 @@ def open_run(
     """Return the config as wanted, with absolute paths, and the folder that it goes into.
 
     Args:
-        path, overrides, out, resume: from the command line.
+        path, overrides, out, resume: from the command line. A run that goes on has a config: what
+            ``path`` names goes in its place, and ``overrides`` over it.
         kind: ``simulate`` or ``clip``, the command; a folder is only resumed by the command that
             started it, and a new one without ``--out`` is named after it.
         defaults: the command's, for keys that nobody sets.
@@ -49,10 +50,11 @@ def open_run(
     """
     if resume and out is None:
         raise RunFolderError("--resume: give the run folder with --out")
-    if resume and out is not None and path is None and not overrides:
+    if resume and out is not None and path is None:
         folder = RunFolder(out.absolute())
-        config = folder.config()
+        own = folder.config()
         _check_kind(folder, kind)
+        config = load_config(None, overrides, own.to_flat())
         return config.replace(run_dir=str(folder.path)), folder
     config = load_config(path, overrides, defaults)
     if out is None:

@@ -1,12 +1,15 @@
-"""How a command ends: errors that the user can fix go to standard error, with exit status 2."""
+"""How a command begins and ends: threads that sleep, one line for each error, exit statuses."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from data_partition.errors import DataError
 from experiments.console import Console, marked, shown
 from models.errors import HeadError, WeightsError
+from operation.environment import let_threads_sleep
 from operation.errors import OperationError
 from operation.files import keep_private
 from training.errors import ConfigError, RunFolderError, TrainingError
@@ -23,10 +26,16 @@ MENDABLE = (
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; errors that the user can fix give a line each and exit status 2."""
+    """Run a command; errors that the user can fix give a line each and exit status 2.
+
+    SIGTERM, by which batch systems and service managers end a process, does what Ctrl-C does: the
+    run folder says so, every process ends, and the exit status is 130.
+    """
+    let_threads_sleep()
     try:
         keep_private()
-        command()
+        with _sigterm_interrupts():
+            command()
     except MENDABLE as error:
         _complain(str(error))
     except OSError as error:
@@ -35,6 +44,15 @@ def run(command: Callable[[], object]) -> None:
         _complain(f"{error.filename}: {error.strerror}; choose another place or free disk space")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(text: str) -> NoReturn:

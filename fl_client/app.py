@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from operation.environment import let_threads_sleep
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from strategies.layout import Layout
     from training.text import Text
+
+# Started by  flwr run . , this process has nobody else who does it before torch is loaded.
+let_threads_sleep()
 
 app = ClientApp()
 

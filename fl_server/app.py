@@ -9,8 +9,13 @@ from flwr.app import Context
 from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
 
+from operation.environment import let_threads_sleep
+
 # Flower's simulation looks for replies ten times a second; a look takes microseconds.
 PULL_SECONDS = 0.02
+
+# Started by  flwr run . , this process has nobody else who does it before torch is loaded.
+let_threads_sleep()
 
 app = ServerApp()
 
@@ -24,9 +29,11 @@ def main(grid: Grid, context: Context) -> None:
     """
     from flwr.superlink.grid.http_grid import HttpGrid
 
+    from fl_server.closing import closing_lines, superlink_left_running
     from fl_server.piecewise_grid import PiecewiseGrid
     from fl_server.run import RunFailed, run
     from operation.files import keep_private
+    from training.run_folder import RunFolder
 
     keep_private()
 
@@ -39,4 +46,8 @@ def main(grid: Grid, context: Context) -> None:
     except RunFailed as failure:
         log(ERROR, "fedskin: %s", failure)
         raise
+    for line in closing_lines(RunFolder(folder)):
+        log(INFO, "fedskin: %s", line)
     log(INFO, "fedskin: the results are in %s", folder)
+    if superlink := superlink_left_running():
+        log(INFO, "fedskin: Flower leaves its SuperLink running; stop it with:  kill %d", superlink)

@@ -76,8 +76,13 @@ def simulate(
         folder.update_manifest(status="failed", cause=str(failure), finished=now())
         raise SimulationFailed(str(failure)) from None
     except KeyboardInterrupt:
-        folder.update_manifest(status="failed", cause="interrupted", finished=now())
+        record_interrupt(folder)
         raise
+
+
+def record_interrupt(folder: RunFolder) -> None:
+    """Write into the manifest that a person or a batch system ended the run."""
+    folder.update_manifest(status="failed", cause="interrupted", finished=now())
 
 
 def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources) -> str:

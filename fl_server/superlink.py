@@ -127,8 +127,9 @@ class SuperLink:
             time.sleep(0.05)
 
     def _end(self) -> None:
-        # A second Ctrl-C must not cut the clean-up short.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A second Ctrl-C or SIGTERM must not cut the clean-up short.
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         try:
             end_processes(self.token)
             if self._process is not None:
@@ -138,7 +139,8 @@ class SuperLink:
                 self._watchdog.stdin.close()
                 self._watchdog.wait()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _environment(self) -> dict[str, str]:
         return {

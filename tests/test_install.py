@@ -14,6 +14,19 @@ from tests.runs import read_json, tiny_options
 CHECKOUT = Path(__file__).parents[1]
 
 
+def test_extras_are_installed_from_the_checkout() -> None:
+    """fedskin is on no index: `pip install 'fedskin[…]'` would bring somebody else's package."""
+    names = ("README.md", "docs/**/*.md", "experiments/**/*.py", "pyproject.toml", "Makefile")
+    texts = {
+        path.relative_to(CHECKOUT).as_posix(): path.read_text(encoding="utf-8")
+        for pattern in names
+        for path in CHECKOUT.glob(pattern)
+    }
+    assert [name for name, text in texts.items() if "fedskin[" in text] == []
+    from_the_checkout = "pip install -c constraints.txt -e '.[score,mlflow]'"
+    assert from_the_checkout in texts["README.md"]
+
+
 @pytest.mark.slow
 def test_simulate_works_from_a_plain_install(synthetic_ham: Path, tmp_path: Path) -> None:
     site, source = tmp_path / "site", tmp_path / "source"

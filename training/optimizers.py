@@ -8,6 +8,11 @@ from torch import nn
 from training.config import ExperimentConfig
 
 
+def keeps_state(config: ExperimentConfig) -> bool:
+    """Tell whether the optimizer of a resolved config carries anything from step to step."""
+    return config.optimizer != "sgd" or config.momentum > 0
+
+
 def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimizer that a resolved config names, with its learning rate and weight decay.
 

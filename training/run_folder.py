@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,19 @@ from operation.parsing import parse_json
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
+
+# Commands whose rounds are epochs.
+CENTRALIZED = ("clip", "heads")
+
+# What a run leaves at its end, and what is made of its best network afterwards.
+RESULTS = (
+    "metrics.json",
+    "predictions-*.csv",
+    "submission*.csv",
+    "score*.json",
+    "heads",
+    "features",
+)
 
 PACKAGES = ("fedskin", "flwr", "ray", "torch", "torchvision", "numpy", "pandas", "safetensors")
 
@@ -48,11 +62,16 @@ class RunFolder:
     def create(self, config: ExperimentConfig) -> None:
         """Make the folder for a resolved config; it may exist with the same config.
 
+        A run that goes on may get more rounds or epochs; of a completed one the results are
+        removed then, since they are those of fewer.
+
         Raises:
             RunFolderError: the folder holds a run of another config, or other files.
         """
         if self.exists():
             self.check_same(config)
+            if self.is_completed() and not self.is_completed(config):
+                self._reopen()
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -68,19 +87,52 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: is not a run folder: it has no config.toml")
         return load(self.path / "config.toml")
 
+    def length_key(self) -> str:
+        """Return the key that says how long this run is: ``rounds``, or centralized ``epochs``."""
+        return "epochs" if self.manifest().get("command") in CENTRALIZED else "rounds"
+
+    def is_completed(self, config: ExperimentConfig | None = None) -> bool:
+        """Tell whether the run is completed, and as long as a config wants it, if one is given."""
+        if self.manifest().get("status") != "completed":
+            return False
+        key = self.length_key()
+        return config is None or config.to_flat()[key] == self.config().to_flat()[key]
+
     def check_same(self, config: ExperimentConfig) -> None:
         """Refuse a config that would give another result than the run in this folder.
+
+        Only its length may differ (`length_key`): down to what is done, or more.
 
         Raises:
             RunFolderError: naming the keys that differ.
         """
         ours, theirs = self.config().identity(), config.identity()
-        different = [f"{k} = {ours[k]!r}, not {theirs[k]!r}" for k in ours if ours[k] != theirs[k]]
+        key = self.length_key()
+        different = [
+            f"{k} = {ours[k]!r}, not {theirs[k]!r}"
+            for k in ours
+            if k != key and ours[k] != theirs[k]
+        ]
         if different:
             raise RunFolderError(
-                f"{self.path}: holds a run of another config ({'; '.join(different)}); "
-                "choose another folder"
+                f"{self.path}: holds a run of another config ({'; '.join(different)}); only {key} "
+                "may change when a run goes on; choose another folder for another config"
             )
+        done = self.checkpoint.progress().round
+        if int(theirs[key]) < done:
+            raise RunFolderError(
+                f"{self.path}: {key} = {theirs[key]}: {done} are done; allowed are {done} and more"
+            )
+
+    def _reopen(self) -> None:
+        """Remove what a completed run says of its end: it is about to go on."""
+        self.update_manifest(status="running", phase="going on", cause=None, finished=None)
+        for pattern in RESULTS:
+            for path in self.path.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def check_same_data(self, fingerprint: str) -> None:
         """Refuse to continue a run on other images than those it started with.

@@ -15,7 +15,7 @@ import psutil
 from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
 from experiments.campaigns.trial import is_done, text
 from fl_server.simulation import take_over
-from operation.environment import KEEP_FREED_MEMORY
+from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS
 from operation.processes import TOKEN, end_processes, own_processes
 from training.errors import RunFolderError
 from training.head_settings import HEAD_KEYS
@@ -181,6 +181,7 @@ def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
     """Return the environment of a trial, without anything of the campaign's Ray."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     return {
+        **SLEEPING_THREADS,
         **inherited,
         TOKEN: token,
         "TMPDIR": str(home),

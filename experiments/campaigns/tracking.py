@@ -73,7 +73,8 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
         from sqlalchemy.exc import SQLAlchemyError
     except ImportError:
         raise ConfigError(
-            "--track mlflow: MLflow is not installed; pip install 'fedskin[mlflow]'"
+            "--track mlflow: MLflow is not installed; in the checkout: "
+            "pip install -c constraints.txt -e '.[mlflow]'"
         ) from None
     try:
         client = MlflowClient(tracking_uri=uri)

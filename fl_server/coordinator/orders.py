@@ -74,17 +74,17 @@ class Orders:
         return min(unfinished, key=lambda o: (o.state != RUNNING, o.number), default=None)
 
     def add(self, run_dir: Path, sites: list[str], bundle: str) -> Order:
-        """Order a run, or a run again whose order failed or was stopped.
+        """Order a run, or a run again whose order has ended: it goes on from where it is.
 
         Raises:
-            OperationError: the run folder's order is waiting, running or completed.
+            OperationError: the run folder's order is waiting or running.
         """
         with self._folder.changing():
             before = self.find(run_dir)
             if before is None:
                 number = len(self.all()) + 1
                 order = Order(number, str(run_dir), sites, bundle, now())
-            elif before.state in (FAILED, STOPPED):
+            elif before.state not in UNFINISHED:
                 order = replace(before, sites=sites, bundle=bundle, state=WAITING, cause=None)
             else:
                 raise OperationError(f"{run_dir}: is run {before.number}, which is {before.state}")

@@ -1,6 +1,5 @@
 """``fedskin clip`` and ``fedskin predict`` as a person meets them."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from data_partition.image_table import HAM10000_CLASSES
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import FEDSKIN, fedskin, read_json
+from training.run_folder import RunFolder
 
 SMALL = {
     "backbone": "resnet18",
@@ -157,18 +157,33 @@ def test_module_is_the_command(tmp_path: Path) -> None:
 def test_resume_after_a_kill_is_exact(
     finished: tuple[Path, str], synthetic_ham: Path, tmp_path: Path
 ) -> None:
-    """kill -9 in the second of four epochs, then --resume; beside a run that was left alone."""
+    """kill -9 after the first of three epochs, SIGTERM after the second, then --resume for four.
+
+    Beside a run of four epochs that was left alone.
+    """
     cache = finished[0].parent / "cache"
-    arguments = options(synthetic_ham, cache, epochs="4")
-    whole = fedskin("clip", *arguments, "--out", "whole", cwd=tmp_path)
+    whole = fedskin(
+        "clip", *options(synthetic_ham, cache, epochs="4"), "--out", "whole", cwd=tmp_path
+    )
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen([FEDSKIN, "clip", *arguments, "--out", "killed"], cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "rounds.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert read_json(tmp_path / "killed" / "manifest.json")["status"] == "running"
-    resumed = fedskin("clip", "--resume", "--out", "killed", cwd=tmp_path)
+    folder = RunFolder(tmp_path / "killed")
+
+    def ended_after(epoch: int, number: signal.Signals, *arguments: str) -> tuple[int, str, str]:
+        """Start, end by a signal after an epoch, and return exit status, status and cause."""
+        command = [FEDSKIN, "clip", *arguments, "--out", "killed"]
+        process = subprocess.Popen(command, cwd=tmp_path)
+        deadline = time.monotonic() + 120
+        while folder.checkpoint.progress().round < epoch:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        status = process.wait(timeout=60)
+        manifest = folder.manifest()
+        return status, manifest["status"], manifest["cause"]
+
+    arguments = options(synthetic_ham, cache, epochs="3")
+    assert ended_after(1, signal.SIGKILL, *arguments) == (-9, "running", None)
+    assert ended_after(2, signal.SIGTERM, "--resume") == (130, "failed", "interrupted")
+    resumed = fedskin("clip", "--resume", "-c", "epochs=4", "--out", "killed", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert read_json(tmp_path / "killed/metrics.json") == read_json(tmp_path / "whole/metrics.json")

@@ -179,7 +179,7 @@ def rounds() -> None:
         "round": 1,
         "train_loss": 1.0,
         "validation": {"pooled": {"n": 0}},
-        "seconds": {},
+        "seconds": {"round": 1.0},
         "failures": {HOSTILE: HOSTILE},
         "clients": {},
     }
@@ -200,8 +200,8 @@ def results() -> None:
 
 
 def predictions() -> None:
-    answers = pd.DataFrame({"predicted": [HOSTILE], HOSTILE: [0.5]}, index=["a" + HOSTILE])
-    Console(width=400).print(prediction._table(answers, synthetic=False))
+    answers = pd.DataFrame({"name": ["a" + HOSTILE], "predicted": [HOSTILE], HOSTILE: [0.5]})
+    Console(width=400).print(prediction._table(answers, [HOSTILE], synthetic=False))
 
 
 def campaign() -> None:

@@ -164,7 +164,7 @@ def test_without_the_extra_all_that_is_ours_is_done(
     assert ended.status == 2
     (line,) = ended.errors
     assert line.startswith(f"fedskin: {folder.path}: no official score; the extra 'score' is not")
-    assert "pip install -c constraints.txt '.[score]'" in line
+    assert "pip install -c constraints.txt -e '.[score]'" in line
     found = read_json(folder.path / "score.json")
     assert found["official"] is None
     assert found["official_rules"]["bacc"] == pytest.approx(OFFICIAL_BACC, rel=1e-12)

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from operation.processes import TOKEN, ProcessId, end_processes
 from tests.runs import TINY, read_json
+from training.metrics import METRIC_NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +66,16 @@ def test_flwr_run_fills_a_run_folder(
     output = flwr_run(flower, synthetic_ham, tmp_path / "cache", *options, **{"run-dir": str(out)})
     assert read_json(out / "manifest.json")["status"] == "completed", output
     assert f"fedskin: the results are in {out}" in output
+    metrics = read_json(out / "metrics.json")
+    (row,) = (line for line in output.splitlines() if "fedskin: global test set" in line)
+    figures = [f"{metrics['global_test'][name]:.2f}" for name in METRIC_NAMES]
+    assert row.split()[-len(figures) :] == figures
+    (line,) = (line for line in output.splitlines() if "stop it with:  kill " in line)
+    superlink = psutil.Process(int(line.rpartition(" ")[2]))
+    assert "--simulation" in superlink.cmdline()
+    superlink.terminate()
+    psutil.wait_procs([superlink], timeout=60)
+    assert not superlink.is_running()
 
 
 def test_too_few_nodes_end_with_one_line_that_says_how_to_set_them(

@@ -35,6 +35,19 @@ def test_the_best_round_is_by_the_figure_that_the_config_names(undisturbed: RunF
     assert found["last"]["global_test"]["n"] == found["global_test"]["n"]
 
 
+def test_more_rounds_are_those_of_a_run_that_had_them_from_the_start(
+    undisturbed: RunFolder, synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    for rounds in (ROUNDS - 1, ROUNDS):
+        run_in_memory(synthetic_ham, cache, tmp_path / "run", best_by="loss", **KEPT, rounds=rounds)
+    longer = RunFolder(tmp_path / "run")
+    assert longer.metrics() == undisturbed.metrics()
+    assert longer.manifest()["status"] == "completed"
+    for mine, theirs in zip(longer.rounds(), undisturbed.rounds(), strict=True):
+        assert mine["validation"] == theirs["validation"]
+        assert mine["train_loss"] == theirs["train_loss"]
+
+
 def test_rounds_tell_the_bytes_that_travelled(undisturbed: RunFolder) -> None:
     """Down whole, up packed: the arrays' bytes, and for each dtype 128 of a header."""
     whole = signature_of(undisturbed.checkpoint.weights(ROUNDS))

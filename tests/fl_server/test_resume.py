@@ -154,16 +154,21 @@ def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
     assert read_json(out / "metrics.json") == undisturbed("classifier")
 
 
-def test_ctrl_c_leaves_no_process_behind(synthetic_ham: Path, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_a_run_leaves_no_process_behind(
+    number: signal.Signals, synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    """As Ctrl-C, which goes to the group, and as a batch system, which ends the process alone."""
     out = tmp_path / "run"
     starter, token = start(synthetic_ham, cache, out, rounds=LONG)
     homes = [Path(process.environ()["FLWR_HOME"]) for process in processes_of(token)]
-    os.killpg(starter.pid, signal.SIGINT)
+    (os.killpg if number is signal.SIGINT else os.kill)(starter.pid, number)
     assert starter.wait(timeout=30) == 130
     assert processes_of(token) == []
     assert not any(home.exists() for home in homes)
     assert "--resume" in out.with_suffix(".output").read_text()
-    assert read_json(out / "manifest.json")["cause"] == "interrupted"
+    manifest = read_json(out / "manifest.json")
+    assert (manifest["status"], manifest["cause"]) == ("failed", "interrupted")
 
 
 def test_a_run_is_not_run_twice_at_once(synthetic_ham: Path, cache: Path, tmp_path: Path) -> None:

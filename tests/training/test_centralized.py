@@ -131,6 +131,20 @@ def test_resume_of_a_trained_part_is_exact(
         open_run(config, path).run()
 
 
+def test_more_epochs_are_those_of_a_run_that_had_them_from_the_start(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    """Interrupted in the first of two, then wanted for three; with momentum, a state of SGD's."""
+    config = config.replace(optimizer="sgd", momentum=0.9)
+    open_run(config, tmp_path / "whole").run()
+    path = tmp_path / "longer"
+    with pytest.raises(Killed):
+        open_run(config.replace(epochs=EPOCHS - 1), path).run(killed_after(1))
+    RunFolder(path).update_manifest(command="clip")
+    open_run(config, path).run()
+    assert RunFolder(path).metrics() == RunFolder(tmp_path / "whole").metrics()
+
+
 def test_a_kill_between_the_optimizers_state_and_the_checkpoint_steps_nothing_twice(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.support import make_config
+from training.checkpoint import Progress
 from training.errors import RunFolderError
 from training.metrics import confusion_matrix, metrics
 from training.run_folder import RunFolder, environment
@@ -52,9 +53,54 @@ def test_another_config_is_refused_and_every_difference_named(folder: RunFolder)
         folder.create(other)
     assert str(caught.value) == (
         f"{folder.path}: holds a run of another config "
-        "(strategy = 'fedavg', not 'fedprox'; seed = 0, not 5); choose another folder"
+        "(strategy = 'fedavg', not 'fedprox'; seed = 0, not 5); only rounds may change when a run "
+        "goes on; choose another folder for another config"
     )
     assert folder.config() == make_config()
+
+
+@pytest.mark.parametrize(
+    "command, key, other",
+    [
+        ("simulate", "rounds", "epochs"),
+        ("run", "rounds", "epochs"),
+        ("clip", "epochs", "rounds"),
+        ("heads", "epochs", "rounds"),
+    ],
+)
+def test_a_run_may_become_longer_and_not_shorter_than_what_is_done(
+    command: str, key: str, other: str, folder: RunFolder
+) -> None:
+    folder.update_manifest(command=command, status="failed")
+    folder.checkpoint.save(Progress(round=2), {"weight": np.zeros(1, np.float32)})
+    for length in (7, 2):
+        folder.create(make_config(**{key: length}))
+        assert folder.config().to_flat()[key] == length
+    with pytest.raises(RunFolderError, match=rf": {key} = 1: 2 are done; allowed are 2 and more$"):
+        folder.create(make_config(**{key: 1}))
+    with pytest.raises(RunFolderError, match=rf"{other} = .*; only {key} may change"):
+        folder.create(make_config(**{key: 2, other: 7}))
+    assert folder.config() == make_config(**{key: 2})
+
+
+def test_a_completed_run_that_becomes_longer_loses_the_results_of_the_shorter_one(
+    folder: RunFolder,
+) -> None:
+    kept, results = ["rounds.jsonl", "clients/a", "flower.log"], ["heads/knn.skops", "features/a"]
+    results += ["metrics.json", "predictions-global_test.csv", "score.json", "submission.csv"]
+    for name in (*kept, *results):
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).touch()
+    rounds = make_config().rounds
+    folder.update_manifest(command="simulate", status="completed", finished="now")
+    folder.create(make_config())
+    assert folder.is_completed(make_config())
+    assert all((folder.path / name).exists() for name in (*kept, *results))
+    assert not folder.is_completed(make_config(rounds=rounds + 1))
+    folder.create(make_config(rounds=rounds + 1))
+    manifest = folder.manifest()
+    assert (manifest["status"], manifest["finished"]) == ("running", None)
+    assert [name for name in (*kept, *results) if (folder.path / name).exists()] == kept
 
 
 def test_what_is_no_run_folder(tmp_path: Path) -> None:
