@@ -100,7 +100,7 @@ class RunDisplay:
         for record in records[self._shown :]:
             newest = record is records[-1] and not self._console.is_terminal  # else the bar says it
             line = self._line(record, left if newest else "")
-            self._console.print(marked(line), highlight=False)
+            self._console.print(marked(line), highlight=False, soft_wrap=True)
         self._shown = max(self._shown, len(records))
         # The last round's model is validated while it is judged: its line comes first.
         awaited = phase == "judging" and self._shown < done

@@ -41,7 +41,7 @@ def test_resume_with_a_config_file_goes_on_from_that(folder: RunFolder, tmp_path
     [
         ("ronds=9", "simulate", ConfigError, r"ronds = 9: no such key; did you mean rounds\?"),
         ("rounds=0", "simulate", ConfigError, "rounds = 0: allowed is"),
-        ("rounds=9", "clip", RunFolderError, "was begun by  fedskin simulate"),
+        ("rounds=9", "clip", RunFolderError, "was started by  fedskin simulate"),
     ],
 )
 def test_what_cannot_go_on_is_said(
