@@ -17,8 +17,9 @@ TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
 
 def show_heads(console: Console, folder: RunFolder) -> None:
     """Print the figures of a run's heads, and where everything is."""
-    figures, data = folder.metrics()["heads"], folder.manifest()["data"]
-    console.print(_table(figures, data))
+    metrics, data = folder.metrics(), folder.manifest()["data"]
+    figures = metrics["heads"]
+    console.print(_table(figures, data, str(metrics["best_by"])))
     console.print()
     blocks = [(TITLES[name], block) for name, block in figures.items()]
     console.print(recall_table(blocks, data["classes"], ""))
@@ -36,10 +37,11 @@ def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -
     return True
 
 
-def _table(figures: dict[str, Any], data: Mapping[str, Any]) -> Table:
+def _table(figures: dict[str, Any], data: Mapping[str, Any], best_by: str) -> Table:
     """Return the figures of network and heads, with the interval of AVG and the paired test."""
     count = figures["network"]["n"]
-    title = f"{count} test images, in percent; 95 %: interval of AVG;\n"
+    title = f"The best network by validation {best_by.upper()} and heads on its features;\n"
+    title += f"{count} test images, in percent; 95 %: interval of AVG;\n"
     title += "p: McNemar's exact test of who is right, head against network"
     if data["synthetic"]:
         title += "\nSYNTHETIC images: these figures say nothing about patients"
