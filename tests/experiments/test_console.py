@@ -196,7 +196,8 @@ def results() -> None:
         "validation": {"missing": []},
         "client_heads": {HOSTILE: {"failed": HOSTILE}},
     }
-    Console(width=400).print(results_table(metrics, {"data": {"synthetic": False}}))
+    data = {"synthetic": False, "overlap": None, "test_images": 0}
+    Console(width=400).print(results_table(metrics, {"data": data}))
 
 
 def predictions() -> None:
