@@ -12,7 +12,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
@@ -72,6 +72,12 @@ def column(browser: webdriver.Chrome, name: str) -> list[str]:
     ]
 
 
+def shown(browser: webdriver.Chrome, part: str) -> None:
+    """Wait for a part of the page: a link is followed a moment after it was clicked."""
+    found = browser.find_element(By.ID, part)
+    WebDriverWait(browser, 20).until(lambda _: found.is_displayed())
+
+
 def test_a_header_sorts_and_sorts_back(browser: webdriver.Chrome) -> None:
     avg = header(browser, "AVG")
     assert avg.get_attribute("aria-sort") == "none"
@@ -113,7 +119,7 @@ def test_a_trial_has_a_page_and_back_leads_back(browser: webdriver.Chrome) -> No
     link.click()
     assert browser.current_url.endswith(f"#trial={name}")
     page = browser.find_element(By.ID, "trial")
-    assert page.is_displayed()
+    shown(browser, "trial")
     assert not browser.find_element(By.ID, "report").is_displayed()
     assert page.find_element(By.TAG_NAME, "h2").text == name
     assert "SYNTHETIC" in page.text
@@ -123,7 +129,7 @@ def test_a_trial_has_a_page_and_back_leads_back(browser: webdriver.Chrome) -> No
     assert classes[0].text == "akiec"
     assert "maxvit_t" in page.find_element(By.CSS_SELECTOR, ".config").text
     browser.back()
-    assert browser.find_element(By.ID, "report").is_displayed()
+    shown(browser, "report")
     assert not browser.find_element(By.ID, "trial").is_displayed()
 
 
@@ -136,7 +142,7 @@ def test_a_trial_can_be_linked_to_and_an_unknown_one_is_said(
     browser.get(f"{page}#trial={name}")
     assert browser.find_element(By.CSS_SELECTOR, "#trial h2").text == name
     browser.get(f"{page}#trial=nobody")
-    assert "holds no such trial" in browser.find_element(By.ID, "trial").text
+    assert "This report has no such trial" in browser.find_element(By.ID, "trial").text
 
 
 def test_the_results_need_no_scrolling_sideways(browser: webdriver.Chrome) -> None:
@@ -210,6 +216,7 @@ def test_on_a_phone_the_figures_are_in_sight(browser: webdriver.Chrome) -> None:
         assert browser.execute_script(label, avg) == '"AVG"'
         assert browser.execute_script(beyond) == 0
         row.find_element(By.TAG_NAME, "a").click()
+        shown(browser, "trial")
         assert browser.find_element(By.CSS_SELECTOR, "#trial .cards td").is_displayed()
         assert browser.execute_script(beyond) == 0
     finally:
