@@ -1,6 +1,8 @@
 """Which data set a folder holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from data_partition.brats2019 import is_brats2019
@@ -13,10 +15,9 @@ from data_partition.other_releases import say_what_else
 
 DataSet = Literal["ham10000", "brats2019"]
 
-CLASSES: dict[str, tuple[str, ...]] = {
-    "ham10000": HAM10000_CLASSES,
-    "brats2019": BRATS2019_CLASSES,
-}
+CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"ham10000": HAM10000_CLASSES, "brats2019": BRATS2019_CLASSES}
+)
 """Class names by data set, in the order of the network's outputs."""
 
 

@@ -151,6 +151,8 @@ def run(
         folder.take(wanted.name)
         with counting(console, "Reading the images") as progress:
             preflight = Preflight(progress)
+            if not folder.exists():  # else some may be done, and lack what they need no more
+                preflight.look(t for t in wanted.trials if _is_chosen(t, patterns))
             facts = preflight.facts(wanted.trials)
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
         chosen = [i for i, (trial, _) in trials.items() if _is_chosen(trial, patterns)]

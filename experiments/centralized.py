@@ -6,8 +6,8 @@ import typer
 
 from experiments.console import Console, marked, shown
 from experiments.data_notes import show_notes
-from experiments.display import RunDisplay, counting
-from experiments.opening import bring_beginnings
+from experiments.display import RunDisplay, counting, show_notices
+from experiments.opening import look_before
 from training.config import ExperimentConfig
 from training.data_description import describe_data
 from training.errors import RunFolderError, TrainingError
@@ -43,12 +43,12 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
             f"removed then, so more epochs would not be those of one run; train {config.epochs} "
             "epochs in another folder"
         )
+    show_notices(console, look_before(config, folder, federated=False))
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
         test_data = open_test_data(config, progress)
     about = describe_data(config, data, test_data)
     show_notes(console, about)
-    bring_beginnings(config, folder, data.store.classes)
     folder.create(config)
     with folder.lock():
         folder.check_same_data(data.store.fingerprint)

@@ -129,18 +129,19 @@ def _order(
     wanted: ExperimentConfig, run_folder: RunFolder, folder: CoordinatorFolder, orders: Orders
 ) -> Order:
     """Check a run, make its folder, and submit it to the coordinator."""
-    from experiments.opening import bring_beginnings
+    from data_partition.recognition import CLASSES
     from fl_server.coordinator.bundles import bundle_to_run
     from fl_server.preparation import for_server
+    from training.beginnings import bring_beginnings
     from training.run_folder import environment
     from training.site_data import open_test_dir
 
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     here = for_server(config)
+    bring_beginnings(here, run_folder, CLASSES[config.dataset])
     with console.status("Reading the images of test-dir"):
-        test_data = open_test_dir(here)
-    bring_beginnings(here, run_folder, test_data.classes if test_data else None)
+        open_test_dir(here)
     run_folder.create(config)
     run_folder.update_manifest(
         **environment(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from statistics import median
@@ -33,6 +33,12 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
     ) as progress:
         task = progress.add_task(what, visible=False, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
+def show_notices(console: Console, notices: Iterable[str]) -> None:
+    """Print what a person must know of the data."""
+    for notice in notices:
+        console.print(f"NOTE: {notice}", style="bold", highlight=False)
 
 
 class RunDisplay:

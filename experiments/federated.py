@@ -49,8 +49,8 @@ def simulate_command(
     """
     # Imported here, since --help needs none of it.
     from experiments.data_notes import show_notes
-    from experiments.display import RunDisplay, counting
-    from experiments.opening import bring_beginnings, open_run
+    from experiments.display import RunDisplay, counting, show_notices
+    from experiments.opening import look_before, open_run
     from experiments.results import show_results
     from fl_server.preparation import prepare
     from fl_server.simulation import SimulationFailed, record_interrupt, simulate, take_over
@@ -66,11 +66,11 @@ def simulate_command(
         console.print(f"{folder.path} holds a completed run; nothing to do.")
         show_results(console, folder)
         return
+    show_notices(console, look_before(run_config, folder, federated=True))
     with counting(console, "Reading the images") as progress:
         data = open_federated_data(run_config, progress)
         test_data = open_test_data(run_config, progress)
     show_notes(console, describe_data(run_config, data, test_data))
-    bring_beginnings(run_config, folder, data.store.classes)
     take_over(folder)
     folder.create(run_config)
     folder.update_manifest(command="simulate")

@@ -98,7 +98,7 @@ def _train_and_fit(
     from experiments.centralized import train
     from experiments.head_images import open_head_images
     from experiments.head_results import show_fitted
-    from experiments.opening import open_run
+    from experiments.opening import look_before, open_run
     from training.head_run import best_weights
     from training.preparation import prepare_centralized
 
@@ -113,6 +113,7 @@ def _train_and_fit(
         folder.check_same(wanted)
         if folder.is_completed(wanted) and show_fitted(console, folder, config):
             return
+    look_before(prepare_centralized(config), folder, federated=False, needs_test=True)
     images = open_head_images(console, config, federated=False)
     train(console, config, folder, kind="heads")
     images.check_same(folder)
@@ -129,6 +130,8 @@ def _fit_on(
     """Fit heads on a finished run's network, in its folder or in a separate one."""
     from experiments.head_images import open_head_images
     from experiments.head_results import show_fitted
+    from training.beginnings import bring_base
+    from training.data_outline import outline
     from training.device import resolve_device
     from training.head_run import begin, best_weights, network_run
 
@@ -164,6 +167,9 @@ def _fit_on(
     precision = config.precision if device == "cuda" else "float32"
     here = config.replace(device=device, precision=precision)
     federated = manifest["command"] == "simulate"
+    outline(here, federated=federated, needs_test=True)
+    if not (source.path / "features").is_dir():  # else the network may not be needed
+        bring_base(here)
     images = open_head_images(console, here, federated=federated)
     images.check_same(source)
     if out is not None and not resume:

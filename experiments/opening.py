@@ -1,15 +1,16 @@
 """From the command line to a config and a run folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from training.beginnings import bring_beginnings
 from training.config import ExperimentConfig, Scalar, load
+from training.data_outline import outline
 from training.errors import RunFolderError
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve_like
-from training.text import prepare_text
 
 
 def load_config(
@@ -72,25 +73,25 @@ def open_run(
     return config.replace(run_dir=str(folder.path)), folder
 
 
-def bring_beginnings(
-    config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None
-) -> None:
-    """Find, download or compute what a run starts from, so that an error comes before it starts.
+def look_before(
+    config: ExperimentConfig, folder: RunFolder, *, federated: bool, needs_test: bool = False
+) -> tuple[str, ...]:
+    """Find out all that a run may lack before its images are decoded, which may take an hour.
 
-    These are the text features and the pretrained weights. A resumed run already has them, except
-    the base, which is rebuilt. If the classes are not known yet, the text features are made later.
+    Args:
+        config, federated, needs_test: as of `outline`.
+        folder: the run's.
+
+    Returns:
+        What a person must know of the data, a sentence each.
 
     Raises:
-        WeightsError: weights are missing or unusable.
+        ConfigError, DataError: as `outline`.
+        WeightsError: the text features or the pretrained weights are missing or unusable.
     """
-    if classes is not None and not folder.text_path.is_file():
-        prepare_text(config, classes)
-    begins = config.trainable != "all" or not folder.checkpoint.progress().round
-    if config.pretrained and begins:
-        from models.backbones import locate_pretrained
-
-        weights_dir = Path(config.weights_dir) if config.weights_dir else None
-        locate_pretrained(config.backbone, weights_dir)
+    found = outline(config, federated=federated, needs_test=needs_test)
+    bring_beginnings(config, folder, found.classes)
+    return found.notices
 
 
 def _check_kind(folder: RunFolder, kind: str) -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from experiments.console import Console
 from experiments.data_notes import overlap_note
+from experiments.display import show_notices
 from experiments.figures_table import (
     NONE,
     OVER,
@@ -49,8 +50,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
         console.print()
     for line in [*behind(metrics), *(update_warnings(rounds) if "clients" in metrics else [])]:
         console.print(line, highlight=False)
-    for notice in manifest["data"].get("notices", ()):
-        console.print(f"NOTE: {notice}", highlight=False)
+    show_notices(console, manifest["data"].get("notices", ()))
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)

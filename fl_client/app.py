@@ -28,10 +28,14 @@ app = ClientApp()
 def introduce(message: Message, context: Context) -> Message:
     """Answer with what the server needs to know of this client: no word of any single image."""
     import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
+    from fl_client.at_site import check_site
     from fl_client.client import base_of
     from fl_client.opening import open_client
 
-    client = open_client(_settings(message), context.node_config)
+    settings = _settings(message)
+    if "site" in context.node_config:
+        check_site(settings, context.node_config)
+    client = open_client(settings, context.node_config)
     about = ConfigRecord(
         {
             "name": client.name,

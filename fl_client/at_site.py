@@ -12,6 +12,7 @@ from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from fl_client.client import Client
 from operation.parsing import parse_toml
+from training.beginnings import bring_base
 from training.config import ExperimentConfig, parse
 from training.device import resolve_device
 from training.errors import TrainingError
@@ -66,6 +67,18 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
         synthetic=is_synthetic(config.data_dir),
         at_site=True,
     )
+
+
+def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> None:
+    """Look for the weights that this site's network needs, before its images are decoded.
+
+    Arguments as of `open_site_client`.
+
+    Raises:
+        ConfigError: this machine lacks what the config asks for.
+        WeightsError: the pretrained weights of the base are missing or unusable.
+    """
+    bring_base(_here(parse(parse_toml(str(settings["experiment"]))), node_config))
 
 
 def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:

@@ -10,6 +10,8 @@ from typing import Any
 from flwr.common import log
 from flwr.serverapp import Grid
 
+from data_partition.brats2019_volumes import ORACLE
+from data_partition.recognition import CLASSES
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered
 from fl_server.piecewise_grid import PiecewiseGrid
@@ -18,6 +20,7 @@ from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
 from operation.parsing import parse_toml
 from strategies.reply_form import SPLITS
+from training.beginnings import bring_beginnings
 from training.config import ExperimentConfig
 from training.data_description import describe_test_data
 from training.errors import ConfigError
@@ -76,6 +79,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     known: dict[str, Any] = manifest.get("clients", {})
     settings = {"experiment": for_sites(config).to_toml(), "run": str(manifest["run"])}
     here = for_server(config)
+    bring_beginnings(here, folder, CLASSES[config.dataset])
     folder.update_manifest(device=here.device, phase="asking the sites who they are")
     sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
     needed = config.min_replies if known else config.clients
@@ -84,6 +88,8 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     described = {name: site.describe() for name, site in found.items()}
     test_data = open_test_dir(here)
     data = manifest.get("data") or _describe(found) | describe_test_data(test_data)
+    if config.dataset == "brats2019" and config.slice_choice == "tumour":
+        data["notices"] = [ORACLE]
     folder.update_manifest(
         clients={name: described.get(name) or known[name] for name in names.values()}, data=data
     )

@@ -20,8 +20,10 @@ from fl_server.preparation import prepare, prepare_deployed
 from models.errors import WeightsError
 from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
+from training.beginnings import bring_beginnings
 from training.config import ExperimentConfig, parse
 from training.data_description import describe_data
+from training.data_outline import outline
 from training.errors import ConfigError, RunFolderError, TrainingError
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
 from training.run_folder import RunFolder, environment, now
@@ -102,6 +104,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
 
 
 def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
+    bring_beginnings(config, folder, outline(config, federated=True).classes)
     nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
     folder.check_same_data(data.store.fingerprint)

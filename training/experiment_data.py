@@ -5,6 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from data_partition import ham10000, isic2018, recognition
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
@@ -100,15 +104,7 @@ def open_federated_data(
         DataError: the folder cannot be used, or not cut as asked.
     """
     store = open_training(config, progress)
-    plan = plan_partition(
-        store.rows,
-        partition=config.partition,
-        clients=config.clients,
-        dirichlet_alpha=config.dirichlet_alpha,
-        split_by=config.split_by,
-        seed=config.seed,
-        grouped_by=store.grouped_by,
-    )
+    plan = deal(config, store)
     shares = plan[["image_id", "client", "split"]]
     rows = store.rows.drop(columns="split", errors="ignore")
     merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
@@ -127,14 +123,41 @@ def open_central_data(config: ExperimentConfig, progress: Progress | None = None
         DataError: the folder cannot be used, or nothing is left for training or validation.
     """
     store = open_training(config, progress)
-    if store.grouped_by == "patient":
-        names = split_patients(store.rows, seed=config.seed)
-    elif "split" in store.rows:
-        names = split_by_folders(store.rows, split_by=config.split_by)
+    return CentralData(store, cut(config, store))
+
+
+def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFrame:
+    """Deal the images of a store, or of a table, out to clients; see `plan_partition`.
+
+    Raises:
+        DataError: they cannot be dealt as asked.
+    """
+    return plan_partition(
+        data.rows,
+        partition=config.partition,
+        clients=config.clients,
+        dirichlet_alpha=config.dirichlet_alpha,
+        split_by=config.split_by,
+        seed=config.seed,
+        grouped_by=data.grouped_by,
+    )
+
+
+def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.str_]:
+    """Return what each image of a store, or of a table, is for where all are in one place.
+
+    Raises:
+        DataError: nothing is left for training or validation.
+    """
+    rows = data.rows
+    if data.grouped_by == "patient":
+        names = split_patients(rows, seed=config.seed)
+    elif "split" in rows:
+        names = split_by_folders(rows, split_by=config.split_by)
     else:
         names = split_release(
-            store.rows["image_id"].tolist(),
-            together(store.rows),
+            rows["image_id"].tolist(),
+            together(rows),
             seed=config.seed,
             split_by=config.split_by,
         )
@@ -144,7 +167,7 @@ def open_central_data(config: ExperimentConfig, progress: Progress | None = None
                 f"{config.data_dir} leaves no image for {name}; add images, or the folder {name} "
                 "where the data come split"
             )
-    return CentralData(store, names)
+    return names
 
 
 def open_test_data(
@@ -172,8 +195,7 @@ def open_test_data(
         rows = store.rows.iloc[split.indices].reset_index(drop=True)
         found = GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
     else:
-        test_dir = Path(config.test_dir) if config.test_dir else None
-        table = isic2018.load_test(Path(config.data_dir), test_dir)
+        table = test_table(config)
         if table is None:
             return None
         training = open_training(config, progress).rows
@@ -223,6 +245,16 @@ def training_table(
         slices_per_patient=config.slices_per_patient,
         slice_choice=config.slice_choice,
     )
+
+
+def test_table(config: ExperimentConfig) -> ImageTable | None:
+    """Read the tables of a config's test set of HAM10000; None where there is none.
+
+    Raises:
+        DataError: ``test-dir`` is set and holds no test set, or the set cannot be used.
+    """
+    test_dir = Path(config.test_dir) if config.test_dir else None
+    return isic2018.load_test(Path(config.data_dir), test_dir)
 
 
 def open_training(

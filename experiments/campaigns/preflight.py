@@ -1,13 +1,14 @@
 """Checks before the first trial starts: data, device, weights, text features; each once."""
 
 from collections.abc import Callable, Hashable, Iterable
-from pathlib import Path
 from typing import TypeVar
 
 from data_partition.errors import DataError
 from experiments.campaigns.trial import Trial
 from models.errors import WeightsError
+from training.beginnings import bring_weights
 from training.config import ExperimentConfig
+from training.data_outline import DataOutline, outline
 from training.errors import ConfigError
 from training.experiment_data import (
     DataFacts,
@@ -54,6 +55,23 @@ class Preflight:
         self._raise()
         return [facts for facts in found if facts is not None]
 
+    def look(self, trials: Iterable[Trial]) -> None:
+        """Look for what trials may lack: no image is decoded for it, which may take an hour.
+
+        Raises:
+            ConfigError: a line for each fault.
+        """
+        for trial in trials:
+            config = trial.config
+            found = self._once(_key(config, _CUT_KEYS, "outline", trial.command), _outline, trial)
+            if config.objective == "clip" and found:
+                key = _key(config, _TEXT_KEYS, *found.classes)
+                self._once(key, prepare_text, config, found.classes)
+            if config.pretrained:
+                key = ("weights", config.backbone, config.weights_dir)
+                self._once(key, bring_weights, config)
+        self._raise()
+
     def check(self, trials: Iterable[Trial], *, device: bool) -> None:
         """Check that trials can start.
 
@@ -64,6 +82,7 @@ class Preflight:
         Raises:
             ConfigError: a line for each error.
         """
+        trials = list(trials)
         for trial in trials:
             config = trial.config
             if device:
@@ -72,19 +91,13 @@ class Preflight:
                     find_dataset_and_device,
                     config,
                 )
+        self.look(trials)
+        for trial in trials:
+            config = trial.config
             if trial.command == "simulate":
                 self._once(_key(config, _CUT_KEYS), open_federated_data, config)
             else:
                 self._once(_key(config, _CUT_KEYS, "central"), open_central_data, config)
-            facts = self._facts(config)
-            if trial.command == "heads" and facts and facts.test_fingerprint is None:
-                self._fault(f"{config.data_dir}: heads are evaluated on a test set; set test-dir")
-            if config.objective == "clip" and facts:
-                key = _key(config, _TEXT_KEYS, *facts.classes)
-                self._once(key, prepare_text, config, facts.classes)
-            if config.pretrained:
-                key = ("weights", config.backbone, config.weights_dir)
-                self._once(key, _locate_weights, config)
         self._raise()
 
     def _facts(self, config: ExperimentConfig) -> DataFacts | None:
@@ -115,8 +128,6 @@ def _key(config: ExperimentConfig, keys: Iterable[str], *more: str) -> Hashable:
     return (*more, *((key, flat[key]) for key in keys))
 
 
-def _locate_weights(config: ExperimentConfig) -> None:
-    # Imported here: torch takes seconds, and trials without pretrained weights do not need it.
-    from models.backbones import locate_pretrained
-
-    locate_pretrained(config.backbone, Path(config.weights_dir) if config.weights_dir else None)
+def _outline(trial: Trial) -> DataOutline:
+    command = trial.command
+    return outline(trial.config, federated=command == "simulate", needs_test=command == "heads")

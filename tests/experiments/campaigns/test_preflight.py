@@ -99,7 +99,10 @@ def test_more_clients_than_images_and_heads_without_a_test_set(
         trial(without, tmp_path / "cache", "heads"),
     )
     assert any("500" in line for line in lines)
-    assert any("heads are evaluated on a test set; set test-dir" in line for line in lines)
+    assert any(
+        "heads are evaluated on a test set, and there is none; set test-dir" in line
+        for line in lines
+    )
 
 
 def test_a_device_that_is_not_here_is_found_unless_trials_run_elsewhere(
