@@ -84,7 +84,7 @@ class ModelFile:
             )
         except (OSError, SafetensorError) as error:
             raise RunFolderError(f"{path}: this model cannot be read ({error})") from None
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise RunFolderError(
                 f"{path}: is not a model file of this version; a site writes model.safetensors"
             ) from None

@@ -3,7 +3,8 @@
 import ast
 import io
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,14 @@ def test_echo(capsys: pytest.CaptureFixture[str]) -> None:
     assert without_blanks(capsys.readouterr().out) == VISIBLE + "z" * 5000
 
 
+@pytest.fixture(autouse=True)
+def same_mask() -> Iterator[None]:
+    """A command makes what this process writes private; other tests need not see that."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 def error() -> None:
     def command() -> None:
         raise OperationError(HOSTILE)
@@ -196,7 +205,7 @@ def results() -> None:
         "validation": {"missing": []},
         "client_heads": {HOSTILE: {"failed": HOSTILE}},
     }
-    data = {"synthetic": False, "overlap": None, "test_images": 0}
+    data = {"synthetic": False, "overlap": None, "test_images": 0, "copies": None}
     Console(width=400).print(results_table(metrics, {"data": data}))
 
 
