@@ -36,8 +36,10 @@ def test_what_is_made_from_the_form_passes_at_the_coordinator_and_at_the_site(
     """The coordinator knows the client's introduction, the site's guard does not."""
     asked = data.draw(every_message)
     reply = data.draw(honest(asked.form()))
-    asked.form().check(reply)
-    asked.form(None).check(reply)
+    for form in (asked.form(), asked.form(None)):
+        form.check(reply)
+        with pytest.raises(Refused):
+            form.check(Content())
 
 
 @quick
@@ -98,6 +100,8 @@ def reply_to(asked: Asked, **changes: Any) -> Content:
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 def test_an_honest_reply_passes(asked: Asked) -> None:
     asked.form().check(reply_to(asked))
+    with pytest.raises(Refused):
+        asked.form().check(Content())
 
 
 NAN, INFINITY = float("nan"), float("inf")

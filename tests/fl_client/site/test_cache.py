@@ -88,6 +88,7 @@ def test_a_run_whose_images_alone_need_more_is_refused(
 
 def test_a_cache_that_is_not_there_has_room(tmp_path: Path) -> None:
     make_room(tmp_path / "cache", 512, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_of_files_that_changed_since_is_not_in_use(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def test_fewer_images_than_the_policy_wants_are_not_told(
 def test_a_message_whose_arrays_are_as_its_layout_says_is_known() -> None:
     check_request("train", request(arrays={"float32": ("float32", (6,))}))
     check_request("query", Content(configs={"config": {}}))
+    with pytest.raises(Refused):
+        check_request("query", Content())
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_a_message_whose_arrays_are_as_its_layout_says_is_known() -> None:
         ("query.images", request(), "not known here"),
         ("train", request(arrays={"float32": ("float32", (7,))}), "not as its layout says"),
         ("train", request(arrays=WEIGHT), "not as its layout says"),
-        ("train", request(test={}), "brings no arrays 'test'"),
+        ("train", request(test={}), "contains no arrays 'test'"),
         ("train", Content(), "not a config and arrays"),
         ("query", Content(configs={"config": {}}, metrics={"m": {}}), "not a config and arrays"),
     ],
