@@ -349,6 +349,7 @@ def _manifest(
         "status": "completed",
         "cause": None,
         "device": config.device,
+        "best_by": config.best_by,
         "started": started.isoformat(timespec="seconds"),
         "data": {
             "synthetic": True,
@@ -359,6 +360,7 @@ def _manifest(
             "test_fingerprint": hashlib.sha256(f"{config.dataset} test".encode()).hexdigest(),
             "test_images": sum(images.test),
             "test_set_aside": {},
+            "notices": [],
             "copies": {"groups": [], "contradicting": 0, "straddling": 0},
             "overlap": {
                 "test_images": sum(images.test),
