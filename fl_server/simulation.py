@@ -8,6 +8,7 @@ from typing import Any
 from fl_server.bundle import write_app
 from fl_server.resources import Resources
 from fl_server.superlink import SuperLink, SuperLinkError
+from operation.files import naming
 from operation.processes import ProcessId, end_processes
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
@@ -87,10 +88,11 @@ def record_interrupt(folder: RunFolder) -> None:
 
 def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources) -> str:
     app = superlink.home / "app"
-    if not app.exists():
-        write_app(app)
-    run_config = superlink.home / "run-config.toml"
-    run_config.write_text(config.to_toml(), encoding="utf-8")
+    with naming(superlink.home):
+        if not app.exists():
+            write_app(app)
+        run_config = superlink.home / "run-config.toml"
+        run_config.write_text(config.to_toml(), encoding="utf-8")
     federation: dict[str, Any] = {
         "num-supernodes": config.clients,
         "client-resources-num-cpus": 1,

@@ -58,6 +58,17 @@ def read_record(kind: type[Record], values: object, path: Path) -> Record:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have the error of a full disk name what was to be written: that of write() names nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` to write to; rename it to ``path`` at the end.
 
@@ -67,14 +78,11 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # so that a power cut cannot keep the name and lose the bytes
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in _FULL and error.filename is None:  # an error of write() has no file name
-            error.filename = str(path)
-        raise
+        with naming(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # so that a power cut cannot keep name and lose bytes
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -155,7 +155,7 @@ def fill_folder(folder: SiteFolder, settings: SiteSettings, invitation: Invitati
         OperationError: a key of an interrupted attempt is damaged.
     """
     folder.logs.mkdir(exist_ok=True)
-    folder.ca.write_bytes(invitation.ca)
+    write_text(folder.ca, invitation.ca.decode("ascii"))
     make_key_pair(folder.key, folder.path / f"{settings.name}.pub", settings.name)
     make_secret(folder.secret)
     write_policy(folder.policy, Policy())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from operation.errors import OperationError
-from operation.files import write_secret
+from operation.files import write_secret, write_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -35,7 +35,7 @@ def make_key_pair(private_path: Path, public_path: Path, comment: str) -> None:
     line = public.public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     ).decode("ascii")
-    public_path.write_text(f"{line} {comment}\n", encoding="ascii")
+    write_text(public_path, f"{line} {comment}\n")
 
 
 def load_key(path: Path) -> "EllipticCurvePrivateKey":

@@ -10,6 +10,7 @@ import pytest
 from operation.errors import OperationError
 from operation.files import (
     keep_private,
+    naming,
     read_json,
     read_record,
     replacing,
@@ -55,6 +56,12 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
         assert path.read_text() == "first"
     assert path.read_text() == "second"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_also_where_no_file_is_replaced(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as raised, naming(tmp_path), Path("/dev/full").open("w") as full:
+        full.write("more than fits")
+    assert raised.value.filename == str(tmp_path)
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

@@ -119,9 +119,9 @@ def test_an_invitation_names_its_cas_fingerprint(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_invitation(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match="is no invitation"):
+    with pytest.raises(OperationError, match="is not an invitation"):
         read_invitation(tmp_path)
-    with pytest.raises(OperationError, match="is no invitation"):
+    with pytest.raises(OperationError, match="is not an invitation"):
         read_invitation(tmp_path / "nowhere")
 
 
