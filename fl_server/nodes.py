@@ -91,7 +91,7 @@ def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
     """
     if other := [name for name, base in bases.items() if base != expected]:
         raise FederationError(
-            f"{', '.join(other)}: not the base that this server has (sha256 {expected[:12]}…); let "
+            f"{', '.join(other)}: not the base that this server has (sha256 {expected[:12]}…); "
             "each needs the same pretrained weights, and the same versions of torch and torchvision"
         )
 

@@ -70,7 +70,7 @@ def site_names(manifest: Mapping[str, Any], clients: int) -> dict[int, str]:
     names = list(manifest.get("clients") or sorted(nodes, key=natural))
     if len(names) != clients:
         raise FederationError(
-            f"the coordinator has {len(names)} sites ({', '.join(names)}), but the config wants "
+            f"the coordinator has {len(names)} sites ({', '.join(names)}), but the config has "
             f"clients = {clients}: set clients = {len(names)}, or admit or revoke sites"
         )
     # A site that was revoked since keeps its place, under a number that no node has.
