@@ -1,7 +1,7 @@
 """Deployed runs with the real apps of server and clients; only Flower's processes are left out."""
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import joblib
 import pandas as pd
 import pytest
 import torch
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 import fl_client.app
@@ -67,12 +67,14 @@ class Hospitals:
         node_configs: by name.
         mishaps: by name and message type, errors that come in the place of the first answers;
             None where all is well.
+        cheats: by name, what answers in the place of the ClientApp, but for introductions.
     """
 
     folder: Path
     data: Path
     node_configs: dict[str, dict[str, Any]]
     mishaps: dict[tuple[str, str], list[int | None]] = field(default_factory=dict)
+    cheats: dict[str, Callable[..., Message]] = field(default_factory=dict)
 
     @property
     def run_folder(self) -> RunFolder:
@@ -105,7 +107,8 @@ class Hospitals:
             code = mishaps.pop(0) if mishaps else None
             if code is not None:
                 return Message(Error(code, "mishap"), reply_to=message)
-            return act(message, NODES[name], self.node_configs[name])
+            how = act if message.metadata.message_type == "query" else self.cheats.get(name, act)
+            return how(message, NODES[name], self.node_configs[name])
 
         return answer
 
@@ -160,14 +163,23 @@ def simulated(synthetic_ham: Path, images: Path) -> dict[str, Any]:
 
 
 def test_own_folders_with_the_images_of_shards_give_the_simulations_weights(
-    hospitals: Hospitals, simulated: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    hospitals: Hospitals,
+    images: Path,
+    simulated: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And its figures; and every site keeps the best model."""
+    """And its figures, and what it says of updates; and every site keeps the best model."""
     found = hospitals.run(monkeypatch, test_dir=hospitals.data)
     assert found["weights_sha256"] == simulated["weights_sha256"]
     assert found["global_test"] == simulated["global_test"]
     assert found["client_test"] == simulated["client_test"]
     assert list(found["clients"]) == list(NODES)
+    # The simulation averaged all at once, this run one after the other.
+    for ours, theirs in zip(
+        hospitals.run_folder.rounds(), RunFolder(images / "simulated").rounds(), strict=True
+    ):
+        updates = [[client["update"] for client in r["clients"].values()] for r in (ours, theirs)]
+        assert updates[0] == updates[1]
     assert hospitals.run_folder.manifest()["data"]["test_images"] == 70
     best = hospitals.run_folder.checkpoint.weights(found["best_round"])
     for name in NODES:
@@ -324,3 +336,46 @@ def test_places_hold_paths_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     file.write_text("rounds = 1")
     with pytest.raises(ConfigError, match="rounds is none of data-dir, test-dir"):
         places()
+
+
+def hostile(message: Message, node: int, node_config: dict[str, Any]) -> Message:
+    """The honest answer with a figure of each kind that it must not hold, one after the other."""
+    reply = act(message, node, node_config)
+    metrics = reply.content["metrics"]
+    assert isinstance(metrics, MetricRecord)
+    if message.metadata.message_type == "train":
+        metrics["num-examples"] = 10**15
+    else:
+        del metrics["test-confusion"]
+    return reply
+
+
+def test_a_compromised_site_costs_the_run_its_own_answers_and_nothing_else(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training and in judging; weighted by examples it would have had all the weight."""
+    hospitals.cheats = {"hospital-b": hostile}
+    found = hospitals.run(monkeypatch, min_replies=2, aggregation_weights="examples")
+    assert list(found["clients"]) == ["hospital-a", "hospital-c"]
+    for record in hospitals.run_folder.rounds():
+        assert list(record["clients"]) == ["hospital-a", "hospital-c"]
+        assert record["failures"] == {"hospital-b": "its num-examples is not 6: 1000000000000000"}
+    assert "test-confusion" in found["client_test"]["missing"]["hospital-b"]
+
+
+def test_a_site_that_is_not_as_it_was_does_not_end_a_run_that_goes_on(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other images, or without sense; min-replies others are there, and it is not asked."""
+    hospitals.mishaps = {(f"hospital-{name}", "evaluate"): [REFUSED] for name in "ac"}
+    with pytest.raises(RunFailed, match=r"^judging: 1 of 3"):
+        hospitals.run(monkeypatch, min_replies=2, rounds=1)
+    config = hospitals.node_configs
+    config["hospital-b"]["data-dir"] = config["hospital-c"]["data-dir"]
+    found = hospitals.run(monkeypatch, min_replies=2, rounds=1)
+    assert list(found["clients"]) == ["hospital-a", "hospital-c"]
+    assert found["client_test"]["missing"]["hospital-b"].startswith(
+        "hospital-b holds other images than when this run began"
+    )
+    asked = [m for m in hospitals.grid.sent if m.metadata.dst_node_id == NODES["hospital-b"]]
+    assert {message.metadata.message_type for message in asked} == {"query"}

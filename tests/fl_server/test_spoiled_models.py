@@ -1,0 +1,84 @@
+"""Runs in which one client's update is many times too long."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+
+from fl_server.run import RunFailed
+from strategies.layout import LAYOUT, Layout
+from tests.fl_server.clients_in_memory import Clients, run_in_memory
+from tests.support import received_by
+from training.errors import TrainingError
+from training.run_folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("flower_run")
+
+
+class Spoiling(Clients):
+    """client-1 sends its first update many times over."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self._times = times
+
+    def _act(self, message: Message) -> Message:
+        kind, node = message.metadata.message_type, message.metadata.dst_node_id
+        if (kind, node) != ("train", 1) or message.content.config_records["config"]["round"] != 1:
+            try:
+                return super()._act(message)
+            except TrainingError as error:  # as Flower's process of a client tells it
+                told = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error))
+                return Message(told, reply_to=message)
+        layout = Layout.read(message.content[LAYOUT])
+        before = layout.views(received_by(message))  # the app takes them out of the message
+        reply = super()._act(message)
+        changed = {
+            name: (before[name] + self._times * (array - before[name])).astype(array.dtype)
+            for name, array in layout.views(received_by(reply)).items()
+        }
+        reply.content["arrays"] = layout.flatten(changed)
+        return reply
+
+
+def spoiled_run(data: Path, cache: Path, out: Path, times: float, **changes: object) -> RunFolder:
+    run_in_memory(data, cache, out, Spoiling(times), rounds=2, **changes)
+    return RunFolder(out)
+
+
+def test_a_bound_keeps_the_model_where_the_others_are(
+    synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    """The spoiled update counts with the length that is allowed, that of the longest honest one."""
+    honest = tmp_path / "honest"
+    run_in_memory(synthetic_ham, cache, honest, rounds=2)
+    bound, next_round = (
+        max(client["update"]["norm"] for client in record["clients"].values())
+        for record in RunFolder(honest).rounds()
+    )
+    folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", 1000.0, clip_updates=bound)
+    first, second = folder.rounds()
+    assert [said["update"]["clipped"] for said in first["clients"].values()] == [False, True, False]
+    norms = [said["update"]["norm"] for said in second["clients"].values()]
+    assert max(norms) < 10 * next_round  # nobody has to come back from far away
+
+
+def test_who_spoils_the_model_is_named_at_once_and_when_the_run_ends_of_it(
+    synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    """The weights are finite, and nobody's answers are afterwards; the sites are not to blame."""
+    with np.errstate(all="ignore"), pytest.raises(RunFailed) as caught:
+        spoiled_run(synthetic_ham, cache, tmp_path / "run", 1000.0)
+    said = str(caught.value)
+    assert said.startswith("round 2: 0 of 3 clients answered")
+    assert "look at this first: round 1: the update of client-1 (norm " in said
+    assert "smaller learning-rate" not in said
+    folder = RunFolder(tmp_path / "run")
+    (first,) = folder.checkpoint.progress().records
+    (warning,) = first["warnings"]
+    updates = {client: one["update"] for client, one in first["clients"].items()}
+    assert updates["client-1"]["times_median"] > 100
+    assert updates["client-1"]["cosine"] > 0.99  # the mean is hardly anything else
+    assert f"round 1: {warning}" in folder.log_path.read_text(encoding="utf-8")
