@@ -323,12 +323,12 @@ def test_a_client_that_switches_format_is_refused_by_its_format(sent: str, asked
 )
 def test_other_arrays_are_refused_by_name(wrong: Weights) -> None:
     packed = pack(moved(model()), model(), "int8") | wrong
-    with pytest.raises(WireError, match=f"its array '{next(iter(wrong))}' is none of the update"):
+    with pytest.raises(WireError, match=f"its array '{next(iter(wrong))}' is not part of the update"):
         unpack(packed, model(), "int8")
 
 
 def test_a_missing_array_is_refused_by_name() -> None:
     packed = pack(moved(model()), model(), "int8")
     del packed["bias"]
-    with pytest.raises(WireError, match="its array 'bias' is none of the update"):
+    with pytest.raises(WireError, match="its array 'bias' is not part of the update"):
         unpack(packed, model(), "int8")
