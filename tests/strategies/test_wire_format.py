@@ -323,7 +323,8 @@ def test_a_client_that_switches_format_is_refused_by_its_format(sent: str, asked
 )
 def test_other_arrays_are_refused_by_name(wrong: Weights) -> None:
     packed = pack(moved(model()), model(), "int8") | wrong
-    with pytest.raises(WireError, match=f"its array '{next(iter(wrong))}' is not part of the update"):
+    said = f"its array '{next(iter(wrong))}' is not part of the update"
+    with pytest.raises(WireError, match=said):
         unpack(packed, model(), "int8")
 
 
