@@ -5,7 +5,8 @@ Both sides are ``FedAvg.aggregate_train``, Flower's own and ours, over the same 
 metric record of the same number of examples, so that both compute the plain mean. Both start from
 Flower messages as the grid delivers them and end with an ``ArrayRecord``: reading the bytes,
 checking the replies, averaging and serialising are in both times. Ours also looks for NaN and
-infinity, which Flower's does not. Freeing the result is in neither.
+infinity and measures each update, its norm and its sketch, which Flower's does not. Freeing the
+result is in neither.
 
 The peak is the most memory that one call took on top of the three replies, in models of
 convnext_l, each side in a fresh process.
