@@ -1,5 +1,7 @@
 """Arrays that take long to compute, cached in a file."""
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +36,9 @@ def kept(
     found = _open(path, key)
     if found is not None:
         with suppress(OSError):  # in somebody else's folder
-            path.touch()  # so that what was not used for longest can be found
+            # So that a cache can remove what was not used for longest. The file itself is unchanged,
+            # and so is the time that says when it was written.
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return found
     arrays = dict(compute())
     with replacing(path) as temporary:

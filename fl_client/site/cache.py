@@ -21,7 +21,7 @@ class _Kept(NamedTuple):
     """Something in the cache.
 
     Attributes:
-        used: when it was last used, which it is touched at.
+        used: when it was last used: a file's access time, a folder's modification time.
         path: a file, or an image store's folder.
         size: in bytes.
         images: shape (N, side, side, 3) of an image store; () of anything else.
@@ -81,7 +81,7 @@ def _kept(cache: Path) -> list[_Kept]:
         )
         for path in folders
         if not path.name.startswith(_UNFINISHED)
-    ] + [_Kept(path.stat().st_mtime, path, path.stat().st_size, ()) for path in files]
+    ] + [_Kept(path.stat().st_atime, path, path.stat().st_size, ()) for path in files]
 
 
 def _shape(path: Path) -> tuple[int, ...]:
