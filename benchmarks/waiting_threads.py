@@ -69,7 +69,7 @@ def measure(repeats: int = 5) -> list[Result]:
     ]
 
 
-def train(threads: int) -> None:
+def train(threads: int, seconds: float = SECONDS) -> None:
     """Take steps for some seconds; print the median seconds of one and the weights after some."""
     import statistics
 
@@ -91,9 +91,9 @@ def train(threads: int) -> None:
     model = build("resnet18", 7, pretrained=False, image_size=64, seed=0)
     optimizer = optimizers.build(config, model.parameters())
     images = random_images(32, store_side(64))
-    seconds: list[float] = []
+    taken: list[float] = []
     sha256 = ""
-    while len(seconds) <= STEPS or sum(seconds) < SECONDS:
+    while len(taken) <= STEPS or sum(taken) < seconds:
         started = time.perf_counter()
         train_epoch(
             model,
@@ -101,12 +101,12 @@ def train(threads: int) -> None:
             optimizer,
             batch_size=32,
             preprocessing=preprocessing(config),
-            generator=torch.Generator().manual_seed(len(seconds)),
+            generator=torch.Generator().manual_seed(len(taken)),
         )
-        seconds.append(time.perf_counter() - started)
-        if len(seconds) == STEPS:
+        taken.append(time.perf_counter() - started)
+        if len(taken) == STEPS:
             sha256 = weights_sha256(sent_part(model))
-    print(json.dumps({"seconds": statistics.median(seconds[1:]), "weights": sha256}))
+    print(json.dumps({"seconds": statistics.median(taken[1:]), "weights": sha256}))
 
 
 def _in_a_process(threads: int, way: str) -> dict:

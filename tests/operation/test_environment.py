@@ -1,11 +1,22 @@
 """What the processes of a run find around them."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from operation.environment import flower_environment, free_port, past_proxies, script
+from operation.environment import (
+    SLEEPING_THREADS,
+    flower_environment,
+    free_port,
+    let_threads_sleep,
+    past_proxies,
+    script,
+)
 from operation.processes import TOKEN
 
 
@@ -31,3 +42,61 @@ def test_a_free_port_can_be_listened_on() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as listening:
         assert listening.getsockname() == ("127.0.0.1", port)
+
+
+def test_threads_sleep_while_they_wait_unless_a_person_has_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SLEEPING_THREADS.items():
+        monkeypatch.delenv(name, raising=False)
+        assert flower_environment(tmp_path, "a token")[name] == value
+        let_threads_sleep()
+        assert os.environ[name] == value
+        monkeypatch.setenv(name, "another")
+        let_threads_sleep()
+        assert os.environ[name] == flower_environment(tmp_path, "a token")[name] == "another"
+
+
+# What a person starts that trains, in this process or in another.
+STARTED = """
+import json, os, sys
+import {module}
+{call}
+print(json.dumps([os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        ("experiments.running", "experiments.running.run(lambda: None)"),
+        ("fl_client.app", ""),
+        ("fl_server.app", ""),
+    ],
+)
+def test_they_are_told_before_torch_is_loaded(module: str, call: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in SLEEPING_THREADS}
+    said = subprocess.run(
+        [sys.executable, "-c", STARTED.format(module=module, call=call)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert json.loads(said) == ["PASSIVE", False]
+
+
+@pytest.mark.slow
+def test_the_weights_do_not_depend_on_how_threads_wait() -> None:
+    code = "from benchmarks.waiting_threads import train; train(2, seconds=0)"
+    weights = []
+    for policy in ("ACTIVE", "PASSIVE"):
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OMP_WAIT_POLICY": policy},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        weights.append(json.loads(answer.stdout.splitlines()[-1])["weights"])
+    assert weights[0] == weights[1] != ""
