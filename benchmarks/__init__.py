@@ -1,1 +1,1 @@
-"""What is timed, how, and what came out: ``make bench``."""
+"""Benchmarks and soak tests: ``make bench`` and ``make soak``."""

@@ -1,8 +1,9 @@
-"""A client's round with the adapter on kept features beside one of full fine-tuning.
+"""A client's round with the adapter on cached features, compared with one of full fine-tuning.
 
-Both sides are `fl_client.local_training.train_locally` in round two: open the model, validate what
-was received, train one epoch, answer. The same images, settings and thread count; on the adapter's
-side the features are already kept, as from the second round on. Taken in turn.
+Both sides run `fl_client.local_training.train_locally` in round two: load the model, validate the
+received weights, train one epoch, reply. Images, settings and thread count are the same. The
+adapter's features are already cached, as they are from the second round on. The two sides
+alternate.
 """
 
 import tempfile
@@ -32,12 +33,12 @@ def measure(
     image_size: int = 224,
     num_images: int = 64,
 ) -> list[Result]:
-    """Run rounds in turn.
+    """Run rounds of both sides alternately.
 
     Args:
-        repeats: rounds of each side, after one of each that does not count.
+        repeats: rounds of each side, after one of each that is not counted.
         backbone, image_size: as in a config.
-        num_images: training images; a quarter as many more are validated on.
+        num_images: number of training images; a quarter as many more are used for validation.
     """
     threads = joblib.cpu_count()
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name, torch_threads(threads):
@@ -68,7 +69,7 @@ def measure(
 
 
 class _Round:
-    """One client of one config, always in the second round from the same weights."""
+    """One client of one config, always in the second round and from the same weights."""
 
     def __init__(
         self,

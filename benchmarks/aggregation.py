@@ -1,15 +1,14 @@
-"""How much faster, and in how much memory, three convnext_l replies become one model.
+"""Time and memory to aggregate three convnext_l replies into one model.
 
-Both sides are ``FedAvg.aggregate_train``, Flower's own and ours, over the same three messages:
-785 MB of random float32 values each, named and shaped like convnext_l's state dict, with one
-metric record of the same number of examples, so that both compute the plain mean. Both start from
-Flower messages as the grid delivers them and end with an ``ArrayRecord``: reading the bytes,
-checking the replies, averaging and serialising are in both times. Ours also looks for NaN and
-infinity and measures each update, its norm and its sketch, which Flower's does not. Freeing the
-result is in neither.
+Both sides are ``FedAvg.aggregate_train``, Flower's and ours, on the same three messages: 785 MB of
+random float32 values each, with the names and shapes of convnext_l's state dict. All report the
+same number of examples, so both compute the plain mean. Both start from Flower messages as the grid
+delivers them and end with an ``ArrayRecord``: both times include reading the bytes, checking the
+replies, averaging and serialising. Ours also checks for NaN and infinity and measures the norm and
+sketch of each update, Flower's does not. Freeing the result is not timed.
 
-The peak is the most memory that one call took on top of the three replies, in models of
-convnext_l, each side in a fresh process.
+The peak is the maximum memory that one call takes on top of the three replies, in units of one
+convnext_l model. Each side is measured in a new process.
 """
 
 import gc
@@ -34,16 +33,16 @@ from strategies.fedavg import FedAvg
 
 FLOWER, OURS = "flower", "fedskin"
 NUM_CLIENTS, NUM_EXAMPLES = 3, 2003
-# One model, and room for what is held of it piece by piece.
+# One model, and room for the pieces in progress.
 MOST_MODELS = 1.05
 
 
 def measure(repeats: int = 7, backbone: str = "convnext_l") -> list[Result]:
-    """Time both sides in turn, then weigh each in a process of its own.
+    """Time both sides alternately, then measure the memory of each in its own process.
 
     Args:
         repeats: samples of each side.
-        backbone: whose state dict the replies have.
+        backbone: the replies have the names and shapes of its state dict.
     """
     records = [_random_weights(backbone, seed) for seed in range(NUM_CLIENTS)]
     with _server_app():
@@ -76,7 +75,7 @@ def measure(repeats: int = 7, backbone: str = "convnext_l") -> list[Result]:
         results.append(
             Result(
                 name="aggregation-memory",
-                compares="Most memory that fedskin's FedAvg.aggregate_train takes on top of the "
+                compares="Peak memory that fedskin's FedAvg.aggregate_train takes on top of the "
                 "three replies, in models; Flower's for comparison.",
                 value=peaks[OURS][0],
                 unit="models",
@@ -102,7 +101,7 @@ def _peak(side: str, backbone: str) -> int | None:
 
 @contextmanager
 def _server_app() -> Iterator[None]:
-    """Let messages be made here as in a ServerApp's process, and Flower not report each call."""
+    """Allow this process to create messages as a ServerApp does, without Flower's usage reports."""
     logger = logging.getLogger("flwr")
     level, identity = logger.level, dict(vars(TaskIdentity))
     logger.setLevel(logging.WARNING)
@@ -116,7 +115,7 @@ def _server_app() -> Iterator[None]:
 
 
 def _random_weights(backbone: str, seed: int) -> ArrayRecord:
-    """Return weights of a backbone's names, shapes and dtypes; floats in [0, 1)."""
+    """Return weights with a backbone's names, shapes and dtypes; floats in [0, 1)."""
     generator = np.random.default_rng(seed)
     arrays = {}
     for name, tensor in build_empty(backbone, 7, image_size=224).state_dict().items():
@@ -128,7 +127,7 @@ def _random_weights(backbone: str, seed: int) -> ArrayRecord:
 
 
 def _flower(records: list[ArrayRecord]) -> Callable[[], ArrayRecord | None]:
-    # Flower's reads nothing of the messages that the replies answer.
+    # Flower's strategy does not read the messages that the replies answer.
     strategy = FlowerFedAvg()
     sent = [
         Message(RecordDict(), dst_node_id=node, message_type="train")
@@ -143,8 +142,7 @@ def _ours(records: list[ArrayRecord]) -> Callable[[], ArrayRecord | None]:
     strategy = FedAvg(clients=clients)
 
     def call() -> ArrayRecord | None:
-        # Each reply answers one message, which is forgotten with it, so both are made anew.
-        # Takes microseconds, and no array is copied.
+        # Each reply belongs to one message and is removed with it, so both are created again.
         sent = list(strategy.configure_train(1, records[0], ConfigRecord(), grid=None))  # type: ignore[arg-type]
         return strategy.aggregate_train(1, _replies(sent, records))[0]
 
@@ -152,7 +150,7 @@ def _ours(records: list[ArrayRecord]) -> Callable[[], ArrayRecord | None]:
 
 
 def _replies(sent: list[Message], records: list[ArrayRecord]) -> list[Message]:
-    """Return the answers to messages, as if a grid had sent and received them."""
+    """Return replies to the messages, as if a grid had sent and received them."""
     answers = []
     for message, record in zip(sent, records, strict=True):
         message.metadata.__dict__["_message_id"] = str(uuid.uuid4())

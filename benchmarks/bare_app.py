@@ -1,7 +1,7 @@
-"""A plain Flower app as Flower's tutorials write one: what `benchmarks.bare_flower` runs.
+"""A plain Flower app as in Flower's tutorials; `benchmarks.bare_flower` runs it.
 
-It is copied into a folder of its own and imports nothing of this project. The work is that of a
-site: the same network, as many images of the same size, the same batches; the images are noise.
+It is copied into its own folder and imports nothing from this project. Network, number and size of
+images, and batches are those of a site; the images are noise.
 """
 
 import json
@@ -19,7 +19,7 @@ from torchvision.models import convnext_large, resnet18
 CLASSES = 7
 NETWORKS = {"resnet18": resnet18, "convnext_l": convnext_large}
 
-torch.set_num_threads(1)  # as the sites' clients are told
+torch.set_num_threads(1)  # as for the clients of the sites
 client = ClientApp()
 server = ServerApp()
 
@@ -45,7 +45,7 @@ def train(message: Message, context: Context) -> Message:
 
 @client.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Judge the received model."""
+    """Evaluate the received model."""
     started = time.perf_counter()
     config = context.run_config
     model = _received(message, config)
@@ -67,7 +67,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 @server.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the rounds; write how long each took, and what of it the clients' functions did."""
+    """Run the rounds; write the time of each, and how much of it the client functions took."""
     config = context.run_config
     nodes = int(config["nodes"])
     strategy = FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes)

@@ -1,4 +1,4 @@
-"""Flower's own deployment with nothing of this project in it, to be measured beside."""
+"""Flower's own deployment, without any part of this project, for comparison."""
 
 import json
 import re
@@ -28,14 +28,14 @@ _START_SECONDS = 60.0
 
 
 class BareFlower:
-    """A SuperLink and its SuperNodes, stock programs started as Flower's documentation says.
+    """A SuperLink and its SuperNodes, Flower's own programs started as its documentation says.
 
-    TLS, node authentication and subprocess isolation; intervals as they come. Apps' dependencies
-    are not installed anew at every run. All ends with the ``with`` block.
+    TLS, node authentication and subprocess isolation, with default intervals. The apps'
+    dependencies are not installed again for every run. All processes end with the ``with`` block.
 
     Args:
-        folder: for everything; must be empty.
-        nodes: how many SuperNodes.
+        folder: for all files; must be empty.
+        nodes: number of SuperNodes.
     """
 
     def __init__(self, folder: Path, nodes: int) -> None:
@@ -68,7 +68,7 @@ class BareFlower:
         self._processes.close()
 
     def processes(self) -> list[psutil.Process]:
-        """Return the SuperLink, the SuperNodes and all below them."""
+        """Return the SuperLink, the SuperNodes and all their child processes."""
         found = []
         for one in self._started:
             if one.pid is not None:
@@ -80,7 +80,7 @@ class BareFlower:
         """Start a run of `benchmarks.bare_app`; the process ends when the run does.
 
         Args:
-            config: the keys that the app reads, but for ``nodes`` and ``result``.
+            config: the keys that the app reads, except ``nodes`` and ``result``.
         """
         app = self._folder / "app"
         app.mkdir()
@@ -98,11 +98,11 @@ class BareFlower:
             )
 
     def rounds(self) -> list[dict[str, float]]:
-        """Return the finished run's rounds: ``seconds`` of each, and of them those
-        ``computing``, in the clients' functions.
+        """Return the rounds of the finished run: ``seconds`` of each, and how many of them were
+        ``computing``, that is, spent in the client functions.
 
         Raises:
-            RuntimeError: the run failed, or a round had to do without a client.
+            RuntimeError: the run failed, or a client is missing from a round.
         """
         said = self._output.read_text(encoding="utf-8", errors="replace")
         if not self._result.is_file() or re.search(r"results and [1-9]\d* failures", said):

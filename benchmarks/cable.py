@@ -1,21 +1,21 @@
-"""What joins a coordinator and a hospital on this machine, to be cut: two network namespaces."""
+"""A network link between a coordinator and a hospital on this machine, which can be cut."""
 
 import os
 import subprocess
 from types import TracebackType
 
-# RFC 5737's, for documentation: no machine has them.
+# From RFC 5737, reserved for documentation: no machine has these addresses.
 ADDRESS, _OTHER_ADDRESS = "192.0.2.1", "192.0.2.2"
 
 _END = "end"
 
 
 class Cable:
-    """Two networks and a link between them, until the end of the ``with`` block.
+    """Two network namespaces and a link between them, until the end of the ``with`` block.
 
     Attributes:
-        near: what to put before a command that is to run where `ADDRESS` is this machine's own.
-        far: what to put before one that is to reach it by the link alone.
+        near: prefix for commands that run where `ADDRESS` is the machine's own.
+        far: prefix for commands that reach it only over the link.
 
     Raises:
         OSError: the program ``ip`` (Debian: iproute2) is missing, or network namespaces are not
@@ -51,7 +51,7 @@ class Cable:
         self._remove()
 
     def cut(self) -> None:
-        """Set the link down: what was on its way is lost, and nobody is told."""
+        """Set the link down: packets on their way are lost, and neither side is notified."""
         _ip("-n", self._far, "link", "set", _END, "down")
 
     def mend(self) -> None:

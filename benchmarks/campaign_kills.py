@@ -1,4 +1,4 @@
-"""A small campaign, killed with -9 at a seeded moment and started again: is its ledger the same?"""
+"""A small campaign, killed with -9 at a random moment and started again: is its ledger the same?"""
 
 import os
 import random
@@ -43,20 +43,20 @@ base = {epochs = 3}
 grid = {knn-neighbors = [1, 5]}
 """
 
-# What a second attempt, or another machine, may change in the ledger.
+# What may differ in the ledger after a second attempt or on another machine.
 MEASURED = ["seconds", "seconds_transport", "peak_memory", "started", "finished", "host"]
 
-# Seconds that a campaign may take at most.
+# Time limit of a campaign in seconds.
 _LIMIT = 420
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What was killed, and when.
+    """Which process was killed, and when.
 
     Attributes:
         moment: seconds after the start.
-        victim: in words.
+        victim: description of the process.
     """
 
     moment: float
@@ -64,13 +64,13 @@ class Kill:
 
 
 def prepare(folder: Path) -> None:
-    """Write the campaign's file and its synthetic images, 60 for training."""
+    """Write the campaign file and its synthetic images, 60 of them for training."""
     write_ham10000(folder / "ham10000", images=60, seed=0)
     (folder / "kills.toml").write_text(CAMPAIGN, encoding="utf-8")
 
 
 def run_campaign(folder: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
-    """Start the campaign; its output goes to a file beside ``out``."""
+    """Start the campaign; its output goes to a file next to ``out``."""
     with out.with_suffix(".output").open("ab") as output:
         return subprocess.Popen(
             [
@@ -87,7 +87,7 @@ def run_campaign(folder: Path, out: Path, *options: str) -> subprocess.Popen[byt
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a campaign and return its exit status; on Ctrl-C, or after long, it is killed."""
+    """Wait for a campaign and return its exit status; kill it on Ctrl-C or at the time limit."""
     try:
         return process.wait(_LIMIT)
     except BaseException:
@@ -97,7 +97,7 @@ def finish(process: subprocess.Popen[bytes]) -> int:
 
 
 def undisturbed(folder: Path) -> tuple[float, pd.DataFrame]:
-    """Return how long the campaign takes that nobody kills, in seconds, and its ledger."""
+    """Run the campaign without a kill; return its duration in seconds and its ledger."""
     began = time.monotonic()
     status = finish(run_campaign(folder, folder / "undisturbed"))
     took = time.monotonic() - began
@@ -107,17 +107,17 @@ def undisturbed(folder: Path) -> tuple[float, pd.DataFrame]:
 
 
 def disturb(folder: Path, out: Path, *, seed: int, seconds: float) -> Kill:
-    """Kill a campaign once and run it again until it is done.
+    """Kill a campaign once, then run it again until it is complete.
 
     Args:
         folder: see `prepare`.
         out: a new folder for this campaign.
-        seed: says when, and whom: the campaign alone, its process group, or one of the processes
-            that it has started, directly or not.
-        seconds: the undisturbed campaign's; the kill comes at a moment of this time.
+        seed: decides the moment and the victim: the campaign alone, its process group, or one of
+            its child processes, direct or not.
+        seconds: duration of the campaign without a kill; the moment of the kill lies within it.
 
     Raises:
-        RuntimeError: it does not end well; with what it printed.
+        RuntimeError: it fails; contains its output.
     """
     generator = random.Random(seed)
     moment = generator.uniform(0.05, 0.95) * seconds
@@ -125,7 +125,7 @@ def disturb(folder: Path, out: Path, *, seed: int, seconds: float) -> Kill:
     time.sleep(moment)
     kill = Kill(moment, _kill(process, generator))
     finish(process)
-    # Where it was no process of the campaign's own, the campaign went on, and may have failed.
+    # If the victim was not the campaign itself, the campaign continued, and may have failed.
     status = finish(run_campaign(folder, out, "--retry-failed"))
     if status != 0:
         raise RuntimeError(out.with_suffix(".output").read_text(encoding="utf-8"))
@@ -133,7 +133,7 @@ def disturb(folder: Path, out: Path, *, seed: int, seconds: float) -> Kill:
 
 
 def comparable(campaign: Path) -> pd.DataFrame:
-    """Return the ledger without what another attempt may measure otherwise."""
+    """Return the ledger without the columns that another attempt may change."""
     ledger = read_ledger(campaign)
     if ledger.set_aside:
         raise RuntimeError(f"{campaign}: {ledger.set_aside}")
@@ -144,7 +144,7 @@ def comparable(campaign: Path) -> pd.DataFrame:
 def _kill(process: subprocess.Popen[bytes], generator: random.Random) -> str:
     whom = generator.choice(["the campaign", "its group", "one of its processes"])
     if process.poll() is not None:
-        return "nobody: it was done already"
+        return "nobody: it was already finished"
     if whom == "the campaign":
         process.kill()
     elif whom == "its group":
@@ -153,7 +153,7 @@ def _kill(process: subprocess.Popen[bytes], generator: random.Random) -> str:
         family = psutil.Process(process.pid).children(recursive=True)
         if not family:
             process.kill()
-            return "the campaign, which had started none yet"
+            return "the campaign: no process started yet"
         victim = generator.choice(sorted(family, key=lambda member: member.pid))
         try:
             whom = " ".join(Path(word).name for word in victim.cmdline()[:4]) or victim.name()

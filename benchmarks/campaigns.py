@@ -1,4 +1,4 @@
-"""What a campaign costs: trials side by side, the gaps between them, and one that is finished."""
+"""The costs of a campaign: trials in parallel, gaps between trials, and a finished campaign."""
 
 import itertools
 import shutil
@@ -55,7 +55,7 @@ def measure(repeats: int = 3, *, finished: int = 500) -> list[Result]:
 
     Args:
         repeats: samples.
-        finished: trials of the campaign that is finished.
+        finished: number of trials of the finished campaign.
     """
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         folder = Path(name)
@@ -67,7 +67,7 @@ def _side_by_side(folder: Path, repeats: int) -> list[Result]:
     cores = joblib.cpu_count()
     seconds: dict[str, list[float]] = {BESIDE: [], AFTER: []}
     gaps = []
-    _run(folder, "warm", _MIX, 1)  # stores, text features, and the disk's cache
+    _run(folder, "warm", _MIX, 1)  # fills image stores, text features and the disk cache
     for repeat in range(repeats):
         for how, cpus in ((BESIDE, 1), (AFTER, cores)):
             out = f"{repeat}-{cpus}"
@@ -118,7 +118,7 @@ def _finished(folder: Path, repeats: int, trials: int) -> Result:
     seconds = [_run(folder, "finished", _MANY, 1, seeds) for _ in range(repeats)]
     return Result(
         name="campaign-finished",
-        compares=f"fedskin campaign run where all {trials} trials are done, Python's start too.",
+        compares=f"fedskin campaign run where all {trials} trials are finished, with Python's start.",
         value=sorted(seconds)[repeats // 2],
         unit="s",
         samples={"fedskin campaign run": seconds},
@@ -128,7 +128,7 @@ def _finished(folder: Path, repeats: int, trials: int) -> Result:
 
 
 def _run(folder: Path, out: str, parts: str, cpus: int, seeds: str = "") -> float:
-    """Run a campaign to its end and return the seconds that the command took."""
+    """Run a campaign to its end and return the seconds the command took."""
     file = folder / "campaign.toml"
     head = f"cpus-per-trial = {cpus}\n{seeds}"
     file.write_text(head + _BASE + parts, encoding="utf-8")
@@ -143,7 +143,7 @@ def _run(folder: Path, out: str, parts: str, cpus: int, seeds: str = "") -> floa
 
 
 def _gap(campaign: CampaignFolder) -> float:
-    """Return the longest time between two trials: attempts' records are written as they end."""
+    """Return the longest gap between two trials, from the records written when an attempt ends."""
     ends = []
     for path in (campaign.path / "attempts").iterdir():
         ended = path.stat().st_mtime

@@ -1,8 +1,8 @@
-"""What travels in a federated CLIP run: image encoders, and the text features with them.
+"""Bytes sent in a federated CLIP run: image encoders and text features.
 
-A real simulation, as ``fedskin simulate -c objective=clip`` runs it: three clients, two rounds, a
-few images. The bytes are those of ``rounds.jsonl``, so of the records as Flower sends them, and
-are compared with the bytes of the image encoder's numbers alone.
+A real simulation, as ``fedskin simulate -c objective=clip`` runs it: three clients, two rounds, few
+images. The bytes come from ``rounds.jsonl``, so they are those of Flower's records, and are
+compared with the bytes of the image encoder's numbers alone.
 """
 
 import tempfile

@@ -1,11 +1,11 @@
-"""What the text costs in a CLIP training step.
+"""The cost of the text in a CLIP training step.
 
-All sides are one step of `training.epoch.train_epoch` on the same images: cut, flip and normalise
+Each side is one step of `training.epoch.train_epoch` on the same images: crop, flip and normalise
 the batch, forward, backward, step, with all cores and the same optimizer. The classifier has seven
-outputs; the image encoder answers in the text's width and is compared with text features that were
-computed once. The naive side runs the frozen text tower on the prompts of every batch's labels, as
-CLIP's own training does, and is otherwise the same. Taken in turn, so that a busy machine slows
-all alike. Weights are random: they cost what trained ones do.
+outputs. The image encoder's output has the width of the text features, which were computed once,
+and is compared with them. The naive side runs the frozen text tower on the prompts of every batch's
+labels, as CLIP's own training does, and is otherwise the same. The sides alternate, so that a busy
+machine slows all of them equally. Weights are random; the cost does not depend on them.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class _TextEveryTime(nn.Module):
         self.texts = texts
 
     def forward(self, images: Tensor) -> Tensor:
-        # Which image has which class costs the same whatever it is: the classes in turn.
+        # The labels do not change the cost, so the classes simply alternate.
         batch = list(islice(cycle(self.texts), len(images)))
         with torch.no_grad():
             encoded = functional.normalize(self.tower(open_clip.tokenize(batch)), dim=1)
@@ -64,10 +64,10 @@ def measure(
     image_size: int = 224,
     batch_size: int = 16,
 ) -> list[Result]:
-    """Take steps in turn.
+    """Time the steps of all sides alternately.
 
     Args:
-        repeats: steps of each side, after one of each that does not count.
+        repeats: steps of each side, after one of each that is not counted.
         backbone, text_encoder, image_size, batch_size: as in a config.
     """
     threads = joblib.cpu_count()

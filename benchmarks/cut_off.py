@@ -1,4 +1,4 @@
-"""A hospital that is cut off from the network in the middle of a round, and comes back."""
+"""A hospital loses its network connection in the middle of a round, and comes back."""
 
 import time
 from pathlib import Path
@@ -12,18 +12,18 @@ from operation.files import read_json
 
 NEAR, FAR = "hospital-a", "hospital-b"
 
-# What has just happened at the hospital when it is cut off: a message came in, and the app is about
-# to train; or the reply was let out, and is about to travel.
+# The last event at the hospital before it is cut off: a message has arrived and the app is about
+# to train, or the reply has passed the guard and is about to be sent.
 EVENTS = ("in", "out")
 
 
 def joined(folder: Path, data: Path, cable: Cable) -> Hospitals:
-    """Return a coordinator with hospital `NEAR`, and at the other end of a cable hospital `FAR`.
+    """Return a coordinator with hospital `NEAR`, and hospital `FAR` at the other end of a cable.
 
     Args:
         folder: for everything; must be empty.
-        data: a release of HAM10000, of which each holds a half.
-        cable: laid.
+        data: a release of HAM10000; each hospital has half of it.
+        cable: already set up.
     """
     where = {"coordinator": cable.near, NEAR: cable.near, FAR: cable.far}
     return Hospitals(folder, data, (NEAR, FAR), host=ADDRESS, where=where)
@@ -32,17 +32,18 @@ def joined(folder: Path, data: Path, cable: Cable) -> Hospitals:
 def run_with_both(
     hospitals: Hospitals, cable: Cable, out: Path, event: str, *, seconds: float = 0.0
 ) -> dict[str, Any]:
-    """Run three rounds that need both hospitals, one of which is cut off in the second.
+    """Run three rounds that need both hospitals; one of them is cut off in the second.
 
     Args:
-        hospitals: as `joined` makes them, serving.
-        cable: what joins them.
+        hospitals: from `joined`, already serving.
+        cable: the link between them.
         out: the run folder.
         event: one of `EVENTS`.
-        seconds: for how long it is cut off; it always is until the coordinator holds it to be lost.
+        seconds: minimum duration of the cut; it lasts at least until the coordinator reports the
+            loss.
 
     Returns:
-        The run's final figures.
+        The run's final metrics.
 
     Raises:
         RuntimeError: the run does not end well.
@@ -56,16 +57,16 @@ def run_with_both(
 def run_without_one(
     hospitals: Hospitals, cable: Cable, out: Path, event: str, *, seconds: float = 0.0
 ) -> list[set[str]]:
-    """Run rounds that need one hospital only, while the other is cut off and comes back.
+    """Run rounds that need only one hospital, while the other is cut off and comes back.
 
     Args:
-        hospitals, cable, out, event, seconds: as of `run_with_both`.
+        hospitals, cable, out, event, seconds: see `run_with_both`.
 
     Returns:
-        Who took part in each round, up to the first that had both again.
+        The participants of each round, up to the first round that has both again.
 
     Raises:
-        RuntimeError: the run ends, or there is no such round in time.
+        RuntimeError: the run ends, or no such round comes in time.
     """
     with DisturbedRun(hospitals, out, rounds=1000, min_replies=1) as run:
         _cut_off(run, hospitals, cable, event, seconds)
@@ -79,7 +80,7 @@ def run_without_one(
 def _cut_off(
     run: DisturbedRun, hospitals: Hospitals, cable: Cable, event: str, seconds: float
 ) -> None:
-    """Cut the far hospital off in the second round, until the coordinator holds it to be lost."""
+    """Cut the far hospital off in the second round, until the coordinator reports its loss."""
     records = hospitals.folder / FAR / "records.jsonl"
     known = len(last_records(records))  # of earlier runs
 

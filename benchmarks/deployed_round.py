@@ -1,15 +1,15 @@
-"""What a round over real sites costs: ``fedskin run`` over bare Flower, the same small work.
+"""The cost of a round over real sites: ``fedskin run`` over bare Flower, with the same small task.
 
-Our side is a coordinator and three sites as people start them (`benchmarks.hospitals`): TLS, keys,
+Our side is a coordinator and three sites as users start them (`benchmarks.hospitals`): TLS, keys,
 approval, guards. A sample is ``seconds.round`` of ``rounds.jsonl``. The other side is Flower's own
 deployment (`benchmarks.bare_flower`) with a plain app (`benchmarks.bare_app`): FedAvg with train
-and evaluate messages; a sample is what passes between two calls of its ``evaluate_fn``. Both train
-resnet18 from random weights on as many images of 32 pixels in as many batches, one thread a
-client, and judge it on as many. On either side all processes share this machine. Round one is left
-out: in it caches are built, and our clients judge nothing.
+and evaluate messages; a sample is the time between two calls of its ``evaluate_fn``. Both train
+resnet18 from random weights with the same number of images of 32 pixels and of batches, one thread
+per client, and evaluate on the same number of images. On either side all processes share this
+machine. Round one is not counted: in it caches are built, and our clients do not validate.
 
-Bare Flower keeps the SuperLink's state in memory, as is its default and as ours does. Then all is
-lost with that process, where ours goes on from the run folder.
+Bare Flower keeps the SuperLink's state in memory by default, and so do we. If that process dies,
+bare Flower loses everything; our run continues from its run folder.
 """
 
 import subprocess
@@ -30,7 +30,7 @@ from data_partition.synthetic import write_ham10000
 from training.run_folder import RunFolder
 
 OURS, BARE = "fedskin run", "bare Flower"
-# The parts of a deployment, by what stands in the command line of either side.
+# The kinds of processes of a deployment, by a part of their command line on either side.
 PROCESSES = {
     "SuperLink": ("fl_server.coordinator.superlink", "flower-superlink"),
     "ServerApp": ("flwr-serverapp",),
@@ -44,12 +44,13 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Round:
-    """A round.
+    """One round.
 
     Attributes:
-        seconds: from the end of the round before.
-        computing: seconds of them that the slowest client took to compute; of bare Flower's, which
-            do not say more, all that their functions took, from message to reply.
+        seconds: time since the end of the previous round.
+        computing: how many of these seconds the slowest client computed. Bare Flower does not
+            measure this, so there it is the whole time in the client functions, from message to
+            reply.
     """
 
     seconds: float
@@ -58,11 +59,11 @@ class Round:
 
 @dataclass(frozen=True)
 class Side:
-    """What was measured of a run.
+    """The measurements of one run.
 
     Attributes:
-        rounds: those that count: from the second on.
-        peaks: the most resident bytes that any process of each kind of `PROCESSES` ever held.
+        rounds: the counted rounds: from the second on.
+        peaks: maximum resident bytes of any one process, for each kind of `PROCESSES`.
         sizes: images of each client in ``train`` and ``validation``.
     """
 
@@ -73,14 +74,14 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What both sides do.
+    """The task of both sides.
 
     Attributes:
-        sites: how many.
-        images: of the synthetic release, of which each site holds an equal share.
+        sites: number of sites.
+        images: number of images of the synthetic release; each site has an equal share.
         backbone, image_size, batch_size: as in a config.
-        rounds: how many, with the first.
-        settings: further ones, of our side only.
+        rounds: number of rounds, including the first.
+        settings: further config keys, for our side only.
     """
 
     sites: int
@@ -93,11 +94,11 @@ class Work:
 
 
 def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
-    """Run the same work over sites and over bare Flower.
+    """Run the same task over sites and over bare Flower.
 
     Args:
-        repeats: rounds that count.
-        images: of the synthetic data set, of which each site holds a third.
+        repeats: number of counted rounds.
+        images: number of images of the synthetic data set; each site has a third.
     """
     work = Work(
         sites=len(NAMES),
@@ -129,7 +130,7 @@ def measure(repeats: int = 5, *, images: int = 60) -> list[Result]:
 
 
 def over_sites(work: Work) -> Side:
-    """Do the work with ``fedskin run`` over sites that are started for it."""
+    """Run the task with ``fedskin run`` over sites that are started for it."""
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         folder = Path(name)
         write_ham10000(folder / "data", work.images)
@@ -175,10 +176,10 @@ def over_sites(work: Work) -> Side:
 
 
 def over_bare_flower(work: Work, sizes: dict[str, int]) -> Side:
-    """Do the same work with Flower's own programs and a plain app.
+    """Run the same task with Flower's own programs and a plain app.
 
     Args:
-        work: what to do.
+        work: the task.
         sizes: images of each client in ``train`` and ``validation``.
     """
     config = {
@@ -204,11 +205,11 @@ def watch(
     """Wait for a run's end.
 
     Args:
-        run: the command that ends with it; killed if it takes too long.
-        processes: returns those that do the run's work.
+        run: the run's command, which ends with it; killed after the time limit.
+        processes: returns the processes that do the run's work.
 
     Returns:
-        For each kind of `PROCESSES` the peak of the resident bytes of any process of it.
+        For each kind of `PROCESSES`, the maximum resident bytes of any one process.
 
     Raises:
         RuntimeError: it takes more than an hour.
@@ -221,7 +222,7 @@ def watch(
                 try:
                     kind = kind_of(command(process))
                     peak = peak_bytes(process.pid) if kind else None
-                except (psutil.Error, OSError):  # it has ended meanwhile
+                except (psutil.Error, OSError):  # the process has ended
                     continue
                 if kind and peak:
                     peaks[kind] = max(peaks.get(kind, 0), peak)
@@ -235,7 +236,7 @@ def watch(
 
 
 def kind_of(command: str) -> str | None:
-    """Return which of `PROCESSES` a command belongs to, None if to none."""
+    """Return the kind in `PROCESSES` that a command line belongs to, None if to none."""
     for kind, parts in PROCESSES.items():
         if any(part in command for part in parts):
             return kind

@@ -1,15 +1,15 @@
-"""What sending a large model costs: ``fedskin run`` over bare Flower, convnext_l and one site.
+"""The cost of sending a large model: ``fedskin run`` over bare Flower, convnext_l and one site.
 
-convnext_l is 785 MB in float32. The client trains on a single batch of 64 pixels and judges
-another, so that a round is nearly all sending: starting Flower's processes, importing torch,
-serialising, sending, checking, averaging. Of our rounds the seconds of training and validating are
-taken away. Of bare Flower's it is all that the app's functions take, building the network too, so
-that what is left is compared to our disadvantage. For the rest as `benchmarks.deployed_round`; bare
-Flower sends the model to the client twice a round, for training and for evaluating. Ours runs once
-more with each of `WAYS` that send less.
+convnext_l is 785 MB in float32. The client trains on a single batch of 64 pixels and evaluates
+another, so a round is nearly all transport: starting Flower's processes, importing torch,
+serialising, sending, checking, averaging. From our rounds we subtract the time of training and
+validating. From bare Flower's we subtract all the time in the app's functions, which includes
+building the network, so the comparison favours bare Flower. Otherwise it is the same as
+`benchmarks.deployed_round`. Bare Flower sends the model to the client twice a round, for training
+and for evaluating. Ours also runs once with each of `WAYS`, which send less.
 
-Memory is the most that any process of a kind ever held resident, over the whole run with its start
-and end, mapped files included, as Linux counts it (VmHWM).
+Memory is the peak resident memory of any process of a kind over the whole run, start and end
+included, mapped files included, as Linux counts it (VmHWM).
 """
 
 import statistics
@@ -33,8 +33,8 @@ class Way(NamedTuple):
     """A way to send less.
 
     Attributes:
-        settings: of the run.
-        at_most: of bare Flower's transport.
+        settings: config keys of the run.
+        at_most: target, as a share of bare Flower's transport time.
     """
 
     settings: Mapping[str, str]
@@ -45,17 +45,18 @@ WAYS = {
     "bfloat16": Way({"wire-format": "bfloat16"}, 0.3),
     "adapter": Way({"trainable": "adapter"}, 0.05),
 }
-# Half of bare Flower's is wanted of the ServerApp, which holds whole models only.
+# The target is half of bare Flower's memory for the ServerApp, which holds whole models only.
 _MEMORY_AT_MOST = {**dict.fromkeys(PROCESSES, 0.8), "ServerApp": 0.5}
 
 
 def measure(
     repeats: int = 3, *, backbone: str = "convnext_l", image_size: int = 64
 ) -> list[Result]:
-    """Run the same work over one site, whole and in other ways, and over bare Flower.
+    """Run the same task over one site, with the whole model and with each of `WAYS`, and over bare
+    Flower.
 
     Args:
-        repeats: rounds that count, of each.
+        repeats: number of counted rounds of each.
         backbone, image_size: as in a config.
     """
     work = Work(
@@ -73,11 +74,12 @@ def measure(
 
 
 def results(sides: Mapping[str, Side], work: Work) -> list[Result]:
-    """Return the figures: of a round's transport in each way, and of each kind of process.
+    """Return the results: transport time of a round for each way, and memory of each kind of
+    process.
 
     Args:
-        sides: of `OURS`, of each of `WAYS`, and of `BARE`.
-        work: what they did.
+        sides: measurements of `OURS`, of each of `WAYS`, and of `BARE`.
+        work: their task.
     """
     wanted = {OURS: 0.5, **{name: way.at_most for name, way in WAYS.items()}}
     return [

@@ -1,4 +1,4 @@
-"""Hospitals whose processes are killed with -9 in the middle of rounds: the same weights?"""
+"""Hospitals whose processes are killed with -9 in mid-round: are the weights the same?"""
 
 import random
 import time
@@ -13,18 +13,18 @@ from benchmarks.hospitals import Hospitals
 def run_disturbed(
     hospitals: Hospitals, out: Path, victims: Sequence[tuple[str, str]], *, seed: int
 ) -> dict[str, Any]:
-    """Run a federation in which one process after the other is killed; return its final figures.
+    """Run a federation and kill one process after the other; return its final metrics.
 
-    No round is closed without a hospital.
+    No round ends without a reply from every hospital.
 
     Args:
-        hospitals: serving.
+        hospitals: already serving.
         out: the run folder.
-        victims: see `benchmarks.hospitals.VICTIMS`; a round begins before each kill.
-        seed: says at which moment of its round each is killed.
+        victims: see `benchmarks.hospitals.VICTIMS`; each is killed in a new round.
+        seed: decides the moment of each kill within its round.
 
     Raises:
-        RuntimeError: the run does not end well, or a process to be killed is not there in time.
+        RuntimeError: the run fails, or a process to be killed is not found in time.
     """
     generator = random.Random(seed)
     rounds, everybody = len(victims) + 2, len(hospitals.names)

@@ -1,4 +1,4 @@
-"""A small run over hospitals that something happens to, and the same run in a simulation."""
+"""A small run over hospitals during which failures happen, and the same run in a simulation."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fl_server.coordinator.orders import Orders
 from operation.files import read_json
 from training.run_folder import RunFolder
 
-# Adam's persistent state would show a step that was taken twice.
+# Adam's persistent state would reveal a step that was taken twice.
 CONFIG: dict[str, Any] = {
     "dataset": "ham10000",
     "backbone": "resnet18",
@@ -27,18 +27,18 @@ CONFIG: dict[str, Any] = {
     "device": "cpu",
 }
 
-# A killed SuperNode is let in again when its heartbeat has run out, after about a minute.
+# A killed SuperNode can connect again when its heartbeat has expired, after about a minute.
 _LIMIT_SECONDS = 300.0
 
 
 class DisturbedRun:
-    """A run that is started at the begin of the ``with`` block, and followed no further at its end.
+    """A run that starts with the ``with`` block and is no longer watched after its end.
 
     Args:
-        hospitals: serving; those that do not are started again.
+        hospitals: already serving; any that stops is started again.
         out: the run folder.
-        rounds: how many.
-        min_replies: with as many as there are hospitals, no round is closed without one.
+        rounds: number of rounds.
+        min_replies: if it equals the number of hospitals, no round ends without all of them.
     """
 
     def __init__(self, hospitals: Hospitals, out: Path, *, rounds: int, min_replies: int) -> None:
@@ -67,7 +67,7 @@ class DisturbedRun:
         """Wait until something has happened.
 
         Raises:
-            RuntimeError: the run ends before, or it does not happen in five minutes.
+            RuntimeError: the run ends first, or it does not happen within five minutes.
         """
         deadline = time.monotonic() + _LIMIT_SECONDS
         while not happened():
@@ -79,15 +79,15 @@ class DisturbedRun:
             time.sleep(0.05)
 
     def wait_for_round(self, rounds: int) -> None:
-        """Wait until so many rounds are finished, so that the next one is under way.
+        """Wait until ``rounds`` rounds are finished, so that the next one is in progress.
 
         Raises:
-            RuntimeError: as `wait_for`.
+            RuntimeError: see `wait_for`.
         """
         self.wait_for(f"end of round {rounds}", lambda: self._finished() >= rounds)
 
     def took_part(self) -> list[set[str]]:
-        """Return who took part in each round that is finished and validated."""
+        """Return the participants of each round that is finished and validated."""
         return [set(record["clients"]) for record in self.folder.rounds()]
 
     def stop(self) -> None:
@@ -98,10 +98,10 @@ class DisturbedRun:
         self._hospitals.fedskin("coordinator", "stop", str(coordinator), str(order.number))
 
     def finish(self) -> dict[str, Any]:
-        """Return the run's final figures.
+        """Return the run's final metrics.
 
         Raises:
-            RuntimeError: it does not end well.
+            RuntimeError: the run fails.
         """
         while self._run.poll() is None:
             self._hospitals.tend()
@@ -119,13 +119,13 @@ class DisturbedRun:
 
 
 def simulated(hospitals: Hospitals, out: Path, data: Path, *, rounds: int) -> dict[str, Any]:
-    """Return the final figures of the same run in a simulation, in which every client answers.
+    """Run the same rounds in a simulation, in which every client replies; return the final metrics.
 
     Args:
-        hospitals: whose command line is used, and who are as many as the clients.
+        hospitals: the simulation uses their command line and has as many clients.
         out: the run folder.
-        data: the release that the hospitals hold shards of.
-        rounds: as many as in the run over the hospitals.
+        data: the release whose shards the hospitals have.
+        rounds: number of rounds of the run over the hospitals.
     """
     values = _config(hospitals, rounds=rounds, min_replies=len(hospitals.names))
     config = hospitals.folder / f"{out.name}.toml"

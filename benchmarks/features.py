@@ -1,11 +1,11 @@
-"""Deep features: extraction beside the plain forward pass, and the start of a second head.
+"""Deep features: extraction compared with the plain forward pass, and the start of another head.
 
 Extraction is `training.inference.extract_features` on stored images: read, resize, normalise,
-forward, copy out. The plain side is the forward pass alone, on batches that lie normalised in
-memory. Taken in turn, with all cores.
+forward, copy out. The plain side is the forward pass alone, on normalised batches in memory. The
+two alternate, with all cores.
 
-The second head is ``fedskin heads --from RUN`` on a run whose features are in store, from the
-command until the first head is asked to fit. The run is made here, of synthetic images.
+The other head is ``fedskin heads --from RUN`` on a run whose features are stored, from the command
+to the start of the first fit. The run is made here, with synthetic images.
 """
 
 import statistics
@@ -31,7 +31,7 @@ from training.inference import Preprocessing, extract_features
 
 OURS, PLAIN = "extraction", "plain forward pass"
 
-# Run in a process of its own: the command as installed, but for the first fit, which ends it.
+# Runs in its own process: the installed command, except that the first fit ends it.
 UNTIL_THE_FIRST_FIT = """
 import sys, time
 from pathlib import Path
@@ -56,12 +56,12 @@ def measure(
     batch_size: int = 32,
     num_images: int = 96,
 ) -> list[Result]:
-    """Extract features, and start heads.
+    """Measure the extraction of features and the start of heads.
 
     Args:
         repeats: samples of each.
         backbone, image_size, batch_size: as in a config.
-        num_images: how many images a sample extracts from.
+        num_images: number of images per sample of the extraction.
     """
     samples = _extraction(repeats, backbone, image_size, batch_size, num_images)
     starts = _second_heads(repeats)

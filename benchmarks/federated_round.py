@@ -1,26 +1,26 @@
-"""What federation costs: a round of a real simulation over the same work in a plain loop.
+"""The cost of federation: a round of a real simulation over the same work in a plain loop.
 
-The federated side is ``fedskin simulate`` as a person runs it: a SuperLink, the ServerApp and three
+The federated side is ``fedskin simulate`` as a user runs it: a SuperLink, the ServerApp and three
 clients that are Ray actors, FedAvg over convnext_t from random weights, 64 pixels, 96 training and
-32 validation images a client, batches of 16. A sample is ``seconds.round`` of ``rounds.jsonl``:
-from the end of the round before to the end of this one, so with sending, validating, training and
-averaging, while the checkpoint of the round before is written. The plain side is
-`benchmarks.plain_loop`: one process, all cores as torch threads, the same batches of the same
-images, and no checkpoint. Round one of either side is left out: in it nothing is validated and
-memory is touched for the first time.
+32 validation images per client, batches of 16. A sample is ``seconds.round`` of ``rounds.jsonl``:
+from the end of the previous round to the end of this one. It includes sending, validating, training
+and averaging, while the previous checkpoint is written. The plain side is `benchmarks.plain_loop`:
+one process, all cores as torch threads, the same batches of the same images, and no checkpoint.
+Round one of either side is not counted: nothing is validated in it, and memory is used for the
+first time.
 
-The federated side may win, since three clients side by side use two cores better than one network
-on two threads, and must not lose that to moving weights around. Plain loops run before, between and
-after the simulations, so that a machine that grows faster or slower does so for both. Their
-training losses are compared, which shows that the work is the same.
+The federated side can be faster, since three clients in parallel use two cores better than one
+network on two threads. The target is that moving weights around does not cancel this. Plain loops
+run before, between and after the simulations, so that a change in the machine's speed affects both.
+Their training losses are compared to show that both sides do the same work.
 
-The figure holds on a quiet machine only. Two threads that wait for each other at every layer lose
-far more to a busy neighbour than three clients that do not, so that other load flatters the
-federated side: believe the ratio where the plain loop had its cores to itself, which ``cores that
-the plain loop got`` tells.
+The result is valid on a quiet machine only. Two threads that wait for each other at every layer
+lose far more time to other load than three independent clients do, so other load favours the
+federated side. Trust the ratio if the plain loop had its cores to itself; ``cores that the plain
+loop got`` shows this.
 
-The same simulations say how long a start takes, see `benchmarks.start_up`: images decoded and files
-read before, so that neither counts.
+The same simulations give the start-up time, see `benchmarks.start_up`. Images are decoded and files
+read before, so neither is counted.
 """
 
 import statistics
@@ -42,7 +42,7 @@ from training.run_folder import RunFolder
 from training.split import FederatedData
 
 FEDERATED, PLAIN = "fedskin simulate", "plain loop"
-# Rounding differs with the number of threads, and a wrong batch would show by far more.
+# Rounding depends on the number of threads; a wrong batch would change the loss far more.
 LOSS_TOLERANCE = 0.02
 
 
@@ -55,12 +55,13 @@ def measure(
     image_size: int = 64,
     batch_size: int = 16,
 ) -> list[Result]:
-    """Run plain loops and simulations in turn.
+    """Run plain loops and simulations alternately.
 
     Args:
-        repeats: rounds that count, of each simulation and each plain loop.
-        simulations: how many; there is one plain loop more.
-        images: of the synthetic data set, of which each client holds a third, and trains on 60 %.
+        repeats: number of counted rounds in each simulation and each plain loop.
+        simulations: number of simulations; there is one more plain loop.
+        images: number of images of the synthetic data set; each client has a third and trains on 60
+            % of it.
         backbone, image_size, batch_size: as in a config.
     """
     rounds = repeats + 1
@@ -137,10 +138,10 @@ def _plain(config: ExperimentConfig, data: FederatedData, rounds: int) -> list[P
 
 
 def _check_losses(records: list[dict], plain: list[PlainRound]) -> float:
-    """Return the largest relative difference of a round's losses, which must be small.
+    """Return the largest relative difference of a round's losses; raise if it is too large.
 
     Raises:
-        RuntimeError: the two sides did different work, so that comparing their times is void.
+        RuntimeError: the two sides did different work, so their times cannot be compared.
     """
     worst = max(
         abs(record["train_loss"] / plain[record["round"] - 1].train_loss - 1) for record in records
@@ -161,7 +162,7 @@ def _start_up_results(starts: list[StartUp]) -> list[Result]:
         Result(
             name="start-up",
             compares="Seconds from the command to the first training step of round one, images "
-            "decoded beforehand.",
+            "decoded before.",
             value=statistics.median(samples["to the first step"]),
             unit="s",
             samples=samples,

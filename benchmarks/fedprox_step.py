@@ -1,9 +1,9 @@
-"""What FedProx's proximal term adds to a training step.
+"""The cost of FedProx's proximal term in a training step.
 
-Both sides are one step of `training.epoch.train_epoch` on the same 32 images with the study's
-SGD: cut, flip and normalise the batch, forward, backward, step, with all cores. The FedProx side
-adds μ(w − w_glo) to the gradients before the step, by the same hook as in a client. Each side has
-a model of its own, from the same weights. Taken in turn, so that a busy machine slows both.
+Each side is one step of `training.epoch.train_epoch` on the same 32 images with the study's SGD:
+crop, flip and normalise the batch, forward, backward, step, with all cores. The FedProx side adds
+μ(w − w_glo) to the gradients before the step, by the same hook as in a client. Each side has its
+own model, from the same weights. The sides alternate, so that a busy machine slows both equally.
 """
 
 import time
@@ -31,10 +31,10 @@ NUM_CLASSES, MU = 7, 0.01
 def measure(
     repeats: int = 20, *, backbone: str = "convnext_t", image_size: int = 224, batch_size: int = 32
 ) -> list[Result]:
-    """Take steps in turn.
+    """Time the steps of both sides alternately.
 
     Args:
-        repeats: steps of each side, after one of each that does not count.
+        repeats: steps of each side, after one of each that is not counted.
         backbone, image_size, batch_size: as in a config.
     """
     threads = joblib.cpu_count()
@@ -74,7 +74,7 @@ def measure(
 
 
 class _Step:
-    """One model with its optimizer, always from the same weights and with the same batches."""
+    """One model with its optimizer; every step has the same weights and batch."""
 
     def __init__(self, backbone: str, images: Split, image_size: int) -> None:
         self.images = images

@@ -1,9 +1,10 @@
-"""What a head takes through `models.heads`, beside scikit-learn called bare.
+"""The time of a head through `models.heads`, compared with scikit-learn called directly.
 
-Both sides fit the same pipeline to the same features, then give the classes and the probabilities
-of the test images, with all cores. The SVM's side includes its calibration: five fits on folds and
-one on all. The features are made up: a cluster for each class in a space of few dimensions, as
-trained networks make them, cast at random to the width of convnext_l and cut off below zero.
+Both sides fit the same pipeline to the same features, then predict the classes and probabilities of
+the test images, with all cores. The SVM's time includes its calibration: five fits on folds and one
+on all images. The features are generated: one cluster per class in a space of few dimensions,
+similar to those of trained networks, projected at random to the width of convnext_l, with negative
+values set to zero.
 """
 
 from collections.abc import Callable
@@ -30,12 +31,12 @@ Answers = tuple[NDArray[np.int64], NDArray[np.float64]]
 def measure(
     repeats: int = 3, *, images: int = 10_000, width: int = 1536, test_images: int = 1_500
 ) -> list[Result]:
-    """Fit and ask both sides in turn, KNN and then the SVM.
+    """Fit and predict on both sides alternately, first KNN and then the SVM.
 
     Args:
-        repeats: samples of each side. KNN has three times as many, after a turn that does not
-            count: the SVM takes a quarter of a minute, KNN a second.
-        images, width, test_images: of the features.
+        repeats: samples of each side. KNN has three times as many, after a turn that is not
+            counted: the SVM takes a quarter of a minute, KNN a second.
+        images, width, test_images: numbers of training images, features and test images.
     """
     features, labels = made_up(images, width, seed=0)
     test, test_labels = made_up(test_images, width, seed=1)
@@ -74,7 +75,7 @@ def measure(
         predicted = answers[OURS][0]
         return Result(
             name=f"heads-{name}",
-            compares=f"Fitting and asking the head {name} over scikit-learn called bare.",
+            compares=f"Fitting and predicting with {name} over scikit-learn called directly.",
             value=ratio(OURS, BARE, samples),
             unit="x",
             samples=samples,

@@ -1,4 +1,4 @@
-"""A coordinator and three hospitals on this machine, by the command line, as people start them."""
+"""A coordinator and three hospitals on this machine, started by the command line as users do."""
 
 import re
 import signal
@@ -16,8 +16,8 @@ from operation.serving import serving
 
 NAMES = ("hospital-a", "hospital-b", "hospital-c")
 FORK_SERVER, FORK = "a site's fork server", "a site's app"
-# What dies in the middle of a round, by the end that it belongs to and a part of what `command`
-# says of it; a supervisor is the process that serves the folder.
+# The processes that are killed in the middle of a round, by the machine they belong to and a part
+# of what `command` returns for them; a supervisor is the process that serves the folder.
 VICTIMS = (
     ("coordinator", "fl_server.coordinator.superlink"),
     ("coordinator", "flower-superexec"),
@@ -34,18 +34,18 @@ _START_SECONDS = 60.0
 
 
 class Hospitals:
-    """A federation that serves until the end of the ``with`` block.
+    """A federation that runs until the end of the ``with`` block.
 
-    Each site holds a shard of one release, and its policy lets it be as small as may be. A
-    simulation of as many clients, with the same images, seed and threads, computes the same.
+    Each site has a shard of one release, and its policy allows the smallest possible one. A
+    simulation with as many clients and the same images, seed and threads computes the same.
 
     Args:
-        folder: for everything; must be empty.
-        data: a release of HAM10000, whose shards the hospitals hold.
-        names: of the hospitals.
+        folder: for all files; must be empty.
+        data: a release of HAM10000; each hospital has a shard of it.
+        names: names of the hospitals.
         host: name or address of the coordinator.
-        where: what to put before the commands that serve, by name of the hospital or
-            ``coordinator``, as to run them in a network namespace.
+        where: prefix for the commands that serve, by name of the hospital or ``coordinator``, for
+            example to run them in a network namespace.
     """
 
     def __init__(
@@ -113,11 +113,11 @@ class Hospitals:
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
-                process.kill()  # its watchdog ends what it started
+                process.kill()  # its watchdog ends its child processes
                 process.wait()
 
     def tend(self) -> None:
-        """Start what does not serve, as a machine's init system would."""
+        """Start every service that is not running, as a machine's init system would."""
         for name in ("coordinator", *self.names):
             process = self._serving.get(name)
             if process is None or process.poll() is not None:
@@ -136,14 +136,14 @@ class Hospitals:
             )
 
     def output(self, name: str) -> Path:
-        """Return where a command's output goes."""
+        """Return the path of a command's output."""
         return self.folder / f"{name}.output"
 
     def fedskin(self, *arguments: str) -> str:
         """Run a command of fedskin to its end and return what it printed.
 
         Raises:
-            RuntimeError: it failed; with what it said.
+            RuntimeError: it failed; contains its output.
         """
         command = [sys.executable, "-m", "experiments.cli", *arguments]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -152,7 +152,9 @@ class Hospitals:
         return done.stdout
 
     def processes(self, name: str) -> list[psutil.Process]:
-        """Return the process that serves the coordinator or a hospital, and all below it."""
+        """Return the process that serves the coordinator or a hospital, and all its child
+        processes.
+        """
         try:
             supervisor = psutil.Process(self._serving[name].pid)
             return [supervisor, *supervisor.children(recursive=True)]
@@ -160,7 +162,7 @@ class Hospitals:
             return []
 
     def kill(self, name: str, part: str) -> bool:
-        """Kill with -9 the first such process; tell whether there was one."""
+        """Kill the first such process with -9; return whether there was one."""
         for process in self.processes(name):
             try:
                 if part in command(process):
@@ -172,10 +174,10 @@ class Hospitals:
 
 
 def command(process: psutil.Process) -> str:
-    """Return a process's command line; a site's app, which has its fork server's, is told from it.
+    """Return a process's command line; a site's app is recognised, though it has its fork server's.
 
     Raises:
-        psutil.Error: it has ended.
+        psutil.Error: the process has ended.
     """
     said = " ".join(process.cmdline())
     if "multiprocessing.forkserver" not in said:

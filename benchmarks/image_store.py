@@ -1,10 +1,10 @@
-"""How much faster a training batch comes from the image store than from the JPEG files.
+"""Time of a training batch from the image store, compared with JPEG files.
 
-Both ways do the study's training preprocessing, in one process, with the same number of torch
-threads: 600x450 JPEGs, resized to 256x256, cropped at random to 224x224, flipped half of the
-time, normalised, in batches of 32. The files' way is what a script does with Pillow and
-torchvision's transforms; the store's is what a client does. The files were just written, so that
-neither waits for a disk; building the store, once for all runs, is told apart. The ways alternate
+Both sides do the study's training preprocessing in one process, with the same number of torch
+threads: 600x450 JPEGs, resized to 256x256, cropped at random to 224x224, flipped with probability
+one half, normalised, in batches of 32. The JPEG side does it as a script does with Pillow and
+torchvision's transforms; the store's side as a client does. The files were just written, so neither
+waits for a disk. Building the store, once for all runs, is reported separately. The sides alternate
 batch by batch over the same shuffled images.
 """
 
@@ -44,13 +44,13 @@ from_files = transforms.Compose(
 def measure(
     repeats: int = 8, *, num_images: int = 128, batch_size: int = 32, num_threads: int = 1
 ) -> list[Result]:
-    """Time both ways over the same images, epoch by epoch in turn.
+    """Time both sides over the same images, alternating every batch.
 
     Args:
-        repeats: epochs of each side, after one of each that warms caches and allocators.
+        repeats: epochs of each side, after one of each to warm up caches and allocators.
         num_images: a multiple of ``batch_size``.
         batch_size: B.
-        num_threads: torch's threads, for both.
+        num_threads: number of torch threads, for both.
     """
     with tempfile.TemporaryDirectory() as name, torch_threads(num_threads):
         folder = Path(name)

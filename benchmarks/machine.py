@@ -1,4 +1,4 @@
-"""Where and with what a measurement was taken."""
+"""The machine and versions of a measurement."""
 
 import os
 import platform
@@ -15,7 +15,9 @@ VERSIONS = ("python", "torch", "torchvision", "flwr", "ray", "numpy")
 
 
 def describe() -> dict[str, Any]:
-    """Return the machine, its load just now, the versions and the git commit; never its name."""
+    """Return the machine, its current load, the versions and the git commit; never the machine's
+    name.
+    """
     known = environment()
     return {
         "machine": {
@@ -31,7 +33,7 @@ def describe() -> dict[str, Any]:
 
 
 def short_name() -> str:
-    """Return a name for this kind of machine that fits into a file name."""
+    """Return a name for this kind of machine that is usable in a file name."""
     words = re.findall(r"[a-z0-9]+", processor_name().lower())
     kept = [word for word in words if word not in ("r", "tm", "cpu", "processor", "with")]
     return "-".join([*kept[:4], f"{joblib.cpu_count()}cores"])

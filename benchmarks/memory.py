@@ -1,4 +1,4 @@
-"""The most memory that a process holds, or that a call takes beyond what is held before it."""
+"""The peak memory of a process, or of one call on top of what was in use before."""
 
 import ctypes
 import gc
@@ -10,17 +10,17 @@ RESET = PROC / "self" / "clear_refs"
 
 
 def give_back_freed() -> None:
-    """Have the allocator give freed memory back to the system, where there is a Linux."""
+    """Have the allocator return freed memory to the system, on Linux."""
     gc.collect()
     if RESET.exists():
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_extra_bytes(call: Callable[[], object]) -> int | None:
-    """Call once, and return the peak of resident memory over the resident memory before.
+    """Call once; return the peak of resident memory minus the resident memory before the call.
 
-    Linux counts the peak itself, so nothing has to look while the call runs. Memory that the
-    allocator holds for reuse is given back first: else the call could use it unseen.
+    Linux records the peak itself, so no polling is needed. Memory that the allocator keeps for
+    reuse is returned first; otherwise the call could use it unnoticed.
 
     Returns:
         Bytes, or None where there is no Linux to ask.
@@ -28,7 +28,7 @@ def peak_extra_bytes(call: Callable[[], object]) -> int | None:
     if not RESET.exists():
         return None
     give_back_freed()
-    RESET.write_text("5")  # the peak starts again from here
+    RESET.write_text("5")  # resets the peak
     before = _status("VmRSS")
     returned = call()
     peak = _status("VmHWM")
@@ -37,16 +37,16 @@ def peak_extra_bytes(call: Callable[[], object]) -> int | None:
 
 
 def peak_bytes(pid: int | None = None) -> int | None:
-    """Return the most resident memory that a process ever held, mapped files included.
+    """Return the peak resident memory of a process, mapped files included.
 
     Args:
-        pid: of another process than this one.
+        pid: of another process; by default of this one.
 
     Returns:
         Bytes, or None where there is no Linux to ask.
 
     Raises:
-        OSError: the process is gone.
+        OSError: the process has ended.
     """
     return _status("VmHWM", pid) if RESET.exists() else None
 

@@ -1,7 +1,7 @@
-"""How many changed copies of real images ``fedskin data check --near`` finds, and false alarms.
+"""Share of modified copies that ``fedskin data check --near`` finds, and false alarms.
 
-``python -m benchmarks.near_duplicates DIR`` prints the table of docs/data.md. DIR holds HAM10000
-and, perhaps, the ISIC2018 test set.
+``python -m benchmarks.near_duplicates DIR`` prints the table of docs/data.md. DIR contains HAM10000
+and optionally the ISIC 2018 test set.
 """
 
 import io
@@ -23,7 +23,7 @@ Turn = Image.Transpose
 
 
 def encoded(image: Image.Image, quality: int = 75) -> Image.Image:
-    """Return the image as a JPEG file gives it back."""
+    """Return the image after saving it as JPEG and reading it again."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
     return Image.open(data).convert("RGB")
@@ -32,14 +32,16 @@ def encoded(image: Image.Image, quality: int = 75) -> Image.Image:
 def part(
     image: Image.Image, width: float, height: float, x: float = 0.5, y: float = 0.5
 ) -> Image.Image:
-    """Cut out parts of width and height; x and y in [0, 1] say where, 0.5 around the centre."""
+    """Crop to fractions of width and height; x and y in [0, 1] give the position, 0.5 is the
+    centre.
+    """
     left, upper = x * image.width * (1 - width), y * image.height * (1 - height)
     box = (left, upper, left + image.width * width, upper + image.height * height)
     return image.crop([round(edge) for edge in box])
 
 
 def changes(rng: np.random.Generator) -> dict[str, Callable[[Image.Image], Image.Image]]:
-    """Return the ways to change an image, by what the table calls them."""
+    """Return the modifications of an image, by their names in the table."""
 
     def anywhere(image: Image.Image, size: float) -> Image.Image:
         return part(image, size, size, *rng.random(2))

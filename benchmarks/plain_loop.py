@@ -1,4 +1,4 @@
-"""The work of a federated run as a plain single-process PyTorch script does it."""
+"""The computation of a federated run as a plain single-process PyTorch script."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ class PlainRound:
     """One round of the plain loop.
 
     Attributes:
-        seconds: how long it took.
-        cpu_seconds: of this process, in all its threads.
+        seconds: its duration.
+        cpu_seconds: CPU time of this process, all threads together.
         train_loss: mean over the images of all shards.
     """
 
@@ -37,18 +37,17 @@ class PlainRound:
 def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -> list[PlainRound]:
     """Train on the shards one after the other and average, round after round.
 
-    A round does for each shard: load the global weights into the one model that there is; from
-    round two on judge them on the shard's validation images; train an epoch with a new
-    optimizer. Then the shards' weights are averaged. Store, batches, their order, crops and
-    flips, the layers' randomness and the optimizer are those of the federated run with this
-    config, so the losses agree with its losses up to rounding. What a plain script has no need of
-    is left out: no checkpoint is written, no process started, nothing serialised, no figure
-    computed. torch uses as many threads as it is set to.
+    For each shard, a round loads the global weights into the single model, evaluates them on the
+    shard's validation images (from round two on) and trains an epoch with a new optimizer. Then the
+    shards' weights are averaged. Store, batches, their order, crops and flips, the layers'
+    randomness and the optimizer are those of the federated run with this config, so the losses are
+    equal up to rounding. Everything that a plain script does not need is left out: no checkpoints,
+    no child processes, no serialisation, no metrics. torch uses its current number of threads.
 
     Args:
         config: resolved; strategy fedavg, fresh optimizers.
-        data: the shards.
-        rounds: how many.
+        data: the data with its shards.
+        rounds: number of rounds.
     """
     classes = len(data.store.classes)
     names = [f"client-{index}" for index in range(config.clients)]

@@ -1,4 +1,4 @@
-"""Results on the screen, in a JSON file a day and machine, and in one Markdown table of all."""
+"""Results on the screen, in one JSON file per day and machine, and in one Markdown table of all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ RESULTS = Path(__file__).parent / "results"
 def write(results: Sequence[Result], circumstances: Mapping[str, Any], folder: Path) -> Path:
     """Add results to the file of this day and machine, and write ``latest.md`` from all files.
 
-    A result of the same name is replaced; each stands with the commit, the versions and the load
-    that it was measured under, so that results of several calls can share a file. ``latest.md``
-    has the newest result of each name, from whichever machine.
+    A result with the same name is replaced. Each result is stored with the commit, versions and
+    load under which it was measured, so that results of several calls can share a file.
+    ``latest.md`` has the newest result of each name from any machine.
 
     Args:
-        results: what was measured.
+        results: the measured results.
         circumstances: from `benchmarks.machine.describe`, taken before measuring.
-        folder: where the files go.
+        folder: folder of the files.
 
     Returns:
         The path of the JSON file.
@@ -56,7 +56,7 @@ def markdown(folder: Path) -> str:
     """Return the newest result of each benchmark as Markdown.
 
     Args:
-        folder: holds files as `write` makes them, and maybe others.
+        folder: contains files made by `write`, and possibly others.
     """
     newest: dict[str, dict[str, Any]] = {}
     for path in folder.glob("[0-9]*.json"):
@@ -70,10 +70,10 @@ def markdown(folder: Path) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "The newest result of each; `make bench` measures anew. Every sample is in the file that "
-        "its day leads to. Each side stands with the median of its samples; times are in seconds "
-        "unless the table says otherwise. Both sides of a ratio were measured in one call, but not "
-        "all benchmarks on one machine: below stands which.",
+        "The newest result of each benchmark; `make bench` measures them again. The link of the day "
+        "leads to the file with all samples. The table has the median of each side's samples; times "
+        "are in seconds unless it says otherwise. Both sides of a ratio were measured in one call, "
+        "but not all benchmarks on one machine; the list below names the machines.",
         "",
         "| benchmark | figure | target | met | medians (samples) | measured |",
         "|---|---|---|---|---|---|",

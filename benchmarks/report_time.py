@@ -1,7 +1,7 @@
-"""What ``fedskin report`` takes over a large campaign, from the command to its end.
+"""The duration of ``fedskin report`` on a large campaign, from the command to its end.
 
 The campaign is generated: run folders like those of the study's three tasks over its 12 backbones,
-with seeds until there are enough.
+with as many seeds as needed.
 """
 
 import subprocess
@@ -20,11 +20,11 @@ TRIALS_OF_A_BACKBONE = 17
 
 
 def measure(repeats: int = 3, *, trials: int = 500, rounds: int = 50) -> list[Result]:
-    """Make the report of one generated campaign over and over.
+    """Make the report of one generated campaign repeatedly.
 
     Args:
         repeats: samples.
-        trials, rounds: of the campaign.
+        trials, rounds: size of the campaign.
     """
     num_seeds = -(-trials // (TRIALS_OF_A_BACKBONE * len(STUDY_BACKBONES)))
     seconds = []
@@ -40,7 +40,7 @@ def measure(repeats: int = 3, *, trials: int = 500, rounds: int = 50) -> list[Re
         page_bytes = (folder / "report" / "index.html").stat().st_size
     result = Result(
         name="report",
-        compares=f"The whole command over {trials} trials of {rounds} rounds, Python's start too.",
+        compares=f"The whole command on {trials} trials of {rounds} rounds, with Python's start.",
         value=sorted(seconds)[len(seconds) // 2],
         unit="s",
         samples={OURS: seconds},

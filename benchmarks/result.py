@@ -1,4 +1,4 @@
-"""What one measurement says: its samples, the figure drawn from them and the target."""
+"""The result of one measurement: its samples, the figure computed from them and the target."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ class Result:
     """One measured figure.
 
     Attributes:
-        name: what it is called in the tables.
-        compares: what is measured against what, in one sentence.
+        name: its name in the tables.
+        compares: which two things are compared, in one sentence.
         value: the figure.
-        unit: ``x`` for a ratio, else what the figure counts.
-        samples: the raw numbers by what they are samples of, in the order they were taken.
-        samples_unit: of the samples.
-        at_most: the target, where less is better.
-        at_least: the target, where more is better.
-        details: whatever else explains the figure: settings, parts, checks.
+        unit: ``x`` for a ratio, otherwise the unit of the figure.
+        samples: the raw numbers by side, in the order they were taken.
+        samples_unit: the unit of the samples.
+        at_most: the target, if less is better.
+        at_least: the target, if more is better.
+        details: anything else that explains the figure: settings, parts, checks.
     """
 
     name: str
@@ -39,20 +39,20 @@ class Result:
 
     @property
     def target(self) -> str:
-        """The target in words, empty where there is none."""
+        """The target in words, empty if there is none."""
         if self.at_most is not None:
             return f"at most {self.at_most:g}"
         return "" if self.at_least is None else f"at least {self.at_least:g}"
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met, None where there is none."""
+        """Whether the target is met, None if there is none."""
         if self.at_most is not None:
             return self.value <= self.at_most
         return None if self.at_least is None else self.value >= self.at_least
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it for a JSON file."""
+        """Return all fields for a JSON file."""
         return {
             "name": self.name,
             "compares": self.compares,

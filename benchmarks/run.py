@@ -11,8 +11,8 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.result import Result
 
-# By the module that measures them. Only that is imported: the processes that some start to measure
-# memory begin with what this file imports.
+# By module. Only the requested module is imported: the child processes that measure memory start
+# with everything that this file imports.
 BENCHMARKS = {
     "federated-round": "federated_round",
     "fedprox-step": "fedprox_step",
@@ -36,7 +36,7 @@ console = Console()
 
 
 def find(name: str) -> Callable[..., list[Result]]:
-    """Return the function that measures a benchmark of ``BENCHMARKS``."""
+    """Return the measuring function of a benchmark of ``BENCHMARKS``."""
     measure: Callable[..., list[Result]] = import_module(f"benchmarks.{BENCHMARKS[name]}").measure
     return measure
 
@@ -51,7 +51,7 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = report.RESULTS,
 ) -> None:
-    """Measure what NAME names, or all.
+    """Run the benchmarks with these NAMEs, or all.
 
     Known are federated-round, fedprox-step, waiting-threads, adapter-round, wire-format,
     aggregation, image-store, clip-step, clip-bytes, text-features, features, heads, report,

@@ -1,4 +1,4 @@
-"""``make soak``: kill a small campaign at twenty seeded moments, and write how each one ended."""
+"""``make soak``: kill a small campaign at twenty random moments, and record how each one ended."""
 
 import tempfile
 from dataclasses import asdict
@@ -18,7 +18,7 @@ console = Console()
 
 
 def main() -> None:
-    """Kill and go on, again and again; the first ledger that differs ends it with an error."""
+    """Kill and resume repeatedly; the first ledger that differs ends it with an error."""
     circumstances = machine.describe()
     with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
         folder = Path(name)
@@ -33,7 +33,7 @@ def main() -> None:
             kills.append({"seed": seed, **asdict(kill), "same_ledger": same})
             console.print(f"{seed + 1} of {MOMENTS}: {kills[-1]}", highlight=False)
             if not same:
-                raise RuntimeError(f"another ledger after {kills[-1]}")
+                raise RuntimeError(f"different ledger after {kills[-1]}")
     content = {
         "date": datetime.now(UTC).date().isoformat(),
         **circumstances,

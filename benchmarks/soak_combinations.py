@@ -1,8 +1,8 @@
-"""``make soak``: all combinations of what is trained and how it travels.
+"""``make soak``: all combinations of objective, ``trainable``, ``wire-format`` and strategy.
 
-Each run is done by ``fedskin run`` over three hospitals, undisturbed, and by ``fedskin simulate``
-that is killed with -9 after its first round and resumed: both must come to the same weights. LoRA
-needs linear layers, so it updates a convnext_t, all else a resnet18.
+Each combination is run by ``fedskin run`` over three hospitals, and by ``fedskin simulate``, which
+is killed with -9 after its first round and resumed: both must give the same weights. LoRA needs
+linear layers, so it trains a convnext_t; the others train a resnet18.
 """
 
 import time
@@ -29,7 +29,7 @@ console = Console()
 
 
 def combinations() -> Iterator[dict[str, str]]:
-    """Give all, as settings of a config."""
+    """Yield all combinations, as settings of a config."""
     fields = ExperimentConfig.model_fields
     allowed = [get_args(fields[key].annotation) for key in KEYS]
     for values in product(*allowed):
@@ -42,16 +42,16 @@ def run_combination(
     """Run a combination both ways.
 
     Args:
-        hospitals: serving; of them are as many as the simulation has clients.
-        data: the release that they hold shards of.
-        folder: for the runs; is made.
-        settings: of the combination.
+        hospitals: already serving; as many as the simulation has clients.
+        data: the release whose shards they have.
+        folder: for the runs; is created.
+        settings: the settings of the combination.
 
     Returns:
-        The settings, and what came of it.
+        The settings and the outcome.
 
     Raises:
-        RuntimeError: a run does not end well.
+        RuntimeError: a run fails.
     """
     folder.mkdir()
     clients = len(hospitals.names)
@@ -60,7 +60,7 @@ def run_combination(
         "clients": clients,
         "min-replies": clients,
         "rounds": ROUNDS,
-        "text-encoder": "ViT-B/32",  # the smallest; only objective clip looks at it
+        "text-encoder": "ViT-B/32",  # the smallest; only objective clip uses it
         **settings,
     }
     if settings["trainable"] == "lora":
@@ -87,13 +87,13 @@ def run_combination(
 
 
 def kill_after_round_one(hospitals: Hospitals, file: Path, out: Path) -> int:
-    """Start a simulation, and kill it and all that it started once its first round is over.
+    """Start a simulation; kill it with all its child processes after its first round.
 
     Returns:
-        How many rounds were finished then.
+        Number of rounds that were finished by then.
 
     Raises:
-        RuntimeError: it ended before.
+        RuntimeError: it ended first.
     """
     folder = RunFolder(out)
     run = hospitals.start(out.parent.name, "simulate", str(file), "--out", str(out))
@@ -111,9 +111,9 @@ def kill_after_round_one(hospitals: Hospitals, file: Path, out: Path) -> int:
 
 
 def main() -> None:
-    """Run all combinations; other weights end it with an error.
+    """Run all combinations; different weights end it with an error.
 
-    The file is written after each, so an interrupted call keeps what it has.
+    The file is written after each combination, so an interrupted call keeps its results.
     """
     circumstances = machine.describe()
     with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
@@ -123,7 +123,7 @@ def main() -> None:
             console.print(f"{number}: {runs[-1]}", highlight=False)
             path = write_soak("soak-combinations", circumstances, runs=runs)
             if not runs[-1]["same_weights"]:
-                raise RuntimeError(f"other weights with {settings}")
+                raise RuntimeError(f"different weights with {settings}")
     console.print(f"Written to {path}", highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
-"""``make soak``: cut a hospital off from the network for two minutes, and see how each run goes on.
+"""``make soak``: cut a hospital off the network for two minutes, and record how each run ends.
 
-It wants Debian's iproute2 and the right to make network namespaces.
+It needs Debian's iproute2 and the permission to create network namespaces.
 """
 
 from rich.console import Console
@@ -17,7 +17,9 @@ console = Console()
 
 
 def main() -> None:
-    """Cut it off at each event, where it is needed and where it is not; stop at other weights."""
+    """Cut it off at each event, both in runs that need it and in runs that do not; stop if the
+    weights differ.
+    """
     circumstances = machine.describe()
     with (
         soak_folders() as (folder, data, serving),
@@ -36,7 +38,7 @@ def main() -> None:
             runs.append({"event": event, "same_weights": same, "took_part": took_part})
             console.print(f"{runs[-1]}", highlight=False)
             if not same:
-                raise RuntimeError(f"other weights after {event}")
+                raise RuntimeError(f"different weights after {event}")
     sha256 = expected["weights_sha256"]
     path = write_soak(
         "soak-cut-off", circumstances, seconds=SECONDS, weights_sha256=sha256, runs=runs

@@ -1,4 +1,4 @@
-"""``make soak``: kill every process of a federation of hospitals, and write how each run ended."""
+"""``make soak``: kill every process of a federation of hospitals, and record how each run ended."""
 
 import random
 
@@ -16,7 +16,9 @@ console = Console()
 
 
 def main() -> None:
-    """Run over hospitals while all are killed in turn; other weights end it with an error."""
+    """Kill all processes in turn during runs over hospitals; different weights end it with an
+    error.
+    """
     circumstances = machine.describe()
     with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
         rounds = len(VICTIMS) + 2
@@ -30,7 +32,7 @@ def main() -> None:
             runs.append({"seed": seed, "killed": killed, "same_weights": same})
             console.print(f"{seed + 1} of {RUNS}: {runs[-1]}", highlight=False)
             if not same:
-                raise RuntimeError(f"other weights after {killed}")
+                raise RuntimeError(f"different weights after {killed}")
     sha256 = expected["weights_sha256"]
     path = write_soak("soak-deployment", circumstances, weights_sha256=sha256, runs=runs)
     console.print(f"Written to {path}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What the soaks of a federation share: where they work, and what they write."""
+"""Shared by the soak tests of a federation: their folders and their result files."""
 
 import signal
 import sys
@@ -16,10 +16,10 @@ from operation.files import write_json
 
 @contextmanager
 def soak_folders() -> Iterator[tuple[Path, Path, Path]]:
-    """Give a folder for runs, and in it a small release and an empty folder for a federation.
+    """Yield a folder for runs that contains a small release and an empty folder for a federation.
 
-    They go at the end of the ``with`` block, which SIGTERM also leads to: what serves would outlive
-    a soak that just dies.
+    They are removed at the end of the ``with`` block. SIGTERM also ends the block: services would
+    survive a soak test that is simply terminated.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="fedskin-soak-") as name:
@@ -31,12 +31,12 @@ def soak_folders() -> Iterator[tuple[Path, Path, Path]]:
 
 
 def write_soak(name: str, circumstances: Mapping[str, Any], **found: Any) -> Path:
-    """Write what a soak found, and return the path.
+    """Write the results of a soak test, and return the path.
 
     Args:
-        name: of the file, without its ending.
+        name: file name without its suffix.
         circumstances: from `benchmarks.machine.describe`, taken before.
-        found: by what it is called in the file.
+        found: the results by their names in the file.
     """
     path = RESULTS / f"{name}.json"
     write_json(path, {"date": datetime.now(UTC).date().isoformat(), **circumstances, **found})

@@ -1,4 +1,4 @@
-"""A real ``fedskin simulate`` as a process, and when it got how far before its first step."""
+"""A real ``fedskin simulate`` as a process, with the times of its steps before training."""
 
 import signal
 import subprocess
@@ -17,20 +17,19 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class StartUp:
-    """Seconds from the command's start, by the run folder, which was looked at every 20 ms.
+    """Seconds from the start of the command, read from the run folder every 20 ms.
 
     Attributes:
-        superlink_started: the SuperLink's log appeared: from here on Flower works. Before are
-            Python's start, the config and the opening of the image store.
-        superlink_ready: the SuperLink answered.
-        server_app_running: the ServerApp stands in the manifest: its main was called, after
-            `flwr run`, Flower's own processes and the import of torch.
-        clients_asked: the data was read, and the first messages are sent.
-        clients_answered: every client, a Ray actor, has imported torch and answered.
-        training_sent: round one's messages are sent.
-        first_step: the first training step began, at the latest: ``training_sent`` and the time
-            that round one's clients took together less the longest training, which also holds
-            that reply's way back.
+        superlink_started: the SuperLink's log exists: Flower starts. The time before is Python's
+            start, the config and opening the image store.
+        superlink_ready: the SuperLink answers.
+        server_app_running: the ServerApp is in the manifest: its main was called, after `flwr run`,
+            Flower's own processes and the import of torch.
+        clients_asked: the data is read, and the first messages are sent.
+        clients_answered: every client, a Ray actor, has imported torch and replied.
+        training_sent: the messages of round one are sent.
+        first_step: latest time of the first training step: ``training_sent`` plus the time of round
+            one's clients together minus the longest training. It includes the return of that reply.
     """
 
     superlink_started: float
@@ -52,11 +51,11 @@ def run_command(config: Path, folder: RunFolder, cwd: Path) -> StartUp:
 
     Args:
         config: TOML file.
-        folder: to be made by the command.
-        cwd: where the command runs.
+        folder: created by the command.
+        cwd: working directory of the command.
 
     Raises:
-        RuntimeError: the run failed; with what it printed.
+        RuntimeError: the run failed; contains its output.
     """
     command = [
         str(Path(sysconfig.get_path("scripts")) / "fedskin"),
@@ -84,7 +83,7 @@ def run_command(config: Path, folder: RunFolder, cwd: Path) -> StartUp:
 
 
 def _watch(process: subprocess.Popen[bytes], folder: RunFolder, started: float) -> dict[str, float]:
-    """Note when each sign appears; look no more once training began, so as not to disturb it."""
+    """Record when each step is reached; stop once training has begun, so as not to slow it down."""
     signs: dict[str, Callable[[dict[str, Any]], bool]] = {
         "superlink_started": lambda manifest: folder.log_path.exists(),
         "superlink_ready": lambda manifest: "phase" in manifest,
@@ -97,7 +96,7 @@ def _watch(process: subprocess.Popen[bytes], folder: RunFolder, started: float) 
     while process.poll() is None and "training_sent" not in times:
         manifest = folder.manifest()
         now = time.perf_counter() - started
-        # A sign that was over before it could be seen was there no later than the next one.
+        # A step that was over before it was seen was reached no later than the next one.
         reached = [sign(manifest) for sign in signs.values()]
         for position, name in enumerate(signs):
             if name not in times and any(reached[position:]):

@@ -1,9 +1,9 @@
-"""How much memory it takes to get text features out of a file of a whole CLIP model.
+"""The memory needed to compute text features from a file of a whole CLIP model.
 
-The file is made up: random numbers by the names and shapes of ViT-L/14, image tower included,
-once in float32 and once in float16. Each is read in a fresh process, with HAM10000's prompts. The
-figure is the most memory that this process ever held: Python, torch and open_clip, which are most
-of it, and what it mapped of the file. Told apart is what one call takes on top of them.
+The file is generated: random numbers with the names and shapes of ViT-L/14, image tower included,
+once in float32 and once in float16. Each is read in a new process, with HAM10000's prompts. The
+result is the peak memory of this process: Python, torch and open_clip, which are most of it, and
+the mapped part of the file. The memory that the call takes on top of these is reported separately.
 """
 
 import json
@@ -24,17 +24,17 @@ from data_partition.image_table import HAM10000_CLASSES
 from models.text_encoders import find
 from models.text_features import prompts
 
-# By the names that safetensors gives them.
+# By their names in safetensors.
 DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
-ROOM = 600  # MB: Python and the libraries, and the tensors at work
+ROOM = 600  # MB: Python, the libraries and the tensors in use
 
 
 def measure(repeats: int = 1, *, encoder: str = "ViT-L/14") -> list[Result]:
-    """Write a file of each dtype, and read it in fresh processes.
+    """Write a file of each dtype, and read it in new processes.
 
     Args:
-        repeats: processes for each dtype.
-        encoder: the text encoder whose model the file has the layout of.
+        repeats: processes per dtype.
+        encoder: the file has the layout of this text encoder's model.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         shapes = process.submit(_shapes, encoder).result()
@@ -55,7 +55,7 @@ def measure(repeats: int = 1, *, encoder: str = "ViT-L/14") -> list[Result]:
     return [
         Result(
             name="text-features-memory",
-            compares="Most memory that a process holds which gets text features out of a file of "
+            compares="Peak memory of a process that computes text features from a file with "
             f"{encoder}'s layout.",
             value=max(max(samples) for samples in peaks.values()),
             unit="MB",
@@ -72,7 +72,7 @@ def measure(repeats: int = 1, *, encoder: str = "ViT-L/14") -> list[Result]:
 
 
 def _shapes(encoder: str) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a whole model's floating tensors, by open_clip's names."""
+    """Return the shapes of a whole model's floating-point tensors, by open_clip's names."""
     import open_clip
     import torch
 
@@ -86,9 +86,9 @@ def _shapes(encoder: str) -> dict[str, tuple[int, ...]]:
 
 
 def _write(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-    """Write random tensors one by one, since safetensors' own writer wants all of them at once.
+    """Write random tensors one by one; safetensors' own writer needs all of them at once.
 
-    The format: eight bytes for the header's length, the header in JSON, the tensors' bytes.
+    Format: eight bytes for the length of the header, the header as JSON, the tensors' bytes.
     """
     header, end = {}, 0
     for name, shape in shapes.items():

@@ -1,4 +1,4 @@
-"""Timing several ways of doing one thing so that a noisy machine treats them alike."""
+"""Timing several functions so that changes in the machine's load affect all of them equally."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,16 +10,16 @@ import torch
 def interleaved(
     sides: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Call every side in turn, over and over, and return the seconds of each call.
+    """Call all sides alternately, repeatedly, and return the seconds of each call.
 
-    Whatever slows the machine for a while slows all sides. Which side comes first changes from
-    turn to turn, so that none is always the one after another. What a call returns is let go
-    after the clock has stopped.
+    Anything that slows the machine for a while slows all sides. The order rotates from turn to
+    turn, so that no side always comes after the same other one. The result of a call is freed after
+    the clock has stopped.
 
     Args:
-        sides: what to call, by name.
+        sides: the functions by name.
         repeats: samples of each side, at least 1.
-        warm_up: turns beforehand that do not count.
+        warm_up: turns at the start that are not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warm_up + repeats):
@@ -36,7 +36,7 @@ def interleaved(
 
 @contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Let torch compute with this many threads for a while."""
+    """Let torch use this many threads within the ``with`` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

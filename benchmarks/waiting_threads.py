@@ -1,10 +1,10 @@
-"""How a training step's threads wait for one another, on a quiet machine and beside other work.
+"""The effect of how threads wait on a training step, on a quiet machine and beside other processes.
 
-All sides are steps of `training.epoch.train_epoch` in processes of their own, since OpenMP reads
-its settings once: resnet18 at 64 pixels, 32 images a step. By default OpenMP's threads wait for one
-another spinning, which takes the core away from the thread that is waited for as soon as another
-process wants a core, too; with OMP_WAIT_POLICY=PASSIVE, as fedskin sets it, they sleep. The other
-work is a process that counts. The weights must be the same to the bit however the threads wait.
+All sides are steps of `training.epoch.train_epoch` in separate processes, since OpenMP reads its
+settings only once: resnet18 at 64 pixels, 32 images per step. By default OpenMP's threads wait for
+one another in a busy loop. This takes the core away from the thread they wait for as soon as
+another process needs a core. With OMP_WAIT_POLICY=PASSIVE, which fedskin sets, they sleep. The
+other processes only count. The weights must be bit-identical in all cases.
 """
 
 import json
@@ -26,10 +26,10 @@ STEPS = 4
 
 
 def measure(repeats: int = 5) -> list[Result]:
-    """Train in turn in processes that wait either way, alone and beside another process.
+    """Train alternately with sleeping and with busy threads, alone and beside another process.
 
     Args:
-        repeats: processes of each kind.
+        repeats: number of processes of each kind.
     """
     samples: dict[str, list[float]] = {}
     weights: dict[int, set[str]] = {}
@@ -70,7 +70,7 @@ def measure(repeats: int = 5) -> list[Result]:
 
 
 def train(threads: int, seconds: float = SECONDS) -> None:
-    """Take steps for some seconds; print the median seconds of one and the weights after some."""
+    """Train for some seconds; print the median time of a step and the sha256 of the weights."""
     import statistics
 
     import torch
@@ -123,7 +123,7 @@ def _in_a_process(threads: int, way: str) -> dict:
 
 @contextmanager
 def _counting(number: int) -> Iterator[None]:
-    """Keep as many processes busy meanwhile."""
+    """Keep this many processes busy within the ``with`` block."""
     code = "while True: pass"
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(number)]
     try:

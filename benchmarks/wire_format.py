@@ -1,17 +1,19 @@
-"""What smaller updates save, what they take, and what they do to the result.
+"""Compressed updates: bytes saved, time needed, and the effect on the result.
 
-Sizes and times are of convnext_t, whole, and sizes of its trained parts: random weights of their
-names and shapes, trained ones that differ a little, packed into the bytes that a client sends and
-unpacked into the bytes that a strategy reads, on one thread. A client also writes int8's residual,
-which is a disk's time and not in here. The bytes are those of Flower's records.
+Sizes and times are those of convnext_t, as a whole, and sizes also of its trained parts: random
+weights with their names and shapes, and trained weights that differ slightly. They are packed into
+the bytes that a client sends and unpacked into the bytes that a strategy reads, on one thread. A
+client also writes int8's residual to the disk, which is not included. The bytes are those of
+Flower's records.
 
-The figures are of real simulations, as ``fedskin simulate`` runs them: three clients, resnet18 from
-random weights, synthetic slices of BraTS2019, each format with each of the seeds. A figure is AVG
-on the global test set as the run reports it, of the model that validation chose: the last model may
-come out of a step that went wrong, by twenty points and in any format. What counts is the
-difference of the means over the seeds. The least difference in a weight sends training another way,
-as another seed does, and that says nothing of a format. So this is a data set that the network
-learns almost wholly in these rounds: HAM10000's rare classes would hide a point under luck.
+The figures are from real simulations, as ``fedskin simulate`` runs them: three clients, resnet18
+from random weights, synthetic slices of BraTS2019, each format with each of the seeds. A figure is
+AVG on the global test set as the run reports it, of the model with the best validation: with any
+format, the last model can be twenty points worse after one bad step. The result is the difference
+of the means over the seeds. The smallest difference in a weight changes the course of training as
+much as another seed does, which says nothing about the format. So we use a data set that the
+network learns almost completely in these rounds: HAM10000's rare classes would hide a difference of
+one point in noise.
 """
 
 import statistics
@@ -42,7 +44,7 @@ from training.run_folder import RunFolder
 Weights = dict[str, NDArray]
 
 AT_MOST = {"bfloat16": 0.51, "int8": 0.27}
-# Whose adapter is to be at most a hundredth of the whole.
+# Its adapter must be at most a hundredth of the whole.
 LARGE = ("convnext_l", "vit_l_16")
 
 
@@ -56,13 +58,13 @@ def measure(
     batch_size: int = 16,
     learning_rate: float = 0.02,
 ) -> list[Result]:
-    """Pack, unpack, and train.
+    """Measure packing, unpacking and training.
 
     Args:
-        repeats: how often each is packed and unpacked, and how many seeds each trains with.
-        backbone: whose weights are packed.
-        patients: of the synthetic data set.
-        rounds, image_size, batch_size, learning_rate: of the simulations, as in a config.
+        repeats: how often each format is packed and unpacked, and its number of training seeds.
+        backbone: its weights are packed.
+        patients: number of patients of the synthetic data set.
+        rounds, image_size, batch_size, learning_rate: for the simulations, as in a config.
     """
     settings = {
         "rounds": rounds,
@@ -135,7 +137,7 @@ def _times(backbone: str, repeats: int) -> Iterator[Result]:
 
 
 def _weights(backbone: str, trainable: str) -> tuple[Weights, Weights]:
-    """Return trained weights of what is sent, and the random ones that they come from."""
+    """Return trained weights of the part that is sent, and the random ones they started from."""
     rng = np.random.default_rng(0)
     received: Weights = {}
     trained: Weights = {}
