@@ -118,7 +118,7 @@ def _finished(folder: Path, repeats: int, trials: int) -> Result:
     seconds = [_run(folder, "finished", _MANY, 1, seeds) for _ in range(repeats)]
     return Result(
         name="campaign-finished",
-        compares=f"fedskin campaign run where all {trials} trials are finished, with Python's start.",
+        compares=f"fedskin campaign run when all {trials} trials are finished, Python's start too.",
         value=sorted(seconds)[repeats // 2],
         unit="s",
         samples={"fedskin campaign run": seconds},

@@ -57,7 +57,7 @@ def main(
     aggregation, image-store, clip-step, clip-bytes, text-features, features, heads, report,
     campaigns, deployed-round and deployed-transport.
 
-    The files are written after each benchmark, so an interrupted call keeps what it has.
+    The files are written after each benchmark, so an interrupted call keeps its results.
     """
     unknown = set(names or ()) - BENCHMARKS.keys()
     if unknown:
