@@ -1,1 +1,1 @@
-"""Data sets and who holds which part of them."""
+"""Data sets, and their partition among clients."""

@@ -1,4 +1,4 @@
-"""Image files and label rows put together to one table."""
+"""Joins image files and label rows into one table."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from data_partition.label_tables import merge_rows
 from data_partition.left_alone import joined
 from data_partition.other_releases import say_what_else
 
-# Of the rows or of the files: where so many of them have no counterpart, a part is missing.
+# Share of rows without a file, or of files without a row, from which a notice is given.
 _LOUD = 1 / 20
 
 
@@ -27,21 +27,21 @@ def assemble(
     elsewhere: Collection[str] = (),
     hint: str = "",
 ) -> ImageTable:
-    """Joins label rows and image files by image id.
+    """Join label rows and image files by image id.
 
     Args:
         directory: the data folder, for the error message.
         labels: label rows as ``label_tables`` reads them; those of one image are merged.
-        images: image files; of copies of one image the first by name is used. Where some stand in
-            a folder for validation, the table has a column ``split``.
-        layout: the recognised layout in words.
+        images: image files; of copies of one image the first by name is used. If some are in a
+            folder for validation, the table has a column ``split``.
+        layout: the recognised layout, as text.
         found: all files of the folder.
         set_aside: what is set aside already.
-        elsewhere: ids of images in a folder for testing, whose rows are not missed.
-        hint: what to do where many images are missing, in words.
+        elsewhere: ids of images in a folder for testing; their rows count as used.
+        hint: the remedy to name if many images are missing.
 
     Returns:
-        The images that have both a row and a file; all others are set aside by name.
+        The images that have both a row and a file; all others are set aside, with their names.
 
     Raises:
         DataError: rows of one image contradict each other, or no image has both.
@@ -101,13 +101,13 @@ def assemble(
 
 
 def storage(images: Iterable[FoundFile]) -> str:
-    """How image files are kept, in words: "folders", "zip archives" or both."""
+    """Return where image files are, as text: "folders", "zip archives" or both."""
     kinds = {"zip archives" if image.member else "folders" for image in images}
     return " and ".join(sorted(kinds))
 
 
 def _unlike(rows: pd.DataFrame, files: Mapping[str, FoundFile]) -> str:
-    """Say how ids in a table and names of files differ, by an example of each."""
+    """Return how ids in a table and names of files differ, with an example of each."""
     if not files:
         return "put the image files beside their table"
     image_id, name = rows["image_id"].iloc[0], min(files)

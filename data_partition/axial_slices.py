@@ -1,4 +1,4 @@
-"""Axial slices through a patient's brain, three modalities as the three channels."""
+"""Axial slices of a patient's brain, with three modalities as the three channels."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ CASES_AT_ONCE = 16
 
 _HEAD_BYTES = 1 << 14
 
-# Why a volume may have no slice of some number.
+# Reasons why a volume has no slice of some number, by slice choice.
 _WITHOUT: dict[SliceChoice, str] = {
     "tumour": "slice repeated in a thin tumour",
     "brain": "slice beyond those that show brain",
@@ -38,30 +38,32 @@ _WITHOUT: dict[SliceChoice, str] = {
 
 
 class UnusableCase(Exception):
-    """A case that is set aside, by its reason."""
+    """A case that is set aside; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class AxialSlices:
     """Reads tables with a column ``slice`` (str, 1 … n): which slice of case ``lesion_id``.
 
-    With ``tumour`` slice k of n is the axial one at which the tumour's area, summed along the third
-    axis, reaches (k − ½)/n of the whole: spread through the tumour, and the same on every machine.
-    Where a tumour is thinner than n slices, repeated ones are set aside. It takes the expert's
-    segmentation, which nobody has of a new patient. With ``brain`` they are the n slices that show
-    most brain, the voxels above 0 of all modalities together, from the lowest upwards. With
-    ``all`` they are all slices; those without brain are set aside.
+    With ``tumour``, slice k of n is the axial slice at which the tumour's area, summed along the
+    third axis, reaches (k − ½)/n of the whole. So the slices are spread through the tumour, and
+    they are the same on every machine. If a tumour is thinner than n slices, repeated slices are
+    set aside. This needs an expert's segmentation, which does not exist for a new patient. With
+    ``brain``, the n slices with the most brain (voxels above 0 of all modalities together) are
+    used, in order from the lowest. With ``all``, all slices are used; those without brain are set
+    aside.
 
-    Each modality is scaled by itself: of its brain, the voxels above 0 of the whole volume, the
-    0.5th percentile becomes 0 and the 99.5th 255; the background stays 0. A slice is turned so
-    that the first axis runs to the right and the second downwards, which for the axes of BraTS
-    (to the patient's left, to the back) is the radiologist's view.
+    Each modality is scaled separately: of its brain (the voxels above 0 in the whole volume), the
+    0.5th percentile becomes 0 and the 99.5th becomes 255; the background stays 0. A slice is turned
+    so that the first axis points right and the second down. For the axes of BraTS (to the patient's
+    left, to the back) this is the radiologist's view.
 
     Attributes:
-        modalities: of the three channels, in their order.
-        cases: by case, the files of these modalities and, with ``tumour``, last the segmentation.
-        slices_per_patient: n; says nothing with ``all``.
-        choice: which slices.
+        modalities: of the three channels, in order.
+        cases: for each case the files of these modalities and, with ``tumour``, the segmentation as
+            the last one.
+        slices_per_patient: n; not used with ``all``.
+        choice: which slices are used: ``tumour``, ``brain`` or ``all``.
     """
 
     modalities: tuple[str, str, str]
@@ -71,7 +73,7 @@ class AxialSlices:
 
     @property
     def settings(self) -> str:
-        """The channels, and which slices."""
+        """The channels and the choice of slices, as text."""
         of = f"of {', '.join(self.modalities)}"
         if self.choice == "all":
             return f"all slices {of}"
@@ -82,7 +84,7 @@ class AxialSlices:
         return f"{self.slices_per_patient} slices {of}, {how[self.choice]}"
 
     def num_slices(self, case: str) -> int:
-        """How many slices are asked of a case; 1 of a volume whose header cannot be read.
+        """Return how many slices a case should give; 1 for a volume with an unreadable header.
 
         Raises:
             DataError: the system refuses to read a file.
@@ -94,17 +96,17 @@ class AxialSlices:
             with ImageFiles() as source:
                 return read_depth(source.read_head(file.path, file.member, _HEAD_BYTES))
         except DataError:
-            return 1  # the decoding says what is wrong with it
+            return 1  # decoding will name the error
         except OSError as error:
             raise DataError(f"{file.name}: cannot be read ({error.strerror or error})") from error
 
     def files(self, rows: pd.DataFrame) -> list[tuple[str, ...]]:
-        """For each row the files of its case, or the archives that hold them."""
+        """Return for each row the files of its case, or the archives that hold them."""
         paths = {case: tuple(file.path for file in files) for case, files in self.cases.items()}
         return [paths[case] for case in rows["lesion_id"]]
 
     def decode(self, rows: pd.DataFrame, side: int) -> Iterator[Decoded | Unusable]:
-        """Decode the rows' slices in their order; every case is read once.
+        """Decode the rows' slices in order; every case is read once.
 
         Raises:
             DataError: the system refuses to read a file.
@@ -144,8 +146,8 @@ class AxialSlices:
         """Cut a case's slices.
 
         Returns:
-            Which of the pixels a slice's number means, for those that there are; the pixels
-            (n, Y, X, 3); and a hash of the case's files.
+            For each slice number that exists, its index in the pixels; the pixels (n, Y, X, 3); and
+            a hash of the case's files.
         """
         hashes, tumour = [], None
         if self.choice == "tumour":
@@ -174,15 +176,15 @@ class AxialSlices:
 
 
 def most_brain(volumes: Sequence[NDArray], num_slices: int | None) -> list[int]:
-    """Where along the third axis the slices lie that show most brain, rising.
+    """Return the positions along the third axis with the most brain, in rising order.
 
     Args:
         volumes: the modalities, (X, Y, Z) each, above 0 in the brain.
-        num_slices: how many at most; None: all that show any. Of two with as much brain the lower
-            one goes first.
+        num_slices: the largest number of positions; None: all that show brain. Of two slices with
+            equal brain, the lower one is preferred.
 
     Raises:
-        UnusableCase: no slice shows any.
+        UnusableCase: no slice shows brain.
     """
     areas = np.sum([np.count_nonzero(voxels > 0, axis=(0, 1)) for voxels in volumes], axis=0)
     order = np.argsort(-areas, kind="stable")
@@ -193,7 +195,7 @@ def most_brain(volumes: Sequence[NDArray], num_slices: int | None) -> list[int]:
 
 
 def _without_repeats(positions: NDArray[np.int64]) -> dict[int, int]:
-    """Number positions 1 … n, without those that are the one before's."""
+    """Number positions 1 … n, and leave out each that equals the position before it."""
     return {
         number: int(position)
         for number, position in enumerate(positions, start=1)
@@ -202,7 +204,7 @@ def _without_repeats(positions: NDArray[np.int64]) -> dict[int, int]:
 
 
 def slice_positions(segmentation: NDArray, num_slices: int) -> NDArray[np.int64]:
-    """Where along the third axis slice k = 1 … n lies: the first whose cumulated area suffices.
+    """Return the positions of slices k = 1 … n, as `AxialSlices` describes for ``tumour``.
 
     Args:
         segmentation: (X, Y, Z), above 0 in the tumour.
@@ -212,7 +214,7 @@ def slice_positions(segmentation: NDArray, num_slices: int) -> NDArray[np.int64]
         (n,) positions in [0, Z), rising or equal.
 
     Raises:
-        UnusableCase: there is no tumour.
+        UnusableCase: the segmentation is empty.
     """
     areas = np.count_nonzero(segmentation > 0, axis=(0, 1))
     if not areas.any():
@@ -224,7 +226,7 @@ def slice_positions(segmentation: NDArray, num_slices: int) -> NDArray[np.int64]
 
 
 def scaled_slices(volume: NDArray, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Slices of one modality in grey levels, as `AxialSlices` says.
+    """Return slices of one modality in grey levels, scaled as `AxialSlices` describes.
 
     Args:
         volume: (X, Y, Z), above 0 in the brain.
@@ -234,7 +236,7 @@ def scaled_slices(volume: NDArray, positions: NDArray[np.int64]) -> NDArray[np.u
         (n, Y, X).
 
     Raises:
-        UnusableCase: the brain is missing or of one grey level.
+        UnusableCase: there is no brain, or all of it has one grey level.
     """
     brain = volume[volume > 0]
     dark, bright = np.percentile(brain, (DARKEST, BRIGHTEST)) if brain.size else (0.0, 0.0)
@@ -253,5 +255,5 @@ def _read(source: ImageFiles, file: FoundFile, what: str) -> Volume:
     except DataError:
         raise UnusableCase(f"unreadable {what}") from None
     except OSError as error:
-        # Not the file's fault, and perhaps gone tomorrow: never to be remembered as damage.
+        # Not an error of the file, and perhaps temporary: it must not be stored as damage.
         raise DataError(f"{file.name}: cannot be read ({error.strerror or error})") from error

@@ -1,8 +1,8 @@
-"""The study's preprocessing on whole batches, on whatever device the stored images are.
+"""The study's preprocessing of whole batches, on the device of the stored images.
 
 The study (docs/study.md) resizes a training image to 256 x 256 and takes a random 224 x 224 crop,
-flipped half of the time; a test image is resized to 224 x 224 whole. Both are then normalised by
-channel. The store did the resize to 256 once; what is left are copies and one multiply-add.
+flipped half of the time; a test image is resized to 224 x 224 as a whole. Both are then normalised
+by channel. The image store has already resized to 256, so only copies and one multiply-add remain.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ def training_batch(
         image_size: side of the crop, in pixels.
         mean: mean of each channel, of values in 0 … 1.
         std: standard deviation of each channel, of values in 0 … 1.
-        generator: a CPU generator; all random numbers come from it, and in the same order, so one
-            seed gives the same crops on every device.
+        generator: a CPU generator. All random numbers come from it, in the same order, so one seed
+            gives the same crops on every device.
 
     Returns:
         float32, (B, 3, image_size, image_size), channels last in memory, on the images' device.
 
     Raises:
-        ValueError: ``images`` is no such tensor, or smaller than the crop.
+        ValueError: ``images`` is not such a tensor, or smaller than the crop.
     """
     side = _checked_side(images)
     if side < image_size:
@@ -56,7 +56,7 @@ def training_batch(
 def evaluation_batch(
     images: Tensor, *, image_size: int, mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
-    """Resize every image whole (bilinear, antialiased, to whole grey levels) and normalise.
+    """Resize whole images (bilinear, antialiased, rounded to integers) and normalise.
 
     Args:
         images: uint8, (B, S, S, 3), values 0 … 255, on any device.
@@ -68,13 +68,13 @@ def evaluation_batch(
         float32, (B, 3, image_size, image_size), channels last in memory, on the images' device.
 
     Raises:
-        ValueError: ``images`` is no such tensor.
+        ValueError: ``images`` is not such a tensor.
     """
     if _checked_side(images) == image_size:
         return _normalised(images, mean, std)
     channels_first = images.permute(0, 3, 1, 2)
     if images.device.type != "cpu":
-        # Only the CPU has this kernel for bytes; there it is ten times as fast as for floats.
+        # Only the CPU has this kernel for bytes; it is ten times as fast as the one for floats.
         channels_first = channels_first.float()
     resized = F.interpolate(
         channels_first, size=(image_size, image_size), mode="bilinear", antialias=True
@@ -94,11 +94,11 @@ def _checked_side(images: Tensor) -> int:
 
 
 def _normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(v / 255 - mean) / std of (B, H, W, 3), seen as (B, 3, H, W) without moving a byte."""
+    """Return (v / 255 - mean) / std of (B, H, W, 3), as a view of shape (B, 3, H, W)."""
     num_images, height, width, _ = images.shape
     means = torch.tensor(mean, dtype=torch.float64)
     stds = torch.tensor(std, dtype=torch.float64)
-    # Scale and shift repeated along a row of pixels: a long innermost loop runs vectorised.
+    # Scale and shift are repeated along a row of pixels: a long inner loop is vectorised.
     scale = (1 / (255 * stds)).float().repeat(width).to(images.device)
     shift = (-means / stds).float().repeat(width).to(images.device)
     values = images.reshape(num_images, height, width * 3).float()

@@ -1,4 +1,4 @@
-"""BraTS2019, brain tumours of high and low grade: NIfTI volumes, or slices already cut."""
+"""BraTS2019, brain tumours of high and low grade: NIfTI volumes, or slices already extracted."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +29,7 @@ SLICE_CHOICE: SliceChoice = "tumour"
 
 
 def is_brats2019(files: Iterable[FoundFile]) -> bool:
-    """Whether files are BraTS2019's, by their names: a case's volumes, or cut slices."""
+    """Return whether files are BraTS2019's, by name: volumes of a case, or extracted slices."""
     return any(is_nifti(file) or is_slice(file) for file in files)
 
 
@@ -40,31 +40,31 @@ def load_brats2019(
     slices_per_patient: int = SLICES_PER_PATIENT,
     slice_choice: SliceChoice = SLICE_CHOICE,
 ) -> ImageTable:
-    """Recognises BraTS2019 by looking at what is there.
+    """Find the images of BraTS2019 in a folder and return them as a table.
 
-    Known are the official release, ``{HGG,LGG}/<case>/<case>_{flair,t1,t1ce,t2,seg}.nii.gz``,
-    compressed or not, however deep, also in zip archives, also where a folder bears the name of
-    the one file in it; the same divided beforehand, ``{train,valid,test}/{HGG,LGG}/<case>/``; and
-    slices already cut and split, ``{train,valid,test}/{HGG,LGG}/*`` as PNG, JPEG or TIFF. Where
-    both are there the volumes are taken. Nothing is decoded: whether a volume can be used turns
-    out when the image store is built.
+    Three layouts are read. The official release:
+    ``{HGG,LGG}/<case>/<case>_{flair,t1,t1ce,t2,seg}.nii.gz``, compressed or not, at any depth, also
+    in zip archives, also with each file in a folder of its own name. The same, already split:
+    ``{train,valid,test}/{HGG,LGG}/<case>/``. Slices already extracted and split:
+    ``{train,valid,test}/{HGG,LGG}/*`` as PNG, JPEG or TIFF. If there are volumes and slices, the
+    volumes are used. Nothing is decoded; unusable volumes are found when the image store is built.
 
     Args:
         data_dir: the folder that holds the data set.
-        modalities: what becomes the red, the green and the blue channel; volumes only.
-        slices_per_patient: how many slices of each volume, at least 1; volumes only.
-        slice_choice: which; see `AxialSlices`; volumes only.
+        modalities: of the red, the green and the blue channel; for volumes only.
+        slices_per_patient: number of slices of each volume, at least 1; for volumes only.
+        slice_choice: which slices, see `AxialSlices`; for volumes only.
 
     Returns:
-        The slices. ``lesion_id`` is the case and ``source`` its site; None for cut slices whose
-        name does not hold the case. Cut slices have a ``split``, and so have those of volumes of
-        which some stand in a folder for validation or testing. Cases without a wanted modality, a
-        grade or, where it is needed, a segmentation are set aside by name, as are all images that
-        are not used.
+        The slices. ``lesion_id`` is the case and ``source`` its site; both are None for extracted
+        slices whose name does not contain the case. Extracted slices have a ``split``. Volumes have
+        one if some of them are in a folder for validation or testing. Cases without a wanted
+        modality, a grade or (if needed) a segmentation are set aside by name, as are all unused
+        images.
 
     Raises:
-        DataError: no such folder, nothing of BraTS2019 in it, no case with all that is needed, no
-            training slices, or a case in two grades or two splits.
+        DataError: there is no such folder, no BraTS2019 in it, no complete case, or no training
+            slice; or a case has two grades or two splits.
     """
     files = find_files(data_dir)
     volumes = [file for file in files if is_nifti(file)]
@@ -100,13 +100,12 @@ def load_ungraded(
     slices_per_patient: int,
     slice_choice: SliceChoice,
 ) -> ImageTable:
-    """Find the cases in a folder whose grade is asked for and not known.
+    """Find cases whose grade is unknown and shall be predicted.
 
-    Arguments as of `load_brats2019`; the folders need no grade in their names, and ``label`` is
-    None.
+    Arguments as for `load_brats2019`. Folder names need not contain a grade, and ``label`` is None.
 
     Raises:
-        DataError: no such folder, or no case in it with all that is needed.
+        DataError: there is no such folder, or no complete case in it.
     """
     files = find_files(directory)
     cases = Cases.find([file for file in files if is_nifti(file)])
@@ -152,7 +151,7 @@ def _slice_row(file: FoundFile) -> dict[str, str | None]:
     below_grade = file.parts[len(folders) - folders[::-1].index(str(grade)) : -1]
     match = CASE.search(file.name)
     return {
-        # Slices called 1.png may stand in every folder.
+        # Every folder may have a slice called 1.png.
         "image_id": "/".join((split, str(grade), *below_grade, file.stem)),
         "path": file.path,
         "member": file.member,

@@ -1,4 +1,4 @@
-"""What the names of BraTS2019's files and folders say: case, grade, site, split."""
+"""Reads case, grade, site and split from the names of BraTS2019's files and folders."""
 
 import re
 
@@ -12,7 +12,7 @@ SPLIT_OF_ROLE: dict[Role | None, str] = {
     "test": "test",
 }
 
-# Every case is a patient of its own: BraTS19_<site>_<id>_1. Earlier years' cases stayed in.
+# Every case is one patient: BraTS19_<site>_<id>_1. Cases of earlier years are included.
 CASE = re.compile(r"brats1[789]_(?P<site>[a-z0-9]+)_[a-z0-9]+_\d+(?![a-z0-9])", re.IGNORECASE)
 VOLUME = re.compile(rf"(?P<case>{CASE.pattern})_(?P<kind>[a-z0-9]+)\.nii(\.gz)?", re.IGNORECASE)
 
@@ -20,32 +20,32 @@ _SLICE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def is_nifti(file: FoundFile) -> bool:
-    """Whether a file is a NIfTI volume."""
+    """Return whether a file is a NIfTI volume."""
     return file.parts[-1].lower().endswith(NIFTI_SUFFIXES) and not file.dangling
 
 
 def is_picture(file: FoundFile) -> bool:
-    """Whether a file is an image in a format that slices come in."""
+    """Return whether a file is an image in a format used for slices."""
     return file.suffix in _SLICE_SUFFIXES and not file.dangling
 
 
 def is_slice(file: FoundFile) -> bool:
-    """Whether a file is a cut slice: below the folders of a split and a grade."""
+    """Return whether a file is an extracted slice: below folders of a split and a grade."""
     return bool(is_picture(file) and file.role in SPLIT_OF_ROLE and grade_of(file))
 
 
 def volume_name(file: FoundFile) -> re.Match[str] | None:
-    """The case and the kind of a volume, from its name or that of the folder it stands in alone."""
+    """Return case and kind of a volume, from its name or that of a folder with only this file."""
     names = reversed(file.parts[-2:])
     return next((match for name in names if (match := VOLUME.fullmatch(name))), None)
 
 
 def grade_of(file: FoundFile) -> str | None:
-    """The class of a file by the innermost folder that bears one's name."""
+    """Return the class of a file, from the innermost folder named after a class."""
     folders = (part.upper() for part in reversed(file.parts[:-1]))
     return next((folder for folder in folders if folder in BRATS2019_CLASSES), None)
 
 
 def site_of(case: str) -> str:
-    """The site in a case's name."""
+    """Return the site in a case's name."""
     return case.split("_")[1]

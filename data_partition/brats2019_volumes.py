@@ -34,9 +34,9 @@ class Cases:
     """The volumes of a folder.
 
     Attributes:
-        files: by case, its volumes by kind; the first of each by name.
+        files: for each case its volumes by kind; of copies the first by name.
         volumes: all of them.
-        set_aside: the others.
+        set_aside: names of the volumes that are not used, by reason.
     """
 
     files: Mapping[str, Mapping[str, FoundFile]]
@@ -45,7 +45,7 @@ class Cases:
 
     @classmethod
     def find(cls, volumes: Sequence[FoundFile]) -> "Cases":
-        """Sort volumes by case; those that name none, and copies, are set aside."""
+        """Group volumes by case; copies and volumes without a case in their name are set aside."""
         cases: dict[str, dict[str, FoundFile]] = defaultdict(dict)
         unnamed, copies = [], []
         for file in volumes:
@@ -73,13 +73,13 @@ def volume_table(
     Args:
         data_dir: the folder, for error messages.
         cases: its cases.
-        modalities, slices_per_patient, slice_choice: as of `AxialSlices`.
-        set_aside: which other files are left alone.
-        graded: whether a case needs a grade, and may stand in a split's folder.
+        modalities, slices_per_patient, slice_choice: as for `AxialSlices`.
+        set_aside: other files that are not used, by reason.
+        graded: whether a case needs a grade, and may be in a split's folder.
 
     Raises:
-        DataError: no case with all that is needed, no training cases, or a case in two grades or
-            two splits.
+        DataError: there is no complete case or no training case, or a case has two grades or two
+            splits.
     """
     kinds = (*modalities, _SEGMENTATION) if slice_choice == "tumour" else modalities
     faults: defaultdict[str, list[str]] = defaultdict(list)
@@ -136,9 +136,9 @@ def volume_table(
 
 
 def _splits(data_dir: Path, cases: Cases, usable: Iterable[str]) -> dict[str, str]:
-    """Return the split of each usable case that stands in a split's folder.
+    """Return the split of each usable case that is in a split's folder.
 
-    A folder for training alone divides nothing: then, and where there is none, nothing is returned.
+    The result is empty if there is no such folder, or only one for training.
 
     Raises:
         DataError: a case in two splits, or cases for validation or testing but none for training.

@@ -1,4 +1,4 @@
-"""A thorough look at a data folder, every image decoded."""
+"""A complete check of a data folder, with every image decoded."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from data_partition.isic2018 import load_test
 from data_partition.overlap import Overlap, find_overlap
 from data_partition.recognition import recognise
 
-# Pixels are compared as in the image store of a run with the default image-size.
+# Pixels are compared at the size of an image store with the default image-size.
 SIDE = store_side(224)
 
 Progress = Callable[[int, int], None]
@@ -27,21 +27,21 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SetReport:
-    """What one data set holds. Images that cannot be decoded count only in ``set_aside``.
+    """The contents of one data set. Images that cannot be decoded are only in ``set_aside``.
 
     Attributes:
-        layout: the recognised layout in words.
-        grouped_by: what the images are grouped by: a lesion, or a patient.
+        layout: the recognised layout, as text.
+        grouped_by: what images are grouped by, ``lesion`` or ``patient``.
         images: number of usable images.
         classes: number of usable images by class, in the order of the classes.
         lesions: number of known lesions, or patients; 0 where the release does not name them.
-        lesions_with_several_images: number of them with two images or more.
-        diagnoses: ids of images by class, of the lesions whose images have several classes.
-        origins: ids of images by source, of the lesions whose images have several sources.
-        sources: number of usable images by source, where the release names sources.
-        splits: number of usable images by split, where the data set itself comes split.
-        set_aside: names of what is not used, by reason.
-        notices: what a person must know, a sentence each.
+        lesions_with_several_images: number of lesions with two images or more.
+        diagnoses: for each lesion whose images have several classes, the image ids by class.
+        origins: for each lesion whose images have several sources, the image ids by source.
+        sources: number of usable images by source, if the release names sources.
+        splits: number of usable images by split, if the data set is already split.
+        set_aside: names of unused files and rows, by reason.
+        notices: see `ImageTable`.
         copies: images with identical pixels under several ids.
     """
 
@@ -62,13 +62,13 @@ class SetReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a data folder holds.
+    """The contents of a data folder.
 
     Attributes:
-        training: the training set; all of BraTS2019, whose test patients are among the others.
-        test: the test set, or None if there is none of its own.
-        overlap: which test images are also in training; None where no images are the test's
-            before a seed has chosen them.
+        training: the training set; for BraTS2019 all images, test patients included.
+        test: the test set, or None if there is no separate one.
+        overlap: the test images that are also in training; None if the test images depend on a
+            seed.
         images: all usable images, training and test, with the columns ``image_id``, ``label``,
             ``lesion_id``, ``pixels_sha256``, and ``is_test``.
     """
@@ -85,20 +85,19 @@ def check(
     progress: Progress | None = None,
     look: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> CheckReport:
-    """Recognises the data sets in a folder and decodes every image of them.
+    """Find the data sets in a folder and decode all their images.
 
     Args:
         data_dir: the folder of the training set.
         test_dir: the folder of the test set; None looks inside ``data_dir``.
-        progress: called after each image with how many of its set are done, and how many
-            there are.
+        progress: called after each image with (images done, images in total) of its set.
         look: called with the pixels (SIDE, SIDE, 3) of each usable image, in the order of the
             report's ``images``.
 
     Raises:
-        DataError: as ``recognise``, ``load_training``, ``load_test`` and ``load_brats2019`` raise
-            it, a test folder for BraTS2019, or a file that the system refuses to read; an
-            unreadable image does not.
+        DataError: as raised by ``recognise``, ``load_training``, ``load_test`` and
+            ``load_brats2019``; a test folder is given for BraTS2019; or the system refuses to read
+            a file. A damaged image raises nothing.
     """
     test = None
     if recognise(data_dir) == "brats2019":
@@ -132,15 +131,14 @@ def decode_all(
     progress: Progress | None = None,
     look: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> ImageTable:
-    """Decodes every image of a table and returns the table of those that can be used.
+    """Decode all images of a table and return the table of the usable ones.
 
     Args:
-        table: the images as recognised.
-        progress: called after each image with how many are done and how many there are.
-        look: called with the pixels (SIDE, SIDE, 3) of each image that can be used.
+        table: the images.
+        progress, look: as for `check`.
 
     Returns:
-        The table with the columns ``DIGESTS``; the other images are set aside.
+        The table with the columns ``DIGESTS`` added; unusable images are set aside.
 
     Raises:
         DataError: the system refuses to read a file.
@@ -163,7 +161,7 @@ def decode_all(
     return replace(
         table,
         rows=rows,
-        # A patient's slices all name the same patient.
+        # All slices of a patient have the same patient id.
         set_aside={reason: tuple(dict.fromkeys(names)) for reason, names in set_aside.items()},
     )
 
@@ -194,7 +192,7 @@ def _report(table: ImageTable) -> SetReport:
 
 
 def _differing(rows: pd.DataFrame, column: str) -> dict[str, dict[str, list[str]]]:
-    """The ids of images by value of a column, of the lesions that have several values."""
+    """Return image ids by value of a column, for each lesion that has several values."""
     known = rows[rows["lesion_id"].notna() & rows[column].notna()]
     several = known.groupby("lesion_id")[column].nunique() > 1
     return {

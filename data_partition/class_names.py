@@ -1,4 +1,4 @@
-"""The classes in words: as a text encoder is asked about them, and as people write them."""
+"""Full names of the classes: for the prompts of text encoders, and as other tables write them."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -45,7 +45,7 @@ def short_label(words: str) -> str | None:
 
 
 NAMED_FIRST = ("mel", "HGG")
-"""Classes that every table names before the others: to miss one of these costs a patient most."""
+"""Classes that every table names first, because missing one of them harms a patient most."""
 
 
 def in_naming_order(classes: Iterable[str]) -> list[str]:

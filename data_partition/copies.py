@@ -11,9 +11,9 @@ class Copies:
     """Images with identical pixels.
 
     Attributes:
-        ids: of the images, two or more, sorted.
+        ids: ids of the images, two or more, sorted.
         labels: the label of each.
-        groups: the lesion (or patient) of each, None where unknown.
+        groups: the lesion (or patient) of each, None if unknown.
     """
 
     ids: tuple[str, ...]
@@ -22,7 +22,7 @@ class Copies:
 
     @property
     def contradicting(self) -> bool:
-        """Whether their labels differ: at least one is wrong."""
+        """Whether their labels differ, so that at least one is wrong."""
         return len(set(self.labels)) > 1
 
     def __str__(self) -> str:
@@ -36,11 +36,11 @@ def find_copies(rows: pd.DataFrame) -> list[Copies]:
     """Find the images that have identical pixels.
 
     Args:
-        rows: columns ``image_id``, ``label``, ``lesion_id`` and ``pixels_sha256``, as of an image
-            store; images without the latter are copies of none.
+        rows: columns ``image_id``, ``label``, ``lesion_id`` and ``pixels_sha256``, as in an image
+            store; an image without a hash is never a copy.
 
     Returns:
-        Those with contradicting labels first, then in order of their first ids.
+        The groups of copies: first those with contradicting labels, then by their first id.
     """
     several = rows[rows["pixels_sha256"].notna() & rows["pixels_sha256"].duplicated(keep=False)]
     found = []
@@ -51,11 +51,11 @@ def find_copies(rows: pd.DataFrame) -> list[Copies]:
 
 
 def num_straddling(rows: pd.DataFrame, places: Sequence[Hashable]) -> int:
-    """Count the groups of images with identical pixels that are not all in one place.
+    """Count the groups of images with identical pixels that are in more than one place.
 
     Args:
         rows: n rows with the column ``pixels_sha256``.
-        places: where each image is: its client and split. Those with None are nowhere.
+        places: client and split of each image; None if it has neither.
     """
     held = pd.DataFrame({"pixels": rows["pixels_sha256"].to_numpy(), "place": list(places)})
     return int((held.dropna().groupby("pixels")["place"].nunique() > 1).sum())

@@ -1,4 +1,4 @@
-"""From a file, or a member of a zip archive, to RGB pixels."""
+"""Decodes a file, or a member of a zip archive, to RGB pixels."""
 
 import io
 import struct
@@ -17,14 +17,14 @@ from PIL import Image
 from data_partition.errors import DataError
 from operation.archives import read_member
 
-# Only formats that medical image sets come in: fewer parsers face bytes of unknown origin.
+# Only formats that medical image sets use, so that untrusted bytes reach few parsers.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 
-# A crafted header can promise more pixels, and a crafted archive more bytes, than memory holds.
+# A malicious header can claim more pixels, and a malicious archive more bytes, than memory holds.
 MAX_PIXELS = 80_000_000
 MAX_FILE_BYTES = 512 * 2**20
 
-# What Pillow and zipfile raise on damaged input; anything else would be a fault of ours.
+# Errors of Pillow and zipfile for damaged input; any other error is a bug in this program.
 DAMAGE = (
     OSError,
     EOFError,
@@ -44,22 +44,22 @@ DAMAGE = (
 
 
 def image_name(path: str, member: str = "") -> str:
-    """How messages name an image: its path, with the name inside the archive after a colon."""
+    """Return the name of an image in messages: its path, and after a colon the archive member."""
     return f"{path}:{member}" if member else path
 
 
-# What git leaves in the place of a large file that it has not fetched.
+# The content of a file that git-LFS has not fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _TOO_LARGE = f"larger than {MAX_FILE_BYTES >> 20} MiB; not an image"
 LFS_REMEDY = "git-LFS pointer in the place of the file; fetch it with  git lfs pull"
 
 
 class PointerError(DataError):
-    """A file that is a git-LFS pointer to the one that is meant."""
+    """A file is a git-LFS pointer instead of the image."""
 
 
 def is_lfs_pointer(data: bytes) -> bool:
-    """Tell whether these are the bytes of a git-LFS pointer."""
+    """Return whether these bytes are a git-LFS pointer."""
     return data.startswith(_LFS_POINTER)
 
 
@@ -74,16 +74,16 @@ class ImageFiles:
         self._lock = threading.Lock()
 
     def read(self, path: str, member: str = "") -> bytes:
-        """The encoded bytes of one image.
+        """Return the encoded bytes of one image.
 
         Args:
             path: an image file, or a zip archive if ``member`` is given.
             member: the image's name inside the archive.
 
         Raises:
-            OSError: the file system refuses (no such file, no permission, a failing disk).
+            OSError: the file cannot be read (no such file, no permission, a disk error).
             PointerError: git has not fetched the file.
-            DataError: the archive or its member is damaged or missing, or beyond 512 MiB.
+            DataError: the archive or its member is damaged or missing, or larger than 512 MiB.
         """
         if member:
             with self._unpacking(path, member) as archive:
@@ -100,14 +100,14 @@ class ImageFiles:
         return data
 
     def read_head(self, path: str, member: str, num_bytes: int) -> bytes:
-        """At most so many bytes from the beginning of a file.
+        """Return the first bytes of a file, at most ``num_bytes``.
 
         Args:
-            path, member: as of `read`.
+            path, member: as for `read`.
             num_bytes: some kilobytes.
 
         Raises:
-            OSError: the file system refuses.
+            OSError: the file cannot be read.
             DataError: the archive or its member is damaged or missing.
         """
         if not member:
@@ -118,7 +118,7 @@ class ImageFiles:
 
     @contextmanager
     def _unpacking(self, path: str, member: str) -> Iterator[zipfile.ZipFile]:
-        """Give an archive, and say in one line what goes wrong with a member of it."""
+        """Yield an archive; turn an error of a member into a `DataError` of one line."""
         try:
             yield self._archive(path)
         except (OSError, DataError):
@@ -153,14 +153,13 @@ class ImageFiles:
 def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
     """Decode an image held in memory.
 
-    Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, palettes are looked
-    up and CMYK is converted. An alpha channel is dropped, so that the stored colours stay as they
-    are and no invented background enters them. An EXIF orientation is left unapplied. Of several
-    frames, the first is taken.
+    Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, palettes are looked up
+    and CMYK is converted. An alpha channel is dropped, so the stored colours stay unchanged. An
+    EXIF orientation is ignored. Of several frames, the first is used.
 
     Args:
         data: the encoded file.
-        name: how an error names the image.
+        name: of the image in error messages.
         reduce_to: if above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as
             both sides keep at least this many pixels; 0 decodes at full size.
 
@@ -168,7 +167,8 @@ def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
         An image of mode "RGB", completely loaded.
 
     Raises:
-        DataError: empty, truncated, damaged, of an unknown format, or beyond 80 megapixels.
+        DataError: the image is empty, truncated, damaged, of an unknown format, or larger than 80
+            megapixels.
     """
     if not data:
         raise DataError(f"{name}: the file is empty")
@@ -189,15 +189,15 @@ def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
 
 
 def decode_rgb(path: str, member: str = "") -> np.ndarray:
-    """The pixels of one image, read from a file or in place from a zip archive.
+    """Return the pixels of one image, read from a file or a zip archive.
 
     Args:
         path: an image file, or a zip archive if ``member`` is given.
         member: the image's name inside the archive.
 
     Returns:
-        uint8 array of shape (H, W, 3), values 0 … 255; see ``rgb_image`` for what becomes of
-        images that are not RGB.
+        uint8 array of shape (H, W, 3), values 0 … 255; ``rgb_image`` describes how images that are
+        not RGB are converted.
 
     Raises:
         DataError: the image cannot be read or decoded; the message names it.
@@ -219,13 +219,13 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "F"):
         raise DataError(f"{name}: 32-bit pixels have no fixed range; save the image with 8 bits")
     if image.has_transparency_data and image.mode == "P":
-        # Straight to RGB, Pillow warns about transparency kept in the palette.
+        # Converted directly to RGB, Pillow warns about transparency in the palette.
         image = image.convert("RGBA")
     return image.convert("RGB")
 
 
 def _reason(error: BaseException) -> str:
-    """One line of an exception, without the address of the buffer that Pillow prints."""
+    """Return an exception in one line, without the memory address that Pillow prints."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).split("\n")[0]

@@ -1,9 +1,9 @@
-"""The one error a person's data can cause."""
+"""The error that unusable data cause."""
 
 
 class DataError(ValueError):
     """Input data that cannot be used.
 
-    Its message is one line that names the thing and the remedy; the command line prints it and
+    The message is one line that names the problem and the remedy. The command line prints it and
     exits with status 2.
     """

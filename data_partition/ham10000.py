@@ -1,4 +1,4 @@
-"""HAM10000's training images in each of the layouts they are published in."""
+"""HAM10000's training images, in each of the published layouts."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ _PARTS = (
 
 
 def is_ham10000(files: Iterable[FoundFile]) -> bool:
-    """Whether files are HAM10000's: its metadata by name, a truth of its classes, or folders."""
+    """Return whether files are HAM10000's, by its metadata, truth or class folders."""
     return any(
         _is_metadata(file)
         or _is_truth(file)
@@ -39,26 +39,25 @@ def is_ham10000(files: Iterable[FoundFile]) -> bool:
 
 
 def load_training(data_dir: Path, *, tests_in: Sequence[Path] | None = None) -> ImageTable:
-    """Recognises a HAM10000 training set by looking at what is there.
+    """Find the training images of HAM10000 in a folder and return them as a table.
 
-    Known are the Dataverse release (folders, or zip archives that are read in place), the Kaggle
-    release, the ISIC challenge 2018 Task 3 release and a tree ``train/<class>/*.jpg``; each may
-    lie a folder further down. Images in a folder for validation are among the training images,
-    with a ``split`` that says so; the challenge's own validation set is left alone. Nothing is
-    decoded.
+    Four layouts are read: the Dataverse release (folders, or zip archives), the Kaggle release, the
+    ISIC challenge 2018 Task 3 release and folders ``train/<class>/*.jpg``; each may be one folder
+    deeper. Images in a validation folder are included and have the ``split`` "validation"; the
+    challenge's own validation set is not used. Nothing is decoded.
 
     Args:
         data_dir: the folder that holds the release.
-        tests_in: the folders whose test images are used; None: the data folder itself. Other
-            test images in it are left alone by name.
+        tests_in: the folders whose test images are used; None: the data folder itself. Other test
+            images in the data folder are set aside.
 
     Returns:
-        The labelled images; ``lesion_id`` and ``source`` are None where the release does not
-        give them. Every image in the folder that is neither used nor a test image is set aside.
+        The labelled images; ``lesion_id`` and ``source`` are None if the release does not give
+        them. Every image in the folder that is neither used nor a test image is set aside.
 
     Raises:
-        DataError: no such folder, no release in it, a label that is none of the seven classes,
-            contradicting rows for one image, or no image with a label.
+        DataError: there is no such folder, or no release in it; a label is not one of the seven
+            classes; two rows of an image contradict each other; or no image has a label.
     """
     found = find_files(data_dir)
     files = [file for file in found if file.role in ("training", "validation", None)]
@@ -94,7 +93,7 @@ def _labels(
 ) -> tuple[list[pd.DataFrame], str]:
     images = [file for file in files if file.is_image]
     metadata = [file for file in files if _is_metadata(file)]
-    # HAM10000's own metadata knows lesions and sources: it goes before the challenge's truth.
+    # HAM10000's metadata is preferred to the challenge's truth: it has lesions and sources.
     if metadata:
         kaggle = any(_named(file, "hmnist_") for file in files)
         release = "Kaggle" if kaggle else "Dataverse"

@@ -1,4 +1,4 @@
-"""The files of a data set, found in folders and, without unpacking them, in zip archives."""
+"""Finds the files of a data set in folders and, without unpacking, in zip archives."""
 
 import os
 import re
@@ -17,10 +17,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Role = Literal["training", "validation", "test", "challenge validation"]
 
-# What a release calls its parts: ISIC's and Dataverse's names begin so.
+# The parts of a release, by how ISIC's and Dataverse's file names begin.
 _ROLE_PREFIXES: tuple[tuple[str, Role], ...] = (
     ("isic2018_task3_training", "training"),
-    # 193 images that are part of neither HAM10000 nor the test set.
+    # 193 images that belong to neither HAM10000 nor the test set.
     ("isic2018_task3_validation", "challenge validation"),
     ("isic2018_task3_test", "test"),
     ("ham10000_images", "training"),
@@ -35,7 +35,7 @@ _ROLE_WORDS: dict[str, Role] = {
     "test": "test",
     "testing": "test",
 }
-# A folder of people's own: train, train_dir, Test-Images, HAM10000_val, trainset, test 2.
+# Folders named by users: train, train_dir, Test-Images, HAM10000_val, trainset, test 2.
 _SPLIT_FOLDER = re.compile(
     r"(?:(?P<before>.*)[-_ .])?(?P<word>" + "|".join(_ROLE_WORDS) + r")"
     r"(?:[-_ .]?(?:dir|folder|set|dataset|split|data|images?|imgs?|inputs?|slices|cases))*"
@@ -50,11 +50,10 @@ class FoundFile:
 
     Attributes:
         path: absolute path of the file, or of the zip archive that holds it.
-        member: the file's name inside that archive, or "".
-        parts: the way to the file from the data folder, an archive counting as a folder.
-        size: bytes inside the archive; -1 for a plain file, whose size is asked for only when
-            it matters.
-        dangling: whether it is a link to a file that is not there.
+        member: the file's name inside that archive; "" for a plain file.
+        parts: the path from the data folder to the file; an archive counts as a folder.
+        size: bytes inside the archive; -1 for a plain file, whose size is read only when needed.
+        dangling: whether it is a link to a missing file.
     """
 
     path: str
@@ -65,30 +64,30 @@ class FoundFile:
 
     @property
     def name(self) -> str:
-        """The way to the file in words, relative to the data folder."""
+        """The path to the file, relative to the data folder."""
         return "/".join(self.parts)
 
     @cached_property
     def stem(self) -> str:
-        """The file's own name without its suffix: for an image, its id."""
+        """The file's name without its suffix; of an image this is its id."""
         return PurePosixPath(self.parts[-1]).stem
 
     @cached_property
     def suffix(self) -> str:
-        """The file's suffix in lower case, with its dot, or ""."""
+        """The file's suffix in lower case with its dot, or ""."""
         return PurePosixPath(self.parts[-1]).suffix.lower()
 
     @property
     def is_image(self) -> bool:
-        """Whether the suffix is one of ``IMAGE_SUFFIXES``, in any case, and the file is there."""
+        """Whether the suffix is one of ``IMAGE_SUFFIXES``, in any case, and the file exists."""
         return self.suffix in IMAGE_SUFFIXES and not self.dangling
 
     @cached_property
     def role(self) -> Role | None:
-        """The part of a release the file belongs to by its name, or None if no name says it.
+        """The part of a release that the file belongs to, by its path; None if no name tells.
 
-        The innermost telling name decides: ``test/ISIC2018_Task3_Training_Input/x.jpg`` is a
-        training image. A file's own name tells only where it begins as a release's do.
+        The innermost name that tells decides: ``test/ISIC2018_Task3_Training_Input/x.jpg`` is a
+        training image. The file's own name counts only if it begins like a release's file names.
         """
         for depth, part in enumerate(reversed(self.parts)):
             name = part.lower().removesuffix(".zip")
@@ -100,7 +99,7 @@ class FoundFile:
         return None
 
     def read_bytes(self) -> bytes:
-        """The file's content, also out of an archive.
+        """Return the file's content, also from an archive.
 
         Raises:
             DataError: the file cannot be read.
@@ -112,7 +111,7 @@ class FoundFile:
             raise DataError(f"cannot read {self.name} ({error}); allow reading it") from error
 
     def first_line(self) -> str:
-        """The first line of a text file; of any other, whatever its first bytes give.
+        """Return the first line of a text file; for other files the result has no meaning.
 
         Raises:
             DataError: the file cannot be read.
@@ -126,16 +125,16 @@ class FoundFile:
 
 
 def find_files(directory: Path) -> list[FoundFile]:
-    """Finds every file below a folder, links followed, hidden files left out.
+    """Return all files below a folder. Links are followed; hidden files are left out.
 
     Args:
-        directory: the folder to look in; the zip archives in it are looked into as well.
+        directory: the folder; zip archives in it are searched, too.
 
     Returns:
         The files sorted by ``parts``.
 
     Raises:
-        DataError: there is no such folder, a folder cannot be read, or an archive is damaged.
+        DataError: a folder does not exist or cannot be read, or an archive is damaged.
     """
     if not directory.is_dir():
         raise DataError(f"no such folder: {directory}; give the folder that holds the data set")
@@ -164,17 +163,17 @@ def find_files(directory: Path) -> list[FoundFile]:
 
 
 def keep_first_copies(images: Iterable[FoundFile]) -> tuple[dict[str, FoundFile], tuple[str, ...]]:
-    """Keeps one file for every image id.
+    """Keep one file for each image id.
 
     Args:
         images: image files in any order.
 
     Returns:
-        The first file in order of ``parts`` by image id, and the names of the other copies. A
-        copy with other bytes than the file kept says so in its name.
+        By image id, the first file in order of ``parts``; and the names of the other copies. The
+        name of a copy with different bytes says so.
 
     Raises:
-        DataError: a copy inside a damaged archive.
+        DataError: a copy is inside a damaged archive.
     """
     kept: dict[str, FoundFile] = {}
     copies: list[str] = []
@@ -223,12 +222,12 @@ def _role_of_folder(name: str) -> Role | None:
     if match is None:
         return None
     before = re.split("[-_ .]", match["before"] or "")
-    # "train_test" says that both are in it, which is no answer.
+    # "train_test" names two parts, so it does not tell.
     return None if any(word in _ROLE_WORDS for word in before) else _ROLE_WORDS[match["word"]]
 
 
 def _is_hidden(name: str) -> bool:
-    # macOS leaves "._x.jpg" beside x.jpg on foreign disks, and __MACOSX in its archives.
+    # macOS writes "._x.jpg" beside x.jpg on other file systems, and __MACOSX into archives.
     return name.startswith(".") or name == "__MACOSX"
 
 

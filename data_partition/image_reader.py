@@ -1,4 +1,4 @@
-"""What stands between the rows of an image table and their pixels."""
+"""The interface of readers, which turn rows of an image table into pixels."""
 
 import hashlib
 import os
@@ -14,15 +14,15 @@ Answer = TypeVar("Answer")
 
 
 class Decoded(NamedTuple):
-    """One image: side * side * 3 bytes, and the sha256 in hex of the files it was made from."""
+    """One image: side * side * 3 bytes, and the sha256 in hex of the files it comes from."""
 
     pixels: bytes
     sha256: str
 
     def pixels_sha256(self) -> str | None:
-        """The sha256 in hex of the pixels; None of one colour throughout, which shows nothing.
+        """The sha256 in hex of the pixels; None if all pixels have the same colour.
 
-        Blank slices of several patients are equal, but no copies of one another.
+        Blank slices of different patients are equal, but they are not copies.
         """
         if self.pixels == self.pixels[:3] * (len(self.pixels) // 3):
             return None
@@ -30,32 +30,32 @@ class Decoded(NamedTuple):
 
 
 class Unusable(NamedTuple):
-    """An image that is set aside: why, and the name under which people know what is at fault."""
+    """An image that is set aside: the reason, and the name of the file at fault."""
 
     reason: str
     name: str
 
 
 class ImageReader(Protocol):
-    """Reads the images of one kind of table. It knows the table's columns beyond the common ones.
+    """Reads the images of one kind of table, including the columns that only this kind has.
 
     Attributes:
-        settings: what decides the pixels besides the rows and their files, in words; part of the
-            image store's key.
+        settings: as text, everything that affects the pixels besides the rows and their files; part
+            of the image store's key.
     """
 
     @property
     def settings(self) -> str: ...
 
     def files(self, rows: pd.DataFrame) -> list[tuple[str, ...]]:
-        """For each row the paths of all files that its image is made from."""
+        """Return for each row the paths of all files that its image comes from."""
         ...
 
     def decode(self, rows: pd.DataFrame, side: int) -> Iterator[Decoded | Unusable]:
-        """Decode the rows' images in their order, several at a time.
+        """Decode the rows' images in order, several at a time.
 
         Raises:
-            DataError: the system refuses to read a file, which is not the image's fault.
+            DataError: the system refuses to read a file, so the image may be good.
         """
         ...
 
@@ -63,9 +63,9 @@ class ImageReader(Protocol):
 def in_threads(
     function: Callable[[Item], Answer], items: Iterable[Item], *, at_once: int
 ) -> Iterator[Answer]:
-    """The function's answers in the order of the items, ``at_once`` of them in memory.
+    """Yield the function's results in the order of the items, at most ``at_once`` in memory.
 
-    Threads: Pillow, zlib and NumPy work outside the interpreter lock, and nothing is pickled.
+    It uses threads: Pillow, zlib and NumPy release the interpreter lock, and nothing is pickled.
     """
     rest = iter(items)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

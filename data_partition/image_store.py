@@ -1,4 +1,4 @@
-"""Every image decoded once, and kept as one array that all processes of a machine share."""
+"""Images decoded once and stored as one array that all processes of a machine share."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from operation.parsing import parse_json
 
 Progress = Callable[[int, int], None]
 
-# Part of the key: raise it whenever the same files would give other bytes in the store.
+# Part of the key: increase it whenever a change makes the same files give other bytes.
 FORMAT = 3
 COLUMNS = ["image_id", "label", "lesion_id", "source"]
 SPLIT = "split"
-# By which copies are found; see ``data_partition/copies.py``.
+# The columns by which copies are found; see ``data_partition/copies.py``.
 DIGESTS = ["files_sha256", "pixels_sha256"]
 
 
@@ -35,16 +35,15 @@ class ImageStore:
     Attributes:
         images: uint8 (N, side, side, 3), memory-mapped and read-only; row i is ``rows`` row i.
         rows: columns ``image_id`` (str), ``label`` (str), ``lesion_id`` and ``source`` (str or
-            None), ``split`` (str) where the data set itself comes split, ``files_sha256`` (str, in
-            hex, of the bytes of the image's files), and ``pixels_sha256`` (str in hex, of its
-            pixels as stored; None where they are all of one colour); sorted by ``image_id``,
-            index 0 … N - 1.
+            None), ``split`` (str) if the data set is already split, ``files_sha256`` (str in hex,
+            of the bytes of the image's files), and ``pixels_sha256`` (str in hex, of its pixels as
+            stored; None if all have the same colour); sorted by ``image_id``, index 0 … N - 1.
         labels: int64 (N,), the label's index in ``classes``.
         classes: class names in the order of the network's outputs.
-        fingerprint: sha256 in hex over every image's id, label, lesion, source, split if it has
-            one, and the sha256 of its files' bytes; says which data these are, whatever the
-            machine, folder, layout, file times and ``side``.
-        set_aside: the table's, and what turned out to be unusable when it was decoded.
+        fingerprint: sha256 in hex over every image's id, label, lesion, source, split (if any) and
+            the sha256 of its files' bytes. It identifies the data, independent of machine, folder,
+            layout, file times and ``side``.
+        set_aside: the table's, and the images that could not be decoded.
         grouped_by: what ``lesion_id`` names.
         notices: the table's.
     """
@@ -60,9 +59,9 @@ class ImageStore:
 
 
 def store_side(image_size: int) -> int:
-    """The side at which images are stored, in pixels, for a network input of ``image_size``.
+    """Return the side of stored images, in pixels, for a network input of ``image_size``.
 
-    The ratio of 256 to 224 of the study (docs/study.md).
+    The ratio is the study's (docs/study.md), 256 to 224.
     """
     return round(image_size * 256 / 224)
 
@@ -70,25 +69,24 @@ def store_side(image_size: int) -> int:
 def open_store(
     table: ImageTable, *, side: int, cache_dir: Path, progress: Progress | None = None
 ) -> ImageStore:
-    """Open the store of a table's images; build it first if these files have none yet.
+    """Open the store of a table's images; build it first if there is none for these files.
 
-    The store lies in ``cache_dir/images/<key>``. The key covers the table, and of every file the
-    size and the times of its last modification and of its last change of state. The latter is set
-    by the system alone, so a file that was replaced means a new store, even if its size and its
-    time of modification were kept; so does a file that was only touched. To read all bytes at
-    every opening would say the same and take as long as reading the data set. The store appears
-    complete or not at all; of several processes that want the same one, one builds and the others
-    wait.
+    The store is in ``cache_dir/images/<key>``. The key covers the table, and of every file the
+    size, modification time (mtime) and status change time (ctime). Programs cannot set the ctime,
+    so a replaced file gives a new store even if its size and mtime were kept. A file that was only
+    touched also gives a new store. Hashing all bytes at every opening would take as long as reading
+    the data set. The store is written atomically. If several processes need the same one, one of
+    them builds it and the others wait.
 
     Args:
-        table: the images; damaged ones are set aside.
+        table: the images; damaged images are set aside.
         side: stored height and width, in pixels.
-        cache_dir: where stores are kept; created if need be.
-        progress: called with (images done, images in all) while building, from this thread.
+        cache_dir: the cache folder; created if necessary.
+        progress: called in this thread with (images done, images in total) while building.
 
     Raises:
-        DataError: a file is gone or the system refuses to read it, no image can be used, or
-            the cache cannot be written.
+        DataError: a file is missing or cannot be read, no image is usable, or the cache cannot be
+            written.
     """
     root = cache_dir / "images"
     folder = root / _key(table, side)
@@ -129,12 +127,12 @@ def _stamp(path: str) -> tuple[str, int, int, int]:
 
 
 def _plain(value: Any) -> str | None:
-    """A cell as text; pandas may hold a missing one as None or as NaN."""
+    """Return a cell as text, or None; pandas may store a missing cell as None or as NaN."""
     return value if isinstance(value, str) else None
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Delete what killed builds left. Only the holder of the lock builds, so all of it is dead."""
+    """Delete the files of killed builds; the lock ensures that no build is running."""
     for leftover in root.glob(".building-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -181,7 +179,7 @@ def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None
 
 
 def _sync(path: Path) -> None:
-    """Force a file to disk, lest a power cut after the rename leaves an empty one."""
+    """Force a file to disk, so that a power failure after the rename cannot leave an empty file."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -193,18 +191,18 @@ def _columns(table: ImageTable) -> list[str]:
 def _write_images(
     table: ImageTable, side: int, path: Path, progress: Progress | None
 ) -> tuple[list[int], list[tuple[str, str | None]], dict[str, list[str]]]:
-    """Write the usable images in table order.
+    """Write the usable images, in the order of the table.
 
     Returns:
-        Their row numbers, their ``DIGESTS``, and the names of the others by reason.
+        Their row numbers, their ``DIGESTS``, and the names of the unusable images by reason.
     """
     kept: list[int] = []
     digests: list[tuple[str, str | None]] = []
-    # Dictionaries for sets in order: a patient's slices all name the same patient.
+    # Dictionaries as ordered sets: all slices of a patient have the same patient id.
     set_aside: dict[str, dict[str, None]] = {}
     with path.open("wb") as file:
         _write_header(file, len(table.rows), side)
-        # Written and not memory-mapped: a full disk is then an OSError and not a SIGBUS.
+        # Written, not memory-mapped: a full disk then gives an OSError instead of a SIGBUS.
         for done, image in enumerate(table.reader.decode(table.rows, side), start=1):
             if isinstance(image, Unusable):
                 set_aside.setdefault(image.reason, {})[image.name] = None
@@ -214,7 +212,7 @@ def _write_images(
                 digests.append((image.sha256, image.pixels_sha256()))
             if progress is not None:
                 progress(done, len(table.rows))
-        # NumPy pads the header so that the number of rows can change in place.
+        # NumPy pads the header, so the number of rows can be changed in place.
         file.seek(0)
         _write_header(file, len(kept), side)
     return kept, digests, {reason: list(names) for reason, names in set_aside.items()}
@@ -227,7 +225,7 @@ def _write_header(file: IO[bytes], num_images: int, side: int) -> None:
 
 def _open(folder: Path, table: ImageTable) -> ImageStore:
     facts = parse_json((folder / "store.json").read_text(encoding="utf-8"))
-    # An id or class may be called "NA" or "007": no guessing, and only an empty cell is missing.
+    # An id or class may be "NA" or "007": types are not guessed, and only an empty cell is missing.
     rows = pd.read_csv(folder / "rows.csv", dtype=str, keep_default_na=False)
     rows = rows.mask(rows == "", None)
     class_index = {name: index for index, name in enumerate(table.classes)}

@@ -1,4 +1,4 @@
-"""A data set as a table: which images there are, where they lie and what they show."""
+"""A data set as a table: its images, their files and their labels."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,24 +15,24 @@ GroupedBy = Literal["lesion", "patient"]
 
 @dataclass(frozen=True)
 class ImageTable:
-    """The images of one data set, recognised but not yet decoded.
+    """The images of one data set, not yet decoded.
 
     Attributes:
         rows: one row per image, sorted by ``image_id``, ids unique, index 0 … N - 1. Columns:
             ``image_id`` (str), ``label`` (str, one of ``classes``), ``lesion_id`` (str or None:
-            which images show the same), ``source`` (str or None: the ``dataset`` column of the
-            newer HAM10000 metadata, the site of a BraTS2019 case); ``split`` ("train",
-            "validation" or "test") only where the data set itself comes split; and what the
-            reader needs. For photographs that is ``path`` (str, absolute: an image file, or a zip
+            which images show the same lesion), ``source`` (str or None: the ``dataset`` column of
+            the newer HAM10000 metadata, the site of a BraTS2019 case); ``split`` ("train",
+            "validation" or "test") only if the data set is already split; and the columns that the
+            reader needs. For photographs these are ``path`` (str, absolute: an image file, or a zip
             archive) and ``member`` (str, the image's name inside that archive, or "").
         classes: class names in the order of the network's outputs.
-        layout: the recognised layout in words, for people.
-        set_aside: names of what was found but is not used, by reason (``"row without an image"``,
+        layout: the recognised layout, as text for users.
+        set_aside: names of files and rows that are not used, by reason (``"row without an image"``,
             ``"image without a row"``, ``"duplicate file"``, ``"unreadable image"``, …).
         reader: turns rows into pixels.
-        grouped_by: what ``lesion_id`` names: a lesion in several photographs, or a patient, whose
-            one tumour is seen in several slices.
-        notices: what a person must know of the data, a sentence each.
+        grouped_by: the meaning of ``lesion_id``: ``lesion``, which may have several photographs, or
+            ``patient``, whose tumour is seen in several slices.
+        notices: sentences about the data that every table and manifest shows to the user.
     """
 
     rows: pd.DataFrame

@@ -1,4 +1,4 @@
-"""The ISIC challenge 2018 Task 3 test set: the federation's global, unseen test images."""
+"""The test set of the ISIC challenge 2018, Task 3: the federation's global test images."""
 
 import os
 from pathlib import Path
@@ -23,26 +23,25 @@ from data_partition.other_releases import say_what_else
 
 
 def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
-    """Recognises a test set by looking at what is there.
+    """Find the test images in a folder and return them as a table.
 
-    Known are the ISIC challenge's release (one-hot truth), Dataverse's (a folder or zip archive
-    of images, the truth in the format of HAM10000's metadata) and a tree ``test/<class>/*.jpg``.
-    Nothing is decoded.
+    Three layouts are read: the ISIC challenge's release (one-hot truth), Dataverse's (a folder or
+    zip archive of images, with the truth in the format of HAM10000's metadata) and folders
+    ``test/<class>/*.jpg``. Nothing is decoded.
 
     Args:
-        data_dir: the folder of the training set, looked into when ``test_dir`` is None.
-        test_dir: the folder of the test set. Where nothing in it bears a test set's name, files
-            of any name are taken, but never those named as training or validation data. Every
-            other image in it that is not below ``data_dir`` is set aside.
+        data_dir: the folder of the training set, searched if ``test_dir`` is None.
+        test_dir: the folder of the test set. If nothing in it is named as test data, files of any
+            name are used, except those named as training or validation data. All other images in it
+            that are not below ``data_dir`` are set aside.
 
     Returns:
-        The labelled test images, or None when ``test_dir`` is None and ``data_dir`` holds no test
-        images.
+        The labelled test images; None if ``test_dir`` is None and ``data_dir`` has no test images.
 
     Raises:
-        DataError: no such folder, no test set in ``test_dir``, test images without a truth, a
-            label that is none of the seven classes, a row that is not one-hot, contradicting rows
-            for one image, or no image with a label.
+        DataError: there is no such folder, or no test set in ``test_dir``; test images have no
+            truth; a label is not one of the seven classes; a row is not one-hot; two rows of an
+            image contradict each other; or no image has a label.
     """
     directory = data_dir if test_dir is None else test_dir
     found = find_files(directory)
@@ -60,7 +59,7 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
     labels, layout = _labels(directory, files, found)
     set_aside: SetAside = {}
     if test_dir is not None:
-        # What is below the data folder has been looked at with the training set.
+        # Files below the data folder were already checked with the training set.
         inside = os.path.abspath(data_dir) + os.sep  # noqa: PTH100 - as in find_files
         beyond = [file for file in found if not file.path.startswith(inside)]
         used = set(images)
@@ -76,7 +75,7 @@ def _labels(
     headers = {file: read_header(file) for file in files if is_table(file)}
     one_hot = [file for file, header in headers.items() if header >= ONE_HOT_COLUMNS]
     metadata = [file for file, header in headers.items() if header >= METADATA_COLUMNS]
-    # Other tables published with the set, readers' answers for one, have the same columns.
+    # Other published tables, such as the readers' answers, have the same columns.
     named = [file for file in (*one_hot, *metadata) if "groundtruth" in file.stem.lower()]
     if named:
         one_hot = [file for file in one_hot if file in named]

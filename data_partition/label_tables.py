@@ -1,8 +1,8 @@
-"""The labels of a skin-lesion data set, read from the tables and folders it comes with.
+"""Reads the labels of a skin-lesion data set from its tables and folders.
 
-Every function answers with label rows: a frame with the columns ``image_id``, ``label``,
-``lesion_id`` and ``source``, the last two None where unknown. Nothing else is ever taken from a
-table: ``dx_type``, how a diagnosis was confirmed, gives the diagnosis away.
+Label rows are a frame with the columns ``image_id``, ``label``, ``lesion_id`` and ``source``, the
+last two None if unknown. No other column is read: ``dx_type``, how a diagnosis was confirmed, would
+leak the diagnosis.
 """
 
 import io
@@ -24,28 +24,29 @@ _TABLE_SUFFIXES = ("", ".csv", ".tab")
 
 
 def is_table(file: FoundFile) -> bool:
-    """Whether a file's suffix is that of a table; HAM10000's metadata may come without any."""
+    """Return whether a file is a table by its suffix; HAM10000's metadata may have none."""
     return file.suffix in _TABLE_SUFFIXES and not file.dangling
 
 
 def read_header(file: FoundFile) -> frozenset[str]:
-    """The column names of a table; of a file that is none, whatever its first line gives."""
+    """Return the column names of a table; for other files the result has no meaning."""
     first_line = file.first_line()
     names = first_line.strip().split(_delimiter(first_line))
     return frozenset(name.strip().strip('"') for name in names)
 
 
 def read_metadata(file: FoundFile) -> pd.DataFrame:
-    """Reads a table in the format of HAM10000's metadata, comma or tab separated.
+    """Read a table in the format of HAM10000's metadata, comma or tab separated.
 
     Args:
-        file: a table with ``image_id`` and ``dx`` and perhaps ``lesion_id`` and ``dataset``.
+        file: a table with ``image_id`` and ``dx``, and optionally ``lesion_id`` and ``dataset``.
 
     Returns:
         Label rows in the table's order.
 
     Raises:
-        DataError: the table is unreadable, lacks a column, or has a label not in the seven.
+        DataError: the table is unreadable, lacks a column, or has a label that is not one of the
+            seven classes.
     """
     table = _read(file, METADATA_COLUMNS)
     rows = pd.DataFrame({"image_id": table["image_id"], "label": table["dx"].str.lower()})
@@ -59,7 +60,7 @@ def read_metadata(file: FoundFile) -> pd.DataFrame:
 
 
 def read_one_hot(file: FoundFile) -> pd.DataFrame:
-    """Reads a ground truth of the ISIC challenge: one column per class, a single 1 in each row.
+    """Read a ground truth of the ISIC challenge: one column per class, a single 1 in each row.
 
     Raises:
         DataError: the table is unreadable, lacks a column, or has a row that is not one-hot.
@@ -80,7 +81,7 @@ def read_one_hot(file: FoundFile) -> pd.DataFrame:
 
 
 def read_lesion_groupings(file: FoundFile) -> dict[str, str | None]:
-    """Reads which lesion each image of the ISIC challenge shows, by image id.
+    """Read the lesion of each image of the ISIC challenge, by image id.
 
     Raises:
         DataError: the table is unreadable, lacks a column, or gives an image two lesions.
@@ -95,17 +96,17 @@ def read_lesion_groupings(file: FoundFile) -> dict[str, str | None]:
 
 
 def read_class_folders(images: Sequence[FoundFile]) -> pd.DataFrame:
-    """Labels images by the class-named folder they stand in.
+    """Label images by the folder they are in, which is named after a class.
 
     Args:
-        images: image files. Those that stand in no folder beside or among the class folders
-            get no row.
+        images: image files. Those outside the class folders and the folders beside these get no
+            row.
 
     Returns:
-        Label rows, one per labelled file; no rows if there is no class folder.
+        Label rows, one per labelled file; none if there is no class folder.
 
     Raises:
-        DataError: a folder with images beside the class folders is named after no class.
+        DataError: a folder with images beside the class folders is not named after a class.
     """
     folders = [tuple(part.lower() for part in image.parts[:-1]) for image in images]
     parents = {folder[:-1] for folder in folders if folder and folder[-1] in HAM10000_CLASSES}
@@ -122,7 +123,7 @@ def read_class_folders(images: Sequence[FoundFile]) -> pd.DataFrame:
 
 
 def merge_rows(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Merges label rows to one for each image, what one leaves unknown taken from another.
+    """Merge label rows to one for each image; a value missing in one row is taken from another.
 
     Returns:
         Label rows sorted by ``image_id``, ids unique.
@@ -142,7 +143,7 @@ def merge_rows(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
                 f"image {image_id} has conflicting rows: {column} is both {values[0]} and "
                 f"{values[1]}; keep the right one"
             )
-    # first() passes over missing values, and so finds what another table knows.
+    # first() skips missing values, so it finds the value from another table.
     merged = rows.groupby("image_id", as_index=False)[list(LABEL_COLUMNS[1:])].first()
     for column in ("lesion_id", "source"):
         values = [None if pd.isna(value) else value for value in merged[column]]
@@ -169,7 +170,7 @@ def _read(file: FoundFile, needed: frozenset[str]) -> pd.DataFrame:
     missing = sorted(needed - set(table.columns))
     if missing:
         raise DataError(f"{file.name} lacks the column {', '.join(missing)}; get the whole table")
-    # A row with fewer fields than the header has has missing ones at its end.
+    # A row with fewer fields than the header has missing values at its end.
     return table.fillna("").apply(lambda column: column.str.strip())
 
 

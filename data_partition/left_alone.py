@@ -1,4 +1,4 @@
-"""Files that may hold images and are not read: named, so that nobody takes them for used."""
+"""Files that may contain images but are not read: they are named, so that users notice them."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,14 +17,14 @@ UNREAD_ARCHIVES = frozenset((".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz"
 
 
 def left_alone(files: Iterable[FoundFile]) -> SetAside:
-    """Name the files that cannot be read, by reason.
+    """Return the names of files that cannot be read, by reason.
 
     Args:
-        files: of any kind; those that a data set reads are passed over.
+        files: of any kind; those that a data set reads are skipped.
 
     Returns:
-        Links to nothing, images in other formats, and archives; a zip archive counts where it lies
-        in another.
+        Links to missing files, images in other formats, and archives; zip archives only if they are
+        inside another archive.
     """
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
@@ -42,14 +42,14 @@ def left_alone(files: Iterable[FoundFile]) -> SetAside:
 
 
 def remedy(suffix: str) -> str:
-    """What to do with a file that is not read, by its suffix."""
+    """Return the remedy for a file that is not read, by its suffix."""
     if suffix in UNREAD_ARCHIVES:
         return "unpack it"
     return f"save it as {'NIfTI' if suffix in _VOLUMES.split() else 'JPEG or PNG'}"
 
 
 def joined(*parts: Mapping[str, Iterable[str]]) -> SetAside:
-    """Put names by reason together; a reason without names goes."""
+    """Merge dictionaries of names by reason; reasons without names are dropped."""
     together: defaultdict[str, list[str]] = defaultdict(list)
     for part in parts:
         for reason, names in part.items():

@@ -1,8 +1,8 @@
-"""Images that look like another one turned, mirrored, cropped or encoded anew.
+"""Finds images that look like another image rotated, mirrored, cropped or encoded again.
 
 The perceptual hash is ImageHash's ``phash``: the signs of an image's lowest frequencies. Hashes of
-the eight ways to turn and mirror one image are compared with those of cut-outs of the other.
-docs/data.md has the rates of hits and false alarms by which hash and threshold were chosen.
+the eight rotations and reflections of one image are compared with hashes of crops of the other.
+docs/data.md has the rates of hits and false alarms, by which hash and threshold were chosen.
 """
 
 import os
@@ -15,28 +15,28 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-# The lowest 12 x 12 frequencies of a grey picture of 48 x 48 pixels.
+# The lowest 12 x 12 frequencies of a grey image of 48 x 48 pixels.
 HASH_SIZE = 12
 BITS = HASH_SIZE**2
 _SIDE = 4 * HASH_SIZE
-# Pairs that differ in more bits are not near: of two pictures of different lesions, one in a
-# million differs in fewer.
+# Pairs that differ in more bits are not near. Of pairs of images of different lesions, one in a
+# million differs in this many bits or fewer.
 MAX_BITS = 10
 
-# Parts of width and height around the centre: the whole; what cropping leaves; and squares cut out
-# of pictures of 4 : 3, as which an upright one stands when it is turned.
+# Crops around the centre, as shares of width and height: the whole image; smaller crops; and
+# squares of 4 : 3 images, which show the same part when an image is rotated by 90°.
 _CUT_OUTS = (*((part, part) for part in (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)), (0.75, 1.0))
 
-# Images of which distances to all others are in memory at once.
+# Number of images whose distances to all others are in memory at once.
 _BLOCK = 16
 
 
 class NearDuplicates:
-    """Gathers the hashes of images, and finds the pairs that are near."""
+    """Collects the hashes of images, and finds the pairs that are near."""
 
     def __init__(self) -> None:
-        # Of each image, of BITS bits in W words of 64: (8, W) of the whole, turned and mirrored;
-        # and (C, W) of its cut-outs, the first of which is the whole.
+        # Hashes of each image, BITS bits in W words of 64: (8, W) of the whole image, rotated and
+        # mirrored; and (C, W) of its crops, the first of which is the whole image.
         self._turned: list[NDArray[np.uint64]] = []
         self._cut: list[NDArray[np.uint64]] = []
 
@@ -49,11 +49,11 @@ class NearDuplicates:
         self._cut.append(np.stack([first, *map(_hash, cut_outs)]))
 
     def pairs(self) -> pd.DataFrame:
-        """Find the pairs of images that differ in at most ``MAX_BITS`` bits, however turned or cut.
+        """Find the pairs that differ in at most ``MAX_BITS`` bits, rotated, mirrored or cropped.
 
         Returns:
-            Columns ``first`` < ``second``, the places of the images in the order in which they
-            were added, and ``bits``, in how many they differ; fewest first.
+            Columns ``first`` < ``second``, the indices of the images in the order they were added,
+            and ``bits``, the number of different bits; fewest first.
         """
         if not self._turned:
             return pd.DataFrame(columns=["first", "second", "bits"])
@@ -77,10 +77,10 @@ def _hash(image: Image.Image) -> NDArray[np.uint64]:
 
 
 def _near(turned: NDArray[np.uint64], cut: NDArray[np.uint64], start: int) -> pd.DataFrame:
-    """Compare the cut-outs of some images (N, C, W) with all images, turned (N, 8, W)."""
+    """Compare crops of some images (N, C, W) with all images, rotated and mirrored (N, 8, W)."""
     some = cut[start : start + _BLOCK].reshape(-1, cut.shape[-1])
     all_ = turned.reshape(-1, turned.shape[-1])
-    # By the first word most pairs are known to be too far apart.
+    # The first word already shows that most pairs are too far apart.
     close = [np.flatnonzero(np.bitwise_count(all_[:, 0] ^ w) <= MAX_BITS) for w in some[:, 0]]
     one = np.repeat(np.arange(len(some)), [len(found) for found in close])
     other = np.concatenate(close)

@@ -1,4 +1,4 @@
-"""NIfTI volumes, from the bytes of a file to voxels."""
+"""Decodes the bytes of NIfTI files to voxels."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ from data_partition.errors import DataError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
-# What nibabel and gzip raise on damaged input; anything else would be a fault of ours.
+# Errors of nibabel and gzip for damaged input; any other error is a bug in this program.
 _DAMAGE = (
     HeaderDataError,
     ImageFileError,
@@ -32,7 +32,7 @@ _DAMAGE = (
 )
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = 348
-_MOST_SLICES = 4096  # a crafted header must not make a table of billions of rows
+_MOST_SLICES = 4096  # a malicious header must not give a table of billions of rows
 
 
 class Volume(NamedTuple):
@@ -47,11 +47,11 @@ def read_volume(data: bytes, name: str) -> Volume:
 
     Args:
         data: the file.
-        name: how an error names it.
+        name: of the file in error messages.
 
     Raises:
-        DataError: empty, truncated, damaged, not NIfTI, beyond 512 MiB, not of three dimensions
-            or not of finite real numbers.
+        DataError: the file is empty, truncated, damaged, not NIfTI, larger than 512 MiB, not
+            three-dimensional, or has values that are not finite real numbers.
     """
     try:
         content = _uncompressed(data)
@@ -59,7 +59,7 @@ def read_volume(data: bytes, name: str) -> Volume:
         shape, kind = image.shape, image.get_data_dtype()
         if len(shape) != 3 or kind.kind not in "iuf":
             raise DataError(f"{name}: {kind} of shape {shape}, not a volume of real numbers")
-        # A crafted header can promise more voxels than memory holds.
+        # A malicious header can claim more voxels than memory holds.
         if math.prod(shape) * kind.itemsize > len(content):
             raise DataError(f"{name}: shorter than its header says; fetch it again")
         voxels = np.asanyarray(image.dataobj)
@@ -73,13 +73,13 @@ def read_volume(data: bytes, name: str) -> Volume:
 
 
 def read_depth(head: bytes) -> int:
-    """How many slices a volume has along the third axis.
+    """Return the number of slices of a volume along the third axis.
 
     Args:
         head: the first kilobytes of a NIfTI-1 file, compressed by gzip or not.
 
     Raises:
-        DataError: they are those of no such volume.
+        DataError: they do not begin such a volume.
     """
     try:
         if head.startswith(_GZIP_MAGIC):

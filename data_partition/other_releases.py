@@ -1,4 +1,4 @@
-"""What a folder holds in the place of a data set that is read, in words for an error message."""
+"""Describes, for an error message, a folder without a supported data set."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from data_partition.image_files import FoundFile
 from data_partition.label_tables import is_table, read_header
 from data_partition.left_alone import UNREAD_ARCHIVES, UNREAD_IMAGES, remedy
 
-# By the columns that no other table of these has together; the first that fits counts.
+# Tables by columns that no other of these tables has together; the first match counts.
 _TABLES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"image", "target", "center", "fold"}), "the split of Fed-ISIC2019 (FLamby)"),
     (frozenset({"image", "NV", "AK", "SCC"}), "the ground truth of ISIC 2019"),
@@ -27,10 +27,10 @@ _NOT_READ = "which fedskin does not read"
 
 
 def say_what_else(files: Sequence[FoundFile]) -> str:
-    """Say what is known of files that make no data set; "" where nothing is known of them.
+    """Return what is known about files that are not a supported data set; "" if nothing is.
 
     Returns:
-        Clauses, each after "; ", to stand at the end of an error message of one line.
+        Clauses, each after "; ", for the end of an error message of one line.
     """
     clauses = [
         *_other_tables(files),
@@ -47,7 +47,7 @@ def _other_tables(files: Iterable[FoundFile]) -> Iterable[str]:
             continue
         try:
             header = read_header(file)
-        except DataError:  # what cannot be opened cannot be named, and the error is another
+        except DataError:  # a file that cannot be opened cannot be named; another error reports it
             continue
         for columns, title in _TABLES:
             if header >= columns:

@@ -1,4 +1,4 @@
-"""Test images that are also in training, where figures on them would flatter."""
+"""Finds test images that are also in training, on which figures would be too good."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
@@ -9,18 +9,18 @@ import pandas as pd
 
 from data_partition.errors import DataError
 
-# Named in a message of one line; a report and the manifest name all.
+# Most images named in a message of one line; report and manifest name all.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class Match:
-    """Why a test image is taken for one of training.
+    """Why a test image counts as being in training.
 
     Attributes:
         kind: ``same id``; ``same file``, byte by byte; ``same pixels``; or ``same lesion``, in
-            another picture. The first that holds, in this order.
-        image_id: an image of training that it is, or whose lesion it shows.
+            another image. The first in this order that is true.
+        image_id: the training image that it equals, or whose lesion it shows.
     """
 
     kind: str
@@ -37,9 +37,9 @@ class Overlap:
     """The test images that are also in training.
 
     Attributes:
-        matches: why, by id of the test image, in the test set's order.
-        num_test: how many test images were looked at.
-        lesions_known: whether both sides name lesions, so that ``same lesion`` could be found.
+        matches: the reason by id of the test image, in the test set's order.
+        num_test: number of test images that were checked.
+        lesions_known: whether both sets name lesions, so that ``same lesion`` could be found.
     """
 
     matches: dict[str, Match]
@@ -50,7 +50,7 @@ class Overlap:
         return len(self.matches)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a manifest says of it."""
+        """Return the manifest's entry."""
         return {
             "test_images": self.num_test,
             "in_training": len(self),
@@ -61,15 +61,15 @@ class Overlap:
 
 
 def find_overlap(train: pd.DataFrame, test: pd.DataFrame) -> Overlap:
-    """Look for test images in training, by id, file, pixels and lesion.
+    """Find test images that are in training, by id, file, pixels and lesion.
 
     Args:
         train, test: columns ``image_id``, ``lesion_id``, ``files_sha256`` and ``pixels_sha256``,
-            as of image stores of one side. An image with a missing cell is like no other by it.
+            as in image stores of equal side. A missing cell equals no other.
     """
     ids = set(train["image_id"])
-    # Of several the first is named. Slices of one volume have the same files: their pixels, too,
-    # must be the same.
+    # Of several matches the first is named. Slices of one volume have the same files, so for them
+    # the pixels must be equal, too.
     files = _first_ids(train, _keys(train, "pixels_sha256", "files_sha256"))
     pixels = _first_ids(train, _keys(train, "pixels_sha256"))
     lesions = _first_ids(train, _keys(train, "lesion_id"))
@@ -94,10 +94,10 @@ def find_overlap(train: pd.DataFrame, test: pd.DataFrame) -> Overlap:
 
 
 def refuse(found: Overlap) -> None:
-    """Do nothing where there is no overlap.
+    """Refuse a test set with images that are also in training.
 
     Raises:
-        DataError: there is some.
+        DataError: there are such images; the message names some.
     """
     if not found:
         return
@@ -111,7 +111,7 @@ def refuse(found: Overlap) -> None:
 
 
 def _keys(rows: pd.DataFrame, *columns: str) -> list[Hashable | None]:
-    """Return the cells of each row, together; None where one is missing."""
+    """Return the cells of each row as a tuple; None if one is missing."""
     cells: Iterable[tuple[Any, ...]] = rows[list(columns)].itertuples(index=False, name=None)
     return [row if all(isinstance(cell, str) for cell in row) else None for row in cells]
 

@@ -1,4 +1,4 @@
-"""Which client holds which image, and for what: training, validation or test."""
+"""Assigns each image to a client and to training, validation or test."""
 
 import warnings
 from typing import Literal
@@ -19,7 +19,7 @@ from data_partition.splits import (
 
 Partition = Literal["iid", "dirichlet", "source"]
 
-# Set apart the random streams of one seed; the others stand in splits.py.
+# These numbers separate the random streams of one seed; the others are in splits.py.
 _IID_STREAM = 2
 _DIRICHLET_STREAM = 3
 
@@ -30,7 +30,7 @@ _NO_SOURCES: dict[GroupedBy, str] = {
     "which some lack; rename those or take partition = iid",
 }
 
-# The fewest units of a client from which all three splits get one.
+# The smallest number of units of a client with which each of its three splits gets one.
 _MIN_DIRICHLET_UNITS = 4
 
 
@@ -44,31 +44,31 @@ def plan_partition(
     seed: int,
     grouped_by: GroupedBy = "lesion",
 ) -> pd.DataFrame:
-    """Deals a training set out to clients and splits each client's part.
+    """Assign a training set to clients and split each client's part.
 
     Args:
-        rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, perhaps
-            ``split`` and ``pixels_sha256``, in any order of rows, which does not matter.
-        partition: "iid", parts of equal size drawn at random; "dirichlet", each class dealt in
-            proportions drawn from a symmetric Dirichlet distribution; "source", one client per
-            source of the images, in order of the sources' names.
-        clients: how many clients, ≥ 1.
+        rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, optionally
+            ``split`` and ``pixels_sha256``. The order of rows does not matter.
+        partition: "iid": parts of equal size, at random; "dirichlet": each class in shares drawn
+            from a symmetric Dirichlet distribution; "source": one client per source of the images,
+            in order of the sources' names.
+        clients: number of clients, ≥ 1.
         dirichlet_alpha: concentration, > 0; the smaller, the more the clients' classes differ.
-        split_by: "image" or "lesion". A lesion counts with the label and source of its first
-            image; lesions of which images have identical pixels are one.
+        split_by: "image" or "lesion". A lesion has the label and source of its first image; lesions
+            that share identical pixels count as one.
         seed: ≥ 0.
-        grouped_by: what ``lesion_id`` names. With "patient" the test patients that
-            ``split_patients`` finds are everyone's, and dealt to nobody; and the others' slices
-            stay together whatever ``split_by`` says, wherever patients are known.
+        grouped_by: the meaning of ``lesion_id``. With "patient", the test patients of
+            ``split_patients`` are the global test set and belong to no client; the slices of each
+            other patient stay together for any ``split_by``, if patients are known.
 
     Returns:
         Columns ``image_id``, ``label``, ``lesion_id``, ``client`` ("client-0", "client-1", …),
         ``split`` (one of ``SPLITS``) and ``source``, sorted by ``image_id``.
 
     Raises:
-        DataError: more clients than units, lesions or sources asked for but not known, another
-            number of clients than sources, an alpha with which no client may be left nearly
-            empty, or a client with fewer than two training images.
+        DataError: there are more clients than units; lesions or sources are needed but unknown; the
+            number of clients is not that of the sources; ``dirichlet_alpha`` leaves a client nearly
+            empty; or a client has fewer than two training images.
     """
     if grouped_by == "patient":
         rows = rows[split_patients(rows, seed=seed) != "test"]
@@ -117,32 +117,32 @@ def plan_partition(
 
 
 def counts(plan: pd.DataFrame) -> pd.DataFrame:
-    """How many images of each class (columns) each client (rows, by number) holds."""
+    """Return the number of images of each class (columns) at each client (rows, by number)."""
     return split_counts(plan).groupby(level="client", sort=False).sum()
 
 
 def split_counts(plan: pd.DataFrame) -> pd.DataFrame:
-    """How many images of each class (columns) each split of each client holds.
+    """Return the number of images of each class (columns) in each split of each client.
 
     Returns:
-        Integers; the index has the levels ``client``, by number, and ``split``, all three.
+        Integers. The index has the levels ``client``, by number, and ``split``, always all three.
     """
     table = pd.crosstab([plan["client"], plan["split"]], plan["label"])
-    # Shorter names first: client-10 comes after client-9.
+    # Shorter names first, so that client-10 comes after client-9.
     names = sorted(plan["client"].unique(), key=lambda name: (len(name), name))
     every = pd.MultiIndex.from_product([names, SPLITS], names=["client", "split"])
     return table.reindex(every, fill_value=0)
 
 
 def straddling_lesions(plan: pd.DataFrame) -> int:
-    """How many lesions are seen in some client's training and in some client's test split."""
+    """Return how many lesions are in a training split and in a test split, of any clients."""
     trained = plan.loc[plan["split"] == "train", "lesion_id"].dropna()
     tested = plan.loc[plan["split"] == "test", "lesion_id"].dropna()
     return len(set(trained) & set(tested))
 
 
 def _deal_iid(num_units: int, clients: int, seed: int) -> np.ndarray:
-    # Not flwr-datasets' IidPartitioner: it cuts the rows in the order they come in.
+    # Not flwr-datasets' IidPartitioner, because it does not shuffle the rows.
     permuted = np.random.default_rng([seed, _IID_STREAM]).permutation(num_units)
     client_of_unit = np.empty(num_units, dtype=np.int64)
     for index, part in enumerate(np.array_split(permuted, clients)):
@@ -151,7 +151,7 @@ def _deal_iid(num_units: int, clients: int, seed: int) -> np.ndarray:
 
 
 def _deal_dirichlet(labels: pd.Series, clients: int, alpha: float, seed: int) -> np.ndarray:
-    # Slow to import, and a client that only needs its split does without.
+    # Imported here: it is slow to import, and a client that only needs its split does not use it.
     from datasets import Dataset
     from flwr_datasets.partitioner import DirichletPartitioner
 
@@ -160,7 +160,7 @@ def _deal_dirichlet(labels: pd.Series, clients: int, alpha: float, seed: int) ->
     shuffled = Dataset.from_dict({"label": labels.to_numpy()[permuted], "unit": permuted})
     client_of_unit = np.empty(len(labels), dtype=np.int64)
     with warnings.catch_warnings():
-        # It warns of each failed draw; the last one raises.
+        # It warns about each failed draw and raises after the last one.
         warnings.simplefilter("ignore")
         try:
             partitioner = DirichletPartitioner(

@@ -1,4 +1,4 @@
-"""Images that are files, or members of zip archives, of their own."""
+"""Images that are separate files or members of zip archives."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from data_partition.image_reader import Decoded, Unusable, in_threads
 
 UNREADABLE = "unreadable image"
 
-# Decoded but not yet written images are at most this many.
+# The largest number of decoded images that are not written yet.
 CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Reads tables with the columns ``path`` and ``member``; see ``ImageTable``.
+    """Reads tables with the columns ``path`` and ``member``, see ``ImageTable``.
 
-    Images are resized without regard to their aspect ratio (bilinear, antialiased).
+    Images are resized to squares (bilinear, antialiased); the aspect ratio is not kept.
     """
 
     settings: ClassVar[str] = ""
 
     def files(self, rows: pd.DataFrame) -> list[tuple[str, ...]]:
-        """For each row the image file, or the archive that holds it."""
+        """Return for each row the image file, or the archive that contains it."""
         return [(path,) for path in rows["path"]]
 
     def decode(self, rows: pd.DataFrame, side: int) -> Iterator[Decoded | Unusable]:
-        """Decode the rows' images in their order.
+        """Decode the rows' images in order.
 
         Raises:
             DataError: the system refuses to read a file.
@@ -57,10 +57,10 @@ def _decode_one(
     except DataError:
         return Unusable(UNREADABLE, image_id)
     except OSError as error:
-        # Not the image's fault, and perhaps gone tomorrow: never to be remembered as damage.
+        # Not an error of the image, and perhaps temporary: it must not be stored as damage.
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
     try:
-        # Twice the side: a JPEG reduced while decoding is then still reduced well by the resize.
+        # Twice the side, so that the resize of a JPEG that was reduced in decoding is still good.
         image = rgb_image(data, name, reduce_to=2 * side)
     except DataError:
         return Unusable(UNREADABLE, image_id)

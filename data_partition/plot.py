@@ -1,4 +1,4 @@
-"""A picture of who holds what."""
+"""A plot of a partition."""
 
 from pathlib import Path
 
@@ -13,17 +13,16 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 
 
 def plot_counts(counts: pd.DataFrame, path: Path, *, title: str = "") -> None:
-    """Draws the images of each class in each split of each client as stacked bars.
+    """Draw the number of images of each class, split and client as stacked bars.
 
     Args:
-        counts: as ``partition.split_counts`` gives them: classes as columns (at most 8), and an
-            index with the levels ``client`` and ``split``.
-        path: the PNG file to write; it is there whole or not at all.
-        title: stands above the picture, in red.
+        counts: from ``partition.split_counts``; at most 8 classes.
+        path: the PNG file, written atomically.
+        title: in red, above the plot.
     """
     clients = counts.index.get_level_values("client").unique()
     splits = counts.index.get_level_values("split").unique()
-    # The largest class at the foot, where its unevenness does not shift the others out of view.
+    # The largest class is at the bottom; there its differences move the other classes least.
     classes = counts.sum().sort_values(ascending=False, kind="stable").index
     positions = np.arange(len(counts)) + np.repeat(np.arange(len(clients)), len(splits)) * 0.8
     totals = counts.sum(axis=1).to_numpy()
@@ -61,7 +60,7 @@ def plot_counts(counts: pd.DataFrame, path: Path, *, title: str = "") -> None:
     above.spines["top"].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="0.9")
-    # The legend stacked as the bars are.
+    # The legend has the order of the stacked bars.
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
     if title:

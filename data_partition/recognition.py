@@ -1,4 +1,4 @@
-"""Which data set a folder holds."""
+"""Finds out which data set is in a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +22,10 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def recognise(data_dir: Path) -> DataSet:
-    """Recognises a data set by the names of its files and the first line of a truth.
+    """Return the data set in a folder, by its file names and the first line of a truth.
 
     Raises:
-        DataError: no such folder, neither data set in it, or both.
+        DataError: there is no such folder, or it has neither data set or both.
     """
     files = find_files(data_dir)
     ham10000, brats2019 = is_ham10000(files), is_brats2019(files)

@@ -1,9 +1,9 @@
-"""What images are for: training, validation or test.
+"""Splits images into training, validation and test.
 
-What is dealt out are units: single images, or, with ``split_by="lesion"``, all images of one
-lesion (of BraTS2019: all slices of one patient) together, so that no lesion is both learnt from
-and judged on. Lesions of which images have identical pixels are one: see ``together``.
-docs/study.md says how the study split.
+A unit is one image or, with ``split_by="lesion"``, all images of one lesion (BraTS2019: all slices
+of one patient). All images of a unit are in the same split, so with ``lesion`` no lesion is in both
+training and test. Lesions that share identical pixels count as one, see ``together``. docs/study.md
+says how the study split.
 """
 
 from collections.abc import Hashable, Sequence
@@ -18,27 +18,28 @@ SplitBy = Literal["image", "lesion"]
 
 SPLITS = ("train", "validation", "test")
 
-# Set apart the random streams of one seed; the others stand in partition.py.
+# These numbers separate the random streams of one seed; the others are in partition.py.
 _CLIENT_STREAM = 1
 _RELEASE_STREAM = 4
 _PATIENT_STREAM = 5
 
 
 def together(rows: pd.DataFrame) -> list[Hashable]:
-    """Names for each image what it must not be parted from: its lesion, and its copies' lesions.
+    """Return for each image the name of its group: the images that must stay in one split.
 
     Args:
-        rows: columns ``image_id`` and ``lesion_id`` (str or None), and perhaps ``pixels_sha256``
-            (str or None): images that have it in common have identical pixels.
+        rows: columns ``image_id`` and ``lesion_id`` (str or None), and optionally ``pixels_sha256``
+            (str or None); equal hashes mean identical pixels.
 
     Returns:
-        The same name for images that belong together, None for an image of unknown lesion without
-        copies. Where no images of different lesions have identical pixels, these are the lesions.
+        Equal names for images of one lesion, and of lesions that share identical pixels; None for
+        an image of unknown lesion without copies. If no lesions share pixels, the names are the
+        lesions.
     """
     lesions = [lesion if isinstance(lesion, str) else None for lesion in rows["lesion_id"]]
     if "pixels_sha256" not in rows or not rows["pixels_sha256"].dropna().duplicated().any():
         return list(lesions)
-    # A tree over lesions and pixels: what an image has both of is joined.
+    # Union-find over lesions and pixels: each image joins its lesion and its pixels.
     above: dict[Hashable, Hashable] = {}
 
     def top(node: Hashable) -> Hashable:
@@ -64,20 +65,19 @@ def split_client(
     client_index: int,
     split_by: SplitBy,
 ) -> np.ndarray:
-    """Splits one client's images 60/20/20 into training, validation and test.
+    """Split one client's images 60/20/20 into training, validation and test.
 
-    The answer depends on nothing but the arguments, the images as a set: a site finds on its own
-    the split that a simulation gives it. With n images and units in random order, a unit goes to
-    training while the images before it number fewer than ⌊(6n + 5)/10⌋, to validation while
-    fewer than ⌊(8n + 5)/10⌋, and else to test.
+    The result depends only on the arguments, not on the order of the images, so a site computes the
+    same split as a simulation. The units of the n images are put in random order. A unit goes to
+    training if fewer than ⌊(6n + 5)/10⌋ images come before it, otherwise to validation if fewer
+    than ⌊(8n + 5)/10⌋ do, otherwise to test.
 
     Args:
         image_ids: unique ids, in any order.
-        groups: what each image must not be parted from, in the same order, as of ``together``;
-            None for an image by itself. Looked at only with ``split_by="lesion"``.
+        groups: from ``together``, in the same order. Used only with ``split_by="lesion"``.
         seed: the experiment's seed, ≥ 0.
         client_index: the rank of the client's name in the experiment's list of clients, ≥ 0.
-        split_by: what stays together.
+        split_by: ``image`` or ``lesion``: what stays together.
 
     Returns:
         One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
@@ -89,11 +89,11 @@ def split_client(
 def split_release(
     image_ids: Sequence[str], groups: Sequence[Hashable], *, seed: int, split_by: SplitBy
 ) -> np.ndarray:
-    """Splits a training release 80/20 into training and validation, for one place that has it all.
+    """Split a training release 80/20 into training and validation, for centralized training.
 
-    With n images and units in random order, a unit goes to training while the images before it
-    number fewer than ⌊(8n + 5)/10⌋, and else to validation. Arguments as of ``split_client``, and
-    like there the order of the images does not matter.
+    The units of the n images are put in random order. A unit goes to training if fewer than ⌊(8n +
+    5)/10⌋ images come before it, otherwise to validation. Arguments as for ``split_client``; the
+    order of the images does not matter here either.
 
     Returns:
         "train" or "validation" for each image (array of str), in the order of ``image_ids``.
@@ -103,11 +103,11 @@ def split_release(
 
 
 def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
-    """Takes the splits that a training release comes with.
+    """Return the splits that a training release already has.
 
     Args:
         rows: columns ``image_id``, ``lesion_id`` and ``split``.
-        split_by: with "lesion" no lesion may be in two splits.
+        split_by: with "lesion", no lesion may be in two splits.
 
     Returns:
         One of ``SPLITS`` for each row (array of str).
@@ -126,17 +126,17 @@ def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
 
 
 def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
-    """Splits patients 7:1:2 within each class, as the study does with BraTS2019.
+    """Split patients 7:1:2 within each class, as the study does with BraTS2019.
 
     Of a class's n patients, in random order, ⌊7n/10⌋ are for training, ⌊n/10⌋ for validation and
-    the rest for test: of the study's 255 patients of high grade and 76 of low 231, 32 and 68; of
-    the official release's 259 and 76 234, 32 and 69. A patient under several names, of whom slices
-    have identical pixels, counts once.
+    the rest for test. The study's 255 patients of high grade and 76 of low grade give 231, 32 and
+    68; the official release's 259 and 76 give 234, 32 and 69. Patient names that share slices with
+    identical pixels count as one patient.
 
     Args:
         rows: columns ``image_id``, ``label`` and ``lesion_id`` (the patient, never None), and
-            perhaps ``pixels_sha256``, in any order, which does not matter. Where there is a column
-            ``split``, that is the answer.
+            optionally ``pixels_sha256``. The order of rows does not matter. A column ``split``, if
+            there is one, is returned unchanged.
         seed: the experiment's seed, ≥ 0.
 
     Returns:
@@ -146,7 +146,7 @@ def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
         return rows["split"].to_numpy(dtype=str)
     rng = np.random.default_rng([seed, _PATIENT_STREAM])
     split_of_patient: dict[str, str] = {}
-    # Of the names that a patient has, the first stands for all.
+    # If a patient has several names, the first is used.
     groups = pd.Series(together(rows), index=rows.index)
     names = rows["lesion_id"].groupby(groups).transform("min")
     for _, patients in sorted(names.groupby(rows["label"])):
@@ -158,11 +158,11 @@ def split_patients(rows: pd.DataFrame, *, seed: int) -> np.ndarray:
 
 
 def number_units(groups: Sequence[Hashable], split_by: SplitBy) -> np.ndarray:
-    """Numbers units 0, 1, … by each unit's first image.
+    """Number units 0, 1, … by each unit's first image.
 
     Args:
-        groups: as of ``together``, of images sorted by id.
-        split_by: "image" makes each image a unit.
+        groups: from ``together``, of images sorted by id.
+        split_by: with "image", each image is a unit.
 
     Returns:
         int64, a number for each image.
@@ -182,7 +182,7 @@ def _split(
     rng: np.random.Generator,
     split_by: SplitBy,
 ) -> np.ndarray:
-    """Cut randomly ordered units where so many tenths of the images are reached."""
+    """Cut randomly ordered units at these tenths of the images."""
     order = np.argsort(np.asarray(image_ids, dtype=object), kind="stable")
     unit_of_image = number_units([groups[place] for place in order], split_by)
     unit_sizes = np.bincount(unit_of_image)

@@ -1,4 +1,4 @@
-"""A made-up data set in HAM10000's layout, to try the system without any patient's image."""
+"""A synthetic data set in HAM10000's layout, to try the system without images of patients."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TEST_COUNTS = {
     "nv": 909, "bkl": 217, "mel": 171, "bcc": 93, "df": 44, "akiec": 43, "vasc": 35,
 }  # fmt: skip
 
-# Where nevi come from and where the rest: nearly all of vidir_molemax are nevi.
+# Sources of nevi and of the other classes: nearly all images of vidir_molemax are nevi.
 SOURCES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
 NEVUS_SOURCES = np.array([803, 1832, 3717, 353]) / 6705
 OTHER_SOURCES = np.array([1456, 1531, 237, 86]) / 3310
@@ -30,10 +30,10 @@ LEAST_IMAGES = 14
 LEAST_PER_CLASS, LEAST_PER_TEST_CLASS = 12, 10
 
 README = """\
-Every image in this folder was drawn by a program (fedskin data synth). No patient, no
-camera and no physician was involved. The "lesions" only look different enough for a network to
-tell them apart, so that a federated training can be tried and tested; nothing about real skin,
-and no figure of merit for real use, can be learnt from them.
+Every image in this folder was drawn by a program (fedskin data synth). No patient, no camera and no
+physician was involved. The "lesions" only look different enough for a network to tell them apart,
+so that a federated training can be tried and tested. They say nothing about real skin, and results
+on them say nothing about real use.
 
 The folder is laid out like HAM10000 and the ISIC 2018 challenge's test set, with the same
 columns and class names, but the images are 200x150 pixels where the real ones are 600x450.
@@ -44,11 +44,11 @@ Ids, ages, sexes and localizations are invented.
 def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
     """Write a training set in HAM10000's Dataverse layout, and a test set in the challenge's.
 
-    The training set has HAM10000's class proportions, but at least 12 images of each class where
-    ``images`` is 168 or more, and one in any case; about a quarter of its lesions are shown in
-    two or three images. The test set has the challenge's proportions, but at least ten images of
-    each class, and ``images`` // 3 in all (70 if that is less). A seed always gives the same
-    bytes. The folder appears complete or not at all.
+    The training set has HAM10000's class proportions, but at least one image of each class, and at
+    least 12 if ``images`` is 168 or more. About a quarter of its lesions have two or three images.
+    The test set has the challenge's proportions, but at least ten images of each class, and
+    ``images`` // 3 images in total (at least 70). A seed always gives the same bytes. The folder is
+    written completely or not at all.
 
     Args:
         directory: the folder to write; it may exist if it is empty.
@@ -56,8 +56,8 @@ def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
         seed: 0 or more.
 
     Raises:
-        DataError: ``directory`` holds something already or cannot be written, or ``images`` or
-            ``seed`` is too small.
+        DataError: ``directory`` is not empty or cannot be written, or ``images`` or ``seed`` is too
+            small.
     """
     if images < LEAST_IMAGES:
         raise DataError(f"{images} images are too few for seven classes; ask for {LEAST_IMAGES}")
@@ -129,10 +129,10 @@ def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> N
 
 
 def class_counts(proportions: dict[str, int], total: int, least: int) -> dict[str, int]:
-    """Whole numbers of images per class that sum to ``total``.
+    """Return numbers of images per class that sum to ``total``.
 
-    Every class has at least ``least`` images, which must leave ``total`` enough; the most frequent
-    class takes up the rounding.
+    Every class has at least ``least`` images, for which ``total`` must be large enough. The most
+    frequent class absorbs the rounding.
     """
     scale = total / sum(proportions.values())
     counts = {label: max(least, round(scale * n)) for label, n in proportions.items()}
@@ -142,7 +142,7 @@ def class_counts(proportions: dict[str, int], total: int, least: int) -> dict[st
 
 
 def _lesions(label: str, num_images: int, generator: np.random.Generator) -> list[dict]:
-    """Metadata rows of one class; the rows of a lesion agree in all but the image."""
+    """Return the metadata rows of one class; the rows of a lesion differ only in the image."""
     rows: list[dict] = []
     nevus = label == "nv"
     while len(rows) < num_images:
@@ -155,7 +155,7 @@ def _lesions(label: str, num_images: int, generator: np.random.Generator) -> lis
             "localization": generator.choice(LOCALIZATIONS),
             "dataset": generator.choice(SOURCES, p=NEVUS_SOURCES if nevus else OTHER_SOURCES),
         }
-        # HAM10000: 26 % of the lesions are shown more than once, in 2.3 images on average.
+        # HAM10000: 26 % of the lesions have several images, 2.3 on average.
         num_views = generator.choice([1, 2, 3], p=[0.74, 0.18, 0.08])
         rows += [lesion] * min(num_views, num_images - len(rows))
     return rows

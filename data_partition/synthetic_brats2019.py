@@ -1,4 +1,4 @@
-"""Made-up brain volumes in BraTS2019's layout, to try the system without any patient's image."""
+"""Synthetic brain volumes in BraTS2019's layout, to try the system without patients' images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from data_partition.errors import DataError
 from data_partition.synthetic_folder import in_parallel, new_folder
 
 SHAPE = (48, 48, 24)
-# As in BraTS the axes run to the patient's left, to the back and up; millimetres per voxel.
+# As in BraTS, the axes point to the patient's left, to the back and up; millimetres per voxel.
 AFFINE = np.diag([-5.0, -5.0, 6.5, 1.0])
 SITES = ("2013", "CBICA", "TCIA01", "TMC")
 RELEASE = "MICCAI_BraTS_2019_Data_Training"
@@ -23,10 +23,10 @@ LGG_SHARE = 76 / 335
 CORE, OEDEMA, RIM = 1, 2, 4
 
 README = """\
-Every volume in this folder was drawn by a program (fedskin data synth). No patient, no
-scanner and no physician was involved. The "tumours" only look different enough for a network to
-tell the grades apart, so that a federated training can be tried and tested; nothing about real
-brains, and no figure of merit for real use, can be learnt from them.
+Every volume in this folder was drawn by a program (fedskin data synth). No patient, no scanner and
+no physician was involved. The "tumours" only look different enough for a network to tell the grades
+apart, so that a federated training can be tried and tested. They say nothing about real brains, and
+results on them say nothing about real use.
 
 The folder is laid out like the training release of BraTS 2019, with the same names, modalities
 and labels, but the volumes have 48x48x24 voxels where the real ones have 240x240x155.
@@ -36,7 +36,7 @@ Sites and case numbers are invented.
 
 @dataclass(frozen=True)
 class Contrast:
-    """How bright tissues are in one modality, as a multiple of healthy brain."""
+    """Brightness of tissues in one modality, as a multiple of healthy brain."""
 
     core: float
     oedema: float
@@ -54,10 +54,10 @@ CONTRASTS = {
 def write_brats2019(directory: Path, patients: int = 40, seed: int = 0) -> None:
     """Write volumes of four modalities and a segmentation for every patient.
 
-    High grade and low grade are in the real release's proportion, but at least five of each; four
-    sites are drawn at random and all occur. High-grade tumours have a rim that takes up contrast
-    agent around a dark core; low-grade ones have neither. A seed always gives the same bytes. The
-    folder appears complete or not at all.
+    The proportion of high and low grade is that of the real release, but there are at least five of
+    each. There are four sites, and all occur. High-grade tumours have a dark core and a rim that
+    takes up contrast agent; low-grade tumours have neither. A seed always gives the same bytes. The
+    folder is written completely or not at all.
 
     Args:
         directory: the folder to write; it may exist if it is empty.
@@ -65,8 +65,8 @@ def write_brats2019(directory: Path, patients: int = 40, seed: int = 0) -> None:
         seed: 0 or more.
 
     Raises:
-        DataError: ``directory`` holds something already or cannot be written, or ``patients`` or
-            ``seed`` is too small.
+        DataError: ``directory`` is not empty or cannot be written, or ``patients`` or ``seed`` is
+            too small.
     """
     if patients < LEAST_PATIENTS:
         raise DataError(f"{patients} patients are too few; ask for {LEAST_PATIENTS}")
@@ -75,7 +75,7 @@ def write_brats2019(directory: Path, patients: int = 40, seed: int = 0) -> None:
     generator = np.random.default_rng([seed, 0])
     num_low = max(LEAST_PER_GRADE, round(patients * LGG_SHARE))
     grades = ["LGG"] * num_low + ["HGG"] * (patients - num_low)
-    # Every site has its share of each grade.
+    # Every site gets its share of each grade.
     sites = [SITES[number] for number in generator.permutation(len(SITES))]
     with new_folder(directory, README) as building:
 
@@ -96,7 +96,7 @@ def draw_volumes(grade: str, generator: np.random.Generator) -> dict[str, NDArra
 
     Args:
         grade: HGG or LGG.
-        generator: all of the patient is drawn from it.
+        generator: of all random numbers.
 
     Returns:
         ``flair``, ``t1``, ``t1ce``, ``t2`` and ``seg`` (0, 1, 2, 4), each of `SHAPE`.
@@ -108,7 +108,7 @@ def draw_volumes(grade: str, generator: np.random.Generator) -> dict[str, NDArra
     brain = _distance(place, np.zeros(3), radii) < 1
 
     centre = generator.uniform(-0.32, 0.32, size=3)
-    # Taller than wide: most tumours then fill a slice of their own for each of the eight.
+    # Taller than wide, so that for most tumours the eight slices are all different.
     size = generator.uniform(0.26, 0.42) * generator.uniform((0.85, 0.85, 1.4), (1.15, 1.15, 1.7))
     bumps = 0.12 * _waves(place, generator)
     depth = _distance(place, centre, size) + bumps
@@ -123,10 +123,10 @@ def draw_volumes(grade: str, generator: np.random.Generator) -> dict[str, NDArra
     for name, contrast in CONTRASTS.items():
         tissue = folds.copy()
         tissue[segmentation == OEDEMA] *= contrast.oedema
-        # A core without a rim around it is tumour, not dead tissue, and hardly darker.
+        # A core without a rim is tumour, not dead tissue, and only a little darker.
         tissue[segmentation == CORE] *= contrast.core if grade == "HGG" else contrast.oedema
         tissue[segmentation == RIM] *= contrast.rim
-        # MRI has no unit: one scanner's numbers are several times another's.
+        # MRI has no unit: the values of one scanner are several times those of another.
         gain = generator.uniform(200, 900)
         noise = generator.normal(0, 0.06, SHAPE)
         volumes[name] = np.where(brain, np.maximum(gain * (tissue + noise), 1), 0).astype(np.int16)
@@ -134,13 +134,13 @@ def draw_volumes(grade: str, generator: np.random.Generator) -> dict[str, NDArra
 
 
 def _distance(place: NDArray, centre: NDArray, radii: NDArray) -> NDArray:
-    """Of every position from a centre, 1 on the ellipsoid around it."""
+    """Return each position's distance from a centre, scaled so that it is 1 on the ellipsoid."""
     steps = (place - centre[:, None, None, None]) / radii[:, None, None, None]
     return np.sqrt((steps**2).sum(axis=0))
 
 
 def _waves(place: NDArray, generator: np.random.Generator) -> NDArray:
-    """A smooth random field of unit variance."""
+    """Return a smooth random field of unit variance."""
     num_waves = 6
     directions = generator.normal(0, 5, size=(num_waves, 3))
     phases = generator.uniform(0, 2 * np.pi, size=num_waves)

@@ -1,4 +1,4 @@
-"""The folder of a made-up data set: whole or absent, and saying what it is."""
+"""The folder of a synthetic data set: complete or absent, and marked as synthetic."""
 
 import os
 import shutil
@@ -14,10 +14,10 @@ NOTICE = "SYNTHETIC images: a program drew them, and they say nothing about pati
 
 
 def is_synthetic(*directories: Path | str) -> bool:
-    """Tell whether a data folder, or one in it, was written by this program.
+    """Return whether a data folder, or one in it, was written by this program.
 
     Args:
-        directories: the folders to look into; an empty name is none.
+        directories: the folders to check; empty names are skipped.
     """
     return any(
         readme.is_file() and readme.read_bytes().startswith(TITLE.encode())
@@ -30,16 +30,16 @@ def is_synthetic(*directories: Path | str) -> bool:
 
 @contextmanager
 def new_folder(directory: Path, readme: str) -> Iterator[Path]:
-    """Gives a folder to write into, which becomes ``directory`` at the end, with a README.txt.
+    """Yield a folder to write into, which becomes ``directory`` at the end, with a README.txt.
 
-    If the body raises, nothing is left of it.
+    If the body raises an error, the folder is removed.
 
     Args:
-        directory: it may exist if it is empty.
-        readme: what follows the title.
+        directory: the final folder; it may exist if it is empty.
+        readme: text of README.txt below the title.
 
     Raises:
-        DataError: ``directory`` holds something already or cannot be written.
+        DataError: ``directory`` is not empty or cannot be written.
     """
     building = directory.absolute().parent / f".{directory.name}.writing-{os.getpid()}"
     try:

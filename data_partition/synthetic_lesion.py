@@ -1,4 +1,4 @@
-"""Drawings that remind of dermatoscopic images of skin lesions. They teach nobody medicine."""
+"""Drawings that look like dermatoscopic images of skin lesions. They have no medical value."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ HAIR: Colour = (52, 36, 30)
 
 @dataclass(frozen=True)
 class Marks:
-    """A pattern drawn over a lesion where a noise field is high, or near zero for lines.
+    """A pattern drawn over a lesion where a noise field is high (for lines: near zero).
 
     ``frequency`` is in waves per image height, ``threshold`` in standard deviations of the noise
     (for lines: their half width), ``opacity`` in 0 … 1.
@@ -28,11 +28,11 @@ class Marks:
 
 @dataclass(frozen=True)
 class Look:
-    """What the lesions of one class have in common.
+    """The common properties of the lesions of one class.
 
     ``radius`` is a range in image heights, ``irregularity`` the relative depth of the border's
-    dents, ``softness`` the relative width of the border, ``patchiness`` in 0 … 1 how far the
-    second colour takes over in patches; the centre may have a colour of its own.
+    dents, ``softness`` the relative width of the border, and ``patchiness``, in 0 … 1, the strength
+    of the second colour in patches. The centre may have a separate colour.
     """
 
     colour: Colour
@@ -88,9 +88,8 @@ def draw_lesion(
 
     Args:
         label: a HAM10000 class.
-        lesion: all that belongs to the lesion is drawn from it: shape, colours, skin. Generators
-            of equal state draw the same lesion.
-        view: all that belongs to the photograph is drawn from it: zoom, turn, light, hair, grain.
+        lesion: generator for the lesion: shape, colours, skin. Equal states give the same lesion.
+        view: generator for the photograph: zoom, rotation, light, hair, grain.
         width: in pixels.
         height: in pixels; lengths scale with it.
 
@@ -98,10 +97,10 @@ def draw_lesion(
         uint8 (height, width, 3).
 
     Raises:
-        KeyError: ``label`` is no class of HAM10000.
+        KeyError: ``label`` is not a class of HAM10000.
     """
     look = LOOKS[label]
-    # Pixel positions in image heights from the centre, then as the lesion lies: turned, zoomed.
+    # Pixel positions from the centre, in image heights; then rotated and zoomed.
     frame = np.stack(
         np.meshgrid(
             (np.arange(width, dtype=np.float32) + 0.5 - width / 2) / height,
@@ -120,7 +119,7 @@ def draw_lesion(
 
 
 def _noise(place: np.ndarray, frequency: float, generator: np.random.Generator) -> np.ndarray:
-    """A smooth random field (H, W) of unit variance over positions (2, H, W)."""
+    """Return a smooth random field (H, W) of unit variance over positions (2, H, W)."""
     num_waves = 10
     angles = generator.uniform(0, np.pi, num_waves)
     lengths = frequency * generator.uniform(0.6, 1.4, num_waves) * 2 * np.pi
@@ -131,12 +130,12 @@ def _noise(place: np.ndarray, frequency: float, generator: np.random.Generator) 
 
 
 def _ramp(values: np.ndarray, width: float) -> np.ndarray:
-    """0 far below zero, 1 far above, and between them a slope of about ``width``."""
+    """Return 0 far below zero, 1 far above, and between them a slope of about ``width``."""
     return np.clip(values / np.float32(width) + np.float32(0.5), 0, 1)
 
 
 def _blend(image: np.ndarray, colour: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """``colour`` ((3,) or an image) laid over a float32 image (H, W, 3) at (H, W) opacities."""
+    """Blend ``colour`` ((3,) or an image) into a float32 image (H, W, 3) at (H, W) opacities."""
     return image + (colour - image) * opacity[..., None]
 
 
@@ -152,7 +151,7 @@ def _skin(place: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _lesion_colours(look: Look, place: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    # One lesion is darker, or redder, than the next of its class.
+    # Lesions of one class differ in darkness and redness.
     shade = (generator.uniform(0.88, 1.13) * generator.uniform(0.95, 1.05, 3)).astype(np.float32)
     patches = _ramp(_noise(place, 2.5, generator), 1.5) * np.float32(look.patchiness)
     image = np.broadcast_to(_colour(look.colour, shade), (*patches.shape, 3))
@@ -170,7 +169,7 @@ def _lesion_colours(look: Look, place: np.ndarray, generator: np.random.Generato
 
 
 def _outline(look: Look, place: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The lesion's opacity (H, W): an ellipse whose border is dented by a few harmonics."""
+    """Return the lesion's opacity (H, W): an ellipse whose border is dented by a few harmonics."""
     radius = generator.uniform(*look.radius)
     flattening = generator.uniform(0.75, 1)
     x, y = place[0] * np.float32(flattening), place[1]
@@ -196,7 +195,7 @@ def _hair(image: np.ndarray, frame: np.ndarray, generator: np.random.Generator) 
 
 
 def _photograph(image: np.ndarray, frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Brightness, colour cast, uneven light towards the corners, grain."""
+    """Apply brightness, colour cast, uneven light towards the corners, and grain."""
     light = generator.uniform(0.82, 1.1) * generator.uniform(0.96, 1.04, 3)
     slope = generator.uniform(-0.12, 0.12, size=2)
     falloff = generator.uniform(0, 0.25)

@@ -1,4 +1,4 @@
-"""The truth of the ISIC 2018 challenge's Task 3 test set, one file in either release's format."""
+"""The ground truth of the ISIC 2018 Task 3 test set, one file in either release's format."""
 
 from pathlib import Path
 
@@ -20,17 +20,17 @@ CHALLENGE_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
 
 def read_truth(path: Path) -> pd.DataFrame:
-    """Reads a truth file: the ISIC challenge's, one-hot, or Dataverse's, with ``dx``.
+    """Read a truth file: the ISIC challenge's, one-hot, or Dataverse's, with ``dx``.
 
     Args:
-        path: a table, comma or tab separated; its columns may stand in any order.
+        path: a table, comma or tab separated, with columns in any order.
 
     Returns:
         Columns ``image_id`` and ``label``, a row per image in the file's order, ids unique.
 
     Raises:
-        DataError: no such file, a table of neither format, a one-hot table with further columns,
-            a row that is not one-hot, a label that is none of the seven classes, or an image with
+        DataError: there is no such file; the table has neither format; a one-hot table has further
+            columns; a row is not one-hot; a label is not one of the seven classes; or an image has
             two rows.
     """
     if not path.is_file():
@@ -38,7 +38,7 @@ def read_truth(path: Path) -> pd.DataFrame:
     file = FoundFile(str(path.absolute()), "", (path.name,), -1)
     header = read_header(file)
     if header >= ONE_HOT_COLUMNS:
-        # A weight or an eighth class would have to count, and would not.
+        # A weight or an eighth class would be ignored without notice.
         if further := sorted(header - ONE_HOT_COLUMNS):
             raise DataError(
                 f"{path}: has the column {', '.join(further)} beside the image and the seven "

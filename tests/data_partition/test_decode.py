@@ -139,7 +139,10 @@ def test_an_image_that_is_larger_than_its_archive_says(tmp_path: Path):
     said = path.read_bytes().replace(struct.pack("<I", len(content)), struct.pack("<I", 10))
     path.write_bytes(said)
     tracemalloc.start()
-    with ImageFiles() as files, pytest.raises(DataError, match="not of the size that the archive"):
+    with (
+        ImageFiles() as files,
+        pytest.raises(DataError, match="not have the size that the archive"),
+    ):
         files.read(str(path), "a.jpg")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -41,9 +41,12 @@ def test_dataverses_truth_becomes_the_challenges(tmp_path: Path) -> None:
 
 
 BAD = {
-    "neither format": ("name,answer\nISIC_1,nv\n", r"no truth file.*image, MEL, NV.*image_id, dx"),
-    "empty file": ("", "no truth file"),
-    "a column missing": (one_hot(LABELS).replace(",VASC", ",OTHER"), "no truth file"),
+    "neither format": (
+        "name,answer\nISIC_1,nv\n",
+        r"ground truth file.*image, MEL, NV.*image_id, dx",
+    ),
+    "empty file": ("", "not a ground truth file"),
+    "a column missing": (one_hot(LABELS).replace(",VASC", ",OTHER"), "not a ground truth file"),
     "a column too many": (
         one_hot(LABELS).replace("\n", ",1.0\n").replace("VASC,1.0", "VASC,score_weight"),
         "has the column score_weight .*remove it",
@@ -81,5 +84,5 @@ def test_what_is_no_file(name: str, tmp_path: Path) -> None:
 def test_what_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "truth.csv"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
-    with pytest.raises(DataError, match="no truth file"):
+    with pytest.raises(DataError, match="not a ground truth file"):
         read_truth(path)
