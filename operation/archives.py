@@ -1,27 +1,27 @@
-"""Zip archives from outside: what they say of their members' sizes is not believed."""
+"""Zip archives from outside: the sizes that they state are not trusted."""
 
 import copy
 import sys
 import zipfile
 
 _PIECE = 2**16
-# Those that unpack piece by piece; of the others one piece can become gigabytes.
+# These can be unpacked piece by piece; with other methods one piece can become gigabytes.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
-    """Unpack a member of an archive, and stop as soon as it is larger than it may be.
+    """Unpack a member of an archive; stop as soon as it is larger than allowed.
 
-    Python's own reading unpacks all there is, however little the archive says that it is.
+    Python's own reading unpacks everything, even if the archive states a small size.
 
     Args:
         archive: an open archive.
         member: one of its `infolist`.
-        most: bytes that are allowed, whatever the archive says.
+        most: maximum bytes, whatever the archive states.
 
     Raises:
-        ValueError: the member is larger than allowed or not of the size that the archive says, or
-            packed in another way than deflate.
+        ValueError: the member is larger than allowed, not of the size that the archive states, or
+            compressed by another method than deflate.
         zipfile.BadZipFile, zlib.error, EOFError, RuntimeError: as zipfile raises on damage.
     """
     if member.compress_type not in _METHODS:
@@ -29,7 +29,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) ->
     if member.file_size > most:
         raise ValueError(f"{member.filename!r} is larger than {most} bytes")
     unbounded = copy.copy(member)
-    unbounded.file_size = sys.maxsize  # else what comes behind that size would be passed over
+    unbounded.file_size = sys.maxsize  # otherwise data beyond that size would be ignored
     content = bytearray()
     with archive.open(unbounded) as stream:
         while piece := stream.read(_PIECE):

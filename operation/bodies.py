@@ -1,8 +1,8 @@
-"""The bodies of requests: how large, how slow and how many at a time they may be.
+"""Request bodies: bounds on their size, duration and number at a time.
 
-Flower reads a body whole before it looks who sent it, and a socket gives 64 KiB at a time, each of
-which Flower's stack of middleware passes on through several tasks. Here a body is read before
-Flower sees the request at all, within bounds, and handed on in one piece.
+Flower reads the whole body before it checks who sent it, and a socket gives 64 KiB at a time, each
+of which Flower's stack of middleware passes on through several tasks. Here a body is read, within
+bounds, before Flower sees the request, and is passed on in one piece.
 """
 
 import asyncio
@@ -14,27 +14,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from operation.refusals import log_refusal
 
-# The largest that Flower sends is a piece of an array: it cuts them at 5 MiB (5 242 880 bytes) and
-# adds some hundred bytes. The list of a reply's objects is some hundred kilobytes for 1500 arrays.
+# The largest body that Flower sends is a piece of an array: it cuts them at 5 MiB (5 242 880 bytes)
+# and adds some hundred bytes. The list of a reply's objects is some hundred kilobytes for 1500
+# arrays.
 LARGEST_BYTES = 8 * 2**20
-# Flower itself gives a reply up of which nothing more comes for so long. A site sends two pieces at
-# a time, for which 0.5 Mbit/s are enough.
+# After this long without data Flower itself gives up a reply. A site sends two pieces at a time,
+# for which 0.5 Mbit/s are enough.
 SLOWEST_SECONDS = 180.0
-# So many larger bodies are held at a time, and further ones wait unread in their connections.
-# Smaller ones, and with them every heartbeat, never wait.
+# The maximum number of larger bodies held at a time; further ones wait unread in their connections.
 SMALL_BYTES = 2**16
 LARGER_AT_ONCE = 16
 
 
 class BoundedBodies:
-    """Gives an app the body of every request in one piece, and refuses what is out of bounds.
+    """Passes each request body to an app in one piece, and refuses bodies beyond the bounds.
 
-    A body of more bytes than are allowed is answered with 413, one that takes longer than
-    `SLOWEST_SECONDS` with 408; both are logged. A request whose sender has gone is dropped.
+    A body that is too large is answered with 413, one that takes longer than `SLOWEST_SECONDS` with
+    408; both are logged. A request whose sender has disconnected is dropped.
 
     Args:
-        app: what is behind it.
-        most: returns how many bytes a request's body may have, given its scope; by default
+        app: the app that gets the requests.
+        most: returns the maximum size of a request's body in bytes, given its scope; by default
             `LARGEST_BYTES`.
     """
 
@@ -46,7 +46,7 @@ class BoundedBodies:
         self._room = asyncio.Semaphore(LARGER_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read a request, and hand it on or refuse it."""
+        """Read a request, and pass it on or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -56,7 +56,7 @@ class BoundedBodies:
                     await self._app(scope, body, send)
         except _Refused as refused:
             log_refusal(scope, str(refused))
-            # What is still to come of it is not waited for.
+            # The rest of the body is not waited for.
             answer = PlainTextResponse(
                 f"{refused}\n", status_code=refused.status, headers={"Connection": "close"}
             )
@@ -64,10 +64,12 @@ class BoundedBodies:
 
     @asynccontextmanager
     async def _read(self, scope: Scope, receive: Receive) -> AsyncIterator[Receive | None]:
-        """Read a body, and hold its room until the request is answered; None: its sender left."""
+        """Read a body and reserve its memory until the request is answered; None if the sender
+        left.
+        """
         most = self._most(scope)
         declared = [int(value) for name, value in scope["headers"] if name == b"content-length"]
-        # One that comes in chunks does not say how long it will be.
+        # A chunked body does not state its length.
         size = max(declared, default=most)
         if size > most:
             raise _Refused(413, f"a body of {size} bytes, and {most} are allowed")
@@ -81,7 +83,7 @@ class BoundedBodies:
 
 
 class _Refused(Exception):
-    """A body that is out of bounds, with the status of the HTTP answer."""
+    """A body beyond the bounds, with the status of the HTTP answer."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -89,7 +91,7 @@ class _Refused(Exception):
 
 
 async def _whole(receive: Receive, most: int) -> Receive | None:
-    """Read a body of at most so many bytes, and return what gives it in one piece."""
+    """Read a body up to the maximum size; return a `receive` that gives it in one piece."""
     body = bytearray()
     more = True
     while more:

@@ -54,9 +54,9 @@ def flower_environment(home: Path, token: str) -> dict[str, str]:
 
 
 def let_threads_sleep() -> None:
-    """Put ``SLEEPING_THREADS`` into this process's environment, where a person has not set it.
+    """Put ``SLEEPING_THREADS`` into this process's environment, except what the user has set.
 
-    It affects libraries that are loaded afterwards, and the processes that this one starts.
+    It affects libraries that are loaded afterwards, and child processes.
     """
     for name, value in SLEEPING_THREADS.items():
         os.environ.setdefault(name, value)
@@ -75,7 +75,7 @@ def script(name: str) -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port of a local address that nobody listens on now."""
+    """Return a local TCP port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

@@ -19,13 +19,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def keep_private() -> None:
-    """Let only their owner read the files and folders that this process and its children make.
+    """Make files and folders of this process and its children readable by their owner only.
 
-    The environment variable FEDSKIN_UMASK, octal digits as of the shell's ``umask``, asks for
-    another mask, such as 027 for a group that shares its runs.
+    The environment variable FEDSKIN_UMASK, octal digits as for the shell's ``umask``, sets another
+    mask, such as 027 for a group that shares its runs.
 
     Raises:
-        OperationError: the variable holds something else.
+        OperationError: the variable has another form.
     """
     said = os.environ.get("FEDSKIN_UMASK", "077")
     if not re.fullmatch("[0-7]{3,4}", said):
@@ -34,24 +34,24 @@ def keep_private() -> None:
 
 
 def read_record(kind: type[Record], values: object, path: Path) -> Record:
-    """Make a dataclass of what was read from a file, whose types are held.
+    """Return a dataclass made of the values in a file, after checking their types.
 
     Args:
         kind: the dataclass.
-        values: what the file says.
-        path: the file, to name it.
+        values: the contents of the file.
+        path: the file, for the message.
 
     Raises:
         OperationError: a field is missing, unknown, or of another type.
     """
-    from pydantic import TypeAdapter  # here, since most commands need not wait for it
+    from pydantic import TypeAdapter  # imported here, since most commands do not need it
 
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:
         if not isinstance(values, dict) or not values.keys() <= names:
             raise ValueError
         return TypeAdapter(kind).validate_python(values)
-    except ValueError:  # pydantic's is one, too
+    except ValueError:  # pydantic's ValidationError is one, too
         raise OperationError(
             f"{path}: is damaged, or was written by another version; restore it from a backup"
         ) from None
@@ -59,7 +59,7 @@ def read_record(kind: type[Record], values: object, path: Path) -> Record:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have the error of a full disk name what was to be written: that of write() names nothing."""
+    """Make the error of a full disk name what was to be written; write() itself names nothing."""
     try:
         yield
     except OSError as error:
@@ -81,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with naming(path):
             yield temporary
             with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # so that a power cut cannot keep name and lose bytes
+                os.fsync(file.fileno())  # so a power cut cannot leave the name without its bytes
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -94,9 +94,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, from its first byte on."""
+    """Write a file that only its owner may read, from the first byte on."""
     with replacing(path) as temporary:
-        temporary.unlink(missing_ok=True)  # one left by a killed process may be readable
+        temporary.unlink(missing_ok=True)  # one left by a killed process may have other permissions
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(content)

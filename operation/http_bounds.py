@@ -1,7 +1,7 @@
-"""A uvicorn server whose connections are bounded in what they may send before they are answered.
+"""A uvicorn server that limits what a connection may send before it is answered.
 
-uvicorn's own HTTP (on httptools) collects the headers of a request without any bound, and waits
-without limit for the first byte of a connection and for the end of the headers.
+uvicorn's own HTTP (on httptools) reads request headers of any size, and waits without limit for the
+first byte of a connection and for the end of the headers.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from operation.refusals import log_refusal
 # Flower's requests have some 20 headers in less than 2 KiB.
 HEAD_BYTES = 2**15
 HEAD_LINES = 100
-# From a connection's beginning, or the first byte of a further request, to the end of its headers.
+# From the start of a connection, or the first byte of a further request, to the end of its headers.
 HEAD_SECONDS = 20.0
-# A sender that is refused and goes on sending has so long to read why.
+# A refused sender that continues to send has this long to read the reason.
 _LINGER_SECONDS = 1.0
 
 
 def bounded_server(app: ASGIApp, **options: Any) -> uvicorn.Server:
-    """Return a server of an app that holds every connection to the bounds of this file.
+    """Return a server of an app that applies the bounds of this file to every connection.
 
     Args:
-        app: what answers.
-        options: more of what `uvicorn.Config` takes.
+        app: the app that answers requests.
+        options: further options of `uvicorn.Config`.
     """
     return _Server(
         uvicorn.Config(
             app,
             http=BoundedHttp,
             ws="none",
-            # A header must not say where a request came from.
+            # A header must not change the address that a request comes from.
             proxy_headers=False,
             server_header=False,
             access_log=False,
@@ -45,7 +45,7 @@ def bounded_server(app: ASGIApp, **options: Any) -> uvicorn.Server:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which looks whether it is to end ten times a second: here twice."""
+    """uvicorn's server checks ten times a second whether to end; this one twice."""
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
@@ -53,20 +53,21 @@ class _Server(uvicorn.Server):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP, one object for each connection, within bounds.
+    """uvicorn's HTTP with bounds, one object per connection.
 
-    What is not a body (the request line, headers, trailers, and what stands between chunks) may
-    have `HEAD_BYTES` bytes and `HEAD_LINES` headers: else 431. It must come within `HEAD_SECONDS`:
-    else 408, or the connection is closed if not a byte has come. A request that does not wait for
-    the answer to the one before is refused with 400. After an answer nothing more of a request is
-    read. All but silence is logged.
+    Everything except bodies (the request line, headers, trailers, and data between chunks) may have
+    `HEAD_BYTES` bytes and `HEAD_LINES` headers, otherwise the answer is 431. It must arrive within
+    `HEAD_SECONDS`, otherwise the answer is 408, or the connection is closed if not a single byte
+    came. A request that does not wait for the answer to the previous one is refused with 400. After
+    an answer nothing more of its request is read. All refusals are logged, except of silent
+    connections.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._refusal: tuple[int, str] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        # Of the present request: headers, and bytes outside its body.
+        # Of the current request: headers, and bytes outside its body.
         self._lines = self._outside = 0
         # Of the bytes that were received last.
         self._body = 0
@@ -117,15 +118,15 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.more_body:  # answered before it came whole, and nobody wants the rest
+        if self.cycle.more_body:  # answered before it was complete; the rest is not needed
             self._close()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser stopped at: what we had it stop at, or no HTTP."""
+        """Answer where the parser stopped: at a bound of ours, or at data that is not HTTP."""
         self._refuse(*(self._refusal or (400, "not HTTP")))
 
     def _at_work(self) -> bool:
-        """Tell whether a request waits for its answer."""
+        """Return whether a request is waiting for its answer."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _expect_head(self) -> None:
@@ -145,17 +146,17 @@ class BoundedHttp(HttpToolsProtocol):
             self._close()
 
     def _close(self) -> None:
-        """Close the connection, whether the other side does so or not."""
+        """Close the connection, even if the other side does not."""
         self.transport.close()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     def _stop(self, status: int, reason: str) -> None:
-        """Have the parser stop, from one of its callbacks."""
+        """Stop the parser from one of its callbacks."""
         self._refusal = status, reason
         raise ValueError(reason)
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer, unless an answer is under way; close the connection, and log it."""
+        """Send a refusal unless an answer has begun; close the connection, and log it."""
         if self.transport.is_closing():
             return
         log_refusal({"type": "http", "client": self.client}, reason)

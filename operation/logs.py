@@ -26,8 +26,8 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 def shorten_log(path: Path) -> None:
     """Empty a log that is too large, after copying it to ``NAME.1``.
 
-    For logs that a running program has open for appending: it continues in the same file. What it
-    writes between the copy and the emptying may be lost.
+    For logs that a running program has open for appending: it continues in the same file. Anything
+    that it writes between the copy and the emptying may be lost.
     """
     if path.exists() and path.stat().st_size > LOG_BYTES:
         try:

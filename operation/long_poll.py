@@ -1,4 +1,4 @@
-"""Long polling: a question is held until there is news, so that nobody has to ask all the time."""
+"""Long polling: a request is held until there is news, so that clients need not ask repeatedly."""
 
 import asyncio
 import time
@@ -6,24 +6,24 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Where a superexec of Flower's asks for its next task.
+# The path at which Flower's superexec asks for its next task.
 ACQUIRE_TASK = "/v1/runtime/acquire-task"
 
-# A process that ends, or is to end, waits so long for what it holds.
+# A process that is ending waits at most this long for a held request.
 HOLD_SECONDS = 4.0
-# From one question to the next of who asks again as soon as it is answered, with room to spare.
+# Maximum time between two requests of a client that asks again as soon as it is answered.
 _BETWEEN_SECONDS = 2.0
 
 
 class LongPoll:
-    """Holds requests to one path until `announce` is called, but `HOLD_SECONDS` at most.
+    """Holds requests to one path until `announce` is called, for at most `HOLD_SECONDS`.
 
-    Held is a request before its body is read; one whose sender has gone meanwhile is seen to have
-    gone by whoever reads it.
+    A request is held before its body is read. If its sender disconnects meanwhile, the app notices
+    when it reads the body.
 
     Args:
-        app: what answers then, and all other requests at once.
-        path: of the requests that are held.
+        app: the app that gets the requests: the held ones later, all others at once.
+        path: the path of the requests that are held.
     """
 
     def __init__(self, app: ASGIApp, path: str) -> None:
@@ -34,7 +34,7 @@ class LongPoll:
         self._announced = self._asked = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hold a request, or not, and hand it on."""
+        """Hold a request if it is to the path, then pass it on."""
         if scope["type"] == "http" and scope["path"] == self._path:
             self._loop = asyncio.get_running_loop()
             if not self._may_have_missed_news():
@@ -44,7 +44,7 @@ class LongPoll:
         await self._app(scope, receive, send)
 
     def announce(self) -> None:
-        """Have the question answered now; may be called by any thread."""
+        """Release the held requests now; may be called from any thread."""
         self._announced = time.monotonic()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake)
@@ -54,7 +54,7 @@ class LongPoll:
         news.set()
 
     def _may_have_missed_news(self) -> bool:
-        """Tell whether news may have come while nobody was asking."""
+        """Return whether news may have come while no request was held."""
         return time.monotonic() < self._announced + _BETWEEN_SECONDS or (
             time.monotonic() > self._asked + _BETWEEN_SECONDS
         )

@@ -1,20 +1,20 @@
-"""What to say of a name that is not known: the one that was meant, and those there are."""
+"""The end of an error message about an unknown name: similar and known names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 LISTED = 20
-"""With more names than this, a name that was probably meant is said without the list."""
+"""With more known names than this, a similar name is given without the list."""
 
 
 def known_names(name: str, known: Iterable[str]) -> str:
-    """Return the end of a refusal of a name: ``did you mean …?``, ``known are …``, or both.
+    """Return the end of an error message: ``did you mean …?``, ``known are …``, or both.
 
-    Capital letters, blanks, ``_`` and ``-`` make no difference to what was probably meant.
+    Similar names may differ in capital letters, blanks, ``_`` and ``-``.
 
     Args:
-        name: what was written, of any length.
-        known: the names there are, in the order to list them.
+        name: the unknown name, of any length.
+        known: the known names, in the order to list them.
     """
     names = list(known)
     plain = {_plain(candidate): candidate for candidate in reversed(names)}

@@ -1,4 +1,4 @@
-"""TOML and JSON from files that a person or another machine wrote."""
+"""TOML and JSON from files written by people or by other machines."""
 
 import json
 import tomllib
@@ -9,8 +9,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Parse TOML.
 
     Raises:
-        tomllib.TOMLDecodeError: it is none, or nested too deeply for Python's parser, which
-            would end the program.
+        tomllib.TOMLDecodeError: it is not TOML, or nested too deeply for Python's parser, which
+            would otherwise raise RecursionError.
     """
     try:
         return tomllib.loads(text)
@@ -22,8 +22,8 @@ def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: it is none, or nested too deeply for Python's parser, which would end the
-            program.
+        ValueError: it is not JSON, or nested too deeply for Python's parser, which would otherwise
+            raise RecursionError.
     """
     try:
         return json.loads(text)

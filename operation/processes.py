@@ -69,16 +69,16 @@ def processes_of(token: str) -> list[psutil.Process]:
         try:
             if process.pid != os.getpid() and process.environ().get(TOKEN) == token:
                 found.append(process)
-        except (psutil.Error, OSError):  # ended meanwhile, a zombie, or another user's
+        except (psutil.Error, OSError):  # ended by now, a zombie, or another user's
             continue
     return found
 
 
 def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[int] = ()) -> None:
-    """Kill every process that has the token, and those that they start meanwhile.
+    """Kill every process that has the token, and any that these start in the meantime.
 
     Args:
-        token: of the processes.
+        token: the processes' token.
         wait_seconds: how long to try at most.
         spared: ids of processes that are not killed.
     """
@@ -96,7 +96,7 @@ def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[
 
 
 def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:
-    """Start a process that ends the run's processes as soon as this process is gone.
+    """Start a process that ends the run's processes as soon as this process has ended.
 
     It also removes ``home``, the temporary folder that they share. It runs in its own session,
     without the token, and reads a pipe that only this process holds open: when this process, or
@@ -141,5 +141,5 @@ if __name__ == "__main__":
     _token, _home = (sys.stdin.buffer.readline().decode().rstrip("\n") for _ in range(2))
     sys.stdin.buffer.read()
     end_processes(_token)
-    if _home:  # else the starter was gone before it had said anything
+    if _home:  # empty if the starter ended before it had written the arguments
         shutil.rmtree(_home, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a server keeps of requests that it did not answer."""
+"""Logging of refused requests."""
 
 import logging
 from pathlib import Path
@@ -9,16 +9,16 @@ from operation.logs import log_file
 
 log = logging.getLogger(__name__)
 
-# Of a stranger's request so much is logged; the rest could be a log's worth of anything.
+# At most this much of a request is logged; the rest could be of any size and content.
 _LOGGED_CHARACTERS = 200
 
 
 def log_refusal(scope: Scope, reason: str = "") -> None:
-    """Log that a request is refused: from where, what was asked, and why if that does not say it.
+    """Log a refused request: its address, its path, and the reason if the path does not explain it.
 
     Args:
-        scope: the request's, or of one that never came whole its ``type`` and ``client``.
-        reason: in our words, never in the sender's.
+        scope: the request's scope; of an incomplete request its ``type`` and ``client``.
+        reason: text from this program, never from the sender.
     """
     client = scope.get("client") or ("unknown", 0)
     asked = f"{scope.get('method', scope['type'])} {scope.get('raw_path', b'')!r}"
@@ -27,7 +27,7 @@ def log_refusal(scope: Scope, reason: str = "") -> None:
 
 
 def keep_refusals(path: Path) -> None:
-    """Write what is refused to a file, and nowhere else."""
+    """Write refusals to a file, and nowhere else."""
     handler = log_file(path, older=5)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)

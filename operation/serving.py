@@ -17,11 +17,11 @@ FILE = "serving.json"
 
 @dataclass(frozen=True)
 class Serving:
-    """Who serves a folder.
+    """The process that serves a folder.
 
     Attributes:
-        process: the one that serves.
-        token: of every process that it started.
+        process: the serving process.
+        token: the token of every process that it started.
     """
 
     process: ProcessId
@@ -30,7 +30,8 @@ class Serving:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Lock a folder for this process; yield the token of its processes and a folder for them.
+    """Lock a folder for this process; yield the token of its processes and a temporary folder for
+    them.
 
     Processes that a killed predecessor left running are ended first. At the end of the ``with``
     block, or when this process dies in any way, all processes with the token are ended.

@@ -56,7 +56,7 @@ class Supervised:
         return self._process is not None and self._process.poll() is None
 
     def tend(self) -> bool:
-        """Start it if it does not run and may start again; return whether it was started now."""
+        """Start it if it is not running and a restart is due; return whether it was started now."""
         try:
             shorten_log(self._log_path)
         except OSError as error:  # the disk is full: the log was emptied without a copy
