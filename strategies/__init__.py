@@ -1,1 +1,1 @@
-"""How the clients' updates become one model."""
+"""Aggregation of the clients' updates into one model."""

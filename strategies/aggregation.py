@@ -6,28 +6,28 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-# Values summed at a time: the pieces and their sum stay in a core's cache, so that each value is
-# read from memory once and the check for NaN costs next to nothing. Measured: 1 MiB pieces.
+# Values summed at a time: the pieces and their sum stay in a core's cache, so each value is read
+# from memory once and the check for NaN costs almost nothing. Measured: 1 MiB pieces.
 CHUNK = 1 << 18
 # Values that a thread takes at a time.
 _SHARE = 1 << 22
 
 
 class NotFinite(ValueError):
-    """A mean that is not finite, although it must be."""
+    """A mean that is not finite."""
 
 
 def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float]) -> None:
-    """Write the weighted mean of arrays of one shape and dtype into an array of the same.
+    """Write the weighted mean of arrays into an array of the same shape and dtype.
 
-    Floats are summed in the given order, in float32 or their own dtype if that is wider, each times
-    its weight in units of the first one's, and divided by the sum of those; with equal weights this
-    is (1/M) Σ w_i. Integers, such as
-    BatchNorm's counters, have no mean: they are kept where all agree, else the maximum is taken.
-    Besides ``out`` at most a megabyte is held.
+    Floats are summed in the given order, in float32 or in their own dtype if that is wider. Each is
+    multiplied by its weight relative to the first one's, and the sum divided by the sum of these;
+    with equal weights this is (1/M) Σ w_i. Integers, such as BatchNorm's counters, have no mean: if
+    all agree they are kept, otherwise the maximum is taken. Besides ``out`` at most a megabyte is
+    held.
 
     Args:
-        out: where the mean goes; C-ordered.
+        out: receives the mean; C-ordered.
         arrays: M ≥ 1 arrays, read only.
         weights: M positive weights.
 
@@ -45,13 +45,14 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
     divisor = wide(sum(factors))
     result = out.reshape(-1)
     pieces = [array.reshape(-1) for array in arrays]
-    # Overflow and NaN are looked for below, so NumPy need not warn of them as well.
+    # Overflow and NaN are checked below, so NumPy need not warn of them as well.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, result.size, CHUNK):
             part = slice(start, start + CHUNK)
-            # Where the dtype is its own sum's dtype this is a view: the sum is made in place.
+            # If the dtype is also the sum's dtype this is a view: the sum is computed in place.
             sums = result[part].astype(wide, copy=False)
-            # The first array is not added to a zero: one model's mean is itself, bit for bit.
+            # The first array is not added to zeros: the mean of one model is the model itself, bit
+            # for bit.
             if equal and len(pieces) > 1:
                 np.add(pieces[0][part], pieces[1][part], out=sums, dtype=wide)
                 rest = 2
@@ -68,7 +69,7 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
 
 
 def is_finite(array: NDArray) -> bool:
-    """Tell whether an array holds neither NaN nor infinity. Holds at most a megabyte."""
+    """Return whether an array has no NaN and no infinity. Holds at most a megabyte."""
     if not np.issubdtype(array.dtype, np.floating):
         return True
     flat = array.reshape(-1)
@@ -80,23 +81,26 @@ def is_finite(array: NDArray) -> bool:
 
 
 def in_threads(sizes: Mapping[str, int], work: Callable[[str, slice], object]) -> None:
-    """Have threads work on arrays side by side, a share of one's values at a time.
+    """Process arrays in several threads, one share of an array's values at a time.
 
-    NumPy computes outside the interpreter's lock. Each value is one thread's, so that no result
-    depends on their number.
+    NumPy releases the interpreter's lock while it computes. Each value is processed by one thread,
+    so the result does not depend on the number of threads.
 
     Args:
-        sizes: numbers of values, by name.
-        work: on some values of the array that is named.
+        sizes: number of values of each array, by name.
+        work: processes some values of the named array.
     """
     shares = shares_of(sizes)
-    shares.sort(key=lambda share: share[1].start - share[1].stop)  # so that they end together
+    # Large shares first, so that the threads end at about the same time.
+    shares.sort(key=lambda share: share[1].start - share[1].stop)
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda share: work(*share), shares))
 
 
 def shares_of(sizes: Mapping[str, int]) -> list[tuple[str, slice]]:
-    """Cut arrays into the parts that a thread takes, in order; a part starts at a whole `CHUNK`."""
+    """Divide arrays into the shares that threads take, in order; a share starts at a multiple of
+    `CHUNK`.
+    """
     return [
         (name, slice(start, min(start + _SHARE, size)))
         for name, size in sizes.items()
@@ -105,14 +109,14 @@ def shares_of(sizes: Mapping[str, int]) -> list[tuple[str, slice]]:
 
 
 def blocks(part: slice) -> Iterator[slice]:
-    """Cut a part of an array into pieces of `CHUNK` values."""
+    """Divide a share of an array into pieces of `CHUNK` values."""
     for start in range(part.start, part.stop, CHUNK):
         yield slice(start, min(start + CHUNK, part.stop))
 
 
 def _finite(values: NDArray) -> bool:
-    """Tell whether values are finite; of large ones it may say that they are not.
+    """Return whether values are finite; may be False for finite but very large ones.
 
-    NaN and infinity survive a sum of squares, so one finite sum clears them all.
+    A sum of squares is NaN or infinite if any value is, so one finite sum proves them all finite.
     """
     return bool(np.isfinite(np.dot(values, values)))

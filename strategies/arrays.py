@@ -1,4 +1,4 @@
-"""Named arrays in and out of Flower's records, without copies where there need be none."""
+"""Conversion between named arrays and Flower's records, without needless copies."""
 
 import copyreg
 import ctypes
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 _INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 # Plain numbers, in this machine's byte order.
 _DTYPES = {name: np.dtype(name) for name in ("bool", *_INTEGERS, "float16", "float32", "float64")}
-# No side of an array is longer: what is would not fit the numbers that NumPy counts with.
+# Maximum length of an axis; larger numbers do not fit NumPy's index type.
 _LONGEST = 2**48
 
 _madvise = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None
@@ -27,13 +27,13 @@ def view(array: Array) -> NDArray:
     """Return a NumPy view of a Flower array's bytes, read-only as they are; nothing is copied.
 
     Raises:
-        ValueError: the bytes are not a plain, C-ordered ``.npy`` file of the array's own dtype
-            and shape. Object arrays, which would need pickle, are refused with the rest.
+        ValueError: the bytes are not a plain, C-ordered ``.npy`` file of the array's own dtype and
+            shape. Object arrays, which would need pickle, are also refused.
     """
     if array.stype != "numpy.ndarray":
         raise ValueError(f"is serialised as {str(array.stype)[:40]!r}, not as a NumPy array")
     dtype, shape = dtype_of(array.dtype), tuple(array.shape)
-    # The header is compared and never parsed: a parser can be led astray, or into the ground.
+    # The header is compared, never parsed: a malicious header could mislead or exhaust a parser.
     header = npy_header(array.dtype, shape)
     if bytes(array.data[: len(header)]) != header:
         raise ValueError(f"is not the .npy file of the {dtype} {shape} that it is declared as")
@@ -44,11 +44,11 @@ def view(array: Array) -> NDArray:
 
 
 def dtype_of(name: object) -> np.dtype:
-    """Return the dtype of a name such as ``float32``.
+    """Return the dtype with a name such as ``float32``.
 
     Raises:
-        ValueError: it is none of plain numbers in this machine's byte order. An array of objects
-            would be unpickled, one of strings holds text.
+        ValueError: it is not a plain number type in this machine's byte order. An array of objects
+            would need pickle, one of strings contains text.
     """
     if not isinstance(name, str) or name not in _DTYPES:
         raise ValueError(f"is of dtype {str(name)[:40]!r}, which is not accepted")
@@ -56,17 +56,18 @@ def dtype_of(name: object) -> np.dtype:
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Return the header that NumPy writes before such an array, in C order.
+    """Return the ``.npy`` header that NumPy writes for an array of this dtype and shape, in C
+    order.
 
     Raises:
-        ValueError: the dtype is not accepted, or the shape is none.
+        ValueError: the dtype is not accepted, or the shape is not valid.
     """
     if not all(type(side) is int and 0 <= side <= _LONGEST for side in shape):
         raise ValueError(f"has the shape {str(shape)[:40]}")
     return _write_header(dtype_of(dtype), shape)
 
 
-# A model has hundreds of arrays in few shapes.
+# A model has hundreds of arrays, but few different shapes.
 @lru_cache(maxsize=4096)
 def _write_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     head = BytesIO()
@@ -91,7 +92,7 @@ def views(record: ArrayRecord) -> dict[str, NDArray]:
 
 
 def writable(array: Array) -> Array:
-    """Return an array whose bytes may be written to: itself, or a copy of it."""
+    """Return an array with writable bytes: the array itself if possible, otherwise a copy."""
     if view(array).flags.writeable:
         return array
     copied = Array(array.dtype, array.shape, array.stype, b"")
@@ -102,16 +103,17 @@ def writable(array: Array) -> Array:
 class Blank:
     """A Flower array under construction: write into ``values``, then `finish`.
 
-    The values are written straight into the bytes that travel, so that nothing is copied after.
+    The values are written directly into the bytes that are sent, so nothing is copied later.
 
     Args:
-        dtype: of the values.
-        shape: of the values, which are zero at first.
+        dtype: dtype of the values.
+        shape: shape of the values, which are zero at first.
     """
 
     def __init__(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         head = npy_header(str(dtype), shape)
-        # A BytesIO that alone owns its bytes lends them for writing and gives them back uncopied.
+        # A BytesIO that is the only owner of its bytes allows writing to them and returns them
+        # uncopied.
         self._buffer = BytesIO(bytes(len(head) + int(np.prod(shape)) * dtype.itemsize))
         self._memory = self._buffer.getbuffer()
         flat: NDArray = np.frombuffer(self._memory, dtype=dtype, offset=len(head))
@@ -120,7 +122,7 @@ class Blank:
         self.values = flat.reshape(shape)
 
     def finish(self) -> Array:
-        """Return the array; ``values`` is gone afterwards."""
+        """Return the array; ``values`` cannot be used afterwards."""
         dtype, shape = self.values.dtype, self.values.shape
         del self.values
         self._memory.release()
@@ -144,17 +146,17 @@ def num_bytes(record: ArrayRecord) -> int:
 
 
 def _take_apart(array: Array) -> tuple[Any, ...]:
-    """Tell pickle that an array's bytes may travel beside the stream.
+    """Allow pickle to send an array's bytes separately from its stream.
 
-    So Ray writes them into its shared memory and the receiver reads them there; within the
-    stream they would be copied into it, and out of it again. NumPy knows how, for every protocol.
+    Ray then writes them into its shared memory, and the receiver reads them there. Within the
+    stream they would be copied twice. This works with every protocol, as NumPy's own arrays do.
     """
     return _put_together, (array.dtype, array.shape, array.stype, np.frombuffer(array.data, "u1"))
 
 
 def _put_together(dtype: str, shape: tuple[int, ...], stype: str, data: NDArray) -> Array:
     array = Array(dtype, shape, stype, b"")
-    array.data = cast(bytes, data.data.toreadonly())  # read, sliced and compared as bytes are
+    array.data = cast(bytes, data.data.toreadonly())  # is read, sliced and compared as bytes are
     return array
 
 
@@ -162,10 +164,10 @@ copyreg.pickle(Array, _take_apart)
 
 
 def _ask_for_huge_pages(fresh: NDArray) -> None:
-    """Tell Linux that a large block is about to be filled, as NumPy does for arrays of its own.
+    """Advise Linux to use huge pages for a large block, as NumPy does for its own arrays.
 
-    Else every 4 KiB of it cost a page fault, together half the time of a mean. Advice only:
-    where it is not taken, nothing changes but the speed.
+    Otherwise there would be a page fault for every 4 KiB, together half the time of a mean. If the
+    advice is not followed, only the speed differs.
     """
     if _madvise is None or fresh.nbytes < 1 << 22:
         return

@@ -38,12 +38,13 @@ from strategies.update_size import (
 
 _DIVERGED = "the mean of finite weights overflows: the training has diverged"
 _OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
-# Of what was odd in the rounds before, so much is told with a failure: it began with the first.
+# The maximum number of earlier warnings that are repeated with a failure: the first ones, where it
+# began.
 _MOST_TOLD = 3
 
 
 class FedAvg(Strategy):
-    """w_glo = (1/M) Σ w_i over the M clients that answered, or weighted by their examples.
+    """w_glo = (1/M) Σ w_i over the M clients that replied, or weighted by their examples.
 
     McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data,
     2017, Algorithm 1; the study takes every client in every round, all with equal weight. Clients
@@ -51,21 +52,21 @@ class FedAvg(Strategy):
     (``round``, counted from 1 over the whole run, and ``client-index``) and reply with arrays of
     the same names, shapes and dtypes and a metric record ``metrics`` with ``num-examples``.
 
-    A reply that does not fit, or that holds NaN or infinity, is refused by name and the round
-    goes on with the others; the mean is taken in the fixed order of the clients, so that it does
-    not depend on who answers first. Afterwards ``replies`` holds what came back, and ``seconds``
-    how long the clients and the aggregation took.
+    A reply that is invalid, or that contains NaN or infinity, is refused with the client's name,
+    and the round continues with the others. The mean is summed in the fixed order of the clients,
+    so it does not depend on the order of arrival. Afterwards ``replies`` has the replies, and
+    ``seconds`` the time of the clients and of the aggregation.
 
     Args:
         clients: names by node id, in the fixed order of the clients.
         aggregation_weights: ``equal``, or ``examples`` for weights n_i / Σ n_j.
-        min_replies: how many accepted replies make a round, 1 to M.
-        rounds_done: rounds finished before this start, for a run that goes on.
-        constants: records by name that travel with every message and never change, such as the
-            text features that images are compared with, and the layout, by which arrays are named.
-        clip_updates: how long a client's update may be, in L2 norm; a longer one is shortened to
-            it before the mean is taken. 0: as long as it is.
-        earlier: warnings of rounds before this start.
+        min_replies: number of accepted replies that a round needs, 1 to M.
+        rounds_done: rounds finished before this start, for a resumed run.
+        constants: records by name that are sent with every message and never change, such as the
+            text features that images are compared with, and the layout, which names the arrays.
+        clip_updates: maximum L2 norm of a client's update; a longer one is scaled down to it before
+            the mean is taken. 0: no limit.
+        earlier: warnings from rounds before this start.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class FedAvg(Strategy):
         self._expected: dict[str, tuple[str, tuple[int, ...]]] = {}
 
     def summary(self) -> None:
-        """Log what this strategy will do."""
+        """Log the strategy's settings."""
         log(
             INFO,
             "%s over %d clients, weights: %s, replies needed: %d",
@@ -107,13 +108,15 @@ class FedAvg(Strategy):
         )
 
     def client_settings(self) -> dict[str, float]:
-        """Return what a client needs to know of the strategy, for its message's config."""
+        """Return the settings that clients need for this strategy, for the messages' config."""
         return {}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask every client to train from the global weights; they share one record of arrays."""
+        """Return messages that ask every client to train from the global weights; they share one
+        array record.
+        """
         self._base = arrays
         self._expected = {name: (a.dtype, tuple(a.shape)) for name, a in arrays.items()}
         settings = {**config, **self.client_settings(), "round": self.rounds_done + server_round}
@@ -124,15 +127,16 @@ class FedAvg(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Return the next global weights.
 
-        Holds one model besides the replies where they are a sequence, in memory anyway. Else it
-        takes one after the other and holds the sum and one reply.
+        If the replies are a sequence, all are in memory, and one more model is held. Otherwise they
+        are processed one after the other, and the sum and one reply are held.
 
         Raises:
-            TooFewReplies: fewer than ``min_replies`` were accepted; never a silent round on the
-                old weights.
+            TooFewReplies: fewer than ``min_replies`` were accepted; a round never silently keeps
+                the old weights.
         """
         what = f"round {self.rounds_done + server_round}"
-        # A clipped update is a copy: one after the other, there is one of them at a time.
+        # A clipped update is a copy, so they are processed one after the other, and there is one
+        # copy at a time.
         if isinstance(replies, Sequence) and not self.clip_updates:
             return self._average_all(replies, what), None
         return self._average_each(replies, what), None
@@ -194,23 +198,23 @@ class FedAvg(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send no messages: validation travels with training, and the end is judged apart."""
+        """Return no messages: validation is part of training, the final evaluation is separate."""
         return []
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Return nothing, since nothing was asked."""
+        """Return nothing, since no messages were sent."""
         return None
 
     def evaluation_messages(
         self, arrays: ArrayRecord, config: Mapping[str, str | int]
     ) -> list[Message]:
-        """Return the messages that ask every client to judge a model."""
+        """Return the messages that ask every client to evaluate a model."""
         return self._messages(MessageType.EVALUATE, arrays, config)
 
     def read_evaluation(self, replies: Iterable[Message]) -> Replies:
-        """Read the answers to `evaluation_messages`.
+        """Read the replies to `evaluation_messages`.
 
         Raises:
             TooFewReplies: fewer than ``min_replies`` were accepted.
@@ -226,18 +230,18 @@ class FedAvg(Strategy):
         config: Mapping[str, str],
         records: Mapping[str, ArrayRecord],
     ) -> list[Message]:
-        """Return the messages that ask every client for something of its own.
+        """Return messages with a query to every client.
 
         Args:
-            action: the name that the ClientApp knows it by.
+            action: the query's name in the ClientApp.
             arrays: a model.
             config: settings.
-            records: what else travels.
+            records: further records to send.
         """
         return self._messages(f"{MessageType.QUERY}.{action}", arrays, config, records)
 
     def read_query(self, replies: Iterable[Message]) -> Replies:
-        """Read the answers to `query_messages`, however few they are."""
+        """Read the replies to `query_messages`, however few they are."""
         self._read(replies, expected={})
         return self.replies
 
@@ -264,7 +268,7 @@ class FedAvg(Strategy):
 
     def _check_enough(self, what: str) -> None:
         if len(self.replies.accepted) < self.min_replies:
-            # So that all who failed are named together.
+            # So that all failed clients are named together.
             self._refuse_not_finite(self.replies.accepted)
         for client, reason in self.replies.failures.items():
             log(WARNING, "%s: %s: %s", what, client, reason)
@@ -278,7 +282,7 @@ class FedAvg(Strategy):
             )
 
     def _tell(self, what: str, updates: Mapping[str, Update]) -> None:
-        """Keep and log how long the updates were; all weights but the mean are let go."""
+        """Store and log the norms of the updates; free all weights except the mean."""
         self._base = ArrayRecord()
         weights = {reply.client: self._weight(reply) for reply in self.replies.accepted}
         self.updates = describe(updates, weights, self.clip_updates)
@@ -288,7 +292,7 @@ class FedAvg(Strategy):
             log(WARNING, "%s: %s", what, warning)
 
     def _with_cause(self, failure: str) -> str:
-        """Say after a failure of numbers whose update may be behind it."""
+        """Add the named updates that may have caused it to an error about non-finite numbers."""
         if not self.earlier or not _OF_NUMBERS.search(failure):
             return failure
         return f"{failure}; look at this first: {'; '.join(self.earlier[:_MOST_TOLD])}"
@@ -299,16 +303,17 @@ class FedAvg(Strategy):
         return 1.0
 
     def _let_go(self, replies: Sequence[Message]) -> None:
-        """Free the clients' weights: Flower's loop would keep the list over the next round."""
+        """Free the clients' weights: Flower's loop would hold the list during the next round."""
         for reply in self.replies.accepted:
             reply.record = ArrayRecord()
         if isinstance(replies, list):
             replies.clear()
 
     def _refuse_not_finite(self, replies: Iterable[Reply]) -> bool:
-        """Refuse those whose weights are not finite, by array; tell whether there are any.
+        """Refuse clients whose weights are not finite, naming the array; return whether there are
+        any.
 
-        Looked for only once something is wrong.
+        Only called after a non-finite mean.
         """
         layout = self.constants.get(LAYOUT)
         names = Layout.read(layout) if layout is not None else None

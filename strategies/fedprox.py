@@ -1,4 +1,4 @@
-"""FedProx: federated averaging of clients that are held near the global weights."""
+"""FedProx: federated averaging with a proximal term that keeps clients near the global weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from strategies.fedavg import FedAvg
 class FedProx(FedAvg):
     """`FedAvg` whose clients minimise their loss plus (μ/2)‖w − w_glo‖², squared.
 
-    Li et al., Federated Optimization in Heterogeneous Networks, 2020, equation 2. The server's
-    part is only to send μ as ``proximal-mu``; a client adds μ(w − w_glo) to its gradients before
-    each step. With μ = 0 it is FedAvg, to the bit; and with one local step a round it equals FedAvg
-    whatever μ is, since the term's gradient is 0 at the global weights, where that step is taken.
+    Li et al., Federated Optimization in Heterogeneous Networks, 2020, equation 2. The server only
+    sends μ as ``proximal-mu``; a client adds μ(w − w_glo) to its gradients before each step. With μ
+    = 0 it is FedAvg, to the bit. With one local step per round it equals FedAvg for any μ, since
+    that step is taken at the global weights, where the term's gradient is 0.
 
     Args:
         proximal_mu: μ ≥ 0.

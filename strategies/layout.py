@@ -1,13 +1,13 @@
-"""How a model travels: its arrays end to end, in a few long arrays for each dtype.
+"""How a model is sent: its arrays concatenated into a few long arrays for each dtype.
 
-Flower sends each array as two objects at least, and each object is a request of its own at every
-hop. A model has hundreds of arrays, most of them small: a round over real sites spent more time on
-requests than on bytes. End to end they are a few, which Flower sends in pieces of 5 MB. A long
-array ends where one of the model's takes it beyond 64 MiB: whoever puts a message together holds
-the one that it is at twice.
+Flower sends each array as at least two objects, and each object is a separate request at every hop.
+A model has hundreds of arrays, most of them small: a round over real sites spent more time on
+requests than on bytes. Concatenated they are a few arrays, which Flower sends in pieces of 5 MB. A
+long array ends where one of the model's arrays takes it beyond 64 MiB: while a message is put
+together, the current array is held twice.
 
-Which array lies where is the model's layout. It travels beside, as the record ``layout``, with the
-keys ``names``, ``dtypes`` and ``shapes`` (such as ``3x5``), in the order in which they lie.
+The position of each array is the model's layout. It is sent as the record ``layout``, with the keys
+``names``, ``dtypes`` and ``shapes`` (such as ``3x5``), in the order of the arrays.
 """
 
 import math
@@ -29,11 +29,11 @@ Signature = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class LayoutError(ValueError):
-    """Arrays that do not lie as is said of them, in one line that names what does not fit."""
+    """Arrays that do not match their layout; a one-line message names the mismatch."""
 
 
 class Layout:
-    """The names, dtypes and shapes of a model's arrays, in the order in which they lie.
+    """The names, dtypes and shapes of a model's arrays, in the order of concatenation.
 
     Args:
         signature: dtype and shape of each array by name.
@@ -49,10 +49,10 @@ class Layout:
 
     @classmethod
     def read(cls, record: object) -> "Layout":
-        """Read what `record` writes.
+        """Read a record written by `record`.
 
         Raises:
-            LayoutError: it is missing or damaged.
+            LayoutError: the record is missing or damaged.
         """
         try:
             if not isinstance(record, Mapping):
@@ -71,7 +71,7 @@ class Layout:
         return cls(signature)
 
     def record(self) -> ConfigRecord:
-        """Return the layout as it travels."""
+        """Return the layout as a record to send."""
         return ConfigRecord(
             {
                 "names": list(self.signature),
@@ -81,7 +81,7 @@ class Layout:
         )
 
     def flat_signature(self) -> Signature:
-        """Return the signature of the arrays that travel: ``float32``, ``float32-1``, and so on."""
+        """Return the signature of the long arrays: ``float32``, ``float32-1``, and so on."""
         sizes: Counter[str] = Counter()
         dtypes = {}
         for long, dtype, size in self._places():
@@ -90,10 +90,10 @@ class Layout:
         return {long: (dtype, (sizes[long],)) for long, dtype in dtypes.items()}
 
     def flatten(self, arrays: Mapping[str, NDArray]) -> ArrayRecord:
-        """Lay arrays end to end; makes exactly one copy of them.
+        """Concatenate arrays; makes exactly one copy of them.
 
         Raises:
-            LayoutError: they are not those of this layout.
+            LayoutError: the arrays are not those of this layout.
         """
         found = Layout.of(arrays).signature
         if found != self.signature:
@@ -105,10 +105,10 @@ class Layout:
         return blank.finish()
 
     def views(self, record: ArrayRecord) -> dict[str, NDArray]:
-        """Return views of the arrays that a record holds end to end, by name; copies nothing.
+        """Return views of the model's arrays in a record of long arrays, by name; copies nothing.
 
         Raises:
-            LayoutError: the record holds others, or more, or fewer.
+            LayoutError: the record has other arrays, or more, or fewer.
         """
         try:
             flat = views(record)
@@ -128,7 +128,7 @@ class Layout:
             start[long] += size
 
     def _places(self) -> Iterator[tuple[str, str, int]]:
-        """Give for each array the long one that it lies in, its dtype and its number of values."""
+        """Yield for each array the name of its long array, its dtype and its number of values."""
         number: Counter[str] = Counter()
         filled: Counter[str] = Counter()
         for dtype, shape in self.signature.values():
@@ -141,13 +141,13 @@ class Layout:
 
 
 class FlatBlank:
-    """Arrays end to end under construction: write into ``values``, then `finish`.
+    """Concatenated arrays under construction: write into ``values``, then `finish`.
 
     Args:
-        layout: theirs.
+        layout: the layout of the arrays.
 
     Attributes:
-        values: by name; where they are written they travel, and nothing is copied after.
+        values: the arrays by name; they share memory with the bytes that are sent.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -159,6 +159,8 @@ class FlatBlank:
         self.values = dict(layout._pieces(flat))
 
     def finish(self) -> ArrayRecord:
-        """Return the arrays; ``values`` is empty afterwards, and nobody else may hold any."""
+        """Return the arrays; ``values`` is empty afterwards, and no other reference to its arrays
+        may remain.
+        """
         self.values.clear()
         return ArrayRecord({name: blank.finish() for name, blank in self._blanks.items()})

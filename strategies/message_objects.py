@@ -1,12 +1,13 @@
-"""Flower's messages read from their parts, without putting any array together.
+"""Reading the parts of Flower's messages without putting any array together.
 
-A message travels as a tree of objects, each named by the sha256 of its bytes: the message holds a
-record dict, that its records, an array record its arrays, and an array its data in chunks. Flower's
-public classes read a message only whole. Here its parts are read one by one, and what is not byte
-for byte as Flower itself would write it is refused: there is then no room for anything undeclared.
+A message is sent as a tree of objects, each named by the sha256 of its bytes: the message contains
+a record dict, that its records, an array record its arrays, and an array its data in chunks.
+Flower's public classes can read only whole messages. Here the parts are read one by one. Any part
+that is not byte for byte as Flower would write it is refused, so there is no room for undeclared
+data.
 
-So the guard of a site reads what comes and what would leave, and the coordinator what comes back.
-The names of Flower's that are private and needed for it stand in this file.
+The guard of a site uses this to read incoming messages and outgoing replies, the coordinator to
+read replies. All private names of Flower's that this needs are in this file.
 """
 
 import json
@@ -43,9 +44,9 @@ _MALFORMED = (
     UnexpectedObjectContentError,
     RecursionError,
 )
-# Records hold settings and counts; arrays' data is not among what this bounds.
+# Limit for records of settings and counts; the data of arrays is not limited by it.
 _MAX_RECORD_BYTES = 8 * 1024 * 1024
-# Flower cuts an array into chunks of 5 MiB, but for the last one.
+# Flower cuts an array into chunks of 5 MiB; the last one is smaller.
 _LEAST_CHUNK_BYTES = 1024 * 1024
 _ID = re.compile(r"[0-9a-f]{64}")
 _KINDS = {"ArrayRecord": "arrays", "ConfigRecord": "config", "MetricRecord": "metrics"}
@@ -53,7 +54,7 @@ _KINDS = {"ArrayRecord": "arrays", "ConfigRecord": "config", "MetricRecord": "me
 
 @dataclass(frozen=True)
 class ArrayHead:
-    """What an array says of itself, and the ids of its chunks in order."""
+    """An array's declared dtype and shape, and the ids of its chunks in order."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -67,12 +68,12 @@ class ArrayHead:
 
 @dataclass
 class Opened:
-    """A message without its arrays' data.
+    """A message without the data of its arrays.
 
     Attributes:
         metadata: as the message's own object states it.
-        tree: the tree that its objects make.
-        content: its records, arrays by dtype and shape.
+        tree: the tree of its objects.
+        content: its records; of arrays the dtype and shape.
         heads: each array's head, by record and name.
         ids: the id of each record's object.
         has_error: whether it is an error; then it has no content.
@@ -86,7 +87,7 @@ class Opened:
     has_error: bool = False
 
     def chunks(self) -> set[str]:
-        """Return the ids of all that holds arrays' data."""
+        """Return the ids of all objects with array data."""
         return {
             chunk
             for arrays in self.heads.values()
@@ -95,7 +96,9 @@ class Opened:
         }
 
     def listed(self) -> list[dict[str, Any]]:
-        """Return the records as records.jsonl names them; arrays' bytes are those of values."""
+        """Return the records as records.jsonl lists them; the bytes of arrays are those of their
+        values.
+        """
         return [
             {"name": name, "kind": kind, "bytes": num_bytes, "sha256": self.ids[name]}
             for name, kind, num_bytes in [
@@ -110,15 +113,16 @@ class Opened:
 
 
 def open_message(root: str, fetch: Fetch, form: ReplyForm | None = None) -> Opened:
-    """Read a message but for its arrays' data.
+    """Read a message without the data of its arrays.
 
     Args:
         root: the id of the message's object.
-        fetch: gives the bytes of objects by their ids; called once for each level of the tree.
-        form: of a reply; what is not of it is refused before what is below it is fetched.
+        fetch: returns the bytes of objects by their ids; called once for each level of the tree.
+        form: form of a reply; a part that does not match it is refused before its children are
+            fetched.
 
     Raises:
-        Refused: anything is not as Flower writes it, or not of the form.
+        Refused: a part is not as Flower writes it, or does not match the form.
     """
     try:
         return _open_message(root, fetch, form)
@@ -181,7 +185,7 @@ def _open_message(root: str, fetch: Fetch, form: ReplyForm | None) -> Opened:
 
 
 def _check_records(form: ReplyForm, records: Mapping[str, tuple[str, bytes]]) -> None:
-    """Refuse records that are too large, or bring other arrays, before they are looked into."""
+    """Refuse records that are too large or have undeclared arrays, before they are read."""
     for name, (kind, content) in records.items():
         if kind != "ArrayRecord":
             if len(content) > form.record_bytes:
@@ -193,7 +197,7 @@ def _check_records(form: ReplyForm, records: Mapping[str, tuple[str, bytes]]) ->
 
 
 def _check_chunks(opened: Opened) -> None:
-    """Refuse arrays that name more chunks than their values fill."""
+    """Refuse arrays with more chunks than their values need."""
     for arrays in opened.heads.values():
         for name, head in arrays.items():
             if len(head.chunks) > 2 + head.num_bytes // _LEAST_CHUNK_BYTES:
@@ -203,7 +207,7 @@ def _check_chunks(opened: Opened) -> None:
 def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:
     """Check that every array's data is a .npy file of its own dtype and shape, and no more.
 
-    Looks at the first chunk's beginning and at the chunks' lengths; copies nothing.
+    Reads the beginning of the first chunk and the lengths of the chunks; copies nothing.
 
     Raises:
         Refused: it is not.
@@ -218,10 +222,10 @@ def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:
 
 
 def chunk_of(content: bytes) -> memoryview:
-    """Return the piece of an array's data that an object holds.
+    """Return the piece of an array's data in an object.
 
     Raises:
-        Refused: it is no such object.
+        Refused: it is not a chunk object.
     """
     try:
         children, body = _read(content, "ArrayChunk")
@@ -247,7 +251,9 @@ def _array_head(content: bytes) -> ArrayHead:
 
 
 def _read(content: bytes, kind: str) -> tuple[list[str], memoryview]:
-    """Return the ids of an object's children and its body; its bytes must be Flower's own."""
+    """Return the ids of an object's children and its body; refuse bytes that are not Flower's own
+    encoding.
+    """
     if kind != "ArrayChunk" and len(content) > _MAX_RECORD_BYTES:
         raise ValueError("too large")
     found, children, length = get_object_head_values_from_object_content(content)

@@ -1,4 +1,4 @@
-"""Records of packed updates: written straight into the bytes that travel, and read from them."""
+"""Records of packed updates, written directly into the bytes that are sent, and read from them."""
 
 from collections.abc import Mapping
 
@@ -16,12 +16,13 @@ def pack_record(
     residual: dict[str, NDArray],
     wire_format: str,
 ) -> ArrayRecord:
-    """Return the record that says how trained weights differ from received ones, end to end.
+    """Return a record with the packed difference between trained and received weights,
+    concatenated.
 
-    Holds nothing of a model's size but the record.
+    Needs no memory of a model's size except the record.
 
     Args:
-        trained, received, residual: as of `pack_into`; the residual is changed.
+        trained, received, residual: see `pack_into`; the residual is changed.
         wire_format: ``bfloat16`` or ``int8``.
 
     Raises:
@@ -35,19 +36,19 @@ def pack_record(
 def unpack_record(
     packed: ArrayRecord, sent: ArrayRecord, layout: Layout, wire_format: str
 ) -> ArrayRecord:
-    """Return the record of the weights that a packed update makes of the global ones.
+    """Return a record of the weights that result from the global weights and a packed update.
 
-    Holds nothing of a model's size but the records.
+    Needs no memory of a model's size except the records.
 
     Args:
-        packed: what travelled.
-        sent: the global weights that the client was sent, end to end.
-        layout: theirs.
-        wire_format: which was asked for, ``bfloat16`` or ``int8``.
+        packed: the update as received.
+        sent: the global weights that the client was sent, concatenated.
+        layout: the layout of the global weights.
+        wire_format: the requested format, ``bfloat16`` or ``int8``.
 
     Raises:
         WireError: the update does not fit; see `unpack_into`.
-        ValueError: an array of it cannot be read.
+        ValueError: one of its arrays cannot be read.
     """
     found = Layout.of(views(packed)).signature
     for other in FORMATS:

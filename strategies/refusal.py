@@ -1,13 +1,13 @@
-"""What is not let through, at a site or at the coordinator."""
+"""Refusal of a message or reply, at a site or at the coordinator."""
 
 
 class Refused(Exception):
-    """A message or a reply that is not let through.
+    """A message or a reply that is refused.
 
     Args:
-        reason: in one line; a site tells it to the coordinator, so it never repeats what a reply
-            holds.
-        detail: the rest, for whoever refuses.
+        reason: one line; a site sends it to the coordinator, so it must not contain any content of
+            a reply.
+        detail: further text, used only on the side that refuses.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -17,5 +17,5 @@ class Refused(Exception):
 
     @property
     def whole(self) -> str:
-        """Reason and detail; as long as what was refused made them."""
+        """Reason and detail; its length depends on the refused content."""
         return f"{self.reason}: {self.detail}" if self.detail else self.reason

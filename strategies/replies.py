@@ -1,4 +1,4 @@
-"""Reading clients' replies: who answered, what is refused and why."""
+"""Reading clients' replies, and refusing invalid ones."""
 
 import re
 from collections import deque
@@ -18,32 +18,31 @@ ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 NUM_EXAMPLES = "num-examples"
 NUM_BYTES = "num-bytes"
 
-# What Flower puts before an app's own words: in a simulation, and at a site.
+# The prefix that Flower adds to an app's own message: in a simulation, and at a site.
 FRAME = re.compile(r"^(Exception ClientAppException occurred. Message: |<class '[\w.]+'>:<')")
 
 
 class TooFewReplies(RuntimeError):
-    """A round that fewer clients answered than the config allows, in one line."""
+    """A round with fewer replies than the config allows, in one line."""
 
 
 class ProcessLost(RuntimeError):
-    """A client's process that died under a simulation, in one line.
+    """A client's process that died in a simulation, in one line.
 
-    That is a crash of the machine that simulates, for instance for want of memory, and not the
-    absence of a client: a round without it would be another result on every machine.
+    This is a crash of the simulating machine, for example because of too little memory, and not an
+    absent client: a round without the client would give a result that no other machine gives.
     """
 
 
 @dataclass
 class Reply:
-    """One client's accepted answer.
+    """One client's accepted reply.
 
     Attributes:
         client: the client's name.
         record: its weights; empty for an evaluation.
         metrics: its metric record.
-        num_bytes: size of its arrays on the wire; metric ``num-bytes`` says so where they
-            travelled packed.
+        num_bytes: bytes of its arrays as sent; metric ``num-bytes`` has them if they were packed.
     """
 
     client: str
@@ -59,18 +58,18 @@ class Reply:
 
 @dataclass
 class Replies:
-    """All that came back to one set of messages.
+    """All replies to one set of messages.
 
     Attributes:
-        accepted: in the fixed order of the clients, whatever order they arrived in.
-        failures: for every other client that was asked, why it is not among them.
+        accepted: the accepted ones in the fixed order of the clients, independent of arrival.
+        failures: for every other client that was asked, the reason why it is missing.
     """
 
     accepted: list[Reply] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, client: str, reason: str) -> None:
-        """Take an accepted reply out again."""
+        """Move an accepted reply to the failures."""
         self.accepted = [reply for reply in self.accepted if reply.client != client]
         self.failures[client] = reason
 
@@ -82,13 +81,13 @@ def read_replies(
     clients: Mapping[int, str],
     expected: Mapping[str, tuple[str, tuple[int, ...]]],
 ) -> Replies:
-    """Match replies to the messages that they answer and refuse what does not fit.
+    """Match replies to the messages that they answer and refuse invalid ones.
 
     Args:
-        sent, replies, clients, expected: as of `each_reply`.
+        sent, replies, clients, expected: see `each_reply`.
 
     Returns:
-        Accepted replies and, by name, why the others are not. Numbers are not looked at here.
+        The accepted replies, and the failures by name. The values of arrays are not checked here.
 
     Raises:
         ProcessLost: a simulated client's process died.
@@ -107,17 +106,16 @@ def each_reply(
     expected: Mapping[str, tuple[str, tuple[int, ...]]],
     result: Replies,
 ) -> Iterator[Reply]:
-    """Give the replies that fit, in the fixed order of the clients, each as soon as it may be.
+    """Yield the valid replies in the fixed order of the clients, each as soon as possible.
 
-    A reply is matched by the message that it answers, since an error reply may not carry the
-    node that it speaks of.
+    Replies are matched by the id of the message, since an error reply may lack its node's id.
 
     Args:
         sent: the messages, in the order of the clients; sending one again may change its id.
-        replies: what comes back, in any order. One that comes before its turn is held.
+        replies: the replies in any order. One that comes before its turn is held.
         clients: names by node id, in the fixed order of the clients.
-        expected: dtype and shape of every array that a reply must carry; empty for none.
-        result: its failures are told why a client is not among the replies.
+        expected: dtype and shape of every array that a reply must have; empty for none.
+        result: its failures are filled with the reasons.
 
     Raises:
         ProcessLost: a simulated client's process died.
@@ -129,7 +127,7 @@ def each_reply(
         node = node_of.get(message.metadata.reply_to_message_id)
         if node is not None:
             held[node] = message
-        del message  # or it would stay while the next one is read
+        del message  # otherwise it would stay in memory while the next one is read
         while turns and turns[0] in held:
             node = turns.popleft()
             yield from _accept(clients[node], held.pop(node), expected, result)
@@ -157,19 +155,19 @@ def _read(
     client: str, message: Message, expected: Mapping[str, tuple[str, tuple[int, ...]]]
 ) -> Reply:
     if message.has_error():
-        if message.error.code == ErrorCode.UNKNOWN:  # what Flower says when Ray lost an actor
+        if message.error.code == ErrorCode.UNKNOWN:  # Flower's message when Ray lost an actor
             raise ProcessLost(
                 f"the process of {client} died, perhaps because of too little memory; --resume "
                 "continues from the last finished round"
             )
         raise ValueError(cause(message.error.reason))
-    # Not .metric_records and .array_records: what these return holds the message in a circle, and
-    # the clients' weights with it, until the garbage collector comes by.
+    # Not .metric_records and .array_records: these create a reference cycle with the message, which
+    # keeps the clients' weights until the garbage collector runs.
     metrics = message.content.get(METRICS)
     if not isinstance(metrics, MetricRecord):
         raise ValueError(f"its reply has no record {METRICS!r}")
     examples = metrics.get(NUM_EXAMPLES)
-    # Weights of training have weight; a split that is judged may be empty.
+    # A trained model has a weight above zero; a split for evaluation may be empty.
     if not isinstance(examples, int) or examples < (1 if expected else 0):
         raise ValueError(f"its {NUM_EXAMPLES} is {examples!r}, not a count")
     record = message.content.get(ARRAYS, ArrayRecord())
@@ -191,7 +189,7 @@ def _read(
 
 
 def cause(reason: str | None) -> str:
-    """Return what the client said in one printable line, without Flower's frames around it."""
+    """Return the client's message in one printable line, without Flower's prefix."""
     lines = [line.strip() for line in (reason or "").splitlines()]
     said = next((line for line in reversed(lines) if line), "it gave no reason")
     return printable(FRAME.sub("", said).removesuffix("'>"))
@@ -201,8 +199,8 @@ def not_finite(reply: Reply, layout: Layout | None = None) -> str | None:
     """Return the name of the first array that holds NaN or infinity, if any.
 
     Args:
-        reply: whose weights are looked at.
-        layout: in which they lie end to end, for the names of the model's own arrays.
+        reply: its weights are checked.
+        layout: layout of the concatenated weights, for the names of the model's own arrays.
     """
     arrays = reply.arrays if layout is None else layout.views(reply.record)
     return next((name for name, array in arrays.items() if not is_finite(array)), None)

@@ -1,7 +1,7 @@
-"""What a reply may hold: every field's type, size and range, declared once.
+"""The form of replies: every field's type, size and range, declared once.
 
-The guard of a site holds a reply against it before anything leaves, the coordinator before it takes
-memory for the arrays, and again when it knows what the client said of itself.
+The guard of a site checks a reply before anything leaves. The coordinator checks it before it
+allocates memory for the arrays, and once more against the client's introduction.
 """
 
 import re
@@ -23,13 +23,13 @@ MAX_CLASSES = 16
 MAX_TEXT = 200
 MAX_EXAMPLES = 10**7
 MAX_THREADS = 2**16
-# Longer than any message lives.
+# Longer than any message exists.
 MAX_SECONDS = 1e6
-# The loss of a network that diverges may be as large as float32 goes.
+# The loss of a diverging network may reach float32's maximum.
 MAX_LOSS = float(np.finfo(np.float32).max)
 
 SPLITS = ("train", "validation", "test")
-# The most bytes of a record of settings or figures; each answer of a head adds ten at most.
+# Maximum bytes of a record of settings or metrics; each answer of a head adds ten at most.
 RECORD_BYTES = 2**16
 _ANSWER_BYTES = 10
 
@@ -51,7 +51,7 @@ class Content:
 
     @classmethod
     def of(cls, message: Message) -> "Content":
-        """Return the records of a message that lies whole in memory."""
+        """Return the records of a message that is completely in memory."""
         content = cls()
         for name, record in message.content.items():
             match record:
@@ -84,7 +84,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Real:
-    """A floating-point number from 0 to a largest one, so neither NaN nor infinite."""
+    """A floating-point number from 0 to a maximum, so neither NaN nor infinite."""
 
     most: float
 
@@ -100,8 +100,8 @@ class Counts:
     """A list of counts.
 
     Attributes:
-        lengths: how many it may have.
-        most: of each.
+        lengths: allowed lengths of the list.
+        most: maximum of each count.
     """
 
     lengths: tuple[int, ...]
@@ -133,7 +133,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Texts:
-    """A list of 1 to `MAX_CLASSES` lines, no two alike."""
+    """A list of 1 to `MAX_CLASSES` different lines."""
 
     def admits(self, value: object) -> bool:
         return (
@@ -174,11 +174,11 @@ Kind = Count | Real | Counts | Text | Texts | Sha256 | Flag
 
 @dataclass(frozen=True)
 class Announced:
-    """What is known of a client before it answers.
+    """The facts about a client that are known before it replies.
 
     Attributes:
         num_classes: K, of the run.
-        sizes: number of its images by split, as it introduced itself.
+        sizes: number of its images by split, from its introduction.
     """
 
     num_classes: int
@@ -187,15 +187,15 @@ class Announced:
 
 @dataclass(frozen=True)
 class ReplyForm:
-    """What may answer one message.
+    """The allowed content of the reply to one message.
 
     Attributes:
-        client: fields of the record ``client`` of settings; without any there is no such record.
+        client: fields of the settings record ``client``; if empty, there is no such record.
         metrics: fields of the record ``metrics``.
-        optional: which of all fields may be missing.
+        optional: fields that may be missing.
         arrays: dtype and shape of each array by name, by record.
-        splits: whose images the reply counts.
-        record_bytes: the most that a record of settings or figures takes.
+        splits: the splits whose images the reply counts.
+        record_bytes: maximum bytes of a record of settings or metrics.
     """
 
     client: Mapping[str, Kind]
@@ -211,10 +211,10 @@ class ReplyForm:
         return {"metrics", *(("client",) if self.client else ()), *self.arrays}
 
     def check(self, reply: Content) -> None:
-        """Hold a reply against this form.
+        """Check a reply against this form.
 
         Raises:
-            Refused: naming the first field that is missing, unknown, or out of its range.
+            Refused: names the first field that is missing, unknown, or out of its range.
         """
         configs = {"client"} if self.client else set[str]()
         if (reply.configs.keys(), reply.metrics.keys()) != (configs, {"metrics"}):
@@ -268,11 +268,11 @@ def form_of(kind: str, request: Content, announced: Announced | None = None) -> 
 
     Args:
         kind: the message's type: ``query``, ``train``, ``evaluate`` or ``query.heads``.
-        request: what the message holds.
-        announced: what is known of the client that it is for, if anything is.
+        request: the content of the message.
+        announced: known facts about the client, if any.
 
     Raises:
-        Refused: the message is none that can be answered.
+        Refused: the message has no valid reply.
     """
     settings = request.configs.get("config", {})
     if kind == "query":
@@ -352,14 +352,14 @@ def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
 
 
 def _trained_on(announced: Announced | None) -> Count:
-    """The number of training images; there is no training on fewer than two."""
+    """The number of training images; at least two, since fewer cannot be trained on."""
     if announced is None or "train" not in announced.sizes:
         return Count(least=2)
     return Count(announced.sizes["train"], least=max(2, announced.sizes["train"]))
 
 
 def _update(request: Content, experiment: Mapping[str, Any]) -> Signature:
-    """The arrays that answer those that came, in the format that was asked for."""
+    """The arrays of a reply to the received ones, in the requested format."""
     wire_format = experiment.get("wire-format", FORMATS[0])
     if wire_format not in FORMATS:
         raise Refused("the message asks for no known wire-format")

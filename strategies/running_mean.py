@@ -1,4 +1,4 @@
-"""The mean of models that come one after the other."""
+"""The mean of models that arrive one after the other."""
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -9,9 +9,10 @@ from strategies.arrays import view, writable
 
 
 class RunningMean:
-    """(Σ n_i w_i) / Σ n_i; to the bit what `mean_into` makes of all at once.
+    """(Σ n_i w_i) / Σ n_i; the same bits as `mean_into` computes from all models at once.
 
-    Memory: one model, the sum. Where the first model's bytes may be written to, nobody else has
+    Memory: one model, the sum. If the first model's bytes are writable, no one else uses them, and
+        they become the sum.
     them, and they become the sum.
     """
 
@@ -21,7 +22,7 @@ class RunningMean:
         self._first = self._total = 0.0
 
     def add(self, record: ArrayRecord, weight: float) -> None:
-        """Add a model of the names, shapes and dtypes of those before it, with a weight > 0."""
+        """Add a model with the names, shapes and dtypes of the earlier ones, with a weight > 0."""
         if not self._arrays:
             self._first = weight
             self._begin(record)
@@ -59,7 +60,7 @@ class RunningMean:
             values = view(self._arrays[name]).reshape(-1)
             if np.issubdtype(values.dtype, np.floating):
                 wide = np.result_type(values.dtype, np.float32)
-                values = values.astype(wide, copy=False)  # else the sum is made in place
+                values = values.astype(wide, copy=False)  # otherwise the sum is computed in place
             self._sums[name] = values
 
     def _add(self, record: ArrayRecord, factor: float) -> None:

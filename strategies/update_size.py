@@ -1,16 +1,15 @@
-"""How far each client's training moved the weights, in which direction, and the bound on it.
+"""Norm and direction of each client's update, and the bound on the norm.
 
-A client's update is u_i = w_i − w_glo over all floating-point arrays that travel, so BatchNorm's
-running statistics as well: what is averaged is what counts. Integers are not looked at.
+A client's update is u_i = w_i − w_glo over all floating-point arrays that are sent, including
+BatchNorm's running statistics, since these are averaged too. Integers are ignored.
 
-Its length ‖u_i‖ is summed in float64 over blocks of float32 products, to about 10⁻⁶ of itself. The
-cosine to the mean update m = Σ n_i u_i / Σ n_i wants m, which is known only when the updates are
-gone where they come one after the other. So each leaves a sketch behind: its values with random
-signs, added up in 16,384 places (Charikar, Chen, Farach-Colton, Finding Frequent Items in Data
-Streams, 2002: an inner product of sketches is that of the vectors on average). The cosine of
-sketches is wrong by 1/√16384 = 0.008 (one standard deviation) or
-less. The signs are the same for
-everybody and always, so that a simulation and a deployment find the same to the bit.
+Its norm ‖u_i‖ is summed in float64 over blocks of float32 products; its relative error is about
+10⁻⁶. The cosine to the mean update m = Σ n_i u_i / Σ n_i needs m, which is known only at the end,
+when updates that are processed one after the other are no longer in memory. So a sketch of each is
+kept: its values with random signs, added up in 16,384 places (Charikar, Chen, Farach-Colton,
+Finding Frequent Items in Data Streams, 2002: the expected inner product of two sketches is that of
+the vectors). The cosine of the sketches has an error of 1/√16384 = 0.008 (one standard deviation)
+or less. The signs are always the same, so that a simulation and a deployment give the same bits.
 """
 
 import math
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from strategies.aggregation import CHUNK, blocks, in_threads, mean_into, shares_of
 from strategies.arrays import Blank, view, views, writable
 
-# A length of so many times the median of the others' is named.
+# A norm of more than this many times the median of the others' is reported.
 OUTLIER = 10.0
 
 _PLACES = 1 << 14
@@ -38,7 +37,7 @@ _SIGNS_SEED = 2002
 
 @dataclass
 class Update:
-    """What is left of a client's update when its weights are gone.
+    """The kept measurements of a client's update, without its weights.
 
     Attributes:
         square: ‖u_i‖²; infinite or NaN if a weight is.
@@ -54,22 +53,22 @@ class Update:
         return math.sqrt(self.square) if self.square >= 0 else math.nan
 
     def add(self, other: "Update") -> None:
-        """Add the update of other values of the same client."""
+        """Add the measurements of other values of the same client."""
         self.square += other.square
         self.sketch += other.sketch
 
     def add_block(self, ours: NDArray, theirs: NDArray, place: tuple[int, int]) -> None:
-        """Add some of a client's values.
+        """Add a block of a client's values.
 
         Args:
             ours: at most `CHUNK` weights of the client.
-            theirs: the same of the global ones.
-            place: which array, and which block of it: another row of signs for each.
+            theirs: the same global weights.
+            place: index of the array and of the block in it; each has different signs.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             change = np.subtract(ours, theirs, dtype=np.result_type(ours.dtype, np.float32))
             added = _square(change)
-            if not math.isfinite(added):  # beyond float32, or not finite at all
+            if not math.isfinite(added):  # beyond float32, or not finite
                 change = ours.astype(np.float64) - theirs
                 added = _square(change)
             self.square += added
@@ -81,11 +80,11 @@ class Update:
 
 
 def measure(record: ArrayRecord, base: ArrayRecord) -> Update:
-    """Measure a client's update. Holds some megabytes.
+    """Measure a client's update. Needs some megabytes.
 
     Args:
-        record: its weights.
-        base: the global weights that it was sent, of the same names, dtypes and shapes.
+        record: the client's weights.
+        base: the global weights that it was sent, with the same names, dtypes and shapes.
     """
     ours, theirs = views(record), views(base)
     number = {name: index for index, name in enumerate(ours)}
@@ -104,7 +103,7 @@ def measure(record: ArrayRecord, base: ArrayRecord) -> Update:
 
     whole = Update()
     with ThreadPoolExecutor() as threads:
-        # In a fixed order, whoever is done first: a sum of floats depends on it.
+        # In a fixed order, since a sum of floats depends on it.
         for part in threads.map(part_of, shares_of({n: a.size for n, a in ours.items()})):
             whole.add(part)
     return whole
@@ -113,9 +112,10 @@ def measure(record: ArrayRecord, base: ArrayRecord) -> Update:
 def mean_and_updates(
     records: Sequence[ArrayRecord], weights: Sequence[float], base: ArrayRecord
 ) -> tuple[ArrayRecord, list[Update]]:
-    """Return the weighted mean of models that lie in memory together, and each one's update.
+    """Return the weighted mean of models that are all in memory, and the measurements of each
+    update.
 
-    To the bit what `RunningMean` and `measure` find of one after the other. Holds the mean and some
+    The same bits as `RunningMean` and `measure` give one after the other. Needs the mean and some
     megabytes.
 
     Args:
@@ -152,7 +152,7 @@ def mean_and_updates(
 
 
 def clip_factor(norm: float, most: float) -> float:
-    """Return what an update is multiplied with so that it is no longer than ``most``; 0: any."""
+    """Return the factor that scales an update to at most the norm ``most``; 0 means no limit."""
     return most / norm if 0 < most < norm else 1.0
 
 
@@ -160,9 +160,9 @@ def clipped(record: ArrayRecord, base: ArrayRecord, factor: float) -> ArrayRecor
     """Return w_glo + factor·(w_i − w_glo), with w_i's integers, each value computed in float64.
 
     Sun et al., Can You Really Backdoor Federated Learning?, 2019, section 3 (norm thresholding).
-    Where the record's bytes may be written to they are; else the result is a copy.
+    If the record's bytes are writable it is changed in place; otherwise the result is a copy.
     """
-    result = ArrayRecord()  # whose constructor would make the arrays anew
+    result = ArrayRecord()  # whose constructor would copy the arrays
     for name, array in record.items():
         result[name] = writable(array)
     ours = {name: view(array).reshape(-1) for name, array in result.items()}
@@ -182,7 +182,7 @@ def clipped(record: ArrayRecord, base: ArrayRecord, factor: float) -> ArrayRecor
 def describe(
     updates: Mapping[str, Update], weights: Mapping[str, float], most: float = 0.0
 ) -> dict[str, dict[str, float | bool | None]]:
-    """Return what a round's record says of each client's update.
+    """Return the entries of a round's record about each client's update.
 
     Args:
         updates: by client, all finite.
@@ -190,9 +190,9 @@ def describe(
         most: ``clip-updates``.
 
     Returns:
-        By client ``norm``, before it was clipped; ``cosine`` to the mean of what was averaged, None
-        where one of the two is zero; ``times_median``, its norm in medians of the others', None
-        with fewer than two others, or where that is zero; and ``clipped``.
+        By client: ``norm``, before clipping; ``cosine`` to the mean of the averaged updates, None
+        if one of the two is zero; ``times_median``, its norm divided by the median of the others'
+        norms, None with fewer than two others or if that median is zero; and ``clipped``.
     """
     if not updates:
         return {}
@@ -212,10 +212,10 @@ def describe(
 
 
 def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
-    """Name the updates that are far longer than the others, a line each.
+    """Return a line about each update that is far larger than the others.
 
-    With three clients or more that is one of over `OUTLIER` times the median of the others'
-    norms. Of two clients it cannot be said whose is at fault, and both are named.
+    With three or more clients this means over `OUTLIER` times the median of the others' norms. With
+    two, either may be wrong, and both are named.
     """
     bound = f"; clip-updates bounds it to {most:.3g}" if most else ""
     if len(updates) == 2:
@@ -264,7 +264,7 @@ def _square(change: NDArray) -> float:
 
 
 def _signs(place: tuple[int, int], size: int) -> NDArray[np.float32]:
-    """The signs of a block's values: a piece of one long row, another piece for each block."""
+    """The signs of a block's values: each block has its own part of one long row of signs."""
     array, block = place
     start = (array * 40_503 + block * 2_654_435_761) % CHUNK  # Knuth's multiplicative hash
     return _row_of_signs()[start : start + size]

@@ -1,21 +1,22 @@
-"""How a client's update travels: as whole weights, or as a smaller difference to the global ones.
+"""How a client's update is sent: as whole weights, or as a smaller difference to the global ones.
 
 - ``float32``: the weights as they are, bit for bit.
-- ``bfloat16``: the difference, each value rounded to the nearest bfloat16, ties to even: wrong by
-  at most 2⁻⁸ of itself. The bits travel as uint16, since NumPy knows no bfloat16.
-- ``int8``: the difference in 255 steps, for each channel of a scale of its own, max|Δ|/127: wrong
-  by at most half a step, max|Δ|/254. Channels are the places on the first axis; of a matrix that
-  is higher than wide, such as one of LoRA's two, its columns, or there would be a scale for every
-  few values. What is lost is kept by the client and added to its next difference (error feedback:
-  Seide et al., 1-Bit Stochastic Gradient Descent, 2014; Karimireddy et al., Error Feedback Fixes
-  SignSGD, 2019), so that over the rounds no more than the last round's error is ever missing.
+- ``bfloat16``: the difference, each value rounded to the nearest bfloat16, ties to even: its
+    relative error is at most 2⁻⁸. The bits are sent as uint16, since NumPy has no bfloat16.
+- ``int8``: the difference in 255 steps; each channel has its own scale, max|Δ|/127, and an error of
+    at most half a step, max|Δ|/254. Channels are the indices of the first axis; of a matrix with
+    more rows than columns, such as one of LoRA's two, they are the columns, since otherwise there
+    would be a scale for every few values. The client keeps the error and adds it to its next
+    difference (error feedback: Seide et al., 1-Bit Stochastic Gradient Descent, 2014; Karimireddy
+    et al., Error Feedback Fixes SignSGD, 2019), so that over all rounds only the last round's error
+    is missing.
 
-To that comes float32's own rounding, of a difference and of a sum. Floats with fewer than two axes
-are few and touchy: BatchNorm's variance, for one, must not be rounded below zero. They travel as
-float32 differences, whose rounding cannot do that. Integers travel whole.
+float32's own rounding, of a difference and of a sum, is added to that. Floats with fewer than two
+axes are few and sensitive: for example, BatchNorm's variance must not be rounded below zero. They
+are sent as float32 differences, whose rounding cannot do that. Integers are sent whole.
 
-Both directions write into arrays that the caller brings, such as the bytes of a message, in one
-pass over each array, and hold nothing else but a few megabytes: no copy of a model is made here.
+Both directions write into arrays that the caller provides, such as the bytes of a message, in one
+pass over each array. Besides these they need a few megabytes: no copy of a model is made here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,18 +30,18 @@ FORMATS = ("float32", "bfloat16", "int8")
 SCALE = ":scale"
 
 _LEVELS = 127
-# Values packed at a time: what is computed on the way stays in a core's cache.
+# Values packed at a time, so that intermediate results stay in a core's cache.
 _CHUNK = 1 << 18
 # The smallest bits of a float32 above all that round to a finite bfloat16; NaN's are larger.
 _BFLOAT16_OVERFLOW = 0x7F7F8000
 
 
 class WireError(ValueError):
-    """An update that cannot travel, or that does not fit, in one line that names the array."""
+    """An update that cannot be sent, or does not fit; a one-line message names the array."""
 
 
 def signature(whole: Mapping[str, tuple[str, tuple[int, ...]]], wire_format: str) -> Signature:
-    """Return what travels for arrays of a signature: of ``int8`` the scales too, ``<name>:scale``.
+    """Return the signature of the arrays that are sent; ``int8`` adds the scales, ``<name>:scale``.
 
     Args:
         whole: dtype and shape of the global weights by name.
@@ -73,18 +74,18 @@ def pack_into(
     received: Mapping[str, NDArray],
     residual: dict[str, NDArray],
 ) -> None:
-    """Write the difference between trained and received weights as it travels.
+    """Write the packed difference between trained and received weights.
 
     Args:
-        out: where to; C-ordered, with the `signature` of ``received`` in the format that is
-            wanted, ``bfloat16`` or ``int8``.
-        trained: weights of the names, shapes and dtypes of ``received``.
+        out: the target arrays; C-ordered, with the `signature` of ``received`` in the wanted
+            format, ``bfloat16`` or ``int8``.
+        trained: weights with the names, shapes and dtypes of ``received``.
         received: the global weights.
-        residual: of ``int8`` what the rounds before left over, float32 by name; what this one
-            leaves takes its place, in the same arrays. An absent one is zero. Else not looked at.
+        residual: for ``int8``, the errors left by earlier rounds, float32 by name; replaced in
+            place by those of this round. A missing one is zero. Otherwise ignored.
 
     Raises:
-        WireError: a difference is NaN or infinite, or larger than the format can say.
+        WireError: a difference is NaN or infinite, or too large for the format.
     """
     for name, base in received.items():
         if not np.issubdtype(base.dtype, np.floating):
@@ -120,17 +121,17 @@ def unpack_into(
     received: Mapping[str, NDArray],
     wire_format: str,
 ) -> None:
-    """Write the weights that a client's update makes of the global ones.
+    """Write the weights that result from the global weights and a client's update.
 
     Args:
-        out: where to; C-ordered, of the names, shapes and dtypes of ``received``.
-        packed: what travelled.
+        out: the target arrays; C-ordered, with the names, shapes and dtypes of ``received``.
+        packed: the update as received.
         received: the global weights that the client was sent.
-        wire_format: which was asked for, ``bfloat16`` or ``int8``.
+        wire_format: the requested format, ``bfloat16`` or ``int8``.
 
     Raises:
-        WireError: the update is in another format or of other arrays, a scale is negative, or
-            something is not finite, or overflows. ``out`` is then worthless.
+        WireError: the update has another format or other arrays, a scale is negative, or a value is
+            not finite, or overflows. The content of ``out`` is then invalid.
     """
     _check_signature(signature_of(packed), signature_of(received), wire_format)
     for name, base in received.items():
@@ -166,11 +167,12 @@ def _check_signature(found: Signature, whole: Signature, wire_format: str) -> No
 
 
 def _quantise(sent: NDArray, scale: NDArray, change: NDArray) -> bool:
-    """Write steps and scales of a difference, and leave in it what they do not say."""
+    """Write steps and scales of a difference, and leave the rounding error in it."""
     np.divide(np.abs(change).max(axis=1, initial=0), _LEVELS, out=scale)
-    # A channel that does not change has no scale; 0/0 would be no number.
+    # A channel without change has scale 0; 0/0 would be NaN.
     steps = np.rint(change / np.where(scale > 0, scale, 1)[:, None])
-    # A scale so small that it was itself rounded down may lie a step below the largest value.
+    # With a scale so small that it was itself rounded down, the largest value may be more than 127
+    # steps.
     np.clip(steps, -_LEVELS, _LEVELS, out=steps)
     np.copyto(sent, steps, casting="unsafe")
     change -= steps * scale[:, None]
@@ -194,7 +196,9 @@ def _table(array: NDArray, scale: NDArray | None) -> NDArray:
 
 
 def _blocks(table: NDArray) -> Iterator[slice]:
-    """Give the rows of a table in pieces of some megabytes at most, if a row is not larger."""
+    """Yield the rows of a table in pieces of a few megabytes at most, unless a single row is
+    larger.
+    """
     rows, columns = table.shape
     step = max(1, _CHUNK // max(1, columns))
     for start in range(0, rows, step):
