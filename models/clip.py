@@ -1,4 +1,4 @@
-"""The study's multimodal network: an image encoder whose answers are compared with text.
+"""The study's multimodal network: an image encoder whose outputs are compared with text features.
 
 Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, as
 the study (docs/study.md) uses it: the text side is frozen, and each class is one text.
@@ -23,7 +23,7 @@ class ImageTextClassifier(Backbone):
         logit_scale: 1/τ > 0.
 
     Raises:
-        ValueError: the encoder's answers have another width than the text features.
+        ValueError: the encoder's outputs have another width than the text features.
     """
 
     text: Tensor

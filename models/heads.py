@@ -24,7 +24,8 @@ from models.fitted_head import Head, check_features
 from models.folds import Fold, folds
 from models.head_names import HEADS
 
-# What cross-validation chooses from, by scikit-learn's names; of equally good ones the first.
+# The values that cross-validation tries, by scikit-learn's names; the first of equally good ones is
+# chosen.
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "knn": {"n_neighbors": [1, 3, 5, 9, 15, 25]},
     "svm": {"C": [0.1, 1.0, 10.0, 100.0], "gamma": ["scale", 1e-4, 1e-2]},
@@ -38,13 +39,13 @@ class HeadSettings:
 
     Attributes:
         scaler: ``standard`` shifts and scales each feature to mean 0 and variance 1 over the
-            training images, lest those with large numbers decide alone; ``none`` leaves features
-            as the network gives them.
-        neighbors: k of KNN, ≥ 1; each has one vote, near or far in Euclidean distance.
+            training images, so that features with large values do not dominate; ``none`` leaves the
+            features unchanged.
+        neighbors: k of KNN, ≥ 1; Euclidean distance, equal votes.
         c: C of the SVM, > 0.
         gamma: of the SVM's RBF kernel: ``scale``, ``auto`` or > 0.
         trees: of the random forest, ≥ 1.
-        tune: whether cross-validation chooses from ``GRIDS`` instead; ``trees`` stays.
+        tune: whether cross-validation chooses from ``GRIDS`` instead; it never changes ``trees``.
         seed: of the trees and of the folds, in [0, 2^32).
     """
 
@@ -70,8 +71,8 @@ def fit_head(
 ) -> Head:
     """Fit one head, with all cores; their number does not change the result.
 
-    With ``settings.tune``, the hyper-parameters are those of the highest balanced accuracy, its
-    mean over the folds of `models.folds.folds`. The same folds fit the SVM's probabilities.
+    With ``settings.tune``, the hyper-parameters are those with the highest mean balanced accuracy
+    over the folds of `models.folds.folds`. The SVM's probabilities use the same folds.
 
     Args:
         name: one of ``HEADS``.
@@ -79,14 +80,15 @@ def fit_head(
         labels: (n,) their classes, each in [0, num_classes).
         settings: the hyper-parameters.
         num_classes: K.
-        groups: the images' lesions, which no fold tears apart; an image with None is a lesion of
-            its own. None: every image is.
+        groups: the images' lesions, each kept in one fold; an image with None is a separate lesion.
+            None: every image is a separate lesion.
         class_names: K names, for messages; None: the classes' numbers.
-        allow_absent: whether classes may lack training images. The head then never answers them.
+        allow_absent: whether classes may have no training images. The head then never predicts
+            them.
 
     Raises:
-        HeadError: a class has no training image, all are of one class, there are fewer than KNN
-            asks for, or a feature is not finite.
+        HeadError: a class has no training image, all images have one class, there are fewer images
+            than neighbours of KNN, or a feature is not finite.
     """
     features = check_features(features)
     if len(labels) != len(features):
@@ -95,7 +97,7 @@ def fit_head(
     scaling = [("scale", StandardScaler())] if settings.scaler == "standard" else []
     pipeline = Pipeline([*scaling, ("classify", _classifier(name, settings))])
     parts = folds(labels, groups, seed=settings.seed) if settings.tune or name == "svm" else []
-    # Threads: these libraries compute outside Python's lock, and processes would copy features.
+    # Threads, since these libraries release Python's lock; processes would copy the features.
     with parallel_config(backend="threading", n_jobs=-1):
         if settings.tune:
             pipeline.set_params(**_tuned(name, pipeline, features, labels, parts))
@@ -118,10 +120,10 @@ def fit_head(
 
 
 def _classifier(name: str, settings: HeadSettings) -> Any:
-    """The unfitted classifier; what is not set is scikit-learn's default."""
+    """Return the unfitted classifier; all other parameters have scikit-learn's defaults."""
     match name:
         case "knn":
-            # Searched by brute force, which in hundreds of dimensions no tree beats.
+            # Brute-force search: in hundreds of dimensions it is faster than trees.
             return KNeighborsClassifier(settings.neighbors, algorithm="brute", metric="euclidean")
         case "svm":
             return SVC(C=settings.c, kernel="rbf", gamma=settings.gamma)
@@ -137,7 +139,7 @@ def _tuned(
     labels: NDArray[np.int64],
     parts: list[Fold],
 ) -> dict[str, Any]:
-    """The pipeline's parameters that classify held-out images best."""
+    """Return the pipeline's parameters that classify held-out images best."""
     grid = GRIDS[name]
     if name == "knn":
         fewest = min(len(training) for training, _ in parts)
@@ -153,7 +155,7 @@ def _tuned(
         error_score="raise",
     )
     with warnings.catch_warnings():
-        # So it is where a rare class is held out in some folds only, and no fault.
+        # This is normal if a rare class is held out only in some folds.
         warnings.filterwarnings("ignore", "y_pred contains classes not in y_true", UserWarning)
         return search.fit(features, labels).best_params_
 

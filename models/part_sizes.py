@@ -1,4 +1,4 @@
-"""How large each backbone is, and what of it is trained and sent, as data: no torch is needed.
+"""The size of each backbone and of its trained and sent parts, as a table that needs no torch.
 
 `models.sizes` counts the same, and a test holds the two equal.
 """
@@ -13,11 +13,11 @@ NUM_CLASSES = 7
 
 @dataclass(frozen=True)
 class PartSize:
-    """Of a part of a network.
+    """The size of a part of a network.
 
     Attributes:
-        parameters: numbers in it that are trained.
-        num_bytes: of all that is sent of it, as it is stored.
+        parameters: number of trained parameters.
+        num_bytes: bytes sent, in the stored data types.
     """
 
     parameters: int
@@ -25,10 +25,10 @@ class PartSize:
 
 
 def _sizes(*numbers: int) -> Mapping[str, PartSize]:
-    """Return parts by the value of ``trainable``; ``lora`` is left out where there are no numbers.
+    """Return part sizes by the value of ``trainable``, without ``lora`` if it is not possible.
 
     Args:
-        numbers: parameters and bytes of all, head, adapter and lora in turn.
+        numbers: parameters and bytes of ``all``, ``head``, ``adapter`` and ``lora``, in this order.
     """
     parts = map(PartSize, numbers[::2], numbers[1::2])
     return dict(zip(("all", "head", "adapter", "lora"), parts, strict=False))
@@ -81,4 +81,4 @@ PART_SIZES: Mapping[str, Mapping[str, PartSize]] = MappingProxyType(
         ),
     }
 )
-"""By backbone, then by the value of ``trainable``."""
+"""Part sizes by backbone, then by the value of ``trainable``."""

@@ -1,4 +1,4 @@
-"""Sizes of the networks and of the parts of them that are trained and sent: counted."""
+"""Counts the sizes of networks and of their trained and sent parts."""
 
 from models.backbones import outline
 from models.part_sizes import PartSize

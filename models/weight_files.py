@@ -1,6 +1,6 @@
-"""Whether a backbone's pretrained weights are on this machine: asked without torch or a network.
+"""Finds out, without torch or a network, whether pretrained weights are on this machine.
 
-Only the file's name is looked at; `models.backbones.locate_pretrained` checks what is in it.
+Only the file's name is checked; `models.backbones.locate_pretrained` checks the content.
 """
 
 import os
@@ -28,11 +28,11 @@ TORCHVISION_FILES: Mapping[str, str] = MappingProxyType(
         "resnet18": "resnet18-f37072fd.pth",
     }
 )
-"""By backbone: the file that torchvision publishes, which a test holds equal to torchvision's."""
+"""torchvision's weight file of each backbone; a test compares the names with torchvision."""
 
 
 def find_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path | None:
-    """Return the file from which ``pretrained`` would start, None where it is not there yet.
+    """Return the file that ``pretrained`` would use; None if it is not on this machine.
 
     Args:
         spec: the backbone.

@@ -36,7 +36,7 @@ def kept(
     found = _open(path, key)
     if found is not None:
         with suppress(OSError):  # in somebody else's folder
-            # So that a cache can remove what was not used for longest. The file is unchanged,
+            # So that a cache can delete the files unused for longest. The content is unchanged,
             # and so is the time that says when it was written.
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return found

@@ -1,4 +1,4 @@
-"""What a run begins with, asked for before any image is decoded, which may take an hour."""
+"""Checks what a run starts from before images are decoded, because decoding may take an hour."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from training.text import prepare_text
 
 
 def bring_beginnings(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str]) -> None:
-    """Find, fetch or compute what a run starts from, so that its lack is said before it starts.
+    """Find, download or compute what a run starts from, so that errors come before the start.
 
-    These are the text features and the pretrained weights. A run that goes on has its own, but
-    for a base, which is built anew.
+    These are the text features and the pretrained weights. A resumed run has its own, except its
+    base, which is built again.
 
     Raises:
         WeightsError: weights are missing or unusable.
@@ -24,7 +24,7 @@ def bring_beginnings(config: ExperimentConfig, folder: RunFolder, classes: Seque
 
 
 def bring_base(config: ExperimentConfig) -> None:
-    """Find or fetch the weights of a network's base, where it has one.
+    """Find or download the weights of a network's base, if it has one.
 
     Raises:
         WeightsError: they are missing or unusable.
@@ -34,14 +34,14 @@ def bring_base(config: ExperimentConfig) -> None:
 
 
 def bring_weights(config: ExperimentConfig) -> None:
-    """Find or fetch a backbone's pretrained weights, where the config wants them.
+    """Find or download a backbone's pretrained weights, if the config wants them.
 
     Raises:
         WeightsError: they are missing or unusable.
     """
     if not config.pretrained:
         return
-    # Imported here: torch takes seconds, which runs without pretrained weights need not wait for.
+    # Imported here: torch takes seconds, and runs without pretrained weights do not need it.
     from models.backbones import locate_pretrained
 
     locate_pretrained(config.backbone, Path(config.weights_dir) if config.weights_dir else None)

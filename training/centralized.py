@@ -37,6 +37,7 @@ from training.text import Text
 from training.weights import Weights, weights_sha256
 
 Watch = Callable[[int, int], None]
+"""Called with (batches done, batches in the epoch)."""
 
 
 class CentralizedRun:
@@ -51,7 +52,7 @@ class CentralizedRun:
         data: training and validation images.
         test_data: the test set, if there is one.
         text: the text features of objective ``clip``, otherwise None.
-        watch: called with (batches done, batches in the epoch).
+        watch: called at every step.
     """
 
     def __init__(

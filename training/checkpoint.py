@@ -1,9 +1,9 @@
-"""The last and the best weights of a run, readable after a kill at any instant.
+"""The last and the best weights of a run, readable after a kill at any time.
 
-The weights of round r stand in ``round-r.safetensors``; ``state.json`` says which file is the
-last and which the best, and holds the record of every round. Weights are written first, then
-``state.json`` is renamed into place, then files that it no longer names are removed: whatever
-moment a kill chooses, ``state.json`` names files that are whole.
+The weights of round r are in ``round-r.safetensors``; ``state.json`` names the file of the last and
+of the best weights, and contains the record of every round. Weights are written first, then
+``state.json`` is renamed into place, then files that it no longer names are deleted. So
+``state.json`` always names complete files.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -18,14 +18,14 @@ from training.weights import Weights, load_weights, save_weights
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
         round: the last finished round, 0 before the first.
-        best_round: the round of the best validated model so far, 0 while there is none.
-        best_figure: its pooled validation figure that key ``best-by`` names, AVG, ACC and BACC in
-            percent; None while there is none.
-        records: one dictionary per round, as in ``rounds.jsonl``. That of the last round lacks
+        best_round: the round of the best validated model so far; 0 if there is none.
+        best_figure: its pooled validation figure named by key ``best-by`` (AVG, ACC and BACC in
+            percent); None if there is none.
+        records: one dictionary per round, as in ``rounds.jsonl``. The last one has no
             ``validation`` until its model has been validated.
     """
 
@@ -35,11 +35,11 @@ class Progress:
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def validated(self, validation: dict[str, Any], best_by: str) -> "Progress":
-        """Return the progress after the last model was validated; the best is the earliest best.
+        """Return the progress after a validation; of equally good models the earliest is best.
 
         Args:
             validation: its ``pooled`` is a metric block with ``loss``.
-            best_by: which of its figures decides: the highest, of ``loss`` the lowest.
+            best_by: the figure that decides: the highest is best, of ``loss`` the lowest.
         """
         records = [*self.records[:-1], {**self.records[-1], "validation": validation}]
         pooled, best = validation["pooled"], self.best_figure
@@ -58,14 +58,14 @@ class Checkpoint:
         self.folder = folder
 
     def weights_path(self, round_number: int) -> Path:
-        """Return where the weights of a round stand, if they are kept."""
+        """Return the path of a round's weights, if they are kept."""
         return self.folder / f"round-{round_number:05d}.safetensors"
 
     def progress(self) -> Progress:
-        """Read how far the run has come; an untouched folder is round 0.
+        """Read the progress; without a file it is round 0.
 
         Raises:
-            RunFolderError: ``state.json`` is no such file.
+            RunFolderError: ``state.json`` is not a valid file.
         """
         path = self.folder / "state.json"
         try:
@@ -80,12 +80,12 @@ class Checkpoint:
         return load_weights(self.weights_path(round_number))
 
     def save(self, progress: Progress, weights: Weights | None = None) -> None:
-        """Store progress and, if a round was finished, its weights."""
+        """Write the progress and, if a round was finished, its weights."""
         self.folder.mkdir(exist_ok=True)
         if weights is not None:
             save_weights(self.weights_path(progress.round), weights)
         write_json(self.folder / "state.json", asdict(progress))
         kept = {self.weights_path(progress.round), self.weights_path(progress.best_round)}
-        for path in self.folder.iterdir():  # .tmp is what a killed save left, as large as a model
+        for path in self.folder.iterdir():  # .tmp is left by a killed save, and as large as a model
             if path.suffix in (".safetensors", ".tmp") and path not in kept:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""The config of one experiment: flat keys, checked together, before anything starts."""
+"""The config of one experiment: flat keys, all checked before anything starts."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -19,22 +19,21 @@ from training.errors import ConfigError
 OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
 Scalar = str | bool | int | float
 
-# What optimizer ``auto`` is, by objective: that of the study (docs/study.md).
+# The optimizer that ``auto`` means, by objective, as in the study (docs/study.md).
 STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 
-# The four that BraTS2019 has of every patient.
+# BraTS2019 has these four of every patient.
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
-# Where a run reads and writes, and whether it may, says nothing about what it computes.
+# Keys that do not affect results: paths, and permission to run with an overlap.
 NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap")
 
 
 class ExperimentConfig(BaseModel):
     """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
 
-    A value ``auto`` (and 0 where it means "planned") is replaced by `resolve` before a run, with
-    the study's setting for the objective and the data set. docs/configuration.md describes every
-    key.
+    `resolve` replaces the value ``auto`` (and 0, where it means "planned") before a run by the
+    study's setting for the objective and the data set. docs/configuration.md describes every key.
     """
 
     model_config = ConfigDict(
@@ -162,7 +161,7 @@ class ExperimentConfig(BaseModel):
 
     @property
     def on_features(self) -> bool:
-        """Whether rounds run on kept features of images, since nothing before them is trained."""
+        """Whether training runs on stored features of images, since the trunk is frozen."""
         return self.trainable in ("head", "adapter")
 
     def to_flat(self) -> dict[str, Scalar]:
@@ -170,7 +169,7 @@ class ExperimentConfig(BaseModel):
         return self.model_dump(by_alias=True)
 
     def identity(self) -> dict[str, Scalar]:
-        """Return the keys that decide what is computed: all but ``NOT_IDENTITY``."""
+        """Return the keys that affect results: all except ``NOT_IDENTITY``."""
         return {key: value for key, value in self.to_flat().items() if key not in NOT_IDENTITY}
 
     def to_toml(self) -> str:
@@ -186,14 +185,14 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
     """Check flat values and return the config.
 
     Raises:
-        ConfigError: naming every key at fault, its value and what is allowed, a line each.
+        ConfigError: one line for each wrong key, with its value and the allowed values.
     """
     try:
         return ExperimentConfig.model_validate(dict(values))
     except ValidationError as error:
         faults = _explain(error)
-    # Combinations are only checked once every key is right by itself, so ask again with the rest;
-    # a line about a key that now has its default would speak of what nobody wrote.
+    # Combinations are only checked if every key is valid by itself, so check the valid keys again.
+    # Errors about keys that now have their defaults are dropped, because nobody wrote those values.
     replaced = faults.keys() & DEFAULTS.keys()
     rest = {key: value for key, value in values.items() if key not in faults}
     try:
@@ -206,7 +205,7 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _explain(error: ValidationError) -> dict[str, str]:
-    """Return a line for each fault, by its key (for a combination, by the line itself)."""
+    """Return a line for each error, by its key (for a combination, by the line itself)."""
     lines: dict[str, str] = {}
     messages: dict[str, list[str]] = {}
     for fault in error.errors():
@@ -235,11 +234,11 @@ def load(
 ) -> ExperimentConfig:
     """Read a TOML file, if one is given, put ``key=value`` overrides on top, and check all.
 
-    An override's value is a bare word, or TOML (``true``, ``0.1``, ``"text"``). ``defaults`` are
-    for what neither says, before the keys' own.
+    An override's value is a bare word, or TOML (``true``, ``0.1``, ``"text"``). ``defaults``
+    replace the keys' own defaults.
 
     Raises:
-        ConfigError: the file is missing or no TOML, or any key is at fault.
+        ConfigError: the file is missing or not TOML, or a key is wrong.
     """
     values: dict[str, Any] = dict(defaults or {})
     if path is not None:
@@ -270,7 +269,7 @@ def _parse_value(key: str, text: str) -> Any:
         value = parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-    if "\n" in text:  # more lines would be more keys
+    if "\n" in text:  # a second line could set another key
         return text
     if isinstance(DEFAULTS.get(key), str) and key.endswith("-dir") and not isinstance(value, str):
         return text  # a folder may be called 2019 or true

@@ -1,4 +1,4 @@
-"""What a run's manifest says of its images."""
+"""The manifest's entries about a run's images."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from training.split import CentralData, FederatedData, GlobalTestSet
 def describe_data(
     config: ExperimentConfig, data: FederatedData | CentralData, test_data: GlobalTestSet | None
 ) -> dict[str, Any]:
-    """Return the manifest's entry ``data``; no image counts as training and as test image."""
+    """Return the manifest's entry ``data``; test images do not count as training images."""
     store = data.store
     in_training = np.ones(len(store.labels), dtype=bool)
-    if test_data is not None and store.grouped_by == "patient":  # both are in the one store
+    if test_data is not None and store.grouped_by == "patient":  # both are in one store
         in_training[test_data.split.indices] = False
     rows = store.rows[in_training]
     copies = find_copies(rows)
@@ -38,7 +38,7 @@ def describe_data(
 
 
 def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
-    """Return what the manifest says of the global test set."""
+    """Return the manifest's entries about the global test set."""
     overlap = test_data.overlap if test_data else None
     return {
         "test_fingerprint": test_data.fingerprint if test_data else None,

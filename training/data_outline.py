@@ -1,4 +1,4 @@
-"""What can be known of an experiment's data before any image is decoded."""
+"""Facts about an experiment's data that are known before images are decoded."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from training.experiment_data import cut, deal, recognise, test_table, training_
 
 @dataclass(frozen=True)
 class DataOutline:
-    """What tables say of an experiment's data.
+    """Facts about an experiment's data from its tables and file names.
 
     Attributes:
         classes: class names in the order of the network's outputs.
-        notices: what a person must know, a sentence each.
+        notices: see `data_partition.image_table.ImageTable`.
     """
 
     classes: tuple[str, ...]
@@ -22,21 +22,21 @@ class DataOutline:
 
 
 def outline(config: ExperimentConfig, *, federated: bool, needs_test: bool = False) -> DataOutline:
-    """Look at an experiment's data as far as that goes without decoding, which may take an hour.
+    """Check an experiment's data as far as possible without decoding, which may take an hour.
 
-    Whatever can be missing by then is said: labels, lesions, sources, sites, enough images for the
-    clients, a test set. With ``partition = dirichlet`` the shares are drawn when it is known which
-    images can be used.
+    Errors are found in labels, lesions, sources, sites, the number of images for the clients, and
+    the test set. Only the shares of ``partition = dirichlet`` are checked later, when the usable
+    images are known.
 
     Args:
         config: resolved, or with ``dataset = "auto"``.
-        federated: whether the images are dealt out to clients.
-        needs_test: whether the experiment cannot do without a test set.
+        federated: whether the images are partitioned among clients.
+        needs_test: whether the experiment needs a test set.
 
     Raises:
-        ConfigError: no data folder is set, a test folder beside BraTS2019, or no test set though
-            one is needed.
-        DataError: a folder cannot be used, or not as asked.
+        ConfigError: no data folder is set, a test folder is set for BraTS2019, or a needed test set
+            is missing.
+        DataError: a folder is unusable, or does not fit the config.
     """
     table = training_table(config)
     if recognise(config) == "brats2019":

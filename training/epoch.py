@@ -112,7 +112,7 @@ def train_epoch(
 
 
 def _why_not_finite(mean_loss: float, first_loss: float) -> str:
-    """Tell weights that were spoiled before from a learning-rate that is too large."""
+    """Return an error that names the cause: bad initial weights or a too large learning-rate."""
     if not np.isfinite(first_loss):
         return (
             f"the training loss was {first_loss} before the first step: the weights that training "

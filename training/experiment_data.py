@@ -1,4 +1,9 @@
-"""The data of one experiment: the image stores and who holds which images of them."""
+"""The data of one experiment: its image stores, and which images belong to which client.
+
+Functions that read the data folder raise `ConfigError` if no data folder is set, or if a test
+folder is set for BraTS2019; and `DataError` if the folder is missing or unusable. The docstrings
+below name only further errors.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -29,10 +34,11 @@ from training.split import (
 )
 
 Progress = Callable[[int, int], None]
+"""Called with (images done, images in total) while an image store is built."""
 
 
 def cache_dir(config: ExperimentConfig) -> Path:
-    """Return the cache folder: ``cache-dir``, else the user's own cache."""
+    """Return the cache folder: ``cache-dir``, or the user's cache."""
     if config.cache_dir:
         return Path(config.cache_dir)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -41,12 +47,12 @@ def cache_dir(config: ExperimentConfig) -> Path:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What tells the data of one experiment from those of another.
+    """The identity of an experiment's data.
 
     Attributes:
         dataset: ``ham10000`` or ``brats2019``.
         fingerprint: of the training release; see ``data_partition.image_store.ImageStore``.
-        test_fingerprint: of the global test set, None where there is none.
+        test_fingerprint: of the global test set; None if there is none.
         classes: class names in the order of the network's outputs.
     """
 
@@ -57,11 +63,10 @@ class DataFacts:
 
 
 def recognise(config: ExperimentConfig) -> DataSet:
-    """Return the data set of a config: ``dataset``, or with ``auto`` what ``data-dir`` holds.
+    """Return the data set of a config: ``dataset``, or with ``auto`` the one in ``data-dir``.
 
     Raises:
-        ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: with ``auto``, no such folder, or not one data set in it.
+        DataError: with ``auto``, the folder does not hold exactly one data set.
     """
     if not config.data_dir:
         raise ConfigError("data-dir = '': name the folder of the images")
@@ -77,7 +82,7 @@ def recognise(config: ExperimentConfig) -> DataSet:
 
 
 def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> DataFacts:
-    """Return the facts of a config's data; arguments and errors as of `open_federated_data`."""
+    """Return the facts of a config's data."""
     store = open_training(config, progress)
     test_data = open_test_data(config, progress)
     return DataFacts(
@@ -91,17 +96,12 @@ def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> Da
 def open_federated_data(
     config: ExperimentConfig, progress: Progress | None = None
 ) -> FederatedData:
-    """Open the training release of a config and cut it among its clients.
+    """Open the training release of a config and partition it among the clients.
 
-    The image store is built the first time; later calls, of every process, map it into memory.
-
-    Args:
-        config: names the data folder, the partition and the seed.
-        progress: called with (images done, images in all) while a store is built.
+    The image store is built the first time; later calls, from any process, map it into memory.
 
     Raises:
-        ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: the folder cannot be used, or not cut as asked.
+        DataError: the images cannot be partitioned as the config says.
     """
     store = open_training(config, progress)
     plan = deal(config, store)
@@ -112,25 +112,23 @@ def open_federated_data(
 
 
 def open_central_data(config: ExperimentConfig, progress: Progress | None = None) -> CentralData:
-    """Open the training release of a config whole, cut into training and validation.
+    """Open the whole training release of a config, split into training and validation.
 
-    HAM10000: 80/20, ``split-by`` honoured, or the folders where there is one for validation.
+    HAM10000: 80/20 with ``split-by``, or by folders if there is one for validation.
     BraTS2019: the 7 and the 1 of 7:1:2, by patient, or the folders ``train`` and ``valid``.
-    Arguments as of `open_federated_data`.
 
     Raises:
-        ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: the folder cannot be used, or nothing is left for training or validation.
+        DataError: no image is left for training or validation.
     """
     store = open_training(config, progress)
     return CentralData(store, cut(config, store))
 
 
 def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFrame:
-    """Deal the images of a store, or of a table, out to clients; see `plan_partition`.
+    """Partition the images of a store or a table among clients, see `plan_partition`.
 
     Raises:
-        DataError: they cannot be dealt as asked.
+        DataError: they cannot be partitioned as the config says.
     """
     return plan_partition(
         data.rows,
@@ -144,10 +142,10 @@ def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFram
 
 
 def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.str_]:
-    """Return what each image of a store, or of a table, is for where all are in one place.
+    """Return the split of each image of a store or a table, for centralized training.
 
     Raises:
-        DataError: nothing is left for training or validation.
+        DataError: no image is left for training or for validation.
     """
     rows = data.rows
     if data.grouped_by == "patient":
@@ -173,18 +171,17 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
 def open_test_data(
     config: ExperimentConfig, progress: Progress | None = None
 ) -> GlobalTestSet | None:
-    """Open the global test set of a config; None where there is none.
+    """Open the global test set of a config; None if there is none.
 
-    HAM10000: the challenge's test set, in ``test-dir`` or beside the training set. BraTS2019: the
-    2 of 7:1:2, by patient, or the folder ``test``: the same for every experiment of a seed.
+    HAM10000: the challenge's test set, in ``test-dir`` or beside the training set. BraTS2019: the 2
+    of 7:1:2, by patient, or the folder ``test``; the same for all experiments with one seed.
 
-    Its images are looked for among all others of the training release, whatever those are for:
-    also validation images choose the best model.
+    Its images are compared with all other images of the training release, also with validation
+    images, because these choose the best model.
 
     Raises:
-        ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: ``test-dir`` is set and holds no test set, the set cannot be used, or some of
-            its images are also in training and the config does not allow it.
+        DataError: ``test-dir`` is set but has no test set, or some test images are also in training
+            and the config does not allow it.
     """
     if recognise(config) == "brats2019":
         store = open_training(config, progress)
@@ -207,7 +204,7 @@ def open_test_data(
 
 
 def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
-    """Open the images that a run's network learnt from: of a federated run all clients'."""
+    """Open the images that a run's network was trained on; of a federated run, all clients'."""
     if federated:
         shared = open_federated_data(config)
         store, chosen = shared.store, (shared.plan["split"] == "train").to_numpy()
@@ -225,13 +222,7 @@ def training_table(
     """Read the tables of a config's training release; nothing is decoded.
 
     Args:
-        config: names the data folder.
-        tests_in: where the test images are that are used, see `ham10000.load_training`; None: as
-            the config says.
-
-    Raises:
-        ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: the folder cannot be used.
+        tests_in: as for `ham10000.load_training`; None: as the config says.
     """
     data_dir = Path(config.data_dir)
     if recognise(config) == "ham10000":
@@ -248,10 +239,10 @@ def training_table(
 
 
 def test_table(config: ExperimentConfig) -> ImageTable | None:
-    """Read the tables of a config's test set of HAM10000; None where there is none.
+    """Read the tables of a config's test set of HAM10000; None if there is none.
 
     Raises:
-        DataError: ``test-dir`` is set and holds no test set, or the set cannot be used.
+        DataError: ``test-dir`` is set but has no test set.
     """
     test_dir = Path(config.test_dir) if config.test_dir else None
     return isic2018.load_test(Path(config.data_dir), test_dir)
@@ -263,24 +254,13 @@ def open_training(
     *,
     tests_in: Sequence[Path] | None = None,
 ) -> ImageStore:
-    """Open the store of a config's training release.
-
-    Arguments as of `open_federated_data` and `training_table`.
-
-    Raises:
-        ConfigError: no data folder is set, or a test folder beside BraTS2019.
-        DataError: the folder cannot be used.
-    """
+    """Open the image store of a config's training release; arguments as for `training_table`."""
     return open_table(config, training_table(config, tests_in=tests_in), progress)
 
 
 def open_table(
     config: ExperimentConfig, table: ImageTable, progress: Progress | None = None
 ) -> ImageStore:
-    """Open the store of some images, at the size and in the cache that a config names.
-
-    Raises:
-        DataError: the images cannot be used.
-    """
+    """Open the store of some images, with the size and cache folder of a config."""
     side = store_side(config.image_size)
     return open_store(table, side=side, cache_dir=cache_dir(config), progress=progress)

@@ -1,4 +1,4 @@
-"""Classical heads on a run's deep features, evaluated on the test set beside the network."""
+"""Fits classical heads on a run's deep features and evaluates them on the test set."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Figures of a network on a split, as in the run folder."""
+"""Evaluates a network on a split, with the figures that the run folder stores."""
 
 from typing import Any
 
@@ -48,9 +48,9 @@ def judge_on_test_set(
 ) -> dict[str, Any]:
     """Evaluate a network on the test set, store its predictions, and return the metric block.
 
-    The block has ``intervals``, the 95 % interval of each figure, where a patient's images are
-    drawn together; and ``in_training``, how many of the images are also in training, None if
-    nobody could look.
+    The block has ``intervals``, the 95 % interval of each figure, for which a patient's images are
+    drawn together; and ``in_training``, the number of images that are also in training, None if
+    this cannot be checked.
 
     Args:
         config: resolved; its seed is used for the draws.

@@ -1,4 +1,4 @@
-"""The metrics of the study (docs/study.md), all of them functions of one confusion matrix."""
+"""The metrics of the study (docs/study.md), all computed from a confusion matrix."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ def confusion_matrix(
 
     Args:
         labels: (N,) true classes, each in [0, num_classes).
-        predicted: (N,) predicted classes, likewise.
+        predicted: (N,) predicted classes, in the same range.
         num_classes: K.
 
     Returns:
@@ -30,12 +30,12 @@ def confusion_matrix(
 def patient_confusion(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], patients: NDArray[np.int64]
 ) -> Confusion:
-    """Count patients, each judged by the mean of the probabilities of the patient's images.
+    """Count patients, each classified by the mean probabilities of the patient's images.
 
     Args:
         probabilities: (n, K), by image.
         labels: (n,) true classes, the same for all images of a patient.
-        patients: (n,) numbers that tell the patients apart.
+        patients: (n,) the number of each image's patient.
 
     Returns:
         (K, K) counts that sum to the number of patients; the first class wins a tie.
@@ -51,7 +51,7 @@ def patient_confusion(
 
 
 def pool(matrices: Iterable[Confusion], num_classes: int) -> Confusion:
-    """Sum confusion matrices: figures of the union, exact, which a mean of figures is not."""
+    """Sum confusion matrices; figures of the sum are exact, while a mean of figures is not."""
     total = np.zeros((num_classes, num_classes), dtype=np.int64)
     for matrix in matrices:
         total += matrix
@@ -62,14 +62,15 @@ def metrics(confusion: Confusion) -> dict[str, float | None]:
     """Return ACC, BACC, weighted PRE, REC and F1, and AVG, their unweighted mean, in percent.
 
     As in scikit-learn, balanced accuracy is the mean recall over the classes that occur, a class
-    that is never predicted has precision 0, and weights are the numbers of true images.
+    that is never predicted has precision 0, and the weights are the numbers of images of each true
+    class.
 
     Args:
         confusion: (K, K) counts, true classes in rows.
 
     Returns:
-        The six figures by the names of ``METRIC_NAMES``, each in [0, 100]; all None where the
-        matrix is empty.
+        The six figures by the names of ``METRIC_NAMES``, each in [0, 100]; all None if the matrix
+        is empty.
     """
     if not confusion.any():
         return dict.fromkeys(METRIC_NAMES)
@@ -77,9 +78,9 @@ def metrics(confusion: Confusion) -> dict[str, float | None]:
 
 
 def recall_by_class(confusion: Confusion) -> list[tuple[int, int]]:
-    """Return for each class how many of its images were found, and how many there are.
+    """Return for each class the number of images found (classified correctly) and the total.
 
-    BACC is the mean of the shares of those classes of which there are any.
+    BACC is the mean share of found images, over the classes that have images.
 
     Args:
         confusion: (K, K) counts, true classes in rows.
@@ -92,7 +93,7 @@ def figures(confusions: Confusion) -> NDArray[np.float64]:
     """Compute the figures of `metrics` for many confusion matrices at once.
 
     Args:
-        confusions: (…, K, K) counts, true classes in rows, no matrix empty.
+        confusions: (…, K, K) counts, true classes in rows; no matrix may be empty.
 
     Returns:
         (…, 6) in the order of ``METRIC_NAMES``, each in [0, 100].
@@ -113,10 +114,10 @@ def figures(confusions: Confusion) -> NDArray[np.float64]:
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide, with 0 where there is nothing to divide by."""
+    """Divide; the result is 0 where the divisor is 0."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def metric_block(confusion: Confusion) -> dict[str, object]:
-    """Return the block that stands in ``metrics.json``: the figures, the confusion and ``n``."""
+    """Return a block of ``metrics.json``: the figures, the confusion matrix and ``n``."""
     return {**metrics(confusion), "confusion": confusion.tolist(), "n": int(confusion.sum())}

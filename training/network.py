@@ -1,8 +1,10 @@
-"""The network of an experiment: built from its config, or around weights; and what it minimises.
+"""The network of an experiment, built from its config or around weights, and its loss.
 
-The weights of a network are its sent part (`models.backbones.Backbone`): what messages,
-checkpoints and strategies know. Its base, where there is one, is built from the config, and its
-sha256 tells it from others.
+The weights of a network are its sent part (`models.backbones.Backbone`), which is in messages and
+checkpoints. Its base, if it has one, is built from the config and identified by a sha256.
+
+In all functions ``config`` is resolved, ``num_classes`` is K, and ``text`` is the text features of
+objective ``clip``, otherwise None.
 """
 
 import warnings
@@ -30,11 +32,6 @@ from training.weights import Weights, weights_sha256
 def build_network(config: ExperimentConfig, num_classes: int, text: Text | None) -> Backbone:
     """Return the network that a run starts from, on the CPU.
 
-    Args:
-        config: resolved.
-        num_classes: K.
-        text: for objective ``clip``, else None.
-
     Raises:
         WeightsError: the pretrained weights are missing or unusable.
     """
@@ -46,7 +43,7 @@ def build_network(config: ExperimentConfig, num_classes: int, text: Text | None)
         weights_dir=Path(config.weights_dir) if config.weights_dir else None,
         image_size=config.image_size,
         seed=config.seed,
-        # A CLIP image tower with its own text tower begins where OpenAI's training ended.
+        # A CLIP image tower with its own text tower starts from CLIP's alignment of the two.
         identity_head=text is not None and encoder.image_tower == config.backbone,
         trainable=config.trainable,
     )
@@ -54,16 +51,15 @@ def build_network(config: ExperimentConfig, num_classes: int, text: Text | None)
 
 
 def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
-    """Return a network for its base alone, on the CPU; its head means nothing.
+    """Return a network of which only the base is used, on the CPU; its head has no meaning.
 
-    Under ``head`` and ``adapter``, whose base is the whole trunk, its features are the trunk's.
+    With ``trainable`` ``head`` and ``adapter``, the base is the whole trunk.
 
     Args:
-        config: resolved.
-        sha256: the base's; None: whichever it is.
+        sha256: of the base; None: not checked.
 
     Raises:
-        TrainingError: the base is another.
+        TrainingError: the base has another sha256.
         WeightsError: the pretrained weights are missing or unusable.
     """
     trainable = "head" if config.trainable == "adapter" else config.trainable
@@ -73,7 +69,7 @@ def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
 
 
 def place(network: Backbone, config: ExperimentConfig) -> Backbone:
-    """Return the network on the device that the config names, laid out as is fastest there."""
+    """Return the network on the config's device, in the memory format that is fastest there."""
     if config.device == "cuda":
         network = network.to(memory_format=torch.channels_last)
     return network.to(config.device)
@@ -87,18 +83,15 @@ def restore_network(
     *,
     base: str | None = None,
 ) -> Backbone:
-    """Return the network around its own copy, the only one, of some weights, on the device.
+    """Return the network with a copy of some weights, on the device; only one copy is made.
 
     Args:
-        config: resolved.
-        num_classes: K.
-        weights: the sent part, and then the base is built; or the whole state dict. Read only, for
-            instance views of a message's bytes.
-        text: for objective ``clip``, else None.
-        base: the sha256 of the base; None: whichever it is.
+        weights: the sent part, for which the base is built, or the whole state dict. They are not
+            changed, so they may be views of a message's bytes.
+        base: the sha256 of the base; None: not checked.
 
     Raises:
-        TrainingError: the weights are of another network, or the base that was built is another.
+        TrainingError: the weights are of another network, or the base has another sha256.
         WeightsError: the pretrained weights of the base are missing or unusable.
     """
     tensors = as_tensors(weights)
@@ -118,11 +111,11 @@ def restore_network(
 def restore_over_features(
     config: ExperimentConfig, num_classes: int, weights: Mapping[str, NDArray], text: Text | None
 ) -> Backbone:
-    """Return the network without its trunk, for features in the place of images.
+    """Return the network without its trunk, for features instead of images.
 
     Args:
-        config: resolved; ``trainable`` is ``head`` or ``adapter``.
-        num_classes, weights, text: as of `restore_network`; the weights are the sent part.
+        config: ``trainable`` is ``head`` or ``adapter``.
+        weights: the sent part.
 
     Raises:
         TrainingError: the weights are of another network.
@@ -134,25 +127,25 @@ def restore_over_features(
 
 
 def sent_part(network: Backbone) -> Weights:
-    """Return the weights that training changes, views of the network's own memory on the CPU."""
+    """Return the weights that training changes, as views of the network's memory on the CPU."""
     return _as_arrays(network.sent_part())
 
 
 def base_sha256(network: Backbone) -> str:
-    """Return what tells a network's base from others; see `training.weights.weights_sha256`."""
+    """Return the sha256 of a network's base, see `training.weights.weights_sha256`."""
     return weights_sha256(_as_arrays(network.base()))
 
 
 def as_tensors(weights: Mapping[str, NDArray]) -> dict[str, Tensor]:
-    """See arrays as tensors, without a copy."""
+    """Return arrays as tensors, without a copy."""
     with warnings.catch_warnings():
-        # They may be views of a message's bytes, which nobody writes to.
+        # They may be views of a message's bytes, which are never written to.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return {name: torch.from_numpy(array) for name, array in weights.items()}
 
 
 def loss_function(config: ExperimentConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what training minimises: of logits (B, K) and labels (B,), a mean over the batch."""
+    """Return the loss function: from logits (B, K) and labels (B,) to a mean over the batch."""
     if config.objective == "clip" and config.clip_loss == "contrastive":
         return contrastive_loss
     # Under clip the logits are similarities/τ, whose softmax is Equation 1 (docs/study.md).
@@ -160,7 +153,7 @@ def loss_function(config: ExperimentConfig) -> Callable[[Tensor, Tensor], Tensor
 
 
 def preprocessing(config: ExperimentConfig, split: Split | None = None) -> Inputs:
-    """Return how images, or what a split holds in their place, become the network's input."""
+    """Return the preprocessing of images, or of features instead of images."""
     if split is not None and split.holds_features:
         return FeatureViews()
     spec = find(config.backbone)
@@ -201,5 +194,5 @@ def _num_outputs(num_classes: int, text: Text | None) -> int:
 def _with_text(network: Backbone, text: Text | None) -> Backbone:
     if text is None:
         return network
-    # A copy: what is trained must not hold on to a message's bytes.
+    # A copy, so that the network does not keep a message's bytes in memory.
     return ImageTextClassifier(network, torch.tensor(text.features), text.logit_scale)

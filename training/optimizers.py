@@ -9,7 +9,7 @@ from training.config import ExperimentConfig
 
 
 def keeps_state(config: ExperimentConfig) -> bool:
-    """Tell whether the optimizer of a resolved config carries anything from step to step."""
+    """Return whether the optimizer of a resolved config has state between steps."""
     return config.optimizer != "sgd" or config.momentum > 0
 
 
@@ -20,8 +20,8 @@ def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch
     the config sets others.
 
     Args:
-        config: resolved: nothing in it is ``auto``.
-        parameters: what is trained.
+        config: resolved, so nothing in it is ``auto``.
+        parameters: the trained parameters.
     """
     rate, decay = float(config.learning_rate), float(config.weight_decay)
     betas = (float(config.beta1), float(config.beta2))

@@ -1,11 +1,11 @@
-"""Which clients took part in a federated run, and who is missing behind its figures."""
+"""Which clients took part in a federated run, and which are missing in its figures."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 
 def participation(rounds: Iterable[Mapping[str, Any]], clients: Iterable[str]) -> dict[str, int]:
-    """Count for each client the rounds whose mean holds its update.
+    """Count for each client the rounds whose mean includes its update.
 
     Args:
         rounds: as in ``rounds.jsonl``.
@@ -25,16 +25,16 @@ def absences(
     not_validated: Collection[str],
     not_tested: Collection[str],
 ) -> dict[str, str]:
-    """Say what each client missed, by the names of those that missed anything.
+    """Return, for each client that missed something, what it missed.
 
-    A run is complete where this is empty: every client took part in every round, validated the
-    best model, and judged it on its test images.
+    If the result is empty, the run is complete: every client took part in every round, validated
+    the best model, and evaluated it on its test images.
 
     Args:
-        participation: as of `participation`.
-        rounds: how many rounds there were.
-        not_validated: whose images are not among those by which the best round was chosen.
-        not_tested: whose images are not among those of the pooled test figures.
+        participation: from `participation`.
+        rounds: the number of rounds.
+        not_validated: clients whose images did not help to choose the best round.
+        not_tested: clients whose images are not in the pooled test figures.
     """
     found = {}
     for client, count in participation.items():
@@ -49,7 +49,7 @@ def absences(
 
 
 def absences_of(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return the `absences` of a run by its ``metrics.json``; a centralized run has none."""
+    """Return the `absences` of a run from its ``metrics.json``; a centralized run has none."""
     if "participation" not in metrics:
         return {}
     return absences(

@@ -25,7 +25,7 @@ from training.errors import RunFolderError
 # Commands whose rounds are epochs.
 CENTRALIZED = ("clip", "heads")
 
-# What a run leaves at its end, and what is made of its best network afterwards.
+# The results of a completed run, and files made from its best network later.
 RESULTS = (
     "metrics.json",
     "predictions-*.csv",
@@ -62,8 +62,8 @@ class RunFolder:
     def create(self, config: ExperimentConfig) -> None:
         """Make the folder for a resolved config; it may exist with the same config.
 
-        A run that goes on may get more rounds or epochs; of a completed one the results are
-        removed then, since they are those of fewer.
+        A resumed run may have more rounds or epochs. If it was completed, its results are then
+        removed, because they belong to fewer rounds.
 
         Raises:
             RunFolderError: the folder holds a run of another config, or other files.
@@ -88,20 +88,20 @@ class RunFolder:
         return load(self.path / "config.toml")
 
     def length_key(self) -> str:
-        """Return the key that says how long this run is: ``rounds``, or centralized ``epochs``."""
+        """Return the key of the run's length: ``rounds``, or for a centralized run ``epochs``."""
         return "epochs" if self.manifest().get("command") in CENTRALIZED else "rounds"
 
     def is_completed(self, config: ExperimentConfig | None = None) -> bool:
-        """Tell whether the run is completed, and as long as a config wants it, if one is given."""
+        """Return whether the run is completed, with the length of a config if one is given."""
         if self.manifest().get("status") != "completed":
             return False
         key = self.length_key()
         return config is None or config.to_flat()[key] == self.config().to_flat()[key]
 
     def check_same(self, config: ExperimentConfig) -> None:
-        """Refuse a config that would give another result than the run in this folder.
+        """Refuse a config that would give other results than the run in this folder.
 
-        Only its length may differ (`length_key`): down to what is done, or more.
+        Only the length may differ (`length_key`), and not be below what is already done.
 
         Raises:
             RunFolderError: naming the keys that differ.
@@ -116,7 +116,7 @@ class RunFolder:
         if different:
             raise RunFolderError(
                 f"{self.path}: holds a run of another config ({'; '.join(different)}); only {key} "
-                "may change when a run goes on; choose another folder for another config"
+                "may change when a run is resumed; choose another folder for another config"
             )
         done = self.checkpoint.progress().round
         if int(theirs[key]) < done:
@@ -125,7 +125,7 @@ class RunFolder:
             )
 
     def _reopen(self) -> None:
-        """Remove what a completed run says of its end: it is about to go on."""
+        """Remove the results of a completed run that will be continued."""
         self.update_manifest(status="running", phase="going on", cause=None, finished=None)
         for pattern in RESULTS:
             for path in self.path.glob(pattern):

@@ -15,9 +15,9 @@ from training.split import CentralData, GlobalTestSet
 def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     """Open one client's own data folder, split into training, validation and test.
 
-    60/20/20 of all images, as a simulation cuts a client's share: ``split-by`` honoured, which
-    on BraTS2019 keeps a patient's slices together. Where patients come divided, with a folder for
-    testing, the folders are kept.
+    All images are split 60/20/20, as a simulation splits a client's part; with ``split-by =
+    lesion``, which BraTS2019 always has, lesions or patients stay together. If patients are already
+    split, with a folder for testing, the folders are kept.
 
     Args:
         config: with the data folder and the seed.
@@ -25,7 +25,7 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
 
     Raises:
         ConfigError: no data folder is set.
-        DataError: the folder cannot be used, or leaves fewer than two training images.
+        DataError: the folder is unusable, or gives fewer than two training images.
     """
     store = open_training(config, tests_in=[])
     lesions = store.rows["lesion_id"]
@@ -54,14 +54,14 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
 
 
 def open_test_dir(config: ExperimentConfig) -> GlobalTestSet | None:
-    """Open the global test set in ``test-dir``, which has no training images; None without one.
+    """Open the global test set in ``test-dir``, without training images; None if it is not set.
 
     Raises:
-        DataError: ``test-dir`` holds no test set of HAM10000, or it cannot be used.
+        DataError: ``test-dir`` has no usable test set of HAM10000.
     """
     if not config.test_dir:
         return None
     test_dir = Path(config.test_dir)
     table = isic2018.load_test(test_dir, test_dir)
-    assert table is not None  # only a folder that need not hold one may give None
+    assert table is not None  # None is possible only if a test set is optional
     return GlobalTestSet.whole(open_table(config, table))

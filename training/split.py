@@ -1,4 +1,4 @@
-"""Some images of an image store, and how an experiment's images are shared out."""
+"""Some images of an image store, and the splits of an experiment's images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from data_partition.image_store import ImageStore
 from data_partition.overlap import Overlap
 from operation.text import printable
 
-_SOURCE_LENGTH = 40  # characters of a name in tables
+_SOURCE_LENGTH = 40  # length of a source's name in tables
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Split:
 
     @property
     def holds_features(self) -> bool:
-        """Whether it has features instead of images."""
+        """Whether it holds features instead of images."""
         return self.images.ndim == 3
 
 
@@ -62,7 +62,7 @@ class FederatedData:
     def source(self, client: str) -> str:
         """Return the source that ``partition = source`` gave a client.
 
-        A lesion goes with its first image, so some images may be of another source.
+        A lesion follows its first image, so some images may be from another source.
         """
         sources = self.plan.loc[self.plan["client"] == client, "source"]
         return printable(str(sources.value_counts().idxmax()), _SOURCE_LENGTH)
@@ -100,12 +100,13 @@ class GlobalTestSet:
 
     Attributes:
         split: its images.
-        rows: their rows of the store, in the order of the split.
+        rows: their rows in the store, in the order of the split.
         classes: the store's, as are the labels and the fingerprint.
-        set_aside: what its own store could not use; nothing where it shares the training's.
-        notices: what a person must know of it, likewise.
-        overlap: which of its images are also in training; None where the training images are
-            elsewhere, so that nobody could look.
+        set_aside: images that its own store could not use; empty if it shares the training set's
+            store.
+        notices: of its own store; empty if it shares the training set's store.
+        overlap: which of its images are also in training; None if the training images are at the
+            sites, so that this cannot be checked.
     """
 
     split: Split
@@ -131,7 +132,7 @@ class TrainingImages:
 
     Attributes:
         split: n images.
-        rows: their rows of the store, in the split's order.
+        rows: their rows in the store, in the split's order.
         fingerprint: the store's.
         classes: the store's.
     """

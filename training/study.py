@@ -1,9 +1,9 @@
-"""The study's settings: what ``auto`` means. docs/study.md says where each comes from."""
+"""The study's settings, which ``auto`` means. docs/study.md gives the source of each."""
 
 from training.config import STUDY_OPTIMIZERS, ExperimentConfig, parse
 
-# optimizer: (learning rate, weight decay, beta1, beta2). Betas of the optimizers that have none
-# stand as 0, since a resolved config holds a number everywhere.
+# optimizer: (learning rate, weight decay, beta1, beta2). Optimizers without betas have 0, since a
+# resolved config needs a number.
 OPTIMIZER_SETTINGS = {
     "sgd": (0.01, 0.0005, 0.0, 0.0),
     "adam": (0.001, 0.02, 0.9, 0.98),
@@ -18,15 +18,14 @@ BATCH_SIZE = {
 }
 
 
-# Keys whose 0 means: to be resolved.
+# Keys whose value 0 is resolved.
 OPEN_AT_ZERO = ("batch-size", "min-replies", "threads-per-client")
 
 
 def resolve_like(config: ExperimentConfig, resolved: ExperimentConfig) -> ExperimentConfig:
-    """Return a config with what it leaves open taken from a resolved one.
+    """Return a config whose open values (``auto``, 0) are taken from a resolved config.
 
-    A run that goes on keeps what its first start planned, also where the machine would now be
-    planned otherwise.
+    A resumed run keeps the values of its first start, even if this machine would now get others.
     """
     planned = resolved.to_flat()
     open_keys = {
@@ -40,11 +39,11 @@ def resolve_like(config: ExperimentConfig, resolved: ExperimentConfig) -> Experi
 def resolve(
     config: ExperimentConfig, *, dataset: str, device: str, threads_per_client: int
 ) -> ExperimentConfig:
-    """Return the config with nothing left open, so that running it again repeats the run.
+    """Return the config without ``auto`` values, so that running it again repeats the run.
 
     Args:
-        config: the config as a person wrote it.
-        dataset: the data set that was recognised: ``ham10000`` or ``brats2019``.
+        config: as the user wrote it.
+        dataset: ``ham10000`` or ``brats2019``.
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
@@ -60,7 +59,7 @@ def resolve(
         beta1=beta1 if config.beta1 == "auto" else config.beta1,
         beta2=beta2 if config.beta2 == "auto" else config.beta2,
         batch_size=config.batch_size or BATCH_SIZE[config.objective][dataset],
-        # The slices of a patient never straddle clients or splits; see data_partition/brats2019.py.
+        # All slices of a patient are in one client and split, see data_partition/brats2019.py.
         split_by="lesion" if dataset == "brats2019" else config.split_by,
         min_replies=config.min_replies or max(1, config.clients - 1),
         device=device,

@@ -71,8 +71,8 @@ def paired_test(
 ) -> dict[str, Any]:
     """Compare two models on the same test images.
 
-    McNemar's exact test checks whether images that only one model gets right belong to either model
-    with probability 1/2. It assumes that images are independent, also with ``groups``.
+    McNemar's exact test checks whether images that only one model classifies correctly belong to
+    either model with probability 1/2. It assumes that images are independent, also with ``groups``.
 
     Args:
         labels: (n,) true classes, each in [0, num_classes).
@@ -80,10 +80,10 @@ def paired_test(
         num_classes, seed, resamples, groups: as for `intervals`; both models use the same draws.
 
     Returns:
-        ``only_first`` and ``only_second``, the numbers of images that only this model got right;
-        ``p_value``, two-sided, 1 if there are none; and ``difference``, for each of
-        ``COMPARED`` the second model's figure minus the first's in percentage points, with its
-        95 % interval: [difference, low, high]; None without any image.
+        ``only_first`` and ``only_second``, the numbers of images that only this model classified
+        correctly; ``p_value``, two-sided, 1 if there are none; and ``difference``, for each of
+        ``COMPARED`` the second model's figure minus the first's in percentage points, with its 95 %
+        interval: [difference, low, high]; None without any image.
     """
     from scipy.stats import (
         binomtest,

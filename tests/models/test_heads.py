@@ -432,5 +432,5 @@ def test_heads_of_another_scikit_learn_are_fitted_anew(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, part in parts.items():
             archive.writestr(name, part.replace(version, b"0.99.0"))
-    with pytest.raises(HeadError, match=r"written by scikit-learn 0\.99\.0, and this is .* anew"):
+    with pytest.raises(HeadError, match=r"written by scikit-learn 0\.99\.0, and this is .* again"):
         Head.load(path)

@@ -54,7 +54,7 @@ def test_another_config_is_refused_and_every_difference_named(folder: RunFolder)
     assert str(caught.value) == (
         f"{folder.path}: holds a run of another config "
         "(strategy = 'fedavg', not 'fedprox'; seed = 0, not 5); only rounds may change when a run "
-        "goes on; choose another folder for another config"
+        "is resumed; choose another folder for another config"
     )
     assert folder.config() == make_config()
 
