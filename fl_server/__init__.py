@@ -1,1 +1,1 @@
-"""The Flower ServerApp and its operation."""
+"""The Flower ServerApp and the code that operates it."""

@@ -1,6 +1,6 @@
 """The Flower ServerApp: from a flat run config to a run folder.
 
-What trains is imported only when a run starts, side by side with Ray's own start.
+The training code is imported only when a run starts, in parallel with Ray's own start.
 """
 
 from logging import ERROR, INFO
@@ -11,10 +11,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from operation.environment import let_threads_sleep
 
-# Flower's simulation looks for replies ten times a second; a look takes microseconds.
+# Flower's simulation polls for replies ten times a second; one poll takes microseconds.
 PULL_SECONDS = 0.02
 
-# Started by  flwr run . , this process has nobody else who does it before torch is loaded.
+# When started by  flwr run . , only this sets it before torch is loaded.
 let_threads_sleep()
 
 app = ServerApp()
@@ -25,7 +25,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run the federation that the run config describes.
 
     Raises:
-        RunFailed: with the cause in one line, which also stands in the manifest.
+        RunFailed: with the cause in one line, which is also in the manifest.
     """
     from flwr.superlink.grid.http_grid import HttpGrid
 

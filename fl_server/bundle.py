@@ -1,7 +1,8 @@
 """The Flower App as a folder, written from the packages that are running.
 
 `flwr run` needs the app's files and a pyproject.toml on disk, and an installed package has no
-pyproject.toml. So the folder is made anew, the same from a checkout and from an install.
+pyproject.toml. So the folder is generated, with the same content from a checkout and from an
+install.
 """
 
 from importlib import metadata, resources
@@ -34,7 +35,7 @@ def write_app(folder: Path) -> None:
 
 
 def app_settings() -> dict[str, object]:
-    """Return what Flower reads in the app's pyproject.toml."""
+    """Return the content of the app's pyproject.toml that Flower reads."""
     about = metadata.metadata("fedskin")
     return {
         "project": {

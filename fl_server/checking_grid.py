@@ -1,4 +1,4 @@
-"""A grid behind which every reply is of the declared form: what is not becomes an error."""
+"""A grid that checks every reply: one without the declared form becomes an error."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,14 +13,14 @@ from strategies.reply_form import Announced, Content, ReplyForm, form_of
 
 
 class CheckingGrid(WrappingGrid):
-    """Holds replies against the message that they answer and what their client said of itself.
+    """Checks replies against the message that they answer and the client's introduction.
 
-    A reply that breaks its form becomes an error that says why, as a client's own would be: any
-    strategy then goes on without that client.
+    An invalid reply becomes an error with the reason, as if the client had sent an error. Any
+    strategy then continues without that client.
 
     Args:
-        grid: brings the replies.
-        announced: what is known of each client, by node id.
+        grid: delivers the replies.
+        announced: known facts about each client, by node id.
     """
 
     def __init__(self, grid: Grid, announced: Mapping[int, Announced]) -> None:
@@ -30,9 +30,9 @@ class CheckingGrid(WrappingGrid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages; return the replies to them, a list only where the other grid has one."""
+        """Send messages; return the replies, as a list if the other grid returns a list."""
         asked = list(messages)
-        # Now, since whoever sends a message may let its arrays go.
+        # Read now, since the sender of a message may free its arrays.
         forms = [self._form(message) for message in asked]
         replies = self._grid.send_and_receive(asked, timeout=timeout)
         checked = self._check_all(replies, asked, forms)
@@ -54,7 +54,7 @@ class CheckingGrid(WrappingGrid):
                 if question.metadata.message_id == answered:
                     yield _checked(reply, question, form)
                     break
-            del reply  # or it would stay while the next one is read
+            del reply  # otherwise it would stay in memory while the next one is read
 
 
 def _checked(reply: Message, question: Message, form: ReplyForm) -> Message:

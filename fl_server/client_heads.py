@@ -1,4 +1,4 @@
-"""What each client's own heads are worth on the global test set, beside the shared network."""
+"""Evaluation of each client's own heads on the global test set, next to the shared network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,15 +28,15 @@ def judge_client_heads(
     test_data: GlobalTestSet,
     settings: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Have every client fit its own heads and answer for the global test set.
+    """Let every client fit its own heads and classify the global test set.
 
     Args:
         grid, strategy: of the run.
-        arrays: the weights of ``network``, as they travel.
-        network: whose features are used, on its device.
+        arrays: the weights of ``network``, as sent.
+        network: its features are used; on its device.
         config: resolved.
-        test_data: the global test set; only its features travel.
-        settings: what every message says.
+        test_data: the global test set; only its features are sent.
+        settings: settings in every message.
 
     Returns:
         By client the metric block of each head, or ``failed`` with the cause.

@@ -1,4 +1,4 @@
-"""What the log says at the end of a run: its figures, and what Flower leaves running."""
+"""The end of a run's log: its metrics, and the processes that Flower leaves running."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,10 +13,10 @@ _NAME_WIDTH = 40
 
 
 def closing_lines(folder: RunFolder) -> Iterator[str]:
-    """Give the figures of a completed run's best model as lines of a table, in percent.
+    """Yield the metrics of a completed run's best model as lines of a table, in percent.
 
     Args:
-        folder: of a federated run, with its ``metrics.json``.
+        folder: folder of a federated run, with its ``metrics.json``.
     """
     metrics, manifest = folder.metrics(), folder.manifest()
     yield (
@@ -40,7 +40,7 @@ def closing_lines(folder: RunFolder) -> Iterator[str]:
 def superlink_left_running() -> int | None:
     """Return the process id of the SuperLink that ``flwr run`` started and leaves running.
 
-    None where this process belongs to another SuperLink, which its starter ends.
+    None if this process belongs to another SuperLink, which its starter ends.
     """
     for process in psutil.Process().parents():
         try:

@@ -1,4 +1,4 @@
-"""A run over real sites: what differs from a simulation, before the first round begins."""
+"""A run over real sites: the steps before the first round that differ from a simulation."""
 
 import hashlib
 import os
@@ -33,10 +33,10 @@ PLACES = "FEDSKIN_PLACES"
 
 
 def places() -> dict[str, Any]:
-    """Return the path keys of the coordinator's machine: sites are never told of them.
+    """Return the path keys of the coordinator's machine; they are never sent to sites.
 
-    They stand in the TOML file that the environment variable ``FEDSKIN_PLACES`` names; a
-    simulation has none.
+    They are in the TOML file named by the environment variable ``FEDSKIN_PLACES``; a simulation has
+    none.
 
     Raises:
         ConfigError: the file cannot be read, or holds other keys.
@@ -54,23 +54,23 @@ def places() -> dict[str, Any]:
 
 
 def is_deployed(folder: RunFolder) -> bool:
-    """Tell whether the run in a folder is one over sites: a coordinator has named them there."""
+    """Return whether the run in a folder is one over sites: a coordinator has named them there."""
     return "sites" in folder.manifest()
 
 
 def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
     """Run what is missing in a run folder that this process has locked.
 
-    At the first start every site must introduce itself, and all must agree; a run that goes on
-    begins without those who are away, or are not as they were, if ``min-replies`` others are there.
+    At the first start every site must introduce itself, and all must agree. A resumed run starts
+    without absent or changed sites if ``min-replies`` others are there.
 
     Args:
         grid: the `PiecewiseGrid` around Flower's.
-        config: as `prepare_deployed` makes it.
-        folder: its manifest holds ``sites``, node ids by name, and ``run``, 32 hex digits.
+        config: from `prepare_deployed`.
+        folder: its manifest has ``sites``, node ids by name, and ``run``, 32 hex digits.
 
     Raises:
-        FederationError: sites are missing, or do not agree, or too few are as they were.
+        FederationError: sites are missing, or do not agree, or too few are unchanged.
         DataError, WeightsError, TooFewReplies, TrainingError: as in a simulation.
     """
     assert isinstance(grid, PiecewiseGrid)
@@ -114,10 +114,11 @@ def _refuse_others(
     manifest: Mapping[str, Any],
     needed: int,
 ) -> None:
-    """Take out the sites that are not as the others, or not as they were when the run began.
+    """Refuse the sites that differ from the others, or from their state when the run began.
 
     Raises:
-        FederationError: naming them, if fewer than are needed are left. At the first start all are.
+        FederationError: names them, if fewer than needed are left. At the first start all are
+            needed.
     """
     faults = {name: _fault(name, found, config, manifest) for name in found}
     refused = {name: reason for name, reason in faults.items() if reason}
@@ -161,9 +162,9 @@ def _fault(
 
 
 def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:
-    """Return what the manifest says of the images.
+    """Return the manifest's entry about the images.
 
-    What a site sets aside, and which of its images are copies, stays its own affair.
+    Which images a site sets aside, and which are copies, is not sent.
     """
     together = "\n".join(site.fingerprint for site in found.values())
     return {
@@ -177,7 +178,9 @@ def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:
 
 
 def _telling(folder: RunFolder) -> Callable[[list[str]], None]:
-    """Return what says in the manifest for whom the run waits, and afterwards what it does."""
+    """Return a function that writes the awaited sites into the manifest, and afterwards the current
+    step.
+    """
     before = ""
 
     def tell(names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""One federated run, from the first weights to the last figures."""
+"""One federated run, from the initial weights to the final metrics."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -34,20 +34,21 @@ from training.weights import Weights, weights_sha256
 
 
 class Federation:
-    """Runs the rounds that are missing in a run folder, and judges the result.
+    """Runs the missing rounds of a run folder, and evaluates the result.
 
-    Memory: the global weights, the replies of a round and, while they are averaged, one model
+    Memory: the global weights, the replies of a round and, during averaging, one more model. A
+        checkpoint is written from the global weights while the clients continue to train.
     more. A checkpoint is written from the global weights while the clients train on.
 
     Args:
         grid: the clients.
         config: resolved.
-        folder: the run's, locked by this process.
+        folder: the run folder, locked by this process.
         classes: the names of the classes.
         test_data: the global test set, if there is one.
-        text: what objective ``clip`` compares images with, else None. It travels with every
-            message, so that no client builds a text tower.
-        settings: what every message says: ``experiment``, the config as clients need it.
+        text: the text features for objective ``clip``, else None. They are sent with every message,
+            so that no client builds a text tower.
+        settings: settings in every message: ``experiment``, the config as clients need it.
     """
 
     def __init__(
@@ -72,15 +73,15 @@ class Federation:
         self._round_started = 0.0
 
     def run(self, gather: Callable[[], Gathered]) -> None:
-        """Run what is missing and write the final figures.
+        """Run the missing rounds and write the final metrics.
 
         Args:
-            gather: brings the clients together while the first weights are built.
+            gather: waits for the clients, while the first weights are built.
 
         Raises:
             FederationError: a client has another base.
-            RunFolderError: the base is another than when the run began.
-            TooFewReplies: a round that too few clients answered.
+            RunFolderError: the base differs from that at the start of the run.
+            TooFewReplies: too few clients replied in a round.
         """
         clients, arrays = self._begin(gather)
         strategy = self._strategy(clients.names)
@@ -110,7 +111,7 @@ class Federation:
         if base is not None:
             self.folder.keep_base(base)
             check_bases(clients.bases, base)
-            self._settings["base"] = base  # a client that comes later holds its own against it
+            self._settings["base"] = base  # a client that joins later compares it with its own
         return clients, arrays
 
     def _train(self, strategy: FedAvg, first: ArrayRecord, num_rounds: int) -> ArrayRecord:
@@ -158,7 +159,9 @@ class Federation:
         return constants
 
     def _beginning(self) -> tuple[Weights, str | None]:
-        """The weights of the last finished round, or the first; and the sha256 of their base."""
+        """Return the weights of the last finished round, or the initial ones, and the sha256 of
+        their base.
+        """
         done, frozen = self.progress.round, self.config.trainable != "all"
         if done and not frozen:
             return self.folder.checkpoint.weights(done), None
@@ -169,10 +172,10 @@ class Federation:
     def _finish_round(
         self, strategy: FedAvg, writer: CheckpointWriter, arrays: ArrayRecord
     ) -> None:
-        """Record a round that was just averaged, and begin to checkpoint its weights."""
+        """Record a round that was just averaged, and start to write its checkpoint."""
         replies = strategy.replies
         if self.progress.round:
-            # Before training, the clients validated what they received: the round before's model.
+            # Before training, the clients validated the received model, that of the previous round.
             self._take_validation(figures(replies, "validation", len(self.classes)))
         clients = {
             reply.client: {
@@ -220,7 +223,7 @@ class Federation:
         writer.write(self.progress, self._layout.views(arrays))
 
     def _side_by_side(self) -> int:
-        """How many clients work at the same time: a simulation may have fewer processes."""
+        """Return how many clients work at the same time: a simulation may have fewer processes."""
         planned = self.folder.manifest().get("resources", {})
         return int(planned.get("concurrency", self.config.clients))
 
@@ -228,7 +231,7 @@ class Federation:
         self.progress = self.progress.validated(validation, self.config.best_by)
 
     def _judge(self, strategy: FedAvg, last: ArrayRecord) -> None:
-        """Judge the last model and the best one, and write the figures and the predictions."""
+        """Evaluate the last model and the best one, and write the metrics and the predictions."""
         found = self._ask(strategy, last, "validation,test", self.progress.round)
         if "validation" not in self.progress.records[-1]:
             self._take_validation(figures(found, "validation", len(self.classes)))
@@ -240,7 +243,7 @@ class Federation:
         if best_round == self.progress.round:
             best = last
         else:
-            last.clear()  # not held beside the best one
+            last.clear()  # freed before the best one is evaluated
             best = self._layout.flatten(self.folder.checkpoint.weights(best_round))
             found = self._ask(strategy, best, "test", best_round)
         best_weights = self._layout.views(best)

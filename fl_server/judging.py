@@ -1,4 +1,4 @@
-"""Judging: the clients' answers, and figures from their confusion matrices."""
+"""Evaluation: the clients' replies, and metrics from their confusion matrices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from strategies.fedavg import FedAvg
 from strategies.replies import Replies, Reply
 from training.metrics import Confusion, metric_block, pool
 
-# Flower keeps a message this long; who has not answered by then is lost.
+# Flower keeps a message this long; a client that has not replied by then is lost.
 ANSWER_SECONDS = 12 * 3600.0
 
 
 def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
-    """Return what the clients found on one of their splits, each alone and pooled.
+    """Return the clients' metrics on one of their splits, by client and pooled.
 
     Args:
-        replies: with ``<split>-confusion``, ``-loss`` and ``-examples`` among their metrics.
+        replies: with the metrics ``<split>-confusion``, ``-loss`` and ``-examples``.
         split: ``validation`` or ``test``.
         num_classes: K.
 
     Returns:
-        ``clients`` by name and ``pooled``, each a metric block with ``loss``, and ``patients``
-        where all clients know them. The pooled figures are those of the summed confusion
-        matrices, the pooled loss is the mean over all images. ``missing`` beside them says, by
-        name, why a client that was asked is not among those pooled.
+        ``clients`` by name and ``pooled``, each a metric block with ``loss``, and with ``patients``
+        if all clients know them. The pooled metrics are those of the summed confusion matrices, the
+        pooled loss is the mean over all images. ``missing`` has, by name, the reason why a client
+        that was asked is not pooled.
     """
     clients: dict[str, dict[str, Any]] = {}
     images: list[Confusion] = []
@@ -59,16 +59,16 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
 def ask(
     grid: Grid, strategy: FedAvg, arrays: ArrayRecord, settings: Mapping[str, str | int]
 ) -> Replies:
-    """Have every client judge a model on some of its splits.
+    """Let every client evaluate a model on some of its splits.
 
     Args:
         grid, strategy: of the run.
         arrays: the model's weights.
-        settings: what every message says: ``experiment``, ``round``, which the weights are of, and
-            ``splits``, comma-separated.
+        settings: settings in every message: ``experiment``, ``round``, the round of the weights,
+            and ``splits``, comma-separated.
 
     Raises:
-        TooFewReplies: too few clients answered.
+        TooFewReplies: too few clients replied.
     """
     messages = strategy.evaluation_messages(arrays, settings)
     return strategy.read_evaluation(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))

@@ -1,4 +1,4 @@
-"""Who takes part: waiting for the nodes, and asking them for their names before round one."""
+"""Participants: waiting for the nodes, and asking for their names before round one."""
 
 import re
 import time
@@ -18,7 +18,7 @@ WAIT_FOR_NAMES_SECONDS = 600.0
 
 
 class FederationError(RuntimeError):
-    """A federation that cannot run as the config wants, in one line."""
+    """A federation that cannot run with this config, in one line."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Participant:
 
     Attributes:
         node_id: Flower's number for it in this run.
-        name: its name, by which clients are ordered.
+        name: its name; clients are ordered by it.
         sizes: number of images by split.
-        base: sha256 of its network's base, None where all is trained.
+        base: sha256 of its network's base, None if the whole network is trained.
     """
 
     node_id: int
@@ -63,10 +63,10 @@ class Gathered:
     """The clients of a run, in their fixed order.
 
     Attributes:
-        names: by node id.
+        names: names by node id.
         sizes: number of images by split, by name.
-        bases: of those who are there, the sha256 that they say their base has; None where all is
-            trained.
+        bases: by name, the base's sha256 as each present client states it; None if the whole
+            network is trained.
     """
 
     names: Mapping[int, str]
@@ -75,19 +75,19 @@ class Gathered:
 
 
 def sizes_of(said: Content) -> dict[str, int]:
-    """Return the number of images by split that an introduction names."""
+    """Return the number of images by split from an introduction."""
     return {split: said.metrics["metrics"][f"num-{split}"] for split in SPLITS}
 
 
 def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
-    """Refuse clients whose network stands on another base than the server's.
+    """Refuse clients whose base differs from the server's.
 
     Args:
-        bases: what they said, by name.
-        expected: the sha256 of the server's.
+        bases: the sha256 of each client's base, by name.
+        expected: the sha256 of the server's base.
 
     Raises:
-        FederationError: naming them all.
+        FederationError: names them all.
     """
     if other := [name for name, base in bases.items() if base != expected]:
         raise FederationError(
@@ -97,7 +97,7 @@ def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return a key to sort names by: digits count as numbers, so client-10 is after client-2."""
+    """Return a sort key for names: digits count as numbers, so client-10 is after client-2."""
     return [
         (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
         for part in re.split(r"(\d+)", name)
@@ -108,12 +108,12 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 def introductions(
     grid: Grid, nodes: list[int], experiment: str, wait_seconds: float = WAIT_FOR_NAMES_SECONDS
 ) -> list[Participant]:
-    """Ask every node who it is; return the participants in the order of their names.
+    """Ask every node for its introduction; return the participants in the order of their names.
 
-    Their natural order is the clients' fixed order: a client's index is its rank in it.
+    The natural order of names is the clients' fixed order: a client's index is its rank in it.
 
     Raises:
-        FederationError: a node gave no answer or an error, or two have one name.
+        FederationError: a node gave no reply or an error, or two have the same name.
     """
     content = RecordDict({"config": ConfigRecord({"experiment": experiment})})
     sent = [Message(content, node, MessageType.QUERY) for node in nodes]

@@ -1,13 +1,14 @@
-"""Messages between the ServerApp and the SuperLink piece by piece: no model is held in vain.
+"""Messages between ServerApp and SuperLink, sent and read in pieces, without extra copies of a
+model.
 
-Flower's own grid writes out all of a message before the first part goes, which is a model more than
-need be, and puts a reply together from parts and copies of them, which is two more. Here a part is
-written when it goes, and one that comes is put where it stays.
+Flower's own grid encodes a whole message before it sends the first part, which takes one more model
+than necessary, and assembles a reply from parts and copies of them, which takes two more. Here each
+part is encoded when it is sent, and a received part is written directly to its final place.
 
-A reply comes from another machine, and nothing that it says of itself is believed. It is held
-against what was asked before memory is taken for its arrays, and they take what was asked for.
+A reply comes from another machine, and nothing that it states is trusted. It is checked against the
+request before memory for its arrays is allocated, and they get exactly the requested size.
 
-What is private to Flower and needed at the ServerApp's side of its grid stands in this file.
+All private names of Flower's that the ServerApp's side of the grid needs are in this file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,21 +50,21 @@ from strategies.refusal import Refused
 from strategies.replies import cause
 from strategies.reply_form import Content, form_of
 
-# Parts that are on the way at the same time; as many as Flower's own.
+# Number of parts in transit at the same time; the same as Flower's own.
 _AT_ONCE = 2
-# A reply is announced before its parts come, and they are read as they do. Flower would look for a
-# missing one after 1, 2, 4, up to 10 seconds.
+# A reply is announced before its parts arrive, and they are read as they arrive. Flower would poll
+# for a missing one after 1, 2, 4, up to 10 seconds.
 _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A reply that has come and is not read yet.
+    """A reply that has arrived and has not been read yet.
 
     Attributes:
-        message: that it answers: its id.
-        error: what it is instead of an answer, if it is.
-        root: the id of its object, below which its parts are.
+        message: id of the message that it answers.
+        error: the error, if it is one.
+        root: the id of its object; its parts are below it.
     """
 
     message: str
@@ -77,7 +78,7 @@ class PiecewiseGrid(WrappingGrid):
     Memory: besides the message that is sent or read, two of its parts, 5 MB each.
 
     Args:
-        grid: Flower's, which a ServerApp is given where it is deployed.
+        grid: Flower's own grid in a deployed ServerApp.
     """
 
     def __init__(self, grid: HttpGrid) -> None:
@@ -87,7 +88,7 @@ class PiecewiseGrid(WrappingGrid):
         self._run_id = grid.run.run_id
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Send messages; return their ids, an empty one for a site that is not there any more."""
+        """Send messages; return their ids, an empty one for a site that no longer exists."""
         messages = list(messages)
         objects: dict[str, InflatableObject] = {}
         with no_object_id_recompute():
@@ -107,12 +108,13 @@ class PiecewiseGrid(WrappingGrid):
         )
 
         def send(name: str) -> None:
-            # What is not taken is not wanted any more: the site it is for has been lost meanwhile.
-            # If it is wanted after all, the site finds it missing and says so.
+            # If an object is not accepted, it is no longer wanted: its site was lost. If it is
+            # needed after all, the site finds it missing and reports that.
             with suppress(ObjectPushError):
                 push(name, objects[name].deflate())
 
-        # What a site reads first goes first, so that it reads while the rest is on its way.
+        # Parts are sent in the order in which a site reads them, so that it can read while the rest
+        # is in transit.
         needed = set(accepted.objects_to_push)
         wanted = [name for name in objects if name in needed]
         wanted.sort(key=lambda name: isinstance(objects[name], ArrayChunk))
@@ -121,7 +123,7 @@ class PiecewiseGrid(WrappingGrid):
         return list(accepted.message_ids)
 
     def arrivals(self, message_ids: Sequence[str]) -> list[Arrival]:
-        """Return those replies to messages that have come; none of them comes twice."""
+        """Return the replies to these messages that have arrived; each is returned once."""
         come = self._client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
         return [
             Arrival(proto.metadata.reply_to_message_id, _error_of(proto), tree.object_id)
@@ -129,10 +131,10 @@ class PiecewiseGrid(WrappingGrid):
         ]
 
     def read(self, arrival: Arrival, question: Message) -> Message:
-        """Read a reply; one that cannot be read, or is not of the declared form, is an error.
+        """Read a reply; if it cannot be read or does not have the declared form, return an error.
 
-        Its arrays' data are memory that may be written to: nobody else has it. If parts of it do
-        not come any more the error's code is ``MESSAGE_UNAVAILABLE``.
+        Its arrays' data are in writable memory that no one else uses. If parts of it no longer
+        arrive, the error has code ``MESSAGE_UNAVAILABLE``.
         """
         try:
             form = form_of(question.metadata.message_type, Content.of(question))
@@ -148,9 +150,9 @@ class PiecewiseGrid(WrappingGrid):
             told = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, said)
             reply = Message(told, reply_to=question)
         else:
-            # Not the metadata that it states: it could answer in another site's place.
+            # The metadata that it states are not used: it could claim to be another site's reply.
             reply = Message(content, reply_to=question)
-        self._client.ConfirmMessageReceived(  # and the SuperLink lets go of its objects
+        self._client.ConfirmMessageReceived(  # and the SuperLink frees its objects
             ConfirmMessageReceivedRequest(
                 node=self._node, run_id=self._run_id, message_object_id=arrival.root
             )
@@ -168,14 +170,14 @@ class PiecewiseGrid(WrappingGrid):
             record = ArrayRecord()
             for key, head in heads.items():
                 array = Array(head.dtype, head.shape, "numpy.ndarray", b"")
-                # Read, sliced and compared as bytes are.
+                # Is read, sliced and compared as bytes are.
                 array.data = cast(bytes, memoryview(self._read_data(head)))
                 record[key] = array
             content[name] = record
         return content
 
     def _read_data(self, head: ArrayHead) -> bytearray:
-        """Read an array's chunks, one after the other, into memory of just its size."""
+        """Read an array's chunks one after the other into memory of exactly its size."""
         header = npy_header(head.dtype, head.shape)
         data = bytearray(len(header) + head.num_bytes)
         filled = 0
@@ -207,11 +209,11 @@ class PiecewiseGrid(WrappingGrid):
 
 
 def _error_of(proto: ProtoMessage) -> Error | None:
-    """Return the error that a message is; what a site may say of itself has its bounds."""
+    """Return the error in a message, with bounds on what a site may state."""
     if not proto.HasField("error"):
         return None
     code = proto.error.code
-    # By code 0 Flower tells of a process that died under a simulation, and there is none here.
+    # Code 0 means that a process died in a simulation, which does not apply here.
     if not ErrorCode.UNKNOWN < code <= ErrorCode.CLIENT_APP_CRASHED:
         code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
     return Error(code, cause(proto.error.reason))

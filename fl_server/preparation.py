@@ -1,4 +1,4 @@
-"""A federated config made ready: simulated on this machine, or run by sites on theirs."""
+"""Preparing a federated config, for a simulation on this machine or for sites on theirs."""
 
 from fl_server.resources import Resources, plan
 from training.config import ExperimentConfig
@@ -13,8 +13,8 @@ def prepare(config: ExperimentConfig) -> tuple[ExperimentConfig, Resources]:
     """Resolve a config on this machine, and plan its clients.
 
     Raises:
-        ConfigError: a path is not absolute, or the machine lacks what is asked for.
-        DataError: ``data-dir`` holds no data set that is known.
+        ConfigError: a path is not absolute, or the machine cannot do what the config asks for.
+        DataError: ``data-dir`` contains no known data set.
     """
     dataset, device = find_dataset_and_device(config)
     resources = plan(config.clients, cuda=device == "cuda", client_bytes=training_bytes(config))
@@ -28,12 +28,12 @@ def prepare(config: ExperimentConfig) -> tuple[ExperimentConfig, Resources]:
 
 
 def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
-    """Resolve a config that sites will run, but for what each of them finds on its own machine.
+    """Resolve a config that sites will run, except what depends on each site's machine.
 
     ``device = "auto"`` and ``threads-per-client = 0`` stay as they are.
 
     Raises:
-        ConfigError: a key says what only a site can know, or leaves open what none can guess.
+        ConfigError: a key sets something that only a site can know, or a required key is missing.
     """
     faults = []
     if config.dataset == "auto":
@@ -61,12 +61,12 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def for_server(config: ExperimentConfig) -> ExperimentConfig:
-    """Return a deployed config as the coordinator's own machine judges models by it."""
+    """Return a deployed config for evaluation on the coordinator's machine."""
     device = resolve_device("auto")
     precision = config.precision if device == "cuda" else "float32"
     return config.replace(device=device, precision=precision)
 
 
 def for_sites(config: ExperimentConfig) -> ExperimentConfig:
-    """Return a deployed config as it travels: without the coordinator's paths."""
+    """Return a deployed config as it is sent: without the coordinator's paths."""
     return config.replace(**dict.fromkeys(PATH_KEYS, ""))

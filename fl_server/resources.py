@@ -1,4 +1,4 @@
-"""How many clients compute side by side on this machine, and with how many threads each."""
+"""The number of clients that compute in parallel on this machine, and the threads of each."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ class Resources:
     """A plan for one machine.
 
     Attributes:
-        concurrency: clients that compute at the same time.
+        concurrency: number of clients that compute at the same time.
         threads_per_client: CPU threads of each.
-        gpu_fraction: the part of the one GPU that each is given; 0 without a GPU.
+        gpu_fraction: each client's share of the one GPU; 0 without a GPU.
     """
 
     concurrency: int
@@ -24,17 +24,17 @@ class Resources:
 def plan(clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None) -> Resources:
     """Plan a simulation of ``clients`` clients.
 
-    Up to two clients for each core run side by side with whole cores' worth of threads: three
-    one-thread clients on two cores finish before two clients that wait for a third. Beyond that
-    one per core is as fast and holds fewer models. Memory bounds both.
+    Up to two clients per core run in parallel, each with a whole number of threads: three
+    one-thread clients on two cores finish before two clients and then the third. With more clients,
+    one per core is as fast and needs less memory. Memory limits both.
 
     Args:
         clients: M ≥ 1.
-        cuda: whether they share one GPU, each an equal fraction by Ray's count.
-        client_bytes: memory that each takes, as of `training.memory.training_bytes`.
-        cpus: cores to plan for; None for this machine's.
+        cuda: whether they share one GPU, each with an equal fraction by Ray's count.
+        client_bytes: memory of each, from `training.memory.training_bytes`.
+        cpus: number of cores; None for this machine's.
     """
-    cores = cpus or joblib.cpu_count()  # heeds affinity and a container's limits
+    cores = cpus or joblib.cpu_count()  # respects affinity and a container's limits
     free = psutil.virtual_memory().available
     at_once = max(1, min(concurrency(clients, cores), free // client_bytes))
     return Resources(
@@ -45,5 +45,5 @@ def plan(clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None
 
 
 def concurrency(clients: int, cores: int) -> int:
-    """Return how many clients compute at the same time where memory is no matter."""
+    """Return how many clients compute at the same time if memory is sufficient."""
     return clients if clients <= 2 * cores else cores

@@ -1,4 +1,4 @@
-"""What surrounds a run at the server: its config, its folder, its lock, its end."""
+"""A run at the server: its config, its folder, its lock, its end."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ EXPECTED = (
 
 
 class RunFailed(RuntimeError):
-    """A run that ended without a result, for a cause given in one line."""
+    """A run that ended without a result, with the cause in one line."""
 
 
 def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
@@ -50,13 +50,13 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
 
     Args:
         grid: the clients.
-        values: the flat config; where ``run-dir`` is empty the results go into the cache folder.
-            The coordinator's `places` go before it.
+        values: the flat config; if ``run-dir`` is empty the results go into the cache folder. The
+            coordinator's `places` take precedence.
         run_id: Flower's number for the run.
 
     Raises:
-        RunFailed: there is no result; the manifest, if there is a folder, says why.
-        httpx.HTTPError: the SuperLink is gone; in the manifest the run is still running.
+        RunFailed: there is no result; the manifest, if there is a folder, has the cause.
+        httpx.HTTPError: the SuperLink has ended; in the manifest the run is still running.
     """
     try:
         wanted = parse({**values, **places()})
@@ -75,8 +75,8 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
             folder.update_manifest(status="failed", cause=str(error), finished=now())
             raise RunFailed(str(error)) from None
         except httpx.HTTPError:
-            # The SuperLink is gone, which is no fault of the run's: whoever watches sees that this
-            # process ended, and may start another that goes on.
+            # The SuperLink has ended, which is not the run's fault: its watcher sees that this
+            # process ended, and may start another that continues.
             raise
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
@@ -87,7 +87,7 @@ def run(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
 
 
 def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
-    if "versions" not in folder.manifest():  # whoever started the run knows its checkout better
+    if "versions" not in folder.manifest():  # the starter of the run knows its checkout better
         folder.update_manifest(**environment())
     deployed = is_deployed(folder)
     folder.update_manifest(
@@ -119,8 +119,8 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     def gather() -> Gathered:
         folder.update_manifest(phase="starting the clients")
         participants = introductions(grid, nodes, experiment)
-        # In every line and table a client has the name that people know it by; the order is that
-        # of the names it was introduced by.
+        # In every line and table a client has the name that people know it by; the order is that of
+        # the names in the introductions.
         sources = {}
         if config.partition == "source":
             sources = {p.name: data.source(p.name) for p in participants}
@@ -144,7 +144,7 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
-    """Write what Flower and this app log to a file too; a SuperLink shows it only on request."""
+    """Also write the log of Flower and this app to a file; a SuperLink shows it only on request."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("flwr")

@@ -1,4 +1,4 @@
-"""A whole simulated run: started on a SuperLink, watched, and judged by its run folder."""
+"""A whole simulated run: started on a SuperLink and watched; its run folder decides the result."""
 
 import time
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from training.errors import RunFolderError
 from training.run_folder import RunFolder, environment, now
 
 POLL_SECONDS = 0.2
-# Until the ServerApp has written its name into the manifest, Flower is asked how the run is doing.
+# Until the ServerApp has written its name into the manifest, Flower is asked for the run's status.
 ASK_SECONDS = 5.0
 
 
 class SimulationFailed(RuntimeError):
-    """A run that ended without a result, for a cause given in one line."""
+    """A run that ended without a result, with the cause in one line."""
 
 
 def take_over(folder: RunFolder) -> None:
-    """Make sure that nobody works on a run folder, ending what a killed starter left behind.
+    """Make sure that no process works on a run folder; end what a killed starter left running.
 
     Raises:
         RunFolderError: another starter is alive and running it.
@@ -51,13 +51,13 @@ def simulate(
 
     Args:
         config: resolved, with absolute paths and ``run-dir``.
-        folder: the run's; `RunFolder.create` was called.
-        superlink: running; it can be used for further runs afterwards.
-        resources: how many clients run side by side.
+        folder: the run folder, made by `RunFolder.create`.
+        superlink: a running one; it can be used for further runs afterwards.
+        resources: number of parallel clients and their threads.
         watch: called a few times a second with the folder, to show progress.
 
     Raises:
-        SimulationFailed: the run has no result; the cause also stands in the manifest.
+        SimulationFailed: the run has no result; the cause is also in the manifest.
     """
     take_over(folder)
     folder.update_manifest(
@@ -108,7 +108,7 @@ def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources
 def _wait(
     run_id: str, folder: RunFolder, superlink: SuperLink, watch: Callable[[RunFolder], None]
 ) -> None:
-    """Return when the run folder says completed; Flower's own exit statuses say too little."""
+    """Wait until the run folder says completed; Flower's own exit statuses say too little."""
     ask_at = time.monotonic() + ASK_SECONDS
     while True:
         watch(folder)
@@ -118,7 +118,7 @@ def _wait(
             status = superlink.status(run_id)
             if status.startswith("finished"):
                 gone = f"Flower ended the run before it began ({status})"
-        # Looked at last: what is gone may have finished its work just before.
+        # Checked last: a process that has ended may have finished its work just before.
         manifest = folder.manifest()
         if manifest["status"] == "completed":
             watch(folder)

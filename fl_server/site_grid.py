@@ -1,4 +1,4 @@
-"""A grid of sites that go and come back: whoever is lost is asked again where it is needed."""
+"""A grid of sites that may disconnect and return: a lost site is asked again if needed."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,14 +10,14 @@ from flwr.common.constant import ErrorCode
 from fl_server.piecewise_grid import Arrival, PiecewiseGrid
 from fl_server.wrapping_grid import WrappingGrid
 
-# Flower's own loop looks for replies every three seconds; a look takes milliseconds.
+# Flower's own loop polls for replies every three seconds; one poll takes milliseconds.
 POLL_SECONDS = 0.5
-# A round says for whom it waits when nobody has answered for so long.
+# After this long without a reply, a round names the sites it waits for.
 SILENCE_SECONDS = 60.0
-# A process that dies on the same message so often will not survive the next time.
+# After this many crashes on the same message, a process is not expected to survive another try.
 MAX_CRASHES = 3
 
-# What Flower says when it was not the app or the site's guard that answered.
+# Flower's error codes for errors that come from neither the app nor the site's guard.
 LOST = {
     ErrorCode.NODE_UNAVAILABLE: "its connection was lost",
     ErrorCode.MESSAGE_UNAVAILABLE: "its reply was lost on the way",
@@ -28,16 +28,16 @@ LOST = {
 
 @dataclass
 class _Asked:
-    """How one message fares.
+    """The state of one message.
 
     Attributes:
-        message: as it was sent last; sending it again changes its id.
-        online_since: since when its site was connected at that time; None while the message is
-            not under way.
-        arrival: what counts: an answer, or a refusal that asking again would not change.
+        message: the message as last sent; sending it again changes its id.
+        online_since: start of its site's connection when it was sent; None while it is not in
+            transit.
+        arrival: the final reply: an answer, or a refusal that asking again would not change.
         reason: why the site is lost, if it is.
         crashes: how often its process died.
-        done: whether its reply was handed out.
+        done: whether its reply was returned.
     """
 
     message: Message
@@ -69,26 +69,26 @@ class _Asked:
 
 
 class SiteGrid(WrappingGrid):
-    """Flower's grid, but for sites that may be switched off, cut off or killed at any time.
+    """A grid for sites that may be switched off, disconnected or killed at any time.
 
-    A set of messages is done when every site has answered or is lost. If fewer than ``needed``
-    answers are good by then, those who are lost are asked again as soon as they are back, and the
-    good answers are kept. A refusal, an error raised by the app or by the site's guard, is not
-    asked again.
+    A set of messages is done when every site has replied or is lost. If there are fewer than
+    ``needed`` valid replies by then, lost sites are asked again as soon as they are back, and the
+    valid replies are kept. A refusal, that is, an error raised by the app or by the site's guard,
+    is not asked again.
 
-    Replies are read in the order of the messages, each when it is asked for: until then it stays
-    with the SuperLink, and the ServerApp has one of them at a time.
+    Replies are read in the order of the messages, each when the caller takes it: until then it
+    stays at the SuperLink, and the ServerApp has one reply at a time.
 
     Nothing is sent to a site that is not connected: Flower would hold the message, and with it a
     model, until the run ends.
 
     Args:
-        grid: Flower's.
-        names: of the sites, by node id.
-        needed: how many good answers make a round.
-        waiting: called with the names of those who are waited for whenever they change; with none
-            when the wait is over.
-        poll_seconds: from one look to the next.
+        grid: Flower's, read and sent in pieces.
+        names: the sites' names by node id.
+        needed: number of valid replies that a round needs.
+        waiting: called with the names of the awaited sites whenever they change; with none when the
+            wait is over.
+        poll_seconds: time between two polls.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class SiteGrid(WrappingGrid):
         self._refused: dict[int, str] = {}
 
     def refuse(self, node: int, reason: str) -> None:
-        """Ask a site no more: whatever is asked of it is answered with this reason."""
+        """Do not ask a site any more: every message to it is answered with this reason."""
         self._refused[node] = reason
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Ask, and give a reply for every site but those who are silent when time is up."""
+        """Send messages; yield a reply from every site except those without one at the timeout."""
         return self.ask(list(messages), needed=self._needed, timeout=timeout)
 
     def ask(
@@ -127,15 +127,15 @@ class SiteGrid(WrappingGrid):
         timeout: float | None = None,
         patience: float = 0.0,
     ) -> Iterator[Message]:
-        """Ask, as `send_and_receive`, with another number of answers needed.
+        """Like `send_and_receive`, with another number of replies needed.
 
-        Nothing is sent before the first reply is asked for.
+        Nothing is sent before the first reply is taken.
 
         Args:
             messages: one for each site.
-            needed: how many good answers are enough.
+            needed: number of valid replies that is enough.
             timeout: seconds; None for no limit.
-            patience: for so many seconds all who are lost are waited for, however many answered.
+            patience: seconds to wait for all lost sites, even if enough replied.
         """
         asked = [_Asked(message) for message in messages]
         for one in asked:
@@ -145,7 +145,7 @@ class SiteGrid(WrappingGrid):
         started = heard = time.monotonic()
         first = True
         while True:
-            # Looked at before the replies: who has come back since cannot have answered before.
+            # Checked before the replies: a site that came back since cannot have replied before.
             online = {node.node_id: node.last_activated_at for node in self._grid.get_nodes()}
             before = [one for one in asked if one.under_way]
             if self._look(asked, online):
@@ -154,7 +154,7 @@ class SiteGrid(WrappingGrid):
             for one in asked:
                 if not one.done and one.arrival is not None:
                     yield from self._read(one)
-                if not one.done:  # those behind it wait, so that the order is kept
+                if not one.done:  # later ones wait, so that the order is kept
                     break
             waited = time.monotonic() - started
             late = timeout is not None and waited > timeout
@@ -162,7 +162,7 @@ class SiteGrid(WrappingGrid):
             hopeless = sum(one.good or one.open for one in asked) < needed
             wanted = not (hopeless or late) and (first or hoped < needed or waited < patience)
             lost = [one for one in asked if one.lost] if wanted else []
-            # Who was just lost may be away by now: that is seen at the next look.
+            # A site that was just lost may be disconnected by now; the next poll shows that.
             there = online.keys() - just_lost
             self._send([one for one in lost if one.node in there], online)
             first = False
@@ -180,7 +180,9 @@ class SiteGrid(WrappingGrid):
         self._say([])
 
     def _close(self, one: _Asked) -> Iterator[Message]:
-        """Give what there is of a reply that nobody waits for any longer; nothing if silent."""
+        """Yield the final reply or error for a message that is no longer waited for; nothing if
+        there is none.
+        """
         if one.arrival is not None:
             yield from self._read(one)
             return
@@ -189,7 +191,7 @@ class SiteGrid(WrappingGrid):
             yield _answer(one, Error(ErrorCode.NODE_UNAVAILABLE, one.reason))
 
     def _read(self, one: _Asked) -> Iterator[Message]:
-        """Give a reply that has come; if it was lost on the way after all, its site is lost."""
+        """Yield a reply that has arrived; if it was lost in transit after all, its site is lost."""
         assert one.arrival is not None
         if one.arrival.error is not None:
             reply = _answer(one, one.arrival.error)
@@ -205,16 +207,16 @@ class SiteGrid(WrappingGrid):
         if not asked:
             return
         for one in asked:
-            # Its id, a hash of all that it says, must be a new one: under the old id Flower may
-            # hold it as delivered, to a process that has died since.
+            # Its id, a hash of its content, must be new: under the old id Flower may regard it as
+            # delivered, to a process that has died since.
             one.message.metadata.created_at = time.time()
         ids = self._pieces.push_messages([one.message for one in asked])
         for one, message_id in zip(asked, ids, strict=True):
-            if message_id:  # else the site was removed in this very moment
+            if message_id:  # otherwise the site was removed just now
                 one.online_since = online[one.node]
 
     def _look(self, asked: Sequence[_Asked], online: Mapping[int, str]) -> bool:
-        """See which replies have come; tell whether any has."""
+        """Fetch new replies; return whether there are any."""
         by_id = {one.message.metadata.message_id: one for one in asked if one.under_way}
         arrivals = self._pieces.arrivals(list(by_id)) if by_id else []
         for arrival in arrivals:
@@ -227,7 +229,7 @@ class SiteGrid(WrappingGrid):
             else:
                 one.arrival = arrival
         for one in asked:
-            # Flower may not notice that a site died and came back between two looks.
+            # Flower may not notice that a site died and came back between two polls.
             if one.under_way and online.get(one.node, one.online_since) != one.online_since:
                 one.online_since, one.reason = None, LOST[ErrorCode.NODE_UNAVAILABLE]
         return bool(arrivals)
@@ -241,6 +243,6 @@ class SiteGrid(WrappingGrid):
 
 def _answer(one: _Asked, error: Error) -> Message:
     if not one.message.metadata.message_id:
-        # Flower numbers a message when it sends it; there is no public way to do without.
+        # Flower numbers a message when it sends it; there is no public way to avoid this.
         one.message.metadata.__dict__["_message_id"] = f"never sent to {one.node}"
     return Message(error, reply_to=one.message)

@@ -1,4 +1,4 @@
-"""Who takes part in a deployed run: sites, by the names under which they were admitted."""
+"""Participants of a deployed run: sites, by the names under which they were admitted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from strategies.refusal import Refused
 from strategies.replies import cause
 from strategies.reply_form import Content, form_of
 
-# So long a run that goes on waits for all its sites, where fewer are enough.
+# A resumed run waits this long for all its sites if fewer are enough.
 PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a site says of itself and of its images together.
+    """A site's statement about itself and about all its images together.
 
     Attributes:
         sizes: number of images by split.
-        dataset: which data set they are of.
+        dataset: the data set of the images.
         classes: names of the classes, in the order of the network's outputs.
-        fingerprint: tells its images from others.
-        synthetic: whether they are made up.
-        device: what it computes on.
-        threads: CPU threads that it computes with.
-        base: sha256 of its network's base, None where all is trained.
+        fingerprint: identifies its images.
+        synthetic: whether they are generated.
+        device: its device for computing.
+        threads: number of its CPU threads.
+        base: sha256 of its network's base, None if the whole network is trained.
     """
 
     sizes: dict[str, int]
@@ -45,7 +45,7 @@ class Introduction:
     base: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest says of this client."""
+        """Return the manifest's entry about this client."""
         return {
             **self.sizes,
             "device": self.device,
@@ -57,11 +57,11 @@ class Introduction:
 def site_names(manifest: Mapping[str, Any], clients: int) -> dict[int, str]:
     """Return the sites of a run by node id, in the fixed order of the clients.
 
-    That is the natural order of their names at the run's first start.
+    The order is the natural order of their names at the run's first start.
 
     Args:
         manifest: ``sites``, node ids by name; and ``clients``, by name, once the run has begun.
-        clients: how many the config wants.
+        clients: number of clients in the config.
 
     Raises:
         FederationError: there are more sites, or fewer.
@@ -73,7 +73,7 @@ def site_names(manifest: Mapping[str, Any], clients: int) -> dict[int, str]:
             f"the coordinator has {len(names)} sites ({', '.join(names)}), but the config has "
             f"clients = {clients}: set clients = {len(names)}, or admit or revoke sites"
         )
-    # A site that was revoked since keeps its place, under a number that no node has.
+    # A site that was revoked since then keeps its place, under a number that no node has.
     return {nodes.get(name, -1 - index): name for index, name in enumerate(names)}
 
 
@@ -86,18 +86,18 @@ def introduce(
     patience: float = PATIENCE_SECONDS,
     timeout: float = ANSWER_SECONDS,
 ) -> dict[str, Introduction]:
-    """Ask every site who it is; return what they say by name, in the order of the clients.
+    """Ask every site for its introduction; return them by name, in the order of the clients.
 
     Args:
         grid: the sites.
-        names: of the sites, by node id.
-        settings: what every message says: ``experiment`` and ``run``.
-        needed: how many must answer.
-        patience: seconds in which the others are waited for, too.
-        timeout: seconds after which those who are needed are given up.
+        names: the sites' names by node id.
+        settings: settings in every message: ``experiment`` and ``run``.
+        needed: number of sites that must reply.
+        patience: seconds to wait for the others, too.
+        timeout: seconds after which needed sites are no longer waited for.
 
     Raises:
-        FederationError: too few answered as they ought, naming those who did not, and why.
+        FederationError: too few valid introductions; names the failed sites with the reasons.
     """
     sent = []
     for index, node in enumerate(names):

@@ -1,4 +1,4 @@
-"""A SuperLink in simulation mode, started privately and ended with everything it started."""
+"""A private SuperLink in simulation mode; all processes that it started end with it."""
 
 import os
 import shutil
@@ -27,20 +27,20 @@ class SuperLinkError(RuntimeError):
 
 
 class SuperLink:
-    """A SuperLink of one's own: its port, its FLWR_HOME and its environment are its alone.
+    """A private SuperLink with its own port, FLWR_HOME and environment.
 
     Flower would start one by itself, leave it running, and silently reuse it later with the
-    environment of its first call. This one takes any number of runs, one after the other, and on
-    leaving the ``with`` block, or when this process dies in whatever way, all its processes end.
+    environment of its first call. This one takes any number of runs, one after the other. At the
+    end of the ``with`` block, or when this process dies in any way, all its processes end.
 
     Args:
-        log_path: where it and the processes that it starts write their output.
+        log_path: file for the output of it and of its child processes.
     """
 
     def __init__(self, log_path: Path) -> None:
         self.log_path = log_path
         self.token = uuid.uuid4().hex
-        # Ray's socket names must stay short, so neither the run folder nor a long TMPDIR will do.
+        # Ray's socket names must be short, so neither the run folder nor a long TMPDIR is possible.
         base = "/tmp" if os.name == "posix" else None
         self.home = Path(tempfile.mkdtemp(prefix="fedskin-", dir=base))
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,7 +69,7 @@ class SuperLink:
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """Return how the SuperLink ended, None while it runs; negative for a signal."""
+        """Return the SuperLink's exit status, None while it runs; negative for a signal."""
         assert self._process is not None
         return self._process.poll()
 
@@ -82,7 +82,7 @@ class SuperLink:
             run_config: TOML file of the run config.
 
         Raises:
-            SuperLinkError: Flower does not take the run.
+            SuperLinkError: Flower refuses the run.
         """
         answer = self._flwr(
             *("run", str(app), CONNECTION),
@@ -92,7 +92,7 @@ class SuperLink:
         return str(answer["run-id"])
 
     def status(self, run_id: str) -> str:
-        """Return Flower's word on a run, such as ``running`` or ``finished:failed``."""
+        """Return Flower's status of a run, such as ``running`` or ``finished:failed``."""
         answer = self._flwr("ls", CONNECTION, "--run-id", run_id)
         return str(answer["runs"][0]["status"])
 
@@ -127,7 +127,7 @@ class SuperLink:
             time.sleep(0.05)
 
     def _end(self) -> None:
-        # A second Ctrl-C or SIGTERM must not cut the clean-up short.
+        # A second Ctrl-C or SIGTERM must not interrupt the clean-up.
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         try:
@@ -146,13 +146,14 @@ class SuperLink:
         return {
             **flower_environment(self.home, self.token),
             **KEEP_FREED_MEMORY,
-            # Asked more often, the SuperLink takes a noticeable part of a core from the clients.
+            # With more frequent polls, the SuperLink takes a noticeable part of a core from the
+            # clients.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
             "RAY_ADDRESS": "local",
             "RAY_TMPDIR": str(self.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
-            # Ray would have the clients give way to whatever else runs: they are the run.
+            # Ray would give the clients a low priority, but they are the main work.
             "RAY_worker_niceness": "0",
         }
 

@@ -1,16 +1,16 @@
-"""How long clients are at work where fewer work side by side than there are."""
+"""The time that clients take together when fewer work in parallel than there are."""
 
 from collections.abc import Sequence
 
 
 def busy_seconds(working: Sequence[float], side_by_side: int) -> float:
-    """Return how long clients are at work that take turns.
+    """Return the time that clients take together if they take turns.
 
-    Each begins, in order, as soon as one of those before it makes room.
+    Each starts, in order, as soon as an earlier one has finished.
 
     Args:
-        working: seconds that each needs, in the fixed order of the clients; not empty.
-        side_by_side: how many work at the same time, ≥ 1.
+        working: working seconds of each client, in the fixed order of the clients; not empty.
+        side_by_side: number of clients that work at the same time, ≥ 1.
     """
     free = [0.0] * min(side_by_side, len(working))
     for seconds in working:

@@ -1,4 +1,4 @@
-"""A grid behind which updates travel packed: a strategy sees whole weights, whatever the format."""
+"""A grid that unpacks updates: a strategy sees whole weights, whatever the wire format."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,20 +15,21 @@ from strategies.replies import ARRAYS, METRICS, NUM_BYTES
 
 
 class UnpackingGrid(WrappingGrid):
-    """Makes weights of the updates that answer training messages, for any strategy of Flower's.
+    """Converts the updates in replies to training messages into weights, for any strategy of
+    Flower's.
 
-    A reply is unpacked when it is asked for, in the order of the messages, and its packed bytes
+    A reply is unpacked when the caller takes it, in the order of the messages, and its packed bytes
     are freed then. So a strategy that takes one reply after the other has one model of them in
-    memory, and the replies that came before their turn are still packed. How many bytes travelled
-    is added to the reply's metrics, as ``num-bytes``.
+    memory; replies that came before their turn are still packed. The bytes as sent are added to the
+    reply's metrics, as ``num-bytes``.
 
-    An update that does not fit becomes an error that says why, as a client's own would be, and the
-    round goes on without it.
+    An invalid update becomes an error with the reason, as if the client had sent an error, and the
+    round continues without it.
 
     Args:
-        grid: brings the replies.
-        wire_format: that the clients are told of; not ``float32``, which needs no unpacking.
-        layout: of the global weights.
+        grid: delivers the replies.
+        wire_format: the clients' format; not ``float32``, which needs no unpacking.
+        layout: layout of the global weights.
     """
 
     def __init__(self, grid: Grid, wire_format: str, layout: Layout) -> None:
@@ -39,9 +40,9 @@ class UnpackingGrid(WrappingGrid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages; return the replies to them one by one as they are asked for."""
+        """Send messages; return the replies one by one as they are taken."""
         asked = list(messages)
-        # Now, since whoever sends a message may let its arrays go.
+        # Read now, since the sender of a message may free its arrays.
         sent = [message.content.get(ARRAYS) for message in asked]
         replies = self._grid.send_and_receive(asked, timeout=timeout)
         return self._unpack_all(replies, deque(zip(asked, sent, strict=True)))
@@ -65,8 +66,8 @@ class UnpackingGrid(WrappingGrid):
             return reply
         packed, metrics = reply.content.get(ARRAYS), reply.content.get(METRICS)
         if not isinstance(packed, ArrayRecord) or not isinstance(metrics, MetricRecord):
-            return reply  # which a strategy refuses
-        del reply.content[ARRAYS]  # a list may hold the reply until the round is over
+            return reply  # a strategy refuses it
+        del reply.content[ARRAYS]  # a list may hold the reply until the end of the round
         assert isinstance(sent, ArrayRecord)
         try:
             whole = unpack_record(packed, sent, self._layout, self._wire_format)

@@ -1,4 +1,4 @@
-"""A grid that stands before another one and passes everything on."""
+"""A grid that wraps another one and passes everything on."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 
 class WrappingGrid(Grid):
-    """A grid whose every call goes to another; what is to differ is overridden.
+    """A grid that passes every call to another; subclasses override what differs.
 
     Args:
         grid: the other.
@@ -21,7 +21,7 @@ class WrappingGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """As the other's, and so are all the others."""
+        """As the other grid; so are all other methods."""
         return self._grid.send_and_receive(messages, timeout=timeout)
 
     def get_node_ids(self) -> Iterable[int]:
