@@ -1,1 +1,3 @@
-"""The coordinator of real sites: its certificates, its sites, its runs, and what serves them."""
+"""The coordinator of real sites: its certificates, its sites, its runs, and the processes that
+serve them.
+"""

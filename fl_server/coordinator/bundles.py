@@ -16,7 +16,7 @@ def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
     Returns:
         The bundle's path and its SHA-256.
     """
-    # Imported here: Flower takes a second, which a bundle that is there need not wait for.
+    # Imported here: importing Flower takes a second, and an existing bundle does not need it.
     from fl_server.coordinator.control import build_bundle
 
     with TemporaryDirectory() as temporary:
@@ -30,17 +30,17 @@ def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
 
 
 def bundle_to_run(folder: CoordinatorFolder) -> str:
-    """Return the SHA-256 of the bundle that new runs get, which is written if there is none."""
+    """Return the SHA-256 of the bundle for new runs, which is written if there is none."""
     if not folder.bundle.is_file():
         return write_bundle(folder)[1]
     return hashlib.sha256(folder.bundle.read_bytes()).hexdigest()
 
 
 def find_bundle(folder: CoordinatorFolder, sha256: str) -> bytes:
-    """Return the bundle of a SHA-256, of whatever version it is.
+    """Return the bundle with a SHA-256, of any version.
 
     Raises:
-        OperationError: it is not there any more.
+        OperationError: it no longer exists.
     """
     for path in folder.path.glob("*.fab"):
         content = path.read_bytes()

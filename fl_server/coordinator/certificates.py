@@ -1,4 +1,4 @@
-"""The coordinator's own certificate authority: two certificates, and when they end."""
+"""The coordinator's own certificate authority: its two certificates and their expiry."""
 
 import ipaddress
 import ssl
@@ -16,16 +16,16 @@ from operation.files import write_secret, write_text
 CA_DAYS = 3650
 SERVER_DAYS = 730
 
-# A site whose clock is a little behind must not find the certificate not yet valid.
+# For a site whose clock is a little behind, the certificate must already be valid.
 _BACKDATED = timedelta(hours=1)
 
 
 def make_authority(certificate: Path, key: Path) -> None:
-    """Make a certificate authority that lasts ten years.
+    """Make a certificate authority that is valid for ten years.
 
     Args:
-        certificate: file to write, which the sites get.
-        key: file to write, for its owner alone.
+        certificate: file to write, which is sent to the sites.
+        key: file to write, readable by its owner only.
     """
     private = ec.generate_private_key(ec.SECP384R1())
     name = _name("fedskin coordinator CA")
@@ -45,16 +45,16 @@ def make_authority(certificate: Path, key: Path) -> None:
 def make_server_certificate(
     host: str, *, certificate: Path, key: Path, ca_certificate: Path, ca_key: Path
 ) -> None:
-    """Make a server certificate that lasts two years, and never longer than its authority.
+    """Make a server certificate valid for two years, but no longer than its authority.
 
     Args:
-        host: DNS name or IP address by which the sites know the server; it also stands for this
-            machine's own names, ``localhost`` and 127.0.0.1.
+        host: DNS name or IP address by which the sites know the server; the certificate is also for
+            this machine's own names, ``localhost`` and 127.0.0.1.
         certificate, key: files to write, or to replace.
-        ca_certificate, ca_key: the authority's, as `make_authority` wrote them.
+        ca_certificate, ca_key: the authority's, written by `make_authority`.
 
     Raises:
-        OperationError: the authority has ended, or its files cannot be read.
+        OperationError: the authority has expired, or its files cannot be read.
     """
     authority = read_certificate(ca_certificate)
     if authority.not_valid_after_utc <= datetime.now(UTC):
@@ -87,7 +87,8 @@ def make_server_certificate(
         )
         .sign(signer, hashes.SHA384())
     )
-    # A killed renewal leaves a key that does not fit its certificate; renewing again mends it.
+    # An interrupted renewal leaves a key that does not match its certificate; renewing again
+    # repairs it.
     write_secret(key, _key_bytes(private))
     write_text(certificate, _text(made))
 
@@ -96,7 +97,7 @@ def read_certificate(path: Path) -> x509.Certificate:
     """Read a PEM certificate.
 
     Raises:
-        OperationError: the file is missing or holds none.
+        OperationError: the file is missing or has no certificate.
     """
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
@@ -112,11 +113,11 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def check_server_certificate(certificate: Path, key: Path) -> x509.Certificate:
-    """Return the server certificate if it can be served with now.
+    """Return the server certificate if it can be used now.
 
     Raises:
-        OperationError: it has ended, is not valid yet by this machine's clock, or its key does
-            not fit.
+        OperationError: it has expired, is not valid yet by this machine's clock, or its key does
+            not match.
     """
     found = read_certificate(certificate)
     renew = f"make a new one with  fedskin coordinator renew {certificate.parent}"

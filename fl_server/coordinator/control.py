@@ -1,7 +1,7 @@
-"""The coordinator's hand on its SuperLink: Flower's Control API, and Flower's bundles.
+"""Control of the coordinator's SuperLink: Flower's Control API, and Flower's bundles.
 
-These are Flower's private names, since its program for them, ``flwr``, takes seconds a call and
-builds a bundle anew from files each time, where exactly the approved bytes must be submitted.
+This uses Flower's private names: its program ``flwr`` takes seconds per call and builds a new
+bundle from files each time, but exactly the approved bytes must be submitted.
 """
 
 import ssl
@@ -31,20 +31,20 @@ from fl_server.coordinator.door import PASSWORD_HEADER, password
 from fl_server.coordinator.folder import CoordinatorFolder
 from training.config import Scalar
 
-# A SuperLink on the same machine answers in milliseconds, or is being started again.
+# A SuperLink on the same machine answers in milliseconds, or is being restarted.
 ANSWER_SECONDS = 10.0
 
 
 class ControlError(RuntimeError):
-    """A SuperLink that does not answer, or not as it should, in one line."""
+    """A SuperLink that does not answer, or gives an unexpected answer, in one line."""
 
 
 class ControlRefused(ControlError):
-    """A request that the SuperLink will refuse whenever it is made, in one line."""
+    """A request that the SuperLink will always refuse, in one line."""
 
 
 class _Password:
-    """Shows the door the password with every request."""
+    """Adds the password to every request, for the door."""
 
     def __init__(self, password: str) -> None:
         self._password = password
@@ -59,7 +59,7 @@ class Control:
 
     Args:
         address: HOST:PORT of its inner socket.
-        folder: the coordinator's, with the authority that its certificate is from.
+        folder: the coordinator's folder, with the authority of its certificate.
     """
 
     def __init__(self, address: str, folder: CoordinatorFolder) -> None:
@@ -71,14 +71,14 @@ class Control:
         )
 
     def register(self, name: str, public_key: str) -> int:
-        """Let a site in, and return the number that Flower gives it.
+        """Admit a site, and return the number that Flower gives it.
 
         Args:
-            name: the site's.
+            name: the site's name.
             public_key: OpenSSH text.
 
         Raises:
-            ControlError: as every method's, the SuperLink does not answer, or refuses.
+            ControlError: as in every method, the SuperLink does not answer, or refuses.
         """
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.serialization import load_ssh_public_key
@@ -90,7 +90,7 @@ class Control:
             return int(self._client.RegisterNode(request).node_id)
 
     def unregister(self, node_id: int) -> None:
-        """Shut a site out."""
+        """Remove a site."""
         with _plain_errors():
             self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
 
@@ -113,7 +113,7 @@ class Control:
         return int(answer.run_id)
 
     def status(self, run_id: int) -> str:
-        """Return Flower's words on a run, such as ``running`` or ``finished:failed``."""
+        """Return Flower's status of a run, such as ``running`` or ``finished:failed``."""
         with _plain_errors():
             runs = self._client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict
         status = runs[run_id].status
@@ -121,7 +121,7 @@ class Control:
         return ":".join(word for word in words if word)
 
     def stop(self, run_id: int) -> None:
-        """End a run, so that its messages reach nobody any more."""
+        """End a run, so that its messages are no longer delivered."""
         with _plain_errors():
             self._client.StopRun(StopRunRequest(run_id=run_id))
 

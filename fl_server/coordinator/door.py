@@ -1,4 +1,6 @@
-"""The door to the SuperLink: from outside, only what a site's SuperNode needs is answered."""
+"""The door to the SuperLink: from outside, only requests that a site's SuperNode needs are
+answered.
+"""
 
 import hmac
 from collections.abc import Callable, Collection
@@ -12,32 +14,32 @@ from operation.refusals import log_refusal
 
 CONTROL = "/v1/control"
 START_RUN = f"{CONTROL}/start-run"
-# A run is submitted with its bundle, of which Flower takes 10 MiB.
+# A run is submitted with its bundle, for which Flower accepts 10 MiB.
 CONTROL_BYTES = 16 * 2**20
 PASSWORD_HEADER = "fedskin-password"
 
 
 def password(secret: bytes) -> str:
-    """Return what opens the Control API, from the secret of the coordinator's own processes."""
+    """Return the password of the Control API, from the secret of the coordinator's own processes."""
     return hmac.new(secret, b"fedskin control", "sha256").hexdigest()
 
 
 class Door:
-    """Answers some exact routes by one socket, and all else by another, of this machine.
+    """Answers some exact routes on the public socket, and everything on another, local one.
 
-    Flower's Control API has no authentication: whoever reaches it can submit code that then runs
-    in every hospital. So it is decided here, by the socket that a request came in by and not by
-    who sent it, so that a reverse proxy on the same machine opens nothing; and on this machine the
-    Control API wants a password, so that its other users do not reach it either.
-    A body is let in only within the bounds of `BoundedBodies`; on this machine one of more than
-    64 KiB only with the password, or with the token of a task that is being done.
+    Flower's Control API has no authentication: anyone who reaches it can submit code that then runs
+    in every hospital. So access is decided here, by the socket that received the request and not by
+    the sender's address: a reverse proxy on the same machine therefore opens nothing. On the local
+    socket the Control API needs a password, so that other users of this machine cannot use it
+    either. A body is accepted only within the bounds of `BoundedBodies`; on the local socket one of
+    more than 64 KiB only with the password, or with the token of a running task.
 
     Args:
-        app: what is behind the door.
-        inside: host and port of this machine's socket.
-        routes: the paths that all other sockets answer, to POST.
-        password: wanted by the Control API, in the header ``fedskin-password``.
-        is_task: tells whether a request comes with the token of a task, given its scope.
+        app: the app behind the door.
+        inside: host and port of the local socket.
+        routes: the paths that all other sockets answer, for POST.
+        password: password for the Control API, in the header ``fedskin-password``.
+        is_task: returns whether a request has the token of a running task, given its scope.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Door:
         self._is_task = is_task
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it on."""
+        """Answer a request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http":
@@ -76,7 +78,7 @@ class Door:
             await self._from_outside(scope, receive, send)
 
     def _most_inside(self, scope: Scope) -> int:
-        if scope["path"].startswith(CONTROL):  # which the password has opened
+        if scope["path"].startswith(CONTROL):  # allowed by the password
             return CONTROL_BYTES
         return LARGEST_BYTES if self._is_task(scope) else SMALL_BYTES
 
@@ -86,8 +88,8 @@ class Door:
     def _may_enter(self, scope: Scope) -> bool:
         if self._is_inside(scope):
             return not scope["path"].startswith(CONTROL) or self._knows_password(scope)
-        # The path as it was sent must be the one that is routed by: one that needs decoding first
-        # is nothing a SuperNode sends.
+        # The path as sent must be the path that is routed: a SuperNode never sends one that needs
+        # decoding.
         return (
             scope["method"] == "POST"
             and scope["path"] in self._routes

@@ -1,4 +1,4 @@
-"""The coordinator's folder: its settings, its keys, and what is sent to the sites."""
+"""The coordinator's folder: its settings, its keys, and the files for the sites."""
 
 import ipaddress
 import re
@@ -22,11 +22,11 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!
 
 
 class Settings(BaseModel):
-    """What ``coordinator.toml`` says.
+    """The contents of ``coordinator.toml``.
 
     Attributes:
         host: DNS name or IP address by which the sites reach the coordinator.
-        port: at which they reach it, and at which it listens.
+        port: TCP port on which it listens and the sites reach it.
         bind: IP address of this machine to listen on.
     """
 
@@ -52,7 +52,7 @@ class Settings(BaseModel):
 
     @property
     def address(self) -> str:
-        """What the sites connect to, as HOST:PORT."""
+        """The address that the sites connect to, as HOST:PORT."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -61,7 +61,7 @@ def check_settings(values: dict[str, object], where: str) -> Settings:
     """Check settings from a file or a command line.
 
     Raises:
-        OperationError: naming every key at fault, a line each.
+        OperationError: names every wrong key, one line each.
     """
     try:
         return Settings.model_validate(values)
@@ -83,7 +83,7 @@ def check_settings(values: dict[str, object], where: str) -> Settings:
 
 
 class CoordinatorFolder:
-    """A coordinator's folder; all that the coordinator knows is in it."""
+    """A coordinator's folder; it contains everything that the coordinator knows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -100,14 +100,14 @@ class CoordinatorFolder:
 
     @property
     def bundle(self) -> Path:
-        """The bundle of this version of fedskin, which runs are submitted with."""
+        """The bundle of this version of fedskin; runs are submitted with it."""
         return self.path / f"fedskin-{metadata.version('fedskin')}.fab"
 
     def settings(self) -> Settings:
         """Read ``coordinator.toml``.
 
         Raises:
-            OperationError: this is no coordinator's folder, or one of another version.
+            OperationError: this is not a coordinator's folder, or one of another version.
         """
         path = self.path / "coordinator.toml"
         try:
@@ -127,7 +127,7 @@ class CoordinatorFolder:
         Raises:
             OperationError: the folder is not empty.
         """
-        # Imported here: cryptography takes a moment, which other commands need not wait for.
+        # Imported here: importing cryptography takes a moment, and other commands do not need it.
         from fl_server.coordinator.certificates import make_authority, make_server_certificate
 
         if (self.path / "coordinator.toml").exists():
@@ -150,14 +150,14 @@ class CoordinatorFolder:
         self._write_invitation(settings)
         for folder in (self.runs, self.logs):
             folder.mkdir()
-        # Last, since it is what tells a coordinator's folder from a half-made one.
+        # Written last, since it distinguishes a coordinator's folder from an incomplete one.
         write_text(self.path / "coordinator.toml", tomli_w.dumps(settings.model_dump()))
 
     def write_invitation(self) -> None:
-        """Write the invitation anew: it names the version, and a site refuses another one.
+        """Write the invitation again: it names the version, and a site refuses another one.
 
         Raises:
-            OperationError: this is no coordinator's folder.
+            OperationError: this is not a coordinator's folder.
         """
         self._write_invitation(self.settings())
 
@@ -165,7 +165,7 @@ class CoordinatorFolder:
         """Make a new server certificate, from the same authority.
 
         Raises:
-            OperationError: this is no coordinator's folder, or its authority has ended.
+            OperationError: this is not a coordinator's folder, or its authority has expired.
         """
         from fl_server.coordinator.certificates import make_server_certificate
 
@@ -184,7 +184,7 @@ class CoordinatorFolder:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Keep others from changing the sites or the orders meanwhile."""
+        """Keep other processes from changing the sites or the orders within the ``with`` block."""
         with FileLock(self.path / ".changes.lock"):
             yield
 

@@ -1,4 +1,4 @@
-"""The runs that were ordered from a coordinator, and how far each has come."""
+"""The runs that were ordered from a coordinator, and their states."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ UNFINISHED = (WAITING, RUNNING)
 
 @dataclass(frozen=True)
 class Order:
-    """A run that is to be done.
+    """An ordered run.
 
     Attributes:
-        number: by which people name it, counted from 1.
-        run_dir: its run folder, which holds its config and everything it has done so far.
-        sites: the names of those who take part, which stay the same over all of the run.
-        bundle: SHA-256 of the bundle that it runs.
+        number: its number for people, counted from 1.
+        run_dir: its run folder, with its config and all its results so far.
+        sites: names of the participating sites, fixed for the whole run.
+        bundle: SHA-256 of its bundle.
         submitted: when it was ordered, UTC, ISO 8601.
         state: ``waiting``, ``running``, ``completed``, ``failed`` or ``stopped``.
         cause: why it failed, in one line.
@@ -38,7 +38,7 @@ class Order:
 
 
 class Orders:
-    """The orders in a coordinator's folder, a file each."""
+    """The orders in a coordinator's folder, one file each."""
 
     def __init__(self, folder: CoordinatorFolder) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class Orders:
         """Return one order.
 
         Raises:
-            OperationError: there is none of that number.
+            OperationError: there is no order with this number.
         """
         path = self._path(number)
         if not path.is_file():
@@ -69,12 +69,12 @@ class Orders:
         return next((order for order in self.all() if order.run_dir == str(run_dir)), None)
 
     def next(self) -> Order | None:
-        """Return what is to be done next: what was begun before, else what waits longest."""
+        """Return the next order to work on: one already begun, otherwise the oldest waiting one."""
         unfinished = [order for order in self.all() if order.state in UNFINISHED]
         return min(unfinished, key=lambda o: (o.state != RUNNING, o.number), default=None)
 
     def add(self, run_dir: Path, sites: list[str], bundle: str) -> Order:
-        """Order a run, or a run again whose order has ended: it goes on from where it is.
+        """Order a run, or order an ended run again: it continues from its last finished round.
 
         Raises:
             OperationError: the run folder's order is waiting or running.
@@ -92,7 +92,7 @@ class Orders:
         return order
 
     def stop(self, number: int) -> None:
-        """Have a run stopped: one under way by who serves the folder, within a second.
+        """Stop a run; the process that serves the folder ends an active run within a second.
 
         Raises:
             OperationError: there is no such run, or it has ended.
@@ -107,7 +107,7 @@ class Orders:
             close_run(order, STOPPED)
 
     def record(self, number: int, state: str, cause: str | None = None) -> None:
-        """Write down what became of an unfinished run; a run that was stopped stays so."""
+        """Record the outcome of an unfinished run; a stopped run stays stopped."""
         with self._folder.changing():
             order = self.get(number)
             if order.state in UNFINISHED:
@@ -124,7 +124,7 @@ class Orders:
 
 
 def close_run(order: Order, cause: str) -> None:
-    """Write into the run folder of an order that it ended without a result.
+    """Write into an order's run folder that it ended without a result.
 
     Raises:
         RunFolderError: the run folder is damaged.

@@ -1,10 +1,10 @@
-"""What a site may ask of the Fleet API: what belongs to the message that it was given last.
+"""Restricts a site's requests to the Fleet API to the last message that it was given.
 
-Flower checks who asks and not for what: a site that was admitted could put a message for another
-site into the queue, in the coordinator's name, or ask for objects of others by their ids. A
-SuperNode works on one message at a time, so all that it honestly asks for is known beforehand. So
-is how much it may lay down here: objects are taken only if they were announced with a reply, and of
-a reply as many as its message has, each within the bounds of `bodies`.
+Flower checks who asks, but not for what: an admitted site could put a message for another site into
+the queue, in the coordinator's name, or request other sites' objects by their ids. A SuperNode
+works on one message at a time, so all its legitimate requests are known in advance. So is the
+amount of data that it may store here: objects are accepted only if they were announced with a
+reply, with the number limited by its message, each within the bounds of `bodies`.
 """
 
 from dataclasses import dataclass
@@ -33,21 +33,21 @@ from operation.refusals import log_refusal
 FLEET = "/v1/fleet/"
 # A reply without its records is its metadata, or an error: some hundred bytes.
 MOST_BYTES = 2**14
-# A message and its reply have the same arrays; what a reply may have more is a handful of records,
-# and the arrays of another dtype that its wire format brings.
+# A message and its reply have the same arrays. A reply may also have a few more records, and the
+# arrays of another dtype for its wire format.
 MORE_OBJECTS = 16
 
 
 @dataclass
 class _Given:
-    """The message that a site was given last.
+    """The last message that a site was given.
 
     Attributes:
         message: its id.
         run: Flower's number of its run.
-        objects: ids of what it holds, its own among them.
-        reply: the id of its reply, once that was announced.
-        session: under which the reply's objects are taken, since then.
+        objects: ids of its objects, including its own.
+        reply: the id of its reply, once announced.
+        session: the session in which the reply's objects are accepted, once announced.
     """
 
     message: str
@@ -58,13 +58,13 @@ class _Given:
 
 
 class OwnMessages:
-    """Refuses, with 403, what is not a site's own affair.
+    """Refuses, with 403, requests that do not belong to the site's own message.
 
-    It stands within Flower's app, behind its check of who asks. A SuperNode that is answered so
-    takes the run for ended, drops the message, and goes on.
+    It is inside Flower's app, behind its check of the sender. A SuperNode that gets this answer
+    assumes that the run has ended, drops the message, and continues.
 
     Args:
-        app: what is behind it.
+        app: the app behind it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -72,14 +72,14 @@ class OwnMessages:
         self._given: dict[int, _Given] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it on and remember what it was answered."""
+        """Refuse a request, or pass it on and remember the answer."""
         state = scope.get("state", {})
         request = state.get("protobuf_request")
-        # Without `node` are only those by which a SuperNode comes and goes.
+        # Requests without `node` are only those by which a SuperNode connects and disconnects.
         if not scope["path"].startswith(FLEET) or not hasattr(request, "node"):
             await self._app(scope, receive, send)
             return
-        site = int(request.node.node_id)  # which Flower has checked
+        site = int(request.node.node_id)  # Flower has checked it
         if not _is_own(request, self._given.get(site)):
             reason = f"it does not concern site {site}"
             log_refusal(scope, reason)
@@ -87,7 +87,7 @@ class OwnMessages:
             return
 
         async def sending(event: Message) -> None:
-            # Before the site has the answer, or it could ask on before this is known.
+            # Recorded before the site has the answer, since its next request may depend on it.
             if event["type"] == "http.response.start":
                 self._remember(site, request, state.get("protobuf_response"))
             await send(event)
@@ -111,7 +111,7 @@ class OwnMessages:
 
 
 def _is_own(request: object, given: _Given | None) -> bool:
-    """Tell whether a site may ask this, that was given this message."""
+    """Return whether a site that was given this message may make this request."""
     if isinstance(request, PullMessagesRequest | SendNodeHeartbeatRequest):
         return True
     if given is None:
@@ -120,7 +120,7 @@ def _is_own(request: object, given: _Given | None) -> bool:
         case PushMessagesRequest():
             return _is_reply(request, given)
         case PushObjectRequest():
-            # Flower takes an object without a session for whoever waits for it.
+            # Without a session, Flower accepts an object for any message that waits for it.
             return request.run_id == given.run and request.session_id == given.session != ""
         case PullObjectRequest():
             return request.run_id == given.run and request.object_id in given.objects
@@ -132,10 +132,10 @@ def _is_own(request: object, given: _Given | None) -> bool:
 
 
 def _is_reply(request: PushMessagesRequest, given: _Given) -> bool:
-    """Tell whether it is one reply, to what its sender was given and in the sender's own name.
+    """Return whether it is one reply, to the sender's own message and in the sender's own name.
 
-    A reply has no more objects than its message has, but for some records; no message has a second
-    one, though the same may be announced again, where the answer was lost; and an error is short.
+    A reply has no more objects than its message, except for a few records. A message has only one
+    reply, but it may be announced again if the answer was lost. An error is short.
     """
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         return False

@@ -1,4 +1,4 @@
-"""The orders of a coordinator, done one after the other."""
+"""Processing a coordinator's orders one after the other."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,17 +21,17 @@ from training.errors import ConfigError, RunFolderError
 
 log = logging.getLogger(__name__)
 
-# So many attempts in a row may be lost without a new round; more would be lost, too.
+# After this many failed attempts in a row without a new round, further ones would fail, too.
 MOST_LOST = 5
 
 
 class Runner:
-    """Does one order at a time, as often as its machinery dies.
+    """Works on one order at a time, and repeats attempts whose processes died.
 
     Args:
-        folder: the coordinator's.
+        folder: the coordinator's folder.
         drop_server: ends the ServerApp, if there is one.
-        working: tells whether SuperLink and superexec run.
+        working: returns whether SuperLink and superexec run.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Runner:
         self._round = 0
 
     def tend(self, control: Control, nodes: Mapping[str, int]) -> None:
-        """Take up the next order, or see how the present one is doing.
+        """Start the next order, or check the state of the current one.
 
         Args:
-            control: of the SuperLink.
-            nodes: Flower's number of each site that is let in.
+            control: the control of the SuperLink.
+            nodes: Flower's number of each registered site.
 
         Raises:
             ControlError: the SuperLink does not answer.
-            OperationError, RunFolderError: a file of the coordinator's folder, or of a run's, is
+            OperationError, RunFolderError: a file in the coordinator's folder, or in a run's, is
                 damaged.
         """
         order = self._order
@@ -88,17 +88,17 @@ class Runner:
             self._close(order, str(error))
 
     def forget(self) -> None:
-        """Make the present attempt again: the SuperLink that it ran on is gone."""
+        """Repeat the current attempt: its SuperLink has ended."""
         self._submission = None
 
     def abandon(self) -> None:
-        """End the present attempt, and make it again."""
+        """End the current attempt, and repeat it."""
         submission, self._submission = self._submission, None
         self._drop_server()
         if submission is not None:
             try:
                 submission.stop()
-            except ControlError as error:  # such as: the run has ended
+            except ControlError as error:  # for example because the run has ended
                 log.info("%s", error)
 
     def _heed(self, order: Order, submission: Submission) -> None:
@@ -122,7 +122,7 @@ class Runner:
         self.abandon()
 
     def _close(self, order: Order, cause: str) -> None:
-        """End an order without a result; a person may put it back with ``--resume``."""
+        """End an order without a result; a person may continue it with ``--resume``."""
         self.abandon()
         self._orders.record(order.number, FAILED, cause)
         self._order = None

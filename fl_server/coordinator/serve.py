@@ -1,4 +1,4 @@
-"""``fedskin coordinator serve``: one process that keeps a coordinator going."""
+"""``fedskin coordinator serve``: one process that keeps a coordinator running."""
 
 import errno
 import ipaddress
@@ -26,7 +26,8 @@ def serve_coordinator(folder: CoordinatorFolder) -> None:
     """Serve a coordinator's folder until this process is interrupted.
 
     Raises:
-        OperationError: another process serves it, its port is taken, or its certificate has ended.
+        OperationError: another process serves it, its port is in use, or its certificate has
+            expired.
     """
     settings = folder.settings()
     server = check_server_certificate(folder.certificate, folder.key)
@@ -54,7 +55,7 @@ def _tend(supervisor: Supervisor) -> None:
             supervisor.tend()
             said = ""
         except (OperationError, RunFolderError, OSError) as error:
-            # Somebody can mend it while this goes on: make room, bring a file back.
+            # A person can repair it while this process runs: free disk space, restore a file.
             if str(error) != said:
                 said = str(error)
                 log.error("%s", said)

@@ -1,4 +1,4 @@
-"""The sites that a coordinator admitted, and those it revoked."""
+"""The sites that a coordinator has admitted or revoked."""
 
 import re
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ class Site:
     """A site as the coordinator knows it.
 
     Attributes:
-        name: its name in every run and every figure.
+        name: its name in all runs and tables.
         public_key: OpenSSH text of its EC public key.
         admitted: when, UTC, ISO 8601.
         revoked: when, or None.
@@ -43,7 +43,7 @@ class Sites:
         self._path = folder.path / "sites.json"
 
     def all(self) -> list[Site]:
-        """Return the sites in the order in which they were admitted, the revoked ones too.
+        """Return all sites in the order of admission, including revoked ones.
 
         Raises:
             OperationError: the list is damaged.
@@ -52,19 +52,19 @@ class Sites:
         return read_record(_List, values, self._path).sites
 
     def active(self) -> dict[str, Site]:
-        """Return those that may take part, by name, in the order of their names."""
+        """Return the sites that may take part, by name, in the order of their names."""
         found = {site.name: site for site in self.all() if site.revoked is None}
         return dict(sorted(found.items()))
 
     def admit(self, name: str, public_key: str) -> Site:
-        """Put a site on the list.
+        """Add a site to the list.
 
         Args:
             name: letters, digits, - and _, at most 63.
-            public_key: as `read_public_key` returns it.
+            public_key: as returned by `read_public_key`.
 
         Raises:
-            OperationError: the name is not allowed, or name or key are taken.
+            OperationError: the name is not allowed, or name or key are already used.
         """
         if not _NAME.fullmatch(name):
             raise OperationError(
@@ -88,10 +88,10 @@ class Sites:
         return new
 
     def revoke(self, name: str) -> None:
-        """Shut a site out for good.
+        """Exclude a site permanently.
 
         Raises:
-            OperationError: there is no such site, or it was revoked before.
+            OperationError: there is no such site, or it is already revoked.
         """
         with self._folder.changing():
             sites = self.all()
@@ -111,7 +111,7 @@ def read_public_key(path: Path) -> str:
     """Read the public key that a site sent, as OpenSSH text without its comment.
 
     Raises:
-        OperationError: the file holds no EC public key, or a private one.
+        OperationError: the file has no EC public key, or a private one.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization

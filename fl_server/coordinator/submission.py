@@ -1,4 +1,4 @@
-"""One attempt at an order: a run of Flower's, judged by the run folder that it fills."""
+"""One attempt at an order: a Flower run whose result is decided by its run folder."""
 
 import time
 import uuid
@@ -18,21 +18,21 @@ from operation.processes import ProcessId
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 
-# An attempt that is over without a result, since a process of it died: it is to be made again.
+# An attempt that ended without a result because a process died: it is repeated.
 LOST = "lost"
 
-# Until the ServerApp has written its name into the manifest, Flower is asked how the run is doing.
+# Until the ServerApp has written its name into the manifest, Flower is asked for the run's status.
 ASK_SECONDS = 5.0
 START_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What has become of an attempt.
+    """The state of an attempt.
 
     Attributes:
         state: ``running``, ``completed``, ``failed`` or ``lost``.
-        cause: in one line, of the last two.
+        cause: in one line, if ``failed`` or ``lost``.
     """
 
     state: str
@@ -40,18 +40,18 @@ class Judgement:
 
 
 class Submission:
-    """A run of Flower's that was submitted for an order.
+    """A Flower run that was submitted for an order.
 
     Args:
-        folder: the coordinator's.
-        order: what is to be done.
-        control: of the SuperLink.
+        folder: the coordinator's folder.
+        order: the order.
+        control: the control of the SuperLink.
         nodes: Flower's number of each of the order's sites.
 
     Raises:
-        OperationError: its bundle is gone.
-        RunFolderError, ConfigError: its run folder is gone or damaged.
-        ControlError: the SuperLink does not take it.
+        OperationError: its bundle no longer exists.
+        RunFolderError, ConfigError: its run folder is missing or damaged.
+        ControlError: the SuperLink refuses it.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Submission:
             run=self._run_folder.manifest().get("run") or uuid.uuid4().hex,
             bundle=order.bundle,
         )
-        # Sites refuse every path, and see what is submitted: where the coordinator keeps its
-        # things is handed to the ServerApp by this file.
+        # Sites see the submitted config and refuse every path, so the coordinator's own paths are
+        # passed to the ServerApp by this file.
         values = config.replace(run_dir=order.run_dir).to_flat()
         write_text(folder.places, tomli_w.dumps({key: values[key] for key in PATH_KEYS}))
         self._control = control
@@ -88,14 +88,14 @@ class Submission:
         return self._run_folder.checkpoint.progress().round
 
     def judge(self) -> Judgement:
-        """Say how the attempt stands; Flower's own word says too little.
+        """Return the state of the attempt; Flower's own status says too little.
 
         Raises:
             RunFolderError: the run folder is damaged.
             ControlError: the SuperLink does not answer.
         """
         gone = self._what_is_gone()
-        # Looked at last: what is gone may have finished its work just before.
+        # Checked last: a process that has ended may have finished its work just before.
         manifest = self._run_folder.manifest()
         if manifest.get("status") == "completed":
             return Judgement(COMPLETED)
@@ -104,7 +104,7 @@ class Submission:
         return Judgement(LOST, gone) if gone else Judgement(RUNNING)
 
     def stop(self) -> None:
-        """End the run for Flower, so that its messages reach no site any more.
+        """End the run in Flower, so that its messages are no longer delivered.
 
         Raises:
             ControlError: the SuperLink does not answer, or the run has ended.

@@ -1,6 +1,6 @@
 """The coordinator's SuperLink, as a process: Flower's own app behind our door.
 
-Flower's program serves all its APIs on one socket. This one makes the same app, with the same
+Flower's program serves all its APIs on one socket. This one creates the same app, with the same
 settings as ``--enable-supernode-auth --isolation process --superexec-auth-secret-file``, and serves
 it on two: one for the sites and one for this machine.
 """
@@ -20,19 +20,19 @@ from operation.http_bounds import bounded_server
 from operation.refusals import keep_refusals
 from operation.task_token import names_task
 
-# What the supervisor asks all the time, as Flower logs it.
+# The supervisor's frequent requests, as Flower logs them.
 _ROUTINE = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")
 
 
 def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI:
-    """Make Flower's app, in which a site may ask for what is its own affair only.
+    """Create Flower's app, in which a site's requests are restricted to its own message.
 
     Args:
-        folder: the coordinator's, with its certificates and its secret.
+        folder: the coordinator's folder, with its certificates and its secret.
         inside: host and port of this machine's socket.
     """
-    # Flower's parts are private to it but for the program; they are those that
-    # flwr.superlink.cli.flower_superlink puts together in flwr 1.41.
+    # These are private parts of Flower, those that flwr.superlink.cli.flower_superlink puts
+    # together in flwr 1.41.
     from flwr.common.constant import ISOLATION_MODE_PROCESS, TRANSPORT_TYPE_GRPC_RERE
     from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
     from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
@@ -49,7 +49,7 @@ def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI
             host=host,
             port=port,
             insecure=False,
-            certificates=None,  # only of use to Flower's old gRPC servers, which are not started
+            certificates=None,  # only needed by Flower's old gRPC servers, which are not started
             superexec_auth_secret=folder.secret.read_bytes(),
             authn_plugin=load_control_authn_plugin(),
             event_log_plugin=None,
@@ -69,7 +69,8 @@ def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI
         ),
         SuperLinkLifespan,
     )
-    # The innermost, so that it sees requests as Flower read them, of senders whom it has checked.
+    # The innermost middleware: it sees requests as Flower read them, and only from senders that
+    # Flower has checked.
     app.user_middleware.append(Middleware(OwnMessages))
     return app
 
@@ -80,9 +81,9 @@ def serve_superlink(
     """Serve a SuperLink until the process is asked to end.
 
     Args:
-        folder: the coordinator's, with its certificates and its secret.
-        public: listening; open to the sites.
-        inside: listening on a loopback address; open to everything on this machine.
+        folder: the coordinator's folder, with its certificates and its secret.
+        public: a listening socket; open to the sites.
+        inside: a socket listening on a loopback address; open to everything on this machine.
     """
     from flwr.superlink.routers.fleet.router import router as fleet
 

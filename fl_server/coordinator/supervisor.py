@@ -1,8 +1,8 @@
-"""What tends a coordinator: its SuperLink, its superexec, its sites, and one run after the other.
+"""Supervises a coordinator: its SuperLink, its superexec, its sites, and one run after the other.
 
-All truth is in folders: the list of sites, the orders, the run folders. The SuperLink keeps
-nothing that is not made anew from them, so whatever dies, and be it this process, there is one way
-back: register the sites, submit the unfinished run again, and it goes on from its checkpoint.
+The whole state is in folders: the list of sites, the orders, the run folders. Everything in the
+SuperLink is made from them. So if any process dies, this one included, recovery is always the same:
+register the sites again, submit the unfinished run again, and it continues from its checkpoint.
 """
 
 import logging
@@ -23,23 +23,23 @@ from operation.supervised import Supervised
 
 log = logging.getLogger(__name__)
 
-# How often the list of sites is read.
+# Time between two reads of the list of sites.
 SITES_SECONDS = 2.0
-# How often Flower is asked who is connected: only people want to know.
+# Time between two queries of the connected sites, which are only for people.
 ONLINE_SECONDS = 5.0
-# A SuperLink that answers nothing for so long is killed and started again.
+# A SuperLink that does not answer for this long is killed and started again.
 ANSWER_SECONDS = 60.0
 
 
 class Supervisor:
-    """Tends what a coordinator needs; `tend` must be called often.
+    """Supervises what a coordinator needs; `tend` must be called often.
 
     Args:
-        folder: the coordinator's, served by this process.
-        token: which all its processes carry.
-        home: folder for Flower, gone afterwards.
-        public: listening; for the sites.
-        inside: listening on 127.0.0.1; for this machine.
+        folder: the coordinator's folder, served by this process.
+        token: the token of all its processes.
+        home: temporary folder for Flower.
+        public: a listening socket for the sites.
+        inside: a socket listening on 127.0.0.1, for this machine.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Supervisor:
         environment = {
             **flower_environment(home, token),
             **REUSE_FREED_PIECES,
-            # Each question is held at the door until there is a run.
+            # Each request is held at the door until there is a run.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FEDSKIN_PLACES": str(folder.places),
         }
         sockets = [public.fileno(), inside.fileno()]
-        # The sockets stay open here while a SuperLink is started again: what comes meanwhile waits.
+        # The sockets stay open here while a SuperLink is restarted: incoming connections wait.
         self._superlink = Supervised(
             "the SuperLink",
             [
@@ -84,7 +84,7 @@ class Supervisor:
                 *("--runtime-api-address", self._address),
                 *("--root-certificates", str(folder.ca_certificate)),
                 *("--superexec-auth-secret-file", str(folder.secret)),
-                # It hides its environment, and with it the token, from all but root.
+                # It hides its environment, and so the token, from everyone but root.
                 *("--parent-pid", str(os.getpid())),
             ],
             log_path=folder.logs / "superexec.log",
@@ -100,10 +100,10 @@ class Supervisor:
         self._connected: list[str] | None = None
 
     def tend(self) -> None:
-        """Bring up what is down, and go on with the runs.
+        """Restart what has stopped, and continue the runs.
 
         Raises:
-            OperationError, RunFolderError: a file of the coordinator's folder, or of a run's, is
+            OperationError, RunFolderError: a file in the coordinator's folder, or in a run's, is
                 damaged.
         """
         if not self._superlink.running():
@@ -129,13 +129,13 @@ class Supervisor:
                 self._superlink.end()
 
     def end(self) -> None:
-        """End everything; an unfinished run goes on when the folder is served again."""
+        """End everything; an unfinished run continues when the folder is served again."""
         self._superexec.end()
         self._drop_everything()
         self._superlink.end()
 
     def _drop_everything(self) -> None:
-        """Forget a SuperLink that is gone, and end what hung on it."""
+        """Drop the state of a SuperLink that has ended, and end the processes that depended on it."""
         self._superexec.end(grace_seconds=0)
         self._drop_server()
         self._runner.forget()
@@ -147,7 +147,7 @@ class Supervisor:
         self._write_connected([])
 
     def _drop_server(self) -> None:
-        """End a ServerApp, if there is one: it works for a superexec or a run that is gone."""
+        """End a ServerApp, if there is one: its superexec or its run has ended."""
         spared = [pid for pid in (self._superlink.pid, self._superexec.pid) if pid]
         end_processes(self._token, spared=spared)
 
@@ -155,7 +155,7 @@ class Supervisor:
         return self._superlink.running() and self._superexec.running()
 
     def _tend_sites(self, control: Control) -> None:
-        """Let in who was admitted, shut out who was revoked, and see who is connected."""
+        """Register admitted sites, remove revoked ones, and check which are connected."""
         if time.monotonic() < self._sites_read + SITES_SECONDS:
             return
         active = self._sites.active()
