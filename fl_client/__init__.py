@@ -1,1 +1,1 @@
-"""The Flower ClientApp and what it does on a message."""
+"""The Flower ClientApp and its reactions to messages."""

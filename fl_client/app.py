@@ -1,7 +1,7 @@
-"""The Flower ClientApp: messages in, messages out.
+"""The Flower ClientApp: it receives messages and replies.
 
-What trains is imported on the first message, not with this module: Flower also loads the app
-where nothing trains, and a simulation's clients then import torch side by side.
+The training code is imported on the first message, not with this module: Flower also loads the app
+in processes that never train, and a simulation's clients then import torch in parallel.
 """
 
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from strategies.layout import Layout
     from training.text import Text
 
-# Started by  flwr run . , this process has nobody else who does it before torch is loaded.
+# When started by  flwr run . , only this sets it before torch is loaded.
 let_threads_sleep()
 
 app = ClientApp()
@@ -26,7 +26,7 @@ app = ClientApp()
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
-    """Answer with what the server needs to know of this client: no word of any single image."""
+    """Reply with what the server needs to know about this client; nothing about a single image."""
     import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
     from fl_client.at_site import check_site
     from fl_client.client import base_of
@@ -56,7 +56,7 @@ def introduce(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Validate the received global model if asked to, train it, and answer with the result."""
+    """Validate the received global model if asked to, train it, and reply with the result."""
     from fl_client.local_training import train_locally
     from fl_client.opening import open_client
     from fl_client.packing import pack_update
@@ -66,7 +66,8 @@ def train(message: Message, context: Context) -> Message:
     client = open_client(settings, context.node_config)
     text = _text(message)
     layout = _layout(message)
-    # A difference needs what it is to; whole weights let the message's bytes go before training.
+    # Packing needs the received weights. Whole weights do not, so the message's bytes can be freed
+    # before training.
     whole = client.config.wire_format == "float32"
     received = {} if whole else layout.views(_arrays(message))
     arrays, metrics = train_locally(client, _take_arrays(message), settings, text)
@@ -78,7 +79,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Judge the received model on the splits that the message names; a site also keeps it."""
+    """Evaluate the received model on the splits that the message names; a site also stores it."""
     from fl_client.local_training import evaluate_locally
     from fl_client.opening import open_client
     from fl_client.taking_home import take_home
@@ -94,7 +95,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 @app.query("heads")
 def heads(message: Message, context: Context) -> Message:
-    """Fit this client's own heads and answer for the features that the message brings."""
+    """Fit this client's own heads and classify the features in the message."""
     from fl_client.local_heads import fit_heads_locally
     from fl_client.opening import open_client
     from strategies.arrays import views
@@ -114,7 +115,7 @@ def heads(message: Message, context: Context) -> Message:
 
 
 def _text(message: Message) -> "Text | None":
-    """Return what objective clip compares images with: no client ever builds a text tower."""
+    """Return the text features for objective clip; no client ever builds a text tower."""
     from strategies.arrays import views
     from training.text import Text
 
@@ -125,8 +126,8 @@ def _text(message: Message) -> "Text | None":
     return Text(arrays["features"], float(arrays["logit-scale"]))
 
 
-# Not .array_records and .config_records: what these return holds the message in a circle, and the
-# weights with it, until the garbage collector comes by.
+# Not .array_records and .config_records: these create a reference cycle with the message, which
+# keeps the weights until the garbage collector runs.
 def _arrays(message: Message) -> ArrayRecord:
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
@@ -140,7 +141,7 @@ def _layout(message: Message) -> "Layout":
 
 
 def _take_arrays(message: Message) -> "dict[str, NDArray]":
-    """Return views of the arrays, and let the message go of them: it lives until the reply does."""
+    """Return views of the arrays, and remove them from the message, which lives until the reply."""
     received = _layout(message).views(_arrays(message))
     del message.content["arrays"]
     return received

@@ -1,4 +1,4 @@
-"""A site's client: on its own machine, with its own images and folders, under its own name."""
+"""A site's client: on its own machine, with its own images, folders and name."""
 
 import re
 from collections.abc import Mapping
@@ -27,16 +27,16 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
     """Return the client of this site.
 
     Args:
-        settings: the message's: ``experiment``, the config as TOML, whose paths say nothing here;
-            ``run``, 32 hex digits; and ``client-index``, the rank of the site's name.
-        node_config: the site's own word: ``site``, its name; ``folder``, where it keeps things;
-            ``data-dir``, ``cache-dir`` and ``weights-dir``; and, where its images are a shard of
-            a common release, ``partition-id`` and ``num-partitions``.
+        settings: settings in the message: ``experiment``, the config as TOML, whose paths are
+            ignored here; ``run``, 32 hex digits; and ``client-index``, the rank of the site's name.
+        node_config: the site's own settings: ``site``, its name; ``folder``, for its files;
+            ``data-dir``, ``cache-dir`` and ``weights-dir``; and, if its images are a shard of a
+            common release, ``partition-id`` and ``num-partitions``.
 
     Raises:
         ConfigError: this machine lacks what the config asks for.
-        DataError: the images cannot be used, or not cut as asked.
-        TrainingError: ``run`` is no name of a run.
+        DataError: the images cannot be used, or not divided as asked.
+        TrainingError: ``run`` is not a valid id.
     """
     run = str(settings["run"])
     if RUN.fullmatch(run) is None:  # it becomes the name of a folder
@@ -56,7 +56,7 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
     else:
         data = open_own_data(config, int(settings["client-index"]))
         splits = {split: data.split(split) for split in SPLITS}
-    Path(str(data.store.images.filename)).parent.touch()  # as used now, for the cache's bound
+    Path(str(data.store.images.filename)).parent.touch()  # mark as used now, for the cache's bound
     return Client(
         name=name,
         config=config,
@@ -70,9 +70,9 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
 
 
 def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> None:
-    """Look for the weights that this site's network needs, before its images are decoded.
+    """Check that the weights for this site's network exist, before its images are decoded.
 
-    Arguments as of `open_site_client`.
+    For the arguments see `open_site_client`.
 
     Raises:
         ConfigError: this machine lacks what the config asks for.

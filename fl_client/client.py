@@ -14,17 +14,17 @@ from training.split import Split
 
 @dataclass(frozen=True)
 class Client:
-    """What a client knows before a message comes.
+    """The state of a client before a message arrives.
 
     Attributes:
         name: its name in the federation.
         config: the resolved config.
         splits: its images, by ``train``, ``validation`` and ``test``.
         classes: K class names, in the order of the network's outputs.
-        folder: where it keeps files of its own between rounds.
-        fingerprint: tells its images from others; see ``ImageStore``.
-        synthetic: whether its images are made up.
-        at_site: whether it is a site's, which takes the final model home.
+        folder: for its files that are kept between rounds.
+        fingerprint: identifies its images; see ``ImageStore``.
+        synthetic: whether its images are generated.
+        at_site: whether it is a site's client, which stores the final model.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Client:
         return torch.device(self.config.device)
 
 
-# A simulation's processes serve any client, and all of a run have one base.
+# A simulation's processes work for any client, and all clients of a run have one base.
 @lru_cache(maxsize=1)
 def base_of(config: ExperimentConfig) -> str:
     """Return the sha256 of the base that a client of this config has.

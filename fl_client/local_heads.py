@@ -27,21 +27,22 @@ def fit_heads_locally(
 ) -> Metrics:
     """Fit heads on this client's training images and classify the global test set with them.
 
-    The client's features never leave it; what goes back are its answers to features that came.
+    The client's features never leave it; it returns only the classes of the received features.
 
     Args:
-        client: whose images are learnt from; its config says which heads to fit. Their settings
-            are taken as they stand, never tuned.
-        received: the weights of the network whose features are used.
-        test_features: (N, width), of the global test set, from the same network.
-        settings: the message's, as for `fl_client.local_model.open_model`.
-        text: what objective ``clip`` compares images with; the features are those before it.
+        client: the client with the training images; its config names the heads to fit. Their
+            settings are used without tuning.
+        received: the weights of the network that computes the features.
+        test_features: (N, width), features of the global test set from the same network.
+        settings: settings in the message, see `fl_client.local_model.open_model`.
+        text: the text features for objective ``clip``; the heads use the features before the
+            projection.
 
     Returns:
         ``<head>-predicted``, N classes, for each head; and ``num-examples``.
 
     Raises:
-        HeadError: the client's images cannot train a head, for instance all are of one class.
+        HeadError: the client's images cannot train a head, for example if all have one class.
     """
     config = client.config
     model, splits = open_model(client, received, settings, text)

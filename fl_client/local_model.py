@@ -1,4 +1,4 @@
-"""The model that a message brings, and what it is trained and judged on here."""
+"""The model in a message, and the data for its training and evaluation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,20 +19,20 @@ def open_model(
     settings: Mapping[str, Any],
     text: Text | None,
 ) -> tuple[Backbone, Mapping[str, Split]]:
-    """Return the model around received weights, on its device, and the client's splits for it.
+    """Return a model with the received weights, on its device, and the client's splits for it.
 
-    Where only a head or an adapter is trained, these hold features, and no trunk is built but
-    the first time.
+    If only a head or an adapter is trained, the splits contain features, and no trunk is built
+    after the first time.
 
     Args:
-        client: whose images they are.
+        client: the client with the images.
         received: the weights, read only.
-        settings: the message's: ``client-index``, and ``base``, the sha256 of the base, unless
-            all is trained.
-        text: what objective ``clip`` compares images with.
+        settings: settings in the message: ``client-index``, and ``base``, the sha256 of the base,
+            unless the whole network is trained.
+        text: the text features for objective ``clip``.
 
     Raises:
-        TrainingError: the weights do not fit, or the base here is another.
+        TrainingError: the weights do not fit, or this client has another base.
         WeightsError: the base's pretrained weights are missing or unusable.
     """
     config = client.config

@@ -1,4 +1,4 @@
-"""What a client computes: one round's training, and the judging of a model."""
+"""The client's computations: one round's training, and the evaluation of a model."""
 
 import time
 from collections.abc import Mapping
@@ -32,15 +32,15 @@ def train_locally(
 ) -> tuple[dict[str, NDArray], Metrics]:
     """Validate the received global model, then train it on the client's images.
 
-    Holds the model, its gradients and the optimizer's state, and under FedProx the received
-    weights.
+    Needs memory for the model, its gradients and the optimizer's state, and under FedProx for the
+    received weights.
 
     Args:
-        client: who trains.
-        received: the global weights, read only; they also anchor FedProx's proximal term.
-        settings: ``round``, ``client-index``, ``proximal-mu`` under FedProx, and what
-            `fl_client.local_model.open_model` needs.
-        text: what objective ``clip`` compares images with.
+        client: the client that trains.
+        received: the global weights, read only; FedProx's proximal term uses them, too.
+        settings: ``round``, ``client-index``, ``proximal-mu`` under FedProx, and those of
+            `fl_client.local_model.open_model`.
+        text: the text features for objective ``clip``.
 
     Returns:
         The sent part, which shares the model's memory, and the metrics: ``num-examples``,
@@ -53,7 +53,7 @@ def train_locally(
     round_number, index = int(settings["round"]), int(settings["client-index"])
     model, splits = open_model(client, received, settings, text)
     metrics: Metrics = {}
-    if round_number > 1:  # the weights that round one starts from are nobody's model yet
+    if round_number > 1:  # the initial weights of round one are not validated
         metrics |= _judge(client, model, splits, "validation")
 
     started = time.perf_counter()
@@ -67,7 +67,7 @@ def train_locally(
     if mu > 0:
         tensors = as_tensors(received)
         anchor = [tensors[name].to(client.device) for name in trained]
-    del received  # where nobody else holds the message's bytes, they are free now
+    del received  # freed here unless the message is still held elsewhere
 
     def seed(purpose: str) -> int:
         return derive_seed(
@@ -104,12 +104,12 @@ def evaluate_locally(
     settings: Mapping[str, Any],
     text: Text | None = None,
 ) -> Metrics:
-    """Judge a received model on the splits that ``settings`` name, comma-separated, as ``splits``.
+    """Evaluate a received model on the splits in ``settings``: ``splits``, comma-separated.
 
     Returns:
         For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row), the same by
-        patient as ``<split>-patient-confusion`` where patients are known, and
-        ``<split>-examples``; and ``num-examples``, the images judged altogether.
+        patient as ``<split>-patient-confusion`` if patients are known, and ``<split>-examples``;
+        and ``num-examples``, the number of evaluated images.
     """
     model, splits = open_model(client, received, settings, text)
     metrics: Metrics = {}

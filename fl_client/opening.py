@@ -1,4 +1,4 @@
-"""Who a message is for: a simulation's client, or a site's."""
+"""The client that a message is for: in a simulation, or at a site."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -20,13 +20,13 @@ def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> 
     """Return the client that a message is for.
 
     Args:
-        settings: the message's; ``experiment`` holds the config as TOML. What Flower calls the
-            run config is not asked: there ``auto`` may still stand.
+        settings: settings in the message; ``experiment`` has the config as TOML. Flower's run
+            config is not used: it may still have ``auto``.
         node_config: in a simulation ``partition-id``, which makes this ``client-<id>``; at a site
             ``site``, its name, and more: see `fl_client.at_site.open_site_client`.
 
     Raises:
-        ConfigError, DataError, TrainingError: as `open_site_client`.
+        ConfigError, DataError, TrainingError: see `open_site_client`.
     """
     if "site" in node_config:
         client = open_site_client(settings, node_config)
@@ -36,8 +36,9 @@ def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> 
     return client
 
 
-# A simulation's processes serve any client, round after round; reading the data's table anew for
-# every message would cost more than some rounds. The entries are names, numbers and file maps.
+# A simulation's processes work for any client, round after round; reading the data's table again
+# for every message would take longer than some rounds. The entries are names, numbers and file
+# maps.
 @lru_cache(maxsize=64)
 def _open(experiment: str, partition_id: int) -> Client:
     config = parse(parse_toml(experiment))

@@ -1,4 +1,4 @@
-"""A client's update as it travels."""
+"""Packing a client's update for sending."""
 
 from collections.abc import Mapping
 
@@ -19,17 +19,17 @@ def pack_update(
     layout: Layout,
     round_number: int,
 ) -> ArrayRecord:
-    """Return the record that answers with trained weights, in the config's ``wire-format``.
+    """Return the record with the client's update, in the config's ``wire-format``.
 
-    Under ``int8`` what the format loses is kept in the client's folder ``residual``, by round, for
-    the next one; see `Generations`. Holds the record, and under ``int8`` one model more: the
-    residual, which is read, changed in place and written.
+    With ``int8`` the rounding error is stored in the client's folder ``residual``, by round, for
+    the next round; see `Generations`. Needs memory for the record, and with ``int8`` for one more
+    model: the residual, which is read, changed in place and written.
 
     Args:
-        client: whose update it is.
+        client: the client of the update.
         trained: weights after training.
-        received: the global weights before it; under ``float32`` not looked at.
-        layout: in which weights travel.
+        received: the global weights before training; not used with ``float32``.
+        layout: the layout of the weights.
         round_number: counted from 1 over the whole run.
 
     Raises:

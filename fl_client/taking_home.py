@@ -1,4 +1,4 @@
-"""The model that a site keeps when a run ends."""
+"""The model that a site stores at the end of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,19 +17,19 @@ def take_home(
     settings: Mapping[str, Any],
     text: Text | None,
 ) -> None:
-    """Write a judged model to ``model.safetensors`` in the client's folder.
+    """Write an evaluated model to ``model.safetensors`` in the client's folder.
 
-    The last model is judged first and the best one, if it is another, after it: so what is left
-    in the end is the best.
+    The last model is evaluated first and the best one, if it is another, after it, so the file has
+    the best one in the end.
 
-    The file holds the whole network, base and sent part, so that it needs nothing else.
+    The file contains the whole network, base and sent part, so it needs nothing else.
 
     Args:
-        client: a site's.
-        received: the weights.
-        settings: the message's: ``run``; ``round``, the one that the weights are of; and
-            ``base``, the sha256 of the base, unless all is trained.
-        text: what objective ``clip`` compares images with.
+        client: a site's client.
+        received: the weights of the sent part.
+        settings: settings in the message: ``run``; ``round``, the round of the weights; and
+            ``base``, the sha256 of the base, unless the whole network is trained.
+        text: the text features for objective ``clip``.
     """
     config, weights = client.config, received
     if config.trainable != "all":

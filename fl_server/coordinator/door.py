@@ -20,7 +20,7 @@ PASSWORD_HEADER = "fedskin-password"
 
 
 def password(secret: bytes) -> str:
-    """Return the password of the Control API, from the secret of the coordinator's own processes."""
+    """Return the Control API's password, made from the secret of the coordinator's processes."""
     return hmac.new(secret, b"fedskin control", "sha256").hexdigest()
 
 

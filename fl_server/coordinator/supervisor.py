@@ -135,7 +135,7 @@ class Supervisor:
         self._superlink.end()
 
     def _drop_everything(self) -> None:
-        """Drop the state of a SuperLink that has ended, and end the processes that depended on it."""
+        """Drop the state of a SuperLink that has ended, and end the processes that need it."""
         self._superexec.end(grace_seconds=0)
         self._drop_server()
         self._runner.forget()
