@@ -1,1 +1,1 @@
-"""A site: its key, its policy, and what stands between Flower and its data."""
+"""A site: its key, its policy, and the guard between Flower and its data."""

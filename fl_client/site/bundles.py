@@ -1,4 +1,4 @@
-"""The bundles that may run at a site: looked at, approved by hash, withdrawn."""
+"""The bundles that may run at a site: inspection, approval by hash, withdrawal."""
 
 import hashlib
 import re
@@ -18,14 +18,14 @@ from operation.files import read_json, replacing, write_json
 from operation.parsing import parse_toml
 from operation.text import printable
 
-# Flower takes no larger ones.
+# Flower accepts no larger ones.
 _MAX_BYTES = 10 * 1024 * 1024
 _MAX_UNPACKED_BYTES = 10 * _MAX_BYTES
 _MAX_NAME = 200
-# Letters that look like others, dots and slashes that mean nothing: a name that is shown must be
-# the one that is installed, and no other.
+# Letters that look alike, and dots and slashes without meaning, are refused: the name that is shown
+# must be the one that is installed.
 _PART = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-]")
-# What reading a file of any content can end in, beside OperationError.
+# The errors that reading an arbitrary file can raise, besides OperationError.
 _UNSOUND = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -41,12 +41,12 @@ _UNSOUND = (
 
 @dataclass(frozen=True)
 class Bundle:
-    """A Flower App bundle as it would run.
+    """A Flower App bundle.
 
     Attributes:
         content: the file's bytes.
         version: the app's, printable.
-        files: sha256 of each file's bytes, by name; also of Flower's own lists in ``.info/``.
+        files: sha256 of each file's bytes, by name; including Flower's own lists in ``.info/``.
         config: the keys that a run may set, with their defaults.
     """
 
@@ -57,7 +57,7 @@ class Bundle:
 
     @cached_property
     def sha256(self) -> str:
-        """Its hash, which is what is approved."""
+        """Its hash, by which it is approved."""
         return hashlib.sha256(self.content).hexdigest()
 
 
@@ -65,8 +65,8 @@ def open_bundle(path: Path) -> Bundle:
     """Read a bundle's file.
 
     Raises:
-        OperationError: it is none, or a name in it is not its own normal form, so that what is
-            shown would not be what runs.
+        OperationError: it is not a bundle, or a name in it is not its own normal form, so that the
+            shown name might not be the one that runs.
     """
     if not path.is_file():
         raise OperationError(f"{path}: is not there; name the bundle that the coordinator sent")
@@ -87,7 +87,7 @@ def open_bundle(path: Path) -> Bundle:
 
 
 class _Name(Exception):
-    """A file's name that is not allowed."""
+    """A file name that is not allowed."""
 
 
 def _open(content: bytes) -> Bundle:
@@ -108,15 +108,17 @@ def _open(content: bytes) -> Bundle:
 
 
 def _check_names(members: Iterable[zipfile.ZipInfo]) -> None:
-    """Check that each name is that of one file, and the same to a person, Python and any disk."""
+    """Check that each name belongs to one file, and means the same to a person, Python and any
+    disk.
+    """
     files: set[str] = set()
     folders: set[str] = set()
     for member in members:
         name = member.filename
-        alike = name.lower()  # the same file on a disk that does not tell a from A
+        alike = name.lower()  # the same file on a disk that ignores case
         above = {str(path) for path in PurePosixPath(alike).parents}
         if (
-            member.orig_filename != name  # which was cut at a NUL
+            member.orig_filename != name  # it was cut at a NUL
             or len(name) > _MAX_NAME
             or not all(map(_PART.fullmatch, name.split("/")))
             or alike in files | folders
@@ -132,14 +134,14 @@ class Approvals:
 
     Args:
         folder: ``approved/``, with each bundle as ``<sha256>.fab``, and approved.json, which alone
-            says which of them may run.
+            decides which of them may run.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def listed(self) -> dict[str, dict[str, str]]:
-        """Return ``version`` and ``approved`` (when) by sha256, the oldest first.
+        """Return ``version`` and ``approved`` (the time) by sha256, the oldest first.
 
         Raises:
             OperationError: approved.json is damaged.
@@ -151,7 +153,7 @@ class Approvals:
         return listed
 
     def approve(self, bundle: Bundle) -> None:
-        """Put a bundle on the list, as the latest."""
+        """Add a bundle to the list, as the latest."""
         with replacing(self._file(bundle.sha256)) as temporary:
             temporary.write_bytes(bundle.content)
         listed = self.listed()
@@ -161,10 +163,10 @@ class Approvals:
         write_json(self._folder / "approved.json", listed)
 
     def withdraw(self, prefix: str) -> str:
-        """Take a bundle off the list, and return its sha256.
+        """Remove a bundle from the list, and return its sha256.
 
         Raises:
-            OperationError: the prefix names none of them, or several.
+            OperationError: the prefix matches none of them, or several.
         """
         listed = self.listed()
         found = [sha256 for sha256 in listed if prefix and sha256.startswith(prefix.lower())]
@@ -197,7 +199,7 @@ class Approvals:
         """Return the bundle that was approved last, if any.
 
         Raises:
-            OperationError: as `find`.
+            OperationError: see `find`.
         """
         listed = list(self.listed())
         return self.find(listed[-1]) if listed else None

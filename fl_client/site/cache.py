@@ -1,7 +1,7 @@
-"""A site's cache, held within the bound that its policy sets.
+"""A site's cache, limited to the size in its policy.
 
-What is kept there can all be made again: decoded images at each size that was asked for, and the
-features and text features of each network.
+Everything in it can be made again: decoded images at each requested size, and the features and text
+features of each network.
 """
 
 import shutil
@@ -13,12 +13,12 @@ import numpy as np
 from data_partition.image_store import store_side
 from strategies.refusal import Refused
 
-# Their names begin so while they are written; whoever writes next removes what was left.
+# Prefix of names while they are written; the next writer removes what an earlier one left.
 _UNFINISHED = "."
 
 
 class _Kept(NamedTuple):
-    """Something in the cache.
+    """An entry of the cache.
 
     Attributes:
         used: when it was last used: a file's access time, a folder's modification time.
@@ -34,15 +34,16 @@ class _Kept(NamedTuple):
 
 
 def make_room(cache: Path, image_size: int, most: int) -> None:
-    """Remove what was not used for longest, so that a run's images have room within the bound.
+    """Remove what was unused for the longest time, so that a run's images have room within the
+    bound.
 
-    The images of the size that is asked for are never removed, as far as they are of the files that
-    the site has now. If they are not there yet, as many are expected as there are of another size.
+    The images of the requested size are never removed, unless they belong to files that have
+    changed. If they do not exist yet, as many are expected as there are of another size.
 
     Args:
-        cache: the site's cache folder, there or not.
-        image_size: that the run asks for, in pixels.
-        most: bytes that the cache may hold, images of that size included.
+        cache: the site's cache folder, which may not exist.
+        image_size: the requested size, in pixels.
+        most: maximum bytes of the cache, including images of that size.
 
     Raises:
         Refused: the images of that size alone need more; nothing is removed then.
@@ -50,7 +51,7 @@ def make_room(cache: Path, image_size: int, most: int) -> None:
     found = _kept(cache)
     side = store_side(image_size)
     stores = [one for one in found if one.images]
-    # Older ones of the same size are of files that have changed since.
+    # Older ones of the same size belong to files that have changed since.
     in_use = max((one for one in stores if one.images[1:2] == (side,)), default=None)
     number = max((one.images[0] for one in stores), default=0)
     needed = in_use.size if in_use else number * side * side * 3
@@ -95,6 +96,7 @@ def _remove(path: Path) -> None:
     if path.is_file():
         path.unlink(missing_ok=True)
         return
-    gone = path.with_name(f"{_UNFINISHED}building-{path.name}")  # never half a store by its name
+    # Renamed first, so that no incomplete store has the final name.
+    gone = path.with_name(f"{_UNFINISHED}building-{path.name}")
     path.rename(gone)
     shutil.rmtree(gone)

@@ -1,4 +1,4 @@
-"""Flower's connection as a node has it, and what a site sends through it of its own."""
+"""Flower's connection as a node gets it, and what a site itself sends through it."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from flwr.supercore.run import Run
 from operation.text import printable
 from strategies.refusal import Refused
 
-# A reply of which nothing more comes for so long never will.
+# After this long without further parts, a reply is given up.
 STALLED_SECONDS = 60.0
 
 
@@ -41,10 +41,10 @@ class Connection(NamedTuple):
 
 
 def wait_until_whole(tree: ObjectTree, store: ObjectStore) -> None:
-    """Wait until the app has handed over all objects of its reply.
+    """Wait until the app has written all objects of its reply.
 
     Raises:
-        Refused: for `STALLED_SECONDS` nothing more has come.
+        Refused: nothing more has come for `STALLED_SECONDS`.
     """
     missing = {node.object_id for node in iterate_object_tree(tree)}
     progressed = time.monotonic()

@@ -1,4 +1,4 @@
-"""Why a site does not reach its coordinator, in a line for a person."""
+"""The reason why a site does not reach its coordinator, in one line for a person."""
 
 import shutil
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 from fl_client.site.folder import SiteFolder, SiteSettings
 from fl_client.site.invitation import split_address
 
-# Below this, neither a model nor a log can be counted on to be written.
+# With less free space, writing a model or a log may fail.
 FREE_BYTES = 1 << 30
 
 _TIMEOUT_SECONDS = 5.0
@@ -22,12 +22,12 @@ _SECONDS_AHEAD, _SECONDS_BEHIND = 5.0, 300.0
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _HOSTNAME, _IP_ADDRESS = 62, 64
 
-# Flower's refusal to activate a node: its key is unknown, or it is taken for online still.
+# Flower's refusal to activate a node: its key is unknown, or it is still regarded as online.
 _NOT_ACTIVATED = "[code: 2004]"
 
 
 def local_fault(site: SiteFolder, settings: SiteSettings) -> str | None:
-    """Return what this machine itself lacks; None if nothing."""
+    """Return what is missing on this machine itself; None if nothing."""
     if not Path(settings.data_dir).is_dir():
         return f"the data folder {settings.data_dir} is missing; mount it, or correct site.toml"
     if shutil.disk_usage(site.path).free < FREE_BYTES:
@@ -82,10 +82,10 @@ def connection_fault(settings: SiteSettings, ca: Path) -> str | None:
 
 
 def clock_fault(settings: SiteSettings, ca: Path) -> str | None:
-    """Compare the clocks; return that they differ by more than Flower lets a request's time differ.
+    """Compare the clocks; return a message if they differ by more than Flower allows.
 
-    The coordinator says its time with every answer, also with the refusal of this question. None
-    where it says none.
+    The coordinator states its time in every answer, also when it refuses this request. None if it
+    does not.
     """
     import httpx
 
@@ -111,5 +111,5 @@ def clock_fault(settings: SiteSettings, ca: Path) -> str | None:
 
 
 def refused_by_coordinator(said: str) -> bool:
-    """Tell from what a SuperNode said at its end whether the coordinator did not let it in."""
+    """Return whether the coordinator refused the connection, from a SuperNode's last output."""
     return _NOT_ACTIVATED in said

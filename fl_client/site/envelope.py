@@ -1,6 +1,6 @@
-"""What stands on a message's envelope: who asks whom for what.
+"""A message's envelope: sender, receiver and kind of message.
 
-A message says it twice, in the envelope by which Flower delivers it and in its own object, which
+A message has this twice: in the envelope by which Flower delivers it, and in its own object, which
 the other side reads.
 """
 
@@ -18,11 +18,11 @@ _TOLERANCE_SECONDS = 1.0
 
 
 class Moment(NamedTuple):
-    """A moment by both clocks, since the one that messages are stamped by may be set meanwhile.
+    """A moment by two clocks, since the clock for message timestamps may be set at any time.
 
     Attributes:
         stamp: seconds since 1970.
-        steady: seconds of a clock that nobody sets.
+        steady: seconds of a monotonic clock.
     """
 
     stamp: float
@@ -35,7 +35,7 @@ class Moment(NamedTuple):
 
 
 def says_the_same(opened: Opened, message: Message) -> bool:
-    """Tell whether a message's own object agrees with the envelope that it came in."""
+    """Return whether a message's own object agrees with the envelope that it came in."""
     inner, outer = opened.metadata, message.metadata
     return (inner.run_id, inner.dst_node_id, inner.message_type, opened.tree.object_id) == (
         outer.run_id,
@@ -46,18 +46,18 @@ def says_the_same(opened: Opened, message: Message) -> bool:
 
 
 def answers(asked: Opened, since: Moment, reply: Opened, envelope: Message) -> bool:
-    """Tell whether a reply's object and envelope say nothing but that they answer a message.
+    """Return whether a reply's object and envelope contain nothing except the reply to a message.
 
     Args:
         asked: the message.
         since: when it came.
         reply: the reply's object.
-        envelope: the reply as the app handed it over.
+        envelope: the reply as the app delivered it.
     """
     inside, outside = reply.metadata, metadata_to_proto(envelope.metadata)
     now = Moment.now()
     elapsed = now.steady - since.steady
-    # If the clock was set back or forward meanwhile, both ways to tell the time count.
+    # If the clock was set in the meantime, both measurements of the time are accepted.
     earliest = min(since.stamp, now.stamp - elapsed) - _TOLERANCE_SECONDS
     latest = max(now.stamp, since.stamp + elapsed) + _TOLERANCE_SECONDS
     return all(
@@ -85,7 +85,7 @@ def _answers(asked: Opened, stated: ProtoMetadata, message_id: str) -> bool:
         expected.dst_task_id = question.src_task_id
     expires = question.created_at + question.ttl
     return (
-        # Bytes, so that a field that this version does not know is seen, too.
+        # Compared as bytes, so that fields unknown to this version count, too.
         stated.SerializeToString(deterministic=True)
         == expected.SerializeToString(deterministic=True)
         and abs(stated.created_at + stated.ttl - expires) <= _TOLERANCE_SECONDS

@@ -1,4 +1,4 @@
-"""A site's folder: where everything lies, and what site.toml says."""
+"""A site's folder: the places of its files, and the settings in site.toml."""
 
 import re
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class SiteSettings(Settings):
     """site.toml.
 
     Attributes:
-        name: the site's, as the coordinator admits it.
+        name: the site's name, as the coordinator admits it.
         address: ``HOST:PORT`` of the coordinator.
         data_dir: the images, absolute.
         weights_dir: weight files, absolute, or empty.
-        partition_id: which numbered shard of a common release is this site's, from 0; None where
-            the whole folder is.
-        num_partitions: how many shards that release has; None likewise.
+        partition_id: index of this site's shard of a common release, from 0; None if the site has
+            the whole folder.
+        num_partitions: number of shards of that release; None likewise.
     """
 
     name: str
@@ -87,7 +87,7 @@ class SiteFolder:
 
     @property
     def state(self) -> Path:
-        """What the process that serves says of the connection, in a line."""
+        """The state of the connection in one line, from the process that serves."""
         return self.path / "state"
 
     @property
@@ -95,7 +95,7 @@ class SiteFolder:
         return self.path / "logs"
 
     def create(self) -> None:
-        """Make the folder, which is its owner's alone."""
+        """Make the folder, readable by its owner only."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
 
@@ -103,7 +103,7 @@ class SiteFolder:
         """Read site.toml.
 
         Raises:
-            OperationError: this is no site's folder, or the file is damaged.
+            OperationError: this is not a site's folder, or the file is damaged.
         """
         if not (self.path / "site.toml").is_file():
             raise OperationError(
@@ -112,11 +112,11 @@ class SiteFolder:
         return read_settings(SiteSettings, self.path / "site.toml")
 
     def public_key(self) -> Path:
-        """Return where the file is that the coordinator gets."""
+        """Return the path of the file for the coordinator."""
         return self.path / f"{self.settings().name}.pub"
 
     def node_config(self) -> dict[str, Any]:
-        """Return what the app is told about this site; its only source of paths."""
+        """Return the app's settings for this site; its only source of paths."""
         settings = self.settings()
         told: dict[str, Any] = {
             "site": settings.name,
@@ -132,10 +132,10 @@ class SiteFolder:
 
 
 def check_new(folder: SiteFolder, name: str) -> None:
-    """Say what stands in the way of making a site's folder.
+    """Check that a site's folder can be made.
 
     Raises:
-        OperationError: there is one already, or the name cannot be one.
+        OperationError: there is one already, or the name is not allowed.
     """
     if (folder.path / "site.toml").exists():
         raise OperationError(
@@ -149,7 +149,7 @@ def check_new(folder: SiteFolder, name: str) -> None:
 
 
 def fill_folder(folder: SiteFolder, settings: SiteSettings, invitation: Invitation) -> None:
-    """Make keys and files; site.toml comes last, so that an interrupted attempt is no site.
+    """Make keys and files; site.toml is written last, so that an interrupted attempt is not a site.
 
     Raises:
         OperationError: a key of an interrupted attempt is damaged.

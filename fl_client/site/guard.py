@@ -1,11 +1,12 @@
-"""What stands between Flower's connection and the node: every message and every reply passes here.
+"""The guard between Flower's connection and the node: it checks every message and every reply.
 
 It runs in the SuperNode's own process, outside the bundle, and wraps the callbacks of Flower's
-connection; nothing else of Flower is touched. A message that the site does not want is answered
-here and never reaches the app, nor do its arrays ever come. A reply is looked at where it lies, in
-the node's object store, before its first byte leaves.
+connection; nothing else in Flower is changed. A message that the site refuses is answered here: it
+never reaches the app, and its arrays are never fetched. A reply is checked in the node's object
+store, before its first byte leaves.
 
-Memory: none of its own but records and array heads, some kilobytes. The object store holds the one
+Memory: only records and array heads, some kilobytes. The object store has the one copy of a model:
+    the message's until the app has read it, and then the reply's.
 copy of a model, the message's until the app has taken it and then the reply's.
 """
 
@@ -43,21 +44,21 @@ from strategies.refusal import Refused
 from strategies.replies import cause
 from strategies.reply_form import form_of
 
-# From one look for messages to the next; Flower's own pause is three seconds.
+# Time between two polls for messages; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5
-# The same while no run of this site's is on; the first message of a run waits that much longer.
+# The same while this site has no run; the first message of a run may wait that much longer.
 _IDLE_SECONDS = 8.0
-# From one question whether the run is still on to the next, while no message comes.
+# Time between two checks whether the run is still active, while no message comes.
 _RUN_SECONDS = 10.0
-# So often, and so long after each time, a site looks for an object that has not come yet.
+# Number of attempts, and pause between them, to fetch an object that has not arrived yet.
 _LOOKS = 50
 _LOOK_SECONDS = 0.2
-# What a refused reply held is not all copied into the records.
+# Only this much of a refused reply's content is copied into the records.
 _MAX_RECORDED = 1000
 
 
 class _Open(NamedTuple):
-    """A message that was let in and waits for its reply."""
+    """A message that was accepted and waits for its reply."""
 
     message: Message
     opened: Opened
@@ -68,7 +69,7 @@ class Guard:
     """Guards one connection.
 
     Args:
-        site: whose policy, approvals and records count; they are read anew for each message.
+        site: its policy, approvals and records are used; they are read again for each message.
         store: the node's object store.
         connection: Flower's own.
     """
@@ -101,8 +102,8 @@ class Guard:
         )
 
     def receive(self) -> tuple[Message, ObjectTree]:
-        """Wait for the next message that the site lets in; answer the others here."""
-        if self._open is not None:  # Flower gave it up, since its arrays did not come as they ought
+        """Wait for the next message that the site accepts; answer the others here."""
+        if self._open is not None:  # Flower gave it up, since its arrays did not arrive as expected
             lost = Refused("its arrays did not come whole")
             self._refuse(self._open.message, lost, ErrorCode.MESSAGE_UNAVAILABLE)
         while True:
@@ -127,7 +128,7 @@ class Guard:
     def send(
         self, message: Message, tree: ObjectTree, clientapp_runtime: float
     ) -> tuple[set[str], str]:
-        """Send a reply if it keeps to the rules, else an error in its place."""
+        """Send a reply if it is valid, otherwise an error in its place."""
         waiting = self._open
         if waiting is None or waiting.opened.tree.object_id != message.metadata.reply_to_message_id:
             self._note("refused", message, reason="a reply to nothing that was asked")
@@ -149,15 +150,15 @@ class Guard:
             return set(), ""
         self._leaving = {node.object_id for node in iterate_object_tree(opened.tree)}
         wanted, session = self._real.send(message, opened.tree, clientapp_runtime)
-        # What the coordinator reads first goes first, so that it reads while the rest is on its
-        # way; Flower itself would send an array's data before the array.
+        # Parts are sent in the order in which the coordinator reads them, so that it can read while
+        # the rest is in transit; Flower itself would send an array's data before the array.
         first = wanted - opened.chunks()
         for object_id in first:
             self.push_object(asked.metadata.run_id, session, object_id, self._get(object_id))
         return wanted - first, session
 
     def get_run(self, run_id: int) -> Run:
-        """Return a run, asking for it once."""
+        """Return a run; it is fetched once."""
         if self._run is None or self._run.run_id != run_id:
             self._run = self._real.get_run(run_id)
         return self._run
@@ -167,27 +168,28 @@ class Guard:
         return Fab(fab_hash, self._bundle(fab_hash).content, {})
 
     def pull_object(self, run_id: int, object_id: str) -> bytes:
-        """Fetch an object. That its bytes are those of its id is held by the object store."""
+        """Fetch an object. The object store checks that the bytes match the id."""
         if object_id in self._pulled:
             return self._pulled.pop(object_id)
         return self._pull(run_id, object_id)
 
     def push_object(self, run_id: int, session_id: str, object_id: str, contents: bytes) -> None:
-        """Send an object of a reply that was let out."""
+        """Send an object of a reply that was allowed."""
         if object_id not in self._leaving:
             raise PermissionError(f"object {object_id} belongs to no reply that was allowed out")
-        # Flower refuses what it has already, as where the receipt was lost with the connection, and
-        # would give up the whole reply. Where it truly lacks it, the message is sent to us anew.
+        # Flower refuses objects that it already has, for example if the receipt was lost with the
+        # connection, and would then give up the whole reply. If it really lacks one, the message is
+        # sent to us again.
         with suppress(ObjectPushError):
             self._real.push_object(run_id, session_id, object_id, contents)
 
     def confirm_message_received(self, run_id: int, object_id: str) -> None:
-        """Say that a message came whole."""
+        """Confirm that a message arrived completely."""
         self._real.confirm_message_received(run_id, object_id)
         self._pulled.clear()
 
     def _pause(self) -> float:
-        """Return the seconds until the next look for messages."""
+        """Return the seconds until the next poll for messages."""
         if self._run is not None and time.monotonic() >= self._asked + _RUN_SECONDS:
             self._asked = time.monotonic()
             try:
@@ -197,9 +199,9 @@ class Guard:
         return _IDLE_SECONDS if self._run is None else _POLL_SECONDS
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
-        """Fetch an object, as soon as it has come to the coordinator's SuperLink.
+        """Fetch an object as soon as it is at the coordinator's SuperLink.
 
-        A message is announced before its objects come there. Flower would ask for a missing one
+        A message is announced before its objects arrive there. Flower would poll for a missing one
         after 1, 2, 4, up to 10 seconds.
         """
         for _ in range(_LOOKS):
@@ -278,7 +280,7 @@ class Guard:
         self._pulled = {}
         try:
             self._note("refused", message, reason=refused.whole)
-        except Refused as full:  # the refusal stands, even where it cannot be written down
+        except Refused as full:  # the refusal is valid even if it cannot be recorded
             refused = full
         self._real.send_error(message, code, f"refused by {self._name}: {refused.reason}")
 

@@ -1,4 +1,4 @@
-"""What a coordinator sends to a site: the certificate to trust, and where to connect."""
+"""A coordinator's invitation to a site: the certificate to trust, and the address."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
 
 @dataclass(frozen=True)
 class Invitation:
-    """An invitation that was read and found good.
+    """A valid invitation.
 
     Attributes:
         address: ``HOST:PORT`` of the coordinator.
@@ -36,8 +36,8 @@ def read_invitation(folder: Path) -> Invitation:
     """Read the folder that a coordinator's ``init`` made.
 
     Raises:
-        OperationError: it is no invitation, of another version, or its certificate is no CA's or
-            has expired.
+        OperationError: it is not an invitation, is of another version, or its certificate is not a
+            CA's or has expired.
     """
     if not (folder / "invitation.toml").is_file() or not (folder / "ca.crt").is_file():
         raise OperationError(
@@ -58,10 +58,10 @@ def read_invitation(folder: Path) -> Invitation:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
+    """Return host and port of ``HOST:PORT``; an IPv6 address is in brackets.
 
     Raises:
-        OperationError: it is none.
+        OperationError: it has another form.
     """
     found = _ADDRESS.fullmatch(address)
     if not found or not 0 < int(found[2]) < 65536:
@@ -73,7 +73,7 @@ def fingerprint(ca: bytes, path: Path) -> str:
     """Return the SHA-256 of a CA certificate that is valid now.
 
     Raises:
-        OperationError: it is no CA certificate, or not valid now.
+        OperationError: it is not a CA certificate, or not valid now.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes

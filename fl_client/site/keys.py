@@ -1,4 +1,4 @@
-"""A site's key pair, its secret, and the certificate of whom it trusts. Nothing here is sent."""
+"""A site's key pair and its secret. Nothing here is sent."""
 
 import secrets
 from pathlib import Path
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def make_key_pair(private_path: Path, public_path: Path, comment: str) -> None:
     """Make a key pair unless there is one already: EC P-384, OpenSSH format.
 
-    Flower takes elliptic curves only. The private key is readable by its owner alone from its
+    Flower accepts elliptic curves only. The private key is readable by its owner only, from the
     first byte on.
 
     Raises:
-        OperationError: the private key that is there cannot be read.
+        OperationError: the existing private key cannot be read.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -42,7 +42,7 @@ def load_key(path: Path) -> "EllipticCurvePrivateKey":
     """Return the private key of a file.
 
     Raises:
-        OperationError: it is missing, or no EC private key.
+        OperationError: it is missing, or not an EC private key.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -60,6 +60,6 @@ def load_key(path: Path) -> "EllipticCurvePrivateKey":
 
 
 def make_secret(path: Path) -> None:
-    """Make the secret that this site's own processes know each other by, unless it is there."""
+    """Make the secret that this site's own processes share, unless there is one."""
     if not path.exists():
         write_secret(path, secrets.token_hex(32).encode("ascii"))

@@ -1,4 +1,4 @@
-"""What a site lets runs ask of it: policy.toml."""
+"""What a site allows runs to ask for: policy.toml."""
 
 import re
 import tomllib
@@ -17,22 +17,22 @@ from strategies.refusal import Refused
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError
 
-# A site reads and writes in folders of its own choice.
+# A site reads and writes only in folders of its own choice.
 PATH_KEYS = [key for key in DEFAULTS if key.endswith("-dir")]
 
 _RUN = re.compile(r"[0-9a-f]{32}")  # it names a folder here
 
 
 class Policy(Settings):
-    """The bounds that a site sets, whatever the bundle.
+    """A site's limits for all bundles.
 
     Attributes:
         objectives: what may be trained.
-        max_local_epochs: epochs per round.
-        max_rounds_per_day: training messages that are taken within 24 hours.
-        min_examples: images in a split below which nothing is said of it.
-        max_image_size: side in pixels at which images are trained on.
-        max_cache_bytes: decoded images and features that are kept; see `cache`.
+        max_local_epochs: maximum epochs per round.
+        max_rounds_per_day: maximum training messages within 24 hours.
+        min_examples: a reply about a split with fewer images is not sent.
+        max_image_size: maximum side of the images in pixels.
+        max_cache_bytes: maximum size of decoded images and features; see `cache`.
     """
 
     objectives: list[Literal["classifier", "clip"]] = Field(["classifier", "clip"])
@@ -52,16 +52,16 @@ def read_policy(path: Path) -> Policy:
     """Read policy.toml.
 
     Raises:
-        OperationError: it is missing or damaged; nothing is assumed in its place.
+        OperationError: it is missing or damaged; there are no defaults.
     """
     return read_settings(Policy, path)
 
 
 def current_policy(path: Path) -> Policy:
-    """Read policy.toml for a message, so that a change holds from the next message on.
+    """Read policy.toml for a message, so that a change takes effect with the next message.
 
     Raises:
-        Refused: it cannot be read, and without it nothing is let in or out.
+        Refused: it cannot be read; without it no message or reply passes.
     """
     try:
         return read_policy(path)
@@ -70,12 +70,12 @@ def current_policy(path: Path) -> Policy:
 
 
 def check_override(policy: Policy, override: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Hold the run config that a run was started with against the policy.
+    """Check the run config that a run was started with against the policy.
 
     Args:
-        policy: the site's.
+        policy: the site's policy.
         override: the keys that the run sets.
-        known: the keys that the bundle has. Flower's own process ends on others.
+        known: the keys of the bundle. Flower's own process fails on others.
 
     Raises:
         Refused: naming the key and its bound.
@@ -86,10 +86,10 @@ def check_override(policy: Policy, override: Mapping[str, Any], known: Mapping[s
 
 
 def check_settings(policy: Policy, settings: Mapping[str, Any]) -> ExperimentConfig:
-    """Hold the settings of a message, its record ``config``, against the policy.
+    """Check the settings of a message, its record ``config``, against the policy.
 
     Returns:
-        The experiment that they bring.
+        The experiment in the settings.
 
     Raises:
         Refused: naming the key and its bound.

@@ -1,4 +1,4 @@
-"""What came in, what went out and what was refused: records.jsonl, one line each."""
+"""Records of received, sent and refused messages: records.jsonl, one line each."""
 
 import json
 import os
@@ -17,12 +17,12 @@ class Records:
     """Appends to a site's records and counts the rounds of the last 24 hours.
 
     Args:
-        path: records.jsonl. Nothing is ever taken out of it.
+        path: records.jsonl. No line is ever removed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Counted by a clock that nobody sets; what was written before is as old as its time says.
+        # Counted by a monotonic clock; the age of older lines is taken from their time.
         ages = (time.time() - _moment(line) for line in last_records(path) if _is_round(line))
         now = time.monotonic()
         self._rounds = deque(now - max(age, 0.0) for age in ages if age < DAY_SECONDS)
@@ -32,25 +32,25 @@ class Records:
 
         Args:
             event: ``in``, ``out``, ``error`` or ``refused``.
-            facts: ``run`` (Flower's id), ``round``, ``type`` of the message, ``records`` that it
-                holds, and ``reason``.
+            facts: ``run`` (Flower's id), ``round``, ``type`` of the message, its ``records``, and
+                ``reason``.
 
         Raises:
-            OSError: it cannot be written; then nothing may pass.
+            OSError: it cannot be written; then no message may pass.
         """
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": stamp, "event": event, **facts}
         with self._path.open("ab+") as file:
             if file.tell() and not _ends_a_line(file):
                 file.write(b"\n")  # a full disk or a power cut left half a line
-            file.write(json.dumps(line).encode() + b"\n")  # ASCII: nothing acts on a terminal
+            file.write(json.dumps(line).encode() + b"\n")  # ASCII: nothing affects a terminal
             file.flush()
             os.fsync(file.fileno())
         if _is_round(line):
             self._rounds.append(time.monotonic())
 
     def rounds_today(self) -> int:
-        """Return how many training messages were taken in the last 24 hours."""
+        """Return the number of training messages in the last 24 hours."""
         since = time.monotonic() - DAY_SECONDS
         while self._rounds and self._rounds[0] < since:
             self._rounds.popleft()
@@ -60,7 +60,7 @@ class Records:
 def last_records(path: Path, number: int | None = None) -> list[dict[str, Any]]:
     """Return the last records, oldest first; all with ``number`` None.
 
-    A line that a power cut left unfinished is passed over.
+    An incomplete line after a power cut is skipped.
     """
     if not path.exists():
         return []

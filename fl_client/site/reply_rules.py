@@ -1,6 +1,6 @@
-"""What a site lets in and out beside what is declared of replies: its own policy on counts.
+"""A site's own rules besides the form of replies: known requests, and its policy on counts.
 
-What a reply may hold at all stands in `strategies.reply_form`.
+The form of replies is declared in `strategies.reply_form`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _REQUESTS = {
 
 
 def check_request(kind: str, content: Content) -> None:
-    """Check that a message is one that a site knows how to hold a reply against.
+    """Check that a message is of a kind whose replies a site can check.
 
     Raises:
         Refused: its type or one of its records is not known here.
@@ -42,11 +42,11 @@ def check_request(kind: str, content: Content) -> None:
 
 
 def check_examples(metrics: Mapping[str, Any], min_examples: int) -> None:
-    """Keep figures of too few people here.
+    """Refuse replies about too few images.
 
     Args:
-        metrics: of a reply that is of its form.
-        min_examples: counts of examples above zero and below this stay here.
+        metrics: metrics of a reply with the declared form.
+        min_examples: counts of examples between 1 and this minus 1 are not sent.
 
     Raises:
         Refused: there is such a count.

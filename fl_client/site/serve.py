@@ -31,13 +31,13 @@ from operation.supervised import Supervised
 
 log = logging.getLogger(__name__)
 
-# Not by ``-m``: a fork would import what its parent was started as, and with it this package.
+# Not by ``-m``: a fork would import its parent's main module, and with it this package.
 SUPEREXEC = "from fl_client.site.superexec import main; main()"
 
-# Since the last answer of the coordinator: a SuperNode asks every half second, but not while the
-# app works.
+# Seconds since the last answer of the coordinator: a SuperNode polls every half second, but not
+# while the app works.
 _CONTACT_SECONDS = 30.0
-# A killed SuperNode is held to be online for up to 60 seconds, and its successor is refused.
+# A killed SuperNode is regarded as online for up to 60 seconds, and its successor is refused.
 _ADMITTED_SECONDS = 120.0
 _LOOK_SECONDS = 1.0
 _DIAGNOSE_SECONDS = 10.0
@@ -70,7 +70,7 @@ def serve_site(site: SiteFolder) -> None:
 
 
 class _Site:
-    """A site's two processes. The app's own are started by the second."""
+    """A site's two processes. The second starts those of the app."""
 
     def __init__(self, site: SiteFolder, token: str, environment: Mapping[str, str]) -> None:
         self._site = site
@@ -94,7 +94,7 @@ class _Site:
             "superexec",
             [
                 *(sys.executable, "-c", SUPEREXEC, str(port), str(site.secret)),
-                # It hides its environment, and with it the token, from all but root.
+                # It hides its environment, and so the token, from everyone but root.
                 str(os.getpid()),
             ],
             log_path=site.logs / "superexec.log",
@@ -122,10 +122,10 @@ class _Site:
 
     def _tend(self) -> None:
         if self._supernode.running():
-            if self._site.contact.exists():  # before, there is nothing for an app to do
+            if self._site.contact.exists():  # earlier, there is no work for an app
                 self._superexec.tend()
             return
-        # The app may still work for the one that is gone, and nobody would take its answer.
+        # The app may still work for the ended SuperNode; its answer would be lost.
         end_processes(self._token)
         self._site.contact.unlink(missing_ok=True)
         self._supernode.tend()
@@ -157,22 +157,24 @@ class _Site:
         )
 
     def _seconds_silent(self) -> float | None:
-        """Return how long ago the coordinator answered; None if never since the SuperNode began."""
+        """Return seconds since the coordinator's last answer; None if none since the SuperNode
+        started.
+        """
         try:
             touched = self._site.contact.stat().st_mtime_ns
         except FileNotFoundError:
             self._touched = None
             return None
-        # That it was touched counts, and not when: the clock may be set at any time.
+        # Only the change counts, not the time: the clock may be set at any time.
         if touched != self._touched:
             self._touched, self._heard = touched, time.monotonic()
         return time.monotonic() - self._heard
 
     def _news(self) -> str:
-        """Return what the SuperNode has said since the last call."""
+        """Return the SuperNode's output since the last call."""
         if not self._supernode_log.exists():
             return ""
-        if self._supernode_log.stat().st_size < self._read_to:  # it was begun anew
+        if self._supernode_log.stat().st_size < self._read_to:  # the log was started again
             self._read_to = 0
         with self._supernode_log.open("rb") as file:
             file.seek(self._read_to)
@@ -186,12 +188,12 @@ class _Site:
             log.info("%s", line)
             try:
                 write_text(self._site.state, line)
-            except OSError as error:  # a full disk, which must not end what serves
+            except OSError as error:  # a full disk must not end this process
                 log.warning("%s", error)
 
 
 def set_up_log(path: Path) -> None:
-    """Write what is logged to the terminal and to the end of a file."""
+    """Write the log to the terminal and to the end of a file."""
     handlers = (logging.StreamHandler(), log_file(path))
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers, force=True

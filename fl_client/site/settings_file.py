@@ -31,7 +31,7 @@ def read_settings(kind: type[Table], path: Path) -> Table:
     """Read a file.
 
     Raises:
-        OperationError: it is missing, no TOML, or any key is at fault; one line for all faults.
+        OperationError: it is missing, not TOML, or has wrong keys; one message names all.
     """
     try:
         return kind.model_validate(parse_toml(path.read_text(encoding="utf-8")))

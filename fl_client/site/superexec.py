@@ -1,9 +1,8 @@
-"""A site's superexec: Flower's own, but it forks the app's processes from a warm one.
+"""A site's superexec: Flower's own, except that it forks the app's processes from a prepared one.
 
-Flower starts a program for every message, and each spends some five seconds of a core on importing
-the same libraries before it looks at the message. Here a fork server, the standard library's, has
-imported them once. It knows nothing of the app: that is imported in the fork, from the bundle that
-came with the message, as ever.
+Flower starts a program for every message, and each spends about five seconds of a core on importing
+the same libraries. Here the standard library's fork server has imported them once. It does not know
+the app: the fork imports the app from the bundle that came with the message, as usual.
 """
 
 import multiprocessing
@@ -18,7 +17,8 @@ from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, Subpr
 from flwr.supercore.utils import disable_process_dumping
 from flwr.supernode.runtime.run_clientapp import run_clientapp
 
-# What the app uses and every message would import anew. No package of the app itself.
+# Libraries that the app uses and would import again for every message. No package of the app
+# itself.
 LIBRARIES = (
     "flwr.supernode.runtime.run_clientapp",
     "flwr.clientapp",
@@ -46,8 +46,8 @@ class ForkingExecutor(SubprocessExecutor):
     def launch(self, spec: ExecutionSpec) -> LaunchResult:
         """Fork a process for one message.
 
-        Only Flower's function and plain values are handed to it: to read them it must import
-        nothing of this package, whose names are the bundle's too.
+        Only Flower's function and plain values are passed to it: to read them it must import
+        nothing of this package, whose module names are also the bundle's.
         """
         if spec.task_type != TaskType.CLIENT_APP:
             return super().launch(spec)
@@ -64,11 +64,11 @@ class ForkingExecutor(SubprocessExecutor):
         return LaunchResult.accepted()
 
     def reconcile(self) -> None:
-        """Take leave of processes that have ended."""
+        """Remove processes that have ended."""
         self._context.active_children()
 
     def close(self) -> None:
-        """End those that have not: Python would wait for them."""
+        """End the running processes: Python would wait for them."""
         for process in self._context.active_children():
             process.kill()
 
@@ -76,8 +76,8 @@ class ForkingExecutor(SubprocessExecutor):
 def main() -> None:
     """Serve one SuperNode until the process is ended.
 
-    Its arguments: the port of the SuperNode's Runtime API on the loopback, the file of the secret
-    that the two share, and the id of a process with which this one ends.
+    Its arguments: the port of the SuperNode's Runtime API on the loopback address, the file of the
+    secret that the two share, and the id of a process; this one ends when that one does.
     """
     port, secret, parent = sys.argv[1:]
     disable_process_dumping(strict=False)  # the secret is in its memory

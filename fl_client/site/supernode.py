@@ -2,8 +2,8 @@
 
 Started by `fl_client.site.serve` as ``python -m fl_client.site.supernode DIR PORT``.
 
-Flower's own program takes no other connection, so what it does is done here: the Runtime API that
-the app's processes talk to, on this machine's loopback, and Flower's loop.
+Flower's own program accepts no other connection, so its work is done here: the Runtime API for the
+app's processes, on this machine's loopback address, and Flower's loop.
 """
 
 import sys
@@ -36,15 +36,15 @@ from operation.task_token import names_task
 
 HOST = "127.0.0.1"
 
-# An app's request for an object is answered within so long, whether it has come or not.
+# An app's request for an object is answered within this time, whether it has arrived or not.
 _COMING_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
 
 
 class AnsweringState(InMemoryNodeState):
-    """Flower's state of a node, which answers for an app that ended without a word.
+    """Flower's node state, which also answers for an app that ended without a reply.
 
-    And it gives an app its message while that comes.
+    It also gives an app its message while its objects are still arriving.
 
     Flower waits for an app's reply without limit. It answers by itself for a process that was
     killed, but only if that had fetched its message; and not for one that was told to end and did.
@@ -56,16 +56,16 @@ class AnsweringState(InMemoryNodeState):
         """Called whenever there is a task for an app."""
 
     def create_task(self, *arguments: Any, **named: Any) -> int | None:
-        """Create a task, as Flower does, and say so."""
+        """Create a task, as Flower does, and announce it."""
         task = super().create_task(*arguments, **named)
         self.on_task()
         return task
 
     def get_object(self, run_id: int, object_id: str) -> bytes | None:
-        """Return an object; one that is on its way is waited for a while.
+        """Return an object; if it is in transit, wait for it for a while.
 
-        An app is started when a message is announced, and asks for its objects while they come.
-        Told that one is not there yet it would ask again after 1, 2, 4, up to 10 seconds.
+        An app is started when a message is announced, and asks for its objects while they arrive.
+        If the answer were that one is missing, it would ask again after 1, 2, 4, up to 10 seconds.
         """
         deadline = time.monotonic() + _COMING_SECONDS
         while (content := super().get_object(run_id, object_id)) == b"":
@@ -95,7 +95,7 @@ def run_supernode(site: SiteFolder, port: int) -> None:
 
     Args:
         site: the site's folder.
-        port: where the app's processes reach this one, on the loopback.
+        port: port for the app's processes, on the loopback address.
     """
     settings = site.settings()
     secret = site.secret.read_bytes().strip()
@@ -123,13 +123,14 @@ def run_supernode(site: SiteFolder, port: int) -> None:
 
 
 def runtime_api(states: NodeStateFactory, secret: bytes) -> LongPoll:
-    """Return what the app's processes talk to: a larger body only from who does a task.
+    """Return the Runtime API for the app's processes; larger bodies are accepted only with a task's
+    token.
 
-    Who asks for a task is held until one is announced.
+    A request for a task is held until there is one.
 
     Args:
-        states: gives the node's state.
-        secret: which the superexec must know to take a task.
+        states: returns the node's state.
+        secret: needed by the superexec to take a task.
     """
 
     def most(scope: Scope) -> int:
@@ -156,7 +157,7 @@ def _serve_runtime_api(app: LongPoll, port: int) -> None:
 
 
 def _put_guard_in(site: SiteFolder, store: ObjectStore) -> None:
-    """Have Flower's loop get guarded callbacks where it asks for its connection."""
+    """Give guarded callbacks to Flower's loop when it asks for its connection."""
     connect = flower.http_request_response  # type: ignore[attr-defined]
 
     @contextmanager
