@@ -66,7 +66,7 @@ def test_a_coordinator_is_set_up_and_sites_are_let_in_and_shut_out(tmp_path: Pat
     assert certificates.fingerprint(authority) in output
     key.write_text(make_key(tmp_path / "a.key"))
     assert "hospital-a" in said("coordinator", "admit", coordinator, key, "--name", "hospital-a")
-    assert "nobody serves" in said("coordinator", "list", coordinator)
+    assert "not served" in said("coordinator", "list", coordinator)
     said("coordinator", "revoke", coordinator, "hospital-a")
     assert "revoked" in said("coordinator", "list", coordinator)
 

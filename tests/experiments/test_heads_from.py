@@ -305,7 +305,7 @@ def test_a_network_that_is_gone_or_another_is_told_in_a_line(source: Path, tmp_p
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(RunFolderError, match=r"^.*source: its weights are not those .*own are on"):
+    with pytest.raises(RunFolderError, match=r"^.*source: its weights are not those .*own were fitted on"):
         predict_command(own, [image])
     source.rename(tmp_path / "elsewhere")
     with pytest.raises(RunFolderError, match=r"^.*source: has the network of .*own and is gone"):
@@ -361,7 +361,7 @@ def test_bad_input_is_one_line(trained: Path, beside: Path, source: Path, tmp_pa
         (RunFolderError, "is not a run folder", {"out": new, "resume": True}),
         (RunFolderError, "not completed", {"from_run": source, "out": new}),
         (RunFolderError, "other: holds other files", {"out": other}),
-        (RunFolderError, "beside: holds a run already", {"out": beside}),
+        (RunFolderError, "beside: already holds a run", {"out": beside}),
         (RunFolderError, "not started with --from", {"out": trained, "resume": True}),
         (
             RunFolderError,

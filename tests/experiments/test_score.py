@@ -220,7 +220,7 @@ def without(image_id: str) -> dict[str, str]:
 
 
 BAD_TRUTHS = {
-    "no table": ("Dear patient,\n", ["truth.csv: is no truth file"]),
+    "no table": ("Dear patient,\n", ["truth.csv: is not a ground truth file"]),
     "image twice": (
         one_hot(LABELS).replace("ISIC_0034525", "ISIC_0034524"),
         ["ISIC_0034524 has two rows"],
@@ -295,8 +295,8 @@ BAD_RUNS: dict[str, tuple[Callable[[RunFolder], None], list[str]]] = {
     "not finished": (running, ["not completed", "--resume"]),
     "BraTS2019": (on_brains, ["BraTS2019"]),
     "no predictions": (no_predictions, ["no such predictions", "global test set"]),
-    "no text": (unreadable, ["is not a readable table", "bring back"]),
-    "empty": (emptied, ["is not a readable table", "bring back"]),
+    "no text": (unreadable, ["is not a readable table", "restore the file"]),
+    "empty": (emptied, ["is not a readable table", "restore the file"]),
     "torn rows": (edit("1.0,", '"'), ["is not a readable table"]),
     "no column": (edit("vasc", "vascular"), ["lacks the column vasc"]),
     "image twice": (edit("ISIC_0034525", "ISIC_0034524"), ["image ISIC_0034524 has two rows"]),

@@ -75,7 +75,7 @@ def test_shards_that_are_none(tmp_path: Path, shard: str) -> None:
 def test_init_with_data_that_is_none_leaves_no_site(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "holds no data set" in complaint(*begin(tmp_path, tmp_path / "empty"), kind=DataError)
-    assert "is no folder" in complaint(*begin(tmp_path, tmp_path / "nowhere"))
+    assert "is not a folder" in complaint(*begin(tmp_path, tmp_path / "nowhere"))
     assert not (tmp_path / "site" / "site.toml").exists()
 
 

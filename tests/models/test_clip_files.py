@@ -56,7 +56,7 @@ def test_openais_own_archives_are_not_read(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         locate_clip(REPOSITORY, tmp_path)
     message = str(caught.value)
-    assert "(OpenAI's TorchScript archives are not read: RN50.pt, ViT-L-14.pt); bring it" in message
+    assert "(OpenAI's TorchScript archives are not read: RN50.pt, ViT-L-14.pt); get it" in message
     assert "\n" not in message
 
 

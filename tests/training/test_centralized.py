@@ -127,7 +127,7 @@ def test_resume_of_a_trained_part_is_exact(
     names = RunFolder(path).checkpoint.weights(EPOCHS)
     assert all(name.startswith(("head.", "adapter.")) or ".lora_" in name for name in names)
     RunFolder(path).update_manifest(base_sha256="0" * 64)
-    with pytest.raises(RunFolderError, match="is not the one that this run began with; bring"):
+    with pytest.raises(RunFolderError, match="is not the one that this run began with; restore"):
         open_run(config, path).run()
 
 

@@ -66,7 +66,8 @@ def test_lesions_and_sources_that_nobody_knows(tmp_path: Path) -> None:
 
 def test_shares_are_not_drawn_before_it_is_known_who_is_there(tmp_path: Path) -> None:
     layouts.dataverse(tmp_path)
-    outline(config_of(tmp_path, partition="dirichlet", dirichlet_alpha=0.01), federated=True)
+    config = config_of(tmp_path, partition="dirichlet", dirichlet_alpha=0.01)
+    assert outline(config, federated=True).classes == outline(config, federated=False).classes
 
 
 def test_nothing_left_for_validation(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_folder_of_nobody_is_said(tmp_path: Path) -> None:
     [
         ('host = "a"\nport = 1\nbind = "::"\nspeed = 3', "speed: unknown key, or one of another"),
         ('host = "a"\nbind = "::"', "port is missing"),
-        ("host = ", "is no TOML file"),
+        ("host = ", "is not a TOML file"),
     ],
 )
 def test_settings_of_another_version_or_damaged_are_said(
