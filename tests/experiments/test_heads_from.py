@@ -305,10 +305,14 @@ def test_a_network_that_is_gone_or_another_is_told_in_a_line(source: Path, tmp_p
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(RunFolderError, match=r"^.*source: its weights are not those .*own were fitted on"):
+    with pytest.raises(
+        RunFolderError, match=r"source: its weights are not those .*own were fitted on"
+    ):
         predict_command(own, [image])
     source.rename(tmp_path / "elsewhere")
-    with pytest.raises(RunFolderError, match=r"^.*source: is missing, but has the network of .*own"):
+    with pytest.raises(
+        RunFolderError, match=r"^.*source: is missing, but has the network of .*own"
+    ):
         predict_command(own, [image])
 
 

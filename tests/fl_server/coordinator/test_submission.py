@@ -144,7 +144,9 @@ def test_a_serverapp_that_never_begins_is_lost(
 
 def test_what_is_missing_is_named(attempt: Attempt) -> None:
     (attempt.folder.path / "fedskin-0.0.9.fab").unlink()
-    with pytest.raises(OperationError, match=f"its bundle {SHA256[:12]} is no longer in .*--resume"):
+    with pytest.raises(
+        OperationError, match=f"its bundle {SHA256[:12]} is no longer in .*--resume"
+    ):
         attempt.submit()
     (attempt.run_folder.path / "config.toml").unlink()
     with pytest.raises(RunFolderError, match="is not a run folder"):
