@@ -134,7 +134,7 @@ def introductions(
             form_of(MessageType.QUERY, Content.of(message)).check(said)
         except Refused as refused:
             raise FederationError(
-                f"node {node} does not introduce itself as it ought: {printable(refused.whole)}"
+                f"node {node} sends an invalid introduction: {printable(refused.whole)}"
             ) from None
         client = said.configs["client"]
         participants.append(Participant(node, client["name"], sizes_of(said), client.get("base")))

@@ -140,7 +140,7 @@ class PiecewiseGrid(WrappingGrid):
             form = form_of(question.metadata.message_type, Content.of(question))
             opened = open_message(arrival.root, self._pull, form)
             if opened.has_error:
-                raise Refused("it is an error that came as an answer")
+                raise Refused("it is an error in place of a reply")
             content = self._read(opened)
         except ObjectPullError as error:
             lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, str(error))
@@ -192,7 +192,7 @@ class PiecewiseGrid(WrappingGrid):
             else:
                 if filled == len(data) and data[: len(header)] == header:
                     return data
-        raise Refused("an array's data is not what the array says of itself")
+        raise Refused("an array's data does not match its declaration")
 
     def _pull(self, names: Iterable[str]) -> dict[str, bytes]:
         wanted = list(dict.fromkeys(names))

@@ -46,8 +46,8 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
         faults.append(f"test-dir = {config.test_dir!r}: allowed with dataset = ham10000 only")
     if config.allow_overlap:
         faults.append(
-            "allow-overlap = true: leave it out; nobody sees the sites' images and the test set "
-            "together, so no overlap is looked for"
+            "allow-overlap = true: leave it out; sites' images cannot be compared with the test "
+            "set, so no overlap is looked for"
         )
     if faults:
         raise ConfigError("\n".join(faults))

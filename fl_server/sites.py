@@ -133,7 +133,7 @@ def _read(name: str, message: Message, answer: Message) -> Introduction:
         form_of(MessageType.QUERY, Content.of(message)).check(said)
     except Refused as refused:
         raise FederationError(
-            f"{name} does not introduce itself as this version does: {printable(refused.whole)}"
+            f"{name} sends an invalid introduction: {printable(refused.whole)}"
         ) from None
     about, numbers = said.configs["client"], said.metrics["metrics"]
     if about["name"] != name:

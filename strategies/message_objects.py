@@ -218,7 +218,7 @@ def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:
             header = npy_header(head.dtype, head.shape)
             first = bytes(parts[0][: len(header)]) if parts else b""
             if first != header or sum(map(len, parts)) != len(header) + head.num_bytes:
-                raise Refused("an array's data is not what the array says of itself")
+                raise Refused("an array's data does not match its declaration")
 
 
 def chunk_of(content: bytes) -> memoryview:

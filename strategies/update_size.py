@@ -224,7 +224,7 @@ def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
             return []
         return [
             f"the update of {long} (norm {b.norm:.3g}) is {_times(b.norm, a.norm)} that of {short} "
-            f"(norm {a.norm:.3g}); of two it cannot be said which is wrong{bound}"
+            f"(norm {a.norm:.3g}); with two clients either may be wrong{bound}"
         ]
     lines = []
     for client, update in updates.items():

@@ -1,4 +1,4 @@
-"""Messages as their objects, and the same after a cheat has changed some."""
+"""Messages as objects, and the same messages after an attacker has changed some."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def root_of(objects: dict[str, bytes]) -> str:
 def rebuilt(
     message: Message, kind: bytes, change: Callable[[bytes], bytes]
 ) -> tuple[str, dict[str, bytes]]:
-    """Change one object's bytes and name all objects above it anew, as a cheating app can."""
+    """Change one object's bytes and give new ids to all above it, as a malicious app can."""
     objects = parts(message)
     old = next(i for i, content in objects.items() if content.startswith(kind + b" "))
     content = change(objects.pop(old))

@@ -1,4 +1,4 @@
-"""What several packages' tests share: small configs, images, clients, and Flower in memory."""
+"""Shared by the tests of several packages: small configs, images, clients, and Flower in memory."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

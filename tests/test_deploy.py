@@ -1,4 +1,4 @@
-"""What is shipped around fedskin is well-formed and names only what exists."""
+"""The deployment files are well-formed and name only existing things."""
 
 import re
 import shlex

@@ -9,7 +9,7 @@ EXPECTING = ("raises", "warns", "fail")  # of pytest
 
 
 def asserts(function: ast.AST, helpers: dict[str, ast.AST], seen: frozenset[str]) -> bool:
-    """Tell whether a function asserts something, by itself or in a helper of the same file."""
+    """Return whether a function asserts something, by itself or in a helper of the same file."""
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True

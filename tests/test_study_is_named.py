@@ -1,4 +1,4 @@
-"""Whoever reads of "the study" finds which one it is."""
+"""Every text that speaks of "the study" names it."""
 
 import re
 from pathlib import Path

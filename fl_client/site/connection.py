@@ -52,6 +52,6 @@ def wait_until_whole(tree: ObjectTree, store: ObjectStore) -> None:
         if len(still) < len(missing):
             progressed = time.monotonic()
         elif time.monotonic() > progressed + STALLED_SECONDS:
-            raise Refused("its reply never came whole from the app")
+            raise Refused("its reply did not arrive completely from the app")
         missing = still
         time.sleep(0.05)

@@ -106,7 +106,7 @@ def clock_fault(settings: SiteSettings, ca: Path) -> str | None:
     return (
         f"this machine's clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} "
         f"the coordinator's; set them both (NTP): {_SECONDS_AHEAD:.0f} ahead and "
-        f"{_SECONDS_BEHIND:.0f} behind are let in"
+        f"{_SECONDS_BEHIND:.0f} behind are allowed"
     )
 
 

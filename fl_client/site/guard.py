@@ -104,7 +104,7 @@ class Guard:
     def receive(self) -> tuple[Message, ObjectTree]:
         """Wait for the next message that the site accepts; answer the others here."""
         if self._open is not None:  # Flower gave it up, since its arrays did not arrive as expected
-            lost = Refused("its arrays did not come whole")
+            lost = Refused("its arrays did not arrive completely")
             self._refuse(self._open.message, lost, ErrorCode.MESSAGE_UNAVAILABLE)
         while True:
             received = self._real.receive()
@@ -131,7 +131,7 @@ class Guard:
         """Send a reply if it is valid, otherwise an error in its place."""
         waiting = self._open
         if waiting is None or waiting.opened.tree.object_id != message.metadata.reply_to_message_id:
-            self._note("refused", message, reason="a reply to nothing that was asked")
+            self._note("refused", message, reason="a reply to no message that was accepted")
             return set(), ""
         self._open = None
         asked = waiting.message
@@ -176,7 +176,7 @@ class Guard:
     def push_object(self, run_id: int, session_id: str, object_id: str, contents: bytes) -> None:
         """Send an object of a reply that was allowed."""
         if object_id not in self._leaving:
-            raise PermissionError(f"object {object_id} belongs to no reply that was allowed out")
+            raise PermissionError(f"object {object_id} belongs to no reply that was allowed")
         # Flower refuses objects that it already has, for example if the receipt was lost with the
         # connection, and would then give up the whole reply. If it really lacks one, the message is
         # sent to us again.
@@ -218,7 +218,7 @@ class Guard:
         self._pulled = {}
         opened = open_message(tree.object_id, lambda ids: self._fetch(run.run_id, ids))
         if opened.has_error or opened.tree != tree or not says_the_same(opened, message):
-            raise Refused("the message is not what its objects say")
+            raise Refused("the message does not match its objects")
         kind = message.metadata.message_type
         check_request(kind, opened.content)
         settings = opened.content.configs["config"]

@@ -59,7 +59,7 @@ def make_server_certificate(
     authority = read_certificate(ca_certificate)
     if authority.not_valid_after_utc <= datetime.now(UTC):
         raise OperationError(
-            f"{ca_certificate}: ended on {_day(authority)}; make a new coordinator folder with  "
+            f"{ca_certificate}: expired on {_day(authority)}; make a new coordinator folder with  "
             "fedskin coordinator init  and invite the sites again"
         )
     try:
@@ -122,11 +122,11 @@ def check_server_certificate(certificate: Path, key: Path) -> x509.Certificate:
     found = read_certificate(certificate)
     renew = f"make a new one with  fedskin coordinator renew {certificate.parent}"
     if found.not_valid_after_utc <= datetime.now(UTC):
-        raise OperationError(f"{certificate}: ended on {_day(found)}; {renew}")
+        raise OperationError(f"{certificate}: expired on {_day(found)}; {renew}")
     if found.not_valid_before_utc > datetime.now(UTC):
         raise OperationError(
             f"{certificate}: is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on, but "
-            f"here it is {datetime.now(UTC):%Y-%m-%d %H:%M}; set this machine's clock right"
+            f"here it is {datetime.now(UTC):%Y-%m-%d %H:%M}; correct this machine's clock"
         )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)

@@ -1,4 +1,4 @@
-"""A campaign that was killed with -9 and started again ends as if nobody had: two moments."""
+"""A campaign killed with -9 and started again ends as without the kill: two moments."""
 
 from pathlib import Path
 

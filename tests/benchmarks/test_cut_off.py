@@ -1,6 +1,6 @@
-"""A hospital that is cut off from the network takes part again as soon as it is back.
+"""A hospital that loses its network connection takes part again as soon as it is back.
 
-How a round closes without one that it does not need is seen in ``make soak``.
+Rounds that close without an unneeded hospital are tested by ``make soak``.
 """
 
 from collections.abc import Iterator

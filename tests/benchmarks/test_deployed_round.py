@@ -1,4 +1,4 @@
-"""What the benchmarks of deployment compute; how fast anything is, is no test's business."""
+"""The computations of the deployment benchmarks; speed is not tested."""
 
 import json
 import subprocess

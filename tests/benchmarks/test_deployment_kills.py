@@ -1,4 +1,4 @@
-"""Three hospitals end with the weights of the simulation, whoever is killed on the way."""
+"""Three hospitals end with the weights of the simulation, whichever process is killed."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which combinations the soak runs; that they end alike is its own business."""
+"""The combinations that the soak test runs; their results are not tested here."""
 
 import pytest
 

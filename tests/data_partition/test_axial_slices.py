@@ -1,4 +1,4 @@
-"""Slices through the tumour: which ones, how bright, and what becomes of bad volumes."""
+"""Slices through the tumour: which ones, how bright, and the treatment of bad volumes."""
 
 import gzip
 from dataclasses import replace

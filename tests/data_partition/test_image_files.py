@@ -1,4 +1,4 @@
-"""What the names of folders say, links to nothing, and what git leaves in a file's place."""
+"""Folder names, dangling links, and placeholder files of git."""
 
 from pathlib import Path
 

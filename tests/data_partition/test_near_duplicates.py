@@ -1,4 +1,4 @@
-"""Images turned, mirrored, cropped or encoded anew are near; other images are not."""
+"""Images turned, mirrored, cropped or re-encoded are near; other images are not."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is no data set that is read is called by its name."""
+"""Unsupported data sets are recognised and named."""
 
 from pathlib import Path
 

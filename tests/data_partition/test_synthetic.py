@@ -1,4 +1,4 @@
-"""The made-up data set: its layout, its counts, and the same bytes for the same seed."""
+"""The synthetic data set: its layout, its counts, and the same bytes for the same seed."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The made-up volumes: their layout, both grades, and the same bytes for the same seed."""
+"""The synthetic volumes: their layout, both grades, and the same bytes for the same seed."""
 
 import hashlib
 from pathlib import Path

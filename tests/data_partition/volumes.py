@@ -17,7 +17,7 @@ def nifti(voxels: ArrayLike, dtype: type = np.int16) -> bytes:
 
 
 def draw(case: str, shape: tuple[int, int, int] = (12, 10, 16)) -> dict[str, np.ndarray]:
-    """All brain but for a border of one voxel, the tumour in the slices 4 … 11, two voxels each."""
+    """All brain except a border of one voxel, the tumour in the slices 4 … 11, two voxels each."""
     generator = np.random.default_rng(list(case.encode()))
     volumes = {}
     for kind in KINDS[:-1]:

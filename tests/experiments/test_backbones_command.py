@@ -1,4 +1,4 @@
-"""``fedskin backbones``, and the table of what is sent, as it stands in the documentation."""
+"""``fedskin backbones``, and the table of sizes in the documentation."""
 
 from pathlib import Path
 

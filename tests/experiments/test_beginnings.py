@@ -1,4 +1,4 @@
-"""Weights and text that are missing are asked for before images are decoded, by every command."""
+"""Missing weights and text features are reported before images are decoded, by every command."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Text from outside, printed: it is shown as it is, and does nothing to the terminal."""
+"""Text from outside is printed as it is, and has no effect on the terminal."""
 
 import ast
 import io

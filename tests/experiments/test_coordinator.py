@@ -1,4 +1,4 @@
-"""``fedskin coordinator`` and ``fedskin run``: what they say, do and refuse."""
+"""``fedskin coordinator`` and ``fedskin run``: their output, actions and refusals."""
 
 import os
 import signal
@@ -254,7 +254,7 @@ def test_a_run_is_ordered_left_alone_and_seen_again(
 
 
 def test_a_run_keeps_its_sites(folder: CoordinatorFolder, tmp_path: Path) -> None:
-    """Whoever is admitted later does not hinder it, and whoever is revoked is missed."""
+    """Sites admitted later do not affect it, and a revoked one is missing."""
     run_folder = RunFolder(tmp_path / "run")
     run_folder.create(
         check_deployable(

@@ -1,4 +1,4 @@
-"""What is said of a run's images before it starts and above its figures."""
+"""Notes about a run's images, before it starts and above its figures."""
 
 from typing import Any
 

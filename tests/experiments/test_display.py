@@ -1,4 +1,4 @@
-"""What is shown while a run goes on, as it stands in a file or a batch system's log."""
+"""The display during a run, in a file or a batch system's log."""
 
 import io
 from pathlib import Path

@@ -123,7 +123,7 @@ def test_config_and_manifest_of_the_folder(trained: Path, beside: Path) -> None:
     assert manifest["data"] == read_json(trained / "manifest.json")["data"]
     assert manifest["started"] <= manifest["finished"]
     assert manifest["from"]["run"] == "../run"
-    # One epoch: the best network is the last one, whose hash stands in the metrics.
+    # One epoch: the best network is the last one, whose hash is in the metrics.
     assert manifest["from"]["weights_sha256"] == figures(trained)["weights_sha256"]
 
 

@@ -1,4 +1,4 @@
-"""``--help`` answers at once: saying what a command is loads none of what does its work."""
+"""``--help`` answers at once: it does not load the code that does a command's work."""
 
 import subprocess
 import sys

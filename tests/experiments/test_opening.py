@@ -1,4 +1,4 @@
-"""From the command line to a config and a run folder: what --resume takes."""
+"""From the command line to a config and a run folder: what --resume allows."""
 
 from pathlib import Path
 

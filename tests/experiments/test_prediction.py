@@ -1,4 +1,4 @@
-"""``fedskin predict`` with the file that a site took home, on images and folders of them."""
+"""``fedskin predict`` with a site's final model file, on images and folders of them."""
 
 import shutil
 import zipfile

@@ -1,4 +1,4 @@
-"""Text features travel as one small file, and what is wrong with it is said in one line."""
+"""Text features are one small file, and any fault in it is reported in one line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The ClientApp on messages: what comes back, what is kept, and what is let go."""
+"""The ClientApp's replies to messages, what it stores, and what it frees."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A site's client: what it takes from the message, and what from its own site."""
+"""A site's client: which settings come from the message, and which from its own site."""
 
 from pathlib import Path
 from typing import Any

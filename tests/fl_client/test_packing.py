@@ -1,4 +1,4 @@
-"""What a client makes of its trained weights, and keeps for the next round."""
+"""Packing a client's trained weights, and the residual for the next round."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_bfloat16_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_the_residual_of_a_round_goes_into_the_next_one(tmp_path: Path) -> None:
-    """Two rounds say together what two whole changes do, but for half a step of the second."""
+    """Two rounds together send two whole changes, except for half a step of the second."""
     client = made(tmp_path, "int8")
     changes = [packed(client, number) for number in (1, 2)]
     told = sum(change["w"] * change["w:scale"][:, None] for change in changes)

@@ -1,4 +1,4 @@
-"""A client that trains a part of the network: what it answers, keeps, and holds back."""
+"""A client that trains a part of the network: what it sends, stores, and keeps to itself."""
 
 import subprocess
 import sys

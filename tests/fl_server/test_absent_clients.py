@@ -1,4 +1,4 @@
-"""A whole run in which a hospital missed a round: every figure says who stands behind it."""
+"""A whole run in which a hospital missed a round: every figure names the clients behind it."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hostile replies before a strategy: their client is named, and the round goes on without it."""
+"""Hostile replies before a strategy: their client is named, and the round continues without it."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Each client's own heads: what travels, and how the server counts the answers."""
+"""Each client's own heads: what is sent, and how the server counts the answers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the log says at the end of a run."""
+"""The end of a run's log."""
 
 from pathlib import Path
 from typing import Any

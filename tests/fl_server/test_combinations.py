@@ -1,4 +1,4 @@
-"""Every pair of what is trained and how it travels, for both objectives and strategies, resumed."""
+"""Every pair of trainable and wire-format, for both objectives and strategies, resumed."""
 
 from pathlib import Path
 

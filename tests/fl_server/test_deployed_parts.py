@@ -1,4 +1,4 @@
-"""Runs over sites that train a part of the network: bases, and what a site takes home."""
+"""Runs over sites that train a part of the network: bases, and a site's final model."""
 
 import pytest
 import torch

@@ -83,7 +83,7 @@ class Hospitals:
     def run(
         self, monkeypatch: pytest.MonkeyPatch, *, test_dir: object = "", **changes: Any
     ) -> dict[str, Any]:
-        """Begin a run as a coordinator does, or go on with it; return its final figures."""
+        """Begin a run as a coordinator does, or continue it; return its final metrics."""
         wanted = {"dataset": "ham10000", "rounds": 2, "min_replies": 3, **changes}
         here = {
             "run-dir": self.run_folder.path,
@@ -315,7 +315,7 @@ def test_a_site_that_cannot_open_its_images_is_named(
 def test_a_run_whose_superlink_is_gone_has_not_failed(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes on when there is a new one; the coordinator sees that the process ended."""
+    """It continues when there is a new one; the coordinator sees that the process ended."""
 
     def gone(*_arguments: object) -> None:
         raise httpx.ConnectError("refused")

@@ -1,4 +1,4 @@
-"""The mathematical limits of federated averaging, on what clients and server really compute.
+"""The mathematical limits of federated averaging, for the real computations of clients and server.
 
 Only Flower's transport is left out: messages go from the strategy to `train_locally` and back.
 """
@@ -99,7 +99,7 @@ def shard(folder: Path, rows: range, config: ExperimentConfig | None = None) -> 
 
 
 def assert_close(found: Weights, expected: Weights, start: Weights) -> None:
-    """Equal but for float32's rounding, by a bound that the step exceeds a hundred times.
+    """Equal except for float32's rounding, by a bound that the step exceeds a hundred times.
 
     Weights are below 1 in size. Each passes fewer than eight roundings of half an ulp, 2^-24 of 1:
     in two rounds two steps, a sum of three and a quotient each. What the gradients' own

@@ -32,7 +32,7 @@ def called(name: str, **more: str) -> Node:
 
 
 def grid_of(*names: str) -> MemoryGrid:
-    """Nodes with numbers that fall as the names go on."""
+    """Nodes whose numbers fall as their names rise."""
     return MemoryGrid({100 - index: called(name) for index, name in enumerate(names)})
 
 
@@ -75,7 +75,7 @@ def test_too_many_nodes_are_refused_at_once() -> None:
 
 
 def test_participants_come_in_the_natural_order_of_their_names() -> None:
-    """client-10 after client-2, whatever the nodes' numbers and whoever answers first."""
+    """client-10 after client-2, whatever the nodes' numbers and the order of replies."""
     grid = grid_of("client-10", "client-2", "client-1", "client-0")
     assert introduce(grid) == [
         Participant(97, "client-0", {"train": 8, "validation": 2, "test": 1}),

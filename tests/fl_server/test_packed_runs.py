@@ -1,4 +1,4 @@
-"""Whole runs whose updates travel packed, by both real apps; Flower's processes are left out."""
+"""Whole runs with packed updates, by both real apps; Flower's processes are left out."""
 
 import shutil
 from pathlib import Path

@@ -161,7 +161,7 @@ def test_what_is_pushed_is_what_flower_would_push(
 def test_a_site_that_is_lost_while_it_is_asked_takes_nothing_from_the_others(
     superlink: SuperLink, grid: PiecewiseGrid
 ) -> None:
-    """The SuperLink drops what is for it, and goes on to take what is for all."""
+    """The SuperLink drops its objects, and still accepts those for all sites."""
     lost, there = question(), question()
     lost.metadata.created_at = 0.0  # so that they are not one and the same
     superlink.dropped = {lost.object_id}
@@ -264,7 +264,7 @@ def test_a_reply_that_flower_would_not_write_is_an_error_of_its_site(
 def read_changed(
     superlink: SuperLink, grid: PiecewiseGrid, kind: bytes, change: Callable[[bytes], bytes]
 ) -> Message:
-    """Read a reply of which one object was changed, and all above it named anew."""
+    """Read a reply with one changed object, and new ids for all objects above it."""
     message = sent(grid)
     reply = Message(one_more(), reply_to=message)
     reply.metadata.__dict__["_message_id"] = reply.object_id
@@ -286,7 +286,7 @@ def with_chunks(*indices: int) -> Callable[[bytes], bytes]:
     "chunks, pieces, said",
     [
         ((0, 1, 2, 3) + (4,) * 500, 0, "an array has more data than its values take"),
-        ((0, 1, 2, 3, 4, 4), 6, "an array's data is not what the array says of itself"),
+        ((0, 1, 2, 3, 4, 4), 6, "an array's data does not match its declaration"),
         ((0, 0, 0, 0, 0), 0, "its objects are not as Flower writes them"),
         ((4, 1, 2, 3, 0), 0, "its objects are not as Flower writes them"),
     ],

@@ -1,4 +1,4 @@
-"""Whole simulated runs, on real SuperLinks and Ray: what a run promises whatever its machinery."""
+"""Whole simulated runs, on real SuperLinks and Ray: the guarantees of a run."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Sites that go and come back, as Flower's grid shows them."""
+"""Sites that disconnect and return, as Flower's grid shows them."""
 
 import time
 
@@ -161,7 +161,7 @@ def test_no_messages_have_no_replies() -> None:
 
 
 def test_a_round_of_averaging_over_sites_that_come_back() -> None:
-    """The mean is that of all three, whoever had to be asked twice: (1 + 2 + 6)/3 = 3."""
+    """The mean is that of all three, even if one had to be asked twice: (1 + 2 + 6)/3 = 3."""
 
     def trained(value: float) -> Answer:
         return lambda message: answer(message, {"w": np.float32([value])}, num_examples=1)

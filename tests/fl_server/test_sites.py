@@ -1,4 +1,4 @@
-"""What sites say of themselves, and which of it the coordinator takes."""
+"""Sites' introductions, and which of them the coordinator accepts."""
 
 import time
 from typing import Any
@@ -112,10 +112,10 @@ def test_a_site_under_another_name_is_refused() -> None:
 
 
 def test_a_site_of_another_version_is_refused() -> None:
-    with pytest.raises(FederationError, match=r"^hospital-2 does not introduce itself as this"):
+    with pytest.raises(FederationError, match=r"^hospital-2 sends an invalid introduction"):
         ask({7: [lambda message: Message(RecordDict(), reply_to=message)]})
     lacking = RecordDict(
         {"client": ConfigRecord({"name": "hospital-2"}), "metrics": MetricRecord({"num-train": 3})}
     )
-    with pytest.raises(FederationError, match=r"^hospital-2 does not introduce itself as this"):
+    with pytest.raises(FederationError, match=r"^hospital-2 sends an invalid introduction"):
         ask({7: [lambda message: Message(lacking, reply_to=message)]})

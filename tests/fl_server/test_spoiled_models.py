@@ -1,4 +1,4 @@
-"""Runs in which one client's update is many times too long."""
+"""Runs in which one client's update is many times too large."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How long clients are at work that take turns."""
+"""The time that clients take together if they take turns."""
 
 import pytest
 

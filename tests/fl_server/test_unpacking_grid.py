@@ -1,4 +1,4 @@
-"""Packed updates behind a grid, and strategies in front of it that know of no format."""
+"""Packed updates behind a grid, with strategies that know no wire format."""
 
 import gc
 import weakref

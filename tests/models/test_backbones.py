@@ -164,7 +164,7 @@ def test_weights_travel_bit_for_bit_into_an_empty_model(built: tuple[str, Backbo
 
     empty = build_empty(name, NUM_CLASSES, image_size=smallest_size(name)).eval()
     for tensor in (*empty.parameters(), *empty.buffers()):
-        # Poison, lest fresh memory pass by luck: nothing of it may survive the load.
+        # Fill memory with NaN, so that a value left from before the load cannot look right by luck.
         tensor.data.fill_(float("nan") if tensor.is_floating_point() else -(2**40))
     empty.load_state_dict(received, strict=True)
     with torch.no_grad():

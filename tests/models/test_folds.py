@@ -57,7 +57,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_class_of_one_image_is_trained_on_where_it_is_judged() -> None:
-    """Image 10 is class 1's only one: the fold that holds it out trains on it all the same."""
+    """Image 10 is class 1's only one: the fold that holds it out still trains on it."""
     for training, held_out in cut([0] * 10 + [1]):
         assert 10 in training
         assert training & held_out <= {10}

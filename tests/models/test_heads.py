@@ -1,4 +1,4 @@
-"""Heads answer as scikit-learn's pipelines do, whatever the number of cores, and keep in files."""
+"""Heads predict as scikit-learn's pipelines do, with any number of cores, and after saving."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""The sizes of the backbones, as they stand in a table and as they are counted."""
+"""The sizes of the backbones, in the table and as counted."""
 
 import pytest
 

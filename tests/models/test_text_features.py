@@ -1,4 +1,4 @@
-"""Text features: computed once, found again without torch, checked wherever they come from."""
+"""Text features: computed once, found again without torch, and checked whatever their source."""
 
 import subprocess
 import sys

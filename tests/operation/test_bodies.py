@@ -1,4 +1,4 @@
-"""Bodies of requests: by their own account, as they come, too slowly, and many at once."""
+"""Request bodies: with a stated length, chunked, too slow, and many at once."""
 
 import asyncio
 from collections.abc import Iterable

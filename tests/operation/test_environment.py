@@ -1,4 +1,4 @@
-"""What the processes of a run find around them."""
+"""The environment of a run's processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files that are whole, and secrets that nobody else may read."""
+"""Atomic file writes, and secrets that only their owner may read."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""When garbage of a process with many old objects is collected."""
+"""Prompt garbage collection in a process with many old objects."""
 
 import subprocess
 import sys

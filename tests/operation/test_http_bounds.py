@@ -1,4 +1,4 @@
-"""A server's bounds on what comes before a body, held against raw connections."""
+"""A server's bounds on request headers, tested with raw connections."""
 
 import socket
 import threading

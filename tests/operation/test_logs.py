@@ -1,4 +1,4 @@
-"""Logs that are begun anew when they are too large."""
+"""Logs that are shortened when they are too large."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Questions that are held until there is news."""
+"""Requests that are held until there is news."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""TOML and JSON that no parser of Python's survives; and that all of it goes through these."""
+"""TOML and JSON that overflow Python's parsers; all parsing goes through these functions."""
 
 import json
 import re

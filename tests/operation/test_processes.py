@@ -1,4 +1,4 @@
-"""Processes are found by their token, wherever they fled to, and end with their starter."""
+"""Processes are found by their token, in whatever session, and end with their starter."""
 
 import os
 import subprocess

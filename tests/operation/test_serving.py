@@ -1,4 +1,4 @@
-"""A folder is served by one process; what a killed one left does not disturb the next."""
+"""A folder is served by one process; leftovers of a killed one do not disturb the next."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A supervised program is started again when it ends, in its rhythm, and ended when asked."""
+"""A supervised program is restarted when it ends, after its pause, and ended on request."""
 
 import os
 import signal

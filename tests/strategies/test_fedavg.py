@@ -335,7 +335,7 @@ def test_flowers_own_loop_runs_on_these_hooks() -> None:
 
 
 def test_flowers_own_loop_ends_when_too_few_answer() -> None:
-    """Flower's own strategies would go on with the old weights."""
+    """Flower's own strategies would continue with the old weights."""
     strategy = FedAvg(clients=CLIENTS, min_replies=2)
     nodes: dict[int, Callable[[Message], Message | None]] = dict.fromkeys(CLIENTS, lambda m: None)
     with pytest.raises(TooFewReplies, match=r"^round 1: "):

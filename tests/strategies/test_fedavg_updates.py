@@ -1,4 +1,4 @@
-"""What a round says of its clients' updates, names, bounds, and does with what is not finite."""
+"""Updates in a round: recorded, reported, bounded, and refused if not finite."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A model's arrays end to end, and back."""
+"""Concatenating a model's arrays, and taking them apart again."""
 
 import numpy as np
 import pytest

@@ -69,7 +69,7 @@ def test_data_as_numpy_writes_it_is_accepted(array: np.ndarray) -> None:
     head = found.heads["arrays"]["a"]
     other = {1: "uint8", 4: "uint32", 8: "uint64"}[array.dtype.itemsize]
     found.heads["arrays"]["a"] = ArrayHead(other, head.shape, head.chunks)
-    with pytest.raises(Refused, match="not what the array says of itself"):
+    with pytest.raises(Refused, match="does not match its declaration"):
         check_data(found, objects.__getitem__)
 
 

@@ -1,4 +1,4 @@
-"""The declared form of replies: what is of it passes, what breaks it is refused by name."""
+"""The declared form of replies: valid replies pass, others are refused by name."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_what_is_made_from_the_form_passes_at_the_coordinator_and_at_the_site(
 @quick
 @given(st.data())
 def test_what_breaks_one_field_is_refused_by_its_name(data: st.DataObject) -> None:
-    """And by nothing else than `Refused`, whatever stands in the field."""
+    """Only `Refused` is raised, whatever the field contains."""
     form = data.draw(every_message).form()
     name, reply = data.draw(broken(form))
     with pytest.raises(Refused) as refused:
@@ -67,7 +67,7 @@ def test_a_refusal_tells_the_coordinator_nothing_that_the_reply_holds(data: st.D
 
 
 def reply_to(asked: Asked, **changes: Any) -> Content:
-    """An honest answer of an announced client but for some metrics; None leaves one out."""
+    """A valid reply of an announced client, with some metrics replaced; None leaves one out."""
     metrics: dict[str, Any] = {"num-examples": 60}
     if asked.kind == "query":
         metrics = {"num-train": 60, "num-validation": 20, "num-test": 20, "threads": 2}

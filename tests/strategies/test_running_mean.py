@@ -1,4 +1,4 @@
-"""The mean of models that come one by one is that of all at once."""
+"""The mean of models that arrive one by one equals that of all at once."""
 
 from typing import cast
 

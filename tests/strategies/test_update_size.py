@@ -1,4 +1,4 @@
-"""How long updates are, where they point, and the bound on them."""
+"""Norm and direction of updates, and the bound on the norm."""
 
 import numpy as np
 import pytest
@@ -168,8 +168,8 @@ def test_an_update_far_longer_than_the_others_is_named(
 def test_of_two_it_cannot_be_said_which_is_wrong() -> None:
     (line,) = warnings(lengths(2.0, 2000.0))
     assert line == (
-        "the update of client-1 (norm 2e+03) is 1,000 times that of client-0 (norm 2); of two it "
-        "cannot be said which is wrong"
+        "the update of client-1 (norm 2e+03) is 1,000 times that of client-0 (norm 2); with two "
+        "clients either may be wrong"
     )
     assert warnings(lengths(2.0, 20.0)) == []
 

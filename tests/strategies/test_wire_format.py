@@ -1,4 +1,4 @@
-"""Updates packed and unpacked: how large they are, how wrong, and what is refused."""
+"""Updates packed and unpacked: their size, their error, and refusals."""
 
 from itertools import permutations
 from typing import Any, get_args

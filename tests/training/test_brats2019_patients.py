@@ -1,4 +1,4 @@
-"""No patient is on both sides of a cut, whatever the seed and whoever holds what."""
+"""No patient is in two splits or clients, whatever the seed and the partition."""
 
 from pathlib import Path
 

@@ -116,7 +116,7 @@ def test_resume_is_exact(
 def test_resume_of_a_trained_part_is_exact(
     config: ExperimentConfig, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """The base is built anew; on another one the run does not go on."""
+    """The base is built again; the run does not continue on another one."""
     config = config.replace(**changes)
     open_run(config, tmp_path / "whole").run()
     path = tmp_path / "killed"
@@ -148,7 +148,7 @@ def test_more_epochs_are_those_of_a_run_that_had_them_from_the_start(
 def test_a_kill_between_the_optimizers_state_and_the_checkpoint_steps_nothing_twice(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state of epoch 2 is there, its weights are not: epoch 2 begins anew from both of 1."""
+    """The state of epoch 2 is there, its weights are not: epoch 2 starts again from both of 1."""
     open_run(config, tmp_path / "whole").run()
     path = tmp_path / "killed"
     run = open_run(config, path)

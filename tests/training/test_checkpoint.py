@@ -165,7 +165,7 @@ def test_a_kill_between_the_writes_leaves_a_whole_checkpoint(
     assert again.progress() == expected
     assert_same_bits(again.weights(survivor), weights_of(survivor))
     assert_same_bits(again.weights(1), weights_of(1))  # the best
-    # The next save goes on as if nothing had happened, and tidies up.
+    # The next save works normally, and cleans up.
     again.save(finish(progress), weights_of(3))
     assert_same_bits(again.weights(3), weights_of(3))
     assert sorted(p.name for p in again.folder.glob("*.safetensors")) == [

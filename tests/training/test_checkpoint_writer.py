@@ -73,7 +73,7 @@ def test_the_caller_goes_on_while_a_checkpoint_is_written(folder: RunFolder, gat
 def test_a_checkpoint_begins_when_the_one_before_it_is_written(
     folder: RunFolder, gate: Gate
 ) -> None:
-    """So whoever trains round 3 knows that round 1 is on disk, if not round 2."""
+    """So when round 3 is trained, round 1 is on disk, though perhaps not round 2."""
     with CheckpointWriter(folder) as writer:
         writer.write(after(1), weights(1))
         threading.Timer(0.1, gate.opened.set).start()

@@ -1,4 +1,4 @@
-"""What data lack is said before any image is decoded."""
+"""Missing data are reported before any image is decoded."""
 
 import shutil
 from pathlib import Path

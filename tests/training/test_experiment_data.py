@@ -324,7 +324,7 @@ def test_splits_that_folders_give(tmp_path: Path) -> None:
     assert folders(central.split("train")) == {"train"}
     assert folders(central.split("validation")) == {"valid"}
     assert folders(test_data.split) == {"test"}
-    # A federation deals out training and validation, and splits them anew.
+    # A federation divides training and validation among clients, and splits them again.
     data = open_federated_data(config)
     assert sum(len(data.split("client-0", name)) for name in SPLITS) == 16
     assert set(data.plan["source"][data.plan["client"].notna()]) == {"train", "valid"}

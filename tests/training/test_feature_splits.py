@@ -1,4 +1,4 @@
-"""Kept features: computed once, fixed, and worth what the images are worth."""
+"""Cached features: computed once, fixed, and equivalent to the images."""
 
 from dataclasses import replace
 from pathlib import Path

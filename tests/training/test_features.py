@@ -1,4 +1,4 @@
-"""Feature stores: computed once, reused, and never taken for those of something else."""
+"""Feature stores: computed once, reused, and never confused with others."""
 
 from pathlib import Path
 

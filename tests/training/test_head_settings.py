@@ -1,4 +1,4 @@
-"""What a config says of the heads, and what of it a fit is known by."""
+"""The heads' settings in a config, and which of them identify a fit."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Judging on the test set: the figures, and how sure they are."""
+"""Evaluation on the test set: the metrics, and their uncertainty."""
 
 from dataclasses import replace
 from pathlib import Path

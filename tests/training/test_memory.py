@@ -1,4 +1,4 @@
-"""How much a training process is taken to hold."""
+"""The estimated memory of a training process."""
 
 from typing import Any
 

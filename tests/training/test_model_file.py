@@ -1,4 +1,4 @@
-"""The file that a site takes home: what goes in comes out, and nothing else is taken for one."""
+"""The final model file of a site: it is read as written, and other files are refused."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who took part in a federated run, and who is missing."""
+"""Clients that took part in a federated run, and those that are missing."""
 
 from training.participation import absences, absences_of, participation
 

@@ -109,7 +109,7 @@ def test_what_is_no_run_folder(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(folder: RunFolder) -> None:
-    """The lock goes with its process, so that a killed run does not stand in its own way."""
+    """The lock ends with its process, so a killed run does not block its own resume."""
     program = (
         "import sys; from pathlib import Path; from training.run_folder import RunFolder;"
         "lock = RunFolder(Path(sys.argv[1])).lock(); print('locked', flush=True);"

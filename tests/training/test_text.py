@@ -1,4 +1,4 @@
-"""A run keeps the text features that it began with."""
+"""A run keeps the text features that it started with."""
 
 import shutil
 from dataclasses import replace

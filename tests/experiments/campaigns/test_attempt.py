@@ -1,4 +1,4 @@
-"""A trial's process: its own, watched, and ended whatever becomes of whoever watches it."""
+"""A trial's process: separate, watched, and ended even if its watcher dies."""
 
 import os
 import shutil
@@ -97,7 +97,7 @@ def test_memory_is_that_of_the_whole_family() -> None:
 
 
 def test_a_trial_whose_watcher_died_twice_is_not_begun_again(campaign: CampaignFolder) -> None:
-    """Ray begins a task anew when its process was killed, over and over where memory runs out."""
+    """Ray restarts a task when its process was killed, repeatedly if memory runs out."""
     campaign.write_attempt(CLIP, {"run": "this", "number": 2, "outcome": "running"})
     assert attempt(order(campaign)) == "the process that watched it was killed"
     assert campaign.attempt(CLIP)["outcome"] == "failed"

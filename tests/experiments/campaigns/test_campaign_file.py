@@ -1,4 +1,4 @@
-"""A campaign file becomes trials, and whatever is wrong in it is said at once."""
+"""A campaign file becomes trials, and all its errors are reported at once."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a person sees of a campaign."""
+"""The display of a campaign."""
 
 import io
 from pathlib import Path

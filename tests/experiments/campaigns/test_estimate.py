@@ -1,4 +1,4 @@
-"""Estimates derived by hand, and the constants behind them held to the code that they speak of."""
+"""Estimates derived by hand; their constants are compared with the code that they describe."""
 
 from dataclasses import replace
 from pathlib import Path

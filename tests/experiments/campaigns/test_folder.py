@@ -106,7 +106,7 @@ def test_a_plan_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RunFolderError, match="is not a plan of this version"):
         CampaignFolder(tmp_path).plan()
-    CampaignFolder(tmp_path).take("anything")  # the next run writes it anew
+    CampaignFolder(tmp_path).take("anything")  # the next run writes it again
 
 
 def room(campaign: CampaignFolder, trial: Trial = TRIAL) -> Path | None:

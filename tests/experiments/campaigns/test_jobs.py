@@ -1,4 +1,4 @@
-"""What a trial needs of a machine, and whose network it takes."""
+"""The resources that a trial needs, and whose network it uses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

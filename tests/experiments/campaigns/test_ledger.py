@@ -1,4 +1,4 @@
-"""The ledger: what stands in the run folders, and nothing that is half or foreign."""
+"""The ledger: the contents of the run folders, without incomplete or foreign ones."""
 
 import json
 import shutil
@@ -142,7 +142,7 @@ def test_where_the_images_and_the_text_come_from(ledger: Ledger) -> None:
 
 
 def test_rows_are_sorted_by_trial_never_by_time(campaign: Path, tmp_path: Path) -> None:
-    """The folders are made anew, the last one first."""
+    """The folders are made again, the last one first."""
     for path in sorted((campaign / "trials").iterdir(), reverse=True):
         shutil.copytree(path, tmp_path / "trials" / path.name)
     found = read_ledger(tmp_path).table
@@ -229,7 +229,7 @@ def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> No
 
 
 def test_what_is_not_finished_has_no_rows(three: dict[str, Path], tmp_path: Path) -> None:
-    """It is no fault either, so nothing is set aside: the campaign goes on with it."""
+    """It is no fault either, so nothing is set aside: the campaign continues with it."""
     edit(three["simulate"] / "manifest.json", lambda m: {**m, "status": "failed"})
     (three["clip"] / "manifest.json").unlink()
     edit(three["heads"] / "metrics.json", lambda m: {k: m[k] for k in m if k != "heads"})

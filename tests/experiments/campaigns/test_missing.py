@@ -1,4 +1,4 @@
-"""What a campaign lacks is found without fetching it."""
+"""Missing parts of a campaign are found without fetching them."""
 
 from pathlib import Path
 from typing import Any

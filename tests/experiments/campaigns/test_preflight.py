@@ -1,4 +1,4 @@
-"""What is wrong with data or weights is found before any trial starts, all of it at once."""
+"""Faults in data or weights are found before any trial starts, all of them at once."""
 
 from pathlib import Path
 from typing import Any

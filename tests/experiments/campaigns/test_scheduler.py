@@ -1,4 +1,4 @@
-"""A real Ray of the campaign's own: what it plans, what it gives back, and that it ends."""
+"""A campaign's own real Ray: what it plans, what it returns, and that it ends."""
 
 import shutil
 import socket

@@ -157,7 +157,7 @@ def test_communication_is_all_that_travels_in_every_way() -> None:
 
 @pytest.mark.parametrize("name", ["task1-clip", "task2-federated", "task3-heads", "communication"])
 def test_study_leaves_to_the_machine_what_is_the_machines(name: str) -> None:
-    """Folders, devices and cores stand in no study file; one run of everything, with seed 0."""
+    """No study file sets folders, devices or cores; one run of everything, with seed 0."""
     for trial in shipped(name).trials:
         assert (trial.config.data_dir, trial.config.test_dir, trial.config.weights_dir) == ("",) * 3
         assert (trial.config.device, trial.config.threads_per_client) == ("auto", 0)

@@ -1,4 +1,4 @@
-"""Steps are measured as they run, once, and remembered."""
+"""Steps are measured as they run, once, and the times are stored."""
 
 from pathlib import Path
 from typing import Any

@@ -158,7 +158,7 @@ class Killed(BaseException):
 def test_a_kill_in_the_middle_doubles_nothing(
     campaign: Path, empty: str, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Within the third trial: two have arrived, and the third is sent anew by the next call.
+    """Within the third trial: two have arrived, and the third is sent again by the next call.
 
     A trial is two batches, of parameters and of figures, so its last is the sixth.
     """

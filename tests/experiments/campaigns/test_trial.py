@@ -1,4 +1,4 @@
-"""What makes a trial the same trial again."""
+"""When two trials are the same."""
 
 from typing import Any
 

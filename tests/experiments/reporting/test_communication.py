@@ -1,4 +1,4 @@
-"""What sending less gains is drawn: a row for each backbone, a mark for each way."""
+"""The figure of AVG against bytes: a row per backbone, a mark per combination."""
 
 from dataclasses import replace
 from typing import get_args

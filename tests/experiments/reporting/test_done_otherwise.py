@@ -1,4 +1,4 @@
-"""Every key of the config is held against the study's, or has a reason why it says nothing."""
+"""Every config key is compared with the study's, or there is a reason not to."""
 
 from pathlib import Path
 from typing import Any

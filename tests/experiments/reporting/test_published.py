@@ -1,4 +1,4 @@
-"""The study's figures stand beside ours, and only where the setting is the same."""
+"""The study's figures are shown beside ours, and only where the setting is the same."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What travelled, as a table."""
+"""The table of bytes sent."""
 
 from typing import Any
 

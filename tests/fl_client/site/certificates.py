@@ -1,4 +1,4 @@
-"""Certificates as a coordinator makes them, with whatever is wrong with them."""
+"""Certificates as a coordinator makes them, with any given fault."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Made-up sites, invitations and bundles."""
+"""Generated sites, invitations and bundles."""
 
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +31,7 @@ def make_invitation(
 def make_site(
     folder: Path, *, address: str = "127.0.0.1:443", ca: bytes | None = None
 ) -> SiteFolder:
-    """Site ``hospital-a``, as ``fedskin site init`` leaves it but for its images."""
+    """Site ``hospital-a``, as ``fedskin site init`` leaves it, except for its images."""
     invitation = make_invitation(folder / "invitation", address=address, ca=ca)
     data = folder / "data"
     data.mkdir()

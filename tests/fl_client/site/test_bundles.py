@@ -1,4 +1,4 @@
-"""Bundles: looked at, approved by hash, withdrawn."""
+"""Bundles: inspected, approved by hash, withdrawn."""
 
 import json
 import zipfile
@@ -98,7 +98,7 @@ def test_files_that_are_no_bundle(tmp_path: Path) -> None:
         "tiny/client.py/",
         "tiny/client.py.",
         "tiny\\client.py",
-        # A file in the place of a folder, and the other way round.
+        # A file instead of a folder, and the other way round.
         "tiny",
         "tiny/client.py/more.py",
         # Outside the bundle's own folder.

@@ -1,4 +1,4 @@
-"""A site's cache within its bound: what was not used for longest goes, what is in use never."""
+"""A site's cache within its bound: what was unused longest is removed, what is in use never."""
 
 import os
 from pathlib import Path

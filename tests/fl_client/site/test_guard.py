@@ -258,7 +258,7 @@ def test_an_envelope_that_says_something_else_than_the_message_is_refused(tmp_pa
     _, coordinator, node = set_up(tmp_path)
     asked = coordinator.ask(train_message())
     asked.metadata.message_type = "query"
-    assert "not what its objects say" in reason(node.work(never)[0])
+    assert "does not match its objects" in reason(node.work(never)[0])
 
 
 def test_bytes_that_are_not_those_of_their_id_never_reach_the_app(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_bytes_that_are_not_those_of_their_id_never_reach_the_app(tmp_path: Path
     coordinator.objects[chunk] = content[:-1] + b"!"
     (answer,) = node.work(never)
     assert answer.error.code == ErrorCode.MESSAGE_UNAVAILABLE
-    assert "did not come whole" in str(answer.error.reason)
+    assert "did not arrive completely" in str(answer.error.reason)
 
 
 def test_records_are_lines_of_json(tmp_path: Path) -> None:

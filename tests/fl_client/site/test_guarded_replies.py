@@ -1,4 +1,4 @@
-"""What the guard lets out: replies as they were asked for, and errors in the place of others."""
+"""Replies that the guard allows, and errors that it sends instead of others."""
 
 import time
 from collections.abc import Callable
@@ -78,8 +78,8 @@ CHEATS = [
     (other_shape, "its arrays differ"),
     (other_dtype, "its arrays differ"),
     (fewer_arrays, "its arrays differ"),
-    (hidden_bytes, "an array's data is not what the array says"),
-    (another_file, "an array's data is not what the array says"),
+    (hidden_bytes, "an array's data does not match"),
+    (another_file, "an array's data does not match"),
     (another_metric, "a key that is not declared"),
     (a_list_for_a_number, "its train-loss is not a number"),
     (another_record, "its records are not those declared"),
@@ -105,7 +105,7 @@ def test_a_reply_that_does_not_keep_to_the_rules_stays_here(
     first, second = node.work(lambda message: next(answers)(message))
     assert said in reason(first)
     assert "4711" not in reason(first)  # what the app wrote does not leave in the refusal either
-    assert second.has_content()  # and the site goes on
+    assert second.has_content()  # and the site continues
     assert len(coordinator.pushed) == 1 + len(get_object_ids(second))
     events = [line["event"] for line in last_records(site.records)]
     assert events == ["in", "refused", "in", "out"]
@@ -192,7 +192,7 @@ def test_a_second_reply_to_one_message_stays_here(tmp_path: Path) -> None:
 
 
 def test_an_object_hidden_in_the_tree_stays_here(tmp_path: Path) -> None:
-    """No record names it, and Flower would send it all the same."""
+    """No record names it, and Flower would send it anyway."""
     _, coordinator, node = set_up(tmp_path)
     coordinator.ask(train_message())
 
@@ -228,4 +228,4 @@ def test_a_reply_that_never_comes_whole_is_given_up(
     node.guard.send(reply, tree, 0.0)
     assert time.monotonic() - started < 5
     coordinator.finish()
-    assert "never came whole" in reason(coordinator.answers[0])
+    assert "did not arrive completely" in reason(coordinator.answers[0])

@@ -1,4 +1,4 @@
-"""What a site's own policy keeps here, and which messages it knows."""
+"""A site's own policy on replies, and the messages it knows."""
 
 from typing import Any
 

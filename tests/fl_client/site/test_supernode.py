@@ -1,4 +1,4 @@
-"""A node that answers for an app that ended, and that gives it its message as it comes."""
+"""A node that answers for an app that ended, and that passes a message on as it arrives."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Certificates that a site's TLS accepts, for their names and as long as they last."""
+"""Certificates that a site's TLS accepts, for their names and during their validity."""
 
 import socket
 import ssl
@@ -138,7 +138,7 @@ def test_nothing_is_signed_by_an_authority_that_ended(
 ) -> None:
     monkeypatch.setattr(certificates, "CA_DAYS", 0)
     make_authority(folder.authority, folder.authority_key)
-    with pytest.raises(OperationError, match=r"ca.crt: ended on 20.*coordinator init"):
+    with pytest.raises(OperationError, match=r"ca.crt: expired on 20.*coordinator init"):
         folder.make()
 
 
@@ -160,7 +160,7 @@ def test_a_certificate_that_ended_is_not_served(
 ) -> None:
     monkeypatch.setattr(certificates, "SERVER_DAYS", 0)
     folder.make()
-    with pytest.raises(OperationError, match=r"server.crt: ended on .* coordinator renew"):
+    with pytest.raises(OperationError, match=r"server.crt: expired on .* coordinator renew"):
         check_server_certificate(folder.server, folder.server_key)
 
 
@@ -169,7 +169,7 @@ def test_a_certificate_of_the_future_blames_the_clock(
 ) -> None:
     monkeypatch.setattr(certificates, "_BACKDATED", timedelta(hours=-2))
     folder.make()
-    with pytest.raises(OperationError, match="set this machine's clock right"):
+    with pytest.raises(OperationError, match="correct this machine's clock"):
         check_server_certificate(folder.server, folder.server_key)
 
 

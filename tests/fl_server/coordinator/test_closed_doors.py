@@ -1,4 +1,4 @@
-"""From outside only the Fleet API answers, and only to who was admitted; with real processes."""
+"""From outside only the Fleet API answers, and only to admitted sites; with real processes."""
 
 import socket
 import ssl
@@ -163,7 +163,7 @@ def test_a_stranger_cannot_fill_the_memory(
 def test_headers_without_end_are_refused_and_logged(
     head: bytes, inside: bool, folder: CoordinatorFolder
 ) -> None:
-    """No key and no secret: not a tenth of a megabyte is kept of what goes on for ever."""
+    """Without key and secret: less than a tenth of a megabyte is kept of an endless request."""
     now = serving(folder.path)
     assert now is not None
     [superlink] = [

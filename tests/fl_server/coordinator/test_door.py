@@ -1,4 +1,4 @@
-"""The door alone: which requests are handed on, by socket, path and password."""
+"""The door alone: which requests are passed on, by socket, path and password."""
 
 import asyncio
 from typing import Any

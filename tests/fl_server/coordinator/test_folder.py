@@ -1,4 +1,4 @@
-"""The coordinator's folder: what is made, who may read it, and what is said of a wrong one."""
+"""The coordinator's folder: its files, their permissions, and messages about a wrong one."""
 
 import stat
 import tomllib

@@ -1,4 +1,4 @@
-"""Orders: one run at a time, the others in their order, none of them lost."""
+"""Orders: one run at a time, the others in order, and none is lost."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What an admitted site may ask for, with Flower's own app and handlers, in memory.
+"""The requests that an admitted site may make, with Flower's own app and handlers, in memory.
 
 Each attack is made twice: on Flower's app as it is, where it works, and on ours, where it does not.
 """
@@ -136,7 +136,7 @@ class Site:
         return self._post(request, key or self.key).status_code
 
     def ask(self, request: object) -> object:
-        """Return the answer, or None if it was refused as none of the site's affair."""
+        """Return the answer, or None if it was refused as not the site's own."""
         response = self._post(request, self.key)
         if response.status_code == 403:
             return None
@@ -351,7 +351,7 @@ def test_the_others_message_cannot_be_deleted(
 def test_objects_of_the_others_reply_are_not_pushed(
     coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
 ) -> None:
-    """Without a session Flower takes an object for whoever waits for it."""
+    """Without a session Flower accepts an object for any message that waits for it."""
     attacker, other = sites
     asked = coordinator.send(other, 1)
     coordinator.send(attacker, 2)

@@ -1,4 +1,4 @@
-"""Whatever dies at the coordinator, the run goes on from its last round and is completed."""
+"""Whatever dies at the coordinator, the run continues from its last round and is completed."""
 
 import json
 import os

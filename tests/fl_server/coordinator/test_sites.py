@@ -1,4 +1,4 @@
-"""Who is admitted, by which key, and who is shut out for good."""
+"""Admission of sites by their keys, and permanent revocation."""
 
 import subprocess
 import sys

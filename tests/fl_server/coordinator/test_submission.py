@@ -1,4 +1,4 @@
-"""One attempt at a run: what Flower and the ServerApp are told, and how the attempt is judged."""
+"""One attempt at a run: what Flower and the ServerApp get, and how its state is determined."""
 
 import hashlib
 import subprocess

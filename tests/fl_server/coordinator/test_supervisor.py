@@ -1,4 +1,4 @@
-"""What a supervisor does about what happens, with processes and a SuperLink of no substance."""
+"""A supervisor's reactions to events, with dummy processes and a dummy SuperLink."""
 
 import socket
 from collections.abc import Iterator
@@ -186,7 +186,8 @@ def test_a_new_superlink_knows_the_sites_and_the_run_again(stage: Stage) -> None
     supervisor = stage.supervise()
     tend(supervisor)
     stage.superlink.up = False
-    # A ServerApp whose SuperLink is gone may call its run failed: that is no failure of the run.
+    # A ServerApp whose SuperLink has ended may mark its run as failed: that is no failure of the
+    # run.
     stage.judgement = Judgement(FAILED, "connection refused")
     tend(supervisor, 1)
     assert stage.superexec.starts == 2, "the old one's ServerApp must not meet the new SuperLink"
