@@ -1,1 +1,1 @@
-"""What a person runs: one file per kind of experiment, and the command line."""
+"""The command line, and one file for each kind of experiment."""

@@ -1,4 +1,4 @@
-"""The images that ``fedskin predict`` is asked about: files, folders of them, and cases."""
+"""The images to classify with ``fedskin predict``: files, folders of files, and cases."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from data_partition.image_table import ImageTable
 from experiments.console import Console
 from training.config import ExperimentConfig
 
-# Decoded and not yet classified images are about as many.
+# The approximate number of decoded images that are not classified yet.
 _AT_ONCE = 512
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Some of the images, decoded as the image store does.
+    """Some of the images, decoded as in an image store.
 
     Attributes:
-        rows: n rows: ``image``, the file's path or the slice's name; ``name``, that image in the
-            table for people; ``patient``, None but for slices of cases.
+        rows: n rows: ``image``, the file's path or the slice's name; ``name``, the image's name in
+            the table of results; ``patient``, None except for slices of cases.
         pixels: (n, S, S, 3), S being the store's side.
     """
 
@@ -36,7 +36,7 @@ class Asked:
 
 
 def find_asked(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Path, ImageTable]]:
-    """Find what is asked about, decoding nothing: a table for each path, beside the path.
+    """Find the images without decoding them; return each path with a table of its images.
 
     Args:
         paths: image files; folders of image files, zipped or not; for a run on BraTS2019 folders
@@ -44,7 +44,7 @@ def find_asked(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Pa
         config: of the model.
 
     Raises:
-        DataError: a path is not there, or holds nothing to ask about.
+        DataError: a path does not exist, or contains no image.
     """
     return [(path, _find(path, config)) for path in paths]
 
@@ -52,15 +52,15 @@ def find_asked(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Pa
 def decode_asked(
     tables: Sequence[tuple[Path, ImageTable]], config: ExperimentConfig, errors: Console
 ) -> Iterator[Asked]:
-    """Decode what was found, some hundred images at a time, whole batches of the model.
+    """Decode the images, some hundred at a time, in whole batches of the model.
 
     Args:
         tables: from `find_asked`.
         config: of the model.
-        errors: where images that are left out are named, with the reason.
+        errors: prints the images that are left out, with the reason.
 
     Raises:
-        DataError: of a table no image at all can be used.
+        DataError: a table has no usable image.
     """
     side = store_side(config.image_size)
     size = config.batch_size * max(1, _AT_ONCE // config.batch_size)

@@ -28,13 +28,13 @@ def backbones_command(
 ) -> None:
     """List the backbones: size, images, pretrained weights, and how much is trained and sent.
 
-    The first table says which image sizes a backbone takes, whether its pretrained weights are on
-    this machine (else a run downloads them), and under what licence they stand.
+    The first table shows which image sizes a backbone takes, whether its pretrained weights are on
+    this machine (otherwise a run downloads them), and their licence.
 
-    The second says for each value of trainable: millions of trained parameters, megabytes that a
-    client and a round take in each direction as float32, and per cent of the whole network's. The
-    networks are classifiers of HAM10000's seven classes; under objective clip the head is larger.
-    Nothing is downloaded and nothing computed.
+    The second shows for each value of trainable: millions of trained parameters, megabytes sent in
+    each direction per client and round as float32, and per cent of the whole network's. The
+    networks are classifiers of HAM10000's seven classes; with objective clip the head is larger.
+    Nothing is downloaded or computed.
     """
     rows = [_row(name) for name in BACKBONES]
     if markdown:

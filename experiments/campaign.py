@@ -151,7 +151,7 @@ def run(
         folder.take(wanted.name)
         with counting(console, "Reading the images") as progress:
             preflight = Preflight(progress)
-            if not folder.exists():  # else some may be done, and lack what they need no more
+            if not folder.exists():  # otherwise finished trials may no longer need what is missing
                 preflight.look(t for t in wanted.trials if _is_chosen(t, patterns))
             facts = preflight.facts(wanted.trials)
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
@@ -204,7 +204,7 @@ def status(directory: Directory) -> None:
 
 
 def _variants(campaign: Campaign) -> Counter[str]:
-    """Count the trials of each variant by what ``--only`` asks for it with."""
+    """Count the trials of each variant, by the ``--only`` that selects it."""
     from experiments.campaigns.trial import text
 
     return Counter(

@@ -1,4 +1,4 @@
-"""What is counted for the ISIC 2018 challenge's score, beside the challenge's own scorer."""
+"""The figures for the ISIC 2018 challenge's score: our own, and the official scorer's."""
 
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_whole_truth(path: Path) -> pd.DataFrame:
     """Read a ground truth that has all classes: the official score is a mean over all seven.
 
     Raises:
-        DataError: a class is missing, or the file is no truth.
+        DataError: a class is missing, or the file is not a ground truth.
     """
     truth = read_truth(path)
     counted = set(truth["label"][truth["image_id"] != LEFT_OUT])
@@ -39,7 +39,7 @@ def our_figures(truth: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
     labels = _indices(truth["label"])
     probabilities = answers[CLASSES].to_numpy(dtype=np.float32)
     predicted = probabilities.argmax(axis=1)
-    if "predicted" in answers:  # a head may predict another class than its most probable one
+    if "predicted" in answers:  # a head may predict a class that is not the most probable one
         predicted = _indices(answers["predicted"])
     image_ids = list(truth["image_id"])
     official_rules = official_confusion(image_ids, labels, probabilities)
@@ -85,7 +85,7 @@ def score_table(score: dict[str, Any], *, synthetic: bool) -> Table:
 
 
 def counted(score: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the blocks of figures that we counted, with who counts so."""
+    """Return the blocks of figures that fedskin computed, with their names."""
     return [("plain", score["plain"]), ("official rules, by fedskin", score["official_rules"])]
 
 

@@ -1,9 +1,8 @@
-"""Printing to a terminal what may hold text from outside: names, reasons, versions, paths.
+"""Prints text to a terminal, also text from outside: names, reasons, versions, paths.
 
-Every command prints through the `Console` of this file, which is rich's but lets no control
-character through and takes no text for markup, so that text from outside can neither move the
-cursor nor change what is shown of it. Only what goes through `marked` is markup, and text from
-outside is put into it by `shown`.
+Every command prints with this file's `Console`. It is rich's, but it removes control characters and
+does not read text as markup, so text from outside can neither move the cursor nor change how it is
+shown. Only text made by `marked` has markup; `shown` makes text from outside safe to put into it.
 """
 
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from operation.text import printable
 
-# A reason may quote a path and a remedy; it is never as long as a log.
+# Long enough for a reason with a path and a remedy, but not for a log.
 _MAX_LENGTH = 2000
 
 
@@ -50,10 +49,10 @@ def echo(line: str) -> None:
 
 
 def marked(markup: str) -> Text:
-    """Return text of our own with rich's markup in it, to print."""
+    """Return our own text, with rich's markup, to print."""
     return Text.from_markup(markup, emoji=False)
 
 
 def shown(text: object) -> str:
-    """Return text from outside as it may stand in `marked` text: on one line, without a style."""
+    """Return text from outside for use in `marked` text: on one line, without markup."""
     return escape(printable(str(text), _MAX_LENGTH))

@@ -24,7 +24,7 @@ console = Console()
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
-# How many of the latest runs are listed.
+# The number of latest runs that are listed.
 _LISTED_RUNS = 10
 
 

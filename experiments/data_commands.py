@@ -20,7 +20,7 @@ app = typer.Typer(
 
 PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
 
-# What DIR is stands in each command's text: Typer 0.20 drops an argument's help under Click 8.5.
+# Each command's text explains DIR: Typer 0.20 drops an argument's help under Click 8.5.
 Directory = Annotated[Path, typer.Argument(metavar="DIR")]
 
 
@@ -34,19 +34,18 @@ def check(
     near: Annotated[
         bool,
         typer.Option(
-            "--near", help="List images that look alike, too: encoded anew, turned or cropped."
+            "--near", help="Also list images that look alike: encoded again, rotated or cropped."
         ),
     ] = False,
 ) -> None:
     """Check the data folder DIR: show what it holds; every image is decoded.
 
-    Also said is what does harm: test images that are in training, identical
-    images under several ids, lesions with several diagnoses.
+    It also reports problems: test images that are in training, identical images under several ids,
+    lesions with several diagnoses.
 
-    Known are HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the
-    ISIC challenge publish them (zip archives need no unpacking), and
-    train/<class>/ and test/<class>/ folders; BraTS2019 as NIfTI volumes, of
-    which eight slices per patient are cut, and as slices in
+    It reads HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the ISIC challenge publish
+    them (zip archives need no unpacking), and train/CLASS/ and test/CLASS/ folders; BraTS2019
+    as NIfTI volumes, of which eight slices per patient are used, and as slices in
     {train,valid,test}/{HGG,LGG}/ folders.
 
     Examples:
@@ -82,7 +81,7 @@ def partition(
     data_dir: Directory,
     out: Annotated[
         Path,
-        typer.Option(help="CSV file to write; a plot goes beside it, with the suffix .png."),
+        typer.Option(help="CSV file to write; a plot is written beside it, with suffix .png."),
     ],
     partition: Annotated[
         Literal["iid", "dirichlet", "source"],
@@ -94,7 +93,7 @@ def partition(
     clients: Annotated[int, typer.Option(min=1, help="How many clients.")] = 3,
     dirichlet_alpha: Annotated[
         float,
-        typer.Option(help="With dirichlet: > 0; the smaller, the more uneven."),
+        typer.Option(help="With dirichlet: > 0; smaller is more uneven."),
     ] = 0.5,
     split_by: Annotated[
         Literal["image", "lesion"],

@@ -1,4 +1,4 @@
-"""What a person should know of a run's images, from the manifest's entry ``data``."""
+"""Notes for the user about a run's images, from the manifest's entry ``data``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,30 +7,30 @@ from experiments.console import Console
 
 
 def show_notes(console: Console, data: Mapping[str, Any]) -> None:
-    """Print what there is to know, a line each."""
+    """Print the notes, a line each."""
     for note in (overlap_note(data), copies_note(data)):
         if note is not None:
             console.print(note, style="yellow", highlight=False, soft_wrap=True)
 
 
 def overlap_note(data: Mapping[str, Any]) -> str | None:
-    """Return a line on test images that are also in training; None where there is none."""
+    """Return a line about test images that are also in training; None if there are none."""
     overlap = data["overlap"]
     if overlap is None:
         if not data["test_images"]:
             return None
-        return "Whether the sites train on images of the test set, nobody could look"
+        return "Whether the sites train on images of the test set is unknown"
     if not overlap["in_training"]:
         return None
     reasons = ", ".join(f"{reason}: {count}" for reason, count in overlap["by_reason"].items())
     return (
         f"{overlap['in_training']} of the {overlap['test_images']} test images are also in "
-        f"training ({reasons}), so these figures flatter"
+        f"training ({reasons}), so these figures are too good"
     )
 
 
 def copies_note(data: Mapping[str, Any]) -> str | None:
-    """Return a line on training images with identical pixels; None where there are none."""
+    """Return a line about training images with identical pixels; None if there are none."""
     copies = data["copies"]
     if not copies or not copies["groups"]:
         return None

@@ -1,4 +1,4 @@
-"""What ``fedskin data`` says of a data set, line by line."""
+"""The lines that ``fedskin data check`` prints about a data set."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,7 +9,7 @@ from data_partition.copies import Copies
 from data_partition.image_table import GroupedBy
 from data_partition.overlap import Overlap
 
-# What an image, a lesion and a source are called.
+# The words for an image, a lesion and a source.
 WORDS: dict[GroupedBy, tuple[str, str, str]] = {
     "lesion": ("images", "lesions", "sources"),
     "patient": ("slices", "patients", "sites"),
@@ -19,7 +19,7 @@ _NAMES_SHOWN = 20
 
 
 def report_lines(report: CheckReport) -> Iterator[str]:
-    """Say what a data folder holds."""
+    """Return lines about the contents of a data folder."""
     if report.training.grouped_by == "patient":
         yield from _set_lines("Data set", report.training)
     else:
@@ -33,7 +33,7 @@ def report_lines(report: CheckReport) -> Iterator[str]:
 
 
 def set_aside_lines(set_aside: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Say what is not used, and why."""
+    """Return lines about files that are not used, and the reasons."""
     for reason, names in set_aside.items():
         yield f"  set aside, {reason}: {len(names)}"
         yield from (f"    {name}" for name in names[:_NAMES_SHOWN])
@@ -42,13 +42,13 @@ def set_aside_lines(set_aside: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
 
 
 def near_lines(images: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
-    """Say which images look alike, those first that do most harm.
+    """Return lines about images that look alike, the most harmful first.
 
     Args:
         images: of a `CheckReport`.
-        pairs: of them, as `NearDuplicates.pairs` finds them.
+        pairs: from `NearDuplicates.pairs`.
     """
-    # Imported here, since SciPy takes long and no other line needs it.
+    # Imported here, since SciPy takes long and only this needs it.
     from data_partition.near_duplicates import BITS, MAX_BITS
 
     first, second = (
@@ -60,7 +60,7 @@ def near_lines(images: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     wrong = first["label"] != second["label"]
     yield (
         f"Near-duplicates: pairs of images whose perceptual hashes differ in at most {MAX_BITS} of "
-        f"{BITS} bits, however turned or mirrored or cropped around the centre"
+        f"{BITS} bits, also if rotated, mirrored or cropped around the centre"
     )
     kinds = {
         "one in the test set, one in training": across & ~same,
@@ -122,7 +122,7 @@ def _copies_lines(copies: list[Copies]) -> Iterator[str]:
 
 
 def _overlap_lines(overlap: Overlap) -> Iterator[str]:
-    unknown = "" if overlap.lesions_known else "; by lesion nobody can tell, since ids are missing"
+    unknown = "" if overlap.lesions_known else "; by lesion this is unknown, as ids are missing"
     if not overlap:
         yield f"None of the {overlap.num_test} test images is in training{unknown}"
         return

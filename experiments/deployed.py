@@ -84,8 +84,8 @@ def run_command(
         run_folder.check_same(wanted)
         if wanted.rounds != (rounds := run_folder.config().rounds):
             raise RunFolderError(
-                f"{run_folder.path}: is under way with rounds = {rounds}; when it has ended, "
-                f"or was stopped, it can go on with rounds = {wanted.rounds}"
+                f"{run_folder.path}: is running with rounds = {rounds}; when it has ended "
+                f"or was stopped, resume it with rounds = {wanted.rounds}"
             )
     console.print(f"This is run {order.number} of {folder.path}", highlight=False, soft_wrap=True)
     try:

@@ -16,7 +16,7 @@ from experiments.console import Console, marked, shown
 if TYPE_CHECKING:
     from training.run_folder import RunFolder
 
-# So many rounds say how long the next ones take.
+# The remaining time is estimated from this many rounds.
 _LATEST = 5
 
 
@@ -36,7 +36,7 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
 
 
 def show_notices(console: Console, notices: Iterable[str]) -> None:
-    """Print what a person must know of the data."""
+    """Print the notices about the data."""
     for notice in notices:
         console.print(f"NOTE: {notice}", style="bold", highlight=False)
 
@@ -45,10 +45,10 @@ class RunDisplay:
     """A bar over the rounds, and a line for each round whose model has been validated.
 
     Args:
-        console: where to show it.
-        rounds: how many there will be.
+        console: to print on.
+        rounds: the number of rounds.
         unit: ``round``, or ``epoch`` for a centralized run.
-        before: of how many rounds an earlier start has shown the lines.
+        before: the number of rounds whose lines an earlier start has shown.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RunDisplay:
     def __enter__(self) -> RunDisplay:
         if self._before:
             self._console.print(
-                f"going on after {self._unit} {self._before} of {self._rounds}", highlight=False
+                f"continuing after {self._unit} {self._before} of {self._rounds}", highlight=False
             )
         self._progress.start()
         return self
@@ -97,18 +97,18 @@ class RunDisplay:
         records = folder.rounds()
         left = self._time_left(records[self._before :], done)
         self._progress.update(self._task, completed=done, description=phase, left=left)
-        # At once: a round's own line waits until its model was validated.
+        # Printed at once, since a round's line waits until its model is validated.
         for record in progress.records[self._warned :]:
             for warning in record.get("warnings", ()):
                 line = f"[bold yellow]round {record['round']}: {shown(warning)}[/]"
                 self._console.print(marked(line), highlight=False)
         self._warned = max(self._warned, len(progress.records))
         for record in records[self._shown :]:
-            newest = record is records[-1] and not self._console.is_terminal  # else the bar says it
+            newest = record is records[-1] and not self._console.is_terminal  # else the bar has it
             line = self._line(record, left if newest else "")
             self._console.print(marked(line), highlight=False, soft_wrap=True)
         self._shown = max(self._shown, len(records))
-        # The last round's model is validated while it is judged: its line comes first.
+        # The last round's model is validated during the final evaluation, so its line comes first.
         awaited = phase == "judging" and self._shown < done
         if phase != self._phase and not awaited:
             self._phase = phase
@@ -121,7 +121,7 @@ class RunDisplay:
         self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
 
     def _time_left(self, records: Sequence[Mapping[str, Any]], done: int) -> str:
-        """Return how long the missing rounds take if they are as long as the latest ones."""
+        """Return the remaining time, if the missing rounds take as long as the latest ones."""
         seconds = [record["seconds"]["round"] for record in records[-_LATEST:]]
         if not seconds or done >= self._rounds:
             return ""
@@ -147,7 +147,7 @@ class RunDisplay:
 
 
 def _pooled(validation: Mapping[str, Any]) -> str:
-    """Return whose validation images are pooled: all clients', or all but some, by name."""
+    """Return which clients' validation images are pooled: all, or all except some, by name."""
     missing = validation["pooled"].get("missing", {})
     there = len(validation["clients"])
     if not missing:

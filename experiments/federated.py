@@ -90,7 +90,7 @@ def simulate_command(
         console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        # Again, now that the ServerApp is gone: it could have written over what was recorded.
+        # Again, after the ServerApp has ended, because it may have overwritten the record.
         record_interrupt(folder)
         console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
         raise typer.Exit(130) from None

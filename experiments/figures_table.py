@@ -1,4 +1,4 @@
-"""Figures in percent as tables for people: the metrics, and recall by class."""
+"""Tables of figures in percent: the metrics, and recall by class."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,9 +19,9 @@ def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
     """Return a table of numbers that fits 80 columns.
 
     Args:
-        title: above it; may have several lines.
-        first: heads the column that names the rows.
-        columns: head the others.
+        title: of the table; may have several lines.
+        first: head of the column that names the rows.
+        columns: heads of the other columns.
     """
     table = Table(
         title=title,
@@ -38,14 +38,14 @@ def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
 
 
 def metric_columns() -> list[str]:
-    """Return the heads of what `metric_cells` returns."""
+    """Return the column heads for `metric_cells`."""
     names = [name.upper() for name in METRIC_NAMES]
     names.insert(names.index("BACC") + 1, "over")
     return names
 
 
 def metric_cells(block: Mapping[str, Any]) -> list[str]:
-    """Return the figures of a metric block, and after BACC over how many classes it is."""
+    """Return the figures of a metric block, and after BACC its number of classes."""
     cells = []
     for name in METRIC_NAMES:
         cells.append(NONE if block[name] is None else f"{block[name]:.2f}")
@@ -58,17 +58,17 @@ def metric_cells(block: Mapping[str, Any]) -> list[str]:
 def recall_table(
     blocks: Sequence[tuple[str, Mapping[str, Any]]], classes: Sequence[str], first: str
 ) -> Table:
-    """Return how many images of each class were found, of how many there are.
+    """Return a table of the number of images of each class that were found, and the total.
 
     Args:
-        blocks: what names each row, and its metric block; by patient below, where it is known.
+        blocks: each row's name and metric block; figures by patient, if known, follow below.
         classes: names of the classes, in the order of the confusion matrices.
-        first: heads the column that names the rows.
+        first: head of the column that names the rows.
     """
     order = in_naming_order(classes)
     table = new_table("Recall by class: found, of how many", first, order)
     for name, block in with_patients(blocks):
-        # The official rules count the undecided in a row and a column of their own, the last.
+        # Under the official rules the last row and column count the undecided.
         counts = dict(zip(classes, recall_by_class(np.array(block["confusion"])), strict=False))
         cells = [f"{found}/{of}" if of else NONE for found, of in map(counts.__getitem__, order)]
         table.add_row(Text(name), *cells)
@@ -78,7 +78,7 @@ def recall_table(
 def with_patients(
     blocks: Iterable[tuple[str, Mapping[str, Any]]],
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the blocks, each followed by the same by patient where it is known."""
+    """Return the blocks, each followed by its block by patient, if there is one."""
     rows = []
     for name, block in blocks:
         rows.append((name, block))

@@ -40,11 +40,11 @@ def open_run(
     """Return the config as wanted, with absolute paths, and the folder that it goes into.
 
     Args:
-        path, overrides, out, resume: from the command line. A run that goes on has a config: what
-            ``path`` names goes in its place, and ``overrides`` over it.
+        path, overrides, out, resume: from the command line. A resumed run uses its own config,
+            unless ``path`` names another; ``overrides`` are applied to it.
         kind: ``simulate`` or ``clip``, the command; a folder is only resumed by the command that
             started it, and a new one without ``--out`` is named after it.
-        defaults: the command's, for keys that nobody sets.
+        defaults: the command's, for keys that are not set.
 
     Raises:
         ConfigError, RunFolderError: something is missing or contradictory.
@@ -76,17 +76,17 @@ def open_run(
 def look_before(
     config: ExperimentConfig, folder: RunFolder, *, federated: bool, needs_test: bool = False
 ) -> tuple[str, ...]:
-    """Find out all that a run may lack before its images are decoded, which may take an hour.
+    """Find everything that a run lacks before its images are decoded, which may take an hour.
 
     Args:
-        config, federated, needs_test: as of `outline`.
+        config, federated, needs_test: as for `outline`.
         folder: the run's.
 
     Returns:
-        What a person must know of the data, a sentence each.
+        Notices about the data, see `data_partition.image_table.ImageTable`.
 
     Raises:
-        ConfigError, DataError: as `outline`.
+        ConfigError, DataError: as for `outline`.
         WeightsError: the text features or the pretrained weights are missing or unusable.
     """
     found = outline(config, federated=federated, needs_test=needs_test)

@@ -73,13 +73,13 @@ def predict_command(
         console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
         return
     table = _table(answers, list(model.classes), synthetic=model.synthetic)
-    # A name is never folded: on a narrow terminal, or in a file, the lines are longer.
+    # Names are never broken: on a narrow terminal, or in a file, the lines are longer.
     width = console.measure(table, options=console.options.update(width=10_000)).maximum
     Console(width=max(width, console.width)).print(table)
 
 
 def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Return a row for each patient, whose probabilities are the mean of the slices'."""
+    """Return a row for each patient, with the mean probabilities of the patient's slices."""
     means = answers.groupby("patient")[classes].mean()
     means.insert(0, "predicted", means.idxmax(axis=1) if len(means) else [])
     names = [f"{patient} (mean of its slices)" for patient in means.index]

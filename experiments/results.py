@@ -25,7 +25,7 @@ from training.run_folder import RunFolder
 
 Row = tuple[str, Mapping[str, Any]]
 
-# Of highlighted rows.
+# Names of highlighted rows.
 _STYLES = {"global test set": "bold", "test set": "bold", "  last model": "dim"}
 
 
@@ -87,10 +87,10 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
 
 
 def behind(metrics: Mapping[str, Any]) -> list[Text]:
-    """Say which clients are in the figures of a federated run, a line for each missing one.
+    """Print which clients are in the figures of a federated run, a line for each missing one.
 
     Args:
-        metrics: as in ``metrics.json``; of a centralized run there is nothing to say.
+        metrics: as in ``metrics.json``; for a centralized run nothing is printed.
     """
     if "clients" not in metrics:
         return []
@@ -148,7 +148,7 @@ def _first(metrics: Mapping[str, Any]) -> str:
 
 
 def _blocks(metrics: Mapping[str, Any]) -> Iterator[Row]:
-    """Give the rows' names and metric blocks; empty for a client that did not answer."""
+    """Return the rows' names and metric blocks; empty blocks for clients that did not answer."""
     federated = "clients" in metrics
     if federated:
         clients, pooled = metrics["clients"], metrics["client_test"]

@@ -1,4 +1,4 @@
-"""How a command begins and ends: threads that sleep, one line for each error, exit statuses."""
+"""Runs a command: sleeping threads, one line for each error, exit statuses."""
 
 import signal
 import sys
@@ -28,8 +28,8 @@ MENDABLE = (
 def run(command: Callable[[], object]) -> None:
     """Run a command; errors that the user can fix give a line each and exit status 2.
 
-    SIGTERM, by which batch systems and service managers end a process, does what Ctrl-C does: the
-    run folder says so, every process ends, and the exit status is 130.
+    SIGTERM, with which batch systems and service managers end a process, has the effect of Ctrl-C:
+    the run folder records it, every process ends, and the exit status is 130.
     """
     let_threads_sleep()
     try:

@@ -81,16 +81,17 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
 def classifier(
     model: TrainedModel,
 ) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.floating], NDArray[np.int64]]]:
-    """Return what classifies images as the model's run prepared its test images.
+    """Return a function that classifies images, preprocessed like the run's test images.
 
-    It takes pixels (N, S, S, 3), S being the image store's side, and returns probabilities (N, K)
-    and answers (N,). A head's answer need not be its most probable class; see docs/heads.md.
+    It takes pixels (N, S, S, 3), where S is the image store's side, and returns probabilities (N,
+    K) and predictions (N,). A head's prediction need not be its most probable class, see
+    docs/heads.md.
 
     Args:
         model: the model, or a head on its features; its weights are read here.
 
     Raises:
-        RunFolderError, WeightsError, HeadError: they cannot be read, or stand on another base.
+        RunFolderError, WeightsError, HeadError: they cannot be read, or need another base.
     """
     # Imported here: an error in a name is reported without waiting for torch.
     from models.fitted_head import Head

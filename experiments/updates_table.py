@@ -1,4 +1,4 @@
-"""How far each client's training moved the weights, as a table for people."""
+"""A table of how far each client's training moved the weights."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def updates_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def update_warnings(rounds: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """Return a line for each update that was far longer than the others.
+    """Return a line for each update that was much larger than the others.
 
     Args:
         rounds: as in ``rounds.jsonl``.

@@ -1,4 +1,4 @@
-"""The campaign file: a base config, grids, seeds and exclusions, made into checked trials."""
+"""The campaign file: a base config, grids, seeds and exclusions, expanded to checked trials."""
 
 import itertools
 import tomllib
@@ -64,8 +64,8 @@ class Campaign:
     Attributes:
         name: of the campaign; a folder belongs to one name.
         trials: in the order of the file.
-        variants: the trials of each part again with other values of some keys, and those values;
-            they run only when asked for, see `asked`.
+        variants: the trials of each part with other values of some keys, and those values; they run
+            only if selected, see `asked`.
         hang_minutes: after so long without progress a trial has failed.
         cpus_per_trial: 0: chosen for the machine.
         gpus_per_trial: 0: chosen for the machine; otherwise 0.01 to 1, or a whole number.
@@ -79,11 +79,11 @@ class Campaign:
     variants: tuple[tuple[Mapping[str, Scalar], Trial], ...] = ()
 
     def asked(self, patterns: Iterable[tuple[str, str]]) -> "Campaign":
-        """Return the campaign with those variants that patterns ask for among its trials.
+        """Return the campaign with the variants that patterns select added to its trials.
 
         Args:
-            patterns: of ``--only``, by key. A variant is asked for where one of them names a key
-                that makes it a variant, and matches its value.
+            patterns: of ``--only``, by key. A variant is selected if one of them names a key that
+                defines the variant and matches its value.
         """
         known = list(patterns)
         found = [
@@ -204,7 +204,7 @@ def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _points(part: _Part, seeds: Iterable[int]) -> Iterator[tuple[Keys, Keys]]:
-    """Give the keys that make a variant, if it is one, and all keys that set a trial apart."""
+    """Return the keys that define a variant, if it is one, and all keys that identify a trial."""
     for variant in ({}, *part.variant):
         for values in itertools.product(*part.grid.values(), seeds):
             yield variant, variant | dict(zip([*part.grid, "seed"], values, strict=True))

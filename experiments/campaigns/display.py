@@ -1,4 +1,4 @@
-"""How far a campaign is: what ``fedskin campaign run`` shows live and ``status`` once."""
+"""The progress of a campaign: ``fedskin campaign run`` shows it live, and ``status`` once."""
 
 import time
 from collections import Counter
@@ -32,7 +32,7 @@ _ENDED = State(DONE, "", {})
 
 
 def finals(folder: CampaignFolder, states: Mapping[str, State]) -> dict[str, dict[str, Any]]:
-    """Return ``metrics.json`` of every trial that is done and can be read, by its id."""
+    """Return ``metrics.json`` of every finished trial that can be read, by trial id."""
     found = {}
     for trial_id, state in states.items():
         if state.word == DONE:
@@ -49,7 +49,7 @@ def best_so_far(finals: Mapping[str, Mapping[str, Any]]) -> tuple[str, float] | 
 
 
 def incomplete(finals: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Say of each finished trial that lost a client what the client missed."""
+    """Return for each trial that is not complete what its clients missed."""
     absences = {trial_id: absences_of(final) for trial_id, final in finals.items()}
     return {
         trial_id: "; ".join(f"{client}: {what}" for client, what in said.items())
@@ -61,10 +61,10 @@ def incomplete(finals: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def seconds_left(
     planned: Sequence[Planned], states: Mapping[str, State], side_by_side: int
 ) -> float | None:
-    """Guess how long what is running and waiting still takes; None before a trial has ended.
+    """Estimate the remaining time; None before a trial has ended.
 
-    A trial is taken to need what finished ones of its command and backbone needed in the mean, or
-    else what all did; one that runs, half of it.
+    A trial is assumed to need the mean time of finished trials with its command and backbone, or
+    else of all finished trials. A running trial is assumed to need half of that.
     """
     seconds: dict[tuple[str, str], list[float]] = {}
     everything: list[float] = []
@@ -86,7 +86,7 @@ def seconds_left(
 def overview(
     name: str, folder: CampaignFolder, planned: Sequence[Planned], states: Mapping[str, State]
 ) -> RenderableType:
-    """Return counts, the trials that run, those that lost a client, and the failures."""
+    """Return counts, the running trials, those that are not complete, and the failures."""
     counts = Counter(state.word for state in states.values())
     final = finals(folder, states)
     lacking = incomplete(final)
@@ -136,7 +136,7 @@ def _running(folder: CampaignFolder, trials: Sequence[Planned]) -> Table:
         try:
             progress = folder.run_folder(trial.id).checkpoint.progress()
         except RunFolderError:
-            continue  # a later look may find it whole
+            continue  # it may be complete the next time
         unit = "rounds" if trial.command == "simulate" else "epochs"
         figure, by = progress.best_figure, str(trial.config["best-by"])
         best = "–" if figure is None else f"{by.upper()} {figure:.{4 if by == 'loss' else 2}f}"
@@ -149,10 +149,10 @@ def _kind(trial: Planned) -> tuple[str, str]:
 
 
 class CampaignDisplay:
-    """Shows a campaign while it runs: a live table, or on no terminal a line for each trial.
+    """Shows a campaign while it runs: a live table, or without a terminal a line for each trial.
 
     Args:
-        console: where to show it.
+        console: to print on.
         name: the campaign's.
         folder: the campaign's.
         planned: its trials.
@@ -177,7 +177,7 @@ class CampaignDisplay:
         self._live.stop()
 
     def show(self, ended: Mapping[str, str]) -> None:
-        """Show how far it is.
+        """Show the progress.
 
         Args:
             ended: trials that ended since the last call: id → "" or the cause of the failure.
@@ -189,7 +189,7 @@ class CampaignDisplay:
                 kind = "[red]failed[/]" if cause else "done, [yellow]not complete[/]"
                 word = _line(kind, trial_id, cause or lacking[trial_id])
             self._console.print(word, highlight=False, soft_wrap=True)
-        # Reading the state of many trials takes its time, which the trials can use better.
+        # Reading the state of many trials takes CPU time that the trials need.
         if self._console.is_terminal and (ended or time.monotonic() > self._refresh_at):
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             states = self._folder.states(self._planned, at_work=True)

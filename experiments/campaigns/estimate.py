@@ -25,7 +25,7 @@ ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
 # How many tensors of a parameter's size an optimizer holds for it; with momentum SGD has one more.
 STATE_TENSORS = {"sgd": 0, "adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2}
 
-# Of the study (docs/study.md): HAM10000, the ISIC2018 test set, and the patients of BraTS2019.
+# As in the study (docs/study.md): HAM10000, the ISIC2018 test set, and BraTS2019's patients.
 STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
 STUDY_PATIENTS, STUDY_TEST_PATIENTS = 231 + 32, 68
 
@@ -43,10 +43,10 @@ _NUM_CLASSES = 7  # of HAM10000; a head for BraTS2019's two is a little smaller
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """How many images a data set has.
+    """The number of images of a data set.
 
     Attributes:
-        training: of the training set; for BraTS2019 the slices of all but the test patients.
+        training: of the training set; for BraTS2019 the slices of all except the test patients.
         test: of the global test set.
         counted: whether they were counted in the data folder; otherwise they are the study's.
     """
@@ -82,7 +82,7 @@ def count_images(config: ExperimentConfig) -> ImageCounts:
     if not config.data_dir:
         if config.dataset != "brats2019":
             return ImageCounts(STUDY_IMAGES, STUDY_TEST_IMAGES, counted=False)
-        # BraTS's volumes have 155 axial slices, a few of them without brain.
+        # BraTS's volumes have 155 axial slices, some of them without brain.
         slices = 155 if config.slice_choice == "all" else config.slices_per_patient
         return ImageCounts(STUDY_PATIENTS * slices, STUDY_TEST_PATIENTS * slices, counted=False)
     rows = training_table(config).rows

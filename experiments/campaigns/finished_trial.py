@@ -1,4 +1,4 @@
-"""What the run folder of a finished trial says, checked: nothing half or foreign gets through."""
+"""Reads and checks the run folder of a finished trial; damaged and foreign folders are refused."""
 
 import re
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ _NAME = re.compile(r"(simulate|clip|heads)-(.+)-[0-9a-f]{12}")
 
 
 class Part(BaseModel):
-    """A part of a file in the run folder; what the file says beyond it is not looked at."""
+    """A part of a file in the run folder; further entries of the file are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Figures(Part):
-    """Figures in percent, all None where there was nothing to judge, and how many were judged.
+    """Figures in percent, all None without images, and the number of images.
 
-    ``confusion`` holds the counts that they are made of, true classes in rows.
+    ``confusion`` holds the counts from which they are computed, true classes in rows.
     """
 
     n: int
@@ -59,24 +59,24 @@ class Figures(Part):
 
 
 class Block(Figures):
-    """Figures by image; 95 % intervals and the same by patient where the run has them."""
+    """Figures by image; 95 % intervals and figures by patient if the run has them."""
 
     intervals: dict[str, tuple[Percent, Percent] | None] = Field(default_factory=dict)
     patients: Figures | None = None
 
 
 class Pooled(Part):
-    """Figures over all clients that answered; ``missing`` says why the others did not."""
+    """Figures over all clients that answered; ``missing`` has the reasons of the others."""
 
     missing: dict[str, str] = Field(default_factory=dict)
 
 
 class PooledBlock(Block, Pooled):
-    """The same with the figures."""
+    """Pooled figures with all metrics."""
 
 
 class Metrics(Part):
-    """``metrics.json``; of a federated trial ``participation`` has the rounds of each client."""
+    """``metrics.json``; ``participation`` has each client's number of rounds, if federated."""
 
     global_test: Block | None = None
     client_test: PooledBlock | None = None
@@ -89,7 +89,7 @@ class Metrics(Part):
     weights_sha256: str
 
     def blocks(self) -> list[Figures]:
-        """Every block of figures, by image and by patient."""
+        """Return every block of figures, by image and by patient."""
         heads = (self.heads or {}).values()
         found = [self.global_test, self.client_test, *self.clients.values(), *heads]
         whole = [block for block in found if block is not None]
@@ -103,7 +103,7 @@ class Validation(Part):
 
 
 class Seconds(Part):
-    """Wall seconds of a round; where anything travelled, of transport and of waiting for a turn."""
+    """Wall seconds of a round; if data were sent, also of transport and of waiting for a turn."""
 
     round: float
     transport: float | None = None
@@ -111,7 +111,7 @@ class Seconds(Part):
 
 
 class Round(Part):
-    """A line of ``rounds.jsonl``; a centralized run moves no bytes."""
+    """A line of ``rounds.jsonl``; a centralized run sends no bytes."""
 
     round: int
     train_loss: float
@@ -128,13 +128,13 @@ class Machine(Part):
 
 
 class Overlap(Part):
-    """Test images that also stand in training."""
+    """Test images that are also in training."""
 
     in_training: int = Field(ge=0)
 
 
 class Data(Part):
-    """The images' part of the manifest."""
+    """The manifest's entry about the images."""
 
     synthetic: bool
     classes: list[str]
@@ -144,13 +144,13 @@ class Data(Part):
 
 
 class TextWeights(Part):
-    """Whose text tower it was."""
+    """The weights of the text tower."""
 
     weights: str
 
 
 class Measured(Part):
-    """What the campaign added to the manifest."""
+    """The campaign's entry in the manifest."""
 
     peak_memory: int | None = None
 
@@ -187,7 +187,7 @@ class FinishedTrial:
 
     @property
     def absences(self) -> dict[str, str]:
-        """What each client missed, by the names of those that missed anything."""
+        """What each client missed, for the clients that missed something."""
         pooled = self.metrics.client_test
         return absences(
             self.metrics.participation,
@@ -198,10 +198,10 @@ class FinishedTrial:
 
 
 def read_finished(path: Path) -> FinishedTrial | None:
-    """Read a trial's run folder; None where the trial is not finished.
+    """Read a trial's run folder; None if the trial is not finished.
 
     Raises:
-        RunFolderError: in one line, what is damaged, or why this is no trial's folder.
+        RunFolderError: one line with what is damaged, or why this is not a trial's folder.
     """
     name = _NAME.fullmatch(path.name)
     if name is None:

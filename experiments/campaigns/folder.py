@@ -188,10 +188,10 @@ class CampaignFolder:
         return State(WAITING, "", attempt)
 
     def make_room(self, trial_id: str, trial: Trial, facts: DataFacts) -> Path | None:
-        """Move a folder in a trial's place away if it is damaged or not of this trial.
+        """Move away a folder with a trial's name if it is damaged or not of this trial.
 
-        What a kill before the config was written has left is removed. If the images have been
-        moved, or an overlap is allowed by now, the run folder's config is updated.
+        A folder that a kill has left without a config is removed. If the images were moved, or an
+        overlap is now allowed, the run folder's config is updated.
 
         Returns:
             Where it was moved to, None if nothing was moved.

@@ -1,4 +1,4 @@
-"""The ledger: one table of every figure of a campaign, derived from its run folders."""
+"""The ledger: one table of all figures of a campaign, computed from its run folders."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from training.metrics import METRIC_NAMES, recall_by_class
 
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
 _CLASSES = in_naming_order(CLASS_NAMES)
-# Text by default, a number once resolved.
+# Text by default, numbers when resolved.
 _RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
 
 
@@ -46,23 +46,23 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("weights_sha256", "fedskin_version"), str),
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
-"""The ledger's columns in order, with the type of each; docs/ledger.md says what they hold."""
+"""The ledger's columns in order, with their types; docs/ledger.md describes them."""
 
 
-# Of a client that did not judge the best model.
+# For a client that did not evaluate the best model.
 _NOTHING: dict[str, Any] = {"n": 0, **dict.fromkeys(METRIC_NAMES), "bacc_classes": 0}
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a campaign has found so far.
+    """The figures of a campaign so far.
 
     Attributes:
-        table: a row for each finished trial, test set, model and unit, with ``COLUMNS``. Rows
-            are sorted by trial; then come the global test set, the clients' test splits pooled
-            and each; then the network and the heads; then images and patients.
-        set_aside: by the folder's name, in a line, why a folder among the trials has no rows
-            though it is there: it is damaged or no trial's.
+        table: a row for each finished trial, test set, model and unit, with ``COLUMNS``. Rows are
+            sorted by trial; then by test set: global, the clients' pooled, each client's; then
+            network before heads; then images before patients.
+        set_aside: by name, for each folder that is damaged or not a trial's, the reason in one
+            line.
     """
 
     table: pd.DataFrame
@@ -72,8 +72,8 @@ class Ledger:
 def read_ledger(folder: Path) -> Ledger:
     """Read the ledger from a campaign's run folders.
 
-    A trial that is not finished has no rows. What is damaged or foreign is set aside, and left
-    where it is.
+    A trial that is not finished has no rows. Damaged and foreign folders are named in ``set_aside``
+    and not moved.
 
     Args:
         folder: the campaign's; without trials the table is empty.
@@ -95,7 +95,7 @@ def read_ledger(folder: Path) -> Ledger:
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:
-    """Write ``ledger.parquet`` and ``ledger.csv`` into a campaign's folder, each at once."""
+    """Write ``ledger.parquet`` and ``ledger.csv`` into a campaign's folder, each atomically."""
     with replacing(folder / "ledger.parquet") as temporary:
         ledger.table.to_parquet(temporary, index=False)
     with replacing(folder / "ledger.csv") as temporary:
@@ -103,7 +103,7 @@ def write_ledger(folder: Path, ledger: Ledger) -> None:
 
 
 def _about(trial: FinishedTrial) -> dict[str, Any]:
-    """What all rows of a trial have in common."""
+    """Return the columns that are equal in all rows of a trial."""
     manifest, metrics = trial.manifest, trial.metrics
     return {
         "trial": trial.id,
@@ -133,17 +133,17 @@ def _about(trial: FinishedTrial) -> dict[str, Any]:
 
 
 def _total(values: Sequence[float | None]) -> float | None:
-    """The sum; None where a run moves no bytes."""
+    """Return the sum; None if a run sends nothing."""
     return None if None in values else sum(value for value in values if value is not None)
 
 
 def _config_columns(config: ExperimentConfig) -> dict[str, Any]:
-    # svm-gamma may be a word or a number: as text, since a column has one type.
+    # svm-gamma may be a word or a number; a column has one type, so it is stored as text.
     return {f"config.{key}": _config_type(key)(value) for key, value in config.to_flat().items()}
 
 
 class _Rows:
-    """The figures of a trial, a row for each test set, model and unit."""
+    """Return the figures of a trial, a row for each test set, model and unit."""
 
     def __init__(self, trial: FinishedTrial) -> None:
         self._metrics = trial.metrics
@@ -154,7 +154,7 @@ class _Rows:
         if metrics.global_test is not None:
             yield from self._by_unit("global_test", "network", metrics.global_test)
         for head, block in heads.items():
-            if head != "network":  # which is the global test set's again
+            if head != "network":  # which equals the global test set's
                 yield from self._by_unit("global_test", head, block)
         if metrics.client_test is not None:
             missing = ", ".join(metrics.client_test.missing)

@@ -1,4 +1,4 @@
-"""What a campaign needs before it can run, and what it would download; nothing is downloaded."""
+"""Finds what a campaign lacks and what it would download; nothing is downloaded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from training.experiment_data import cache_dir
 
 @dataclass(frozen=True)
 class Missing:
-    """What a campaign lacks on this machine, a line each.
+    """What a campaign lacks on this machine, one line each.
 
     Attributes:
         to_bring: required; the user must provide it.

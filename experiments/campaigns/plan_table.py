@@ -1,4 +1,4 @@
-"""What ``fedskin campaign plan`` shows: every trial, what all will take, and what is missing.
+"""The output of ``fedskin campaign plan``: every trial, the time and disk space, what is missing.
 
 The study is that of docs/study.md.
 """
@@ -17,7 +17,7 @@ from experiments.campaigns.missing import Missing
 from experiments.campaigns.trial import Trial, text
 from experiments.console import Console, marked, shown
 
-# A key with more values than this goes down the side of the table.
+# A key with more values than this is shown in rows.
 _MOST_COLUMNS = 6
 
 Trials = Sequence[tuple[Trial, Estimate]]
@@ -29,11 +29,11 @@ def show_plan(
     """Print the trials with their time, the totals, and what is missing.
 
     Args:
-        console: where to print.
+        console: to print on.
         name: of the campaign.
         forecast: of its trials.
         missing: what they lack.
-        folder: where the campaign is going to be, there already or not.
+        folder: the campaign's; it need not exist.
     """
     kinds = groupby(forecast.trials, lambda pair: (pair[0].command, tuple(pair[0].settings)))
     for (command, _), trials in kinds:
@@ -51,7 +51,7 @@ def show_plan(
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words of two or three digits: seconds, minutes, hours or days."""
+    """Return a time as text with two or three digits, in seconds, minutes, hours or days."""
     for unit, length in (("s", 1), ("min", 60), ("h", 3600)):
         number = seconds / length
         if number < 100:
@@ -60,7 +60,7 @@ def duration(seconds: float) -> str:
 
 
 def _table(trials: Trials) -> Table:
-    """Return the trials of one part: a cell is a trial, its time in it."""
+    """Return the table of one part: a cell has the time of one trial."""
     settings = [trial.settings for trial, _ in trials]
     values = {key: list(dict.fromkeys(text(s[key]) for s in settings)) for key in settings[0]}
     varying = [key for key in values if len(values[key]) > 1] or ["seed"]
@@ -70,7 +70,7 @@ def _table(trials: Trials) -> Table:
     cells: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for (_, each), setting in zip(trials, settings, strict=True):
         row = cells.setdefault(tuple(text(setting[key]) for key in down), {})
-        # More than one where parts differ in what is no part of their grids.
+        # More than one value if parts differ in keys that are not in their grids.
         cell = row.setdefault(text(setting[across]) if across else "", [])
         cell.append(duration(each.seconds))
     table = Table()
@@ -78,7 +78,7 @@ def _table(trials: Trials) -> Table:
         table.add_column(key)
     columns = values[across] if across else [""]
     for number, column in enumerate(columns):
-        # The first line of the heads names the key whose values stand in the second.
+        # The first line of the heads names the key whose values are in the second.
         key_line = f"{across}:" if number == 0 else ""
         head = Text(f"{key_line}\n{column}") if across else Text("each")
         table.add_column(head, justify="right")

@@ -56,10 +56,10 @@ class Preflight:
         return [facts for facts in found if facts is not None]
 
     def look(self, trials: Iterable[Trial]) -> None:
-        """Look for what trials may lack: no image is decoded for it, which may take an hour.
+        """Find what trials lack, without decoding images, which may take an hour.
 
         Raises:
-            ConfigError: a line for each fault.
+            ConfigError: a line for each error.
         """
         for trial in trials:
             config = trial.config

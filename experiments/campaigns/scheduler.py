@@ -1,4 +1,4 @@
-"""Ray decides which trials run when and where; a trial is a Ray task that starts a process."""
+"""Runs trials with Ray, which decides when and where; a trial is a Ray task with one process."""
 
 import logging
 import os

@@ -1,1 +1,1 @@
-"""What a campaign has shown: figures, tables, a page."""
+"""The report of a campaign: figures, tables and a page."""

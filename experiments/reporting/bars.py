@@ -1,4 +1,4 @@
-"""Figure 2 of the study (docs/study.md), and what else is best shown as bars: they begin at 0."""
+"""Bar plots: Figure 2 of the study (docs/study.md), and metrics of few backbones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMIL
 
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
-# What a bar is called and its colour.
+# Label and colour of each model's bar.
 HEADS = {
     "network": ("network", "0.75"),
     "knn": ("+ KNN", BLUE),
@@ -23,8 +23,8 @@ HEADS = {
 }
 
 
-# The same of a metric. Weighted recall is accuracy, by definition: both sum the hits over all
-# images. One bar, or line, for both.
+# Label and colour of each metric's bar. ACC and REC share one bar or line, because weighted recall
+# equals accuracy by definition.
 METRICS = {
     "acc": ("ACC = REC", BLUE),
     "bacc": ("BACC", VERMILION),
@@ -33,15 +33,15 @@ METRICS = {
     "avg": ("AVG", BLACK),
 }
 
-# Inches of a panel below the first, and of what stands around the first.
+# Height in inches of each panel below the first, and of the space around the first.
 _PANEL, _AROUND = 2.5, 3.9
 
 
 def draw_heads(comparison: Comparison) -> Figure:
-    """Draw what heads are worth, a group of bars for each backbone.
+    """Draw the figures of heads beside the network's, a group of bars for each backbone.
 
-    The first panel has AVG of the network and of each head on its features; then comes a panel for
-    each head, with all of its metrics.
+    The first panel has AVG of the network and of each head on its features; below it each head has
+    a panel with all its metrics.
     """
     table = summary(comparison.judged[comparison.judged["unit"] == "image"])
     order = [name for name in comparison.backbones if name in set(table["backbone"])]
@@ -96,7 +96,7 @@ def _draw(comparison: Comparison, panels: Sequence[_Panel], where: str) -> Figur
     drawn: Mapping[str, tuple[str, str]] = {}
     for axes, panel in zip(column, panels, strict=True):
         _draw_panel(axes, panel)
-        if panel.bars != drawn:  # the same bars again need no second legend
+        if panel.bars != drawn:  # equal bars need no second legend
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=len(panel.bars))
         drawn = panel.bars
     last = column[-1]

@@ -1,4 +1,4 @@
-"""What is gained by sending less: each way of training and sending, for each backbone."""
+"""AVG against the data sent: for each backbone, trained part and wire format."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from experiments.reporting.comparisons import TRAFFIC, Comparison
 from experiments.reporting.cost import costs_of, finish, mean_costs
 from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, VERMILION, new_figure
 
-# Colour and marker say what is trained, the marker's filling how it travels.
+# Colour and marker show what is trained, the marker's filling shows the wire format.
 _TRAINABLE = ((BLACK, "o"), (GREEN, "^"), (VERMILION, "s"), (BLUE, "D"))
 _WIRE_FORMATS: tuple[FillStyleType, ...] = ("full", "left", "none")
 TRAINABLE = dict(zip(TRAFFIC["trainable"], _TRAINABLE, strict=True))
@@ -24,8 +24,8 @@ _ROW, _AROUND = 2.1, 1.3  # inches
 def draw_communication(comparison: Comparison) -> Figure:
     """Draw AVG on the global test set against bytes, in a federation, and seconds.
 
-    A backbone has a row to itself. A point is a mean over the seeds; a line joins the formats of
-    what is trained alike.
+    Each backbone has its own row. A point is a mean over the seeds; a line joins the wire formats
+    of one value of ``trainable``.
 
     Args:
         comparison: of trials that differ in ``TRAFFIC``.
@@ -55,7 +55,7 @@ def draw_communication(comparison: Comparison) -> Figure:
 
 
 def _draw(axes: Axes, points: pd.DataFrame) -> None:
-    """Draw a backbone's points, whose cost stands in column ``cost``."""
+    """Draw a backbone's points, whose cost is in column ``cost``."""
     for trainable, (colour, marker) in TRAINABLE.items():
         ways = points[points["trainable"] == trainable].set_index("wire-format")
         ways = ways.loc[[name for name in WIRE_FORMATS if name in ways.index]]

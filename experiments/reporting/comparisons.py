@@ -1,4 +1,4 @@
-"""Which trials are compared: those that differ in nothing but the backbone and the seed."""
+"""Groups trials into comparisons: in one comparison only backbone and seed differ."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -10,7 +10,7 @@ import pandas as pd
 from models.registry import BACKBONES
 from training.config import NOT_IDENTITY
 
-# How people write what the configs write plainly.
+# Usual spelling of the configs' values.
 WORDS = {
     "ham10000": "HAM10000",
     "brats2019": "BraTS2019",
@@ -33,19 +33,19 @@ KINDS = {
     ("heads", "classifier"): "Heads on deep features",
 }
 
-# What decides how much travels, and its values in the order in which they are shown.
+# Keys that decide how much data is sent, with their values in the order of display.
 TRAFFIC = {
     "trainable": ("all", "head", "adapter", "lora"),
     "wire-format": ("float32", "bfloat16", "int8"),
 }
 
 _MAIN = ("data set", "overlap", "text encoder", "text tower", "strategy", "optimizer")
-# A trial may have been computed elsewhere and read its images from elsewhere.
+# A trial may have run on another machine and read its images from another folder.
 _WHERE = (
     *("config.device", "config.threads-per-client"),
     *(f"config.{key}" for key in NOT_IDENTITY),
 )
-# What is no key of the config and yet makes figures incomparable.
+# Columns that are not config keys but also make figures incomparable.
 _CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint")
 
 
@@ -54,8 +54,8 @@ class Comparison:
     """The trials of one setting.
 
     Attributes:
-        kind: of experiment, for people: a value of ``KINDS``.
-        settings: what tells this comparison from the others, for people, by name.
+        kind: of experiment, as text for users: a value of ``KINDS``.
+        settings: by name, the settings that distinguish this comparison, as text for users.
         rows: the trials' rows of the ledger, of every test set.
     """
 
@@ -65,11 +65,11 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """The setting in a line."""
+        """The setting in one line."""
         return self.titled()
 
     def titled(self, *, without: Collection[str] = ()) -> str:
-        """Return the title without the settings of these names."""
+        """Return the title without the settings with these names."""
         named = [
             value if name in _MAIN else f"{name} {value}"
             for name, value in self.settings.items()
@@ -89,7 +89,7 @@ class Comparison:
 
     @property
     def federated(self) -> bool:
-        """Whether anything travelled."""
+        """Whether data were sent."""
         return bool((self.rows["command"] == "simulate").all())
 
     @property
@@ -109,23 +109,23 @@ class Comparison:
 
     @property
     def judged_on(self) -> str:
-        """How many images that is, in words; the ISIC2018 test set has been 1,511 and 1,512."""
+        """The number of these images as text; ISIC2018 releases have 1,511 or 1,512."""
         rows = self.judged
         counts = sorted({int(number) for number in rows.loc[rows["unit"] == "image", "n"]})
         return f"{' or '.join(f'{number:,}' for number in counts)} images of the global test set"
 
     @property
     def network(self) -> pd.DataFrame:
-        """The rows of the networks there, judged by image."""
+        """The rows of the networks on the global test set, by image."""
         rows = self.judged
         return rows[(rows["model"] == "network") & (rows["unit"] == "image")]
 
 
 def compare(ledger: pd.DataFrame) -> list[Comparison]:
-    """Group the trials of a ledger; seeds are repeats of one setting, all else makes another.
+    """Group the trials of a ledger; only the seed may differ within one setting.
 
-    Paths, the device and the threads tell no settings apart; other images, test images that
-    also stand in training, a random text tower and synthetic images do.
+    Paths, device and threads do not distinguish settings. Other images, test images that are also
+    in training, a random text tower and synthetic images do.
 
     Args:
         ledger: the table of a `Ledger`.
@@ -159,11 +159,11 @@ def compare(ledger: pd.DataFrame) -> list[Comparison]:
 
 
 def over_traffic(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Put together what differs in nothing but how much travels.
+    """Merge comparisons that differ only in how much data is sent.
 
     Returns:
-        The federated comparisons, and of the others those that differ so; none says which of
-        ``TRAFFIC`` it is of.
+        The federated comparisons, and of the others those that differ in ``TRAFFIC``; the titles do
+        not name the values of ``TRAFFIC``.
     """
     alike: dict[tuple[object, ...], list[Comparison]] = {}
     for comparison in comparisons:
@@ -193,7 +193,7 @@ def slug(title: str) -> str:
 
 
 def _split_further(rows: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """Split by every other setting that is not the same throughout."""
+    """Split by every other setting that has several values."""
     columns = [
         column
         for column in rows.columns

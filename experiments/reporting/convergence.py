@@ -1,4 +1,4 @@
-"""How validation AVG grows, round by round."""
+"""Validation AVG by round."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,8 +13,8 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
     """Draw the pooled validation AVG of each round, a line for each backbone.
 
     Args:
-        comparison: whose trials are drawn, means over the seeds.
-        records: of each trial by its id.
+        comparison: its trials are drawn as means over the seeds.
+        records: of the trials, by id.
     """
     rows = comparison.rows
     curves = {}
@@ -23,7 +23,7 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
         curves[backbone] = pd.concat(
             [records[trial].curve["validation_avg"] for trial in trials], axis=1
         ).mean(axis=1)
-    # The legend in the order in which the lines end, the highest first.
+    # The legend has the order of the lines' last values, the highest first.
     order = sorted(curves, key=lambda name: -curves[name].dropna().iloc[-1:].sum())
 
     rounds = sorted(set().union(*(curve.index for curve in curves.values())))

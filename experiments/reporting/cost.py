@@ -1,4 +1,4 @@
-"""What accuracy costs: against bytes moved and against time."""
+"""AVG against bytes sent and against time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ _TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 
 @dataclass(frozen=True)
 class Cost:
-    """What some points cost, as it stands on an axis.
+    """The costs of some points on an axis.
 
     Attributes:
         label: of the axis.
         values: of each point, in the unit of the label.
-        symbol: of the unit, where ticks are to say it with a prefix of their own; else empty.
+        symbol: of the unit, if each tick has its own prefix; otherwise empty.
     """
 
     label: str
@@ -31,10 +31,10 @@ class Cost:
     symbol: str = ""
 
     def scale(self, axes: Axes) -> None:
-        """Scale the axis: from 0, or logarithmic where costs differ more than tenfold."""
+        """Scale the axis: from 0, or logarithmic if costs differ more than tenfold."""
         highest, range_ = self.values.max(), _range(self.values)
         if range_ <= 10:
-            # From 0, so that costs that hardly differ do not seem to.
+            # From 0, so that small differences do not look large.
             axes.set_xlim(0, 1.15 * highest or 1)
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             return
@@ -50,7 +50,7 @@ def mean_costs(comparison: Comparison, keys: list[str]) -> pd.DataFrame:
     """Return means of AVG on the global test set, bytes and seconds over the networks' seeds.
 
     Args:
-        comparison: whose networks.
+        comparison: of these networks.
         keys: of the config; the first is ``backbone``. A row for each combination of their values.
     """
     rows = comparison.network.rename(columns=lambda name: name.removeprefix("config."))
@@ -63,10 +63,10 @@ def mean_costs(comparison: Comparison, keys: list[str]) -> pd.DataFrame:
 
 
 def costs_of(points: pd.DataFrame) -> Iterator[Cost]:
-    """Give what `mean_costs` found as it is drawn: bytes, where any travelled, and seconds.
+    """Return the costs of `mean_costs` for drawing: bytes, if any were sent, and seconds.
 
-    The unit is the largest of which the costliest point takes two or more. Where bytes differ more
-    than a hundredfold no unit suits all, and ticks have their own.
+    The unit is the largest in which the highest cost is at least two. If bytes differ more than a
+    hundredfold, each tick has its own unit.
     """
     federated = points["bytes"].notna().any()
     if federated and _range(points["bytes"]) > 100:
@@ -110,7 +110,7 @@ def draw_cost(comparison: Comparison) -> Figure:
 
 
 def finish(axes: Axes, cost: Cost) -> None:
-    """Give axes on which all points stand their scale and their look."""
+    """Set scale and style of axes after all points are drawn."""
     cost.scale(axes)
     axes.grid()
     axes.spines[["right", "top"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""What our trials did otherwise than the study (docs/study.md), by the campaigns that repeat it."""
+"""Differences of our trials from the study (docs/study.md), by the campaigns that repeat it."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,7 +16,7 @@ from training.head_settings import HEAD_KEYS
 from training.study import resolve
 
 _CAMPAIGNS = Path(__file__).parents[1] / "campaigns"
-# By kind of experiment, the campaign whose trials have the study's settings.
+# By kind of experiment, the campaign that has the study's settings.
 STUDY_CAMPAIGNS = {
     KINDS["clip", "clip"]: "task1-clip.toml",
     KINDS["simulate", "classifier"]: "task2-federated.toml",
@@ -28,17 +28,17 @@ _OF_A_FEDERATION = (
     *("client-optimizer", "rounds", "local-epochs", "clients", "partition", "dirichlet-alpha"),
 )
 
-# The head that a key is about; the others of HEAD_KEYS are about each.
+# The head that a key belongs to; the other HEAD_KEYS belong to all heads.
 _OF_ONE_HEAD = {"knn-neighbors": "knn", "svm-c": "svm", "svm-gamma": "svm", "forest-trees": "rf"}
 
 
 def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict[str, str]:
-    """Return the keys that say nothing about a figure, each with the reason; all others count.
+    """Return the keys that do not affect a figure, each with the reason; all others count.
 
     Args:
         config: of the trial, resolved.
         command: of the trial.
-        model: whose figure it is: ``network``, or the head.
+        model: the figure's model: ``network``, or a head.
     """
     found = {
         **dict.fromkeys(NOT_IDENTITY, "where results go decides nothing"),
@@ -73,17 +73,17 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
 
 
 def done_otherwise(kind: str, rows: pd.DataFrame, model: str) -> list[str]:
-    """Say in what trials differ from the study's, or from our choice where the study is silent.
+    """Return how trials differ from the study's, or from our choice if the study gives no value.
 
     Args:
         kind: of experiment, one of ``STUDY_CAMPAIGNS``.
-        rows: of the ledger, on the global test set by image; at least one. Trials that differ in
-            nothing but the seed.
-        model: whose figure it is: ``network``, or the head.
+        rows: of the ledger, on the global test set by image; at least one. The trials differ only
+            in the seed.
+        model: the figure's model: ``network``, or a head.
 
     Returns:
-        For people, one entry for each difference: a key of the config with its value and the
-        study's, and how many images were judged where those were not the study's.
+        As text for users, one entry for each difference: a config key with its value and the
+        study's, and the number of test images if it is not the study's.
     """
     row = rows.iloc[0]
     config = {key: row[f"config.{key}"] for key in DEFAULTS}
@@ -98,14 +98,14 @@ def done_otherwise(kind: str, rows: pd.DataFrame, model: str) -> list[str]:
 def _differences(kind: str, config: Mapping[str, Any], command: str, model: str) -> Iterator[str]:
     left_out = not_compared(config, command, model)
     for key, wanted in _study_config(kind, config).items():
-        # As text, since the ledger holds words and numbers of one key so.
+        # As text, as the ledger stores keys that have words and numbers.
         ours, theirs = text(_plain(config[key])), text(wanted)
         if key not in left_out and ours != theirs:
             yield f"{key} {ours}, not {theirs}"
 
 
 def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar]:
-    """Return the study's config for a trial: that with the same place in the campaign's grid.
+    """Return the study's config for a trial: the one at the same place in the campaign's grid.
 
     Raises:
         LookupError: the study has no such trial.
@@ -129,5 +129,5 @@ def _study_trials(kind: str) -> list[tuple[dict[str, Scalar], dict[str, Scalar]]
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of Python's own types."""
+    """Return a value as a type of Python, not NumPy."""
     return value.item() if hasattr(value, "item") else value

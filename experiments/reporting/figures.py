@@ -1,4 +1,4 @@
-"""Every figure of a report, drawn."""
+"""Draws all figures of a report."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Drawing:
     Attributes:
         name: the files', without suffix.
         about: title of the comparison or ranking that it shows.
-        what: it shows, for people who do not see it.
+        what: description for people who cannot see it.
         svg: text of the SVG file.
         png: bytes of the PNG file.
     """
@@ -48,7 +48,8 @@ class _Sketch:
 def draw_all(findings: Findings) -> list[Drawing]:
     """Draw every figure of a report, those of a comparison one after another.
 
-    In one process: a figure takes a quarter of a second, and a campaign may need the other cores.
+    It uses one process: a figure takes a quarter of a second, and a campaign may need the other
+    cores.
     """
     return [_draw(sketch) for sketch in _plan(findings)]
 

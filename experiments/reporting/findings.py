@@ -1,4 +1,4 @@
-"""All that a report is made of, read once from a campaign's folder."""
+"""The contents of a report, read once from a campaign's folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from training.errors import RunFolderError
 
 @dataclass(frozen=True)
 class Findings:
-    """What a campaign has found so far.
+    """The results of a campaign so far.
 
     Attributes:
         name: the campaign's.
-        planned: ids of the trials of the last plan; empty where there is none.
+        planned: ids of the trials of the last plan; empty without a plan.
         table: the ledger's.
-        set_aside: by folder, why it is no part of the report.
+        set_aside: by folder, why it is not in the report.
         records: of each trial of the table, by its id.
         comparisons: of the table.
         rankings: of the comparisons.
@@ -42,12 +42,12 @@ class Findings:
 
     @property
     def communication(self) -> list[Comparison]:
-        """The comparisons by what travels; see `over_traffic`."""
+        """The comparisons merged over the data sent, see `over_traffic`."""
         return over_traffic(self.comparisons)
 
     @property
     def progress(self) -> str:
-        """How many trials are done, in a line."""
+        """The number of finished trials, in one line."""
         if not self.planned:
             return f"{len(self.records)} trials are done"
         done = len(self.records.keys() & set(self.planned))
@@ -60,7 +60,7 @@ def read_findings(folder: Path) -> Findings:
     """Read a campaign's folder, also while the campaign runs.
 
     Raises:
-        RunFolderError: there is no campaign.
+        RunFolderError: there is no campaign in it.
     """
     campaign = CampaignFolder(folder)
     if not campaign.exists() and not (folder / "trials").is_dir():

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else, neither files nor a network."""
+"""The report as one HTML file that needs no other files and no network."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from experiments.reporting.statistics import ALPHA
 from experiments.reporting.style import SYNTHETIC
 from experiments.reporting.tables import Table
 
-# Matplotlib numbers what it draws, "axes_1"; in one page these ids would stand many times over.
+# Matplotlib gives ids such as "axes_1"; in one page with several figures they would be repeated.
 _NUMBERED = re.compile(r' id="[A-Za-z0-9]+(?:\.[a-z]+)?_\d+(?:_\d+)*"')
 
 
@@ -23,7 +23,7 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
     """Return the HTML.
 
     Args:
-        findings: of the campaign; without a finished trial the page says so.
+        findings: of the campaign; if no trial is finished, the page says so.
         drawings, tables: of the findings.
     """
     environment = Environment(

@@ -1,4 +1,4 @@
-"""What the page's script shows: the results table and a page for each trial, as JSON."""
+"""The data of the page's script, as JSON: the results table and a page for each trial."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from experiments.results import megabytes
 from training.config import NOT_IDENTITY
 from training.metrics import METRIC_NAMES
 
-# Of a trial, beside its config.
+# Columns of a trial, besides its config.
 _ABOUT = (
     *("command", "complete", "best_round", "rounds"),
     *("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received"),
@@ -26,14 +26,14 @@ _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "
 
 
 def page_data(findings: Findings) -> str:
-    """Return the JSON, fit to stand in a script element.
+    """Return the JSON, safe inside a script element.
 
     ``columns`` and ``rows`` are the results: a row for each trial, model and unit on the global
-    test set and, pooled, on the clients'. Of the columns, those of ``settings`` stand together in
-    one cell, the column "setting", and are there to filter by. ``recall`` names the column that has
-    how many of the class that is named first were found, and of how many. ``config`` holds what all
-    trials have in common, and each of ``trials`` the rest, its figures on every test set, its curve
-    and its counts.
+    test set and, pooled, on the clients'. The columns in ``settings`` are shown together in the
+    column "setting" and can be filtered. ``recall`` names the column with the number of images
+    found of the most important class, and their total. ``config`` holds the keys that are equal in
+    all trials. Each of ``trials`` has its other keys, its figures on every test set, its curve and
+    its counts.
     """
     table = findings.table
     configs = table.drop_duplicates("trial").set_index("trial").filter(regex=r"^config\.")
@@ -56,16 +56,16 @@ def page_data(findings: Findings) -> str:
             for trial, rows in table.groupby("trial")
         },
     }
-    # Inside a script element only "<" could end it or begin a comment.
+    # In a script element only "<" could end it or begin a comment.
     text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c")
 
 
 def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
-    """Return the names of the settings, and a table that has a column for each of them, too."""
+    """Return the names of the settings, and the table with a column for each of them."""
     comparisons = findings.comparisons
     towers = {c.settings.get("text tower") for c in comparisons if "text encoder" in c.settings}
-    # A text tower that all have is said once, above the table, and not in each of its rows.
+    # A text tower that all trials have is named once above the table, not in each row.
     unsaid = ["text tower"] if len(towers) == 1 else []
     parts, first = [], first_classes(findings)
     for comparison in comparisons:
@@ -96,12 +96,12 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
 
 
 def first_classes(findings: Findings) -> str:
-    """Name the classes that tables name first, of those that occur: their recall has a column."""
+    """Return the name of the recall column: those of the first-named classes that occur."""
     return " / ".join(name for name in NAMED_FIRST if findings.table[f"support.{name}"].any())
 
 
 def _recall(rows: pd.DataFrame) -> pd.Series:
-    """Return found and of how many, of the class that is named first; None without images."""
+    """Return found and total images of the first-named class; None without images."""
     cells = pd.Series(None, index=rows.index, dtype=object)
     for name in NAMED_FIRST:
         for index, found, of in zip(rows.index, *found_of(rows, name), strict=True):
@@ -135,7 +135,7 @@ def _trial(
 
 
 def _about(row: pd.Series) -> dict[str, Any]:
-    """Return what else a trial's page says, sizes and times as people read them."""
+    """Return the other facts of a trial's page, with readable sizes and times."""
     about = {name: row[name] for name in _ABOUT}
     about["complete"] = "yes" if row["complete"] else "no"
     for name, size in about.items():
@@ -147,7 +147,7 @@ def _about(row: pd.Series) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of JSON's own types; NaN, which JSON has not, becomes None."""
+    """Return a value as a JSON type; NaN, which JSON does not have, becomes None."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

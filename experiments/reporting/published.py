@@ -1,7 +1,7 @@
 """The study's published figures, and ours beside them.
 
 The study is *Deep Modeling and Optimization of Medical Image Classification*, arXiv 2505.23040; its
-code is AIPMLab/SkinCancerSimulation. docs/study.md says what of a setting comes from where.
+code is AIPMLab/SkinCancerSimulation. docs/study.md gives the source of each setting.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class Published:
     """A figure of the study.
 
     Attributes:
-        where: it stands in the study.
+        where: part of the study that has it.
         kind: of experiment; see `Comparison`.
-        settings: that the study names, by the names of `Comparison.settings`.
+        settings: those that the study names, by the names of `Comparison.settings`.
         backbone: by the study's name, which is ours.
         metric: by our name, for instance ``avg``.
         percent: the figure; of a gain, percentage points.
-        model: ``network``, or the head.
-        gain: whether it is the head's gain over the network, which the study gives roughly.
+        model: ``network``, or a head.
+        gain: whether it is the head's gain over the network, which the study gives only roughly.
     """
 
     where: str
@@ -84,11 +84,12 @@ class Beside:
 
     Attributes:
         published: the study's.
-        setting: title of the comparison that ours comes from.
+        setting: title of the comparison with our figure.
         ours: mean over the seeds, in the same unit.
-        seeds: how many.
-        synthetic: whether ours is of synthetic images, so that no difference means anything.
-        otherwise: what our trials did otherwise than the study, for people; see `done_otherwise`.
+        seeds: number of seeds.
+        synthetic: whether ours is on synthetic images, so that a difference has no meaning.
+        otherwise: differences of our trials from the study, as text for users; see
+            `done_otherwise`.
     """
 
     published: Published
@@ -100,14 +101,14 @@ class Beside:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the study's, in percentage points; None on synthetic images."""
+        """Ours minus the study's, in percentage points; None on synthetic images."""
         return None if self.synthetic else self.ours - self.published.percent
 
 
 def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
-    """Put our figures beside those published, for the settings that were run.
+    """Return our figures beside the published ones, for the settings that were run.
 
-    A figure of which the study does not say all settings stands beside each of ours that fits.
+    If the study does not give all settings of a figure, it is compared with each of ours that fits.
     """
     found = []
     for published in PUBLISHED:
@@ -134,7 +135,7 @@ def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
 
 
 def _rows(comparison: Comparison, published: Published) -> pd.DataFrame:
-    """Return the rows that our figure is made of, the network's and the head's."""
+    """Return the rows for our figure, the network's and the head's."""
     rows = comparison.judged
     return rows[
         (rows["unit"] == "image")

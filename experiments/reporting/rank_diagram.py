@@ -8,7 +8,7 @@ from experiments.reporting.style import ALARM, BLACK, GREY, new_figure
 
 
 def draw_ranks(title: str, test: RankTest, *, synthetic: bool) -> Figure:
-    """Draw mean ranks on a line, the best at the left; thick bars join what does not differ.
+    """Draw mean ranks, the best at the left; thick bars join backbones that do not differ.
 
     As in Demšar, JMLR 7 (2006), figure 1.
     """
@@ -57,7 +57,7 @@ def draw_ranks(title: str, test: RankTest, *, synthetic: bool) -> Figure:
 
 
 def _write(axes: Axes, text: str, x: float, y: float, *, right: bool) -> None:
-    """Write beside a point, at its right or its left."""
+    """Write text beside a point, at its right or left."""
     axes.annotate(
         text,
         (x, y),

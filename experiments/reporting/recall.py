@@ -1,4 +1,4 @@
-"""Recall by class as a table: how many were found, of how many."""
+"""Recall by class as a table: the number of images found, and the total."""
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ def recall_tables(findings: Findings) -> list[Table]:
 
 
 def recall_table(comparison: Comparison) -> Table:
-    """Return how many images of each class were found, of how many, summed over the seeds."""
+    """Return the found and total images of each class, summed over the seeds."""
     rows = comparison.judged
     classes = classes_of(rows)
     counts = rows[KEYS].assign(complete=rows["complete"])
@@ -46,12 +46,12 @@ def recall_table(comparison: Comparison) -> Table:
 
 
 def classes_of(rows: pd.DataFrame) -> list[str]:
-    """Return the classes that any of a ledger's rows has images of, as tables show them."""
+    """Return the classes that have images in any row of a ledger, in the order of tables."""
     return [name for name in in_naming_order(CLASS_NAMES) if rows[f"support.{name}"].any()]
 
 
 def found_of(rows: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:
-    """Return how many of a class each of a ledger's rows found, and of how many; integers."""
+    """Return for each row of a ledger the found and total images of a class; integers."""
     of = rows[f"support.{name}"].fillna(0)
     found = (rows[f"recall.{name}"].fillna(0) / 100 * of).round()
     return found.astype(int), of.astype(int)

@@ -1,4 +1,4 @@
-"""Figures 3 and 4 of the study (docs/study.md): metrics over the backbones, as a spider plot."""
+"""Spider plots of metrics over backbones: Figures 3 and 4 of the study (docs/study.md)."""
 
 import math
 
@@ -11,7 +11,7 @@ from experiments.reporting.comparisons import Comparison
 from experiments.reporting.statistics import summary
 from experiments.reporting.style import GREY, new_figure
 
-# Of each metric, dashes and marker.
+# Dashes and marker of each metric.
 LINES = {
     "acc": ("-", "o"),
     "bacc": ((0, (5, 1.5)), "s"),
@@ -73,9 +73,9 @@ def draw_spider(comparison: Comparison) -> Figure:
 
 
 def scale(values: np.ndarray) -> tuple[float, float, float]:
-    """Return where a spider's rays begin and end, in percent, and how far its rings are apart.
+    """Return the centre, the rim and the distance of rings of a spider plot, in percent.
 
-    The centre is 0, or a round number well below the smallest figure where all of them are large.
+    The centre is 0 or, if all figures are large, a round number well below the smallest.
     """
     low, high = float(values.min()), float(values.max())
     step = 20 if high - low > 45 else 10 if high - low > 12 else 5

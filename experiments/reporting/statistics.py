@@ -1,4 +1,4 @@
-"""What the figures of several seeds and settings say together."""
+"""Statistics over the figures of several seeds and settings."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from training.metrics import METRIC_NAMES
 
 ALPHA = 0.05
 KEYS = ["unit", "model", "config.backbone"]
-"""What tells a table's rows apart; the seeds are repeats."""
+"""The columns that distinguish a table's rows; seeds are repeats."""
 
 
 class NoRankTest(ValueError):
-    """There is too little to compare ranks; the message says what is missing."""
+    """Too few figures to compare ranks; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class RankTest:
     """Friedman's test and Nemenyi's critical difference over the backbones' ranks.
 
     Attributes:
-        mean_ranks: of each backbone over the blocks, 1 is the best; sorted.
-        num_blocks: how many blocks hold every backbone.
-        left_out: how many do not.
-        p_value: of Friedman's test, that all backbones are alike.
+        mean_ranks: of each backbone over the blocks, sorted; 1 is the best.
+        num_blocks: number of blocks with all backbones.
+        left_out: number of the other blocks.
+        p_value: of Friedman's test; its hypothesis is that all backbones are equal.
         critical_difference: mean ranks that are closer than this do not differ at ``ALPHA``.
     """
 
@@ -37,7 +37,7 @@ class RankTest:
     critical_difference: float
 
     def cliques(self) -> list[tuple[float, float]]:
-        """Return the longest runs of ranks, at least two backbones each, that do not differ."""
+        """Return the largest groups of at least two backbones that do not differ, by rank."""
         ranks = self.mean_ranks.to_numpy()
         found: list[tuple[float, float]] = []
         reached = -1
@@ -55,9 +55,9 @@ class Ranking:
 
     Attributes:
         kind: see `Comparison`.
-        synthetic: whether any of its images are.
-        test: None where there is too little to compare.
-        why_not: what is missing then, for people.
+        synthetic: whether any of its images are synthetic.
+        test: None if there are too few figures to compare.
+        why_not: what is missing then, as text for users.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Ranking:
 
     @property
     def title(self) -> str:
-        """What is ranked, in a line."""
+        """What is ranked, in one line."""
         return f"{self.kind}: ranks of the backbones"
 
 
@@ -79,10 +79,10 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each (unit, model, backbone), in this order, with these as columns and: ``seeds``,
-        how many; ``not_complete``, how many of these lost a client; ``acc``, … ``avg``, means in
-        percent; ``acc_sd``, …, standard deviations (n − 1, NaN for one seed); ``bacc_classes``, the
-        fewest classes over which any seed's BACC is; and ``rank`` by mean AVG among all rows of the
-        unit, 1 the best, equal ones sharing their mean rank.
+        their number; ``not_complete``, the number of seeds that are not complete; ``acc``, …
+        ``avg``, means in percent; ``acc_sd``, …, standard deviations (n − 1, NaN for one seed);
+        ``bacc_classes``, the smallest number of classes of any seed's BACC; and ``rank`` by mean
+        AVG among all rows of the unit: 1 is the best, and equal values share their mean rank.
     """
     alike = rows.groupby(KEYS)
     groups = alike[list(METRIC_NAMES)]
@@ -95,11 +95,11 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_rows(result: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what was grouped by ``KEYS`` in the order of a table's rows, the keys as columns.
+    """Return groups by ``KEYS`` in the order of a table's rows, with the keys as columns.
 
     Args:
         result: indexed by ``KEYS``.
-        rows: that were grouped.
+        rows: the rows that were grouped.
     """
     models = [name for name in ("network", "knn", "svm", "rf") if name in set(rows["model"])]
     order = itertools.product(
@@ -127,7 +127,7 @@ def rankings(comparisons: list[Comparison]) -> list[Ranking]:
 def blocks_of(comparisons: list[Comparison]) -> pd.DataFrame:
     """Return AVG in percent: a row for each setting, model and seed, a column for each backbone.
 
-    By image, on the global test set. NaN where a backbone has no figure there.
+    By image, on the global test set. NaN if a backbone has no figure there.
     """
     parts = []
     for comparison in comparisons:
@@ -141,14 +141,14 @@ def blocks_of(comparisons: list[Comparison]) -> pd.DataFrame:
 
 
 def rank_test(blocks: pd.DataFrame) -> RankTest:
-    """Compare the backbones' ranks over the blocks that hold every backbone.
+    """Compare the backbones' ranks over the blocks that have all backbones.
 
     Janez Demšar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006),
     1–30: the critical difference is q √(k(k + 1) / 6N) for k backbones and N blocks, with q from
     the studentized range, infinite degrees of freedom, over √2.
 
     Args:
-        blocks: as from `blocks_of`.
+        blocks: from `blocks_of`.
 
     Raises:
         NoRankTest: fewer than three backbones, fewer than two whole blocks, or no difference.

@@ -1,4 +1,4 @@
-"""How every figure looks: colours for any vision, lines that differ in grey, the SYNTHETIC line."""
+"""The style of all figures: colours for any vision, lines that differ in grey, SYNTHETIC line."""
 
 import io
 import textwrap
@@ -17,8 +17,7 @@ SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
 ALARM = "#A32A00"
 GREY = "0.35"
 
-# Of a title: its size in points, letters to the inch (usually there is room for 11), and inches
-# from line to line.
+# Of a title: size in points, letters per inch (usually 11 fit), and line height in inches.
 _PAD = 0.08  # inches around a figure
 _TITLE_SIZE, _TITLE_LETTERS, _TITLE_LINE = 10.5, 10.2, 0.18
 _FEWEST_LETTERS = 20  # in a line of a note
@@ -42,7 +41,7 @@ SETTINGS: Any = {
     "legend.frameon": False,
 }
 
-# A family has a colour and a marker, a size its dashes, and how large and full its marker is: so 12
+# A family has a colour and a marker. A size has dashes, and a size and filling of the marker. So 12
 # backbones differ, also in grey.
 _FAMILIES = {
     "convnext": (BLUE, "o"),
@@ -63,14 +62,14 @@ _SIZES: dict[str, tuple[tuple[float, ...], float, FillStyleType]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """How a backbone is drawn.
+    """The style of a backbone.
 
     Attributes:
         colour: of its family.
         marker: of its family.
         dashes: of its size, on and off in line widths; none for a solid line.
-        size: of its marker in points, where it stands alone.
-        fill: of its marker, where it stands alone.
+        size: of its marker in points, if it is drawn without a line.
+        fill: of its marker, if it is drawn without a line.
     """
 
     colour: str
@@ -81,12 +80,12 @@ class Line:
 
     @property
     def zorder(self) -> float:
-        """Small markers above large ones, so that none is hidden where they meet."""
+        """The drawing order: small markers above large ones, so that none is hidden."""
         return 3 - self.size / 100
 
 
 def line_of(backbone: str) -> Line:
-    """Return how a backbone is drawn, the same in every figure."""
+    """Return the style of a backbone, the same in every figure."""
     size = _SIZES.get(backbone.rpartition("_")[2], _SIZES["l"])
     for family, (colour, marker) in _FAMILIES.items():
         if backbone.startswith(family):
@@ -95,13 +94,13 @@ def line_of(backbone: str) -> Line:
 
 
 def new_figure(title: str, width: float, height: float, *, synthetic: bool) -> Figure:
-    """Return an empty figure with its title, and the SYNTHETIC line where it is due.
+    """Return an empty figure with its title, and the SYNTHETIC line if needed.
 
     Args:
-        title: broken into as many lines as it needs.
+        title: broken into lines if it is long.
         width: in inches.
-        height: in inches, with a title of one line; each further line adds its own.
-        synthetic: whether any of its figures comes from synthetic images.
+        height: in inches, with a title of one line; each further line adds to it.
+        synthetic: whether any of its figures is on synthetic images.
     """
     lines = textwrap.wrap(title, int(width * _TITLE_LETTERS), break_on_hyphens=False)
     layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD)
@@ -118,7 +117,7 @@ def render(figure: Figure, name: str) -> tuple[str, bytes]:
 
     Args:
         figure: drawn under ``SETTINGS``.
-        name: the file's, without suffix; it keeps the ids in several SVGs of one page apart.
+        name: the file's, without suffix; it makes ids unique if one page has several SVGs.
     """
     svg, png = io.StringIO(), io.BytesIO()
     # Laid out once for both files, which `Figure.savefig` would do twice for each.
@@ -136,7 +135,7 @@ def render(figure: Figure, name: str) -> tuple[str, bytes]:
 
 
 def _break_what_sticks_out(figure: Figure) -> bool:
-    """Break every note that is wider than its place into lines; tell whether there was any."""
+    """Break every note that is too wide into lines; return whether there was any."""
     renderer, width = FigureCanvasAgg(figure).get_renderer(), figure.bbox.width
     axes = [axis for one in figure.axes for axis in (one.xaxis, one.yaxis)]
     ticks = {id(label) for axis in axes for label in axis.get_ticklabels(which="both")}

@@ -34,12 +34,12 @@ class Table:
 
     Attributes:
         name: the files', without suffix.
-        title: for people.
-        synthetic: whether it must be called so.
-        numbers: what the CSV file holds.
-        cells: the same as people read it, texts.
-        best: which cells are the best of their column; of the same shape.
-        notes: what must be known to read it, a sentence each.
+        title: as text for users.
+        synthetic: whether it must be marked SYNTHETIC.
+        numbers: the content of the CSV file.
+        cells: the same, formatted as text.
+        best: whether each cell is the best of its column; of the same shape.
+        notes: sentences that explain it.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def csv(self) -> str:
-        """Return the numbers to their last digit, each row saying whether it is synthetic."""
+        """Return the numbers with all digits, and for each row whether it is synthetic."""
         return self.numbers.assign(synthetic=self.synthetic).to_csv(index=False)
 
     def markdown(self) -> str:
@@ -82,7 +82,7 @@ class Table:
 
 
 def tables_of(findings: Findings) -> list[Table]:
-    """Return the tables of figures and of ranks, and the one beside the study."""
+    """Return the tables of figures and ranks, and the comparison with the study."""
     tables = [comparison_table(c) for c in findings.comparisons if len(c.judged)]
     tables += [rank_table(ranking) for ranking in findings.rankings if ranking.test]
     published = published_table(findings)
@@ -90,7 +90,7 @@ def tables_of(findings: Findings) -> list[Table]:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return mean, standard deviation and rank of each backbone, and of each head on it."""
+    """Return mean, standard deviation and rank of each backbone, and of each of its heads."""
     rows = summary(comparison.judged)
     cells, best = row_names(rows), pd.DataFrame(index=rows.index)
     for name in METRIC_NAMES:
@@ -120,7 +120,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def not_complete(rows: pd.DataFrame) -> list[str]:
-    """Name the trials among some rows that lost a client, a sentence for each."""
+    """Return a sentence for each trial among some rows that is not complete."""
     lacking = rows[~rows["complete"]].drop_duplicates("trial")
     return [
         f"Not complete: {trial}: {absences}."
@@ -129,7 +129,7 @@ def not_complete(rows: pd.DataFrame) -> list[str]:
 
 
 def seeds_cells(rows: pd.DataFrame) -> list[str]:
-    """Return how many seeds stand behind each row, and how many of them are not complete."""
+    """Return the number of seeds of each row, and how many of them are not complete."""
     return [
         f"{seeds} ({lacking} not complete)" if lacking else str(seeds)
         for seeds, lacking in zip(rows["seeds"], rows["not_complete"], strict=True)
@@ -137,7 +137,7 @@ def seeds_cells(rows: pd.DataFrame) -> list[str]:
 
 
 def row_names(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that tell the rows apart, as people read them."""
+    """Return the cells that distinguish the rows, as text for users."""
     cells = pd.DataFrame({"backbone": rows["backbone"]})
     if rows["model"].nunique() > 1:
         cells["model"] = rows["model"].map(WORDS)
@@ -148,7 +148,7 @@ def row_names(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_table(ranking: Ranking) -> Table:
-    """Return the mean ranks of a test that could be made."""
+    """Return the table of mean ranks of a test."""
     assert ranking.test is not None
     numbers = ranking.test.mean_ranks.rename_axis("backbone").rename("mean rank").reset_index()
     cells = numbers.assign(**{"mean rank": numbers["mean rank"].map("{:.2f}".format)})
@@ -163,7 +163,7 @@ def rank_table(ranking: Ranking) -> Table:
 
 
 def published_table(findings: Findings) -> Table | None:
-    """Return the figures of the study (docs/study.md) beside ours; None where none fits."""
+    """Return the figures of the study (docs/study.md) beside ours; None if none fits."""
     rows = [
         {
             "where": row.published.where,

@@ -1,4 +1,4 @@
-"""What travelled in federated trials, as a table."""
+"""A table of the data sent in federated trials."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ def traffic_tables(findings: Findings) -> list[Table]:
 def traffic_table(comparison: Comparison) -> Table:
     """Return megabytes, and seconds of transport and waiting, by backbone and ``TRAFFIC``.
 
-    Means over the seeds. To and from a client in a round are means over all clients and rounds;
-    one that gave no answer counts as one that sent nothing.
+    Means over the seeds. Megabytes to and from a client in a round are means over all clients and
+    rounds; a client that did not answer counts as one that sent nothing.
 
     Args:
-        comparison: of federated trials, some of which were judged.
+        comparison: of federated trials, some of which have figures.
     """
     rows = comparison.network.copy()
     messages = rows["rounds"] * rows["config.clients"]

@@ -1,4 +1,4 @@
-"""What the report shows of one trial beyond its rows in the ledger."""
+"""What the report shows of a trial in addition to its rows in the ledger."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from training.errors import RunFolderError
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial's course and counts.
+    """The curve and the counts of one trial.
 
     Attributes:
         curve: a row for each round (the index, from 1), with ``train_loss``, ``validation_loss``
-            and ``validation_avg``, the pooled one in percent; NaN where nothing was validated.
+            and ``validation_avg``, the pooled one in percent; NaN if nothing was validated.
         classes: names of the rows and columns of the confusion matrices.
         confusions: counts (K, K) on the global test set by model, true classes in rows.
     """
@@ -30,7 +30,7 @@ def read_record(folder: Path) -> TrialRecord:
     """Read a trial's record.
 
     Args:
-        folder: a completed trial's run folder that the ledger has found whole.
+        folder: run folder of a finished trial, already checked by the ledger.
 
     Raises:
         RunFolderError: something is missing that the ledger does not need.

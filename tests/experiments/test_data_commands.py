@@ -59,7 +59,7 @@ def test_check_says_what_stands_twice(data_dir: Path) -> None:
     assert "    ISIC_0000003 (mel, HAM_2) = ISIC_0000004 (bkl, HAM_3)" in lines
     assert "    ISIC_0000001 (nv, HAM_1) = ISIC_0000002 (nv, HAM_1)" in lines
     at = lines.index(
-        "1 of 3 test images are also in training; by lesion nobody can tell, since ids are missing:"
+        "1 of 3 test images are also in training; by lesion this is unknown, as ids are missing:"
     )
     assert lines[at + 1] == "  ISIC_0034529: same file as ISIC_0000001"
     # All six are one picture; 15 pairs, of which four are identical and said already.

@@ -22,14 +22,14 @@ def test_an_overlap_is_told_with_its_reasons() -> None:
     found = {"in_training": 3, "test_images": 9, "by_reason": {"same id": 1, "same lesion": 2}}
     assert overlap_note(data(overlap=found)) == (
         "3 of the 9 test images are also in training (same id: 1, same lesion: 2), so these "
-        "figures flatter"
+        "figures are too good"
     )
 
 
 def test_over_sites_it_is_told_that_nobody_could_look() -> None:
     note = overlap_note(data(overlap=None))
     assert note is not None
-    assert "nobody could look" in note
+    assert "is unknown" in note
 
 
 def test_copies_are_counted() -> None:

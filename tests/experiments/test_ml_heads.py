@@ -126,7 +126,9 @@ def test_test_images_of_the_training_set_are_refused(skin: Path, tmp_path: Path)
     allowed = fedskin("heads", *arguments, "--out", "out", cwd=tmp_path)
     assert allowed.returncode == 0, allowed.stderr
     # Before the run, and with its figures.
-    note = "1 of the 70 test images are also in training (same file: 1), so these figures flatter"
+    note = (
+        "1 of the 70 test images are also in training (same file: 1), so these figures are too good"
+    )
     assert " ".join(allowed.stdout.split()).count(note) == 2
     overlap = read_json(tmp_path / "out" / "manifest.json")["data"]["overlap"]
     assert overlap["images"] == {target.stem: f"same file as {copied.stem}"}
