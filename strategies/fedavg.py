@@ -26,6 +26,7 @@ from strategies.replies import (
     read_replies,
 )
 from strategies.running_mean import RunningMean
+from strategies.update_ranges import out_of_range
 from strategies.update_size import (
     Update,
     clip_factor,
@@ -145,6 +146,8 @@ class FedAvg(Strategy):
         self._read(replies, expected=self._expected)
         started = time.perf_counter()
         self.seconds["clients"] = started - self._sent_at
+        for reply in self.replies.accepted:
+            self._hold_range(reply)
         while True:
             self._check_enough(what)
             accepted = self.replies.accepted
@@ -171,8 +174,12 @@ class FedAvg(Strategy):
             started = time.perf_counter()
             self.replies.accepted.append(reply)
             update = measure(reply.record, self._base)
-            if not math.isfinite(update.square):
-                self._refuse_not_finite([reply])
+            if not self._hold_range(reply):
+                pass
+            elif not math.isfinite(update.square):
+                # Finite float64 may have a square that is not.
+                if not self._refuse_not_finite([reply]):
+                    self.replies.refuse(reply.client, "its update is too large to be measured")
             else:
                 updates[reply.client] = update
                 factor = clip_factor(update.norm, self.clip_updates)
@@ -309,14 +316,24 @@ class FedAvg(Strategy):
         if isinstance(replies, list):
             replies.clear()
 
+    def _names(self) -> Layout | None:
+        layout = self.constants.get(LAYOUT)
+        return Layout.read(layout) if layout is not None else None
+
+    def _hold_range(self, reply: Reply) -> bool:
+        """Refuse weights that no training makes; tell whether they stay."""
+        fault = out_of_range(reply.record, self._base, self._names())
+        if fault is not None:
+            self.replies.refuse(reply.client, fault)
+        return fault is None
+
     def _refuse_not_finite(self, replies: Iterable[Reply]) -> bool:
         """Refuse clients whose weights are not finite, naming the array; return whether there are
         any.
 
         Only called after a non-finite mean.
         """
-        layout = self.constants.get(LAYOUT)
-        names = Layout.read(layout) if layout is not None else None
+        names = self._names()
         found = {reply.client: not_finite(reply, names) for reply in replies if reply.record}
         for client, name in found.items():
             if name is not None:

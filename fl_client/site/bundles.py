@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -27,6 +28,9 @@ _MAX_NAME = 200
 _PART = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-]")
 # The errors that reading an arbitrary file can raise, besides OperationError.
 _UNSOUND = (
+    ArithmeticError,  # an offset that no file has
+    AttributeError,
+    struct.error,
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,

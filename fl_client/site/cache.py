@@ -88,7 +88,7 @@ def _kept(cache: Path) -> list[_Kept]:
 def _shape(path: Path) -> tuple[int, ...]:
     try:
         return tuple(np.load(path, mmap_mode="r").shape)
-    except (OSError, ValueError):  # damaged
+    except (EOFError, OSError, ValueError):  # damaged
         return ()
 
 

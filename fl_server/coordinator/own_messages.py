@@ -20,6 +20,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
+    ObjectTree,
     PullObjectRequest,
     PushObjectRequest,
 )
@@ -46,14 +47,14 @@ class _Given:
         message: its id.
         run: Flower's number of its run.
         objects: ids of its objects, including its own.
-        reply: the id of its reply, once announced.
+        reply: the tree as which its reply was announced, once announced.
         session: the session in which the reply's objects are accepted, once announced.
     """
 
     message: str
     run: int
     objects: frozenset[str]
-    reply: str = ""
+    reply: ObjectTree | None = None
     session: str = ""
 
 
@@ -80,34 +81,42 @@ class OwnMessages:
             await self._app(scope, receive, send)
             return
         site = int(request.node.node_id)  # Flower has checked it
-        if not _is_own(request, self._given.get(site)):
+        given = self._given.get(site)
+        if not _is_own(request, given):
             reason = f"it does not concern site {site}"
             log_refusal(scope, reason)
             await JSONResponse({"detail": reason}, status_code=403)(scope, receive, send)
             return
 
+        announced = given if isinstance(request, PushMessagesRequest) else None
+        if announced is not None:
+            # Before it is answered, else others announced at the same time would be accepted.
+            announced.reply = request.message_object_trees[0]
+
         async def sending(event: Message) -> None:
             # Recorded before the site has the answer, since its next request may depend on it.
             if event["type"] == "http.response.start":
-                self._remember(site, request, state.get("protobuf_response"))
+                answer = state.get("protobuf_response")
+                if announced is not None and isinstance(answer, PushMessagesResponse):
+                    announced.session = answer.session_id
+                self._remember(site, answer)
             await send(event)
 
-        await self._app(scope, receive, sending)
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            if announced is not None and not announced.session:
+                announced.reply = None  # Flower did not accept it
 
-    def _remember(self, site: int, request: object, answer: object) -> None:
-        match answer:
-            case PullMessagesResponse() if answer.messages_list:
-                metadata = answer.messages_list[0].metadata
-                tree = answer.message_object_trees[0]
-                self._given[site] = _Given(
-                    metadata.message_id,
-                    metadata.run_id,
-                    frozenset(node.object_id for node in iterate_object_tree(tree)),
-                )
-            case PushMessagesResponse():
-                assert isinstance(request, PushMessagesRequest)
-                self._given[site].reply = request.messages_list[0].metadata.message_id
-                self._given[site].session = answer.session_id
+    def _remember(self, site: int, answer: object) -> None:
+        if isinstance(answer, PullMessagesResponse) and answer.messages_list:
+            metadata = answer.messages_list[0].metadata
+            tree = answer.message_object_trees[0]
+            self._given[site] = _Given(
+                metadata.message_id,
+                metadata.run_id,
+                frozenset(node.object_id for node in iterate_object_tree(tree)),
+            )
 
 
 def _is_own(request: object, given: _Given | None) -> bool:
@@ -135,7 +144,8 @@ def _is_reply(request: PushMessagesRequest, given: _Given) -> bool:
     """Return whether it is one reply, to the sender's own message and in the sender's own name.
 
     A reply has no more objects than its message, except for a few records. A message has only one
-    reply, but it may be announced again if the answer was lost. An error is short.
+    reply, but it may be announced again if the answer was lost: with the same objects, since Flower
+    would accept further ones each time. An error is short.
     """
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         return False
@@ -145,7 +155,7 @@ def _is_reply(request: PushMessagesRequest, given: _Given) -> bool:
     objects = {node.object_id for node in iterate_object_tree(request.message_object_trees[0])}
     return (
         len(objects) <= len(given.objects) + MORE_OBJECTS
-        and given.reply in ("", metadata.message_id)
+        and given.reply in (None, request.message_object_trees[0])
         and metadata.reply_to_message_id == given.message
         and metadata.run_id == given.run
         and metadata.src_node_id == request.node.node_id

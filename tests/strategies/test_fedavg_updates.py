@@ -182,3 +182,18 @@ def test_replies_and_global_weights_are_let_go(one_by_one: bool) -> None:
     round_of(strategy, moved(0.1), moved(5.0), moved(0.1), one_by_one=one_by_one)
     assert all(not reply.record for reply in strategy.replies.accepted)
     assert not strategy._base
+
+
+@WAYS
+@pytest.mark.parametrize("counter", [6, 2**62], ids=["fewer", "more than there are"])
+def test_a_counter_that_no_training_makes_costs_its_client_the_round(
+    one_by_one: bool, counter: int
+) -> None:
+    strategy = strategy_of(min_replies=2)
+    wrong = spoiled("counter", counter)
+    result = round_of(strategy, moved(0.1), wrong, moved(0.1), one_by_one=one_by_one)
+    assert_same_bits(result, moved(0.1))
+    assert strategy.replies.failures == {
+        "client-1": "its array 'counter' counts steps that no round has"
+    }
+    assert strategy.updates.keys() == {"client-0", "client-2"}

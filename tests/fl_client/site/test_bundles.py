@@ -1,6 +1,7 @@
 """Bundles: inspected, approved by hash, withdrawn."""
 
 import json
+import struct
 import zipfile
 from pathlib import Path
 
@@ -139,10 +140,12 @@ def test_names_that_are_not_what_is_shown(tmp_path: Path, name: str) -> None:
         "[project]\nversion = 1\n[tool.flwr.app]",
         '[project]\nversion = "1"\n[tool]\nflwr = 3',
         '[project]\nversion = "1"\n[tool.flwr.app]\nconfig = 3',
+        '[project]\nversion = "1"\n[tool.flwr]\napp = "x"',
+        '[project]\nversion = "1"\n[tool.flwr]\napp = [1]',
         "a = " + "[" * 10_000 + "]" * 10_000,
         "\udcff",
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_a_bundle_that_says_of_itself_what_nobody_understands(tmp_path: Path, about: str) -> None:
     path = tmp_path / "a.fab"
@@ -162,6 +165,24 @@ def test_a_list_of_other_things_approves_nothing(tmp_path: Path, listed: str) ->
     (tmp_path / "approved.json").write_text(listed)
     with pytest.raises(OperationError, match="is damaged"):
         Approvals(tmp_path).find("0")
+
+
+def test_a_member_at_an_offset_that_no_file_has(tmp_path: Path) -> None:
+    """Stated in 64 bits, which is more than Python can seek to."""
+    path = make_bundle(tmp_path / "a.fab")
+    content = path.read_bytes()
+    listed, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    name, extra = struct.unpack_from("<HH", content, listed + 28)
+    first = bytearray(content[listed : listed + 46 + name + extra])
+    offset = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    struct.pack_into("<H", first, 30, extra + len(offset))
+    struct.pack_into("<I", first, 42, 0xFFFFFFFF)
+    rest = content[listed + len(first) : end]
+    ending = bytearray(content[end:])
+    struct.pack_into("<I", ending, 12, len(first) + len(offset) + len(rest))
+    path.write_bytes(content[:listed] + first + offset + rest + ending)
+    with pytest.raises(OperationError, match="is not a whole Flower App bundle"):
+        open_bundle(path)
 
 
 def test_a_bundle_that_unpacks_to_gigabytes(tmp_path: Path) -> None:

@@ -98,9 +98,11 @@ def test_a_store_of_files_that_changed_since_is_not_in_use(tmp_path: Path) -> No
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_damaged_store_goes_like_any_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"nonsense", b""])
+def test_a_damaged_store_goes_like_any_other(tmp_path: Path, content: bytes) -> None:
     damaged = image_store(tmp_path, "a", 32, used=1)
-    (damaged / "images.npy").write_bytes(b"nonsense")
+    (damaged / "images.npy").write_bytes(content)
+    (damaged / "ids.json").write_bytes(bytes(9))
     make_room(tmp_path, 32, 4)
     assert not damaged.exists()
 

@@ -163,7 +163,18 @@ class Site:
     def push(self, message: Message) -> PushMessagesResponse:
         return self.ask(announcement(self, message))
 
+    def statuses(self, requests: list[object]) -> list[int]:
+        """Ask several things at the same time."""
+
+        async def post_all() -> list[httpx.Response]:
+            return await asyncio.gather(*(self._posting(one, self.key) for one in requests))
+
+        return [response.status_code for response in asyncio.run(post_all())]
+
     def _post(self, request: object, key: ec.EllipticCurvePrivateKey) -> httpx.Response:
+        return asyncio.run(self._posting(request, key))
+
+    async def _posting(self, request: object, key: ec.EllipticCurvePrivateKey) -> httpx.Response:
         time = now().isoformat()
         headers = {
             "content-type": "application/protobuf",
@@ -172,13 +183,10 @@ class Site:
             FLEET_HTTP_SIGNATURE_HEADER: b64encode(sign_message(key, time.encode())).decode(),
         }
 
-        async def post() -> httpx.Response:
-            transport = httpx.ASGITransport(self.coordinator.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                content = request.SerializeToString()
-                return await client.post(PATHS[type(request)], content=content, headers=headers)
-
-        return asyncio.run(post())
+        transport = httpx.ASGITransport(self.coordinator.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            content = request.SerializeToString()
+            return await client.post(PATHS[type(request)], content=content, headers=headers)
 
 
 def whole(content: RecordDict, *, src: int, dst: int, run: int, reply_to: str = "") -> Message:
@@ -445,6 +453,52 @@ def test_a_second_reply_to_one_message(
     assert attacker.status(announcement(attacker, first)) == 200
     assert attacker.status(announcement(attacker, first)) == 200
     assert (attacker.status(announcement(attacker, second)) == 403) == checked
+
+
+def test_one_reply_announced_with_other_objects(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """The id of a message names its objects; what Flower takes down is the tree beside it."""
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    reply = attacker.reply(asked)
+    assert attacker.status(announcement(attacker, reply)) == 200
+    again = announcement(attacker, reply)
+    again.message_object_trees[0].children.add(object_id="f" * 64)
+    store = coordinator.state.object_store
+    assert (attacker.status(again) == 403) == checked
+    assert ("f" * 64 in store) != checked
+
+
+def test_replies_announced_at_the_same_time(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """Each before any other is answered: objects of one of them are taken, not of all."""
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    requests = []
+    for number in range(8):
+        reply = attacker.reply(asked)
+        reply.metadata.created_at += number * 1e-3
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        requests.append(announcement(attacker, reply))
+    let_through = [status != 403 for status in attacker.statuses(requests)]
+    assert sum(let_through) == (1 if checked else 8)
+
+
+def test_a_reply_that_flower_does_not_take_may_be_followed_by_another(
+    coordinator: Coordinator, sites: tuple[Site, Site]
+) -> None:
+    """An id that is no sha256 is an error to Flower; the site may say so in place of its reply."""
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    damaged = announcement(attacker, attacker.reply(asked))
+    damaged.message_object_trees[0].children.add(object_id="no id")
+    assert attacker.status(damaged) == 500
+    assert attacker.status(announcement(attacker, attacker.reply(asked))) == 200
 
 
 def test_an_error_of_half_a_megabyte(
