@@ -16,8 +16,10 @@ from data_partition.splits import (
     split_patients,
     together,
 )
+from operation.text import printable
 
 Partition = Literal["iid", "dirichlet", "source"]
+_SOURCE_LENGTH = 40  # length of a source's name in tables
 
 # These numbers separate the random streams of one seed; the others are in splits.py.
 _IID_STREAM = 2
@@ -132,6 +134,15 @@ def split_counts(plan: pd.DataFrame) -> pd.DataFrame:
     names = sorted(plan["client"].unique(), key=lambda name: (len(name), name))
     every = pd.MultiIndex.from_product([names, SPLITS], names=["client", "split"])
     return table.reindex(every, fill_value=0)
+
+
+def source_of(plan: pd.DataFrame, client: str) -> str:
+    """Return the source that ``partition = source`` gave a client, as text for a table.
+
+    A lesion follows its first image, so some images may be from another source.
+    """
+    sources = plan.loc[plan["client"] == client, "source"]
+    return printable(str(sources.value_counts().idxmax()), _SOURCE_LENGTH)
 
 
 def straddling_lesions(plan: pd.DataFrame) -> int:

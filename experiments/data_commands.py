@@ -126,6 +126,7 @@ def partition(
     from data_partition.partition import (
         counts,
         plan_partition,
+        source_of,
         split_counts,
         straddling_lesions,
     )
@@ -151,11 +152,15 @@ def partition(
     with replacing(out) as temporary:
         plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
     notice = NOTICE if is_synthetic(data_dir) else ""
-    plot_counts(split_counts(plan), out.with_suffix(".png"), title=notice)
+    names = {}
+    if partition == "source":
+        names = {name: f"{name} ({source_of(plan, name)})" for name in plan["client"].unique()}
+    per_split = split_counts(plan).rename(index=names, level="client")
+    plot_counts(per_split, out.with_suffix(".png"), title=notice)
     if notice:
         echo(notice)
 
-    per_client = counts(plan)
+    per_client = counts(plan).rename(index=names)
     images, lesions, _ = WORDS[training.grouped_by]
     table = Table("client", title=f"{images.capitalize()} per client and class")
     for name in (*per_client.columns, "all"):

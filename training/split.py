@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from data_partition.image_store import ImageStore
 from data_partition.overlap import Overlap
-from operation.text import printable
-
-_SOURCE_LENGTH = 40  # length of a source's name in tables
+from data_partition.partition import source_of
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,8 @@ class FederatedData:
         return some_of(self.store, chosen.to_numpy())
 
     def source(self, client: str) -> str:
-        """Return the source that ``partition = source`` gave a client.
-
-        A lesion follows its first image, so some images may be from another source.
-        """
-        sources = self.plan.loc[self.plan["client"] == client, "source"]
-        return printable(str(sources.value_counts().idxmax()), _SOURCE_LENGTH)
+        """Return the source that ``partition = source`` gave a client."""
+        return source_of(self.plan, client)
 
     def places(self) -> list[str | None]:
         """Return for each image of the store its client and split, None for a test patient's."""

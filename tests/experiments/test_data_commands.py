@@ -191,6 +191,22 @@ def test_made_up_images_are_called_synthetic(
     assert [title[:16] for title in titles] == ["SYNTHETIC images"]
 
 
+def test_a_source_stands_beside_the_client_that_holds_it(
+    synthetic_ham: Path, tmp_path: Path
+) -> None:
+    sources = sorted(load_training(synthetic_ham).rows["source"].unique())
+    output = run(
+        "partition", synthetic_ham, "--out", tmp_path / "plan.csv", "--partition", "source",
+        "--clients", str(len(sources)),
+    )  # fmt: skip
+    assert len(sources) > 1
+    for index, source in enumerate(sources):
+        assert f"client-{index} ({source})" in output
+    assert set(pd.read_csv(tmp_path / "plan.csv")["client"]) == {
+        f"client-{index}" for index in range(len(sources))
+    }
+
+
 def test_real_images_are_not_called_synthetic(data_dir: Path, tmp_path: Path) -> None:
     assert "SYNTHETIC" not in run("check", data_dir)
     out = tmp_path / "plan.csv"
