@@ -51,7 +51,7 @@ def image_name(path: str, member: str = "") -> str:
 # The content of a file that git-LFS has not fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _TOO_LARGE = f"larger than {MAX_FILE_BYTES >> 20} MiB; not an image"
-LFS_REMEDY = "git-LFS pointer in the place of the file; fetch it with  git lfs pull"
+LFS_REMEDY = "git-LFS pointer instead of the file; fetch it with  git lfs pull"
 
 
 class PointerError(DataError):

@@ -126,7 +126,7 @@ class RunFolder:
 
     def _reopen(self) -> None:
         """Remove the results of a completed run that will be continued."""
-        self.update_manifest(status="running", phase="going on", cause=None, finished=None)
+        self.update_manifest(status="running", phase="resuming", cause=None, finished=None)
         for pattern in RESULTS:
             for path in self.path.glob(pattern):
                 if path.is_dir():

@@ -16,7 +16,7 @@ POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"
     "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
 )
-LFS = "git-LFS pointer in the place of the file; fetch it with  git lfs pull"
+LFS = "git-LFS pointer instead of the file; fetch it with  git lfs pull"
 
 
 @pytest.mark.parametrize(

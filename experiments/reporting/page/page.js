@@ -1,5 +1,5 @@
 "use strict";
-// The results table and the trials' own pages. The trial shown is named by the address: #trial=ID.
+// The results table and the trials' pages. The address names the trial that is shown: #trial=ID.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
@@ -27,7 +27,7 @@ function shown(value, column) {
   return data.metrics.includes(column.toLowerCase()) ? value.toFixed(2) : String(value);
 }
 
-// An interval goes by its lower end, a recall by its share.
+// Intervals are sorted by their lower end, recall by the share found.
 function sortable(value, column) {
   if (!Array.isArray(value)) return value;
   return column === data.recall ? value[0] / value[1] : value[0];
@@ -43,8 +43,8 @@ function table(head, rows, look = "cards") {
 // --- results -------------------------------------------------------------------------------
 
 function results() {
-  // The settings stand together in one cell, and what is not complete is marked: these columns are
-  // only there to filter by.
+  // The settings are shown together in one cell, and trials that are not complete are marked, so these
+  // columns are only used by the filters.
   const filtered = [...data.settings, "complete"], complete = data.columns.indexOf("complete");
   const places = [...data.columns.keys()].filter(i => !filtered.includes(data.columns[i]));
   const look = column => ({ class: NUMERIC.has(column) ? "number" : column });
@@ -65,7 +65,7 @@ function results() {
   }
 
   function sort(header, i) {
-    // Figures begin with the best; a second click turns the order round.
+    // Figures are sorted from the best; a second click reverses the order.
     const first = NUMERIC.has(data.columns[i]) ? "descending" : "ascending";
     const other = first === "descending" ? "ascending" : "descending";
     const order = header.getAttribute("aria-sort") === first ? other : first;
@@ -75,7 +75,7 @@ function results() {
     rows.sort((a, b) => {
       const [x, y] = [a.values[i], b.values[i]].map(value => sortable(value, data.columns[i]));
       if (x === y) return 0;
-      if (x === null) return 1;  // what has no figure comes last either way
+      if (x === null) return 1;  // rows without a figure are always last
       if (y === null) return -1;
       return sign * (typeof x === "number" ? x - y : x < y ? -1 : 1);
     });
@@ -91,7 +91,7 @@ function results() {
   for (const i of asked.map(column => data.columns.indexOf(column))) {
     const column = data.columns[i];
     const values = [...new Set(data.rows.map(row => row[i]))].filter(value => value !== null);
-    // Some kinds have no such setting; of the others, all must have it.
+    // Some kinds of experiment do not have this setting; all others must have the same value.
     const having = new Set(data.rows.filter(row => row[i] !== null).map(row => row[kind]));
     const throughout = data.rows.every(row => having.has(row[kind]) === (row[i] !== null));
     if (values.length < 2 && throughout) {
@@ -118,7 +118,7 @@ function results() {
       row.node.hidden = !fits;
       count += fits;
     }
-    // A column that holds one value only makes room for the figures.
+    // A column with only one value is hidden, to make room for the figures.
     places.forEach((i, k) => {
       const hidden = same.has(i) || Boolean(selects.get(i)?.value);
       for (const cells of [head.children, ...rows.map(row => row.cells)]) cells[k].hidden = hidden;
