@@ -10,7 +10,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from fl_server.piecewise_grid import Arrival, PiecewiseGrid
 from tests.support import MemoryGrid
 
-# What a site makes of a message: an answer, an error's code, or None for silence.
+# A site's reaction to a message: an answer, an error's code, or None for silence.
 Answer = Callable[[Message], Message | None] | int | None
 
 

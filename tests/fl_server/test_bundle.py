@@ -19,7 +19,7 @@ def unpack(fab: bytes) -> dict[str, bytes]:
 
 
 def files_of(app: Path) -> dict[str, bytes]:
-    """What Flower sends to the clients when it is given this folder."""
+    """The files that Flower sends to the clients for this folder."""
     return unpack(build_fab_from_disk(app))
 
 

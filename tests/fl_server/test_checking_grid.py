@@ -89,7 +89,7 @@ def strategy_and_round(
 
 
 def assert_named(strategy: FedAvg, arrays: ArrayRecord) -> str:
-    """Only client-1 is missing, what the others did counts, and what is said can be shown."""
+    """Only client-1 is missing, the others' replies count, and the reason can be printed."""
     assert [reply.client for reply in strategy.replies.accepted] == ["client-0", "client-2"]
     assert list(strategy.replies.failures) == ["client-1"]
     assert (WEIGHTS_LAYOUT.views(arrays)["weight"] == 1).all()
@@ -150,7 +150,7 @@ def test_an_errors_reason_is_one_short_printable_line() -> None:
 
 
 def test_replies_are_checked_one_by_one_where_they_come_so() -> None:
-    """So that a grid that reads a reply when it is asked for still has one at a time."""
+    """So a grid that reads each reply on demand still has one at a time."""
     taken: list[Message] = []
 
     class Lazy(MemoryGrid):

@@ -50,7 +50,7 @@ def threads() -> Iterator[None]:
 
 
 def act(message: Message, node: int, node_config: dict[str, Any]) -> Message:
-    """What the ClientApp answers at a node."""
+    """Return the ClientApp's reply at a node."""
     try:
         return fl_client.app.app(message, Context(1, node, node_config, RecordDict(), {}))
     except DataError as error:
@@ -193,7 +193,7 @@ def test_own_folders_with_the_images_of_shards_give_the_simulations_weights(
 def test_numbered_shards_do_so_too_with_sites_that_are_lost_on_the_way(
     hospitals: Hospitals, simulated: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With min-replies = 3 they are asked again, in training and in judging."""
+    """With min-replies = 3 they are asked again, in training and in evaluation."""
     for index, config in enumerate(hospitals.node_configs.values()):
         config |= {"data-dir": str(hospitals.data), "partition-id": index, "num-partitions": 3}
     hospitals.mishaps = {
@@ -217,7 +217,7 @@ def test_a_run_that_failed_goes_on_to_the_same_weights(
 def test_a_run_goes_on_without_a_site_that_is_away(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its place among the clients stays; what is written of it, too."""
+    """Its place among the clients is kept, and so are its entries."""
     monkeypatch.setitem(introduce.__kwdefaults__, "patience", 0.05)
     lost = {("hospital-b", "train"): [GONE], ("hospital-c", "evaluate"): [REFUSED]}
     hospitals.mishaps = {**lost, ("hospital-b", "evaluate"): [REFUSED]}
@@ -340,7 +340,7 @@ def test_places_hold_paths_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def hostile(message: Message, node: int, node_config: dict[str, Any]) -> Message:
-    """The honest answer with a figure of each kind that it must not hold, one after the other."""
+    """Valid replies, each with one invalid metric of another kind."""
     reply = act(message, node, node_config)
     metrics = reply.content["metrics"]
     assert isinstance(metrics, MetricRecord)
@@ -367,7 +367,9 @@ def test_a_compromised_site_costs_the_run_its_own_answers_and_nothing_else(
 def test_a_site_that_is_not_as_it_was_does_not_end_a_run_that_goes_on(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With other images, or without sense; min-replies others are there, and it is not asked."""
+    """With other images, or an invalid introduction; min-replies others are there, so it is not
+    asked.
+    """
     hospitals.mishaps = {(f"hospital-{name}", "evaluate"): [REFUSED] for name in "ac"}
     with pytest.raises(RunFailed, match=r"^judging: 1 of 3"):
         hospitals.run(monkeypatch, min_replies=2, rounds=1)

@@ -14,7 +14,7 @@ from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("flower_run")
 
-# What clients keep between rounds: what int8 left over, and the optimizer's momentum.
+# The clients' state between rounds: the residual of int8, and the optimizer's momentum.
 KEPT = {"wire_format": "int8", "momentum": 0.9, "client_optimizer": "persistent"}
 
 
@@ -70,7 +70,7 @@ def test_rounds_tell_the_bytes_that_travelled(undisturbed: RunFolder) -> None:
 def test_a_run_that_failed_goes_on_to_the_same_weights_by_what_clients_kept(
     undisturbed: RunFolder, synthetic_ham: Path, cache: Path, tmp_path: Path, kept: bool
 ) -> None:
-    """The others have trained in round 3 already; without what they kept it would be another."""
+    """The others have trained in round 3 already; without their state the result would differ."""
     out = tmp_path / "run"
     with pytest.raises(RunFailed, match="client-1: not today"):
         run_in_memory(synthetic_ham, cache, out, Clients(refuses=3), **KEPT)

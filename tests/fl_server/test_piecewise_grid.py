@@ -98,7 +98,7 @@ class SuperLink:
         return ConfirmMessageReceivedResponse()
 
     def answer(self, message: Message, content: RecordDict | Error) -> Message:
-        """A reply, as it lies here when a site has pushed it."""
+        """A reply, as stored here when a site has pushed it."""
         reply = Message(content, reply_to=message)
         reply.metadata.__dict__["_message_id"] = reply.object_id
         for name, found in get_all_nested_objects(reply).items():
@@ -221,7 +221,7 @@ def test_an_error_is_known_before_it_is_read(superlink: SuperLink, grid: Piecewi
 
 
 def one_more() -> RecordDict:
-    """An honest reply that shares no array with the message."""
+    """A valid reply that shares no array with the message."""
     content = honest()
     content["arrays"] = LAYOUT.flatten({name: array + 1 for name, array in ARRAYS.items()})
     return content

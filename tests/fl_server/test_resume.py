@@ -39,7 +39,7 @@ LONG = 100
 def undisturbed(
     synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict]:
-    """The figures of a run of an objective that nobody kills."""
+    """The metrics of a run of an objective without kills."""
 
     @lru_cache
     def figures(objective: str) -> dict:
@@ -158,7 +158,7 @@ def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
 def test_who_ends_a_run_leaves_no_process_behind(
     number: signal.Signals, synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """As Ctrl-C, which goes to the group, and as a batch system, which ends the process alone."""
+    """By Ctrl-C, sent to the group, and as a batch system does, which ends the process alone."""
     out = tmp_path / "run"
     starter, token = start(synthetic_ham, cache, out, rounds=LONG)
     homes = [Path(process.environ()["FLWR_HOME"]) for process in processes_of(token)]

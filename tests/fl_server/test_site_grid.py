@@ -102,7 +102,7 @@ def test_who_comes_late_is_asked_when_it_comes() -> None:
 
 
 def test_a_refusal_is_not_asked_again() -> None:
-    """With two good answers of two needed nobody else matters."""
+    """With two valid replies of two needed, no other reply matters."""
     asking = Asking({3: [REFUSED, good]}, needed=2)
     assert asking.flower.asked() == [7, 3, 5]
     assert asking.cause(3) == f"error {REFUSED}"
@@ -136,7 +136,7 @@ def test_who_died_and_came_back_between_two_looks_is_asked_again() -> None:
 
 
 def test_the_wait_ends_when_time_is_up() -> None:
-    """Who is silent has no reply, who is away the reason why."""
+    """A silent site has no reply, a disconnected one an error with the reason."""
     asking = Asking({3: [None]}, {5: [AWAY]}, needed=3, timeout=0.05)
     assert asking.replies[3] is None
     assert asking.cause(5) == "is not connected"

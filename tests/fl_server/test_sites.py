@@ -55,7 +55,7 @@ def test_sites_come_in_the_natural_order_of_their_names() -> None:
 
 
 def test_the_order_is_that_of_the_first_start() -> None:
-    """A revoked site keeps its place, under a number of nobody's; a new one is not part of it."""
+    """A revoked site keeps its place, under a number that no node has; a new one is left out."""
     manifest = {"sites": {"c": 3, "b": 2, "new": 9}, "clients": {"a": {}, "b": {}, "c": {}}}
     assert site_names(manifest, 3) == {-1: "a", 2: "b", 3: "c"}
 

@@ -53,7 +53,7 @@ def spoiled_run(data: Path, cache: Path, out: Path, times: float, **changes: obj
 def test_a_bound_keeps_the_model_where_the_others_are(
     synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """The spoiled update counts with the length that is allowed, that of the longest honest one."""
+    """The damaged update counts with the allowed norm, that of the longest valid one."""
     honest = tmp_path / "honest"
     run_in_memory(synthetic_ham, cache, honest, rounds=2)
     bound, next_round = (
@@ -64,13 +64,15 @@ def test_a_bound_keeps_the_model_where_the_others_are(
     first, second = folder.rounds()
     assert [said["update"]["clipped"] for said in first["clients"].values()] == [False, True, False]
     norms = [said["update"]["norm"] for said in second["clients"].values()]
-    assert max(norms) < 10 * next_round  # nobody has to come back from far away
+    assert max(norms) < 10 * next_round  # no client starts from weights that are far off
 
 
 def test_who_spoils_the_model_is_named_at_once_and_when_the_run_ends_of_it(
     synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """The weights are finite, and nobody's answers are afterwards; the sites are not to blame."""
+    """The weights are finite, but afterwards no client's reply is; the other sites are not to
+    blame.
+    """
     with np.errstate(all="ignore"), pytest.raises(RunFailed) as caught:
         spoiled_run(synthetic_ham, cache, tmp_path / "run", 1000.0)
     said = str(caught.value)

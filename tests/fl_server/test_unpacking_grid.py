@@ -108,7 +108,7 @@ def bound_of(form: str) -> dict[str, float]:
 
 
 def private() -> Strategy:
-    """Updates are longer than 0.2, so they are clipped; noise would hide what is compared."""
+    """Updates have norms above 0.2, so they are clipped; noise would hide the comparison."""
     return DifferentialPrivacyServerSideFixedClipping(
         FedAvg(clients=CLIENTS), noise_multiplier=0.0, clipping_norm=0.2, num_sampled_clients=3
     )
@@ -246,7 +246,7 @@ class Lazy(MemoryGrid):
 
 
 def test_replies_come_in_turn_and_each_lets_its_packed_bytes_go() -> None:
-    """The replies come in the opposite order, so that those that wait do so packed."""
+    """The replies come in the opposite order, so the waiting ones are still packed."""
     lazy = Lazy()
     grid = UnpackingGrid(lazy, "int8", LAYOUT)
     start = LAYOUT.flatten(first())

@@ -55,9 +55,9 @@ class Sender:
 
 
 def ask(sender: Sender, length: int | None) -> tuple[int, bytes]:
-    """What a request is answered with: the status, and the body that the app saw or what is said.
+    """The answer to a request: the status, and the body that the app saw or the error's text.
 
-    Nothing is answered to who has gone: status 0.
+    A sender that has disconnected gets no answer: status 0.
     """
     sent: list[dict[str, Any]] = []
 
@@ -105,7 +105,7 @@ def test_what_comes_too_slowly_is_refused(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_an_app_says_how_much_it_takes() -> None:
-    """The bound is looked up for each request, as for one that has no token."""
+    """The bound is looked up for each request, as for one without a token."""
 
     async def most(path: str) -> int:
         async def app(_scope: Any, _receive: Any, send: Any) -> None:

@@ -57,7 +57,7 @@ def test_threads_sleep_while_they_wait_unless_a_person_has_decided(
         assert os.environ[name] == flower_environment(tmp_path, "a token")[name] == "another"
 
 
-# What a person starts that trains, in this process or in another.
+# The commands that train, in this process or in another.
 STARTED = """
 import json, os, sys
 import {module}

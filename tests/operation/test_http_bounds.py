@@ -32,7 +32,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def connect() -> Iterator[Callable[[], socket.socket]]:
-    """What opens connections to a served app."""
+    """A function that opens connections to a served app."""
     patch = pytest.MonkeyPatch()
     patch.setattr(http_bounds, "HEAD_SECONDS", SECONDS)
     port = free_port()
@@ -48,7 +48,7 @@ def connect() -> Iterator[Callable[[], socket.socket]]:
 
 
 def everything(stream: socket.socket) -> str:
-    """What is answered until the connection is closed."""
+    """Return everything received until the connection is closed."""
     found = b""
     try:
         while piece := stream.recv(65536):

@@ -44,7 +44,7 @@ def test_a_question_is_held_for_a_while_and_others_never() -> None:
         assert await asked.ask() >= HOLD
         assert await asked.ask("/other") < HOLD / 2
         await asyncio.sleep(0.2)
-        assert await asked.ask() < HOLD / 2  # nobody had asked for a while
+        assert await asked.ask() < HOLD / 2  # no request for a while
 
     asyncio.run(questions())
 

@@ -33,7 +33,7 @@ def test_a_process_in_a_session_of_its_own_is_found_and_ended() -> None:
 
 
 def test_no_token_is_nobodys() -> None:
-    """Else a damaged manifest would have every process of the user ended."""
+    """Otherwise a damaged manifest would end every process of the user."""
     assert processes_of("") == []
     assert processes_of(None) == []  # type: ignore[arg-type]
 

@@ -18,7 +18,7 @@ SLEEP = "import time; time.sleep(60)"
 
 @pytest.fixture
 def started() -> Iterator[list[Supervised]]:
-    """What a test supervises, ended afterwards."""
+    """The supervised program of a test, ended afterwards."""
     programs: list[Supervised] = []
     yield programs
     for program in programs:

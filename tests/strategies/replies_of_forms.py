@@ -1,4 +1,4 @@
-"""Replies made from the declared forms, and the same broken in one field, for hypothesis."""
+"""Replies made from the declared forms, valid or broken in one field, for hypothesis."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -108,7 +108,7 @@ def wrong_for(kind: Kind) -> st.SearchStrategy[Any]:
 
 @st.composite
 def honest(draw: st.DrawFn, form: ReplyForm) -> Content:
-    """A reply of a form, its counts in keeping with one another."""
+    """A reply of a form with consistent counts."""
     metrics = {key: draw(values_of(kind)) for key, kind in form.metrics.items()}
     for split in form.splits:
         examples = metrics[f"{split}-examples"]
@@ -137,7 +137,7 @@ def partitions(draw: st.DrawFn, total: int, parts: int) -> list[int]:
 
 @st.composite
 def broken(draw: st.DrawFn, form: ReplyForm) -> tuple[str, Content]:
-    """A reply that breaks a form in one place, and the name of what is broken."""
+    """A reply that breaks a form in one place, and the name of that field."""
     reply = draw(honest(form))
     fields: dict[str, tuple[dict[str, Any], Kind]] = {
         key: (reply.metrics["metrics"], kind) for key, kind in form.metrics.items()

@@ -14,7 +14,7 @@ SMALL_CHUNK = 4
 
 @pytest.fixture(autouse=True)
 def no_warnings() -> Iterator[None]:
-    """What overflows on purpose is nobody's concern."""
+    """Ignore warnings of intended overflows."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield

@@ -266,7 +266,7 @@ def test_messages_of_a_round() -> None:
 
 
 def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest) -> None:
-    """Flower's loop would keep its list of them, three models, until the next answers are in.
+    """Flower's loop would keep its list of them, three models, until the next replies arrive.
 
     At once, not when the garbage collector comes by.
     """

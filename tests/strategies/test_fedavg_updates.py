@@ -139,7 +139,7 @@ def test_weights_that_are_not_finite_are_named_with_their_layer(
 
 @WAYS
 def test_who_is_not_finite_is_named_beside_the_others_errors(one_by_one: bool) -> None:
-    """And does not count as one that answered, although min-replies fails before any mean."""
+    """And it does not count as a reply, although min-replies fails before any mean."""
     strategy = strategy_of(min_replies=2)
     with pytest.raises(TooFewReplies) as caught:
         round_of(

@@ -147,7 +147,7 @@ ATTACKS: list[tuple[str, dict[str, Any]]] = [
     ("heads", {"knn_predicted": [0, 1, -1, 0, 0]}),
     ("heads", {"knn_predicted": 3}),
     ("heads", {"knn_predicted": None}),
-    ("heads", {"rf_predicted": [0, 1, 1, 0, 0]}),  # which nobody asked for
+    ("heads", {"rf_predicted": [0, 1, 1, 0, 0]}),  # which was not requested
     ("introduction", {"num_train": -1}),
     ("introduction", {"num_train": 10**15}),
     ("introduction", {"num_train": None}),
@@ -224,7 +224,7 @@ def test_an_update_comes_in_the_format_that_was_asked_for(wanted: str, sent: str
 
 
 def test_a_client_with_fewer_than_two_training_images_trains_nothing() -> None:
-    """Whatever it says: the mean loss is weighted by what it is given."""
+    """Whatever it states: the mean loss is weighted by the number of training images."""
     asked = ASKED["first round"]
     for number in (0, 1):
         form = asked.form(Announced(2, {"train": number, "validation": 0, "test": 0}))

@@ -29,7 +29,7 @@ def models(count: int) -> list[dict[str, NDArray]]:
 
 
 def own_bytes(record: ArrayRecord) -> ArrayRecord:
-    """The same arrays in memory that nobody else has, as a reply is read from pieces."""
+    """The same arrays in memory without other users, as a reply is read from pieces."""
     owned = ArrayRecord()
     for name, array in record.items():
         owned[name] = Array(array.dtype, array.shape, array.stype, b"")

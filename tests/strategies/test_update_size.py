@@ -123,7 +123,7 @@ def test_a_clipped_update_has_the_length_that_is_allowed_and_its_direction(
 
 
 def test_a_clipped_update_as_long_as_float32_goes_is_finite() -> None:
-    """The difference of two such values is no float32."""
+    """The difference of two such values is not a finite float32."""
     most = float(np.finfo(np.float32).max)
     base = to_record({"w": np.full(10, -most, np.float32)})
     record = to_record({"w": np.full(10, most, np.float32)})
@@ -160,7 +160,9 @@ def lengths(*norms: float) -> dict[str, Update]:
 def test_an_update_far_longer_than_the_others_is_named(
     norms: tuple[float, ...], named: list[str]
 ) -> None:
-    """Of four where two cheat the median of the others, (1, 1, 200), is still an honest one's."""
+    """Of four, two of them malicious, the median of the others, (1, 1, 200), is still a valid
+    one's.
+    """
     found = warnings(lengths(*norms))
     assert [line.split(" ")[3] for line in found] == named
 

@@ -14,7 +14,7 @@ PASSWORD = password(b"secret")
 
 
 def status(server: tuple[str, int] | None, path: str = ROUTE, **changes: Any) -> int:
-    """What a request is answered with; 200 is what stands behind the door."""
+    """Return the status of the answer; 200 is that of the app behind the door."""
     scope = {
         "type": "http",
         "method": "POST",

@@ -190,7 +190,7 @@ class Site:
 
 
 def whole(content: RecordDict, *, src: int, dst: int, run: int, reply_to: str = "") -> Message:
-    # What answers must not outlive what was asked.
+    # The answering process must end with the test.
     ttl = 1800.0 if reply_to else 3600.0
     metadata = Metadata(run, "", src, dst, reply_to, "", now().timestamp(), ttl, "train")
     message = make_message(metadata=metadata, content=content)
@@ -227,12 +227,12 @@ def coordinator(folder: CoordinatorFolder, checked: bool) -> Coordinator:
 
 @pytest.fixture
 def sites(coordinator: Coordinator) -> tuple[Site, Site]:
-    """The attacker, who works on a message of its own, and the other site."""
+    """The attacker, which works on its own message, and the other site."""
     return Site(coordinator, "hospital-a"), Site(coordinator, "hospital-b")
 
 
 def test_an_honest_round_is_let_through(coordinator: Coordinator, sites: tuple[Site, Site]) -> None:
-    """Every call of a SuperNode, in its order, for two rounds and two sites."""
+    """Every call of a SuperNode, in order, for two rounds and two sites."""
     for number in (1, 2):
         for site in sites:
             asked = coordinator.send(site, number)
@@ -292,7 +292,7 @@ def test_a_message_in_the_coordinators_name(
 def test_a_forged_message_behind_an_honest_reply(
     folder: CoordinatorFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Flower looks at the first message only, and a request holds one: so it must."""
+    """Flower checks the first message only, so a request must have only one."""
     coordinator = Coordinator(folder, checked=True)
     attacker, other = Site(coordinator, "a"), Site(coordinator, "b")
     asked = coordinator.send(attacker, 1)
@@ -314,7 +314,7 @@ def test_a_forged_message_behind_an_honest_reply(
 def test_a_reply_in_the_others_name(
     coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
 ) -> None:
-    """The id of the other's message is a sha256 of what nobody but it was told; here it leaked."""
+    """The id of the other's message is a sha256 that only the other was told; here it leaked."""
     attacker, other = sites
     asked = coordinator.send(other, 1)
     coordinator.send(attacker, 1)
@@ -389,7 +389,7 @@ def test_a_run_in_which_it_takes_no_part(
 
 
 def test_who_asks_is_checked_first(sites: tuple[Site, Site]) -> None:
-    """Flower's own refusal, so that nobody learns by ours what a site was given."""
+    """Flower's own refusal comes first, so that ours reveals nothing about a site's message."""
     attacker, other = sites
     stranger = ec.generate_private_key(ec.SECP384R1())
     assert attacker.status(PullMessagesRequest(node=attacker.me), stranger) == 401

@@ -40,7 +40,7 @@ class Program:
 
 
 class Link:
-    """A SuperLink that numbers who is registered, and counts what was submitted."""
+    """A SuperLink that numbers registered sites, and counts submitted runs."""
 
     def __init__(self) -> None:
         self.nodes: dict[int, str] = {}
