@@ -13,7 +13,7 @@ from data_partition.copies import Copies, find_copies
 from data_partition.errors import DataError
 from data_partition.ham10000 import load_training
 from data_partition.image_reader import Decoded, Unusable
-from data_partition.image_store import DIGESTS, store_side
+from data_partition.image_store import DIGESTS, Progress, store_side
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.isic2018 import load_test
 from data_partition.overlap import Overlap, find_overlap
@@ -21,8 +21,6 @@ from data_partition.recognition import recognise
 
 # Pixels are compared at the size of an image store with the default image-size.
 SIDE = store_side(224)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def check(
     Args:
         data_dir: the folder of the training set.
         test_dir: the folder of the test set; None looks inside ``data_dir``.
-        progress: called after each image with (images done, images in total) of its set.
+        progress: called after each image; it counts the images of one set.
         look: called with the pixels (SIDE, SIDE, 3) of each usable image, in the order of the
             report's ``images``.
 

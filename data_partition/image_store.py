@@ -19,6 +19,7 @@ from data_partition.image_table import GroupedBy, ImageTable
 from operation.parsing import parse_json
 
 Progress = Callable[[int, int], None]
+"""Called in the caller's thread with (images done, images in total), while images are decoded."""
 
 # Part of the key: increase it whenever a change makes the same files give other bytes.
 FORMAT = 3
@@ -82,7 +83,7 @@ def open_store(
         table: the images; damaged images are set aside.
         side: stored height and width, in pixels.
         cache_dir: the cache folder; created if necessary.
-        progress: called in this thread with (images done, images in total) while building.
+        progress: called while building.
 
     Raises:
         DataError: a file is missing or cannot be read, no image is usable, or the cache cannot be

@@ -6,7 +6,7 @@ below name only further errors.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_partition import ham10000, isic2018, recognition
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
-from data_partition.image_store import ImageStore, open_store, store_side
+from data_partition.image_store import ImageStore, Progress, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.overlap import find_overlap, refuse
 from data_partition.partition import plan_partition
@@ -32,9 +32,6 @@ from training.split import (
     TrainingImages,
     some_of,
 )
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in total) while an image store is built."""
 
 
 def cache_dir(config: ExperimentConfig) -> Path:

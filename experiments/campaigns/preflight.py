@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from data_partition.errors import DataError
+from data_partition.image_store import Progress
 from experiments.campaigns.trial import Trial
 from models.errors import WeightsError
 from training.beginnings import bring_weights
@@ -19,7 +20,6 @@ from training.experiment_data import (
 from training.preparation import find_dataset_and_device
 from training.text import prepare_text
 
-Progress = Callable[[int, int], None]
 Found = TypeVar("Found")
 
 _DATA_KEYS = (
@@ -37,7 +37,7 @@ class Preflight:
     side by side find them.
 
     Args:
-        progress: called with (images done, images in total) while a store is built.
+        progress: called while an image store is built.
     """
 
     def __init__(self, progress: Progress | None = None) -> None:

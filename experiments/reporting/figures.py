@@ -66,7 +66,7 @@ def _plan(findings: Findings) -> Iterator[_Sketch]:
         yield from _of_comparison(comparison, findings)
     for together in findings.communication:
         if together.varied_traffic and len(together.network):
-            what = "AVG against bytes and time, by backbone, what is trained and how it travels"
+            what = "AVG against bytes and time, by backbone, trained part and wire format"
             yield _Sketch(
                 together.title, "-communication", what, partial(draw_communication, together)
             )
