@@ -66,7 +66,9 @@ def predict_command(
         part = pd.DataFrame(probabilities, columns=list(model.classes))
         part.insert(0, "predicted", [model.classes[index] for index in chosen])
         parts.append(pd.concat([asked.rows, part], axis=1))
-    answers = pd.concat([*parts, _of_patients(pd.concat(parts), list(model.classes))])
+    answers = pd.concat(parts)
+    if answers["patient"].notna().any():
+        answers = pd.concat([answers, _of_patients(answers, list(model.classes))])
     if out is not None:
         with replacing(out) as temporary:
             answers.drop(columns=["name", "patient"]).to_csv(temporary, index=False)
@@ -81,7 +83,7 @@ def predict_command(
 def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Return a row for each patient, with the mean probabilities of the patient's slices."""
     means = answers.groupby("patient")[classes].mean()
-    means.insert(0, "predicted", means.idxmax(axis=1) if len(means) else [])
+    means.insert(0, "predicted", means.idxmax(axis=1))
     names = [f"{patient} (mean of its slices)" for patient in means.index]
     return means.assign(image=names, name=names)
 
