@@ -48,6 +48,8 @@ _MALFORMED = (
 _MAX_RECORD_BYTES = 8 * 1024 * 1024
 # Flower cuts an array into chunks of 5 MiB; the last one is smaller.
 _LEAST_CHUNK_BYTES = 1024 * 1024
+# An id and a name, or an id and a number, with what stands between them; an object's other fields.
+_NAMED_BYTES = 400
 _ID = re.compile(r"[0-9a-f]{64}")
 _KINDS = {"ArrayRecord": "arrays", "ConfigRecord": "config", "MetricRecord": "metrics"}
 
@@ -63,7 +65,7 @@ class ArrayHead:
     @property
     def num_bytes(self) -> int:
         """Bytes of its values."""
-        return math.prod(self.shape) * dtype_of(self.dtype).itemsize
+        return _num_bytes(self.dtype, self.shape)
 
 
 @dataclass
@@ -152,8 +154,11 @@ def _open_message(root: str, fetch: Fetch, form: ReplyForm | None) -> Opened:
     kinds = {i: records[i][:32].partition(b" ")[0].decode("ascii") for i in children}
     below = {i: _read(records[i], kinds[i]) for i in children}
     if form is not None:
-        _check_records(form, {name: (kinds[i], records[i]) for name, i in opened.ids.items()})
+        for name, i in opened.ids.items():
+            _check_record(form, name, kinds[i], len(records[i]), *below[i])
     arrays = fetch([a for i in children if kinds[i] == "ArrayRecord" for a in below[i][0]])
+    if form is not None:
+        _check_heads(form, arrays.values())
     heads = {i: _array_head(content) for i, content in arrays.items()}
 
     for name, record in opened.ids.items():
@@ -184,23 +189,44 @@ def _open_message(root: str, fetch: Fetch, form: ReplyForm | None) -> Opened:
     return opened
 
 
-def _check_records(form: ReplyForm, records: Mapping[str, tuple[str, bytes]]) -> None:
-    """Refuse records that are too large or have undeclared arrays, before they are read."""
-    for name, (kind, content) in records.items():
-        if kind != "ArrayRecord":
-            if len(content) > form.record_bytes:
-                raise Refused(f"a record of it is larger than {form.record_bytes} bytes", name)
-        elif name not in form.arrays:
-            raise Refused("its records are not those declared", name)
-        elif len(parse_json(bytes(_body(content)))) != len(form.arrays[name]):
-            raise Refused("its arrays differ from those asked for in name, dtype or shape")
+def _check_record(
+    form: ReplyForm, name: str, kind: str, size: int, children: list[str], body: memoryview
+) -> None:
+    """Refuse a record that is too large, or has other arrays, before any of them is fetched."""
+    if kind != "ArrayRecord":
+        if size > form.record_bytes:
+            raise Refused(f"a record of it is larger than {form.record_bytes} bytes", name)
+        return
+    if name not in form.arrays:
+        raise Refused("its records are not those declared", name)
+    wanted = form.arrays[name]
+    # Each array is named twice by its id, and once by its name.
+    most = sum(_NAMED_BYTES + len(key) for key in wanted) + _NAMED_BYTES
+    if size > most or len(_references(body, children)) != len(wanted):
+        raise Refused("its arrays differ from those asked for in name, dtype or shape")
+
+
+def _check_heads(form: ReplyForm, heads: Iterable[bytes]) -> None:
+    """Refuse an array whose list of chunks is longer than any array's can be, before it is read."""
+    sizes = [_num_bytes(*array) for arrays in form.arrays.values() for array in arrays.values()]
+    most = _NAMED_BYTES * (1 + _most_chunks(max(sizes, default=0)))
+    if any(len(content) > most for content in heads):
+        raise Refused("an array has more data than its values take")
+
+
+def _num_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * dtype_of(dtype).itemsize
+
+
+def _most_chunks(num_bytes: int) -> int:
+    return 2 + num_bytes // _LEAST_CHUNK_BYTES
 
 
 def _check_chunks(opened: Opened) -> None:
     """Refuse arrays with more chunks than their values need."""
     for arrays in opened.heads.values():
         for name, head in arrays.items():
-            if len(head.chunks) > 2 + head.num_bytes // _LEAST_CHUNK_BYTES:
+            if len(head.chunks) > _most_chunks(head.num_bytes):
                 raise Refused("an array has more data than its values take", name)
 
 

@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 
 from fl_server import piecewise_grid
 from fl_server.piecewise_grid import Arrival, PiecewiseGrid
+from strategies import message_objects
 from strategies.arrays import to_record, views
 from strategies.layout import Layout
 from tests.changed_messages import body, rebuilt, with_body
@@ -304,6 +305,50 @@ def test_a_chunk_that_is_named_again_and_again_takes_no_memory(
     assert said in str(reply.error.reason)
     fetched = [superlink.objects[name].startswith(b"ArrayChunk") for name in superlink.pulled]
     assert sum(fetched) <= pieces
+
+
+def with_children(*more: str) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        head, _, rest = content.partition(b"\0")
+        kind, children, size = head.split(b" ")
+        return b"%s %s %s\0%s" % (kind, b",".join([children, *map(str.encode, more)]), size, rest)
+
+    return change
+
+
+def test_an_array_that_no_name_stands_for_is_not_fetched(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    """Each might be 8 MiB, and as many as a model has chunks can be announced."""
+    more = [f"{number:064x}" for number in range(3)]
+    superlink.objects |= dict.fromkeys(more, b"Array  2\0{}" + bytes(1000))
+    reply = read_changed(superlink, grid, b"ArrayRecord", with_children(*more))
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    assert not set(superlink.pulled) & set(more)
+
+
+def test_an_array_whose_list_of_chunks_takes_megabytes_is_not_parsed(
+    superlink: SuperLink, grid: PiecewiseGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 MB of JSON are 60 MB of Python's objects, for each array."""
+    parsed = []
+    parse = message_objects.parse_json
+    monkeypatch.setattr(
+        message_objects, "parse_json", lambda text: parsed.append(len(text)) or parse(text)
+    )
+    reply = read_changed(superlink, grid, b"Array", with_chunks(*[0] * 2_000_000))
+    assert "an array has more data than its values take" in str(reply.error.reason)
+    assert max(parsed) < 10_000
+
+
+@pytest.mark.parametrize("junk", [b"[" + b"[]," * 2_000_000 + b"[]]", b"{}", b"null"])
+def test_a_list_of_arrays_that_is_another_is_refused(
+    superlink: SuperLink, grid: PiecewiseGrid, junk: bytes
+) -> None:
+    reply = read_changed(superlink, grid, b"ArrayRecord", lambda c: with_body(c, junk))
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    fetched = [superlink.objects[name].startswith(b"Array ") for name in superlink.pulled]
+    assert not any(fetched)
 
 
 def test_records_that_are_too_large_are_not_looked_into(
