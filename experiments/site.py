@@ -144,8 +144,9 @@ def log(
     site.settings()
     for line in last_records(site.records, last):
         console.print(
-            f"{line['time']}  {line['event']:<8} {line['type']}, round {line['round'] or '-'}, "
-            f"run {line['run']}" + (f": {line['reason']}" if "reason" in line else "")
+            f"{line['time']}  {line['event']:<8} {line['type']}, round "
+            f"{line.get('round') or '-'}, run {line.get('run', '-')}"
+            + (f": {line['reason']}" if "reason" in line else "")
         )
         for record in line.get("records", ()):
             console.print(

@@ -120,7 +120,7 @@ def _refuse_others(
         FederationError: names them, if fewer than needed are left. At the first start all are
             needed.
     """
-    faults = {name: _fault(name, found, config, manifest) for name in found}
+    faults = {name: _fault(name, site, config, manifest) for name, site in found.items()}
     refused = {name: reason for name, reason in faults.items() if reason}
     if len(found) - len(refused) < needed:
         raise FederationError("; ".join(refused.values()))
@@ -133,21 +133,18 @@ def _refuse_others(
 
 def _fault(
     name: str,
-    found: Mapping[str, Introduction],
+    site: Introduction,
     config: ExperimentConfig,
     manifest: Mapping[str, Any],
 ) -> str | None:
     """Return why a site cannot take part, if it cannot."""
-    site = found[name]
     if site.dataset != config.dataset:
         return f"{name} holds {site.dataset}, but dataset = {config.dataset}"
-    first, reference = next(iter(found.items()))
-    classes = reference.classes
-    if "data" in manifest:
-        first, classes = "this run", tuple(manifest["data"]["classes"])
+    # Not the first site's, which may be the one that is wrong.
+    classes = CLASSES[config.dataset]
     if site.classes != classes:
         return (
-            f"{name} has the classes {', '.join(site.classes)}, but {first} has "
+            f"{name} has the classes {', '.join(site.classes)}, but {config.dataset} has "
             f"{', '.join(classes)}: it must correct its data folder"
         )
     before = manifest.get("clients", {}).get(name)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from operation.parsing import parse_json
 
 DAY_SECONDS = 86400.0
+_KEYS = {"time", "event", "type"}
 
 
 class Records:
@@ -60,7 +61,7 @@ class Records:
 def last_records(path: Path, number: int | None = None) -> list[dict[str, Any]]:
     """Return the last records, oldest first; all with ``number`` None.
 
-    An incomplete line after a power cut is skipped.
+    An incomplete line after a power cut, and any other that is no record, is skipped.
     """
     if not path.exists():
         return []
@@ -69,8 +70,10 @@ def last_records(path: Path, number: int | None = None) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         try:
-            found.append(parse_json(line))
-        except ValueError:
+            record = parse_json(line)
+            if isinstance(record, dict) and record.keys() >= _KEYS and _moment(record):
+                found.append(record)
+        except (TypeError, ValueError):
             continue
     return found
 

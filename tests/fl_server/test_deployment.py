@@ -271,26 +271,26 @@ def test_a_site_whose_images_changed_is_refused_by_name(
     assert hospitals.run_folder.manifest()["status"] == "failed"
 
 
-def test_sites_of_differing_classes_are_named(
+def test_a_first_site_with_other_classes_does_not_accuse_the_others(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Renamed(SitesInMemory):
-        """Every site's classes are called after it."""
+        """hospital-a, the first in the order of names, says that it has another class."""
 
         def read(self, arrival: Arrival, question: Message) -> Message:
             reply = super().read(arrival, question)
             about = reply.content["client"]
             assert isinstance(about, ConfigRecord)
-            about["classes"] = [f"of {about['name']}"]
+            if about["name"] == "hospital-a":
+                about["classes"] = ["other"]
             return reply
 
     monkeypatch.setattr("tests.fl_server.test_deployment.SitesInMemory", Renamed)
     with pytest.raises(RunFailed) as caught:
         hospitals.run(monkeypatch)
     assert str(caught.value) == (
-        "hospital-b has the classes of hospital-b, but hospital-a has of hospital-a: it must "
-        "correct its data folder; hospital-c has the classes of hospital-c, but hospital-a has of "
-        "hospital-a: it must correct its data folder"
+        "hospital-a has the classes other, but ham10000 has akiec, bcc, bkl, df, mel, nv, vasc: "
+        "it must correct its data folder"
     )
 
 

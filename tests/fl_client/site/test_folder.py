@@ -237,6 +237,26 @@ def test_a_line_cut_by_a_power_failure_is_passed_over_and_the_next_is_whole(tmp_
     assert [line["event"] for line in last_records(path)] == ["in", "out"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "[]",
+        "{}",
+        '{"time": 5, "event": "in", "type": "train"}',
+        '{"time": "noon", "event": "in", "type": "train"}',
+        "[" * 10_000,
+    ],
+)
+def test_a_line_that_is_no_record_is_skipped(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "records.jsonl"
+    Records(path).append("in", type="train")
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+    assert Records(path).rounds_today() == 1
+    assert len(last_records(path)) == 1
+
+
 def test_the_last_records_come_oldest_first(tmp_path: Path) -> None:
     records = Records(tmp_path / "records.jsonl")
     for number in range(5):
