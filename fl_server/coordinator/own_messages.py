@@ -26,6 +26,8 @@ from flwr.proto.message_pb2 import (
 )
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.object_store import NoObjectInStoreError, ObjectStore
+from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -82,7 +84,7 @@ class OwnMessages:
             return
         site = int(request.node.node_id)  # Flower has checked it
         given = self._given.get(site)
-        if not _is_own(request, given):
+        if not _is_own(request, given) or not _is_plain(request, given, scope["app"]):
             reason = f"it does not concern site {site}"
             log_refusal(scope, reason)
             await JSONResponse({"detail": reason}, status_code=403)(scope, receive, send)
@@ -138,6 +140,32 @@ def _is_own(request: object, given: _Given | None) -> bool:
         case GetRunRequest() | GetFabRequest():
             return request.run_id == given.run
     return False
+
+
+def _is_plain(request: object, given: _Given | None, app: Starlette) -> bool:
+    """Return whether Flower would write the announced tree of objects as it was announced.
+
+    Flower stores each object once, with the children of its first announcement, and writes the
+    tree again from these. Objects named twice, below others named twice, would become millions.
+    """
+    if not isinstance(request, PushMessagesRequest) or given is None or given.reply is not None:
+        return True  # the same again
+    below: dict[str, list[str]] = {}
+    for node in iterate_object_tree(request.message_object_trees[0]):
+        children = [child.object_id for child in node.children]
+        same = below.setdefault(node.object_id, children) == children
+        if not same or len(set(children)) < len(children):
+            return False
+    store: ObjectStore = app.state.linkstate_factory.state().object_store
+    return all(_stored_children(store, name) in (None, below[name]) for name in below)
+
+
+def _stored_children(store: ObjectStore, name: str) -> list[str] | None:
+    """Return the ids of an object's children; None if it is not stored."""
+    try:
+        return [child.object_id for child in store.get_object_tree(name).children]
+    except NoObjectInStoreError:
+        return None
 
 
 def _is_reply(request: PushMessagesRequest, given: _Given) -> bool:

@@ -46,7 +46,11 @@ from flwr.supercore.constant import (
 )
 from flwr.supercore.date import now
 from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+)
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 
@@ -469,6 +473,47 @@ def test_one_reply_announced_with_other_objects(
     store = coordinator.state.object_store
     assert (attacker.status(again) == 403) == checked
     assert ("f" * 64 in store) != checked
+
+
+def test_a_tree_that_becomes_larger_than_it_was_announced(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool
+) -> None:
+    """Ten objects, each twice below the one before, become 2¹¹ - 1; forty would take all memory."""
+    attacker, _ = sites
+    asked = coordinator.send(attacker, 1)
+    attacker.pull()
+    request = announcement(attacker, attacker.reply(asked))
+    tree = node = request.message_object_trees[0]
+    del tree.children[:]
+    for number in range(10):
+        twice = [node.children.add(object_id=f"{number:064x}") for _ in range(2)]
+        node = twice[0]
+    assert (attacker.status(request) == 403) == checked
+    if not checked:
+        written = coordinator.state.object_store.get_object_tree(tree.object_id)
+        assert sum(1 for _ in iterate_object_tree(written)) == 2**11 - 1
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["in one reply", "in a later one"])
+def test_an_object_with_other_children_than_before(
+    coordinator: Coordinator, sites: tuple[Site, Site], checked: bool, again: bool
+) -> None:
+    """Named without its children it would bring them along, and over some replies grow the same."""
+    attacker, _ = sites
+    first = announcement(attacker, attacker.reply(coordinator.send(attacker, 1)))
+    attacker.pull()
+    tree = first.message_object_trees[0]
+    del tree.children[:]
+    tree.children.add(object_id="a" * 64).children.add(object_id="b" * 64)
+    if again:
+        tree.children.add(object_id="c" * 64).children.add(object_id="a" * 64)
+        assert (attacker.status(first) == 403) == checked
+        return
+    assert attacker.status(first) == 200
+    later = announcement(attacker, attacker.reply(coordinator.send(attacker, 2)))
+    attacker.pull()
+    later.message_object_trees[0].children.add(object_id="a" * 64)
+    assert (attacker.status(later) == 403) == checked
 
 
 def test_replies_announced_at_the_same_time(
