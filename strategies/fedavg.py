@@ -174,13 +174,12 @@ class FedAvg(Strategy):
             started = time.perf_counter()
             self.replies.accepted.append(reply)
             update = measure(reply.record, self._base)
-            if not self._hold_range(reply):
-                pass
-            elif not math.isfinite(update.square):
-                # Finite float64 may have a square that is not.
+            in_range = self._hold_range(reply)
+            # Finite float64 may have a square that is not.
+            if in_range and not math.isfinite(update.square):
                 if not self._refuse_not_finite([reply]):
                     self.replies.refuse(reply.client, "its update is too large to be measured")
-            else:
+            elif in_range:
                 updates[reply.client] = update
                 factor = clip_factor(update.norm, self.clip_updates)
                 if factor < 1:
@@ -321,7 +320,7 @@ class FedAvg(Strategy):
         return Layout.read(layout) if layout is not None else None
 
     def _hold_range(self, reply: Reply) -> bool:
-        """Refuse weights that no training makes; tell whether they stay."""
+        """Refuse weights that no training makes; return whether they are kept."""
         fault = out_of_range(reply.record, self._base, self._names())
         if fault is not None:
             self.replies.refuse(reply.client, fault)

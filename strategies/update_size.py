@@ -55,7 +55,7 @@ class Update:
     def add(self, other: "Update") -> None:
         """Add the measurements of other values of the same client."""
         self.square += other.square
-        self.sketch += other.sketch
+        self.sketch[: other.sketch.size] += other.sketch
 
     def add_block(self, ours: NDArray, theirs: NDArray, place: tuple[int, int]) -> None:
         """Add a block of a client's values.
@@ -91,7 +91,7 @@ def measure(record: ArrayRecord, base: ArrayRecord) -> Update:
 
     def part_of(share: tuple[str, slice]) -> Update:
         name, part = share
-        update = Update()
+        update = _of_part(part)
         if np.issubdtype(ours[name].dtype, np.floating):
             for block in blocks(part):
                 update.add_block(
@@ -133,7 +133,7 @@ def mean_and_updates(
     def part_of(share: tuple[str, slice]) -> list[Update]:
         name, part = share
         out = blanks[name].values.reshape(-1)
-        updates = [Update() for _ in models]
+        updates = [_of_part(part) for _ in models]
         for block in blocks(part):
             pieces = [model[name].reshape(-1)[block] for model in models]
             mean_into(out[block], pieces, weights)
@@ -149,6 +149,11 @@ def mean_and_updates(
             for update, part in zip(whole, parts, strict=True):
                 update.add(part)
     return ArrayRecord({name: blank.finish() for name, blank in blanks.items()}), whole
+
+
+def _of_part(part: slice) -> Update:
+    """Return an empty update for a part of an array, with as many sums as the part can reach."""
+    return Update(sketch=np.zeros(min(_PLACES, part.stop - part.start)))
 
 
 def clip_factor(norm: float, most: float) -> float:
