@@ -8,8 +8,9 @@ from flwr.serverapp import Grid
 
 from fl_server.wrapping_grid import WrappingGrid
 from operation.text import printable
+from strategies.expected_replies import Announced, form_of
 from strategies.refusal import Refused
-from strategies.reply_form import Announced, Content, ReplyForm, form_of
+from strategies.reply_form import Content, ReplyForm
 
 
 class CheckingGrid(WrappingGrid):

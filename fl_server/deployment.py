@@ -19,7 +19,7 @@ from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
 from operation.parsing import parse_toml
-from strategies.reply_form import SPLITS
+from strategies.expected_replies import SPLITS
 from training.beginnings import bring_beginnings
 from training.config import ExperimentConfig
 from training.data_description import describe_test_data

@@ -17,11 +17,11 @@ from fl_server.nodes import Gathered, check_bases
 from fl_server.turns import busy_seconds
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes, to_record
+from strategies.expected_replies import Announced
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.layout import LAYOUT, Layout
 from strategies.replies import Replies
-from strategies.reply_form import Announced
 from training.checkpoint_writer import CheckpointWriter
 from training.config import ExperimentConfig
 from training.judging import judge_on_test_set

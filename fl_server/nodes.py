@@ -9,9 +9,10 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from operation.text import printable
+from strategies.expected_replies import SPLITS, form_of
 from strategies.refusal import Refused
 from strategies.replies import cause
-from strategies.reply_form import SPLITS, Content, form_of
+from strategies.reply_form import Content
 
 WAIT_FOR_NODES_SECONDS = 15.0
 WAIT_FOR_NAMES_SECONDS = 600.0
@@ -105,6 +106,27 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     ]
 
 
+def read_introduction(who: str, question: Message, answer: Message) -> Content:
+    """Return a node's introduction from its answer, which is no error.
+
+    Args:
+        who: the node, for the error.
+        question: the message that asked for it.
+        answer: the node's answer.
+
+    Raises:
+        FederationError: the answer has not the form of an introduction.
+    """
+    said = Content.of(answer)
+    try:
+        form_of(MessageType.QUERY, Content.of(question)).check(said)
+    except Refused as refused:
+        raise FederationError(
+            f"{who} sends an invalid introduction: {printable(refused.whole)}"
+        ) from None
+    return said
+
+
 def introductions(
     grid: Grid, nodes: list[int], experiment: str, wait_seconds: float = WAIT_FOR_NAMES_SECONDS
 ) -> list[Participant]:
@@ -129,13 +151,7 @@ def introductions(
             raise FederationError(f"node {node} did not send its name within {wait_seconds:.0f} s")
         if answer.has_error():
             raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
-        said = Content.of(answer)
-        try:
-            form_of(MessageType.QUERY, Content.of(message)).check(said)
-        except Refused as refused:
-            raise FederationError(
-                f"node {node} sends an invalid introduction: {printable(refused.whole)}"
-            ) from None
+        said = read_introduction(f"node {node}", message, answer)
         client = said.configs["client"]
         participants.append(Participant(node, client["name"], sizes_of(said), client.get("base")))
     names = [participant.name for participant in participants]

@@ -45,10 +45,11 @@ from flwr.superlink.grid.http_grid import HttpGrid
 from fl_server.wrapping_grid import WrappingGrid
 from operation.text import printable
 from strategies.arrays import npy_header
+from strategies.expected_replies import form_of
 from strategies.message_objects import ArrayHead, Opened, chunk_of, open_message
 from strategies.refusal import Refused
 from strategies.replies import cause
-from strategies.reply_form import Content, form_of
+from strategies.reply_form import Content
 
 # Number of parts in transit at the same time; the same as Flower's own.
 _AT_ONCE = 2

@@ -9,12 +9,9 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.common import log
 
 from fl_server.judging import ANSWER_SECONDS
-from fl_server.nodes import FederationError, natural, sizes_of
+from fl_server.nodes import FederationError, natural, read_introduction, sizes_of
 from fl_server.site_grid import SiteGrid
-from operation.text import printable
-from strategies.refusal import Refused
 from strategies.replies import cause
-from strategies.reply_form import Content, form_of
 
 # A resumed run waits this long for all its sites if fewer are enough.
 PATIENCE_SECONDS = 60.0
@@ -128,13 +125,7 @@ def introduce(
 
 
 def _read(name: str, message: Message, answer: Message) -> Introduction:
-    said = Content.of(answer)
-    try:
-        form_of(MessageType.QUERY, Content.of(message)).check(said)
-    except Refused as refused:
-        raise FederationError(
-            f"{name} sends an invalid introduction: {printable(refused.whole)}"
-        ) from None
+    said = read_introduction(name, message, answer)
     about, numbers = said.configs["client"], said.metrics["metrics"]
     if about["name"] != name:
         raise FederationError(

@@ -39,10 +39,10 @@ from fl_client.site.records import Records
 from fl_client.site.reply_rules import check_examples, check_request
 from operation.errors import OperationError
 from operation.text import printable
+from strategies.expected_replies import form_of
 from strategies.message_objects import Opened, check_data, open_message
 from strategies.refusal import Refused
 from strategies.replies import cause
-from strategies.reply_form import form_of
 
 # Time between two polls for messages; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5

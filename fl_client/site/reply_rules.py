@@ -1,6 +1,6 @@
 """A site's own rules besides the form of replies: known requests, and its policy on counts.
 
-The form of replies is declared in `strategies.reply_form`.
+The form of replies is declared in `strategies.expected_replies`.
 """
 
 from collections.abc import Mapping

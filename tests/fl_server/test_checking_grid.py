@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from fl_server.checking_grid import CheckingGrid
 from fl_server.judging import figures
+from strategies.expected_replies import Announced
 from strategies.fedavg import FedAvg
 from strategies.layout import LAYOUT, Layout
-from strategies.reply_form import Announced, Content
+from strategies.reply_form import Content
 from tests.strategies.replies_of_forms import ANNOUNCED, ASKED, EXPERIMENT, WEIGHTS, broken
 from tests.support import MemoryGrid, received_by
 

@@ -5,23 +5,21 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from strategies.layout import Layout, Signature
-from strategies.reply_form import (
+from strategies.expected_replies import Announced, form_of
+from strategies.field_kinds import (
     MAX_CLASSES,
     MAX_TEXT,
-    Announced,
-    Content,
     Count,
     Counts,
     Flag,
     Kind,
     Real,
-    ReplyForm,
     Sha256,
     Text,
     Texts,
-    form_of,
 )
+from strategies.layout import Layout, Signature
+from strategies.reply_form import Content, ReplyForm
 
 # Two classes; every client has 60, 20 and 20 images.
 ANNOUNCED = Announced(2, {"train": 60, "validation": 20, "test": 20})

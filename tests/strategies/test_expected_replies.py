@@ -1,4 +1,4 @@
-"""The declared form of replies: valid replies pass, others are refused by name."""
+"""The declared replies to each message: valid replies pass, others are refused by name."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strategies.expected_replies import Announced, form_of
+from strategies.field_kinds import MAX_CLASSES, Counts
 from strategies.layout import Signature
 from strategies.refusal import Refused
-from strategies.reply_form import MAX_CLASSES, Announced, Content, Counts, form_of
+from strategies.reply_form import Content
 from tests.strategies.replies_of_forms import (
     ANNOUNCED,
     ASKED,

@@ -1,0 +1,171 @@
+"""The reply to each message: every field's type, size and range, declared once.
+
+The guard of a site checks a reply before anything leaves. The coordinator checks it before it
+allocates memory for the arrays, and once more against the client's introduction.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from operation.parsing import parse_toml
+from strategies.field_kinds import (
+    MAX_CLASSES,
+    MAX_EXAMPLES,
+    Count,
+    Counts,
+    Flag,
+    Kind,
+    Real,
+    Sha256,
+    Text,
+    Texts,
+)
+from strategies.layout import LAYOUT, Layout, LayoutError, Signature
+from strategies.refusal import Refused
+from strategies.reply_form import RECORD_BYTES, Content, ReplyForm
+from strategies.wire_format import FORMATS, signature
+
+MAX_THREADS = 2**16
+# Longer than any message exists.
+MAX_SECONDS = 1e6
+# The loss of a diverging network may reach float32's maximum.
+MAX_LOSS = float(np.finfo(np.float32).max)
+
+SPLITS = ("train", "validation", "test")
+# Maximum bytes that each answer of a head adds to the record.
+_ANSWER_BYTES = 10
+
+
+@dataclass(frozen=True)
+class Announced:
+    """The facts about a client that are known before it replies.
+
+    Attributes:
+        num_classes: K, of the run.
+        sizes: number of its images by split, from its introduction.
+    """
+
+    num_classes: int
+    sizes: Mapping[str, int]
+
+
+def form_of(kind: str, request: Content, announced: Announced | None = None) -> ReplyForm:
+    """Return the form of the replies to a message.
+
+    Args:
+        kind: the message's type: ``query``, ``train``, ``evaluate`` or ``query.heads``.
+        request: the content of the message.
+        announced: known facts about the client, if any.
+
+    Raises:
+        Refused: the message has no valid reply.
+    """
+    settings = request.configs.get("config", {})
+    if kind == "query":
+        return _introduction()
+    if kind == "query.heads":
+        return _heads(request, _experiment(settings), announced)
+    splits: tuple[str, ...]
+    if kind == "train":
+        splits = ("validation",) if _whole(settings.get("round")) > 1 else ()
+    elif kind == "evaluate":
+        splits = tuple(s for s in str(settings.get("splits", "")).split(",") if s in SPLITS)
+    else:
+        raise Refused(f"messages of type {kind!r} are not known here")
+    metrics: dict[str, Kind] = {}
+    for split in splits:
+        metrics |= _figures(split, announced)
+    optional = {key for key in metrics if key.endswith("-patient-confusion")}
+    optional |= {key for key in metrics if key.startswith("seconds-")}
+    arrays: dict[str, Signature] = {}
+    if kind == "train":
+        metrics |= {
+            "num-examples": _trained_on(announced),
+            "train-loss": Real(MAX_LOSS),
+            "optimizer-round": Count(max(0, _whole(settings.get("round")) - 1)),
+            "seconds-training": Real(MAX_SECONDS),
+            "seconds-message": Real(MAX_SECONDS),
+        }
+        optional.add("seconds-training")
+        arrays["arrays"] = _update(request, _experiment(settings))
+    else:
+        metrics["num-examples"] = Count(len(SPLITS) * MAX_EXAMPLES)
+    return ReplyForm({}, metrics, frozenset(optional), arrays, splits)
+
+
+def _introduction() -> ReplyForm:
+    client: dict[str, Kind] = {
+        "name": Text(),
+        "classes": Texts(),
+        "dataset": Text(),
+        "fingerprint": Sha256(),
+        "device": Text(),
+        "synthetic": Flag(),
+        "base": Sha256(),
+    }
+    metrics: dict[str, Kind] = {f"num-{split}": Count() for split in SPLITS}
+    metrics["threads"] = Count(MAX_THREADS, least=1)
+    return ReplyForm(client, metrics, frozenset({"base"}), {})
+
+
+def _heads(
+    request: Content, experiment: Mapping[str, Any], announced: Announced | None
+) -> ReplyForm:
+    shape = request.arrays.get("test", {}).get("features", ("", (0,)))[1]
+    rows = shape[0] if shape else 0
+    classes = announced.num_classes if announced else MAX_CLASSES
+    metrics: dict[str, Kind] = {"num-examples": _trained_on(announced)}
+    heads = str(experiment.get("heads", "")).split(",")
+    for head in heads:
+        metrics[f"{head}-predicted"] = Counts((rows,), classes - 1)
+    size = RECORD_BYTES + len(heads) * rows * _ANSWER_BYTES
+    return ReplyForm({}, metrics, frozenset(), {}, record_bytes=size)
+
+
+def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
+    classes = range(1, MAX_CLASSES + 1) if announced is None else (announced.num_classes,)
+    examples = Count()
+    if announced is not None and split in announced.sizes:
+        examples = Count(announced.sizes[split], least=announced.sizes[split])
+    confusion = Counts(tuple(k * k for k in classes), examples.most)
+    return {
+        f"{split}-loss": Real(MAX_LOSS),
+        f"{split}-examples": examples,
+        f"{split}-confusion": confusion,
+        f"{split}-patient-confusion": confusion,
+        f"seconds-{split}": Real(MAX_SECONDS),
+    }
+
+
+def _trained_on(announced: Announced | None) -> Count:
+    """The number of training images; at least two, since fewer cannot be trained on."""
+    if announced is None or "train" not in announced.sizes:
+        return Count(least=2)
+    return Count(announced.sizes["train"], least=max(2, announced.sizes["train"]))
+
+
+def _update(request: Content, experiment: Mapping[str, Any]) -> Signature:
+    """The arrays of a reply to the received ones, in the requested format."""
+    wire_format = experiment.get("wire-format", FORMATS[0])
+    if wire_format not in FORMATS:
+        raise Refused("the message asks for no known wire-format")
+    try:
+        layout = Layout.read(request.configs.get(LAYOUT))
+    except LayoutError as error:
+        raise Refused(str(error)) from None
+    return Layout(signature(layout.signature, wire_format)).flat_signature()
+
+
+def _experiment(settings: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return parse_toml(str(settings.get("experiment", "")))
+    except tomllib.TOMLDecodeError:
+        raise Refused("the message's experiment is not TOML") from None
+
+
+def _whole(value: object) -> int:
+    return value if type(value) is int else 0
