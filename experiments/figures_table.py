@@ -13,6 +13,7 @@ from training.metrics import METRIC_NAMES, recall_by_class
 
 OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
+BY_PATIENT = "  by patient"
 
 
 def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
@@ -83,5 +84,5 @@ def with_patients(
     for name, block in blocks:
         rows.append((name, block))
         if "patients" in block:
-            rows.append(("  by patient", block["patients"]))
+            rows.append((BY_PATIENT, block["patients"]))
     return rows

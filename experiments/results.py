@@ -10,6 +10,7 @@ from experiments.console import Console
 from experiments.data_notes import overlap_note
 from experiments.display import show_notices
 from experiments.figures_table import (
+    BY_PATIENT,
     NONE,
     OVER,
     metric_cells,
@@ -20,7 +21,7 @@ from experiments.figures_table import (
 )
 from experiments.updates_table import update_warnings, updates_table
 from training.errors import RunFolderError
-from training.participation import absences_of
+from training.participation import absences_of, pooled_clients
 from training.run_folder import RunFolder
 
 Row = tuple[str, Mapping[str, Any]]
@@ -155,10 +156,12 @@ def _blocks(metrics: Mapping[str, Any]) -> Iterator[Row]:
         everyone = list(metrics["participation"])
         for name in everyone:
             yield name, clients.get(name, {})
-        whole = "all clients, pooled"
-        if pooled["missing"]:
-            whole = f"{len(clients)} of {len(everyone)} clients, pooled"
-        yield whole, pooled
+        images = {key: value for key, value in pooled.items() if key != "patients"}
+        yield f"{pooled_clients(pooled['missing'], len(everyone))}, pooled", images
+        if patients := pooled.get("patients"):
+            fewer = patients["missing"] != pooled["missing"]
+            who = f", {pooled_clients(patients['missing'], len(everyone))}" if fewer else ""
+            yield f"{BY_PATIENT}{who}", patients
     if "global_test" in metrics:
         yield ("global test set" if federated else "test set"), metrics["global_test"]
         yield "  last model", metrics["last"]["global_test"]

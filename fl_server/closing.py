@@ -7,6 +7,7 @@ import psutil
 
 from operation.text import printable
 from training.metrics import METRIC_NAMES
+from training.participation import pooled_clients
 from training.run_folder import RunFolder
 
 _NAME_WIDTH = 40
@@ -26,7 +27,9 @@ def closing_lines(folder: RunFolder) -> Iterator[str]:
     if manifest["data"]["synthetic"]:
         yield "SYNTHETIC images: these figures say nothing about patients"
     rows = [(name, block) for name, block in metrics["clients"].items() if block]
-    rows.append(("all clients, pooled", metrics["client_test"]))
+    pooled = metrics["client_test"]
+    whole = pooled_clients(pooled["missing"], len(metrics["participation"]))
+    rows.append((f"{whole}, pooled", pooled))
     if "global_test" in metrics:
         rows.append(("global test set", metrics["global_test"]))
         rows.append(("  last model", metrics["last"]["global_test"]))

@@ -102,7 +102,9 @@ class Federation:
         arrays = self._layout.flatten(weights)
         num_classes = len(self.classes)
         announced = {
-            node: Announced(num_classes, clients.sizes[name])
+            node: Announced(
+                num_classes, clients.sizes[name], by_patient=self.config.dataset == "brats2019"
+            )
             for node, name in clients.names.items()
         }
         self.grid = CheckingGrid(self.grid, announced)

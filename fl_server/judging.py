@@ -25,13 +25,15 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
 
     Returns:
         ``clients`` by name and ``pooled``, each a metric block with ``loss``, and with ``patients``
-        if all clients know them. The pooled metrics are those of the summed confusion matrices, the
-        pooled loss is the mean over all images. ``missing`` has, by name, the reason why a client
-        that was asked is not pooled.
+        if the client, or any client, knows them. The pooled metrics are those of the summed
+        confusion matrices, the pooled loss is the mean over all images. ``missing`` has, by name,
+        the reason why a client that was asked is not pooled; the pooled ``patients`` have their
+        own, since a client may send counts of images only.
     """
     clients: dict[str, dict[str, Any]] = {}
     images: list[Confusion] = []
     patients: list[Confusion] = []
+    unknown: dict[str, str] = {}
     total_loss = 0.0
 
     def counts(reply: Reply, key: str) -> Confusion:
@@ -45,14 +47,19 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
         if f"{split}-patient-confusion" in reply.metrics:
             patients.append(counts(reply, f"{split}-patient-confusion"))
             clients[reply.client]["patients"] = metric_block(patients[-1])
+        else:
+            unknown[reply.client] = "sends no counts of patients"
     matrix = pool(images, num_classes)
     pooled: dict[str, Any] = {
         **metric_block(matrix),
         "loss": total_loss / max(1, int(matrix.sum())),
         "missing": dict(replies.failures),
     }
-    if patients and len(patients) == len(images):
-        pooled["patients"] = metric_block(pool(patients, num_classes))
+    if patients:
+        pooled["patients"] = {
+            **metric_block(pool(patients, num_classes)),
+            "missing": {**replies.failures, **unknown},
+        }
     return {"clients": clients, "pooled": pooled}
 
 

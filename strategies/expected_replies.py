@@ -47,10 +47,12 @@ class Announced:
     Attributes:
         num_classes: K, of the run.
         sizes: number of its images by split, from its introduction.
+        by_patient: whether images of the run's data set may be grouped by patient.
     """
 
     num_classes: int
     sizes: Mapping[str, int]
+    by_patient: bool
 
 
 def form_of(kind: str, request: Content, announced: Announced | None = None) -> ReplyForm:
@@ -132,11 +134,12 @@ def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
     if announced is not None and split in announced.sizes:
         examples = Count(announced.sizes[split], least=announced.sizes[split])
     confusion = Counts(tuple(k * k for k in classes), examples.most)
+    by_patient = announced is None or announced.by_patient
     return {
         f"{split}-loss": Real(MAX_LOSS),
         f"{split}-examples": examples,
         f"{split}-confusion": confusion,
-        f"{split}-patient-confusion": confusion,
+        **({f"{split}-patient-confusion": confusion} if by_patient else {}),
         f"seconds-{split}": Real(MAX_SECONDS),
     }
 

@@ -118,8 +118,12 @@ class ReplyForm:
             examples = metrics[f"{split}-examples"]
             if sum(metrics[f"{split}-confusion"]) != examples:
                 raise Refused(f"its {split}-confusion does not count its {examples} images")
-            if sum(metrics.get(f"{split}-patient-confusion", ())) > examples:
-                raise Refused(f"its {split}-patient-confusion counts more than its images")
+            patients = metrics.get(f"{split}-patient-confusion")
+            if patients is not None and not min(1, examples) <= sum(patients) <= examples:
+                raise Refused(
+                    f"its {split}-patient-confusion counts no patient, or more than images",
+                    f"{sum(patients)} patients, {examples} images",
+                )
         if self.splits and "train-loss" not in self.metrics:
             together = sum(metrics[f"{split}-examples"] for split in self.splits)
             if metrics["num-examples"] != together:

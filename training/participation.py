@@ -24,6 +24,7 @@ def absences(
     *,
     not_validated: Collection[str],
     not_tested: Collection[str],
+    not_by_patient: Collection[str] = (),
 ) -> dict[str, str]:
     """Return, for each client that missed something, what it missed.
 
@@ -35,6 +36,7 @@ def absences(
         rounds: the number of rounds.
         not_validated: clients whose images did not help to choose the best round.
         not_tested: clients whose images are not in the pooled test figures.
+        not_by_patient: clients whose patients are not in those by patient, if there are any.
     """
     found = {}
     for client, count in participation.items():
@@ -43,6 +45,8 @@ def absences(
             missed.append("not in the validation of the best round")
         if client in not_tested:
             missed.append("not in the pooled test figures")
+        elif client in not_by_patient:
+            missed.append("not in the pooled test figures by patient")
         if missed:
             found[client] = ", ".join(missed)
     return found
@@ -57,4 +61,15 @@ def absences_of(metrics: Mapping[str, Any]) -> dict[str, str]:
         metrics["rounds"],
         not_validated=metrics["validation"]["missing"],
         not_tested=metrics["client_test"]["missing"],
+        not_by_patient=metrics["client_test"].get("patients", {}).get("missing", ()),
     )
+
+
+def pooled_clients(missing: Collection[str], clients: int) -> str:
+    """Return of how many clients a pooled figure is, as text.
+
+    Args:
+        missing: the clients that are not in it.
+        clients: number of the run's clients.
+    """
+    return f"{clients - len(missing)} of {clients} clients" if missing else "all clients"

@@ -71,8 +71,14 @@ class Pooled(Part):
     missing: dict[str, str] = Field(default_factory=dict)
 
 
+class PooledFigures(Figures, Pooled):
+    """Pooled figures by patient; a client may know its images only."""
+
+
 class PooledBlock(Block, Pooled):
     """Pooled figures with all metrics."""
+
+    patients: PooledFigures | None = None
 
 
 class Metrics(Part):
@@ -194,6 +200,7 @@ class FinishedTrial:
             self.metrics.rounds,
             not_validated=self.metrics.validation.missing,
             not_tested=pooled.missing if pooled else (),
+            not_by_patient=pooled.patients.missing if pooled and pooled.patients else (),
         )
 
 

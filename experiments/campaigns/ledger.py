@@ -158,7 +158,10 @@ class _Rows:
                 yield from self._by_unit("global_test", head, block)
         if metrics.client_test is not None:
             missing = ", ".join(metrics.client_test.missing)
+            patients = metrics.client_test.patients
             for row in self._by_unit("client_test", "network", metrics.client_test):
+                if patients is not None and row["unit"] == "patient":
+                    missing = ", ".join(patients.missing)
                 yield {**row, "clients_missing": missing}
         for client, rounds in metrics.participation.items():
             rows = [{"test_set": client, "model": "network", "unit": "image", **_NOTHING}]

@@ -113,6 +113,7 @@ def test_pooled_figures_are_those_of_the_summed_counts(federated: Path) -> None:
     pairs += [(found["pooled"], found["clients"]) for found in validations(federated)]
     for pooled, clients in pairs:
         assert_figures(pooled)
+        assert pooled["patients"]["missing"] == pooled["missing"] == {}
         for part, parts in (
             (pooled, clients.values()),
             (pooled["patients"], [block["patients"] for block in clients.values()]),

@@ -154,6 +154,25 @@ def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:
     assert row(lines, "client-2 (vidir")[0][2:] == ["–"] * 8
 
 
+def test_pooled_patients_of_fewer_clients_say_so(runs: dict[str, RunFolder]) -> None:
+    """client-1 sends its images' counts only: the row by patient is of the other two."""
+    pooled = runs["simulate"].metrics()["client_test"]
+    patients = {**metric_block(np.eye(7, dtype=np.int64)), "missing": {}}
+    change(runs["simulate"], client_test={**pooled, "patients": patients})
+    lines = shown(runs["simulate"])
+    assert [cells[2] for cells in row(lines, "by patient")] == ["7", "1/1"]
+    missing = {"client-1": "sends no counts of patients"}
+    change(
+        runs["simulate"],
+        client_test={**pooled, "patients": {**patients, "missing": missing}},
+    )
+    lines = shown(runs["simulate"])
+    text = " ".join(" ".join(lines).split())
+    assert text.count("by patient, 2 of 3 ") == 2, "of the figures and of the recalls"
+    assert "all clients, pooled" in text
+    assert "client-1: not in the pooled test figures by patient" in text
+
+
 def test_what_must_be_known_of_the_images_stands_below(runs: dict[str, RunFolder]) -> None:
     for command in ("simulate", "clip"):
         data = runs[command].manifest()["data"]

@@ -22,7 +22,8 @@ def test_the_figures_are_a_table_of_whole_lines(tmp_path: Path) -> None:
         "best_round": 2,
         "rounds": 3,
         "clients": {"client-0": block(10.0), "b\x1b[2J": block(None), "absent": None},
-        "client_test": block(20.0),
+        "client_test": {**block(20.0), "missing": {"absent": "its process died"}},
+        "participation": {"client-0": 3, "b\x1b[2J": 3, "absent": 1},
         "global_test": block(30.125),
         "last": {"global_test": block(100.0)},
     }
@@ -35,6 +36,7 @@ def test_the_figures_are_a_table_of_whole_lines(tmp_path: Path) -> None:
     assert rows[0] == ["test", "split", "of", "n", *(name.upper() for name in METRIC_NAMES)]
     assert rows[1] == ["client-0", "12", *["10.00"] * len(METRIC_NAMES)]
     assert rows[2] == ["b", "[2J", "12", *["–"] * len(METRIC_NAMES)]
+    assert rows[-3][:4] == ["2", "of", "3", "clients,"]
     assert rows[-2] == ["global", "test", "set", "12", *["30.12"] * len(METRIC_NAMES)]
     assert rows[-1][:3] == ["last", "model", "12"]
     assert len(rows) == 6
@@ -44,8 +46,10 @@ def test_without_a_global_test_set(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(make_config())
     folder.update_manifest(data={"synthetic": False})
-    metrics = {"best_by": "avg", "best_round": 1, "rounds": 1, "client_test": block(20.0)}
-    folder.write_metrics({**metrics, "clients": {"a": block(10.0)}, "last": {}})
+    pooled = {**block(20.0), "missing": {}}
+    metrics = {"best_by": "avg", "best_round": 1, "rounds": 1, "client_test": pooled}
+    clients = {"clients": {"a": block(10.0)}, "participation": {"a": 1}}
+    folder.write_metrics({**metrics, **clients, "last": {}})
     assert [line.split()[0] for line in closing_lines(folder)] == ["the", "test", "a", "all"]
 
 

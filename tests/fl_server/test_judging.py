@@ -112,8 +112,8 @@ def test_the_servers_judgement_is_a_clients(tmp_path: Path) -> None:
     assert predictions["image_id"].tolist() == list("abcdef")
 
 
-def test_patients_are_pooled_where_every_client_knows_them() -> None:
-    """6 and 4 slices, 2 and 1 patients; no pooled figure where one does not know."""
+def test_patients_are_pooled_over_the_clients_that_send_them() -> None:
+    """6 and 4 slices, 2 and 1 patients; a client that sends no patients drops nobody else's."""
 
     def with_patients(client: str, images: list[int], patients: list[int] | None) -> Reply:
         found = reply(client, images, 0.5)
@@ -127,9 +127,16 @@ def test_patients_are_pooled_where_every_client_knows_them() -> None:
     ]
     found = figures(Replies(known), "test", 2)
     assert found["pooled"]["patients"]["confusion"] == [[1, 1], [0, 1]]
+    assert found["pooled"]["patients"]["missing"] == {}
     assert found["pooled"]["n"] == 10
     assert found["clients"]["b"]["patients"]["acc"] == 0.0
     unknown = with_patients("c", [1, 0, 0, 0], None)
-    found = figures(Replies([*known, unknown]), "test", 2)
-    assert "patients" not in found["pooled"]
+    found = figures(Replies([*known, unknown], {"d": "its process died"}), "test", 2)
+    patients = found["pooled"]["patients"]
+    assert patients["confusion"] == [[1, 1], [0, 1]]
+    assert patients["missing"] == {"d": "its process died", "c": "sends no counts of patients"}
+    assert found["pooled"]["missing"] == {"d": "its process died"}
+    assert found["pooled"]["n"] == 11
     assert "patients" not in found["clients"]["c"]
+    found = figures(Replies([unknown]), "test", 2)
+    assert "patients" not in found["pooled"], "nobody knows any"

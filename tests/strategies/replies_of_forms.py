@@ -22,7 +22,7 @@ from strategies.layout import Layout, Signature
 from strategies.reply_form import Content, ReplyForm
 
 # Two classes; every client has 60, 20 and 20 images.
-ANNOUNCED = Announced(2, {"train": 60, "validation": 20, "test": 20})
+ANNOUNCED = Announced(2, {"train": 60, "validation": 20, "test": 20}, by_patient=True)
 WEIGHTS: Signature = {"weight": ("float32", (2, 3)), "counter": ("int64", ())}
 EXPERIMENT = 'wire-format = "float32"\nheads = "knn,svm"\n'
 NUM_TEST_IMAGES = 5
@@ -111,7 +111,9 @@ def honest(draw: st.DrawFn, form: ReplyForm) -> Content:
     for split in form.splits:
         examples = metrics[f"{split}-examples"]
         metrics[f"{split}-confusion"] = draw(partitions(examples, 4))
-        metrics[f"{split}-patient-confusion"] = draw(partitions(draw(st.integers(0, examples)), 4))
+        metrics[f"{split}-patient-confusion"] = draw(
+            partitions(draw(st.integers(min(1, examples), examples)), 4)
+        )
     if form.splits and "train-loss" not in metrics:
         metrics["num-examples"] = sum(metrics[f"{split}-examples"] for split in form.splits)
     for key in form.optional & metrics.keys():

@@ -1,5 +1,6 @@
 """The declared replies to each message: valid replies pass, others are refused by name."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,7 @@ ATTACKS: list[tuple[str, dict[str, Any]]] = [
     ("later round", {"validation_confusion": [9, 3, 2, 7]}),
     ("later round", {"validation_confusion": 20}),
     ("later round", {"validation_patient_confusion": [9, 3, 2, 7]}),
+    ("later round", {"validation_patient_confusion": [0, 0, 0, 0]}),  # of 20 images
     ("later round", {"validation_loss": None}),
     ("later round", {"validation_loss": NAN}),
     ("later round", {"validation_loss": 1}),
@@ -229,9 +231,22 @@ def test_a_client_with_fewer_than_two_training_images_trains_nothing() -> None:
     """Whatever it states: the mean loss is weighted by the number of training images."""
     asked = ASKED["first round"]
     for number in (0, 1):
-        form = asked.form(Announced(2, {"train": number, "validation": 0, "test": 0}))
+        form = asked.form(
+            Announced(2, {"train": number, "validation": 0, "test": 0}, by_patient=True)
+        )
         with pytest.raises(Refused, match="num-examples"):
             form.check(reply_to(asked, num_examples=number))
+
+
+def test_nobody_sends_patients_where_the_data_set_knows_none() -> None:
+    """Otherwise one site's patients would be the whole run's, in a data set without any."""
+    reply = reply_to(ASKED["judging"], test_patient_confusion=[3, 0, 0, 2])
+    ASKED["judging"].form().check(reply)
+    form = ASKED["judging"].form(replace(ANNOUNCED, by_patient=False))
+    with pytest.raises(Refused, match="not declared") as refused:
+        form.check(reply)
+    assert "test-patient-confusion" in refused.value.whole
+    form.check(reply_to(ASKED["judging"]))
 
 
 def test_a_site_that_knows_no_classes_still_bounds_them() -> None:

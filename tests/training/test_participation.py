@@ -1,6 +1,6 @@
 """Clients that took part in a federated run, and those that are missing."""
 
-from training.participation import absences, absences_of, participation
+from training.participation import absences, absences_of, participation, pooled_clients
 
 CLIENTS = ("a", "b", "c")
 
@@ -30,3 +30,15 @@ def test_the_figures_of_a_run_tell_it() -> None:
     }
     said = "in 1 of 2 rounds, not in the validation of the best round"
     assert absences_of(final) == {"b": said}
+    whole = {"participation": {"a": 2, "b": 2}, "rounds": 2, "validation": {"missing": {}}}
+    patients = {"missing": {"a": "its process died", "b": "sends no counts of patients"}}
+    tests = {"missing": {"a": "its process died"}, "patients": patients}
+    assert absences_of({**whole, "client_test": tests}) == {
+        "a": "not in the pooled test figures",
+        "b": "not in the pooled test figures by patient",
+    }
+
+
+def test_a_pooled_figure_is_of_all_clients_or_of_some() -> None:
+    assert pooled_clients((), 3) == "all clients"
+    assert pooled_clients(["b"], 3) == "2 of 3 clients"

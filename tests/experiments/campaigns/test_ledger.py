@@ -211,6 +211,24 @@ def test_a_trial_that_lost_a_client_is_not_complete(three: dict[str, Path], tmp_
     assert others["client_rounds"].isna().all()
 
 
+def test_patients_of_fewer_clients_name_who_is_missing(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    """client-1 sends its images' counts only: it is in the row by image and not by patient."""
+
+    def withhold(final: dict[str, Any]) -> dict[str, Any]:
+        missing = {"client-1": "sends no counts of patients"}
+        patients = {**final["client_test"], "missing": missing}
+        final["client_test"] = {**final["client_test"], "patients": patients}
+        return final
+
+    edit(three["simulate"] / "metrics.json", withhold)
+    rows = only(read_ledger(tmp_path), command="simulate")
+    assert set(rows["absences"]) == {"client-1: not in the pooled test figures by patient"}
+    pooled = rows[rows["test_set"] == "client_test"].set_index("unit")
+    assert pooled["clients_missing"].to_dict() == {"image": "", "patient": "client-1"}
+
+
 def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> None:
     """A client whose test split is empty, and a run without a global test set."""
 
