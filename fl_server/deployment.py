@@ -19,6 +19,7 @@ from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
 from fl_server.sites import Introduction, introduce, site_names
 from operation.parsing import parse_toml
+from operation.text import quoted
 from strategies.expected_replies import SPLITS
 from training.beginnings import bring_beginnings
 from training.config import ExperimentConfig
@@ -139,13 +140,14 @@ def _fault(
 ) -> str | None:
     """Return why a site cannot take part, if it cannot."""
     if site.dataset != config.dataset:
-        return f"{name} holds {site.dataset}, but dataset = {config.dataset}"
+        return f"{name} holds {quoted(site.dataset)}, but dataset = {config.dataset}"
     # Not the first site's, which may be the one that is wrong.
     classes = CLASSES[config.dataset]
     if site.classes != classes:
+        theirs = ", ".join(map(quoted, site.classes))
         return (
-            f"{name} has the classes {', '.join(site.classes)}, but {config.dataset} has "
-            f"{', '.join(classes)}: it must correct its data folder"
+            f"{name} has the classes {theirs}, but {config.dataset} has {', '.join(classes)}: "
+            "it must correct its data folder"
         )
     before = manifest.get("clients", {}).get(name)
     if before and any(site.describe()[key] != before[key] for key in ("fingerprint", *SPLITS)):

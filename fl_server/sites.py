@@ -11,6 +11,7 @@ from flwr.common import log
 from fl_server.judging import ANSWER_SECONDS
 from fl_server.nodes import FederationError, natural, read_introduction, sizes_of
 from fl_server.site_grid import SiteGrid
+from operation.text import quoted
 from strategies.replies import cause
 
 # A resumed run waits this long for all its sites if fewer are enough.
@@ -110,7 +111,7 @@ def introduce(
         if answer is None:
             failures.append(f"{name} gave no answer in time")
         elif answer.has_error():
-            failures.append(f"{name} cannot take part: {cause(answer.error.reason)}")
+            failures.append(f"{name} cannot take part: {quoted(cause(answer.error.reason))}")
         else:
             try:
                 found[name] = _read(name, message, answer)
@@ -129,8 +130,8 @@ def _read(name: str, message: Message, answer: Message) -> Introduction:
     about, numbers = said.configs["client"], said.metrics["metrics"]
     if about["name"] != name:
         raise FederationError(
-            f"{name} calls itself {about['name']}: let it take the name in its site.toml under "
-            "which it was admitted"
+            f"{name} calls itself {quoted(about['name'])}: let it take the name in its site.toml "
+            "under which it was admitted"
         )
     return Introduction(
         sizes=sizes_of(said),

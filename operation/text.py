@@ -1,5 +1,7 @@
 """Text from outside, made safe to print and to store."""
 
+import json
+
 MAX_LENGTH = 300
 """Maximum number of characters of a reason or message from outside, by default."""
 
@@ -18,3 +20,10 @@ def printable(text: str, max_length: int = MAX_LENGTH) -> str:
     # Cut first, so that a text of many megabytes is not processed.
     cut = text[:max_length] if len(text) <= max_length else text[: max_length - 1] + "…"
     return "".join(character if character.isprintable() else " " for character in cut)
+
+
+def quoted(text: str) -> str:
+    """Return printable text from outside in double quotes, so that it can be told from what it
+    stands between; double quotes in it are escaped.
+    """
+    return json.dumps(text, ensure_ascii=False)

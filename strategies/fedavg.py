@@ -12,6 +12,7 @@ from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from operation.text import quoted
 from strategies.aggregation import NotFinite
 from strategies.layout import LAYOUT, Layout
 from strategies.replies import (
@@ -156,9 +157,14 @@ class FedAvg(Strategy):
             try:
                 mean, updates = mean_and_updates(records, weights, self._base)
             except NotFinite:
-                if not self._refuse_not_finite(accepted):
+                if self._refuse_not_finite(accepted):
+                    continue
+                updates = [measure(record, self._base) for record in records]
+                if not self._refuse_too_large(accepted, updates):
                     raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
             else:
+                if self._refuse_too_large(accepted, updates):
+                    continue
                 self._tell(what, dict(zip((r.client for r in accepted), updates, strict=True)))
                 self._let_go(replies)
                 self.seconds["aggregation"] = time.perf_counter() - started
@@ -175,10 +181,9 @@ class FedAvg(Strategy):
             self.replies.accepted.append(reply)
             update = measure(reply.record, self._base)
             in_range = self._hold_range(reply)
-            # Finite float64 may have a square that is not.
             if in_range and not math.isfinite(update.square):
                 if not self._refuse_not_finite([reply]):
-                    self.replies.refuse(reply.client, "its update is too large to be measured")
+                    self._refuse_too_large([reply], [update])
             elif in_range:
                 updates[reply.client] = update
                 factor = clip_factor(update.norm, self.clip_updates)
@@ -279,7 +284,8 @@ class FedAvg(Strategy):
         for client, reason in self.replies.failures.items():
             log(WARNING, "%s: %s: %s", what, client, reason)
         if len(self.replies.accepted) < self.min_replies:
-            causes = "; ".join(f"{c}: {reason}" for c, reason in self.replies.failures.items())
+            failures = self.replies.failures.items()
+            causes = "; ".join(f"{client}: {quoted(reason)}" for client, reason in failures)
             raise TooFewReplies(
                 self._with_cause(
                     f"{what}: {len(self.replies.accepted)} of {len(self.clients)} clients "
@@ -338,3 +344,16 @@ class FedAvg(Strategy):
             if name is not None:
                 self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
         return any(found.values())
+
+    def _refuse_too_large(self, replies: Sequence[Reply], updates: Sequence[Update]) -> bool:
+        """Refuse clients whose update's square overflows, as that of finite float64 may; return
+        whether there are any.
+        """
+        found = [
+            reply.client
+            for reply, update in zip(replies, updates, strict=True)
+            if not math.isfinite(update.square)
+        ]
+        for client in found:
+            self.replies.refuse(client, "its update is too large to be measured")
+        return bool(found)

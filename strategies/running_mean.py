@@ -13,7 +13,6 @@ class RunningMean:
 
     Memory: one model, the sum. If the first model's bytes are writable, no one else uses them, and
         they become the sum.
-    them, and they become the sum.
     """
 
     def __init__(self) -> None:

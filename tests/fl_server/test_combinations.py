@@ -35,7 +35,7 @@ def test_a_run_that_failed_goes_on_to_the_same_weights(
     changes = {**states, **settings, "backbone": backbone}
     undisturbed = run_in_memory(synthetic_ham, cache, tmp_path / "undisturbed", **changes)
     out = tmp_path / "failed"
-    with pytest.raises(RunFailed, match="client-1: not today"):
+    with pytest.raises(RunFailed, match='client-1: "not today"'):
         run_in_memory(synthetic_ham, cache, out, Clients(refuses=ROUNDS), **changes)
     assert len(RunFolder(out).rounds()) < ROUNDS
     found = run_in_memory(synthetic_ham, cache, out, **changes)

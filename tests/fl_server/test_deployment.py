@@ -208,7 +208,7 @@ def test_a_run_that_failed_goes_on_to_the_same_weights(
     hospitals: Hospitals, simulated: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospitals.mishaps = {("hospital-b", "train"): [None, REFUSED]}
-    with pytest.raises(RunFailed, match=r"^round 2: 2 of 3 .*hospital-b: mishap"):
+    with pytest.raises(RunFailed, match=r'^round 2: 2 of 3 .*hospital-b: "mishap"'):
         hospitals.run(monkeypatch)
     assert hospitals.run_folder.manifest()["status"] == "failed"
     assert hospitals.run(monkeypatch)["weights_sha256"] == simulated["weights_sha256"]
@@ -262,7 +262,7 @@ def test_a_site_whose_images_changed_is_refused_by_name(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospitals.mishaps = {("hospital-c", "train"): [REFUSED]}
-    with pytest.raises(RunFailed, match="hospital-c: mishap"):
+    with pytest.raises(RunFailed, match='hospital-c: "mishap"'):
         hospitals.run(monkeypatch)
     config = hospitals.node_configs
     config["hospital-b"]["data-dir"] = config["hospital-c"]["data-dir"]
@@ -289,7 +289,7 @@ def test_a_first_site_with_other_classes_does_not_accuse_the_others(
     with pytest.raises(RunFailed) as caught:
         hospitals.run(monkeypatch)
     assert str(caught.value) == (
-        "hospital-a has the classes other, but ham10000 has akiec, bcc, bkl, df, mel, nv, vasc: "
+        'hospital-a has the classes "other", but ham10000 has akiec, bcc, bkl, df, mel, nv, vasc: '
         "it must correct its data folder"
     )
 

@@ -72,7 +72,7 @@ def test_a_run_that_failed_goes_on_to_the_same_weights_by_what_clients_kept(
 ) -> None:
     """The others have trained in round 3 already; without their state the result would differ."""
     out = tmp_path / "run"
-    with pytest.raises(RunFailed, match="client-1: not today"):
+    with pytest.raises(RunFailed, match='client-1: "not today"'):
         run_in_memory(synthetic_ham, cache, out, Clients(refuses=3), **KEPT)
     for folder in ("residual", "optimizer"):
         assert (out / "clients" / "client-0" / folder / "round-00003.safetensors").exists()

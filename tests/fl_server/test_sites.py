@@ -89,7 +89,7 @@ def test_a_site_that_cannot_take_part_is_named_with_its_reason() -> None:
 
     with pytest.raises(FederationError) as caught:
         ask({3: [refuse]})
-    assert str(caught.value) == "hospital-10 cannot take part: /data: no such folder"
+    assert str(caught.value) == 'hospital-10 cannot take part: "/data: no such folder"'
 
 
 def test_sites_that_stay_away_are_named_when_time_is_up() -> None:
@@ -98,7 +98,7 @@ def test_sites_that_stay_away_are_named_when_time_is_up() -> None:
         ask({3: [None]}, connected={7: [None]})
     assert time.monotonic() - started < 5
     assert str(caught.value) == (
-        "hospital-2 cannot take part: is not connected; hospital-10 gave no answer in time"
+        'hospital-2 cannot take part: "is not connected"; hospital-10 gave no answer in time'
     )
 
 
@@ -107,7 +107,8 @@ def test_a_run_that_goes_on_needs_only_some() -> None:
 
 
 def test_a_site_under_another_name_is_refused() -> None:
-    with pytest.raises(FederationError, match=r"^hospital-2 calls itself hospital-3: .*site\.toml"):
+    message = r'^hospital-2 calls itself "hospital-3": .*site\.toml'
+    with pytest.raises(FederationError, match=message):
         ask({7: [says("hospital-3")]})
 
 

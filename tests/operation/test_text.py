@@ -2,7 +2,7 @@
 
 import pytest
 
-from operation.text import printable
+from operation.text import printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,8 @@ def test_what_is_too_long_is_cut_and_says_so() -> None:
     assert printable("x" * 11, 10) == "x" * 9 + "…"
     assert len(printable("x" * 500_000)) == 300
     assert printable("xy", 1) == "…"
+
+
+def test_a_quoted_reason_ends_where_its_quotes_end() -> None:
+    assert quoted("kaputt – ü") == '"kaputt – ü"'
+    assert quoted('lost"; client-2: "x\\') == '"lost\\"; client-2: \\"x\\\\"'

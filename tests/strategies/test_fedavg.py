@@ -214,7 +214,7 @@ def test_too_few_replies_name_the_clients_and_the_causes() -> None:
         strategy.aggregate_train(3, replies)
     assert str(caught.value) == (
         "round 7: 1 of 3 clients answered, but min-replies = 2 "
-        "(client-1: gave no answer in time; client-2: its array 'w' holds NaN or infinity)"
+        '(client-1: "gave no answer in time"; client-2: "its array \'w\' holds NaN or infinity")'
     )
 
 
