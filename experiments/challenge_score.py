@@ -67,11 +67,16 @@ def official_figures(truth: pd.DataFrame, submission: Path) -> dict[str, Any]:
     return {"bacc": 100 * accuracy, "version": metadata.version("isic-challenge-scoring")}
 
 
-def score_table(score: dict[str, Any], *, synthetic: bool) -> Table:
-    """Return the figures in percent, one row for each way of counting."""
+def score_table(score: dict[str, Any], note: str | None) -> Table:
+    """Return the figures in percent, one row for each way of counting.
+
+    Args:
+        score: as in ``score.json``.
+        note: on synthetic images, if there are any.
+    """
     title = "ISIC 2018 Task 3, in percent"
-    if synthetic:
-        title += "\nSYNTHETIC images: these figures say nothing about patients"
+    if note:
+        title += f"\n{note}"
     table = new_table(title, "counted by", ["n", *metric_columns()])
     table.caption = OVER
     for who, block in counted(score):

@@ -11,6 +11,7 @@ from experiments.figures_table import OVER, metric_cells, metric_columns, new_ta
 from training.config import ExperimentConfig
 from training.head_settings import FITTED_WITH, head_values
 from training.run_folder import RunFolder
+from training.synthetic_note import SYNTHETIC
 
 TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
 
@@ -44,7 +45,7 @@ def _table(figures: dict[str, Any], data: Mapping[str, Any], best_by: str) -> Ta
     title += f"{count} test images, in percent; 95 %: interval of AVG;\n"
     title += "p: McNemar's exact test of who is right, head against network"
     if data["synthetic"]:
-        title += "\nSYNTHETIC images: these figures say nothing about patients"
+        title += f"\n{SYNTHETIC}"
     if note := overlap_note(data):
         title += f"\n{note}"
     table = new_table(title, "", [*metric_columns(), "95 %", "p"])

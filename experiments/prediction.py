@@ -74,7 +74,7 @@ def predict_command(
             answers.drop(columns=["name", "patient"]).to_csv(temporary, index=False)
         console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
         return
-    table = _table(answers, list(model.classes), synthetic=model.synthetic)
+    table = _table(answers, list(model.classes), model.synthetic)
     # Names are never broken: on a narrow terminal, or in a file, the lines are longer.
     width = console.measure(table, options=console.options.update(width=10_000)).maximum
     Console(width=max(width, console.width)).print(table)
@@ -88,11 +88,11 @@ def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return means.assign(image=names, name=names)
 
 
-def _table(answers: pd.DataFrame, classes: list[str], *, synthetic: bool) -> Table:
+def _table(answers: pd.DataFrame, classes: list[str], synthetic: str | None) -> Table:
     """Return the predictions, by image in rows and class in columns, in percent."""
     title = "Probabilities in percent; not for diagnosis"
     if synthetic:
-        title += "\nThe model was trained on SYNTHETIC images: its predictions mean nothing"
+        title += f"\n{synthetic}"
     table = Table(title=title, title_justify="left")
     table.add_column("image", no_wrap=True)
     table.add_column("predicted", style="bold")

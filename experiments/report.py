@@ -34,12 +34,12 @@ def report_command(
     fedskin report runs/smoke && xdg-open runs/smoke/report/index.html
     """
     from experiments.reporting.findings import read_findings
+    from training.synthetic_note import SYNTHETIC
 
     findings = read_findings(folder)
     figures, tables = write_report(findings, folder / "report")
     if findings.synthetic:
-        said = "SYNTHETIC images: these figures say nothing about patients"
-        console.print(said, style="bold red")
+        console.print(SYNTHETIC, style="bold red")
     lines = [f"{name}: set aside: {reason}" for name, reason in findings.set_aside.items()]
     lines.append(findings.progress)
     if not findings.records:

@@ -23,6 +23,7 @@ from experiments.updates_table import update_warnings, updates_table
 from training.errors import RunFolderError
 from training.participation import absences_of, pooled_clients
 from training.run_folder import RunFolder
+from training.synthetic_note import synthetic_note
 
 Row = tuple[str, Mapping[str, Any]]
 
@@ -69,8 +70,8 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
         f"The best model by validation {metrics['best_by'].upper()}, of {what} "
         f"{metrics['best_round']} of {metrics['rounds']}, in percent"
     )
-    if manifest["data"]["synthetic"]:
-        title += "\nSYNTHETIC images: these figures say nothing about patients"
+    if said := synthetic_note(manifest):
+        title += f"\n{said}"
     if note := overlap_note(manifest["data"]):
         title += f"\n{note}"
     text = manifest.get("text")

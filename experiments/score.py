@@ -47,6 +47,7 @@ def score_command(
     from experiments.submission import CLASSES, as_submission, read_answers
     from operation.files import replacing, write_json
     from training.run_folder import RunFolder
+    from training.synthetic_note import synthetic_note
 
     folder = RunFolder(run_dir.absolute())
     if folder.config().dataset == "brats2019":
@@ -69,9 +70,7 @@ def score_command(
     path = folder.path / f"score{suffix}.json"
     write_json(path, score)
 
-    console.print(
-        challenge_score.score_table(score, synthetic=folder.manifest()["data"]["synthetic"])
-    )
+    console.print(challenge_score.score_table(score, synthetic_note(folder.manifest())))
     console.print(recall_table(challenge_score.counted(score), CLASSES, "counted by"))
     for line in (*challenge_score.notes(score), f"Wrote {submission} and {path}"):
         console.print(line, highlight=False, soft_wrap=True)

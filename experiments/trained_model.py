@@ -15,7 +15,10 @@ from training.errors import RunFolderError
 from training.head_run import best_weights, network_run
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
+from training.synthetic_note import synthetic_claims
 from training.text import Text, as_text, text_of_run
+
+_SYNTHETIC = "The model was trained on SYNTHETIC images: its predictions mean nothing"
 
 HeadName = Literal["knn", "svm", "rf"]
 
@@ -27,7 +30,7 @@ class TrainedModel:
     Attributes:
         config: the run's, resolved.
         classes: K names.
-        synthetic: whether it was trained on synthetic images.
+        synthetic: what is to be said of synthetic images that it was trained on, if anything.
         load: reads the weights, and for objective ``clip`` the text features.
         base: sha256 of the base that the weights need, None if they are complete.
         head: file of the head to use instead of the network's own, if any.
@@ -35,7 +38,7 @@ class TrainedModel:
 
     config: ExperimentConfig
     classes: tuple[str, ...]
-    synthetic: bool
+    synthetic: str | None
     load: Callable[[], tuple[Mapping[str, NDArray], Text | None]]
     base: str | None = None
     head: Path | None = None
@@ -55,9 +58,8 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
         if head is not None:
             raise RunFolderError(f"--head {head}: {source} holds no heads; give a run folder")
         file = ModelFile.load(source)
-        return TrainedModel(
-            file.config, file.classes, file.synthetic, lambda: (file.weights, file.text)
-        )
+        said = _SYNTHETIC if file.synthetic else None
+        return TrainedModel(file.config, file.classes, said, lambda: (file.weights, file.text))
     folder = RunFolder(source)
     config = folder.config()
     manifest = folder.manifest()
@@ -71,7 +73,7 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
     return TrainedModel(
         config,
         classes,
-        manifest["data"]["synthetic"],
+        _SYNTHETIC if manifest["data"]["synthetic"] else synthetic_claims(manifest),
         lambda: (best_weights(folder, run), as_text(text_of_run(config, run, classes))),
         run.manifest().get("base_sha256"),
         None if head is None else path,

@@ -9,6 +9,7 @@ from operation.text import printable
 from training.metrics import METRIC_NAMES
 from training.participation import pooled_clients
 from training.run_folder import RunFolder
+from training.synthetic_note import synthetic_note
 
 _NAME_WIDTH = 40
 
@@ -24,8 +25,8 @@ def closing_lines(folder: RunFolder) -> Iterator[str]:
         f"the best model by validation {metrics['best_by'].upper()}, of round "
         f"{metrics['best_round']} of {metrics['rounds']}, in percent"
     )
-    if manifest["data"]["synthetic"]:
-        yield "SYNTHETIC images: these figures say nothing about patients"
+    if said := synthetic_note(manifest):
+        yield printable(said)
     rows = [(name, block) for name, block in metrics["clients"].items() if block]
     pooled = metrics["client_test"]
     whole = pooled_clients(pooled["missing"], len(metrics["participation"]))

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from data_partition.brats2019_volumes import ORACLE
 from data_partition.recognition import CLASSES
+from data_partition.synthetic_folder import is_synthetic
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered
 from fl_server.piecewise_grid import PiecewiseGrid
@@ -91,9 +92,12 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     data = manifest.get("data") or _describe(found) | describe_test_data(test_data)
     if config.dataset == "brats2019" and config.slice_choice == "tumour":
         data["notices"] = [ORACLE]
-    folder.update_manifest(
-        clients={name: described.get(name) or known[name] for name in names.values()}, data=data
+    clients = {name: described.get(name) or known[name] for name in names.values()}
+    # One site's word does not mark the others' figures; its own entry keeps it.
+    data["synthetic"] = is_synthetic(config.test_dir) or all(
+        client["synthetic"] for client in clients.values()
     )
+    folder.update_manifest(clients=clients, data=data)
     classes = tuple(data["classes"])
     text = text_of_run(here, folder, classes)
     folder.update_manifest(text=describe_text(text))
@@ -167,7 +171,6 @@ def _describe(found: Mapping[str, Introduction]) -> dict[str, Any]:
     """
     together = "\n".join(site.fingerprint for site in found.values())
     return {
-        "synthetic": any(site.synthetic for site in found.values()),
         "classes": next(iter(found.values())).classes,
         "fingerprint": hashlib.sha256(together.encode()).hexdigest(),
         "images": sum(sum(site.sizes.values()) for site in found.values()),

@@ -27,7 +27,7 @@ class Introduction:
         dataset: the data set of the images.
         classes: names of the classes, in the order of the network's outputs.
         fingerprint: identifies its images.
-        synthetic: whether they are generated.
+        synthetic: whether it says that they are generated.
         device: its device for computing.
         threads: number of its CPU threads.
         base: sha256 of its network's base, None if the whole network is trained.
@@ -49,6 +49,7 @@ class Introduction:
             "device": self.device,
             "threads": self.threads,
             "fingerprint": self.fingerprint,
+            "synthetic": self.synthetic,
         }
 
 

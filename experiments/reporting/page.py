@@ -12,8 +12,8 @@ from experiments.reporting.figures import Drawing
 from experiments.reporting.findings import Findings
 from experiments.reporting.page_data import first_classes, page_data
 from experiments.reporting.statistics import ALPHA
-from experiments.reporting.style import SYNTHETIC
 from experiments.reporting.tables import Table
+from training.synthetic_note import SYNTHETIC
 
 # Matplotlib gives ids such as "axes_1"; in one page with several figures they would be repeated.
 _NUMBERED = re.compile(r' id="[A-Za-z0-9]+(?:\.[a-z]+)?_\d+(?:_\d+)*"')

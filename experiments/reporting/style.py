@@ -13,7 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.typing import FillStyleType
 
-SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"
+from training.synthetic_note import SYNTHETIC
+
 ALARM = "#A32A00"
 GREY = "0.35"
 

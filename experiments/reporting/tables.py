@@ -11,8 +11,7 @@ from experiments.reporting.findings import Findings
 from experiments.reporting.published import beside_ours
 from experiments.reporting.statistics import Ranking, summary
 from training.metrics import METRIC_NAMES
-
-SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients."
+from training.synthetic_note import SYNTHETIC
 
 _LATEX = str.maketrans(
     {
@@ -57,14 +56,14 @@ class Table:
     def markdown(self) -> str:
         """Return a heading and a table; the best are bold."""
         cells = self._marked(lambda text: text.replace("_", r"\_"), "**{}**")
-        lines = [f"## {self.title}", "", *([f"**{SYNTHETIC}**", ""] if self.synthetic else [])]
+        lines = [f"## {self.title}", "", *([f"**{SYNTHETIC}.**", ""] if self.synthetic else [])]
         table = cells.to_markdown(index=False, disable_numparse=True)
         notes = [line for note in self.notes for line in ("", note.replace("_", r"\_"))]
         return "\n".join([*lines, table, *notes, ""])
 
     def latex(self) -> str:
         """Return a floating table for the package booktabs; the best are bold."""
-        synthetic = (SYNTHETIC,) if self.synthetic else ()
+        synthetic = (f"{SYNTHETIC}.",) if self.synthetic else ()
         caption = " ".join((f"{self.title}.", *synthetic, *self.notes))
         escaped = self._marked(lambda text: text.translate(_LATEX), r"\textbf{{{}}}")
         return escaped.style.hide(axis="index").to_latex(

@@ -211,7 +211,7 @@ def results() -> None:
 
 def predictions() -> None:
     answers = pd.DataFrame({"name": ["a" + HOSTILE], "predicted": [HOSTILE], HOSTILE: [0.5]})
-    Console(width=400).print(prediction._table(answers, [HOSTILE], synthetic=False))
+    Console(width=400).print(prediction._table(answers, [HOSTILE], HOSTILE))
 
 
 def campaign() -> None:

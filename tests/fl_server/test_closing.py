@@ -45,12 +45,15 @@ def test_the_figures_are_a_table_of_whole_lines(tmp_path: Path) -> None:
 def test_without_a_global_test_set(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(make_config())
-    folder.update_manifest(data={"synthetic": False})
+    said = {"a": {"synthetic": True}, "b": {"synthetic": False}}
+    folder.update_manifest(data={"synthetic": False}, clients=said)
     pooled = {**block(20.0), "missing": {}}
     metrics = {"best_by": "avg", "best_round": 1, "rounds": 1, "client_test": pooled}
     clients = {"clients": {"a": block(10.0)}, "participation": {"a": 1}}
     folder.write_metrics({**metrics, **clients, "last": {}})
-    assert [line.split()[0] for line in closing_lines(folder)] == ["the", "test", "a", "all"]
+    _, note, *table = closing_lines(folder)
+    assert note == "a says that its images are synthetic"
+    assert [line.split()[0] for line in table] == ["test", "a", "all"]
 
 
 def test_this_process_is_under_no_superlink() -> None:

@@ -258,6 +258,24 @@ def test_what_travels_holds_no_path_and_the_manifest_says_who_took_part(
     assert hospitals.run_folder.config().threads_per_client == 0
 
 
+@pytest.mark.parametrize(
+    "saying, marked", [(("hospital-b",), False), (tuple(NODES), True)], ids=["one", "all"]
+)
+def test_one_site_that_says_synthetic_does_not_mark_the_run(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch, saying: tuple[str, ...], marked: bool
+) -> None:
+    monkeypatch.setattr(
+        "fl_client.at_site.is_synthetic", lambda path: any(name in path for name in saying)
+    )
+    hospitals.mishaps = {(name, "train"): [REFUSED] for name in NODES}
+    with pytest.raises(RunFailed, match="round 1: 0 of 3"):
+        hospitals.run(monkeypatch)
+    manifest = hospitals.run_folder.manifest()
+    assert manifest["data"]["synthetic"] is marked
+    said = {name: about["synthetic"] for name, about in manifest["clients"].items()}
+    assert said == {name: name in saying for name in NODES}
+
+
 def test_a_site_whose_images_changed_is_refused_by_name(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_every_site_is_asked_who_it_is() -> None:
         "device": "cpu",
         "threads": 4,
         "fingerprint": "f" * 64,
+        "synthetic": False,
     }
     assert found["hospital-2"].classes == ("a", "b")
 

@@ -25,10 +25,11 @@ from experiments.reporting.findings import Findings
 from experiments.reporting.rank_diagram import draw_ranks
 from experiments.reporting.spider import draw_spider, scale
 from experiments.reporting.statistics import rank_test
-from experiments.reporting.style import SETTINGS, SYNTHETIC, line_of, new_figure, render
+from experiments.reporting.style import SETTINGS, line_of, new_figure, render
 from experiments.reporting.trials import TrialRecord
 from models.registry import BACKBONES
 from tests.experiments.reporting.made_ledger import ledger, row
+from training.synthetic_note import SYNTHETIC
 
 THREE = ("convnext_t", "maxvit_t", "swin_b")
 

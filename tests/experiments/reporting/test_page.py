@@ -13,8 +13,8 @@ from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
 from experiments.reporting.page import page
 from experiments.reporting.page_data import page_data
-from experiments.reporting.style import SYNTHETIC
 from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
+from training.synthetic_note import SYNTHETIC
 
 
 class Elements(html.parser.HTMLParser):
