@@ -54,6 +54,8 @@ def measure(
     backbone: str = "convnext_t",
     image_size: int = 64,
     batch_size: int = 16,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> list[Result]:
     """Run plain loops and simulations alternately.
 
@@ -62,7 +64,7 @@ def measure(
         simulations: number of simulations; there is one more plain loop.
         images: number of images of the synthetic data set; each client has a third and trains on 60
             % of it.
-        backbone, image_size, batch_size: as in a config.
+        backbone, image_size, batch_size, device, precision: as in a config.
     """
     rounds = repeats + 1
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
@@ -76,7 +78,8 @@ def measure(
             image_size=image_size,
             batch_size=batch_size,
             rounds=rounds,
-            device="cpu",
+            device=device,
+            precision=precision,
         )
         config, resources = prepare(wanted)
         data = open_federated_data(config)
@@ -91,6 +94,7 @@ def measure(
             starts.append(run_command(folder / "bench.toml", runs[-1], folder))
             plain.append(_plain(config, data, rounds))
         records = [record for run in runs for record in run.rounds()]
+        weights = {run.metrics()["weights_sha256"] for run in runs}
 
     steady = [record for record in records if record["round"] > 1]
     samples = {
@@ -101,6 +105,7 @@ def measure(
     settings = {key: value for key, value in config.identity().items() if not key.endswith("-dir")}
     figures = {
         "largest relative difference of a training loss": _check_losses(records, plain[0]),
+        "simulations with the same weights": len(weights) == 1,
         "training images": records[0]["examples"],
         "threads of the plain loop": joblib.cpu_count(),
         "cores that the plain loop got": statistics.median(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.backbones import build
 from models.registry import find
 from training import optimizers
 from training.config import ExperimentConfig
 from training.epoch import evaluate, train_epoch
 from training.inference import Preprocessing
+from training.network import build_network, place
 from training.randomness import derive_seed, layer_randomness
 from training.split import FederatedData
 
@@ -55,13 +55,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
     validation = [data.split(name, "validation") for name in names]
     spec = find(config.backbone)
     preprocessing = Preprocessing(config.image_size, spec.mean, spec.std)
-    model = build(
-        config.backbone,
-        classes,
-        pretrained=config.pretrained,
-        image_size=config.image_size,
-        seed=config.seed,
-    )
+    model = place(build_network(config, classes, None), config)
     global_state: State = {name: value.clone() for name, value in model.state_dict().items()}
 
     results = []
@@ -78,6 +72,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
                     num_classes=classes,
                     batch_size=config.batch_size,
                     preprocessing=preprocessing,
+                    precision=config.precision,
                 )
             optimizer = optimizers.build(config, model.parameters())
             batches, layers = (
@@ -86,7 +81,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
                 )
                 for purpose in ("batches", "layers")
             )
-            with layer_randomness(layers, torch.device("cpu")):
+            with layer_randomness(layers, torch.device(config.device)):
                 loss = train_epoch(
                     model,
                     train[index],
@@ -94,6 +89,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
                     batch_size=config.batch_size,
                     preprocessing=preprocessing,
                     generator=torch.Generator().manual_seed(batches),
+                    precision=config.precision,
                 )
             total_loss += loss * len(train[index])
             states.append({name: value.clone() for name, value in model.state_dict().items()})

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import joblib
 import psutil
 
+# The parts of one GPU, or of one core, that Ray can tell apart.
+RAY_PARTS = 10_000
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -40,7 +43,8 @@ def plan(clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None
     return Resources(
         concurrency=at_once,
         threads_per_client=max(1, cores // at_once),
-        gpu_fraction=1 / at_once if cuda else 0.0,
+        # Ray counts ten-thousandths: six times a sixth, rounded up, would be more than one GPU.
+        gpu_fraction=RAY_PARTS // at_once / RAY_PARTS if cuda else 0.0,
     )
 
 

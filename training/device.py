@@ -1,6 +1,7 @@
 """The device that a run computes on."""
 
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -27,6 +28,22 @@ def resolve_device(wanted: str) -> str:
             f"device = {wanted!r}: not found on this machine; it has auto and {found}"
         )
     return found
+
+
+def use_exact_kernels() -> None:
+    """Let CUDA compute float32 in float32, and the same bits every time.
+
+    PyTorch's own settings round the factors of float32 convolutions to TF32 (10 bits of mantissa),
+    and allow kernels whose sums depend on the order in which threads finish. docs/performance.md
+    has what it costs.
+    """
+    import torch
+
+    # cuBLAS sums in a fixed order only with a workspace of its own; read at its first call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.use_deterministic_algorithms(True)
 
 
 def processor_name() -> str:

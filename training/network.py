@@ -21,6 +21,7 @@ from models.clip import ImageTextClassifier, contrastive_loss
 from models.registry import find
 from models.text_encoders import TEXT_ENCODERS
 from training.config import ExperimentConfig
+from training.device import use_exact_kernels
 from training.errors import TrainingError
 from training.feature_views import FeatureViews
 from training.inference import Inputs, Preprocessing
@@ -69,8 +70,12 @@ def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
 
 
 def place(network: Backbone, config: ExperimentConfig) -> Backbone:
-    """Return the network on the config's device, in the memory format that is fastest there."""
+    """Return the network on the config's device, in the memory format that is fastest there.
+
+    On CUDA, this process then computes with `training.device.use_exact_kernels`.
+    """
     if config.device == "cuda":
+        use_exact_kernels()
         network = network.to(memory_format=torch.channels_last)
     return network.to(config.device)
 

@@ -47,10 +47,12 @@ def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurren
     assert found == Resources(concurrency, 6 // concurrency, 0.0)
 
 
-@pytest.mark.parametrize("clients, fraction", [(1, 1.0), (2, 0.5), (3, 1 / 3)])
-@pytest.mark.usefixtures("memory")
-def test_clients_share_the_gpu(clients: int, fraction: float) -> None:
-    assert plan(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction == fraction
+@pytest.mark.parametrize("clients", range(1, 17))
+def test_clients_share_the_gpu(clients):
+    fraction = plan(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction
+    # Ray rounds a share to ten-thousandths: all must still fit into one GPU, and no further one.
+    assert clients * round(fraction * 10_000) <= 10_000
+    assert (clients + 1) * fraction > 1
 
 
 def test_this_machine_can_be_planned_for() -> None:

@@ -1,0 +1,224 @@
+"""``make gpu-check``: what a machine with CUDA does, in one table and one JSON file.
+
+For a bare machine with CUDA and PyTorch and without a network, in at most eight minutes. For every
+backbone:
+
+- **errors** of a training step at 64 pixels (or the only size that it takes) against float64 on the
+  CPU: float32 as a run computes it, with TF32, and under bfloat16's autocast;
+- whether two trainings have **the same bits**, and with PyTorch's own kernels;
+- **peak memory** of training with AdamW, 32 images of 224 pixels;
+- **images per second** in bfloat16 of a training epoch from an image store, of evaluation and of
+  feature extraction, beside a bare loop on batches that are already on the GPU.
+
+Then real simulations: three clients on one GPU beside the plain loop, twice, with the same weights
+(`benchmarks.federated_round`). A check that fails is a line of its own; the others still run.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import federated_round, gpu_networks, machine
+from benchmarks.gpu_networks import BFLOAT16, FLOAT32, TF32
+from benchmarks.report import RESULTS
+from benchmarks.result import Result
+from models.registry import BACKBONES
+from operation.files import write_json
+
+# The most that an error may be, of logits, gradients and weights: rounding differs between devices,
+# and a deep network multiplies it.
+BOUNDS = {FLOAT32: (1e-4, 1e-3, 1e-3), BFLOAT16: (5e-2, 2e-1, 2e-2)}
+LEAST_OF_BARE = 0.95
+
+console = Console(width=150)
+
+
+class Checks:
+    """The figures found so far, by check and backbone, and what failed."""
+
+    def __init__(self, minutes: float) -> None:
+        self.end = time.monotonic() + 60 * minutes
+        self.started = time.monotonic()
+        self.figures: dict[str, dict[str, Any]] = {}
+        self.failures: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, subject: str, call: Callable[[], Any]) -> Any:
+        """Keep what ``call`` returns, or why it failed; None if it failed or time is over."""
+        before = time.monotonic()
+        if before > self.end:
+            self.failures[f"{name} {subject}"] = "not run: the time was over"
+            return None
+        try:
+            found = call()
+        # Whatever a library raises on a machine that nobody tried: one check's failure is a figure.
+        except Exception as error:  # noqa: BLE001
+            self.failures[f"{name} {subject}"] = f"{type(error).__name__}: {str(error)[:300]}"
+            console.print(f"FAILED {name} {subject}: {self.failures[f'{name} {subject}']}")
+            return None
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - before
+        self.figures.setdefault(name, {})[subject] = found
+        return found
+
+
+def main(
+    backbones: Annotated[
+        list[str] | None, typer.Argument(metavar="[BACKBONE]...", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cuda, or cpu to try the checks.")] = "cuda",
+    minutes: Annotated[float, typer.Option(help="No check starts after these.")] = 7.0,
+    small: Annotated[bool, typer.Option(help="Images of 32 pixels, two batches of four.")] = False,
+    runs: Annotated[bool, typer.Option(help="Also run simulations.")] = True,
+    out: Annotated[Path, typer.Option(help="The JSON file's folder.")] = RESULTS,
+) -> None:
+    """Check this machine's GPU with these BACKBONEs, or all."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("PyTorch finds no CUDA here; --device cpu tries the checks")
+    names = backbones or list(BACKBONES)
+    checks = Checks(minutes)
+    sizes = {"image_size": 32} if small else {}
+    for name in names:
+        checks.run("errors", name, lambda n=name: gpu_networks.errors(n, device, **sizes))
+        for precision in (FLOAT32, BFLOAT16):
+            for default in (False, True):
+                kernels = "pytorch" if default else "exact"
+                checks.run(
+                    f"repeats {precision} {kernels}",
+                    name,
+                    lambda n=name, p=precision, d=default: gpu_networks.repeats_itself(
+                        n, device, p, default=d, **sizes
+                    ),
+                )
+    if runs:
+        checks.run("federated round", "", lambda: _simulations(device, small))
+    large = {"image_size": 32, "batch_size": 4, "batches": 2, "repeats": 1} if small else {}
+    for name in names:
+        if device == "cuda":
+            for precision in (FLOAT32, BFLOAT16):
+                checks.run(
+                    f"gigabytes {precision}",
+                    name,
+                    lambda n=name, p=precision: gpu_networks.peak_gigabytes(n, p),
+                )
+        checks.run("speed", name, lambda n=name: gpu_networks.speed(n, device, **large))
+    _report(names, checks, device, out)
+
+
+def _simulations(device: str, small: bool) -> list[Result]:
+    sizes: Mapping[str, Any] = (
+        {"image_size": 32, "images": 48, "batch_size": 8}
+        if small
+        else {"image_size": 224, "images": 1920, "batch_size": 32}
+    )
+    return federated_round.measure(
+        2,
+        simulations=2,
+        device=device,
+        precision=BFLOAT16 if device == "cuda" else FLOAT32,
+        **sizes,
+    )
+
+
+def _report(names: Sequence[str], checks: Checks, device: str, out: Path) -> None:
+    found = checks.figures
+    table = Table(
+        "backbone",
+        "float32",
+        "TF32",
+        "bfloat16",
+        "repeats",
+        "exact ÷ pytorch",
+        "GB",
+        "images/s",
+        "÷ bare",
+        "evaluation",
+        "extraction",
+        "÷ bare forward",
+    )
+    for name in names:
+        table.add_row(name, *_cells(name, found))
+    console.print(table)
+    console.print(
+        "Errors of logits, gradients, weights after a step; repeats: float32, bfloat16 (in "
+        "brackets with PyTorch's own kernels); GB and images/s: batches of 32, 224 pixels"
+    )
+    results = [result.to_dict() for result in found.get("federated round", {}).get("", [])]
+    for result in results:
+        console.print(
+            f"{result['name']}: {result['value']:.3g} {result['unit']} {result['medians']}"
+        )
+    for what, why in checks.failures.items():
+        console.print(f"FAILED {what}: {why}")
+    about = machine.describe()
+    content = {
+        **about,
+        "device": device,
+        "bounds": BOUNDS,
+        "seconds": {**checks.seconds, "all": time.monotonic() - checks.started},
+        "failures": checks.failures,
+        "backbones": {
+            name: {check: _plain(by[name]) for check, by in found.items() if name in by}
+            for name in names
+        },
+        "federated round": results,
+    }
+    path = out / "gpu.json"
+    write_json(path, content)
+    console.print(f"Written to {path}")
+
+
+def _cells(name: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def of(check: str) -> Any:
+        return found.get(check, {}).get(name)
+
+    errors = of("errors") or {}
+    cells = []
+    for side in (FLOAT32, TF32, BFLOAT16):
+        worst = errors.get(side)
+        text = " ".join(f"{x:.0e}" for x in worst) if worst else "–"
+        bounds = BOUNDS.get(side)
+        if worst and bounds and any(not x <= b for x, b in zip(worst, bounds, strict=True)):
+            text = f"[red]{text} OVER[/]"
+        cells.append(text)
+    repeats = []
+    slower = []
+    for precision in (FLOAT32, BFLOAT16):
+        ours, theirs = of(f"repeats {precision} exact"), of(f"repeats {precision} pytorch")
+        words = ["–" if x is None else "yes" if x[0] else "NO" for x in (ours, theirs)]
+        repeats.append(f"{words[0]} ({words[1]})")
+        slower.append(f"{ours[1] / theirs[1]:.2f}" if ours and theirs else "–")
+    gigabytes = [of(f"gigabytes {precision}") for precision in (FLOAT32, BFLOAT16)]
+    speed = of("speed")
+    return [
+        *cells,
+        ", ".join(repeats),
+        ", ".join(slower),
+        ", ".join("–" if x is None else f"{x:.1f}" for x in gigabytes),
+        *(
+            ["–"] * 5
+            if speed is None
+            else [
+                f"{speed.training:.0f}",
+                f"{speed.training / speed.bare_training:.2f}",
+                f"{speed.evaluation:.0f}",
+                f"{speed.extraction:.0f}",
+                f"{speed.extraction / speed.bare_forward:.2f}",
+            ]
+        ),
+    ]
+
+
+def _plain(figure: Any) -> Any:
+    return asdict(figure) if isinstance(figure, gpu_networks.Speed) else figure
+
+
+if __name__ == "__main__":
+    typer.run(main)

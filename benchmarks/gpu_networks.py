@@ -1,0 +1,287 @@
+"""What one network does on a device: its errors, whether it repeats itself, its memory and speed.
+
+The device is ``cuda``, or ``cpu`` to try the checks where there is no GPU. Weights, images and
+labels are random; all numbers are drawn on the CPU, so every device has the same.
+"""
+
+import gc
+import hashlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import StochasticDepth
+
+from benchmarks.timing import interleaved
+from data_partition.image_store import store_side
+from models.backbones import Backbone
+from models.registry import find
+from training import optimizers
+from training.config import ExperimentConfig, parse
+from training.device import use_exact_kernels
+from training.epoch import evaluate, train_epoch
+from training.inference import extract_features
+from training.network import build_network, place, preprocessing
+from training.randomness import layer_randomness
+from training.split import Split
+from training.study import resolve
+
+CLASSES = 7
+REFERENCE, FLOAT32, TF32, BFLOAT16 = "cpu float32", "float32", "tf32", "bfloat16"
+
+
+def configured(backbone: str, device: str, *, image_size: int, batch_size: int) -> ExperimentConfig:
+    """Return the resolved config of a run that trains this network with AdamW."""
+    values = {
+        "backbone": backbone,
+        "pretrained": False,
+        "image-size": find(backbone).fixed_image_size or image_size,
+        "batch-size": batch_size,
+        "optimizer": "adamw",
+    }
+    return resolve(parse(values), dataset="ham10000", device=device, threads_per_client=1)
+
+
+def on_disk(folder: Path, count: int, image_size: int) -> Split:
+    """Return random images in a memory-mapped file, as an image store has them."""
+    side = store_side(image_size)
+    generator = np.random.default_rng(0)
+    path = folder / "images.npy"
+    np.save(path, generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+    labels = generator.integers(0, CLASSES, count)
+    return Split(np.load(path, mmap_mode="r"), labels, np.arange(count))
+
+
+def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, list[float]]:
+    """Compare one training step with the same step in float64 on the CPU.
+
+    Stochastic depth is off, because each device draws its own numbers. An error is ‖x − reference‖
+    over ‖reference‖.
+
+    Returns:
+        For float32 on the CPU and, on the device, float32 as a run computes it, with TF32, and
+        under bfloat16's autocast: the errors of the logits, of all gradients together, and of the
+        weights after one step of AdamW.
+    """
+    config = configured(backbone, device, image_size=image_size, batch_size=8)
+    network = build_network(config, CLASSES, None)
+    for module in network.modules():
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(8, 3, config.image_size, config.image_size, generator=generator)
+    labels = torch.randint(CLASSES, (8,), generator=generator)
+
+    def step(model: nn.Module, dtype: torch.dtype, autocast: bool = False) -> list[Tensor]:
+        where = next(model.parameters()).device
+        optimizer = optimizers.build(config, model.parameters())
+        with torch.autocast(where.type, torch.bfloat16, enabled=autocast):
+            logits = model(images.to(where, dtype))
+            loss = functional.cross_entropy(logits, labels.to(where))
+        loss.backward()
+        gradients = [parameter.grad for parameter in model.parameters()]
+        optimizer.step()
+        return [_flat([logits]), _flat(gradients), _flat(list(model.parameters()))]
+
+    exact = step(deepcopy(network).double(), torch.float64)
+    sides: dict[str, Callable[[], list[Tensor]]] = {
+        REFERENCE: lambda: step(deepcopy(network), torch.float32),
+        FLOAT32: lambda: step(place(deepcopy(network), config), torch.float32),
+        BFLOAT16: lambda: step(place(deepcopy(network), config), torch.float32, autocast=True),
+    }
+    found = {}
+    for name, side in sides.items():
+        found[name] = [_error(a, b) for a, b in zip(side(), exact, strict=True)]
+    if device == "cuda":
+        with _pytorch_defaults():
+            model = deepcopy(network).to(memory_format=torch.channels_last).to(device)
+            found[TF32] = [
+                _error(a, b) for a, b in zip(step(model, torch.float32), exact, strict=True)
+            ]
+    return found
+
+
+def repeats_itself(
+    backbone: str, device: str, precision: str, *, image_size: int = 64, default: bool = False
+) -> tuple[bool, float]:
+    """Train two networks alike, two epochs of four batches each.
+
+    Args:
+        default: compute with PyTorch's own settings instead of `use_exact_kernels`.
+
+    Returns:
+        Whether both have the same bits, and the seconds of the second one's last epoch.
+    """
+    config = configured(backbone, device, image_size=image_size, batch_size=16)
+    digests, seconds = [], 0.0
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        images = on_disk(Path(name), 64, config.image_size)
+        for _ in range(2):
+            network = place(build_network(config, CLASSES, None), config)
+            with _pytorch_defaults() if default else nullcontext():
+                optimizer = optimizers.build(config, network.parameters())
+                for _ in range(2):
+                    _synchronize(device)
+                    started = time.perf_counter()
+                    _train(config, network, images, optimizer, precision)
+                    seconds = time.perf_counter() - started
+            digest = hashlib.sha256()
+            for tensor in network.state_dict().values():
+                digest.update(tensor.cpu().numpy().tobytes())
+            digests.append(digest.hexdigest())
+    return digests[0] == digests[1], seconds
+
+
+def peak_gigabytes(
+    backbone: str, precision: str, *, image_size: int = 224, batch_size: int = 32
+) -> float:
+    """Return the peak of CUDA memory of two training steps, in 10⁹ bytes."""
+    config = configured(backbone, "cuda", image_size=image_size, batch_size=batch_size)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    network = place(build_network(config, CLASSES, None), config)
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        images = on_disk(Path(name), 2 * batch_size, config.image_size)
+        optimizer = optimizers.build(config, network.parameters())
+        _train(config, network, images, optimizer, precision)
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second of a network, and of the bare loops beside it.
+
+    Attributes:
+        training, bare_training: an epoch of `train_epoch` from an image store; and a loop over
+            prepared batches that are already on the device, with PyTorch's own settings.
+        evaluation, extraction, bare_forward: likewise, without gradients.
+    """
+
+    training: float
+    bare_training: float
+    evaluation: float
+    extraction: float
+    bare_forward: float
+
+
+def speed(
+    backbone: str,
+    device: str,
+    *,
+    precision: str = "bfloat16",
+    image_size: int = 224,
+    batch_size: int = 32,
+    batches: int = 20,
+    repeats: int = 3,
+) -> Speed:
+    """Time all sides alternately, and return the medians."""
+    config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
+    network = place(build_network(config, CLASSES, None), config)
+    bare = deepcopy(network)
+    optimizer = optimizers.build(config, network.parameters())
+    bare_optimizer = optimizers.build(config, bare.parameters())
+    count = batches * batch_size
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        images = on_disk(Path(name), count, config.image_size)
+        inputs = preprocessing(config)
+        generator = torch.Generator().manual_seed(0)
+        ready = []
+        for part in torch.arange(2 * batch_size).split(batch_size):
+            stored = torch.from_numpy(images.images[part.numpy()]).to(device)
+            labels = torch.from_numpy(images.labels[part.numpy()]).to(device)
+            ready.append((inputs.for_training(stored, generator), labels))
+
+        def bare_training() -> None:
+            bare.train()
+            with _pytorch_defaults():
+                for index in range(batches):
+                    batch, labels = ready[index % 2]
+                    bare_optimizer.zero_grad(set_to_none=True)
+                    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                        loss = functional.cross_entropy(bare(batch), labels)
+                    loss.backward()
+                    bare_optimizer.step()
+                _synchronize(device)
+
+        def bare_forward() -> None:
+            bare.eval()
+            with _pytorch_defaults(), torch.inference_mode():
+                for index in range(batches):
+                    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                        bare(ready[index % 2][0])
+                _synchronize(device)
+
+        arguments = {"batch_size": batch_size, "preprocessing": inputs, "precision": precision}
+        samples = interleaved(
+            {
+                "training": lambda: _train(config, network, images, optimizer, precision),
+                "bare_training": bare_training,
+                "evaluation": lambda: evaluate(network, images, num_classes=CLASSES, **arguments),
+                "extraction": lambda: extract_features(
+                    network,
+                    images.images,
+                    images.indices,
+                    width=find(backbone).width,
+                    **arguments,
+                ),
+                "bare_forward": bare_forward,
+            },
+            repeats,
+        )
+    return Speed(**{side: count / statistics.median(taken) for side, taken in samples.items()})
+
+
+def _train(
+    config: ExperimentConfig,
+    network: Backbone,
+    images: Split,
+    optimizer: torch.optim.Optimizer,
+    precision: str,
+) -> None:
+    with layer_randomness(0, torch.device(config.device)):
+        train_epoch(
+            network,
+            images,
+            optimizer,
+            batch_size=config.batch_size,
+            preprocessing=preprocessing(config),
+            generator=torch.Generator().manual_seed(0),
+            precision=precision,
+        )
+
+
+@contextmanager
+def _pytorch_defaults() -> Iterator[None]:
+    """Undo `use_exact_kernels` for a while."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    torch.backends.cudnn.allow_tf32 = True
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        use_exact_kernels()
+
+
+def _synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _flat(tensors: list[Tensor | None]) -> Tensor:
+    return torch.cat([t.detach().double().cpu().reshape(-1) for t in tensors if t is not None])
+
+
+def _error(found: Tensor, exact: Tensor) -> float:
+    return float((found - exact).norm() / exact.norm())
