@@ -16,6 +16,7 @@ from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from experiments.console import Console
 from training.config import ExperimentConfig
+from training.experiment_data import slice_options
 
 # The approximate number of decoded images that are not classified yet.
 _AT_ONCE = 512
@@ -94,13 +95,7 @@ def decode_asked(
 
 def _find(path: Path, config: ExperimentConfig) -> ImageTable:
     if path.is_dir() and config.dataset == "brats2019":
-        first, second, third = config.modalities.split(",")
-        return load_ungraded(
-            path,
-            modalities=(first, second, third),
-            slices_per_patient=config.slices_per_patient,
-            slice_choice=config.slice_choice,
-        )
+        return load_ungraded(path, **slice_options(config))
     if path.is_dir():
         found = [file for file in find_files(path) if file.is_image]
         if not found:

@@ -8,6 +8,7 @@ from experiments.console import Console, marked, shown
 from experiments.data_notes import show_notes
 from experiments.display import RunDisplay, counting, show_notices
 from experiments.opening import look_before
+from experiments.run_status import recorded
 from training.config import ExperimentConfig
 from training.data_description import describe_data
 from training.errors import RunFolderError, TrainingError
@@ -53,39 +54,34 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
     with folder.lock():
         folder.check_same_data(data.store.fingerprint)
         text = text_of_run(config, folder, data.store.classes)
-        folder.update_manifest(
+        entries = {
             **environment(),
-            command=kind,
-            status="running",
-            cause=None,
-            finished=None,
-            device=config.device,
-            started=folder.manifest().get("started", now()),
-            data=about,
-            text=describe_text(text),
-        )
+            "command": kind,
+            "finished": None,
+            "device": config.device,
+            "started": folder.manifest().get("started", now()),
+            "data": about,
+            "text": describe_text(text),
+        }
         try:
-            # Imported here: torch takes seconds, too long to wait for an error in the config.
-            from training.centralized import CentralizedRun
+            with recorded(folder, **entries):
+                # Imported here: torch takes seconds, too long to wait for an error in the config.
+                from training.centralized import CentralizedRun
 
-            console.print(f"{config.threads_per_client} CPU threads", highlight=False)
-            before = len(folder.rounds())
-            with RunDisplay(console, config.epochs, unit="epoch", before=before) as display:
-                run = CentralizedRun(config, folder, data, test_data, as_text(text), display.step)
-                display.show(folder)
-                run.run(lambda: display.show(folder))
+                console.print(f"{config.threads_per_client} CPU threads", highlight=False)
+                before = len(folder.rounds())
+                with RunDisplay(console, config.epochs, unit="epoch", before=before) as display:
+                    run = CentralizedRun(
+                        config, folder, data, test_data, as_text(text), display.step
+                    )
+                    display.show(folder)
+                    run.run(lambda: display.show(folder))
+                folder.update_manifest(phase="completed")
         except TrainingError as error:
-            folder.update_manifest(status="failed", cause=str(error), finished=now())
             console.print(marked(f"[bold red]The run failed:[/] {shown(error)}"), highlight=False)
             raise typer.Exit(1) from None
-        except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            folder.update_manifest(status="failed", cause=cause, finished=now())
-            raise
         except KeyboardInterrupt:
-            folder.update_manifest(status="failed", cause="interrupted", finished=now())
             console.print(f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}")
             raise typer.Exit(130) from None
-        folder.update_manifest(status="completed", phase="completed", finished=now())
         # As large as the weights or twice that, and only needed to resume.
         shutil.rmtree(folder.path / "optimizer", ignore_errors=True)

@@ -201,8 +201,8 @@ def _fit(
 ) -> None:
     # Imported here: scikit-learn takes a second, and no other command needs it.
     from experiments.head_results import show_heads
+    from experiments.run_status import recorded
     from training.head_figures import HeadFigures
-    from training.head_run import recorded
     from training.text import as_text, text_of_run
 
     classes = images.training.classes

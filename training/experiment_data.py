@@ -9,12 +9,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_partition import ham10000, isic2018, recognition
+from data_partition.axial_slices import SliceChoice
 from data_partition.brats2019 import load_brats2019
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore, Progress, open_store, store_side
@@ -226,13 +228,25 @@ def training_table(
         if tests_in is None and config.test_dir:
             tests_in = [Path(config.test_dir)]
         return ham10000.load_training(data_dir, tests_in=tests_in)
+    return load_brats2019(data_dir, **slice_options(config))
+
+
+class SliceOptions(TypedDict):
+    """The slices of BraTS2019's volumes, as `load_brats2019` wants them named."""
+
+    modalities: tuple[str, str, str]
+    slices_per_patient: int
+    slice_choice: SliceChoice
+
+
+def slice_options(config: ExperimentConfig) -> SliceOptions:
+    """Return which slices a config names."""
     first, second, third = config.modalities.split(",")
-    return load_brats2019(
-        data_dir,
-        modalities=(first, second, third),
-        slices_per_patient=config.slices_per_patient,
-        slice_choice=config.slice_choice,
-    )
+    return {
+        "modalities": (first, second, third),
+        "slices_per_patient": config.slices_per_patient,
+        "slice_choice": config.slice_choice,
+    }
 
 
 def test_table(config: ExperimentConfig) -> ImageTable | None:

@@ -6,16 +6,12 @@ other run's folder, to which the manifest's entry ``from`` points.
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data_partition.errors import DataError
-from models.errors import HeadError, WeightsError
 from operation.files import replacing
 from training.config import ExperimentConfig
-from training.errors import RunFolderError, TrainingError
+from training.errors import RunFolderError
 from training.run_folder import RunFolder, environment, now
 from training.weights import Weights, weights_sha256
 
@@ -25,8 +21,6 @@ FIGURES = (
     "weights_sha256",
 )
 FILES = ("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv")
-
-EXPECTED = (DataError, HeadError, RunFolderError, TrainingError, WeightsError)
 
 
 def network_run(folder: RunFolder) -> RunFolder:
@@ -107,27 +101,3 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
         made.path.replace(folder.path)
     finally:
         shutil.rmtree(made.path, ignore_errors=True)
-
-
-@contextmanager
-def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
-    """Record the status in the manifest while heads are fitted: running, then completed or failed.
-
-    Args:
-        folder: the heads'.
-        entries: further entries for the manifest.
-    """
-    folder.update_manifest(status="running", cause=None, **entries)
-    try:
-        yield
-    except EXPECTED as error:
-        folder.update_manifest(status="failed", cause=str(error), finished=now())
-        raise
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        folder.update_manifest(status="failed", cause=cause, finished=now())
-        raise
-    except KeyboardInterrupt:
-        folder.update_manifest(status="failed", cause="interrupted", finished=now())
-        raise
-    folder.update_manifest(status="completed", finished=now())
