@@ -12,7 +12,7 @@ TEST_ENV := OMP_NUM_THREADS=1
 TEST_OPTIONS := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke hospitals test test-slow lint bench soak
+.PHONY: help install demo smoke hospitals test test-slow lint bench gpu-check soak
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -59,6 +59,9 @@ lint: install ## Check style, types and import layers
 
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
+
+gpu-check: install ## Check a GPU: errors, bits, memory, speed (8 minutes)
+	$(BIN)/python -m benchmarks.gpu_check
 
 soak: install ## Long tests: kill campaigns and hospitals, cut the network, all combinations (three hours)
 	$(BIN)/python -m benchmarks.soak

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from benchmarks import (
@@ -15,6 +16,7 @@ from benchmarks import (
     features,
     federated_round,
     fedprox_step,
+    gpu_check,
     heads,
     image_store,
     report,
@@ -41,8 +43,6 @@ TINY = {
 
 
 def call(*arguments: str) -> str:
-    import typer
-
     app = typer.Typer()
     app.command()(run.main)
     result = CliRunner().invoke(app, arguments)
@@ -213,3 +213,33 @@ def test_text_features_are_got_out_of_files_of_either_dtype() -> None:
     assert result.details["megabytes of the text tower in float32"] == 4 * parameters / 1e6
     for extra in result.details["megabytes on top of the imported libraries"].values():
         assert 0 < extra < 4 * parameters / 1e6  # the tower never lies in memory whole
+
+
+@pytest.mark.slow
+def test_a_gpu_check_can_be_tried_on_a_cpu(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(gpu_check.main)
+    options = ("--device", "cpu", "--small", "--no-runs", "--out", str(tmp_path))
+    result = CliRunner().invoke(app, ["resnet18", *options])
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    assert content["failures"] == {}
+    figures = content["backbones"]["resnet18"]
+    errors = figures["errors"]
+    # float32 on the device is the CPU's here, to the bit; both are near float64, bfloat16 is not.
+    assert errors["float32"] == errors["cpu float32"]
+    assert 0 < errors["float32"][0] < 1e-4 < errors["bfloat16"][0]
+    assert figures["repeats float32 exact"][0] is True
+    assert all(rate > 0 for rate in figures["speed"].values())
+
+
+def test_a_gpu_check_goes_on_after_a_failure_and_says_so() -> None:
+    checks = gpu_check.Checks(minutes=1)
+    assert checks.run("gigabytes", "vit_l_16", lambda: 1 // 0) is None
+    assert checks.run("gigabytes", "resnet18", lambda: 2.5) == 2.5
+    assert checks.failures == {
+        "gigabytes vit_l_16": "ZeroDivisionError: integer division or modulo by zero"
+    }
+    over = gpu_check.Checks(minutes=-1)
+    assert over.run("speed", "resnet18", lambda: 1.0) is None
+    assert over.failures == {"speed resnet18": "not run: the time was over"}

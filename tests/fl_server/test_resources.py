@@ -48,7 +48,7 @@ def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurren
 
 
 @pytest.mark.parametrize("clients", range(1, 17))
-def test_clients_share_the_gpu(clients):
+def test_clients_share_the_gpu(clients: int) -> None:
     fraction = plan(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction
     # Ray rounds a share to ten-thousandths: all must still fit into one GPU, and no further one.
     assert clients * round(fraction * 10_000) <= 10_000
