@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from flwr.proto.node_pb2 import Node
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid.http_grid import HttpGrid
+
+from fl_server.piecewise_grid import PiecewiseGrid
+from tests.fl_server.superlink_in_memory import SuperLink
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +30,17 @@ def flower_run() -> Iterator[None]:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for image stores and features, shared by the runs of a file."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def superlink() -> SuperLink:
+    return SuperLink()
+
+
+@pytest.fixture
+def grid(superlink: SuperLink) -> PiecewiseGrid:
+    """The grid of a ServerApp that this SuperLink started."""
+    flower = SimpleNamespace(
+        _runtime_client=superlink, node=Node(node_id=1), run=SimpleNamespace(run_id=5)
+    )
+    return PiecewiseGrid(cast(HttpGrid, flower))
