@@ -1,19 +1,13 @@
-"""Heads predict as scikit-learn's pipelines do, with any number of cores, and after saving."""
+"""Heads predict as scikit-learn's pipelines do, with any number of cores."""
 
 import json
-import zipfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import sklearn
-import skops.io
-from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -21,41 +15,19 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from models.errors import HeadError
-from models.fitted_head import Head
 from models.folds import folds
 from models.head_names import HEADS
-from models.heads import GRIDS, HeadSettings, fit_head
-
-NUM_CLASSES, WIDTH = 4, 12
-SETTINGS = HeadSettings(trees=10)
-
-Features = NDArray[np.float32]
-Labels = NDArray[np.int64]
-
-
-def clusters(count: int, seed: int, spread: float = 1.5) -> tuple[Features, Labels]:
-    """Features around a centre for each class, of very different scales."""
-    centres = np.random.default_rng(99).standard_normal((NUM_CLASSES, WIDTH))
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(count) % NUM_CLASSES)
-    features = centres[labels] + spread * rng.standard_normal((count, WIDTH))
-    return (features * np.logspace(-2, 2, WIDTH)).astype(np.float32), labels
-
-
-TRAIN, LABELS = clusters(120, seed=0)
-TEST, TRUE = clusters(60, seed=1)
-
-
-def fitted(name: str, **changes: Any) -> Head:
-    given = {
-        "features": TRAIN,
-        "labels": LABELS,
-        "settings": SETTINGS,
-        "num_classes": NUM_CLASSES,
-        "groups": None,
-        **changes,
-    }
-    return fit_head(name, given.pop("features"), given.pop("labels"), **given)
+from models.heads import GRIDS, HeadSettings
+from tests.models.clusters import (
+    LABELS,
+    NUM_CLASSES,
+    SETTINGS,
+    TEST,
+    TRAIN,
+    TRUE,
+    WIDTH,
+    fitted,
+)
 
 
 def plain(name: str) -> Pipeline:
@@ -75,19 +47,20 @@ def test_answers_are_scikit_learns(name: str) -> None:
     assert predicted.dtype == np.int64
     np.testing.assert_array_equal(predicted, plain(name).predict(TEST))
     assert balanced_accuracy_score(TRUE, predicted) > 0.5  # by chance: 0.25
+    probabilities = head.predict_proba(TEST)
+    assert probabilities.shape == (60, NUM_CLASSES)
+    assert probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_without_a_scaler_features_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
+def test_without_a_scaler_features_are_taken_as_they_are(name: str) -> None:
     """Of features with very different scales the largest then decide for KNN and SVM."""
     head = fitted(name, settings=replace(SETTINGS, scaler="none"))
     classifier = plain(name)[-1]
     predicted = head.predict(TEST)
     np.testing.assert_array_equal(predicted, classifier.fit(TRAIN, LABELS).predict(TEST))
     assert (predicted != fitted(name).predict(TEST)).any() or name == "rf"
-    head.save(tmp_path / "head.skops")
-    loaded = Head.load(tmp_path / "head.skops")
-    np.testing.assert_array_equal(loaded.predict_proba(TEST), head.predict_proba(TEST))
 
 
 @pytest.mark.parametrize("name", ["knn", "rf"])
@@ -102,14 +75,6 @@ def test_the_svms_probabilities_are_calibrated_on_held_out_images() -> None:
     expected = CalibratedClassifierCV(unfitted, method="sigmoid", cv=parts, ensemble=False)
     expected.fit(TRAIN, LABELS)
     np.testing.assert_allclose(fitted("svm").predict_proba(TEST), expected.predict_proba(TEST))
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_probabilities_sum_to_one(name: str) -> None:
-    probabilities = fitted(name).predict_proba(TEST)
-    assert probabilities.shape == (60, NUM_CLASSES)
-    assert probabilities.min() >= 0
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
 def test_a_tie_of_votes_goes_to_the_first_class() -> None:
@@ -186,55 +151,6 @@ def test_settings_arrive_and_are_reported(
     parameters = head.pipeline["classify"].get_params()
     assert expected.items() <= parameters.items()
     assert json.loads(json.dumps(head.settings)) == expected
-
-
-def test_tuning_takes_what_judges_held_out_lesions_best() -> None:
-    """The same search by hand: mean balanced accuracy over the folds, the first of equals."""
-    lesions = [f"lesion {row // 3}" for row in range(len(LABELS))]
-    scores = []
-    for k in GRIDS["knn"]["n_neighbors"]:
-        parts = []
-        for training, held_out in folds(LABELS, lesions, seed=0):
-            pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier(k))
-            pipeline.fit(TRAIN[training], LABELS[training])
-            parts.append(
-                balanced_accuracy_score(LABELS[held_out], pipeline.predict(TRAIN[held_out]))
-            )
-        scores.append(np.mean(parts))
-    best = GRIDS["knn"]["n_neighbors"][int(np.argmax(scores))]
-    head = fitted("knn", settings=replace(SETTINGS, tune=True), groups=lesions)
-    assert head.settings == {"n_neighbors": best}
-
-
-def test_copies_of_a_lesion_do_not_fool_the_tuning() -> None:
-    """Each of 100 images, of classes that blur into each other, stands there four times.
-
-    Where its copies are in other folds, its nearest neighbour knows the answer and k = 1 looks
-    perfect. With the copies held out, too, the vote of several lesions is better.
-    """
-    features, labels = clusters(100, seed=2, spread=3)
-    given = {
-        "features": np.repeat(features, 4, axis=0),
-        "labels": np.repeat(labels, 4),
-        "settings": replace(SETTINGS, tune=True),
-    }
-    assert fitted("knn", **given).settings == {"n_neighbors": 1}
-    lesions = [f"lesion {row // 4}" for row in range(400)]
-    assert fitted("knn", **given, groups=lesions).settings["n_neighbors"] > 4
-
-
-def test_tuning_asks_for_no_more_neighbours_than_there_are() -> None:
-    """Ten images, two in each fold: k is at most 8."""
-    few = [np.flatnonzero(number == LABELS)[:5] for number in (0, 1)]
-    rows = np.concatenate(few)
-    head = fitted(
-        "knn",
-        features=TRAIN[rows],
-        labels=LABELS[rows],
-        num_classes=2,
-        settings=replace(SETTINGS, tune=True),
-    )
-    assert head.settings["n_neighbors"] <= 8
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -342,95 +258,3 @@ def test_the_layout_of_features_in_memory_does_not_matter() -> None:
     head = fitted("knn")
     doubled = np.asfortranarray(TEST.astype(np.float64))
     np.testing.assert_array_equal(head.predict(doubled), head.predict(TEST))
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_a_head_is_kept_in_a_file(name: str, tmp_path: Path) -> None:
-    head = fitted(name)
-    path = tmp_path / "heads" / f"{name}.skops"
-    head.save(path)
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
-    loaded = Head.load(path)
-    assert (loaded.name, loaded.num_classes, loaded.settings) == (name, 4, head.settings)
-    np.testing.assert_array_equal(loaded.predict(TEST), head.predict(TEST))
-    np.testing.assert_array_equal(loaded.predict_proba(TEST), head.predict_proba(TEST))
-
-
-def test_a_file_that_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(HeadError, match="cannot be written"):
-        fitted("knn").save(tmp_path / "file" / "knn.skops")
-    with pytest.raises(HeadError, match=r"none\.skops cannot be read"):
-        Head.load(tmp_path / "none.skops")
-
-
-def unsound(path: Path) -> str:
-    with pytest.raises(HeadError) as caught:
-        Head.load(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path} is not a valid file of a head (")
-    assert "\n" not in message
-    return message
-
-
-def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "head.skops"
-    path.write_bytes(b"not a zip archive")
-    unsound(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("readme.txt", "nothing")
-    unsound(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("schema.json", "[]")
-    unsound(path)
-    skops.io.dump(LogisticRegression(), path)
-    assert "not marked as a head" in unsound(path)
-    skops.io.dump({"layout": "fedskin head 1", "name": "knn"}, path)
-    assert "it has the parts name" in unsound(path)
-
-
-class Stranger:
-    """A class that no head is made of."""
-
-
-def test_nothing_else_is_trusted(tmp_path: Path) -> None:
-    path = tmp_path / "head.skops"
-    skops.io.dump({"layout": "fedskin head 1", "pipeline": Stranger()}, path)
-    assert "Untrusted types found in the file: ['tests.models.test_heads.Stranger']" in unsound(
-        path
-    )
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
-    """Cut short, and a byte turned over in forty places: each is refused or made no difference."""
-    head = fitted(name)
-    whole = tmp_path / "whole.skops"
-    head.save(whole)
-    content = whole.read_bytes()
-    path = tmp_path / "damaged.skops"
-    path.write_bytes(content[: len(content) // 2])
-    unsound(path)
-    for place in np.random.default_rng(0).integers(0, len(content), 40):
-        damaged = bytearray(content)
-        damaged[place] ^= 0xFF
-        path.write_bytes(damaged)
-        try:
-            loaded = Head.load(path)
-        except HeadError:
-            continue
-        np.testing.assert_array_equal(loaded.predict(TEST), head.predict(TEST))
-
-
-def test_heads_of_another_scikit_learn_are_fitted_anew(tmp_path: Path) -> None:
-    path = tmp_path / "old.skops"
-    fitted("knn").save(path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    version = sklearn.__version__.encode()
-    assert version in parts["schema.json"]
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part.replace(version, b"0.99.0"))
-    with pytest.raises(HeadError, match=r"written by scikit-learn 0\.99\.0, and this is .* again"):
-        Head.load(path)
