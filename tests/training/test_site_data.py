@@ -16,12 +16,6 @@ from training.experiment_data import open_training
 from training.site_data import open_own_data, open_test_dir
 
 
-@pytest.fixture
-def config(synthetic_ham: Path) -> ExperimentConfig:
-    cache = synthetic_ham.parent / "cache"
-    return make_config(data_dir=str(synthetic_ham), cache_dir=str(cache))
-
-
 def test_the_whole_folder_is_cut_by_the_clients_index(config: ExperimentConfig) -> None:
     """30 images as 18, 6 and 6, by the very function that cuts a simulated client's share."""
     for index in (0, 2):
