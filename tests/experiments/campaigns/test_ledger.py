@@ -1,8 +1,6 @@
 """The ledger: the contents of the run folders, without incomplete or foreign ones."""
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +8,15 @@ import pandas as pd
 import pytest
 
 from experiments.campaigns.ledger import COLUMNS, Ledger, read_ledger, write_ledger
-from tests.generated_campaign import write_campaign
+from tests.experiments.campaigns.trials import edit, replace
 from tests.runs import read_json
 from training.config import DEFAULTS
 from training.metrics import METRIC_NAMES
 
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All 17 trials of one backbone, of three rounds or epochs; nobody writes to it."""
-    folder = tmp_path_factory.mktemp("campaign")
-    write_campaign(folder, rounds=3, backbones=["swin_t"])
-    return folder
-
-
-@pytest.fixture(scope="module")
 def ledger(campaign: Path) -> Ledger:
     return read_ledger(campaign)
-
-
-@pytest.fixture
-def three(tmp_path: Path, campaign: Path) -> dict[str, Path]:
-    """A trial of each command, to be damaged; by command."""
-    chosen = {path.name.split("-")[0]: path for path in (campaign / "trials").iterdir()}
-    return {
-        command: shutil.copytree(path, tmp_path / "trials" / path.name)
-        for command, path in chosen.items()
-    }
-
-
-def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    """Read JSON, have it changed, and write what comes out."""
-    path.write_text(json.dumps(change(read_json(path))), encoding="utf-8")
 
 
 def only(ledger: Ledger, **wanted: str) -> pd.DataFrame:
@@ -154,9 +129,9 @@ def test_clients_stand_in_the_runs_order(three: dict[str, Path], tmp_path: Path)
     """Twelve sites: client-10 comes after client-9."""
     names = [f"client-{index}" for index in range(12)]
 
-    def more(final: dict[str, Any]) -> dict[str, Any]:
-        clients = dict.fromkeys(names, final["client_test"])
-        return {**final, "clients": clients, "participation": dict.fromkeys(names, 3)}
+    def more(final: dict[str, Any]) -> None:
+        final["clients"] = dict.fromkeys(names, final["client_test"])
+        final["participation"] = dict.fromkeys(names, 3)
 
     edit(three["simulate"] / "metrics.json", more)
     replace(three["simulate"] / "config.toml", "clients = 3", "clients = 12")
@@ -187,11 +162,10 @@ def test_recall_by_class_is_that_of_the_counts(campaign: Path, ledger: Ledger) -
 def test_a_trial_that_lost_a_client_is_not_complete(three: dict[str, Path], tmp_path: Path) -> None:
     """client-1 missed a round, client-2 the judging: it keeps a row, without figures."""
 
-    def lose(final: dict[str, Any]) -> dict[str, Any]:
+    def lose(final: dict[str, Any]) -> None:
         del final["clients"]["client-2"]
         final["participation"]["client-1"] = 2
         final["client_test"]["missing"] = {"client-2": "its process died"}
-        return final
 
     edit(three["simulate"] / "metrics.json", lose)
     table = read_ledger(tmp_path).table
@@ -216,11 +190,9 @@ def test_patients_of_fewer_clients_name_who_is_missing(
 ) -> None:
     """client-1 sends its images' counts only: it is in the row by image and not by patient."""
 
-    def withhold(final: dict[str, Any]) -> dict[str, Any]:
+    def withhold(final: dict[str, Any]) -> None:
         missing = {"client-1": "sends no counts of patients"}
-        patients = {**final["client_test"], "missing": missing}
-        final["client_test"] = {**final["client_test"], "patients": patients}
-        return final
+        final["client_test"]["patients"] = {**final["client_test"], "missing": missing}
 
     edit(three["simulate"] / "metrics.json", withhold)
     rows = only(read_ledger(tmp_path), command="simulate")
@@ -232,11 +204,10 @@ def test_patients_of_fewer_clients_name_who_is_missing(
 def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> None:
     """A client whose test split is empty, and a run without a global test set."""
 
-    def without(final: dict[str, Any]) -> dict[str, Any]:
+    def without(final: dict[str, Any]) -> None:
         del final["global_test"]
         nothing = {"n": 0, "confusion": [[0] * 7] * 7}
         final["clients"]["client-1"] |= {**dict.fromkeys(METRIC_NAMES), **nothing}
-        return final
 
     edit(three["simulate"] / "metrics.json", without)
     rows = only(read_ledger(tmp_path), command="simulate").set_index("test_set")
@@ -248,9 +219,9 @@ def test_no_test_images_no_figures(three: dict[str, Path], tmp_path: Path) -> No
 
 def test_what_is_not_finished_has_no_rows(three: dict[str, Path], tmp_path: Path) -> None:
     """It is no fault either, so nothing is set aside: the campaign continues with it."""
-    edit(three["simulate"] / "manifest.json", lambda m: {**m, "status": "failed"})
+    edit(three["simulate"] / "manifest.json", lambda m: m.update(status="failed"))
     (three["clip"] / "manifest.json").unlink()
-    edit(three["heads"] / "metrics.json", lambda m: {k: m[k] for k in m if k != "heads"})
+    edit(three["heads"] / "metrics.json", lambda m: m.pop("heads"))
     (tmp_path / "trials" / "clip-swin_b-0123456789ab").mkdir()
     found = read_ledger(tmp_path)
     assert found.table.empty
@@ -261,148 +232,6 @@ def test_a_file_among_the_trials_is_nobodys(tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
     (tmp_path / "trials" / "notes.txt").write_text("precious", encoding="utf-8")
     assert read_ledger(tmp_path).set_aside == {}
-
-
-def cut(path: Path) -> None:
-    """Keep the first half, as a full disk may."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a manifest cut in half": (
-        lambda run: cut(run / "manifest.json"),
-        "manifest.json: is not JSON: EOF while parsing",
-    ),
-    "a manifest without the data": (
-        lambda run: edit(run / "manifest.json", lambda m: {k: m[k] for k in m if k != "data"}),
-        "manifest.json: data: Field required",
-    ),
-    "a time that is none": (
-        lambda run: edit(run / "manifest.json", lambda m: {**m, "started": "at noon"}),
-        "manifest.json: started: Input should be a valid datetime",
-    ),
-    "no figures": (
-        lambda run: (run / "metrics.json").unlink(),
-        "metrics.json: cannot be read: No such file or directory",
-    ),
-    "figures cut in half": (
-        lambda run: cut(run / "metrics.json"),
-        "metrics.json: Invalid JSON: EOF while parsing",
-    ),
-    "a figure that is missing": (
-        lambda run: replace(run / "metrics.json", '"bacc"', '"balanced"'),
-        "metrics.json: global_test.bacc: Field required",
-    ),
-    "a figure that is no percentage": (
-        lambda run: edit(
-            run / "metrics.json", lambda m: {**m, "client_test": {**m["client_test"], "acc": 101}}
-        ),
-        "metrics.json: client_test.acc: Input should be less than or equal to 100",
-    ),
-    "counts that are not square": (
-        lambda run: edit(
-            run / "metrics.json",
-            lambda m: {**m, "client_test": {**m["client_test"], "confusion": [[1, 2]]}},
-        ),
-        "metrics.json: client_test: Value error, confusion is not square",
-    ),
-    "counts of other images": (
-        lambda run: edit(
-            run / "metrics.json", lambda m: {**m, "client_test": {**m["client_test"], "n": 7}}
-        ),
-        "metrics.json: client_test: Value error, confusion does not count n = 7",
-    ),
-    "counts of other classes": (
-        lambda run: edit(
-            run / "manifest.json",
-            lambda m: {**m, "data": {**m["data"], "classes": ["mel", "nv"]}},
-        ),
-        "metrics.json: confusion is not of 2 classes",
-    ),
-    "who took part in an earlier version": (
-        lambda run: edit(
-            run / "metrics.json", lambda m: {k: m[k] for k in m if k != "participation"}
-        ),
-        "metrics.json: participation: not of 3 clients",
-    ),
-    "a config that is no TOML": (
-        lambda run: (run / "config.toml").write_text("seed = \n"),
-        "config.toml: is not TOML: Invalid value (at line 1, column 8)",
-    ),
-    "a config that is no text": (
-        lambda run: (run / "config.toml").write_bytes(b"\xff\xfe"),
-        "config.toml: is not TOML: 'utf-8' codec can't decode",
-    ),
-    "a later version's key": (
-        lambda run: replace(run / "config.toml", "seed = 0", "seed = 0\nsecure-sums = true"),
-        "config.toml: of another version, key secure-sums is unknown",
-    ),
-    "an earlier version's config": (
-        lambda run: replace(run / "config.toml", "min-replies = 2\n", ""),
-        "config.toml: of another version, key min-replies is missing",
-    ),
-    "a value of the wrong type": (
-        lambda run: replace(run / "config.toml", "seed = 0", 'seed = "zero"'),
-        "config.toml: seed = 'zero': allowed is an integer",
-    ),
-    "a config as a person writes it": (
-        lambda run: replace(run / "config.toml", "beta1 = 0.0", 'beta1 = "auto"'),
-        "config.toml: is not resolved, so no run's",
-    ),
-    "another backbone than its name says": (
-        lambda run: replace(run / "config.toml", "swin_t", "swin_s"),
-        "holds a run of simulate with swin_s, not what its name says",
-    ),
-    "another command than its name says": (
-        lambda run: edit(run / "manifest.json", lambda m: {**m, "command": "clip"}),
-        "holds a run of clip with swin_t, not what its name says",
-    ),
-    "rounds cut within a line": (
-        lambda run: cut(run / "rounds.jsonl"),
-        "rounds.jsonl, line 2: Invalid JSON: EOF while parsing",
-    ),
-    "rounds that lack the last line": (
-        lambda run: (run / "rounds.jsonl").write_bytes(
-            b"".join((run / "rounds.jsonl").read_bytes().splitlines(keepends=True)[:2])
-        ),
-        "rounds.jsonl: does not hold rounds 1 to 3",
-    ),
-    "no rounds": (
-        lambda run: (run / "rounds.jsonl").unlink(),
-        "rounds.jsonl: cannot be read: No such file or directory",
-    ),
-    "a foreign name": (
-        lambda run: run.rename(run.with_name("my favourite run")),
-        "its name is not that of a trial",
-    ),
-    "a copy": (
-        lambda run: run.rename(run.with_name(run.name + " (copy)")),
-        "its name is not that of a trial",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_or_foreign_is_set_aside(
-    three: dict[str, Path], tmp_path: Path, damage: str
-) -> None:
-    """With a reason in one line; the others' rows are there, and the folder is left as it is."""
-    do, reason = DAMAGE[damage]
-    do(three["simulate"])
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    found = read_ledger(tmp_path)
-    [(name, said)] = found.set_aside.items()
-    assert (tmp_path / "trials" / name).is_dir()
-    assert said.startswith(reason)
-    assert "\n" not in said
-    assert found.table["command"].unique().tolist() == ["clip", "heads"]
-    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_a_word_and_a_number_of_one_key_make_one_column(
