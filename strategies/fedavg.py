@@ -27,7 +27,7 @@ from strategies.replies import (
     read_replies,
 )
 from strategies.running_mean import RunningMean
-from strategies.update_ranges import out_of_range
+from strategies.update_ranges import out_of_range, too_long
 from strategies.update_size import (
     Update,
     clip_factor,
@@ -54,10 +54,10 @@ class FedAvg(Strategy):
     (``round``, counted from 1 over the whole run, and ``client-index``) and reply with arrays of
     the same names, shapes and dtypes and a metric record ``metrics`` with ``num-examples``.
 
-    A reply that is invalid, or that contains NaN or infinity, is refused with the client's name,
-    and the round continues with the others. The mean is summed in the fixed order of the clients,
-    so it does not depend on the order of arrival. Afterwards ``replies`` has the replies, and
-    ``seconds`` the time of the clients and of the aggregation.
+    A reply that is invalid, or whose weights no training makes (`update_ranges`), is refused with
+    the client's name, and the round continues with the others. The mean is summed in the fixed
+    order of the clients, so it does not depend on the order of arrival. Afterwards ``replies`` has
+    the replies, and ``seconds`` the time of the clients and of the aggregation.
 
     Args:
         clients: names by node id, in the fixed order of the clients.
@@ -160,10 +160,10 @@ class FedAvg(Strategy):
                 if self._refuse_not_finite(accepted):
                     continue
                 updates = [measure(record, self._base) for record in records]
-                if not self._refuse_too_large(accepted, updates):
+                if not self._refuse_too_long(accepted, updates):
                     raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
             else:
-                if self._refuse_too_large(accepted, updates):
+                if self._refuse_too_long(accepted, updates):
                     continue
                 self._tell(what, dict(zip((r.client for r in accepted), updates, strict=True)))
                 self._let_go(replies)
@@ -180,11 +180,10 @@ class FedAvg(Strategy):
             started = time.perf_counter()
             self.replies.accepted.append(reply)
             update = measure(reply.record, self._base)
-            in_range = self._hold_range(reply)
-            if in_range and not math.isfinite(update.square):
-                if not self._refuse_not_finite([reply]):
-                    self._refuse_too_large([reply], [update])
-            elif in_range:
+            kept = self._hold_range(reply)
+            if kept and not math.isfinite(update.square):
+                kept = not self._refuse_not_finite([reply])
+            if kept and not self._refuse_too_long([reply], [update]):
                 updates[reply.client] = update
                 factor = clip_factor(update.norm, self.clip_updates)
                 if factor < 1:
@@ -281,6 +280,8 @@ class FedAvg(Strategy):
         if len(self.replies.accepted) < self.min_replies:
             # So that all failed clients are named together.
             self._refuse_not_finite(self.replies.accepted)
+            held = [reply for reply in self.replies.accepted if reply.record]
+            self._refuse_too_long(held, [measure(reply.record, self._base) for reply in held])
         for client, reason in self.replies.failures.items():
             log(WARNING, "%s: %s: %s", what, client, reason)
         if len(self.replies.accepted) < self.min_replies:
@@ -345,15 +346,13 @@ class FedAvg(Strategy):
                 self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
         return any(found.values())
 
-    def _refuse_too_large(self, replies: Sequence[Reply], updates: Sequence[Update]) -> bool:
-        """Refuse clients whose update's square overflows, as that of finite float64 may; return
-        whether there are any.
-        """
-        found = [
-            reply.client
+    def _refuse_too_long(self, replies: Sequence[Reply], updates: Sequence[Update]) -> bool:
+        """Refuse clients whose finite update no training makes; return whether there are any."""
+        found = {
+            reply.client: too_long(update.norm, self._base)
             for reply, update in zip(replies, updates, strict=True)
-            if not math.isfinite(update.square)
-        ]
-        for client in found:
-            self.replies.refuse(client, "its update is too large to be measured")
-        return bool(found)
+        }
+        for client, fault in found.items():
+            if fault is not None:
+                self.replies.refuse(client, fault)
+        return any(found.values())

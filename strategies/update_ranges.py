@@ -1,19 +1,31 @@
-"""What training can never make of certain arrays, so that a reply that holds it is refused.
+"""What training can never make of a model, so that a reply that holds it is refused.
 
 An integer is not averaged: where the clients differ the largest counts. An index into a table, such
 as a Swin transformer's ``relative_position_index``, would so be whatever one client says, and every
-other client's network would fail. A negative variance makes NaN of every image.
+other client's network would fail. A negative variance makes NaN of every image. Finite but enormous
+weights make a mean from which every other client's training diverges.
+
+Each reply is judged by itself, so it makes no difference in which order they come.
 """
+
+import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
+from strategies.aggregation import is_finite
 from strategies.arrays import views
 from strategies.layout import Layout
+from strategies.update_size import norm_of
+
+# An update may be this many times as long as the global weights, or as 1 if they are shorter.
+LONGEST = 1000.0
 
 # BatchNorm's, by the last part of its name.
 _VARIANCE = "running_var"
+_STATISTICS = ("running_mean", _VARIANCE)
 # More steps than a round can have, and so few that no counter overflows in 2³¹ rounds.
 MOST_STEPS = 2**32
 
@@ -22,7 +34,8 @@ def out_of_range(record: ArrayRecord, base: ArrayRecord, layout: Layout | None) 
     """Return what is wrong with a client's weights, if anything is; floats may still be NaN.
 
     A single integer is a counter, such as BatchNorm's, and has grown by at most `MOST_STEPS`;
-    arrays of integers are what was sent; no variance is negative.
+    arrays of integers are what was sent; no variance is negative. Running means and variances,
+    which may be far longer than all other weights, have a bound of their own: see `too_long`.
 
     Args:
         record: the client's weights.
@@ -32,7 +45,44 @@ def out_of_range(record: ArrayRecord, base: ArrayRecord, layout: Layout | None) 
     read = views if layout is None else layout.views
     ours, theirs = read(record), read(base)
     faults = (_fault(name, array, theirs[name]) for name, array in ours.items())
-    return next((fault for fault in faults if fault is not None), None)
+    return next((fault for fault in faults if fault is not None), None) or _statistics(ours, theirs)
+
+
+def too_long(norm: float, base: ArrayRecord) -> str | None:
+    """Return what is wrong with an update that is far too long, if it is.
+
+    Args:
+        norm: of the update, not NaN.
+        base: the global weights that the client was sent.
+    """
+    if norm <= LONGEST:
+        return None
+    if math.isinf(norm):
+        return "its update is too large to be measured"
+    return _beyond("its update", norm, norm_of(base))
+
+
+def _beyond(what: str, norm: float, of_base: float) -> str | None:
+    most = LONGEST * max(1.0, of_base)
+    if norm <= most:
+        return None
+    times = f"{LONGEST:,.0f} times the norm of what it was sent, or of 1"
+    return f"{what} (norm {norm:.3g}) is longer than {most:.3g}, {times}"
+
+
+def _statistics(ours: Mapping[str, NDArray], theirs: Mapping[str, NDArray]) -> str | None:
+    """Judge the running means and variances of all layers together."""
+    names = [name for name in ours if name.rpartition(".")[2] in _STATISTICS]
+    moved = _norm(ours[name].astype(np.float64) - theirs[name] for name in names)
+    if not all(is_finite(ours[name]) for name in names):
+        return None  # named as that later
+    of_base = _norm(theirs[name].astype(np.float64) for name in names)
+    return _beyond("the update of its running means and variances", moved, of_base)
+
+
+def _norm(arrays: Iterable[NDArray[np.float64]]) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.hypot(*(float(np.linalg.norm(array)) for array in arrays))
 
 
 def _fault(name: str, ours: NDArray, theirs: NDArray) -> str | None:

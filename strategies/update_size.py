@@ -109,6 +109,22 @@ def measure(record: ArrayRecord, base: ArrayRecord) -> Update:
     return whole
 
 
+def norm_of(record: ArrayRecord) -> float:
+    """Return the L2 norm of a model over the arrays of which an update's norm is."""
+    arrays = views(record)
+
+    def square(share: tuple[str, slice]) -> float:
+        name, part = share
+        values = arrays[name].reshape(-1)
+        if not np.issubdtype(values.dtype, np.floating):
+            return 0.0
+        return sum(_square(values[block].astype(np.float64)) for block in blocks(part))
+
+    with np.errstate(over="ignore", invalid="ignore"), ThreadPoolExecutor() as threads:
+        shares = shares_of({name: array.size for name, array in arrays.items()})
+        return math.sqrt(sum(threads.map(square, shares)))
+
+
 def mean_and_updates(
     records: Sequence[ArrayRecord], weights: Sequence[float], base: ArrayRecord
 ) -> tuple[ArrayRecord, list[Update]]:

@@ -60,7 +60,7 @@ def test_a_bound_keeps_the_model_where_the_others_are(
         max(client["update"]["norm"] for client in record["clients"].values())
         for record in RunFolder(honest).rounds()
     )
-    folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", 1000.0, clip_updates=bound)
+    folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", 500.0, clip_updates=bound)
     first, second = folder.rounds()
     assert [said["update"]["clipped"] for said in first["clients"].values()] == [False, True, False]
     norms = [said["update"]["norm"] for said in second["clients"].values()]
@@ -74,7 +74,7 @@ def test_who_spoils_the_model_is_named_at_once_and_when_the_run_ends_of_it(
     blame.
     """
     with np.errstate(all="ignore"), pytest.raises(RunFailed) as caught:
-        spoiled_run(synthetic_ham, cache, tmp_path / "run", 1000.0)
+        spoiled_run(synthetic_ham, cache, tmp_path / "run", 500.0)
     said = str(caught.value)
     assert said.startswith("round 2: 0 of 3 clients answered")
     assert "look at this first: round 1: the update of client-1 (norm " in said
@@ -86,3 +86,19 @@ def test_who_spoils_the_model_is_named_at_once_and_when_the_run_ends_of_it(
     assert updates["client-1"]["times_median"] > 100
     assert updates["client-1"]["cosine"] > 0.99  # the mean is hardly anything else
     assert f"round 1: {warning}" in folder.log_path.read_text(encoding="utf-8")
+
+
+def test_an_enormous_update_costs_its_client_the_round_and_nobody_else_anything(
+    synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Finite, so it could be averaged; the weights are those of a run without it, bit for bit."""
+    folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", 1e30, min_replies=2)
+    first, second = folder.rounds()
+    assert list(first["failures"]) == ["client-1"]
+    assert "1,000 times the norm of what it was sent" in first["failures"]["client-1"]
+    assert list(second["clients"]) == ["client-0", "client-1", "client-2"]
+    assert folder.metrics()["participation"] == {"client-0": 2, "client-1": 1, "client-2": 2}
+    absent = run_in_memory(
+        synthetic_ham, cache, tmp_path / "absent", Clients(refuses=1), rounds=2, min_replies=2
+    )
+    assert folder.metrics()["weights_sha256"] == absent["weights_sha256"]

@@ -1,6 +1,7 @@
 """Updates in a round: recorded, reported, bounded, and refused if not finite."""
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -23,6 +24,11 @@ START = {
 }
 PLAN = Layout.of(START)
 Weights = dict[str, NDArray]
+# ‖START‖: twelve steps of 2/11 from −1 to 1 have 4.727 as their sum of squares, five halves 1.25.
+TOO_LONG = (
+    "its update (norm {}) is longer than 2.44e+03, 1,000 times the norm of what it was sent, "
+    "or of 1"
+)
 WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "one by one"])
 
 
@@ -129,6 +135,8 @@ def test_a_bound_that_nobody_reaches_changes_no_bit(one_by_one: bool) -> None:
         ("layer1.weight", np.nan, "its array 'layer1.weight' holds NaN or infinity"),
         ("layer2.weight", np.inf, "its array 'layer2.weight' holds NaN or infinity"),
         ("layer2.weight", 1e200, "its update is too large to be measured"),  # its square overflows
+        ("layer1.weight", 1e30, TOO_LONG.format("1e+30")),
+        ("layer1.weight", -3e38, TOO_LONG.format("3e+38")),
         ("counter", 6, "its array 'counter' counts steps that no round has"),
         ("counter", 2**62, "its array 'counter' counts steps that no round has"),
     ],
@@ -145,6 +153,22 @@ def test_weights_that_no_training_makes_cost_their_client_the_round(
     assert strategy.updates.keys() == {"client-0", "client-2"}
 
 
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+def test_whom_it_costs_the_round_depends_on_no_order_and_on_no_other_update(clip: float) -> None:
+    """Even where the enormous are more than the others, and the mean of all would overflow."""
+    models = {"client-0": moved(1e30), "client-1": moved(0.1), "client-2": moved(3e38)}
+    for names in permutations(models):
+        for one_by_one in (False, True):
+            strategy = strategy_of(min_replies=1, clip=clip)
+            result = round_of(strategy, *(models[n] for n in names), one_by_one=one_by_one)
+            kept = CLIENTS[list(CLIENTS)[names.index("client-1")]]
+            assert list(strategy.updates) == [kept]
+            assert strategy.replies.failures.keys() == set(CLIENTS.values()) - {kept}
+            expected = strategy_of(min_replies=1, clip=clip)
+            alone = round_of(expected, moved(0.1), "away", "away", one_by_one=one_by_one)
+            assert_same_bits(result, alone)
+
+
 @WAYS
 def test_float64_whose_sum_overflows_costs_its_clients_the_round(one_by_one: bool) -> None:
     """1.7·10³⁰⁸ is finite, twice that is not; not that the training has diverged."""
@@ -157,7 +181,7 @@ def test_float64_whose_sum_overflows_costs_its_clients_the_round(one_by_one: boo
 
 
 @WAYS
-def test_who_is_not_finite_is_named_beside_the_others_errors(one_by_one: bool) -> None:
+def test_what_no_training_makes_is_named_beside_the_others_errors(one_by_one: bool) -> None:
     """And it does not count as a reply, although min-replies fails before any mean."""
     strategy = strategy_of(min_replies=2)
     with pytest.raises(TooFewReplies) as caught:
@@ -165,12 +189,13 @@ def test_who_is_not_finite_is_named_beside_the_others_errors(one_by_one: bool) -
             strategy,
             "TrainingError: the training loss became nan",
             spoiled("layer1.weight"),
-            moved(0.1),
+            spoiled("layer1.weight", 1e30),
             one_by_one=one_by_one,
         )
     assert str(caught.value) == (
-        'round 1: 1 of 3 clients answered, but min-replies = 2 (client-0: "TrainingError: the '
-        'training loss became nan"; client-1: "its array \'layer1.weight\' holds NaN or infinity")'
+        'round 1: 0 of 3 clients answered, but min-replies = 2 (client-0: "TrainingError: the '
+        'training loss became nan"; client-1: "its array \'layer1.weight\' holds NaN or infinity"; '
+        f'client-2: "{TOO_LONG.format("1e+30")}")'
     )
 
 
@@ -178,13 +203,13 @@ def test_who_is_not_finite_is_named_beside_the_others_errors(one_by_one: bool) -
 def test_what_came_before_is_looked_at_before_the_victims(one_by_one: bool) -> None:
     """All three fail on a model that one of them spoiled a round before."""
     strategy = strategy_of(min_replies=2, earlier=("round 7: the update of client-9 is odd",))
-    round_of(strategy, moved(0.1), moved(1e5), moved(0.1), one_by_one=one_by_one)
+    round_of(strategy, moved(0.1), moved(500.0), moved(0.1), one_by_one=one_by_one)
     nan = "TrainingError: the training loss became nan, after 1e+05; try a smaller learning-rate"
     with pytest.raises(TooFewReplies) as caught:
         round_of(strategy, nan, nan, nan, one_by_one=one_by_one)
     assert str(caught.value).endswith(
         "; look at this first: round 7: the update of client-9 is odd; round 1: the update of "
-        "client-1 (norm 4.12e+05) is 1,000,000 times the median of the others'"
+        "client-1 (norm 2.06e+03) is 5,000 times the median of the others'"
     )
 
 

@@ -14,6 +14,7 @@ from strategies.update_size import (
     describe,
     mean_and_updates,
     measure,
+    norm_of,
     warnings,
 )
 from tests.support import assert_same_bits
@@ -57,6 +58,14 @@ def test_norms_and_cosines_are_those_of_the_updates() -> None:
         cosine = update @ mean / np.linalg.norm(update) / np.linalg.norm(mean)
         assert said["cosine"] == pytest.approx(cosine, abs=0.04)
         assert said["clipped"] is False
+
+
+def test_the_norm_of_a_model_is_that_of_all_its_floats() -> None:
+    zero = {name: np.zeros_like(array) for name, array in BASE.items()}
+    exact = np.linalg.norm(flat(BASE, zero))
+    assert norm_of(to_record(BASE)) == pytest.approx(exact, rel=1e-12)
+    far = {"w": np.full(4, 1e30, np.float32)}
+    assert norm_of(to_record(far)) == pytest.approx(2e30, rel=1e-6)
 
 
 def test_energy_in_few_places_is_seen_as_well() -> None:
