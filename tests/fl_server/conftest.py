@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pandas as pd
 import pytest
 import torch
 from flwr.proto.node_pb2 import Node
@@ -12,7 +13,10 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from fl_server.piecewise_grid import PiecewiseGrid
+from tests.fl_server.hospitals import NODES, Hospitals
 from tests.fl_server.superlink_in_memory import SuperLink
+from tests.runs import tiny_config
+from training.experiment_data import open_federated_data
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +48,42 @@ def grid(superlink: SuperLink) -> PiecewiseGrid:
         _runtime_client=superlink, node=Node(node_id=1), run=SimpleNamespace(run_id=5)
     )
     return PiecewiseGrid(cast(HttpGrid, flower))
+
+
+@pytest.fixture(scope="session")
+def images(synthetic_ham: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the release, of its store in cache/, and of one data folder for each shard."""
+    folder = tmp_path_factory.mktemp("images")
+    plan = open_federated_data(tiny_config(synthetic_ham, folder / "cache")).plan
+    table = pd.read_csv(synthetic_ham / "HAM10000_metadata.csv", dtype=str, keep_default_na=False)
+    for index, name in enumerate(NODES):
+        ids = plan.loc[plan["client"] == f"client-{index}", "image_id"]
+        part = folder / name / "HAM10000_images_part_1"
+        part.mkdir(parents=True)
+        for path in synthetic_ham.glob("HAM10000_images_part_*/*.jpg"):
+            if path.stem in set(ids):
+                (part / path.name).symlink_to(path)
+        rows = table[table["image_id"].isin(ids)]
+        rows.to_csv(folder / name / "HAM10000_metadata.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def hospitals(tmp_path: Path, synthetic_ham: Path, images: Path) -> Iterator[Hospitals]:
+    """Sites that each have a data folder of their own, which holds the images of a shard.
+
+    Clients set the number of torch's threads for their process, which here is the test's.
+    """
+    before = torch.get_num_threads()
+    node_configs = {
+        name: {
+            "site": name,
+            "folder": str(tmp_path / name),
+            "data-dir": str(images / name),
+            "cache-dir": str(images / "cache"),
+            "weights-dir": "",
+        }
+        for name in NODES
+    }
+    yield Hospitals(tmp_path, synthetic_ham, node_configs)
+    torch.set_num_threads(before)

@@ -5,13 +5,11 @@ import torch
 
 import fl_client.client
 from fl_server.run import RunFailed
-from tests.fl_server.test_deployment import NODES, RUN, Hospitals, hospitals, images, threads
+from tests.fl_server.hospitals import NODES, RUN, Hospitals
 from tests.support import assert_same_bits
 from training.config import ExperimentConfig
 from training.model_file import ModelFile
 from training.network import base_sha256, restore_network
-
-__all__ = ["hospitals", "images", "threads"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
