@@ -7,7 +7,6 @@ import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
-from fl_server.judging import ANSWER_SECONDS
 from models.backbones import Backbone
 from models.registry import find
 from strategies.arrays import to_record
@@ -57,7 +56,7 @@ def judge_client_heads(
         settings,
         {"test": to_record({"features": features})},
     )
-    replies = strategy.read_query(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))
+    replies = strategy.read_query(grid.send_and_receive(messages, timeout=config.longest_round))
     labels = split.labels[split.indices]
     result: dict[str, Any] = {}
     num_classes = len(test_data.classes)

@@ -23,7 +23,7 @@ from operation.parsing import parse_toml
 from operation.text import quoted
 from strategies.expected_replies import SPLITS
 from training.beginnings import bring_beginnings
-from training.config import ExperimentConfig
+from training.config import MESSAGE_SECONDS, ExperimentConfig
 from training.data_description import describe_test_data
 from training.errors import ConfigError
 from training.preparation import PATH_KEYS
@@ -85,7 +85,9 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     folder.update_manifest(device=here.device, phase="asking the sites who they are")
     sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
     needed = config.min_replies if known else config.clients
-    found = introduce(sites, names, settings, needed=needed)
+    # At the first start each site decodes its images, and all are needed.
+    timeout = config.longest_round if known else MESSAGE_SECONDS
+    found = introduce(sites, names, settings, needed=needed, timeout=timeout)
     _refuse_others(sites, names, found, config, manifest, needed)
     described = {name: site.describe() for name, site in found.items()}
     test_data = open_test_dir(here)

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from fl_server.checking_grid import CheckingGrid
 from fl_server.client_heads import judge_client_heads
-from fl_server.judging import ANSWER_SECONDS, ask, figures
+from fl_server.judging import ask, figures
 from fl_server.nodes import Gathered, check_bases
 from fl_server.turns import busy_seconds
 from fl_server.unpacking_grid import UnpackingGrid
@@ -129,7 +129,7 @@ class Federation:
                 self.grid,
                 first,
                 num_rounds=num_rounds,
-                timeout=ANSWER_SECONDS,
+                timeout=self.config.longest_round,
                 train_config=ConfigRecord({**self._settings}),
                 evaluate_fn=finish,
             ).arrays
@@ -272,7 +272,7 @@ class Federation:
         self, strategy: FedAvg, arrays: ArrayRecord, splits: str, round_number: int
     ) -> Replies:
         settings: dict[str, str | int] = {**self._settings, "splits": splits, "round": round_number}
-        return ask(self.grid, strategy, arrays, settings)
+        return ask(self.grid, strategy, arrays, settings, self.config.longest_round)
 
     def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
         tests = figures(found, "test", len(self.classes))

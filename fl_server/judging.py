@@ -11,9 +11,6 @@ from strategies.fedavg import FedAvg
 from strategies.replies import Replies, Reply
 from training.metrics import Confusion, metric_block, pool
 
-# Flower keeps a message this long; a client that has not replied by then is lost.
-ANSWER_SECONDS = 12 * 3600.0
-
 
 def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
     """Return the clients' metrics on one of their splits, by client and pooled.
@@ -64,7 +61,11 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
 
 
 def ask(
-    grid: Grid, strategy: FedAvg, arrays: ArrayRecord, settings: Mapping[str, str | int]
+    grid: Grid,
+    strategy: FedAvg,
+    arrays: ArrayRecord,
+    settings: Mapping[str, str | int],
+    timeout: float,
 ) -> Replies:
     """Let every client evaluate a model on some of its splits.
 
@@ -73,9 +74,10 @@ def ask(
         arrays: the model's weights.
         settings: settings in every message: ``experiment``, ``round``, the round of the weights,
             and ``splits``, comma-separated.
+        timeout: seconds after which clients are no longer waited for.
 
     Raises:
         TooFewReplies: too few clients replied.
     """
     messages = strategy.evaluation_messages(arrays, settings)
-    return strategy.read_evaluation(grid.send_and_receive(messages, timeout=ANSWER_SECONDS))
+    return strategy.read_evaluation(grid.send_and_receive(messages, timeout=timeout))

@@ -11,10 +11,13 @@ request before memory for its arrays is allocated, and they get exactly the requ
 All private names of Flower's that the ServerApp's side of the grid needs are in this file.
 """
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -46,7 +49,7 @@ from fl_server.wrapping_grid import WrappingGrid
 from operation.text import printable
 from strategies.arrays import npy_header
 from strategies.expected_replies import form_of
-from strategies.message_objects import ArrayHead, Opened, chunk_of, open_message
+from strategies.message_objects import ArrayHead, Fetch, Opened, chunk_of, open_message
 from strategies.refusal import Refused
 from strategies.replies import cause
 from strategies.reply_form import Content
@@ -131,19 +134,27 @@ class PiecewiseGrid(WrappingGrid):
             for proto, tree in zip(come.messages_list, come.message_object_trees, strict=True)
         ]
 
-    def read(self, arrival: Arrival, question: Message) -> Message:
+    def read(self, arrival: Arrival, question: Message, deadline: float = math.inf) -> Message:
         """Read a reply; if it cannot be read or does not have the declared form, return an error.
 
         Its arrays' data are in writable memory that no one else uses. If parts of it no longer
-        arrive, the error has code ``MESSAGE_UNAVAILABLE``.
+        arrive, the error has code ``MESSAGE_UNAVAILABLE``, and the others are freed.
+
+        Args:
+            arrival: of the reply.
+            question: the message that it answers.
+            deadline: until when parts that have not arrived are waited for, as of
+                `time.monotonic`. Parts that are there are read at any time.
         """
+        pull = partial(self._pull, deadline=deadline)
         try:
             form = form_of(question.metadata.message_type, Content.of(question))
-            opened = open_message(arrival.root, self._pull, form)
+            opened = open_message(arrival.root, pull, form)
             if opened.has_error:
                 raise Refused("it is an error in place of a reply")
-            content = self._read(opened)
+            content = self._read(opened, pull)
         except ObjectPullError as error:
+            self.release(arrival.root)
             lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, str(error))
             return Message(lost, reply_to=question)
         except Refused as refused:
@@ -153,15 +164,26 @@ class PiecewiseGrid(WrappingGrid):
         else:
             # The metadata that it states are not used: it could claim to be another site's reply.
             reply = Message(content, reply_to=question)
-        self._client.ConfirmMessageReceived(  # and the SuperLink frees its objects
-            ConfirmMessageReceivedRequest(
-                node=self._node, run_id=self._run_id, message_object_id=arrival.root
-            )
-        )
+        self.release(arrival.root)
         reply.metadata.__dict__["_message_id"] = arrival.root
         return reply
 
-    def _read(self, opened: Opened) -> RecordDict:
+    def release(self, root: str) -> None:
+        """Let the SuperLink free a message's or a reply's objects that nothing else has.
+
+        A message whose objects are freed is not delivered any more, and parts of a reply that
+        arrive later are not accepted.
+
+        Args:
+            root: id of its object, for a message its own id.
+        """
+        self._client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=self._node, run_id=self._run_id, message_object_id=root
+            )
+        )
+
+    def _read(self, opened: Opened, pull: Fetch) -> RecordDict:
         content = RecordDict()
         for name, config in opened.content.configs.items():
             content[name] = ConfigRecord(config)
@@ -172,30 +194,12 @@ class PiecewiseGrid(WrappingGrid):
             for key, head in heads.items():
                 array = Array(head.dtype, head.shape, "numpy.ndarray", b"")
                 # Is read, sliced and compared as bytes are.
-                array.data = cast(bytes, memoryview(self._read_data(head)))
+                array.data = cast(bytes, memoryview(_read_data(head, pull)))
                 record[key] = array
             content[name] = record
         return content
 
-    def _read_data(self, head: ArrayHead) -> bytearray:
-        """Read an array's chunks one after the other into memory of exactly its size."""
-        header = npy_header(head.dtype, head.shape)
-        data = bytearray(len(header) + head.num_bytes)
-        filled = 0
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            for part in threads.map(lambda name: self._pull([name])[name], head.chunks):
-                chunk = chunk_of(part)
-                if filled + len(chunk) > len(data):
-                    break
-                data[filled : filled + len(chunk)] = chunk
-                filled += len(chunk)
-                del part, chunk
-            else:
-                if filled == len(data) and data[: len(header)] == header:
-                    return data
-        raise Refused("an array's data does not match its declaration")
-
-    def _pull(self, names: Iterable[str]) -> dict[str, bytes]:
+    def _pull(self, names: Iterable[str], *, deadline: float) -> dict[str, bytes]:
         wanted = list(dict.fromkeys(names))
         if not wanted:
             return {}
@@ -203,10 +207,30 @@ class PiecewiseGrid(WrappingGrid):
         return pull_objects(
             wanted,
             pull,
+            max_time=max(0.0, deadline - time.monotonic()),
             max_tries_per_object=None,  # its time is bounded
             initial_backoff=_LOOK_SECONDS,
             backoff_cap=_LOOK_SECONDS,
         )
+
+
+def _read_data(head: ArrayHead, pull: Fetch) -> bytearray:
+    """Read an array's chunks one after the other into memory of exactly its size."""
+    header = npy_header(head.dtype, head.shape)
+    data = bytearray(len(header) + head.num_bytes)
+    filled = 0
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for part in threads.map(lambda name: pull([name])[name], head.chunks):
+            chunk = chunk_of(part)
+            if filled + len(chunk) > len(data):
+                break
+            data[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+            del part, chunk
+        else:
+            if filled == len(data) and data[: len(header)] == header:
+                return data
+    raise Refused("an array's data does not match its declaration")
 
 
 def _error_of(proto: ProtoMessage) -> Error | None:

@@ -1,5 +1,6 @@
 """A grid of sites that may disconnect and return: a lost site is asked again if needed."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,13 +69,36 @@ class _Asked:
         return self.arrival is not None and self.arrival.error is None
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """The longest time for a set of messages.
+
+    Attributes:
+        seconds: infinite for none.
+        start: of the time, as of `time.monotonic`.
+    """
+
+    seconds: float
+    start: float
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.end
+
+
 class SiteGrid(WrappingGrid):
     """A grid for sites that may be switched off, disconnected or killed at any time.
 
     A set of messages is done when every site has replied or is lost. If there are fewer than
     ``needed`` valid replies by then, lost sites are asked again as soon as they are back, and the
     valid replies are kept. A refusal, that is, an error raised by the app or by the site's guard,
-    is not asked again.
+    is not asked again. When the time is over, every site whose reply is not there completely gets
+    an error with the reason. A reply that comes later is thrown away: the SuperLink frees it, and
+    the message too, so that a site that is slow or silent does not fill its memory.
 
     Replies are read in the order of the messages, each when the caller takes it: until then it
     stays at the SuperLink, and the ServerApp has one reply at a time.
@@ -108,6 +132,8 @@ class SiteGrid(WrappingGrid):
         self._poll_seconds = poll_seconds
         self._said: list[str] = []
         self._refused: dict[int, str] = {}
+        # Ids of messages whose reply is not waited for any more.
+        self._given_up: set[str] = set()
 
     def refuse(self, node: int, reason: str) -> None:
         """Do not ask a site any more: every message to it is answered with this reason."""
@@ -116,7 +142,7 @@ class SiteGrid(WrappingGrid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Send messages; yield a reply from every site except those without one at the timeout."""
+        """Send messages; yield a reply or an error from every site."""
         return self.ask(list(messages), needed=self._needed, timeout=timeout)
 
     def ask(
@@ -134,7 +160,7 @@ class SiteGrid(WrappingGrid):
         Args:
             messages: one for each site.
             needed: number of valid replies that is enough.
-            timeout: seconds; None for no limit.
+            timeout: seconds from the first message to the last reply; None for no limit.
             patience: seconds to wait for all lost sites, even if enough replied.
         """
         asked = [_Asked(message) for message in messages]
@@ -143,9 +169,12 @@ class SiteGrid(WrappingGrid):
                 error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, self._refused[one.node])
                 one.arrival = Arrival("", error, "")
         started = heard = time.monotonic()
+        limit = _Limit(math.inf if timeout is None else timeout, started)
         first = True
         while True:
-            # Checked before the replies: a site that came back since cannot have replied before.
+            # Both are checked before the replies: one that came in time is found, however long it
+            # takes to read the others, and a site that came back since cannot have replied before.
+            late = limit.over
             online = {node.node_id: node.last_activated_at for node in self._grid.get_nodes()}
             before = [one for one in asked if one.under_way]
             if self._look(asked, online):
@@ -153,11 +182,10 @@ class SiteGrid(WrappingGrid):
             just_lost = [one.node for one in before if one.lost]
             for one in asked:
                 if not one.done and one.arrival is not None:
-                    yield from self._read(one)
+                    yield from self._read(one, limit)
                 if not one.done:  # later ones wait, so that the order is kept
                     break
             waited = time.monotonic() - started
-            late = timeout is not None and waited > timeout
             hoped = sum(one.good or one.under_way for one in asked)
             hopeless = sum(one.good or one.open for one in asked) < needed
             wanted = not (hopeless or late) and (first or hoped < needed or waited < patience)
@@ -172,33 +200,38 @@ class SiteGrid(WrappingGrid):
                 rest = [one for one in asked if not one.done]
                 if not rest:
                     break
-                yield from self._close(rest[0])
+                yield self._close(rest[0], limit)
                 continue
             silent = time.monotonic() - heard > SILENCE_SECONDS
             self._say(missed or (under_way if silent else []))
             time.sleep(self._poll_seconds)
         self._say([])
 
-    def _close(self, one: _Asked) -> Iterator[Message]:
-        """Yield the final reply or error for a message that is no longer waited for; nothing if
-        there is none.
-        """
-        if one.arrival is not None:
-            yield from self._read(one)
-            return
-        lost, one.done = one.lost, True
-        if lost:
-            yield _answer(one, Error(ErrorCode.NODE_UNAVAILABLE, one.reason))
+    def _close(self, one: _Asked, limit: _Limit) -> Message:
+        """Return the error for a message whose reply is not waited for any more."""
+        if one.under_way:
+            self._lose(one, f"no answer within {limit.seconds:g} s")
+        one.done = True
+        return _answer(one, Error(ErrorCode.NODE_UNAVAILABLE, one.reason))
 
-    def _read(self, one: _Asked) -> Iterator[Message]:
+    def _lose(self, one: _Asked, reason: str) -> None:
+        """Give up a message as sent; its site may be asked again with another one."""
+        sent = one.message.metadata.message_id
+        self._pieces.release(sent)
+        self._given_up.add(sent)
+        one.online_since, one.reason = None, reason
+
+    def _read(self, one: _Asked, limit: _Limit) -> Iterator[Message]:
         """Yield a reply that has arrived; if it was lost in transit after all, its site is lost."""
         assert one.arrival is not None
         if one.arrival.error is not None:
             reply = _answer(one, one.arrival.error)
         else:
-            reply = self._pieces.read(one.arrival, one.message)
+            reply = self._pieces.read(one.arrival, one.message, limit.end)
             if reply.has_error() and reply.error.code in LOST:
                 one.arrival, one.reason = None, LOST[ErrorCode.MESSAGE_UNAVAILABLE]
+                if limit.over:
+                    one.reason = f"no complete answer within {limit.seconds:g} s"
                 return
         one.done = True
         yield reply
@@ -216,12 +249,21 @@ class SiteGrid(WrappingGrid):
                 one.online_since = online[one.node]
 
     def _look(self, asked: Sequence[_Asked], online: Mapping[int, str]) -> bool:
-        """Fetch new replies; return whether there are any."""
+        """Fetch new replies; return whether there are any that are waited for."""
         by_id = {one.message.metadata.message_id: one for one in asked if one.under_way}
-        arrivals = self._pieces.arrivals(list(by_id)) if by_id else []
-        for arrival in arrivals:
+        wanted = [*by_id, *self._given_up]
+        come = False
+        for arrival in self._pieces.arrivals(wanted) if wanted else []:
+            if arrival.message in self._given_up:
+                self._given_up.remove(arrival.message)
+                self._pieces.release(arrival.root)
+                continue
+            come = True
             one = by_id[arrival.message]
             one.online_since = None
+            self._pieces.release(arrival.message)  # which a site need not have confirmed
+            if arrival.error:  # another reply is freed when it has been read
+                self._pieces.release(arrival.root)
             code = arrival.error.code if arrival.error else None
             one.crashes += code == ErrorCode.CLIENT_APP_CRASHED
             if code in LOST and one.crashes < MAX_CRASHES:
@@ -231,8 +273,8 @@ class SiteGrid(WrappingGrid):
         for one in asked:
             # Flower may not notice that a site died and came back between two polls.
             if one.under_way and online.get(one.node, one.online_since) != one.online_since:
-                one.online_since, one.reason = None, LOST[ErrorCode.NODE_UNAVAILABLE]
-        return bool(arrivals)
+                self._lose(one, LOST[ErrorCode.NODE_UNAVAILABLE])
+        return come
 
     def _say(self, asked: Sequence[_Asked]) -> None:
         names = [self._names[one.node] for one in asked]

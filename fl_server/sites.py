@@ -8,7 +8,6 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.common import log
 
-from fl_server.judging import ANSWER_SECONDS
 from fl_server.nodes import FederationError, natural, read_introduction, sizes_of
 from fl_server.site_grid import SiteGrid
 from operation.text import quoted
@@ -82,8 +81,8 @@ def introduce(
     settings: Mapping[str, str],
     *,
     needed: int,
+    timeout: float,
     patience: float = PATIENCE_SECONDS,
-    timeout: float = ANSWER_SECONDS,
 ) -> dict[str, Introduction]:
     """Ask every site for its introduction; return them by name, in the order of the clients.
 
@@ -92,8 +91,8 @@ def introduce(
         names: the sites' names by node id.
         settings: settings in every message: ``experiment`` and ``run``.
         needed: number of sites that must reply.
+        timeout: seconds after which no site is waited for.
         patience: seconds to wait for the others, too.
-        timeout: seconds after which needed sites are no longer waited for.
 
     Raises:
         FederationError: too few valid introductions; names the failed sites with the reasons.
@@ -108,10 +107,8 @@ def introduce(
     failures = []
     for message in sent:
         name = names[message.metadata.dst_node_id]
-        answer = answers.get(message.metadata.message_id)
-        if answer is None:
-            failures.append(f"{name} gave no answer in time")
-        elif answer.has_error():
+        answer = answers[message.metadata.message_id]
+        if answer.has_error():
             failures.append(f"{name} cannot take part: {quoted(cause(answer.error.reason))}")
         else:
             try:

@@ -25,8 +25,12 @@ STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 # BraTS2019 has these four of every patient.
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
-# Keys that do not affect results: paths, and permission to run with an overlap.
-NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap")
+# Flower keeps a message this long; a client that has not replied by then is lost.
+MESSAGE_SECONDS = 12 * 3600
+
+# Keys that do not affect results: paths, permission to run with an overlap, and how long sites are
+# waited for, which is no more reproducible than whether they are there.
+NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap", "round-timeout")
 
 
 class ExperimentConfig(BaseModel):
@@ -57,6 +61,7 @@ class ExperimentConfig(BaseModel):
     strategy: Literal["fedavg", "fedprox"] = "fedavg"
     aggregation_weights: Literal["equal", "examples"] = "equal"
     min_replies: int = Field(0, ge=0)
+    round_timeout: int = Field(0, ge=0, le=MESSAGE_SECONDS)
     proximal_mu: float = Field(0.01, ge=0)
     clip_updates: float = Field(0.0, ge=0)
     wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
@@ -158,6 +163,11 @@ class ExperimentConfig(BaseModel):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def longest_round(self) -> float:
+        """Seconds after which a round no longer waits for clients."""
+        return float(self.round_timeout or MESSAGE_SECONDS)
 
     @property
     def on_features(self) -> bool:

@@ -31,10 +31,16 @@ def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
     """Return the data set in ``data-dir`` and the device to compute on.
 
     Raises:
-        ConfigError: a path is not absolute, or the machine lacks what is requested.
+        ConfigError: a path is not absolute, a key is for sites only, or the machine lacks what is
+            requested.
         DataError: ``data-dir`` holds no known data set.
     """
     check_paths(config)
+    if config.round_timeout:
+        raise ConfigError(
+            f"round-timeout = {config.round_timeout}: allowed over sites only (fedskin run); here "
+            "every client is on this machine, and its speed must not decide who takes part"
+        )
     device = resolve_device(config.device)
     if config.precision == "bfloat16" and device != "cuda":
         raise ConfigError(

@@ -45,7 +45,9 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
         **dict.fromkeys(("data-dir", "test-dir", "weights-dir"), "a path, not its content"),
         **dict.fromkeys(("device", "threads-per-client"), "the machine's, up to rounding"),
         "seed": "a figure is a mean over seeds, whose number is shown beside it",
-        "min-replies": "who took part in the rounds is shown separately",
+        **dict.fromkeys(
+            ("min-replies", "round-timeout"), "who took part in the rounds is shown separately"
+        ),
         "heads": "a head's figure is its own, whichever others are fitted",
         "client-heads": "they are fitted when the network is done",
     }

@@ -45,7 +45,7 @@ class Hospitals:
     data: Path
     node_configs: dict[str, dict[str, Any]]
     mishaps: dict[tuple[str, str], list[int | None]] = field(default_factory=dict)
-    cheats: dict[str, Callable[..., Message]] = field(default_factory=dict)
+    cheats: dict[str, Callable[..., Message | None]] = field(default_factory=dict)
 
     @property
     def run_folder(self) -> RunFolder:
@@ -73,7 +73,7 @@ class Hospitals:
         return self.run_folder.metrics()
 
     def _site(self, name: str) -> Answer:
-        def answer(message: Message) -> Message:
+        def answer(message: Message) -> Message | None:
             mishaps = self.mishaps.get((name, message.metadata.message_type), [])
             code = mishaps.pop(0) if mishaps else None
             if code is not None:

@@ -1,10 +1,11 @@
 """Sites without processes: each one's connection and answers follow a script."""
 
+import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
-from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import NodeInfo
 
 from fl_server.piecewise_grid import Arrival, PiecewiseGrid
@@ -33,6 +34,8 @@ class SitesInMemory(MemoryGrid, PiecewiseGrid):
         self.connected = {node: list(looks) for node, looks in (connected or {}).items()}
         self.replies: dict[str, Message] = {}
         self.seen: set[str] = set()
+        self.trickling: set[int] = set()  # sites whose replies never come completely
+        self.released: list[str] = []
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         found = {node: self._look(node) for node in self.scripts}
@@ -67,11 +70,19 @@ class SitesInMemory(MemoryGrid, PiecewiseGrid):
         for name in reversed(come):
             reply = self.replies[name]
             error = reply.error if reply.has_error() else None
-            found.append(Arrival(name, error, ObjectTree(object_id=name)))
+            found.append(Arrival(name, error, f"root of {name}"))
         return found
 
-    def read(self, arrival: Arrival, question: Message) -> Message:
-        return self.replies.pop(arrival.message)
+    def read(self, arrival: Arrival, question: Message, deadline: float = math.inf) -> Message:
+        reply = self.replies.pop(arrival.message)
+        if question.metadata.dst_node_id in self.trickling:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, "a part could not be found")
+            return Message(lost, reply_to=question)
+        return reply
+
+    def release(self, root: str) -> None:
+        self.released.append(root)
 
     def asked(self) -> list[int]:
         """The nodes in the order in which messages were sent to them."""

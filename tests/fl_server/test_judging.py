@@ -89,7 +89,7 @@ def test_clients_judge_and_the_server_sums(tmp_path: Path) -> None:
     arrays = to_record(first_weights())
     grid = MemoryGrid({7: node, 3: node})
     settings = {"experiment": "seed = 0", "splits": "validation,test", "round": 3}
-    replies = ask(grid, strategy, arrays, settings)
+    replies = ask(grid, strategy, arrays, settings, timeout=5.0)
     assert figures(replies, "validation", 3)["pooled"]["n"] == 10
     found = figures(replies, "test", 3)
     assert found["pooled"]["n"] == 12

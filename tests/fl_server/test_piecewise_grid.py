@@ -1,5 +1,6 @@
 """Messages in pieces, against a SuperLink that keeps objects as the real one does."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -109,7 +110,34 @@ def test_a_reply_whose_parts_are_missing_is_an_error(
     reply = grid.read(arrival, message)
     assert reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
     assert missing in str(reply.error.reason)
-    assert superlink.confirmed == []
+    # What there is of it will not be read.
+    assert superlink.confirmed == [there.metadata.message_id]
+
+
+@pytest.mark.parametrize("which", [Array, RecordDict])
+def test_parts_are_waited_for_until_the_deadline(
+    superlink: SuperLink, grid: PiecewiseGrid, monkeypatch: pytest.MonkeyPatch, which: type
+) -> None:
+    """Announced, and never sent: a tenth of a second is waited, not for ever."""
+    monkeypatch.setattr(piecewise_grid, "_LOOK_SECONDS", 0.001)
+    message, there, arrival = exchange(superlink, grid, one_more())
+    late = next(n for n, one in get_all_nested_objects(there).items() if type(one) is which)
+    superlink.unavailable[late] = 10**9
+    started = time.monotonic()
+    reply = grid.read(arrival, message, deadline=started + 0.1)
+    assert 0.1 <= time.monotonic() - started < 5
+    assert reply.error.code == ErrorCode.MESSAGE_UNAVAILABLE
+    assert superlink.confirmed == [there.metadata.message_id]
+
+
+def test_what_is_there_is_read_after_the_deadline(
+    superlink: SuperLink, grid: PiecewiseGrid
+) -> None:
+    """Others were read before it, and that took longer."""
+    message, _, arrival = exchange(superlink, grid, honest())
+    record = grid.read(arrival, message, deadline=time.monotonic() - 60).content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    assert_same_bits(LAYOUT.views(record), ARRAYS)
 
 
 @pytest.mark.parametrize("damage", [b"Array  3\0{}]", b"Array  2\0{}", b"no object at all"])

@@ -1,12 +1,14 @@
 """Configs made ready for sites."""
 
+from pathlib import Path
+
 import pytest
 
 from fl_server import preparation
-from fl_server.preparation import for_server, for_sites, prepare_deployed
+from fl_server.preparation import for_server, for_sites, prepare, prepare_deployed
 from training.config import ExperimentConfig, parse
 from training.errors import ConfigError
-from training.preparation import PATH_KEYS
+from training.preparation import PATH_KEYS, prepare_centralized
 
 
 def wanted(**changes: object) -> ExperimentConfig:
@@ -53,3 +55,15 @@ def test_the_coordinator_judges_on_what_it_has(
     monkeypatch.setattr(preparation, "resolve_device", lambda _wanted: device)
     here = for_server(prepare_deployed(wanted(device="cuda", precision="bfloat16")))
     assert (here.device, here.precision) == (device, precision)
+
+
+def test_a_rounds_longest_time_is_for_sites_only(tmp_path: Path) -> None:
+    """Over sites a value of 12 hours is allowed: Flower keeps no message longer."""
+    assert wanted().longest_round == 43_200
+    assert prepare_deployed(wanted(round_timeout=43_200)).longest_round == 43_200
+    assert prepare_deployed(wanted(round_timeout=600)).longest_round == 600
+    with pytest.raises(ConfigError, match=r"round-timeout = 43201: allowed is .*43200"):
+        wanted(round_timeout=43_201)
+    for prepared in (prepare, prepare_centralized):
+        with pytest.raises(ConfigError, match=r"round-timeout = 600: allowed over sites only"):
+            prepared(wanted(round_timeout=600, data_dir=str(tmp_path)))

@@ -32,8 +32,8 @@ def test_a_first_site_with_other_classes_does_not_accuse_the_others(
     class Renamed(SitesInMemory):
         """hospital-a, the first in the order of names, says that it has another class."""
 
-        def read(self, arrival: Arrival, question: Message) -> Message:
-            reply = super().read(arrival, question)
+        def read(self, arrival: Arrival, question: Message, deadline: float) -> Message:
+            reply = super().read(arrival, question, deadline)
             about = reply.content["client"]
             assert isinstance(about, ConfigRecord)
             if about["name"] == "hospital-a":

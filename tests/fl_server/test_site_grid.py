@@ -7,6 +7,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
 
+from fl_server.piecewise_grid import Arrival
 from fl_server.site_grid import SiteGrid
 from strategies.arrays import to_record
 from strategies.fedavg import FedAvg
@@ -34,8 +35,10 @@ class Asking:
         needed: int,
         timeout: float = 5.0,
         patience: float = 0.0,
+        flower: SitesInMemory | None = None,
     ) -> None:
-        self.flower = SitesInMemory({node: [good] for node in NAMES} | scripts, connected)
+        whole = {node: [good] for node in NAMES} | scripts
+        self.flower = flower or SitesInMemory(whole, connected)
         self.said: list[list[str]] = []
         grid = SiteGrid(
             self.flower, NAMES, needed=needed, waiting=self.said.append, poll_seconds=0.001
@@ -136,11 +139,71 @@ def test_who_died_and_came_back_between_two_looks_is_asked_again() -> None:
 
 
 def test_the_wait_ends_when_time_is_up() -> None:
-    """A silent site has no reply, a disconnected one an error with the reason."""
-    asking = Asking({3: [None]}, {5: [AWAY]}, needed=3, timeout=0.05)
-    assert asking.replies[3] is None
+    """Of a silent site and of a disconnected one the reason is told."""
+    asking = Asking({3: [None]}, {5: [AWAY]}, needed=3, timeout=1.0)
+    assert asking.cause(3) == "no answer within 1 s"
     assert asking.cause(5) == "is not connected"
     assert asking.said == [["hospital-c"], []]
+    assert asking.flower.released == ["message 2"], "the message to hospital-b"
+
+
+@pytest.mark.parametrize("silent", NAMES)
+def test_a_silent_site_is_absent_where_enough_have_answered(silent: int) -> None:
+    """Wherever it stands in the order, the others' replies are kept and read."""
+    asking = Asking({silent: [None]}, needed=2, timeout=0.2)
+    assert asking.flower.asked() == [7, 3, 5]
+    assert asking.cause(silent) == "no answer within 0.2 s"
+    assert [asking.cause(node) for node in NAMES if node != silent] == [None, None]
+
+
+def test_a_reply_that_never_comes_completely_holds_nobody_up() -> None:
+    """The first one's parts trickle until time is up; the others' are there and are read then."""
+    flower = SitesInMemory({node: [good] for node in NAMES})
+    flower.trickling = {7}
+    asking = Asking({}, needed=2, timeout=0.2, flower=flower)
+    assert asking.cause(7) == "no complete answer within 0.2 s"
+    assert [asking.cause(node) for node in (3, 5)] == [None, None]
+    assert flower.asked() == [7, 3, 5], "nobody is asked again after the end"
+
+
+def test_a_reply_that_came_in_time_is_found_however_long_the_others_take() -> None:
+    """hospital-c's reply comes while hospital-a's is read, which takes until time is up."""
+
+    class Slow(SitesInMemory):
+        def read(self, arrival: Arrival, question: Message, deadline: float = 0.0) -> Message:
+            time.sleep(max(0.0, deadline + 0.05 - time.monotonic()))
+            if question.metadata.dst_node_id == 7:
+                self.replies["message 3"] = good(self.sent[2])
+            return super().read(arrival, question, deadline)
+
+    flower = Slow({7: [good], 3: [good], 5: [None]})
+    asking = Asking({}, needed=2, timeout=0.2, flower=flower)
+    assert [asking.cause(node) for node in NAMES] == [None, None, None]
+
+
+def test_a_late_reply_never_enters_a_later_round() -> None:
+    """It comes during the next round, and is thrown away; the site is asked with a new message."""
+
+    def also_late(message: Message) -> Message:
+        flower.replies["message 2"] = good(messages[0][1])  # of round 1
+        return good(message)
+
+    flower = SitesInMemory({7: [good] * 2, 3: [None, also_late], 5: [good, None]})
+    grid = SiteGrid(flower, NAMES, needed=2, poll_seconds=0.001)
+    messages, answered = [], []
+    for number in (1, 2):
+        content = RecordDict({"config": ConfigRecord({"round": number})})
+        messages.append([Message(content, node, MessageType.TRAIN) for node in NAMES])
+        replies = list(grid.ask(messages[-1], needed=2, timeout=0.2))
+        answered.append([r.metadata.reply_to_message_id for r in replies if not r.has_error()])
+    assert answered == [["message 1", "message 3"], ["message 4", "message 5"]]
+    # In round 1 the message to hospital-b was taken back; in round 2 its reply was thrown away, and
+    # the message to hospital-c was taken back.
+    assert [released for released in flower.released if released != "root of message 2"] == [
+        "message 2",
+        "message 6",
+    ]
+    assert "root of message 2" in flower.released
 
 
 def test_patience_waits_for_more_than_are_needed() -> None:

@@ -99,7 +99,8 @@ def test_sites_that_stay_away_are_named_when_time_is_up() -> None:
         ask({3: [None]}, connected={7: [None]})
     assert time.monotonic() - started < 5
     assert str(caught.value) == (
-        'hospital-2 cannot take part: "is not connected"; hospital-10 gave no answer in time'
+        'hospital-2 cannot take part: "is not connected"; '
+        'hospital-10 cannot take part: "no answer within 0.1 s"'
     )
 
 

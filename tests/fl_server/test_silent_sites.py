@@ -1,0 +1,85 @@
+"""Deployed runs with a connected site that gives no answer; only Flower's processes are left out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flwr.app import Message
+
+from fl_server import deployment
+from fl_server.run import RunFailed
+from fl_server.sites import Introduction, introduce
+from tests.fl_server.hospitals import NODES, Hospitals, act
+from tests.fl_server.sites_in_memory import REFUSED
+from tests.support import settings_of
+from training.config import MESSAGE_SECONDS
+from training.participation import absences_of
+
+pytestmark = pytest.mark.usefixtures("flower_run")
+
+
+def silent(kind: str, number: int) -> Callable[..., Message | None]:
+    """A site that gives no answer to one message, and works as it should otherwise."""
+
+    def answer(message: Message, node: int, node_config: dict[str, Any]) -> Message | None:
+        asked = (message.metadata.message_type, settings_of(message)["round"])
+        return None if asked == (kind, number) else act(message, node, node_config)
+
+    return answer
+
+
+def elsewhere(hospitals: Hospitals) -> Hospitals:
+    """The same sites with another run, in which all goes well."""
+    folder = hospitals.folder / "elsewhere"
+    folder.mkdir()
+    return replace(hospitals, folder=folder, cheats={}, mishaps={})
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The longest times for introductions, one for each start."""
+    given: list[float] = []
+
+    def noting(*arguments: Any, **options: Any) -> dict[str, Introduction]:
+        given.append(options["timeout"])
+        return introduce(*arguments, **options)
+
+    monkeypatch.setattr(deployment, "introduce", noting)
+    return given
+
+
+def test_a_silent_site_is_absent_in_a_round_whose_time_is_over(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others' weights are those of a run in which it refuses to train in that round."""
+    hospitals.cheats = {"hospital-b": silent("train", 1), "hospital-c": silent("evaluate", 2)}
+    found = hospitals.run(monkeypatch, min_replies=2, round_timeout=1)
+    first, second = hospitals.run_folder.rounds()
+    assert first["failures"] == {"hospital-b": "no answer within 1 s"}
+    assert list(second["clients"]) == list(NODES)
+    assert absences_of(found)["hospital-b"].startswith("in 1 of 2 rounds")
+    assert second["validation"]["pooled"]["missing"] == {"hospital-c": "no answer within 1 s"}
+    other = elsewhere(hospitals)
+    other.mishaps = {("hospital-b", "train"): [REFUSED]}
+    refused = other.run(monkeypatch, min_replies=2)
+    assert found["weights_sha256"] == refused["weights_sha256"]
+
+
+def test_a_run_that_silence_ended_goes_on_to_the_same_weights(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch, limits: list[float]
+) -> None:
+    """All are needed. The time may be another when the run is resumed.
+
+    At the first start a site may take as long as its images take to decode.
+    """
+    hospitals.cheats = {"hospital-b": silent("train", 2)}
+    named = 'round 2: 2 of 3 clients .*hospital-b: "no answer within 1 s"'
+    with pytest.raises(RunFailed, match=named):
+        hospitals.run(monkeypatch, round_timeout=1)
+    hospitals.cheats = {}
+    found = hospitals.run(monkeypatch, round_timeout=600)
+    assert hospitals.run_folder.config().round_timeout == 600
+    assert limits == [MESSAGE_SECONDS, 600]
+    undisturbed = elsewhere(hospitals).run(monkeypatch)
+    assert found["weights_sha256"] == undisturbed["weights_sha256"]
