@@ -1,4 +1,4 @@
-"""Deployed runs with a connected site that gives no answer; only Flower's processes are left out."""
+"""Deployed runs with a connected site that gives no answer, without Flower's processes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from flwr.app import Message
 from fl_server import deployment
 from fl_server.run import RunFailed
 from fl_server.sites import Introduction, introduce
-from tests.fl_server.hospitals import NODES, Hospitals, act
+from tests.fl_server.hospitals import Hospitals, act
 from tests.fl_server.sites_in_memory import REFUSED
 from tests.support import settings_of
 from training.config import MESSAGE_SECONDS
@@ -27,13 +27,6 @@ def silent(kind: str, number: int) -> Callable[..., Message | None]:
         return None if asked == (kind, number) else act(message, node, node_config)
 
     return answer
-
-
-def elsewhere(hospitals: Hospitals) -> Hospitals:
-    """The same sites with another run, in which all goes well."""
-    folder = hospitals.folder / "elsewhere"
-    folder.mkdir()
-    return replace(hospitals, folder=folder, cheats={}, mishaps={})
 
 
 @pytest.fixture
@@ -53,33 +46,33 @@ def test_a_silent_site_is_absent_in_a_round_whose_time_is_over(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others' weights are those of a run in which it refuses to train in that round."""
-    hospitals.cheats = {"hospital-b": silent("train", 1), "hospital-c": silent("evaluate", 2)}
-    found = hospitals.run(monkeypatch, min_replies=2, round_timeout=1)
-    first, second = hospitals.run_folder.rounds()
-    assert first["failures"] == {"hospital-b": "no answer within 1 s"}
-    assert list(second["clients"]) == list(NODES)
-    assert absences_of(found)["hospital-b"].startswith("in 1 of 2 rounds")
-    assert second["validation"]["pooled"]["missing"] == {"hospital-c": "no answer within 1 s"}
-    other = elsewhere(hospitals)
-    other.mishaps = {("hospital-b", "train"): [REFUSED]}
-    refused = other.run(monkeypatch, min_replies=2)
+    hospitals.cheats = {"hospital-b": silent("train", 1), "hospital-c": silent("evaluate", 1)}
+    found = hospitals.run(monkeypatch, rounds=1, min_replies=2, round_timeout=1)
+    (record,) = hospitals.run_folder.rounds()
+    assert record["failures"] == {"hospital-b": "no answer within 1 s"}
+    assert record["validation"]["pooled"]["missing"] == {"hospital-c": "no answer within 1 s"}
+    assert absences_of(found) == {
+        "hospital-b": "in 0 of 1 rounds",
+        "hospital-c": "not in the validation of the best round, not in the pooled test figures",
+    }
+    folder = hospitals.folder / "other"
+    folder.mkdir()
+    mishaps: dict[tuple[str, str], list[int | None]] = {("hospital-b", "train"): [REFUSED]}
+    other = replace(hospitals, folder=folder, cheats={}, mishaps=mishaps)
+    refused = other.run(monkeypatch, rounds=1, min_replies=2)
     assert found["weights_sha256"] == refused["weights_sha256"]
 
 
-def test_a_run_that_silence_ended_goes_on_to_the_same_weights(
+def test_a_run_that_silence_ended_is_resumed_with_another_time(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch, limits: list[float]
 ) -> None:
-    """All are needed. The time may be another when the run is resumed.
-
-    At the first start a site may take as long as its images take to decode.
-    """
-    hospitals.cheats = {"hospital-b": silent("train", 2)}
-    named = 'round 2: 2 of 3 clients .*hospital-b: "no answer within 1 s"'
+    """All are needed. At the first start a site may take as long as its images take to decode."""
+    hospitals.cheats = {"hospital-b": silent("train", 1)}
+    named = 'round 1: 2 of 3 clients .*hospital-b: "no answer within 1 s"'
     with pytest.raises(RunFailed, match=named):
-        hospitals.run(monkeypatch, round_timeout=1)
+        hospitals.run(monkeypatch, rounds=1, round_timeout=1)
     hospitals.cheats = {}
-    found = hospitals.run(monkeypatch, round_timeout=600)
+    found = hospitals.run(monkeypatch, rounds=1, round_timeout=600)
+    assert set(found["participation"].values()) == {1}
     assert hospitals.run_folder.config().round_timeout == 600
     assert limits == [MESSAGE_SECONDS, 600]
-    undisturbed = elsewhere(hospitals).run(monkeypatch)
-    assert found["weights_sha256"] == undisturbed["weights_sha256"]

@@ -144,7 +144,7 @@ def test_the_wait_ends_when_time_is_up() -> None:
     assert asking.cause(3) == "no answer within 1 s"
     assert asking.cause(5) == "is not connected"
     assert asking.said == [["hospital-c"], []]
-    assert asking.flower.released == ["message 2"], "the message to hospital-b"
+    assert sorted(asking.flower.released) == ["message 1", "message 2"]
 
 
 @pytest.mark.parametrize("silent", NAMES)
@@ -197,13 +197,8 @@ def test_a_late_reply_never_enters_a_later_round() -> None:
         replies = list(grid.ask(messages[-1], needed=2, timeout=0.2))
         answered.append([r.metadata.reply_to_message_id for r in replies if not r.has_error()])
     assert answered == [["message 1", "message 3"], ["message 4", "message 5"]]
-    # In round 1 the message to hospital-b was taken back; in round 2 its reply was thrown away, and
-    # the message to hospital-c was taken back.
-    assert [released for released in flower.released if released != "root of message 2"] == [
-        "message 2",
-        "message 6",
-    ]
-    assert "root of message 2" in flower.released
+    # All six messages, and the reply that was thrown away; others are released when they are read.
+    assert sorted(flower.released) == [f"message {n}" for n in range(1, 7)] + ["root of message 2"]
 
 
 def test_patience_waits_for_more_than_are_needed() -> None:
