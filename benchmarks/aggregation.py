@@ -1,11 +1,12 @@
 """Time and memory to aggregate three convnext_l replies into one model.
 
-Both sides are ``FedAvg.aggregate_train``, Flower's and ours, on the same three messages: 785 MB of
-random float32 values each, with the names and shapes of convnext_l's state dict. All report the
-same number of examples, so both compute the plain mean. Both start from Flower messages as the grid
-delivers them and end with an ``ArrayRecord``: both times include reading the bytes, checking the
-replies, averaging and serialising. Ours also checks for NaN and infinity and measures the norm and
-sketch of each update, Flower's does not. Freeing the result is not timed.
+Both sides are ``FedAvg.aggregate_train``, Flower's and ours, on the same three messages, as a run
+sends them: 785 MB of random float32 values each, the arrays of convnext_l's state dict concatenated
+into a few long ones. All report the same number of examples, so both compute the plain mean. Both
+start from Flower messages as the grid delivers them and end with an ``ArrayRecord``: both times
+include reading the bytes, checking the replies, averaging and serialising. Ours also checks for NaN
+and infinity and measures the norm and sketch of each update, for which it reads the global weights
+as well; Flower's does not. Freeing the result is not timed.
 
 The peak is the maximum memory that one call takes on top of the three replies, in units of one
 convnext_l model. Each side is measured in a new process.
@@ -28,8 +29,9 @@ from benchmarks.memory import peak_extra_bytes
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved
 from models.backbones import build_empty
-from strategies.arrays import num_bytes, to_record, views
+from strategies.arrays import num_bytes, views
 from strategies.fedavg import FedAvg
+from strategies.layout import LAYOUT, FlatBlank, Layout
 
 FLOWER, OURS = "flower", "fedskin"
 NUM_CLIENTS, NUM_EXAMPLES = 3, 2003
@@ -44,9 +46,10 @@ def measure(repeats: int = 7, backbone: str = "convnext_l") -> list[Result]:
         repeats: samples of each side.
         backbone: the replies have the names and shapes of its state dict.
     """
-    records = [_random_weights(backbone, seed) for seed in range(NUM_CLIENTS)]
+    layout = _layout(backbone)
+    records, base = _records(layout)
     with _server_app():
-        sides = {FLOWER: _flower(records), OURS: _ours(records)}
+        sides = {FLOWER: _flower(records), OURS: _ours(records, base, layout)}
         difference = _largest_difference(sides[FLOWER](), sides[OURS]())
         samples = interleaved(sides, repeats)
     size = num_bytes(records[0])
@@ -54,10 +57,11 @@ def measure(repeats: int = 7, backbone: str = "convnext_l") -> list[Result]:
         "replies": NUM_CLIENTS,
         "backbone": backbone,
         "megabytes": size / 1e6,
-        "arrays": len(records[0]),
+        "arrays": len(layout.signature),
+        "long arrays": len(records[0]),
         "largest difference of the two means": difference,
     }
-    del records, sides
+    del records, base, sides
     gc.collect()
     results = [
         Result(
@@ -94,9 +98,12 @@ def _weigh(side: str, backbone: str) -> int | None:
 
 
 def _peak(side: str, backbone: str) -> int | None:
-    records = [_random_weights(backbone, seed) for seed in range(NUM_CLIENTS)]
+    layout = _layout(backbone)
+    records, base = _records(layout)
     with _server_app():
-        return peak_extra_bytes((_flower if side == FLOWER else _ours)(records))
+        return peak_extra_bytes(
+            _flower(records) if side == FLOWER else _ours(records, base, layout)
+        )
 
 
 @contextmanager
@@ -114,16 +121,25 @@ def _server_app() -> Iterator[None]:
             setattr(TaskIdentity, name, identity[name])
 
 
-def _random_weights(backbone: str, seed: int) -> ArrayRecord:
-    """Return weights with a backbone's names, shapes and dtypes; floats in [0, 1)."""
+def _layout(backbone: str) -> Layout:
+    model = build_empty(backbone, 7, image_size=224)
+    return Layout.of({name: tensor.numpy() for name, tensor in model.state_dict().items()})
+
+
+def _records(layout: Layout) -> tuple[list[ArrayRecord], ArrayRecord]:
+    """Return the replies and the global weights: floats in [0, 1), integers 0."""
+    *replies, base = (_random_weights(layout, seed) for seed in range(NUM_CLIENTS + 1))
+    return replies, base
+
+
+def _random_weights(layout: Layout, seed: int) -> ArrayRecord:
     generator = np.random.default_rng(seed)
-    arrays = {}
-    for name, tensor in build_empty(backbone, 7, image_size=224).state_dict().items():
-        empty = tensor.numpy()
-        floating = np.issubdtype(empty.dtype, np.floating)
-        drawn = generator.random(empty.shape, np.float32) if floating else np.zeros(empty.shape)
-        arrays[name] = drawn.astype(empty.dtype, copy=False)
-    return to_record(arrays)
+    blank = FlatBlank(layout)
+    for values in blank.values.values():
+        if np.issubdtype(values.dtype, np.floating):
+            np.copyto(values, generator.random(values.shape, np.float32), casting="same_kind")
+    del values
+    return blank.finish()
 
 
 def _flower(records: list[ArrayRecord]) -> Callable[[], ArrayRecord | None]:
@@ -137,13 +153,15 @@ def _flower(records: list[ArrayRecord]) -> Callable[[], ArrayRecord | None]:
     return lambda: strategy.aggregate_train(1, list(replies))[0]
 
 
-def _ours(records: list[ArrayRecord]) -> Callable[[], ArrayRecord | None]:
+def _ours(
+    records: list[ArrayRecord], base: ArrayRecord, layout: Layout
+) -> Callable[[], ArrayRecord | None]:
     clients = {node: f"client-{node - 1}" for node in range(1, NUM_CLIENTS + 1)}
-    strategy = FedAvg(clients=clients)
+    strategy = FedAvg(clients=clients, constants={LAYOUT: layout.record()})
 
     def call() -> ArrayRecord | None:
         # Each reply belongs to one message and is removed with it, so both are created again.
-        sent = list(strategy.configure_train(1, records[0], ConfigRecord(), grid=None))  # type: ignore[arg-type]
+        sent = list(strategy.configure_train(1, base, ConfigRecord(), grid=None))  # type: ignore[arg-type]
         return strategy.aggregate_train(1, _replies(sent, records))[0]
 
     return call

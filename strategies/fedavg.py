@@ -1,6 +1,5 @@
 """Federated averaging, as the study (docs/study.md) defines it."""
 
-import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,16 +26,10 @@ from strategies.replies import (
     read_replies,
 )
 from strategies.running_mean import RunningMean
+from strategies.update_measures import mean_and_updates, measure
 from strategies.update_ranges import out_of_range, too_long
-from strategies.update_size import (
-    Update,
-    clip_factor,
-    clipped,
-    describe,
-    mean_and_updates,
-    measure,
-    warnings,
-)
+from strategies.update_size import clip_factor, clipped, describe, warnings
+from strategies.update_sketch import Update
 
 _DIVERGED = "the mean of finite weights overflows: the training has diverged"
 _OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
@@ -147,6 +140,7 @@ class FedAvg(Strategy):
         self._read(replies, expected=self._expected)
         started = time.perf_counter()
         self.seconds["clients"] = started - self._sent_at
+        names = self._names()
         for reply in self.replies.accepted:
             self._hold_range(reply)
         while True:
@@ -155,11 +149,11 @@ class FedAvg(Strategy):
             records = [reply.record for reply in accepted]
             weights = [self._weight(reply) for reply in accepted]
             try:
-                mean, updates = mean_and_updates(records, weights, self._base)
+                mean, updates = mean_and_updates(records, weights, self._base, names)
             except NotFinite:
                 if self._refuse_not_finite(accepted):
                     continue
-                updates = [measure(record, self._base) for record in records]
+                updates = [measure(record, self._base, names) for record in records]
                 if not self._refuse_too_long(accepted, updates):
                     raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
             else:
@@ -173,15 +167,16 @@ class FedAvg(Strategy):
     def _average_each(self, replies: Iterable[Message], what: str) -> ArrayRecord:
         self.replies, mean, seconds = Replies(), RunningMean(), 0.0
         updates: dict[str, Update] = {}
+        names = self._names()
         read = each_reply(
             self._sent, replies, clients=self.clients, expected=self._expected, result=self.replies
         )
         for reply in read:
             started = time.perf_counter()
             self.replies.accepted.append(reply)
-            update = measure(reply.record, self._base)
+            update = measure(reply.record, self._base, names)
             kept = self._hold_range(reply)
-            if kept and not math.isfinite(update.square):
+            if kept and not update.is_finite:
                 kept = not self._refuse_not_finite([reply])
             if kept and not self._refuse_too_long([reply], [update]):
                 updates[reply.client] = update
@@ -280,8 +275,11 @@ class FedAvg(Strategy):
         if len(self.replies.accepted) < self.min_replies:
             # So that all failed clients are named together.
             self._refuse_not_finite(self.replies.accepted)
+            names = self._names()
             held = [reply for reply in self.replies.accepted if reply.record]
-            self._refuse_too_long(held, [measure(reply.record, self._base) for reply in held])
+            self._refuse_too_long(
+                held, [measure(reply.record, self._base, names) for reply in held]
+            )
         for client, reason in self.replies.failures.items():
             log(WARNING, "%s: %s: %s", what, client, reason)
         if len(self.replies.accepted) < self.min_replies:
@@ -348,8 +346,9 @@ class FedAvg(Strategy):
 
     def _refuse_too_long(self, replies: Sequence[Reply], updates: Sequence[Update]) -> bool:
         """Refuse clients whose finite update no training makes; return whether there are any."""
+        names = self._names()
         found = {
-            reply.client: too_long(update.norm, self._base)
+            reply.client: too_long(update.norm, self._base, names)
             for reply, update in zip(replies, updates, strict=True)
         }
         for client, fault in found.items():

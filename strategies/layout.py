@@ -12,7 +12,7 @@ The position of each array is the model's layout. It is sent as the record ``lay
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
@@ -118,6 +118,20 @@ class Layout:
             held = ", ".join(f"{array.size} of {name}" for name, array in flat.items())
             raise LayoutError(f"the arrays ({held}) are not as long as their layout says")
         return dict(self._pieces(flat))
+
+    def spans(self, chosen: Callable[[str], bool]) -> dict[str, list[slice]]:
+        """Return where the chosen arrays of the model lie, by long array, in order.
+
+        Args:
+            chosen: whether an array with this name is chosen.
+        """
+        start: Counter[str] = Counter()
+        found: dict[str, list[slice]] = {}
+        for name, (long, _, size) in zip(self.signature, self._places(), strict=True):
+            if chosen(name):
+                found.setdefault(long, []).append(slice(start[long], start[long] + size))
+            start[long] += size
+        return found
 
     def _pieces(self, flat: Mapping[str, NDArray]) -> Iterator[tuple[str, NDArray]]:
         start: Counter[str] = Counter()

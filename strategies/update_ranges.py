@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from strategies.aggregation import is_finite
 from strategies.arrays import views
 from strategies.layout import Layout
-from strategies.update_size import norm_of
+from strategies.update_measures import norm_of
+from strategies.update_sketch import is_running_statistic
 
 # An update may be this many times as long as the global weights, or as 1 if they are shorter.
 LONGEST = 1000.0
 
 # BatchNorm's, by the last part of its name.
 _VARIANCE = "running_var"
-_STATISTICS = ("running_mean", _VARIANCE)
 # More steps than a round can have, and so few that no counter overflows in 2³¹ rounds.
 MOST_STEPS = 2**32
 
@@ -48,18 +48,19 @@ def out_of_range(record: ArrayRecord, base: ArrayRecord, layout: Layout | None) 
     return next((fault for fault in faults if fault is not None), None) or _statistics(ours, theirs)
 
 
-def too_long(norm: float, base: ArrayRecord) -> str | None:
+def too_long(norm: float, base: ArrayRecord, layout: Layout | None = None) -> str | None:
     """Return what is wrong with an update that is far too long, if it is.
 
     Args:
         norm: of the update, not NaN.
         base: the global weights that the client was sent.
+        layout: in which these lie end to end, if they do.
     """
     if norm <= LONGEST:
         return None
     if math.isinf(norm):
         return "its update is too large to be measured"
-    return _beyond("its update", norm, norm_of(base))
+    return _beyond("its update", norm, norm_of(base, layout))
 
 
 def _beyond(what: str, norm: float, of_base: float) -> str | None:
@@ -72,7 +73,7 @@ def _beyond(what: str, norm: float, of_base: float) -> str | None:
 
 def _statistics(ours: Mapping[str, NDArray], theirs: Mapping[str, NDArray]) -> str | None:
     """Judge the running means and variances of all layers together."""
-    names = [name for name in ours if name.rpartition(".")[2] in _STATISTICS]
+    names = [name for name in ours if is_running_statistic(name)]
     moved = _norm(ours[name].astype(np.float64) - theirs[name] for name in names)
     if not all(is_finite(ours[name]) for name in names):
         return None  # named as that later

@@ -20,6 +20,7 @@ CLIENTS = {30: "client-0", 10: "client-1", 20: "client-2"}
 START = {
     "layer1.weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
     "layer2.weight": np.full(5, 0.5, np.float64),
+    "bn.running_mean": np.zeros(3, np.float32),
     "counter": np.array(7),
 }
 PLAN = Layout.of(START)
@@ -33,8 +34,8 @@ WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "o
 
 
 def moved(by: float) -> Weights:
-    """17 floats, each moved by a number: the norm is √17 times it."""
-    return {n: a + np.array(by, a.dtype) if a.dtype.kind == "f" else a for n, a in START.items()}
+    """17 weights, each moved by a number: the norm is √17 times it."""
+    return {n: a + np.array(by, a.dtype) if "weight" in n else a for n, a in START.items()}
 
 
 def spoiled(name: str, value: float = np.nan) -> Weights:
@@ -128,12 +129,25 @@ def test_a_bound_that_nobody_reaches_changes_no_bit(one_by_one: bool) -> None:
 
 
 @WAYS
+def test_running_statistics_far_off_are_named_and_no_part_of_the_norm(one_by_one: bool) -> None:
+    strategy = strategy_of()
+    good, bad = spoiled("bn.running_mean", 1.0), spoiled("bn.running_mean", 500.0)
+    round_of(strategy, good, bad, good, one_by_one=one_by_one)
+    assert strategy.updates["client-1"]["norm"] == pytest.approx(0.1 * 17**0.5, rel=1e-6)
+    assert strategy.warnings == [
+        "the change of BatchNorm's running statistics at client-1 (norm 500) is 500 times the "
+        "median of the others'"
+    ]
+
+
+@WAYS
 @pytest.mark.parametrize(
     "name, value, said",
     [
         # The array is one of the model's, not the long one in which it travels.
         ("layer1.weight", np.nan, "its array 'layer1.weight' holds NaN or infinity"),
         ("layer2.weight", np.inf, "its array 'layer2.weight' holds NaN or infinity"),
+        ("bn.running_mean", np.nan, "its array 'bn.running_mean' holds NaN or infinity"),
         ("layer2.weight", 1e200, "its update is too large to be measured"),  # its square overflows
         ("layer1.weight", 1e30, TOO_LONG.format("1e+30")),
         ("layer1.weight", -3e38, TOO_LONG.format("3e+38")),

@@ -120,3 +120,16 @@ def test_a_blank_is_written_where_it_travels() -> None:
         values[...] = model()[name]
     del values
     assert_same_bits(Layout.of(model()).views(blank.finish()), model())
+
+
+def test_where_chosen_arrays_lie() -> None:
+    """conv.weight has 2·3·4 = 24 values, norm.weight 3, empty none, scale one."""
+    layout = Layout.of(model())
+    assert layout.spans(lambda name: name.startswith(("norm", "half", "scale"))) == {
+        "int64": [slice(0, 1)],
+        "float32": [slice(24, 27), slice(27, 28)],
+        "float16": [slice(0, 4)],
+    }
+    flat = views(layout.flatten(model()))
+    (where,) = layout.spans(lambda name: name == "norm.weight")["float32"]
+    assert np.array_equal(flat["float32"][where], model()["norm.weight"])

@@ -6,17 +6,9 @@ from numpy.typing import NDArray
 
 from strategies.aggregation import CHUNK
 from strategies.arrays import to_record, views, writable
-from strategies.running_mean import RunningMean
-from strategies.update_size import (
-    Update,
-    clip_factor,
-    clipped,
-    describe,
-    mean_and_updates,
-    measure,
-    norm_of,
-    warnings,
-)
+from strategies.update_measures import measure
+from strategies.update_size import clip_factor, clipped, describe, warnings
+from strategies.update_sketch import Update
 from tests.support import assert_same_bits
 
 Weights = dict[str, NDArray]
@@ -44,74 +36,6 @@ def flat(weights: Weights, base: Weights) -> NDArray[np.float64]:
 BASE = model(0)
 
 
-def test_norms_and_cosines_are_those_of_the_updates() -> None:
-    """The norm to 10⁻⁶; the cosine of sketches of 16,384 places to 5 · 0.008."""
-    moved = [{n: a + model(s)[n] for n, a in BASE.items()} for s in (1, 2, 3)]
-    moved[2]["w"] = BASE["w"] - moved[0]["w"] + BASE["w"]  # against the first
-    exact = [flat(one, BASE) for one in moved]
-    mean = sum(weight * update for weight, update in zip((1.0, 2.0, 1.0), exact, strict=True))
-    updates = {f"client-{i}": measure(to_record(m), to_record(BASE)) for i, m in enumerate(moved)}
-    found = describe(updates, {"client-0": 1.0, "client-1": 2.0, "client-2": 1.0})
-    for client, update in zip(updates, exact, strict=True):
-        said = found[client]
-        assert said["norm"] == pytest.approx(np.linalg.norm(update), rel=1e-6)
-        cosine = update @ mean / np.linalg.norm(update) / np.linalg.norm(mean)
-        assert said["cosine"] == pytest.approx(cosine, abs=0.04)
-        assert said["clipped"] is False
-
-
-def test_the_norm_of_a_model_is_that_of_all_its_floats() -> None:
-    zero = {name: np.zeros_like(array) for name, array in BASE.items()}
-    exact = np.linalg.norm(flat(BASE, zero))
-    assert norm_of(to_record(BASE)) == pytest.approx(exact, rel=1e-12)
-    far = {"w": np.full(4, 1e30, np.float32)}
-    assert norm_of(to_record(far)) == pytest.approx(2e30, rel=1e-6)
-
-
-def test_energy_in_few_places_is_seen_as_well() -> None:
-    """As of BatchNorm's running variances: some hundred values hold nearly all of it."""
-    far = {n: a.copy() for n, a in BASE.items()}
-    far["w"][1000:1500] += 100
-    near = {n: a.copy() for n, a in BASE.items()}
-    near["w"][1000:1500] += 50
-    other = {n: a.copy() for n, a in BASE.items()}
-    other["w"][-500:] -= 100
-    base = to_record(BASE)
-    models = {"a": far, "b": near, "c": other}
-    updates = {name: measure(to_record(weights), base) for name, weights in models.items()}
-    found = describe(updates, dict.fromkeys("abc", 1.0))
-    # a and b add up to 150 in their 500 places, c stands alone in its own with −100.
-    assert found["a"]["cosine"] == pytest.approx(150 / np.hypot(150, 100), abs=0.04)
-    assert found["c"]["cosine"] == pytest.approx(100 / np.hypot(150, 100), abs=0.04)
-
-
-def test_both_ways_of_averaging_find_the_same_to_the_bit() -> None:
-    """All in memory, as a simulation has them, and one after the other, as a deployment."""
-    records = [to_record(model(seed)) for seed in (1, 2, 3)]
-    weights = [3.0, 1.0, 2.0]
-    together, found = mean_and_updates(records, weights, to_record(BASE))
-    mean = RunningMean()
-    for record, weight, update in zip(records, weights, found, strict=True):
-        alone = measure(record, to_record(BASE))
-        assert (alone.square, alone.sketch.tobytes()) == (update.square, update.sketch.tobytes())
-        mean.add(record, weight)
-    assert_same_bits(views(mean.finish()), views(together))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_has_no_length(value: float) -> None:
-    broken = {n: a.copy() for n, a in model(1).items()}
-    broken["w"][-1] = value
-    assert not np.isfinite(measure(to_record(broken), to_record(BASE)).square)
-
-
-def test_a_length_beyond_float32s_squares_is_told_all_the_same() -> None:
-    """10³⁰ in each of 100 values: the norm is 10³¹, its square 10⁶²."""
-    base = {"w": np.zeros(100, np.float32)}
-    far = {"w": np.full(100, 1e30, np.float32)}
-    assert measure(to_record(far), to_record(base)).norm == pytest.approx(1e31, rel=1e-6)
-
-
 @pytest.mark.parametrize("writable_bytes", [True, False])
 def test_a_clipped_update_has_the_length_that_is_allowed_and_its_direction(
     writable_bytes: bool,
@@ -129,6 +53,16 @@ def test_a_clipped_update_has_the_length_that_is_allowed_and_its_direction(
     assert views(result)["counter"] == 1
     if not writable_bytes:
         assert_same_bits(views(trained), model(1))
+
+
+def test_running_statistics_are_shortened_with_the_weights_they_belong_to() -> None:
+    """A norm of √4 over the weights alone, which 1 allows half of; so of the statistics."""
+    base = {"bn.weight": np.zeros(4, np.float32), "bn.running_var": np.zeros(3, np.float32)}
+    ours = {"bn.weight": np.ones(4, np.float32), "bn.running_var": np.full(3, 8, np.float32)}
+    norm = measure(to_record(ours), to_record(base)).norm
+    result = views(clipped(to_record(ours), to_record(base), clip_factor(norm, 1.0)))
+    assert result["bn.weight"].tolist() == [0.5] * 4
+    assert result["bn.running_var"].tolist() == [4.0] * 3
 
 
 def test_a_clipped_update_as_long_as_float32_goes_is_finite() -> None:
@@ -194,3 +128,21 @@ def test_without_a_length_there_is_no_direction() -> None:
     found = describe(lengths(0.0, 0.0, 0.0), dict.fromkeys(lengths(0, 0, 0), 1.0))
     assert {said["cosine"] for said in found.values()} == {None}
     assert {said["times_median"] for said in found.values()} == {None}
+
+
+def test_running_statistics_far_off_are_named_although_no_norm_shows_them() -> None:
+    far = {
+        "client-0": Update(1.0, statistics=4.0),
+        "client-1": Update(1.0, statistics=4e6),
+        "client-2": Update(1.0, statistics=4.0),
+    }
+    line = (
+        "the change of BatchNorm's running statistics at client-1 (norm 2e+03) is 1,000 times the "
+        "median of the others'"
+    )
+    assert warnings(far, 5.0) == [line]
+    del far["client-2"]
+    (line,) = warnings(far)
+    assert line.endswith(
+        "1,000 times that of client-0 (norm 2); with two clients either may be wrong"
+    )

@@ -1,0 +1,168 @@
+"""What is kept of a client's update: its norm, and a sketch that gives its direction.
+
+An update is u_i = w_i − w_glo over the floating-point arrays that are sent. BatchNorm's running
+statistics are no trained weights and are measured apart: in a network that starts from random
+weights they move so far in the first rounds that nothing else would show in a norm. Integers are
+ignored.
+
+‖u_i‖² is summed in the arrays' dtype over 4,096 values at a time, then in float64; the relative
+error of the norm is about 10⁻⁶. The cosine to the mean update m = Σ n_i u_i / Σ n_i needs m, which
+is known only at the end, when updates that are processed one after the other are no longer in
+memory. So a sketch of each is kept: its values with random signs, added up in 16,411 places
+(Charikar, Chen, Farach-Colton, Finding Frequent Items in Data Streams, 2002: the expected inner
+product of two sketches is that of the vectors). The cosine of the sketches has an error of
+1/√16411 = 0.008 (one standard deviation) or less.
+
+Value number i of all arrays in their order is added in place i mod 16411. The number is a prime, so
+that up to 16,411 neighbours, and as many values of one column of a matrix, have a place of
+their own. Each value has its own sign, because values of updates often agree in sign: with one sign
+for a row of values their sums would be the same in all places. The signs of a block are a part of
+one long row of random signs, with a random sign before the whole. Two values of different blocks
+that are added in the same place never have the same position in the long row, up to 4·10⁹ values:
+otherwise so would all that follow, and their products would add up instead of cancelling out. The
+signs are always the same, so that a simulation and a deployment give the same bits.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.aggregation import CHUNK, square
+
+PLACES = CHUNK // 16
+_SIGNS_SEED = 2002
+# BatchNorm's, by the last part of their names.
+_STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass
+class Update:
+    """The kept measurements of a client's update, without its weights.
+
+    Attributes:
+        square: ‖u_i‖²; infinite or NaN if a weight is.
+        statistics: the same of BatchNorm's running statistics.
+        sketch: (16411,) float64.
+    """
+
+    square: float = 0.0
+    statistics: float = 0.0
+    sketch: NDArray[np.float64] = field(default_factory=lambda: np.zeros(PLACES))
+
+    @property
+    def norm(self) -> float:
+        """‖u_i‖."""
+        return math.sqrt(self.square) if self.square >= 0 else math.nan
+
+    @property
+    def statistics_norm(self) -> float:
+        """The norm of the update of BatchNorm's running statistics."""
+        return math.sqrt(self.statistics) if self.statistics >= 0 else math.nan
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all values are finite, and so small that their squares are."""
+        return math.isfinite(self.square) and math.isfinite(self.statistics)
+
+    def add(self, part: "PartOfUpdate") -> None:
+        """Add the measurements of a part of the client's values."""
+        self.square += part.square
+        self.statistics += part.statistics
+        start = part.first % PLACES
+        until_end = min(part.sums.size, PLACES - start)
+        self.sketch[start : start + until_end] += part.sums[:until_end]
+        self.sketch[: part.sums.size - until_end] += part.sums[until_end:]
+
+
+class PartOfUpdate:
+    """Measurements of consecutive values of one array.
+
+    Args:
+        first: number of the first value, counted through all arrays of the model.
+        block: number of the first block, counted likewise.
+        scratch: as many values as a block has, in which differences are computed; its dtype is that
+            of the sums.
+        size: number of values of the part.
+
+    Attributes:
+        square, statistics: see `Update`.
+        sums: (n,) the places that the part's values are added in, from that of the first one on.
+    """
+
+    def __init__(self, first: int, block: int, scratch: NDArray, size: int) -> None:
+        self.first, self._block = first, block
+        self.square = self.statistics = 0.0
+        self.sums = np.zeros(min(PLACES, size), scratch.dtype)
+        self._scratch = scratch
+
+    def add_block(
+        self, ours: NDArray, theirs: NDArray, start: int, statistics: Sequence[slice] = ()
+    ) -> None:
+        """Add a block of the client's values. NumPy's warnings of overflow must be off.
+
+        Args:
+            ours: at most `CHUNK` weights of the client.
+            theirs: the same global weights.
+            start: position of the block in the part, a multiple of `CHUNK`.
+            statistics: where in the block BatchNorm's running statistics are.
+        """
+        change = self._scratch[: ours.size]
+        np.subtract(ours, theirs, out=change, dtype=change.dtype)
+        for span in statistics:
+            self._add_statistics(ours[span], theirs[span])
+            change[span] = 0
+        added = square(change)
+        if not math.isfinite(added):  # beyond float32, or not finite
+            change = ours.astype(np.float64) - theirs
+            for span in statistics:
+                change[span] = 0
+            added = square(change)
+            self.sums = self.sums.astype(np.float64)
+        self.square += added
+        signs, add = _signs(self.first, self._block + start // CHUNK)
+        rows = change.size // PLACES
+        whole = rows * PLACES
+        if rows:
+            table, sign = change[:whole].reshape(rows, -1), signs[:whole].reshape(rows, -1)
+            # In one pass, without an array of the products.
+            add(self.sums, np.einsum("rp,rp->p", table, sign), out=self.sums)
+        if whole < change.size:
+            sums = self.sums[: change.size - whole]
+            add(sums, change[whole:] * signs[whole : change.size], out=sums)
+
+    def _add_statistics(self, ours: NDArray, theirs: NDArray) -> None:
+        self.statistics += square(ours.astype(np.float64) - theirs)
+
+
+def is_running_statistic(name: str) -> bool:
+    """Return whether an array with this name is a running mean or variance of BatchNorm."""
+    return name.rpartition(".")[2] in _STATISTICS
+
+
+def _signs(first: int, block: int) -> tuple[NDArray[np.float32], np.ufunc]:
+    """Return the signs of a block's values, and whether to add or to subtract their sums.
+
+    Args:
+        first: number of a value whose place is that of the block's first value.
+        block: number of the block.
+    """
+    signs, rows, before = _random_signs()
+    # start − first differs, modulo the number of places, from that of any other block.
+    start = (first + block) % PLACES + PLACES * int(rows[block % PLACES])
+    return signs[start : start + CHUNK], np.add if before[block % PLACES] else np.subtract
+
+
+@lru_cache(maxsize=1)
+def _random_signs() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int8]]:
+    """Return the long row of signs, and for each block a row to start at and its own sign, 0 or
+    1.
+    """
+    generator = np.random.default_rng(_SIGNS_SEED)
+    bits = generator.integers(0, 2, 2 * CHUNK, dtype=np.int8)
+    rows = generator.integers(0, CHUNK // PLACES, PLACES)
+    before = generator.integers(0, 2, PLACES, dtype=np.int8)
+    return (2 * bits - 1).astype(np.float32), rows, before

@@ -1,0 +1,161 @@
+"""Measuring updates: one after the other, all together, and what is left out."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+
+from strategies import update_measures
+from strategies.aggregation import CHUNK
+from strategies.arrays import to_record, views
+from strategies.layout import Layout
+from strategies.running_mean import RunningMean
+from strategies.update_measures import mean_and_updates, measure, norm_of
+from strategies.update_size import describe
+from strategies.update_sketch import Update
+from tests.strategies.test_update_size import BASE, Weights, flat, model
+from tests.support import assert_same_bits
+
+
+def test_norms_and_cosines_are_those_of_the_updates() -> None:
+    """The norm to 10⁻⁶; the cosine of sketches of 16,384 places to 5 · 0.008."""
+    moved = [{n: a + model(s)[n] for n, a in BASE.items()} for s in (1, 2, 3)]
+    moved[2]["w"] = BASE["w"] - moved[0]["w"] + BASE["w"]  # against the first
+    exact = [flat(one, BASE) for one in moved]
+    mean = sum(weight * update for weight, update in zip((1.0, 2.0, 1.0), exact, strict=True))
+    updates = {f"client-{i}": measure(to_record(m), to_record(BASE)) for i, m in enumerate(moved)}
+    found = describe(updates, {"client-0": 1.0, "client-1": 2.0, "client-2": 1.0})
+    for client, update in zip(updates, exact, strict=True):
+        said = found[client]
+        assert said["norm"] == pytest.approx(np.linalg.norm(update), rel=1e-6)
+        cosine = update @ mean / np.linalg.norm(update) / np.linalg.norm(mean)
+        assert said["cosine"] == pytest.approx(cosine, abs=0.04)
+        assert said["clipped"] is False
+
+
+def test_energy_in_few_places_is_seen_as_well() -> None:
+    """Some hundred values hold nearly all of it."""
+    far = {n: a.copy() for n, a in BASE.items()}
+    far["w"][1000:1500] += 100
+    near = {n: a.copy() for n, a in BASE.items()}
+    near["w"][1000:1500] += 50
+    other = {n: a.copy() for n, a in BASE.items()}
+    other["w"][-500:] -= 100
+    base = to_record(BASE)
+    models = {"a": far, "b": near, "c": other}
+    updates = {name: measure(to_record(weights), base) for name, weights in models.items()}
+    found = describe(updates, dict.fromkeys("abc", 1.0))
+    # a and b add up to 150 in their 500 places, c stands alone in its own with −100.
+    assert found["a"]["cosine"] == pytest.approx(150 / np.hypot(150, 100), abs=0.04)
+    assert found["c"]["cosine"] == pytest.approx(100 / np.hypot(150, 100), abs=0.04)
+
+
+def same_bits(one: Update, other: Update) -> bool:
+    return (one.square, one.statistics, one.sketch.tobytes()) == (
+        other.square,
+        other.statistics,
+        other.sketch.tobytes(),
+    )
+
+
+def test_both_ways_of_averaging_find_the_same_to_the_bit() -> None:
+    """All in memory, as a simulation has them, and one after the other, as a deployment."""
+    records = [to_record(model(seed)) for seed in (1, 2, 3)]
+    weights = [3.0, 1.0, 2.0]
+    together, found = mean_and_updates(records, weights, to_record(BASE))
+    mean = RunningMean()
+    for record, weight, update in zip(records, weights, found, strict=True):
+        assert same_bits(measure(record, to_record(BASE)), update)
+        mean.add(record, weight)
+    assert_same_bits(views(mean.finish()), views(together))
+
+
+def test_the_order_of_clients_and_the_number_of_threads_change_no_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two parts of an array and a bit: more than one thread's share."""
+    records = [to_record(model(seed, 33 * CHUNK + 17)) for seed in (1, 2)]
+    base = to_record(model(0, 33 * CHUNK + 17))
+    _, first = mean_and_updates(records, [1.0, 1.0], base)
+    for number in (1, 2, 5):
+        threads = partial(ThreadPoolExecutor, number)
+        monkeypatch.setattr(update_measures, "ThreadPoolExecutor", threads)
+        _, again = mean_and_updates(records[::-1], [1.0, 1.0], base)
+        assert all(same_bits(*pair) for pair in zip(first, again[::-1], strict=True))
+
+
+BATCHNORM = {
+    "conv.weight": np.zeros((700, 400), np.float32),  # more than a block
+    "bn.weight": np.ones(5, np.float32),
+    "bn.running_mean": np.zeros(5, np.float32),
+    "bn.running_var": np.ones(5, np.float32),
+    "bn.num_batches_tracked": np.array(0),
+    "fc.weight": np.zeros((2, 5), np.float32),
+}
+
+
+def trained(statistics: float) -> Weights:
+    """Each weight moved by one, each running statistic by a number."""
+    return {
+        name: array + np.array(statistics if "running" in name else 1, array.dtype)
+        for name, array in BATCHNORM.items()
+    }
+
+
+@pytest.mark.parametrize("concatenated", [True, False])
+def test_batchnorms_running_statistics_count_neither_in_norm_nor_in_cosine(
+    concatenated: bool,
+) -> None:
+    """700·400 + 5 + 2·5 values are weights, 2·5 statistics."""
+    layout = Layout.of(BATCHNORM)
+
+    def record(weights: Weights) -> ArrayRecord:
+        return layout.flatten(weights) if concatenated else to_record(weights)
+
+    names = layout if concatenated else None
+    still, far = (measure(record(trained(by)), record(BATCHNORM), names) for by in (0.0, 1000.0))
+    assert far.norm == pytest.approx(280_015**0.5, rel=1e-6)
+    assert far.square == still.square
+    assert far.sketch.tobytes() == still.sketch.tobytes()
+    assert (still.statistics_norm, far.statistics_norm) == (0, pytest.approx(1000 * 10**0.5))
+    _, (together,) = mean_and_updates([record(trained(1000.0))], [1.0], record(BATCHNORM), names)
+    assert same_bits(together, far)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["bn.running_mean", "fc.weight"])
+def test_a_statistic_that_is_not_finite_is_seen_as_a_weight_is(name: str, value: float) -> None:
+    layout, bad = Layout.of(BATCHNORM), trained(1.0)
+    bad[name].reshape(-1)[0] = value
+    update = measure(layout.flatten(bad), layout.flatten(BATCHNORM), layout)
+    assert not update.is_finite
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_has_no_length(value: float) -> None:
+    broken = {n: a.copy() for n, a in model(1).items()}
+    broken["w"][-1] = value
+    assert not np.isfinite(measure(to_record(broken), to_record(BASE)).square)
+
+
+def test_a_length_beyond_float32s_squares_is_told_all_the_same() -> None:
+    """10³⁰ in each of 100 values: the norm is 10³¹, its square 10⁶²."""
+    base = {"w": np.zeros(100, np.float32)}
+    far = {"w": np.full(100, 1e30, np.float32)}
+    assert measure(to_record(far), to_record(base)).norm == pytest.approx(1e31, rel=1e-6)
+
+
+def test_the_norm_of_a_model_is_that_of_all_its_floats() -> None:
+    zero = {name: np.zeros_like(array) for name, array in BASE.items()}
+    exact = np.linalg.norm(flat(BASE, zero))
+    assert norm_of(to_record(BASE)) == pytest.approx(exact, rel=1e-12)
+    far = {"w": np.full(4, 1e30, np.float32)}
+    assert norm_of(to_record(far)) == pytest.approx(2e30, rel=1e-6)
+
+
+def test_the_norm_of_a_model_is_without_running_statistics() -> None:
+    """Five weights of one; the variances are one as well, and do not count."""
+    layout = Layout.of(BATCHNORM)
+    assert norm_of(layout.flatten(BATCHNORM), layout) == pytest.approx(5**0.5)
