@@ -31,7 +31,8 @@ from models.text_tower import encode_random, random_tower
 from training import optimizers
 from training.config import parse
 from training.epoch import train_epoch
-from training.network import build_network, loss_function, preprocessing
+from training.losses import loss_function
+from training.network import build_network, preprocessing
 from training.study import resolve
 from training.text import Text
 
@@ -91,7 +92,7 @@ def measure(
         )
         with_text = text if objective == "clip" else None
         network: nn.Module = build_network(config, len(HAM10000_CLASSES), with_text)
-        optimizer = optimizers.build(config, network.parameters())
+        optimizer = optimizers.build(config.to_flat(), network.parameters())
         if naive:
             assert isinstance(network, ImageTextClassifier)
             tower = random_tower(TEXT_ENCODERS[text_encoder], 0)
@@ -104,7 +105,7 @@ def measure(
             batch_size=batch_size,
             preprocessing=preprocessing(config),
             generator=torch.Generator().manual_seed(0),
-            loss_function=loss_function(config),
+            loss_function=loss_function(config.loss, images, len(HAM10000_CLASSES)),
         )
 
     with torch_threads(threads):

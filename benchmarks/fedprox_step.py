@@ -20,9 +20,9 @@ from models.backbones import build
 from models.registry import find
 from training.epoch import train_epoch
 from training.inference import Preprocessing
+from training.optimizers import OPTIMIZERS
 from training.proximal import add_proximal_gradient
 from training.split import Split
-from training.study import OPTIMIZER_SETTINGS
 
 FEDAVG, FEDPROX = "FedAvg step", "FedProx step"
 NUM_CLASSES, MU = 7, 0.01
@@ -79,8 +79,10 @@ class _Step:
     def __init__(self, backbone: str, images: Split, image_size: int) -> None:
         self.images = images
         self.model = build(backbone, NUM_CLASSES, pretrained=False, image_size=image_size, seed=0)
-        rate, decay, _, _ = OPTIMIZER_SETTINGS["sgd"]
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, weight_decay=decay)
+        studied = OPTIMIZERS["sgd"]
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=studied.learning_rate, weight_decay=studied.weight_decay
+        )
         spec = find(backbone)
         self.preprocessing = Preprocessing(image_size, spec.mean, spec.std)
         self.generator = torch.Generator().manual_seed(0)

@@ -83,7 +83,7 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
 
     def step(model: nn.Module, dtype: torch.dtype, autocast: bool = False) -> list[Tensor]:
         where = next(model.parameters()).device
-        optimizer = optimizers.build(config, model.parameters())
+        optimizer = optimizers.build(config.to_flat(), model.parameters())
         with torch.autocast(where.type, torch.bfloat16, enabled=autocast):
             logits = model(images.to(where, dtype))
             loss = functional.cross_entropy(logits, labels.to(where))
@@ -128,7 +128,7 @@ def repeats_itself(
         for _ in range(2):
             network = place(build_network(config, CLASSES, None), config)
             with _pytorch_defaults() if default else nullcontext():
-                optimizer = optimizers.build(config, network.parameters())
+                optimizer = optimizers.build(config.to_flat(), network.parameters())
                 for _ in range(2):
                     _synchronize(device)
                     started = time.perf_counter()
@@ -152,7 +152,7 @@ def peak_gigabytes(
     network = place(build_network(config, CLASSES, None), config)
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), 2 * batch_size, config.image_size)
-        optimizer = optimizers.build(config, network.parameters())
+        optimizer = optimizers.build(config.to_flat(), network.parameters())
         _train(config, network, images, optimizer, precision)
     return torch.cuda.max_memory_allocated() / 1e9
 
@@ -188,8 +188,8 @@ def speed(
     config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
     network = place(build_network(config, CLASSES, None), config)
     bare = deepcopy(network)
-    optimizer = optimizers.build(config, network.parameters())
-    bare_optimizer = optimizers.build(config, bare.parameters())
+    optimizer = optimizers.build(config.to_flat(), network.parameters())
+    bare_optimizer = optimizers.build(config.to_flat(), bare.parameters())
     count = batches * batch_size
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), count, config.image_size)

@@ -74,7 +74,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
                     preprocessing=preprocessing,
                     precision=config.precision,
                 )
-            optimizer = optimizers.build(config, model.parameters())
+            optimizer = optimizers.build(config.to_flat(), model.parameters())
             batches, layers = (
                 derive_seed(
                     config.seed, round_number=round_number, client_index=index, purpose=purpose

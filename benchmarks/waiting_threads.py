@@ -89,7 +89,7 @@ def train(threads: int, seconds: float = SECONDS) -> None:
     values = {"backbone": "resnet18", "pretrained": False, "image-size": 64, "batch-size": 32}
     config = resolve(parse(values), dataset="ham10000", device="cpu", threads_per_client=threads)
     model = build("resnet18", 7, pretrained=False, image_size=64, seed=0)
-    optimizer = optimizers.build(config, model.parameters())
+    optimizer = optimizers.build(config.to_flat(), model.parameters())
     images = random_images(32, store_side(64))
     taken: list[float] = []
     sha256 = ""

@@ -13,7 +13,7 @@ from training.config import ExperimentConfig
 from training.data_description import describe_data
 from training.errors import RunFolderError, TrainingError
 from training.experiment_data import open_central_data, open_test_data
-from training.optimizers import keeps_state
+from training.optimizers import state_tensors
 from training.preparation import prepare_centralized
 from training.run_folder import RunFolder, environment, now
 from training.text import as_text, describe_text, text_of_run
@@ -38,7 +38,7 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
     if folder.is_completed(config):
         console.print(f"{folder.path} holds a completed run; nothing to train.", soft_wrap=True)
         return
-    if folder.is_completed() and keeps_state(config):
+    if folder.is_completed() and state_tensors(config.to_flat()):
         raise RunFolderError(
             f"{folder.path}: is completed, and the state of its optimizer ({config.optimizer}) was "
             f"removed then, so more epochs would not be those of one run; train {config.epochs} "

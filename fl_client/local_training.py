@@ -14,10 +14,12 @@ from models.backbones import Backbone
 from training import optimizers
 from training.epoch import train_epoch
 from training.judging import judge
-from training.network import as_tensors, loss_function, preprocessing, sent_part
+from training.losses import loss_function
+from training.network import as_tensors, preprocessing, sent_part
 from training.optimizer_state import OptimizerStates
 from training.proximal import add_proximal_gradient
 from training.randomness import derive_seed, layer_randomness
+from training.schedules import learning_rate
 from training.split import Split
 from training.text import Text
 
@@ -58,7 +60,8 @@ def train_locally(
 
     started = time.perf_counter()
     trained = model.trained()
-    optimizer = optimizers.build(config, trained.values())
+    rate = learning_rate(config, round_number, config.rounds)
+    optimizer = optimizers.build(config.to_flat(), trained.values(), rate)
     states = OptimizerStates(client.folder / "optimizer", keep=config.client_optimizer)
     metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
     mu = float(settings.get("proximal-mu", 0.0))
@@ -74,6 +77,7 @@ def train_locally(
             config.seed, round_number=round_number, client_index=index, purpose=purpose
         )
 
+    loss = loss_function(config.loss, splits["train"], client.num_classes)
     generator = torch.Generator().manual_seed(seed("batches"))
     losses = []
     with layer_randomness(seed("layers"), client.device):
@@ -87,7 +91,7 @@ def train_locally(
                     preprocessing=preprocessing(config, splits["train"]),
                     generator=generator,
                     precision=config.precision,
-                    loss_function=loss_function(config),
+                    loss_function=loss,
                     before_step=(lambda: add_proximal_gradient(local, anchor, mu)) if mu else None,
                 )
             )

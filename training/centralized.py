@@ -20,10 +20,10 @@ from training.config import ExperimentConfig
 from training.epoch import batch_slices, train_epoch
 from training.feature_splits import open_feature_splits
 from training.judging import block, judge, judge_on_test_set
+from training.losses import loss_function
 from training.network import (
     base_sha256,
     build_network,
-    loss_function,
     place,
     preprocessing,
     restore_network,
@@ -32,6 +32,7 @@ from training.network import (
 from training.optimizer_state import OptimizerStates
 from training.randomness import derive_seed, layer_randomness
 from training.run_folder import RunFolder
+from training.schedules import learning_rate
 from training.split import CentralData, GlobalTestSet, Split
 from training.text import Text
 from training.weights import Weights, weights_sha256
@@ -90,7 +91,7 @@ class CentralizedRun:
     def _train(self, after_epoch: Callable[[], None]) -> None:
         """Train the missing epochs; the model and the optimizer's state are freed at the end."""
         model, splits = self._begin()
-        optimizer = optimizers.build(self.config, model.trained().values())
+        optimizer = optimizers.build(self.config.to_flat(), model.trained().values())
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
         states.load(model, optimizer, before=self.progress.round + 1)
         for epoch in range(self.progress.round + 1, self.config.epochs + 1):
@@ -140,6 +141,8 @@ class CentralizedRun:
                 self.config.seed, round_number=epoch, client_index=0, purpose=purpose
             )
 
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, epoch, self.config.epochs)
         with layer_randomness(seed("layers"), torch.device(self.config.device)):
             loss = train_epoch(
                 model,
@@ -149,7 +152,7 @@ class CentralizedRun:
                 preprocessing=preprocessing(self.config, train),
                 generator=torch.Generator().manual_seed(seed("batches")),
                 precision=self.config.precision,
-                loss_function=loss_function(self.config),
+                loss_function=loss_function(self.config.loss, train, len(self.classes)),
                 before_step=self._counting(len(train)),
             )
         trained = time.perf_counter()

@@ -15,12 +15,10 @@ from models.text_encoders import TEXT_ENCODERS
 from operation.names import known_names
 from operation.parsing import parse_toml
 from training.errors import ConfigError
+from training.losses import LOSSES, STUDY_LOSSES
+from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 
-OptimizerName = Literal["sgd", "adam", "adamw", "adagrad", "adadelta"]
 Scalar = str | bool | int | float
-
-# The optimizer that ``auto`` means, by objective, as in the study (docs/study.md).
-STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 
 # BraTS2019 has these four of every patient.
 MODALITIES = ("flair", "t1", "t1ce", "t2")
@@ -37,7 +35,8 @@ class ExperimentConfig(BaseModel):
     """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
 
     `resolve` replaces the value ``auto`` (and 0, where it means "planned") before a run by the
-    study's setting for the objective and the data set. docs/configuration.md describes every key.
+    setting of the study (docs/study.md) for the objective and the data set.
+    docs/configuration.md describes every key.
     """
 
     model_config = ConfigDict(
@@ -55,7 +54,7 @@ class ExperimentConfig(BaseModel):
     pretrained: bool = True
     weights_dir: str = ""
     text_encoder: str = "ViT-L/14"
-    clip_loss: Literal["contrastive", "cross-entropy"] = "contrastive"
+    loss: str = "auto"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)
     strategy: Literal["fedavg", "fedprox"] = "fedavg"
@@ -65,12 +64,16 @@ class ExperimentConfig(BaseModel):
     proximal_mu: float = Field(0.01, ge=0)
     clip_updates: float = Field(0.0, ge=0)
     wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
-    optimizer: Literal["auto"] | OptimizerName = "auto"
+    optimizer: str = "auto"
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     beta1: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
     beta2: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
     momentum: float = Field(0.0, ge=0, lt=1)
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    warmup_rounds: int = Field(0, ge=0)
+    step_rounds: int = Field(20, ge=1)
+    step_factor: float = Field(0.1, gt=0, le=1)
     client_optimizer: Literal["fresh", "persistent"] = "fresh"
     rounds: int = Field(50, ge=1)
     local_epochs: int = Field(1, ge=1)
@@ -127,13 +130,7 @@ class ExperimentConfig(BaseModel):
                 f"min-replies = {self.min_replies}: allowed are 0 to {self.clients}, "
                 f"the number of clients"
             )
-        optimizer = STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
-        if self.momentum and optimizer != "sgd":
-            faults.append(
-                f"momentum = {self.momentum}: allowed with optimizer = sgd only, but optimizer = "
-                f"{self.optimizer!r}"
-                + (f", which is {optimizer} here" if optimizer != self.optimizer else "")
-            )
+        faults += self._faults_of_training()
         if self.batch_size == 1:
             faults.append(
                 "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm "
@@ -163,6 +160,29 @@ class ExperimentConfig(BaseModel):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _faults_of_training(self) -> list[str]:
+        faults = []
+        loss = STUDY_LOSSES[self.objective] if self.loss == "auto" else self.loss
+        if loss not in LOSSES:
+            known = known_names(loss, ("auto", *LOSSES))
+            faults.append(f"loss = {loss!r}: no such loss; {known}")
+        elif self.objective not in LOSSES[loss].objectives:
+            faults.append(
+                f"loss = {loss!r}: allowed with objective = "
+                f"{' or '.join(LOSSES[loss].objectives)} only"
+            )
+        optimizer = STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
+        if optimizer not in OPTIMIZERS:
+            known = known_names(optimizer, ("auto", *OPTIMIZERS))
+            return [*faults, f"optimizer = {optimizer!r}: no such optimizer; {known}"]
+        if self.momentum and "momentum" not in OPTIMIZERS[optimizer].keys.values():
+            faults.append(
+                f"momentum = {self.momentum}: allowed with optimizer = sgd only, but optimizer = "
+                f"{self.optimizer!r}"
+                + (f", which is {optimizer} here" if optimizer != self.optimizer else "")
+            )
+        return faults
 
     @property
     def longest_round(self) -> float:

@@ -1,4 +1,4 @@
-"""The network of an experiment, built from its config or around weights, and its loss.
+"""The network of an experiment, built from its config or around weights.
 
 The weights of a network are its sent part (`models.backbones.Backbone`), which is in messages and
 checkpoints. Its base, if it has one, is built from the config and identified by a sha256.
@@ -8,16 +8,15 @@ objective ``clip``, otherwise None.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from models.backbones import Backbone, build, build_empty, over_features
-from models.clip import ImageTextClassifier, contrastive_loss
+from models.clip import ImageTextClassifier
 from models.registry import find
 from models.text_encoders import TEXT_ENCODERS
 from training.config import ExperimentConfig
@@ -147,14 +146,6 @@ def as_tensors(weights: Mapping[str, NDArray]) -> dict[str, Tensor]:
         # They may be views of a message's bytes, which are never written to.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return {name: torch.from_numpy(array) for name, array in weights.items()}
-
-
-def loss_function(config: ExperimentConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss function: from logits (B, K) and labels (B,) to a mean over the batch."""
-    if config.objective == "clip" and config.clip_loss == "contrastive":
-        return contrastive_loss
-    # Under clip the logits are similarities/τ, whose softmax is Equation 1 (docs/study.md).
-    return functional.cross_entropy
 
 
 def preprocessing(config: ExperimentConfig, split: Split | None = None) -> Inputs:

@@ -1,42 +1,89 @@
-"""The five optimizers of the study (docs/study.md)."""
+"""The optimizers: a table by name, with the study's settings (docs/study.md).
 
-from collections.abc import Iterable
+torch is imported when one is built.
+"""
 
-import torch
-from torch import nn
+from __future__ import annotations
 
-from training.config import ExperimentConfig
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
-def keeps_state(config: ExperimentConfig) -> bool:
-    """Return whether the optimizer of a resolved config has state between steps."""
-    return config.optimizer != "sgd" or config.momentum > 0
+@dataclass(frozen=True)
+class Optimizer:
+    """A row of the table.
+
+    Attributes:
+        torch_name: of its class in ``torch.optim``.
+        learning_rate, weight_decay: what ``auto`` means.
+        betas: what ``auto`` means for ``beta1`` and ``beta2``; None if it has none.
+        keys: further config keys that it uses, by their name in torch.
+        state_tensors: how many tensors of a parameter's size it keeps for it between steps; with
+            momentum one more.
+    """
+
+    torch_name: str
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float] | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    state_tensors: int = 1
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a resolved config's flat keys give it, except the learning rate."""
+        arguments = {name: values[key] for name, key in self.keys.items()}
+        arguments["weight_decay"] = float(values["weight-decay"])
+        if self.betas is not None:
+            arguments["betas"] = (float(values["beta1"]), float(values["beta2"]))
+        return arguments
 
 
-def build(config: ExperimentConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimizer that a resolved config names, with its learning rate and weight decay.
+OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
+    {
+        "sgd": Optimizer(
+            "SGD",
+            0.01,
+            0.0005,
+            keys={"momentum": "momentum"},
+            state_tensors=0,
+        ),
+        "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2),
+        "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2),
+        "adagrad": Optimizer("Adagrad", 0.001, 0.0005),
+        "adadelta": Optimizer("Adadelta", 0.001, 0.0005, state_tensors=2),
+    }
+)
+# What ``auto`` means, by objective.
+STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 
-    The values come from the study (its table of optimizers, which gives SGD no momentum) unless
-    the config sets others.
+
+def state_tensors(values: Mapping[str, Any]) -> int:
+    """Return how many tensors of a parameter's size the optimizer of a config keeps for it."""
+    return OPTIMIZERS[values["optimizer"]].state_tensors + (values["momentum"] > 0)
+
+
+def build(
+    values: Mapping[str, Any],
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float | None = None,
+) -> torch.optim.Optimizer:
+    """Return the optimizer that a config names.
 
     Args:
-        config: resolved, so nothing in it is ``auto``.
+        values: the flat keys of a resolved config, so nothing in it is ``auto``.
         parameters: the trained parameters.
+        learning_rate: of this round (`training.schedules`); None: the config's.
     """
-    rate, decay = float(config.learning_rate), float(config.weight_decay)
-    betas = (float(config.beta1), float(config.beta2))
-    match config.optimizer:
-        case "sgd":
-            return torch.optim.SGD(
-                parameters, lr=rate, momentum=config.momentum, weight_decay=decay
-            )
-        case "adam":
-            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, betas=betas)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, betas=betas)
-        case "adagrad":
-            return torch.optim.Adagrad(parameters, lr=rate, weight_decay=decay)
-        case "adadelta":
-            return torch.optim.Adadelta(parameters, lr=rate, weight_decay=decay)
-        case other:
-            raise AssertionError(f"optimizer {other!r} in a resolved config")
+    import torch
+
+    row = OPTIMIZERS[values["optimizer"]]
+    rate = float(values["learning-rate"]) if learning_rate is None else learning_rate
+    kind = getattr(torch.optim, row.torch_name)
+    optimizer: torch.optim.Optimizer = kind(parameters, lr=rate, **row.arguments(values))
+    return optimizer

@@ -21,6 +21,7 @@ from operation.parsing import parse_json
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig, load
 from training.errors import RunFolderError
+from training.schedules import SCHEDULES
 
 # Commands whose rounds are epochs.
 CENTRALIZED = ("clip", "heads")
@@ -101,22 +102,26 @@ class RunFolder:
     def check_same(self, config: ExperimentConfig) -> None:
         """Refuse a config that would give other results than the run in this folder.
 
-        Only the length may differ (`length_key`), and not be below what is already done.
+        Only the length may differ (`length_key`), and not be below what is already done; not even
+        that with a schedule whose learning rates depend on it.
 
         Raises:
             RunFolderError: naming the keys that differ.
         """
         ours, theirs = self.config().identity(), config.identity()
         key = self.length_key()
+        fixed = SCHEDULES[config.schedule].needs_length
         different = [
             f"{k} = {ours[k]!r}, not {theirs[k]!r}"
             for k in ours
-            if k != key and ours[k] != theirs[k]
+            if (k != key or fixed) and ours[k] != theirs[k]
         ]
         if different:
             raise RunFolderError(
-                f"{self.path}: holds a run of another config ({'; '.join(different)}); only {key} "
-                "may change when a run is resumed; choose another folder for another config"
+                f"{self.path}: holds a run of another config ({'; '.join(different)}); "
+                f"{'not even' if fixed else 'only'} {key} may change when a run"
+                f"{f' with schedule = {config.schedule}' if fixed else ''} is resumed; choose "
+                "another folder for another config"
             )
         done = self.checkpoint.progress().round
         if int(theirs[key]) < done:

@@ -1,16 +1,9 @@
 """The study's settings, which ``auto`` means. docs/study.md gives the source of each."""
 
-from training.config import STUDY_OPTIMIZERS, ExperimentConfig, parse
+from training.config import ExperimentConfig, parse
+from training.losses import STUDY_LOSSES
+from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 
-# optimizer: (learning rate, weight decay, beta1, beta2). Optimizers without betas have 0, since a
-# resolved config needs a number.
-OPTIMIZER_SETTINGS = {
-    "sgd": (0.01, 0.0005, 0.0, 0.0),
-    "adam": (0.001, 0.02, 0.9, 0.98),
-    "adamw": (0.001, 0.02, 0.9, 0.98),
-    "adagrad": (0.001, 0.0005, 0.0, 0.0),
-    "adadelta": (0.001, 0.0005, 0.0, 0.0),
-}
 # By objective, then by data set.
 BATCH_SIZE = {
     "classifier": {"ham10000": 32, "brats2019": 16},
@@ -50,12 +43,15 @@ def resolve(
     optimizer = (
         STUDY_OPTIMIZERS[config.objective] if config.optimizer == "auto" else config.optimizer
     )
-    rate, decay, beta1, beta2 = OPTIMIZER_SETTINGS[optimizer]
+    row = OPTIMIZERS[optimizer]
+    # An optimizer without betas has 0, since a resolved config needs a number.
+    beta1, beta2 = row.betas or (0.0, 0.0)
     return config.replace(
         dataset=dataset,
+        loss=STUDY_LOSSES[config.objective] if config.loss == "auto" else config.loss,
         optimizer=optimizer,
-        learning_rate=rate if config.learning_rate == "auto" else config.learning_rate,
-        weight_decay=decay if config.weight_decay == "auto" else config.weight_decay,
+        learning_rate=row.learning_rate if config.learning_rate == "auto" else config.learning_rate,
+        weight_decay=row.weight_decay if config.weight_decay == "auto" else config.weight_decay,
         beta1=beta1 if config.beta1 == "auto" else config.beta1,
         beta2=beta2 if config.beta2 == "auto" else config.beta2,
         batch_size=config.batch_size or BATCH_SIZE[config.objective][dataset],

@@ -14,6 +14,7 @@ from models.text_encoders import TEXT_ENCODERS
 from training.config import ExperimentConfig
 from training.experiment_data import recognise, training_table
 from training.generations import KEPT
+from training.optimizers import state_tensors
 
 # Seconds until the first step and after the last one, on two cores.
 STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
@@ -21,9 +22,6 @@ STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
 # Seconds of a federated round in addition to its clients' computing (messages, the mean, waiting),
 # for three clients: per round, and per gigabyte sent.
 ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
-
-# How many tensors of a parameter's size an optimizer holds for it; with momentum SGD has one more.
-STATE_TENSORS = {"sgd": 0, "adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2}
 
 # As in the study (docs/study.md): HAM10000, the ISIC2018 test set, and BraTS2019's patients.
 STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
@@ -123,7 +121,7 @@ def estimate(
     model = trained_bytes(config)
     predictions = (1 + num_evaluations(command, config)) * images.test * _PREDICTION_BYTES
     kept, passing = _MODELS_KEPT * model + predictions, model
-    state = (STATE_TENSORS[config.optimizer] + (config.momentum > 0)) * model
+    state = state_tensors(config.to_flat()) * model
     if command != "simulate":
         # Including the one that is being written; all are removed at the end.
         passing += state * (min(config.epochs, KEPT) + 1)

@@ -258,7 +258,7 @@ def _read_config(path: Path) -> ExperimentConfig:
     except ConfigError as error:
         raise RunFolderError(f"{path.name}: {str(error).splitlines()[0]}") from None
     numbers = (config.learning_rate, config.weight_decay, config.beta1, config.beta2)
-    if "auto" in (config.dataset, config.optimizer, *numbers):
+    if "auto" in (config.dataset, config.optimizer, config.loss, *numbers):
         raise RunFolderError(f"{path.name}: is not resolved, so no run's")
     return config
 

@@ -137,9 +137,9 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
 
     from training import optimizers
     from training.epoch import evaluate, train_epoch
+    from training.losses import loss_function
     from training.network import (
         build_network,
-        loss_function,
         place,
         preprocessing,
         restore_over_features,
@@ -167,7 +167,7 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
         shape = (config.batch_size, 1, find(config.backbone).width)
         seen = split_of(generator.normal(size=shape).astype(np.float32))
         trained = restore_over_features(config, _NUM_CLASSES, sent_part(network), text)
-    optimizer = optimizers.build(config, trained.trained().values())
+    optimizer = optimizers.build(config.to_flat(), trained.trained().values())
     device = torch.device(config.device)
     gradients_done = 0.0
 
@@ -187,7 +187,7 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
             preprocessing=preprocessing(config, seen),
             generator=torch.Generator().manual_seed(0),
             precision=config.precision,
-            loss_function=loss_function(config),
+            loss_function=loss_function(config.loss, seen, _NUM_CLASSES),
             before_step=mark,
         )
         return gradients_done - started, time.perf_counter() - gradients_done

@@ -9,6 +9,7 @@ import pandas as pd
 
 from models.registry import BACKBONES
 from training.config import NOT_IDENTITY
+from training.optimizers import OPTIMIZERS
 
 # Usual spelling of the configs' values.
 WORDS = {
@@ -16,11 +17,7 @@ WORDS = {
     "brats2019": "BraTS2019",
     "fedavg": "FedAvg",
     "fedprox": "FedProx",
-    "sgd": "SGD",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "adagrad": "Adagrad",
-    "adadelta": "Adadelta",
+    **{name: row.torch_name for name, row in OPTIMIZERS.items()},
     "network": "network",
     "knn": "KNN",
     "svm": "SVM",

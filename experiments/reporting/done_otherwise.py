@@ -13,6 +13,7 @@ from experiments.campaigns.trial import text
 from experiments.reporting.comparisons import KINDS
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
 from training.head_settings import HEAD_KEYS
+from training.optimizers import OPTIMIZERS
 from training.study import resolve
 
 _CAMPAIGNS = Path(__file__).parents[1] / "campaigns"
@@ -61,7 +62,7 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
         others = [key for key, head in _OF_ONE_HEAD.items() if head != model]
         found |= dict.fromkeys(others, "another head's")
     if config["objective"] != "clip":
-        found |= dict.fromkeys(("text-encoder", "clip-loss"), "there is no text")
+        found |= dict.fromkeys(("text-encoder",), "there is no text")
     if config["dataset"] != "brats2019":
         brain = ("modalities", "slices-per-patient", "slice-choice")
         found |= dict.fromkeys(brain, "of BraTS2019's volumes only")
@@ -69,8 +70,11 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
         found["proximal-mu"] = "of FedProx only"
     if config["partition"] != "dirichlet":
         found["dirichlet-alpha"] = "of partition dirichlet only"
-    if config["optimizer"] not in ("adam", "adamw"):
+    optimizer = OPTIMIZERS.get(str(config["optimizer"]))
+    if optimizer is None or optimizer.betas is None:
         found |= dict.fromkeys(("beta1", "beta2"), "of Adam and AdamW only")
+    if config["schedule"] != "step":
+        found |= dict.fromkeys(("step-rounds", "step-factor"), "of schedule step only")
     return found
 
 

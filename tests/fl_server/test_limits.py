@@ -176,7 +176,7 @@ def test_one_client_is_plain_training_to_the_bit(tmp_path: Path, optimizer: str)
             train_epoch(
                 model,
                 client.splits["train"],
-                optimizers.build(config, model.parameters()),
+                optimizers.build(config.to_flat(), model.parameters()),
                 batch_size=config.batch_size,
                 preprocessing=Preprocessing(32, spec.mean, spec.std),
                 generator=torch.Generator().manual_seed(seeds["batches"]),

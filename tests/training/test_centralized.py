@@ -15,6 +15,7 @@ from training.centralized import CentralizedRun
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.experiment_data import open_central_data, open_test_data
+from training.losses import STUDY_LOSSES
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 from training.run_folder import RunFolder
 
@@ -66,7 +67,7 @@ def test_a_run_leaves_a_complete_folder(
     best_by: str,
     best: Callable[[list[float]], float],
 ) -> None:
-    config = config.replace(objective=objective, best_by=best_by)
+    config = config.replace(objective=objective, loss=STUDY_LOSSES[objective], best_by=best_by)
     open_run(config, tmp_path).run()
     rounds = RunFolder(tmp_path).rounds()
     assert [record["round"] for record in rounds] == [1, 2, 3]

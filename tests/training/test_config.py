@@ -101,7 +101,9 @@ def test_an_integer_is_a_number(key: str) -> None:
     "key, value, allowed",
     [
         ("strategy", "fedsgd", "fedavg or fedprox"),
-        ("optimizer", "lion", "auto, or sgd, adam, adamw, adagrad or adadelta"),
+        ("schedule", "linear", "constant, cosine or step"),
+        ("warmup-rounds", -1, "greater than or equal to 0"),
+        ("step-factor", 0, "greater than 0"),
         ("device", "tpu", "auto, cpu, cuda or mps"),
         ("pretrained", "yes", "a boolean"),
         ("pretrained", 1, "a boolean"),
@@ -126,7 +128,6 @@ def test_an_integer_is_a_number(key: str) -> None:
         ("momentum", 1, "less than 1"),
         ("momentum", -0.1, "greater than or equal to 0"),
         ("best-by", "f1", "avg, acc, bacc or loss"),
-        ("clip-loss", "pairs", "contrastive or cross-entropy"),
         ("scaler", "minmax", "standard or none"),
         ("knn-neighbors", 0, "greater than or equal to 1"),
         ("svm-c", 0, "greater than 0"),

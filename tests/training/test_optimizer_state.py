@@ -22,7 +22,7 @@ def network(seed: int = 0) -> nn.Module:
 
 def optimizer_of(model: nn.Module, name: str) -> torch.optim.Optimizer:
     settings = {"optimizer": "sgd", "momentum": 0.9} if "momentum" in name else {"optimizer": name}
-    return build(make_config(learning_rate=0.1, **settings), model.parameters())
+    return build(make_config(learning_rate=0.1, **settings).to_flat(), model.parameters())
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def test_a_classifier_has_no_text(config: ExperimentConfig, folder: RunFolder) -> None:
-    classifier = config.replace(objective="classifier")
+    classifier = config.replace(objective="classifier", loss="cross-entropy")
     assert prepare_text(classifier, HAM10000_CLASSES) is None
     assert text_of_run(classifier, folder, HAM10000_CLASSES) is None
     assert as_text(None) is None

@@ -78,7 +78,7 @@ def test_task1_is_every_backbone_against_every_text_on_both_data_sets() -> None:
     assert {trial.command for trial in campaign.trials} == {"clip"}
     for config in resolved(campaign):
         assert (config.optimizer, config.batch_size, config.epochs) == ("adagrad", 16, 50)
-        assert (config.objective, config.clip_loss) == ("clip", "contrastive")
+        assert (config.objective, config.loss) == ("clip", "contrastive")
         assert (config.image_size, config.pretrained) == (224, True)
         assert_study_optimizer(config)
 

@@ -10,6 +10,7 @@ from training.metrics import METRIC_NAMES
 
 RESOLVED = {
     "dataset": "ham10000",
+    "loss": "cross-entropy",
     "optimizer": "sgd",
     "learning-rate": 0.01,
     "weight-decay": 0.0005,

@@ -59,6 +59,7 @@ def test_what_was_done_otherwise_is_said() -> None:
 
 CLIP = {
     **{"command": "clip", "objective": "clip", "optimizer": "adagrad", "batch-size": 16},
+    "loss": "contrastive",
     "learning-rate": 0.001,
 }
 

@@ -1,0 +1,88 @@
+"""The losses: a table by name, with what each needs. torch is imported when one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.split import Split
+
+
+class LossFunction(Protocol):
+    """Maps logits (B, K) and labels (B,) to the mean loss of a batch."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A row of the table.
+
+    Attributes:
+        build: returns the function, from the number of training images of each class, (K,) int64.
+        objectives: with which it can be used.
+    """
+
+    build: Callable[[NDArray[np.int64]], LossFunction]
+    objectives: tuple[str, ...] = ("classifier", "clip")
+
+
+def loss_function(name: str, split: Split, num_classes: int) -> LossFunction:
+    """Return the loss of this name for training on a split.
+
+    Under objective clip the logits are similarities/τ, whose softmax is Equation 1 of the study
+    (docs/study.md).
+    """
+    counts = np.bincount(split.labels[split.indices], minlength=num_classes)
+    return LOSSES[name].build(counts)
+
+
+def _cross_entropy(_: NDArray[np.int64]) -> LossFunction:
+    from torch.nn import functional
+
+    return functional.cross_entropy
+
+
+def _balanced(counts: NDArray[np.int64]) -> LossFunction:
+    """Cross-entropy with each image weighted by n / (K n_c), as scikit-learn's ``balanced``.
+
+    K is the number of classes with training images, n_c that of images of class c. A batch's loss
+    is divided by the sum of its images' weights.
+    """
+    import torch
+    from torch.nn import functional
+
+    present = counts > 0
+    weights = np.zeros(len(counts))
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    of_class = torch.tensor(weights, dtype=torch.float32)
+
+    def balanced(logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, of_class.to(logits.device, logits.dtype))
+
+    return balanced
+
+
+def _contrastive(_: NDArray[np.int64]) -> LossFunction:
+    from models.clip import contrastive_loss
+
+    return contrastive_loss
+
+
+LOSSES: Mapping[str, Loss] = MappingProxyType(
+    {
+        "cross-entropy": Loss(_cross_entropy),
+        "balanced": Loss(_balanced),
+        "contrastive": Loss(_contrastive, objectives=("clip",)),
+    }
+)
+# What ``auto`` means, by objective: the study's.
+STUDY_LOSSES = {"classifier": "cross-entropy", "clip": "contrastive"}
