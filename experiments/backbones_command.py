@@ -8,7 +8,7 @@ from rich.table import Table
 
 from experiments.console import Console
 from models.part_sizes import PART_SIZES
-from models.registry import BACKBONES, SMALLEST_IMAGE
+from models.registry import BACKBONES, PROVIDERS, SMALLEST_IMAGE
 
 console = Console()
 
@@ -35,6 +35,9 @@ def backbones_command(
     each direction per client and round as float32, and per cent of the whole network's. The
     networks are classifiers of HAM10000's seven classes; with objective clip the head is larger.
     Nothing is downloaded or computed.
+
+    The last lines tell how every other model of timm and open_clip is named. Their facts are the
+    library's own, and a run checks them before it decodes images.
     """
     rows = [_row(name) for name in BACKBONES]
     if markdown:
@@ -44,11 +47,12 @@ def backbones_command(
         for number, licence in enumerate(_licences(), start=1):
             console.print(f"licence {number}: {licence}", highlight=False)
         console.print(_table(rows))
+        for provider in PROVIDERS.values():
+            if provider.USAGE:
+                console.print(f"also {provider.USAGE}", highlight=False)
 
 
 def _overview(weights_dir: Path | None) -> Table:
-    from models.weight_files import find_weights
-
     table = Table(title="Backbones", title_justify="left", box=None)
     table.padding = (0, 1, 0, 0)
     table.add_column("backbone", style="bold", no_wrap=True)
@@ -57,8 +61,9 @@ def _overview(weights_dir: Path | None) -> Table:
     table.add_column("licence", justify="right")
     for name, spec in BACKBONES.items():
         pixels = str(spec.fixed_image_size or f"{SMALLEST_IMAGE} or more")
-        there = "here" if find_weights(spec, weights_dir) else "not here"
-        table.add_row(name, pixels, there, str(_licences().index(spec.licence) + 1))
+        there = PROVIDERS[spec.provider].find_weights(spec, weights_dir)
+        found = "here" if there else "not here"
+        table.add_row(name, pixels, found, str(_licences().index(spec.licence) + 1))
     return table
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from models.registry import file_name
 from training.beginnings import bring_beginnings
 from training.config import ExperimentConfig, Scalar, load
 from training.data_outline import outline
@@ -60,7 +61,7 @@ def open_run(
     config = load_config(path, overrides, defaults)
     if out is None:
         started = datetime.now().strftime("%Y%m%d-%H%M%S")
-        out = Path(config.run_dir or f"runs/{started}-{kind}-{config.backbone}")
+        out = Path(config.run_dir or f"runs/{started}-{kind}-{file_name(config.backbone)}")
     folder = RunFolder(out.absolute())
     if resume:
         config = resolve_like(config, folder.config())

@@ -75,7 +75,7 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
     if note := overlap_note(manifest["data"]):
         title += f"\n{note}"
     text = manifest.get("text")
-    if text and text["weights"] != "openai":
+    if text and text["weights"].startswith("random"):
         title += f"\nRANDOM text tower ({text['weights']}) instead of CLIP's {text['encoder']}"
     table = new_table(title, _first(metrics), ["n", *metric_columns()])
     table.caption = OVER

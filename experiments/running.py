@@ -8,13 +8,14 @@ from typing import NoReturn
 
 from data_partition.errors import DataError
 from experiments.console import Console, marked, shown
-from models.errors import HeadError, WeightsError
+from models.errors import BackboneError, HeadError, WeightsError
 from operation.environment import let_threads_sleep
 from operation.errors import OperationError
 from operation.files import keep_private
 from training.errors import ConfigError, RunFolderError, TrainingError
 
 MENDABLE = (
+    BackboneError,
     ConfigError,
     DataError,
     HeadError,

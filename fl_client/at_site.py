@@ -17,6 +17,7 @@ from training.config import ExperimentConfig, parse
 from training.device import resolve_device
 from training.errors import TrainingError
 from training.experiment_data import open_federated_data
+from training.preparation import check_backbone
 from training.site_data import open_own_data
 from training.split import CentralData, FederatedData
 
@@ -70,7 +71,7 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
 
 
 def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> None:
-    """Check that the weights for this site's network exist, before its images are decoded.
+    """Check that this site can build its network, before its images are decoded.
 
     For the arguments see `open_site_client`.
 
@@ -78,7 +79,9 @@ def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> N
         ConfigError: this machine lacks what the config asks for.
         WeightsError: the pretrained weights of the base are missing or unusable.
     """
-    bring_base(_here(parse(parse_toml(str(settings["experiment"]))), node_config))
+    config = _here(parse(parse_toml(str(settings["experiment"]))), node_config)
+    check_backbone(config)
+    bring_base(config)
 
 
 def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:

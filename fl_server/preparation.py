@@ -5,7 +5,12 @@ from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import ConfigError
 from training.memory import training_bytes
-from training.preparation import PATH_KEYS, check_paths, find_dataset_and_device
+from training.preparation import (
+    PATH_KEYS,
+    check_backbone,
+    check_paths,
+    find_dataset_and_device,
+)
 from training.study import resolve
 
 
@@ -52,6 +57,7 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
     if faults:
         raise ConfigError("\n".join(faults))
     check_paths(config)
+    check_backbone(config)
     return resolve(
         config,
         dataset=config.dataset,

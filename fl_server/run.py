@@ -17,7 +17,7 @@ from fl_server.deployment import is_deployed, places, run_deployed
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered, introductions, wait_for_nodes
 from fl_server.preparation import prepare, prepare_deployed
-from models.errors import WeightsError
+from models.errors import BackboneError, WeightsError
 from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
 from training.beginnings import bring_beginnings
@@ -33,6 +33,7 @@ EXPECTED = (
     ConfigError,
     RunFolderError,
     DataError,
+    BackboneError,
     WeightsError,
     FederationError,
     TooFewReplies,

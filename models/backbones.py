@@ -1,37 +1,22 @@
 """The backbones: the builders that read the table in ``models/registry.py``.
 
-The architectures are torchvision's and open_clip's. Each becomes a ``Backbone``: a trunk, which
+The architectures are those of its providers. Each becomes a ``Backbone``: a trunk, which
 ends in one feature vector an image, and one linear head. In a state dict the trunk's names are its
 library's behind ``trunk.``; the head's are ``head.weight`` and ``head.bias``, whatever the
 architecture. If only a part is trained, it is beside the frozen trunk, as ``adapter.``, or inside
 it (``models/lora.py``).
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
-from models import clip_trunks, torchvision_trunks
 from models.adapters import GatedAdapter
 from models.errors import BackboneError
-from models.registry import BackboneSpec, check_image_size, find
+from models.provider import BackboneSpec
+from models.registry import PROVIDERS, check_image_size, find
 from models.seeding import seeded_globally
-
-
-class _Library(Protocol):
-    """What a library's module offers, by the value of ``BackboneSpec.library``."""
-
-    def build_trunk(self, spec: BackboneSpec, device: str) -> nn.Module: ...
-    def locate_weights(self, spec: BackboneSpec, weights_dir: Path | None) -> Path: ...
-    def load_weights(self, trunk: nn.Module, spec: BackboneSpec, path: Path) -> None: ...
-
-
-_LIBRARIES: Mapping[str, _Library] = {
-    "torchvision": torchvision_trunks,
-    "open_clip": clip_trunks,
-}
+from models.trunk_facts import is_all_in_state, run_empty
 
 
 class Backbone(nn.Module):
@@ -43,7 +28,8 @@ class Backbone(nn.Module):
 
     Attributes:
         trunk: (B, 3, S, S) float32 images → (B, width) features: what torchvision's network
-            feeds its own last Linear layer, or the projected embedding of a CLIP image tower.
+            feeds its own last Linear layer, timm's pooled features, or the projected embedding of
+            a CLIP image tower.
             ``nn.Identity`` if the input is already features.
         adapter: (B, width) → (B, width); ``nn.Identity`` unless the adapter is trained.
         head: (B, width) features → (B, num_classes) logits; under the CLIP objective the
@@ -103,13 +89,13 @@ def build(
 ) -> Backbone:
     """Build a backbone on the CPU, in training mode; equal arguments give equal weights.
 
-    The trunk starts from published weights (ImageNet's, or OpenAI's for a CLIP image tower) or
-    from its library's random initialisation, drawn from ``seed`` (independent of ``num_classes``
-    and ``image_size``). The head is always new: uniform in ±1/√width, bias included, also if
-    torchvision has no bias (maxvit_t) or starts at zero (vit_l_16).
+    The trunk starts from published weights or from its library's random initialisation, drawn
+    from ``seed`` (independent of ``num_classes`` and ``image_size``). The head is
+    always new: uniform in ±1/√width, bias included, also if torchvision has no bias (maxvit_t) or
+    starts at zero (vit_l_16).
 
     Args:
-        name: a name in ``BACKBONES``.
+        name: see `models.registry.find`.
         num_classes: number of outputs, at least 1.
         pretrained: whether the trunk starts from published weights.
         image_size: the images' side in pixels; only checked.
@@ -131,14 +117,13 @@ def build(
         raise BackboneError(
             f"{name} has {spec.width} features, so no identity head has {num_classes} outputs"
         )
-    library = _LIBRARIES[spec.library]
+    provider = PROVIDERS[spec.provider]
     with seeded_globally(seed):
         if pretrained:
-            # On meta, no time is spent on weights that will be replaced.
-            trunk = library.build_trunk(spec, "meta")
-            library.load_weights(trunk, spec, library.locate_weights(spec, weights_dir))
+            trunk = _build_to_fill(spec)
+            provider.load_weights(trunk, spec, provider.locate_weights(spec, weights_dir))
         else:
-            trunk = library.build_trunk(spec, "cpu")
+            trunk = provider.build_trunk(spec, "cpu")
         head = nn.Linear(spec.width, num_classes)
         model = _assemble(trunk, head, trainable)
     if identity_head:
@@ -153,16 +138,21 @@ def build_empty(
     """Build a backbone on the CPU with uninitialised tensors and buffers.
 
     For a receiver of weights: a strict ``load_state_dict`` of a whole state dict must follow
-    immediately. It costs a copy, while drawing convnext_l's weights takes seconds. All buffers of
-    these networks are in their state dicts, so nothing stays undefined.
+    immediately. It costs a copy, while drawing convnext_l's weights takes seconds. Only a network
+    with tensors outside its state dict is drawn, so that nothing stays undefined.
 
     Raises:
         BackboneError: unknown name or impossible image size.
     """
     check_image_size(name, image_size)
+    spec = find(name)
+    with seeded_globally(0):
+        trunk = _build_to_fill(spec)
+        device = next(trunk.parameters()).device
+        model = _assemble(trunk, nn.Linear(spec.width, num_classes, device=device), trainable)
     # Not left on meta for an assigning load: the model would then share the received tensors, and
     # training would overwrite them, but FedProx still needs them.
-    return outline(name, num_classes, trainable=trainable).to_empty(device="cpu")
+    return model.to_empty(device="cpu") if device.type == "meta" else model
 
 
 def outline(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
@@ -172,18 +162,18 @@ def outline(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
         BackboneError: unknown name.
     """
     spec = find(name)
-    trunk = _LIBRARIES[spec.library].build_trunk(spec, "meta")
+    trunk = PROVIDERS[spec.provider].build_trunk(spec, "meta")
     return _assemble(trunk, nn.Linear(spec.width, num_classes, device="meta"), trainable)
 
 
 def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
     """Build the trained part of a backbone on the CPU, for features instead of images.
 
-    No trunk is built and no library of trunks is loaded. The tensors are uninitialised, as in
+    No trunk is built. The tensors are uninitialised, as in
     `build_empty`.
 
     Args:
-        name: a name in ``BACKBONES``.
+        name: see `models.registry.find`.
         num_classes: number of outputs.
         trainable: ``head`` or ``adapter``.
     """
@@ -199,7 +189,28 @@ def locate_pretrained(name: str, weights_dir: Path | None) -> Path:
         WeightsError: it is not in ``weights_dir``, cannot be downloaded, or is damaged.
     """
     spec = find(name)
-    return _LIBRARIES[spec.library].locate_weights(spec, weights_dir)
+    return PROVIDERS[spec.provider].locate_weights(spec, weights_dir)
+
+
+def check_images(name: str, image_size: int) -> None:
+    """Check that a backbone takes images of a size by running it without computing.
+
+    Raises:
+        BackboneError: unknown name or impossible image size.
+    """
+    check_image_size(name, image_size)
+    run_empty(name, outline(name, 1).trunk, image_size)
+
+
+def _build_to_fill(spec: BackboneSpec) -> nn.Module:
+    """Build a trunk whose whole state is loaded next.
+
+    On meta, so that no time is spent on weights that will be replaced; but on the CPU if it
+    computes tensors when it is built that no file holds.
+    """
+    provider = PROVIDERS[spec.provider]
+    trunk = provider.build_trunk(spec, "meta")
+    return trunk if is_all_in_state(trunk) else provider.build_trunk(spec, "cpu")
 
 
 def _assemble(trunk: nn.Module, head: nn.Linear, trainable: str) -> Backbone:

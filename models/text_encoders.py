@@ -1,4 +1,4 @@
-"""The table of the text encoders: CLIP's text towers, by OpenAI's names for the models.
+"""The text encoders: CLIP's text towers, by OpenAI's names, or as ``open_clip:architecture``.
 
 It does not import torch, so that checking a config is fast.
 """
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from models import open_clip_provider
 from models.errors import BackboneError
+from models.hub_files import HubFile
 from operation.names import known_names
 
 
@@ -16,10 +18,12 @@ class TextEncoderSpec:
     """The facts about one text encoder.
 
     Attributes:
-        name: OpenAI's name for the model, which is that of the study (docs/study.md).
+        name: OpenAI's name for the model, which is that of the study (docs/study.md); or
+            ``open_clip:architecture``, or ``open_clip:architecture.tag``.
         builder: open_clip's name for it.
         width: D, the length of its text features.
-        repository: the hub's repository with its weights, ``open_clip_model.safetensors``.
+        repository: the hub's repository with its weights, ``open_clip_model.safetensors``; empty
+            if `weights_file` must ask open_clip.
         image_tower: the backbone that is its own image tower; None if there is none here.
     """
 
@@ -55,14 +59,54 @@ TEXT_ENCODERS: Mapping[str, TextEncoderSpec] = MappingProxyType(
 """The study's three, and those that belong to the CLIP image towers among the backbones."""
 
 
+_PREFIX = "open_clip:"
+
+# Other towers have tokenizers and pooling of their own, which models/text_tower.py does not read.
+_TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
+_CLIPS_TOKENS = (77, 49408)
+
+
 def find(name: str) -> TextEncoderSpec:
-    """Return the table's entry of that name.
+    """Return the facts about a text encoder, without torch.
 
     Raises:
         BackboneError: there is none; the message suggests a name, or lists all.
     """
-    if name not in TEXT_ENCODERS:
+    if name in TEXT_ENCODERS:
+        return TEXT_ENCODERS[name]
+    if not name.startswith(_PREFIX):
         raise BackboneError(
-            f"no text encoder is called {name!r}; {known_names(name, TEXT_ENCODERS)}"
+            f"no such text encoder; {known_names(name, [*TEXT_ENCODERS, f'{_PREFIX}…'])}"
         )
-    return TEXT_ENCODERS[name]
+    model = name.removeprefix(_PREFIX)
+    config = open_clip_provider.architecture_config(model)
+    text = config["text_cfg"]
+    tokens = (text.get("context_length"), text.get("vocab_size"))
+    if text.keys() != _TEXT_KEYS or config.get("custom_text") or tokens != _CLIPS_TOKENS:
+        raise BackboneError(
+            f"{name} has a text tower of another kind than CLIP's, which is not supported; its "
+            "image tower can be a backbone"
+        )
+    architecture = model.partition(".")[0]
+    return TextEncoderSpec(name, architecture, config["embed_dim"], "", image_tower=name)
+
+
+def weights_file(spec: TextEncoderSpec) -> HubFile:
+    """Return where the weights of a text encoder are; for ``open_clip:`` names it imports torch.
+
+    Raises:
+        BackboneError: open_clip has no weights of that tag.
+    """
+    model = spec.name.removeprefix(_PREFIX)
+    if model == spec.name:
+        return HubFile(open_clip_provider.FILE_NAME, spec.repository)
+    return open_clip_provider.weights_file(open_clip_provider.find(model))
+
+
+def weights_label(spec: TextEncoderSpec) -> str | None:
+    """Return what tells a text encoder's published weights from others; None if they have no name.
+
+    The weights of an architecture without a tag are whatever the weights folder holds.
+    """
+    model = spec.name.removeprefix(_PREFIX)
+    return "openai" if model == spec.name else model.partition(".")[2] or None

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from models.errors import WeightsError, first_line
-from models.text_encoders import TEXT_ENCODERS, find
+from models.text_encoders import TextEncoderSpec, find, weights_file, weights_label
 from operation.parsing import parse_json
 
 PROMPT = "a picture of a {}"
@@ -36,7 +36,8 @@ class TextFeatures:
         prompts: K texts, one for each class, in the order of the classes.
         features: (K, D) float32, rows of unit length.
         logit_scale: 1/τ > 0, as trained with the encoder; OpenAI's: 100.
-        weights: of the encoder: ``openai``, or for example ``random, seed 0``.
+        weights: of the encoder: ``openai``, a tag of open_clip, ``sha256 …`` of a file, or for
+            example ``random, seed 0``.
     """
 
     encoder: str
@@ -103,11 +104,10 @@ class TextFeatures:
 
     def _check(self) -> None:
         """Raise ValueError unless all parts are consistent."""
-        if self.encoder not in TEXT_ENCODERS:
-            raise ValueError(f"no text encoder is called {self.encoder!r}")
+        width = find(self.encoder).width
         if not self.prompts or not all(isinstance(prompt, str) for prompt in self.prompts):
             raise ValueError("its prompts are not texts")
-        shape = (len(self.prompts), TEXT_ENCODERS[self.encoder].width)
+        shape = (len(self.prompts), width)
         if self.features.shape != shape or self.features.dtype != np.float32:
             raise ValueError(
                 f"features {self.features.shape} in {self.features.dtype}, but {self.encoder} "
@@ -138,11 +138,11 @@ def open_text_features(
     """Return text features from the cache; compute and cache them if they are not there.
 
     Args:
-        encoder: a name in ``TEXT_ENCODERS``.
+        encoder: see `models.text_encoders.find`.
         prompts: K texts, see `prompts`.
-        pretrained: whether the encoder has OpenAI's weights, or random ones drawn from ``seed``.
+        pretrained: whether the encoder has published weights, or random ones drawn from ``seed``.
         weights_dir: folder of weight files; None: the hub's cache, or a download.
-        seed: of random weights; not used for OpenAI's.
+        seed: of random weights; not used for published ones.
         cache_dir: the cache folder; the file is in ``text-features`` below it.
 
     Raises:
@@ -151,7 +151,10 @@ def open_text_features(
             the encoder's weights are missing or unusable.
     """
     spec = find(encoder)
-    weights = "openai" if pretrained else f"random, seed {seed}"
+    if pretrained:
+        weights = weights_label(spec) or _sha256(_locate(spec, weights_dir))
+    else:
+        weights = f"random, seed {seed}"
     path = cached_path(cache_dir, encoder, weights, prompts)
     if path.exists():
         found = TextFeatures.load(path)
@@ -162,17 +165,10 @@ def open_text_features(
             )
         return found
     # Imported here: cached features need no torch.
-    from models.clip_files import locate_clip
     from models.text_tower import encode_pretrained, encode_random
 
     if pretrained:
-        try:
-            file = locate_clip(spec.repository, weights_dir)
-        except WeightsError as error:
-            raise WeightsError(
-                f"{error}, or copy only the text features: fedskin text-features export, import"
-            ) from error
-        features, logit_scale = encode_pretrained(spec, prompts, file)
+        features, logit_scale = encode_pretrained(spec, prompts, _locate(spec, weights_dir))
     else:
         features, logit_scale = encode_random(spec, prompts, seed)
     computed = TextFeatures(encoder, tuple(prompts), features.numpy(), logit_scale, weights)
@@ -196,3 +192,20 @@ def cached_path(cache_dir: Path, encoder: str, weights: str, prompts: Sequence[s
     key = json.dumps([encoder, weights, list(prompts)])
     digest = hashlib.sha256(key.encode()).hexdigest()
     return cache_dir / "text-features" / f"{digest}.safetensors"
+
+
+def _locate(spec: TextEncoderSpec, weights_dir: Path | None) -> Path:
+    try:
+        return weights_file(spec).locate(weights_dir)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}, or copy only the text features: fedskin text-features export, import"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror})") from error

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.clip_files import open_tensors
 from models.errors import WeightsError
+from models.hub_files import open_tensors
 from models.seeding import seeded_globally
 from models.text_encoders import TextEncoderSpec
 
@@ -80,7 +80,9 @@ def _tower(spec: TextEncoderSpec, device: str) -> Any:
     config = open_clip.get_model_config(spec.builder)
     with torch.device(device):
         return TextTransformer(
-            **config["text_cfg"], output_dim=config["embed_dim"], act_layer=QuickGELU
+            **config["text_cfg"],
+            output_dim=config["embed_dim"],
+            act_layer=QuickGELU if config.get("quick_gelu") else nn.GELU,
         ).eval()
 
 

@@ -17,13 +17,22 @@ def known_names(name: str, known: Iterable[str]) -> str:
         known: the known names, in the order to list them.
     """
     names = list(known)
-    plain = {_plain(candidate): candidate for candidate in reversed(names)}
-    near = get_close_matches(_plain(name[:100]), plain, n=1)
+    near = near_name(name, names)
     listed = f"nown are {', '.join(names)}"
-    if not near:
+    if near is None:
         return f"k{listed}"
-    meant = f"did you mean {plain[near[0]]}?"
+    meant = f"did you mean {near}?"
     return meant if len(names) > LISTED else f"{meant} K{listed}"
+
+
+def near_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to an unknown one; None if none is.
+
+    For arguments see `known_names`.
+    """
+    plain = {_plain(candidate): candidate for candidate in reversed(list(known))}
+    near = get_close_matches(_plain(name[:100]), plain, n=1)
+    return plain[near[0]] if near else None
 
 
 def _plain(name: str) -> str:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from models.errors import BackboneError
 from models.head_names import HEADS
-from models.registry import BACKBONES, check_image_size
-from models.text_encoders import TEXT_ENCODERS
+from models.registry import BACKBONES, check_without_library, known
+from models.text_encoders import find as find_text_encoder
 from operation.names import known_names
 from operation.parsing import parse_toml
 from training.errors import ConfigError
@@ -110,16 +110,18 @@ class ExperimentConfig(BaseModel):
     def _check_combinations(self) -> "ExperimentConfig":
         faults = []
         try:
-            check_image_size(self.backbone, self.image_size)
+            known(self.backbone)
         except BackboneError as error:
-            key = "image-size" if self.backbone in BACKBONES else "backbone"
-            faults.append(f"{key} = {self.to_flat()[key]!r}: {error}")
+            faults.append(f"backbone = {self.backbone!r}: {error}")
+        else:
+            try:
+                check_without_library(self.backbone, self.image_size)
+            except BackboneError as error:
+                faults.append(f"image-size = {self.image_size}: {error}")
+        # What only the backbone's library knows is checked by `training.preparation`.
         spec = BACKBONES.get(self.backbone)
         if self.trainable == "lora" and spec is not None and not spec.has_linear_layers:
-            faults.append(
-                f"trainable = 'lora': {self.backbone} has no attention and no linear layers to "
-                "update; allowed are all, head and adapter"
-            )
+            faults.append(no_lora(self.backbone))
         if self.augmented_views and not self.on_features:
             faults.append(
                 f"augmented-views = {self.augmented_views}: allowed with trainable = head or "
@@ -136,11 +138,10 @@ class ExperimentConfig(BaseModel):
                 "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm "
                 "cannot train on one image"
             )
-        if self.text_encoder not in TEXT_ENCODERS:
-            faults.append(
-                f"text-encoder = {self.text_encoder!r}: no such text encoder; "
-                f"{known_names(self.text_encoder, TEXT_ENCODERS)}"
-            )
+        try:
+            find_text_encoder(self.text_encoder)
+        except BackboneError as error:
+            faults.append(f"text-encoder = {self.text_encoder!r}: {error}")
         fitted = self.heads.split(",")
         if len(set(fitted)) != len(fitted) or not set(fitted) <= set(HEADS):
             faults.append(
@@ -252,6 +253,14 @@ def _explain(error: ValidationError) -> dict[str, str]:
         said.append(allowed.replace("a valid integer", "an integer").replace("valid ", ""))
         lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}"
     return lines
+
+
+def no_lora(backbone: str) -> str:
+    """Return the error message for a backbone that has nothing that LoRA could update."""
+    return (
+        f"trainable = 'lora': {backbone} has no attention and no linear layers to update; allowed "
+        "are all, head and adapter"
+    )
 
 
 DEFAULTS: dict[str, Scalar] = ExperimentConfig().to_flat()

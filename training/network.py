@@ -18,7 +18,7 @@ from torch import Tensor
 from models.backbones import Backbone, build, build_empty, over_features
 from models.clip import ImageTextClassifier
 from models.registry import find
-from models.text_encoders import TEXT_ENCODERS
+from models.text_encoders import find as find_text_encoder
 from training.config import ExperimentConfig
 from training.device import use_exact_kernels
 from training.errors import TrainingError
@@ -35,7 +35,7 @@ def build_network(config: ExperimentConfig, num_classes: int, text: Text | None)
     Raises:
         WeightsError: the pretrained weights are missing or unusable.
     """
-    encoder = TEXT_ENCODERS[config.text_encoder]
+    encoder = find_text_encoder(config.text_encoder)
     network = build(
         config.backbone,
         _num_outputs(num_classes, text),
@@ -173,9 +173,10 @@ def _load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentCo
 
 def _check_base(network: Backbone, config: ExperimentConfig, sha256: str | None) -> None:
     if sha256 is not None and base_sha256(network) != sha256:
+        library = find(config.backbone).provider
         raise TrainingError(
             f"the base of {config.backbone} on this machine is not the run's: use the same "
-            "pretrained weights, and the same versions of torch and torchvision"
+            f"pretrained weights, and the same versions of torch and {library}"
         )
 
 

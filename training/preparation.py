@@ -4,7 +4,9 @@ from pathlib import Path
 
 import joblib
 
-from training.config import ExperimentConfig
+from models.errors import BackboneError
+from models.registry import find, known
+from training.config import ExperimentConfig, no_lora
 from training.device import resolve_device
 from training.errors import ConfigError
 from training.experiment_data import recognise
@@ -27,6 +29,29 @@ def check_paths(config: ExperimentConfig) -> None:
             )
 
 
+def check_backbone(config: ExperimentConfig) -> None:
+    """Check what only the backbone's library knows; a config's check does not import torch.
+
+    Raises:
+        ConfigError: the library has no such model, or it does not take the config's images, or
+            cannot be trained as asked.
+    """
+    if known(config.backbone) is not None:
+        return  # the config's check knew it all
+    from models.backbones import check_images
+
+    try:
+        spec = find(config.backbone)
+    except BackboneError as error:
+        raise ConfigError(f"backbone = {config.backbone!r}: {error}") from None
+    if config.trainable == "lora" and not spec.has_linear_layers:
+        raise ConfigError(no_lora(config.backbone))
+    try:
+        check_images(config.backbone, config.image_size)
+    except BackboneError as error:
+        raise ConfigError(f"image-size = {config.image_size}: {error}") from None
+
+
 def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
     """Return the data set in ``data-dir`` and the device to compute on.
 
@@ -41,6 +66,7 @@ def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
             f"round-timeout = {config.round_timeout}: allowed over sites only (fedskin run); here "
             "every client is on this machine, and its speed must not decide who takes part"
         )
+    check_backbone(config)
     device = resolve_device(config.device)
     if config.precision == "bfloat16" and device != "cuda":
         raise ConfigError(

@@ -10,7 +10,7 @@ from data_partition.isic2018 import load_test
 from data_partition.splits import split_patients
 from experiments.campaigns.step_times import StepTime
 from models.registry import find
-from models.text_encoders import TEXT_ENCODERS
+from models.text_encoders import find as find_text_encoder
 from training.config import ExperimentConfig
 from training.experiment_data import recognise, training_table
 from training.generations import KEPT
@@ -148,7 +148,7 @@ def trained_bytes(config: ExperimentConfig) -> int:
         return find(config.backbone).megabytes * 10**6
     outputs = _NUM_CLASSES
     if config.objective == "clip":
-        outputs = TEXT_ENCODERS[config.text_encoder].width
+        outputs = find_text_encoder(config.text_encoder).width
     return _part_bytes(config.backbone, outputs, config.trainable)
 
 

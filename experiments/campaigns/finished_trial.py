@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from models.registry import file_name
 from operation.parsing import parse_toml
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError
@@ -219,7 +220,7 @@ def read_finished(path: Path) -> FinishedTrial | None:
         return None
     manifest = _read(Manifest, path / "manifest.json")
     config = _read_config(path / "config.toml")
-    if (manifest.command, config.backbone) != name.groups():
+    if (manifest.command, file_name(config.backbone)) != name.groups():
         raise RunFolderError(
             f"holds a run of {manifest.command} with {config.backbone}, not what its name says"
         )

@@ -8,9 +8,8 @@ from data_partition.class_names import full_names
 from data_partition.recognition import CLASSES
 from experiments.campaigns.trial import Trial
 from models import text_encoders
-from models.clip_files import FILE_NAME, locate_clip
 from models.errors import WeightsError
-from models.registry import find
+from models.registry import PROVIDERS, find
 from models.text_features import cached_path, prompts
 from training.config import ExperimentConfig
 from training.experiment_data import cache_dir
@@ -52,20 +51,15 @@ def find_missing(trials: Iterable[Trial]) -> Missing:
 
 def _weights(config: ExperimentConfig) -> dict[str, None]:
     spec = find(config.backbone)
-    if spec.library == "open_clip":
-        return _clip_file(spec.weights, config.weights_dir)
-    # Imported here: torch takes seconds.
-    import torch
+    if config.weights_dir:
+        # Imported here: torch takes seconds.
+        from models.backbones import locate_pretrained
 
-    from models.backbones import locate_pretrained
-
-    # torch's own folder, given explicitly, is only searched, not downloaded to.
-    folder = config.weights_dir or str(Path(torch.hub.get_dir()) / "checkpoints")
-    try:
-        locate_pretrained(config.backbone, Path(folder))
-    except WeightsError as error:
-        if config.weights_dir:
+        try:
+            locate_pretrained(config.backbone, Path(config.weights_dir))
+        except WeightsError as error:
             return {str(error): None}
+    elif PROVIDERS[spec.provider].find_weights(spec, None) is None:
         return {f"the weights of {config.backbone}, {spec.megabytes} MB": None}
     return {}
 
@@ -73,22 +67,18 @@ def _weights(config: ExperimentConfig) -> dict[str, None]:
 def _text(config: ExperimentConfig) -> dict[str, None]:
     """Return the text tower's weights if they are missing; cached text features replace them."""
     classes = CLASSES.get(config.dataset)
-    if classes is not None:
+    spec = text_encoders.find(config.text_encoder)
+    label = text_encoders.weights_label(spec)
+    if classes is not None and label is not None:
         texts = prompts(full_names(classes))
-        if cached_path(cache_dir(config), config.text_encoder, "openai", texts).is_file():
+        if cached_path(cache_dir(config), config.text_encoder, label, texts).is_file():
             return {}
-    return _clip_file(text_encoders.find(config.text_encoder).repository, config.weights_dir)
-
-
-def _clip_file(repository: str, weights_dir: str) -> dict[str, None]:
-    if weights_dir:
+    file = text_encoders.weights_file(spec)
+    if config.weights_dir:
         try:
-            locate_clip(repository, Path(weights_dir))
+            file.locate(Path(config.weights_dir))
         except WeightsError as error:
             return {str(error): None}
-        return {}
-    from huggingface_hub import try_to_load_from_cache
-
-    if isinstance(try_to_load_from_cache(repository, FILE_NAME), str):
-        return {}
-    return {f"{FILE_NAME} of {repository}": None}
+    elif file.find(None) is None:
+        return {f"{file.file_name} of {file.repository or spec.name}": None}
+    return {}

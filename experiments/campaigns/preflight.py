@@ -6,7 +6,7 @@ from typing import TypeVar
 from data_partition.errors import DataError
 from data_partition.image_store import Progress
 from experiments.campaigns.trial import Trial
-from models.errors import WeightsError
+from models.errors import BackboneError, WeightsError
 from training.beginnings import bring_weights
 from training.config import ExperimentConfig
 from training.data_outline import DataOutline, outline
@@ -17,7 +17,7 @@ from training.experiment_data import (
     open_central_data,
     open_federated_data,
 )
-from training.preparation import find_dataset_and_device
+from training.preparation import check_backbone, find_dataset_and_device
 from training.text import prepare_text
 
 Found = TypeVar("Found")
@@ -27,6 +27,7 @@ _DATA_KEYS = (
     *("image-size", "modalities", "slices-per-patient", "slice-choice"),
 )
 _CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by", "seed")
+_BACKBONE_KEYS = ("backbone", "image-size", "trainable")
 _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")
 
 
@@ -63,6 +64,7 @@ class Preflight:
         """
         for trial in trials:
             config = trial.config
+            self._once(_key(config, _BACKBONE_KEYS, "backbone"), check_backbone, config)
             found = self._once(_key(config, _CUT_KEYS, "outline", trial.command), _outline, trial)
             if config.objective == "clip" and found:
                 key = _key(config, _TEXT_KEYS, *found.classes)
@@ -111,7 +113,7 @@ class Preflight:
             self._known[key] = None
             try:
                 self._known[key] = function(*arguments)
-            except (ConfigError, DataError, WeightsError) as error:
+            except (BackboneError, ConfigError, DataError, WeightsError) as error:
                 self._fault(str(error))
         return self._known[key]  # type: ignore[return-value]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_partition.image_store import store_side
 from models.registry import find
-from models.text_encoders import TEXT_ENCODERS
+from models.text_encoders import find as find_text_encoder
 from operation.files import write_json
 from operation.parsing import parse_json
 from training.config import ExperimentConfig
@@ -159,7 +159,7 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
     batch = split_of(generator.integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8))
     text = None
     if config.objective == "clip":
-        width = TEXT_ENCODERS[config.text_encoder].width
+        width = find_text_encoder(config.text_encoder).width
         text = Text(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
     network = place(build_network(config.replace(pretrained=False), _NUM_CLASSES, text), config)
     trained, seen = network, batch

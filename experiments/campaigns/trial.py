@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from models.registry import file_name
 from training.config import ExperimentConfig, Scalar
 from training.experiment_data import DataFacts
 from training.head_settings import HEAD_KEYS
@@ -64,7 +65,7 @@ class Trial:
 
     def _name(self, identity: Mapping[str, Any]) -> str:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        return f"{self.command}-{self.config.backbone}-{digest[:12]}"
+        return f"{self.command}-{file_name(self.config.backbone)}-{digest[:12]}"
 
 
 def is_like(keys: Mapping[str, Any], patterns: Mapping[str, Scalar]) -> bool:

@@ -139,7 +139,7 @@ def compare(ledger: pd.DataFrame) -> list[Comparison]:
             ],
             "text encoder": ledger["config.text-encoder"].where(clip, ""),
             "text tower": ("RANDOM text tower (" + ledger["text_weights"] + ")").where(
-                ~ledger["text_weights"].isin(["", "openai"]), ""
+                ledger["text_weights"].str.startswith("random"), ""
             ),
             "strategy": ledger["config.strategy"].where(federated, ""),
             "optimizer": ledger["config.optimizer"].where(federated, ""),

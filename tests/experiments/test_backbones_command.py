@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from experiments import backbones_command
-from models.clip_files import FILE_NAME
+from models.open_clip_provider import FILE_NAME
 from models.registry import BACKBONES
-from models.weight_files import TORCHVISION_FILES
+from models.torchvision_provider import FILES
 
 DOCS = Path(__file__).parents[2] / "docs" / "communication.md"
 
@@ -31,7 +31,7 @@ def test_a_row_counts_parameters_and_bytes() -> None:
 def test_sizes_allowed_licence_and_weights_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / TORCHVISION_FILES["swin_b"]).touch()
+    (tmp_path / FILES["swin_b"]).touch()
     clip = BACKBONES["clip-rn50"].weights.rpartition("/")[2]
     (tmp_path / clip).mkdir()
     (tmp_path / clip / FILE_NAME).touch()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import get_model
 
-import models.torchvision_trunks
+import models.torchvision_provider
 from models.backbones import build
 from models.errors import WeightsError
 from models.registry import BACKBONES, find
@@ -20,7 +20,7 @@ from models.weights import load_pretrained, locate
 SITE = "https://example.invalid/models"
 # One of each family in the quick tests.
 QUICK = {"convnext_t", "maxvit_t", "swin_t", "swin_v2_t", "resnet18"}
-TORCHVISION = [spec.name for spec in BACKBONES.values() if spec.library == "torchvision"]
+TORCHVISION = [spec.name for spec in BACKBONES.values() if spec.provider == "torchvision"]
 
 
 def publish(content: Any, folder: Path, name: str = "net", **how: Any) -> str:
@@ -75,7 +75,7 @@ def test_pretrained_backbone_is_torchvisions_network(
         theirs = get_model(spec.builder).eval()
         nn.init.normal_(theirs.get_submodule(spec.classifier).weight)  # vit's starts at zero
     url = publish(theirs.state_dict(), tmp_path, name)
-    monkeypatch.setattr(models.torchvision_trunks, "_weights_url", lambda _: url)
+    monkeypatch.setattr(models.torchvision_provider, "_weights_url", lambda _: url)
 
     size = spec.fixed_image_size or 64
     ours = build(name, 7, pretrained=True, image_size=size, seed=0, weights_dir=tmp_path).eval()
@@ -91,7 +91,7 @@ def test_pretrained_backbone_is_torchvisions_network(
 
 def test_new_head_depends_on_the_seed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = publish(get_model("resnet18").state_dict(), tmp_path)
-    monkeypatch.setattr(models.torchvision_trunks, "_weights_url", lambda _: url)
+    monkeypatch.setattr(models.torchvision_provider, "_weights_url", lambda _: url)
 
     def head(seed: int) -> torch.Tensor:
         model = build(

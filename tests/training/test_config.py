@@ -180,8 +180,8 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
         ),
         (
             {"text-encoder": "BERT"},
-            "text-encoder = 'BERT': no such text encoder; known are ViT-L/14, RN50x16, "
-            "RN50x64, ViT-B/32, RN50",
+            "text-encoder = 'BERT': no text encoder is called 'BERT'; known are ViT-L/14, RN50x16, "
+            "RN50x64, ViT-B/32, RN50, open_clip:…",
         ),
         (
             {"optimizer": "adam", "momentum": 0.9},

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from models.clip_files import FILE_NAME, locate_clip, open_tensors
 from models.errors import WeightsError
+from models.hub_files import HubFile, open_tensors
+from models.open_clip_provider import FILE_NAME
 
 REPOSITORY = "timm/resnet50_clip.openai"
+FILE = HubFile(FILE_NAME, REPOSITORY)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def test_a_folder_serves_by_either_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    assert locate_clip(REPOSITORY, tmp_path) == path
+    assert FILE.locate(tmp_path) == path
 
 
 @pytest.mark.parametrize("folder", ["", "not there"])
@@ -42,7 +44,7 @@ def test_a_missing_file_is_named_with_the_command_that_brings_it(
 ) -> None:
     weights_dir = tmp_path / folder
     with pytest.raises(WeightsError) as caught:
-        locate_clip(REPOSITORY, weights_dir)
+        FILE.locate(weights_dir)
     assert str(caught.value) == (
         f"weights-dir: resnet50_clip.openai/{FILE_NAME} is not in {weights_dir}; get it with  "
         f"hf download {REPOSITORY} {FILE_NAME} --local-dir {weights_dir}/resnet50_clip.openai, "
@@ -54,7 +56,7 @@ def test_openais_own_archives_are_not_read(tmp_path: Path) -> None:
     for name in ("RN50.pt", "ViT-L-14.pt"):
         (tmp_path / name).touch()
     with pytest.raises(WeightsError) as caught:
-        locate_clip(REPOSITORY, tmp_path)
+        FILE.locate(tmp_path)
     message = str(caught.value)
     assert "(OpenAI's TorchScript archives are not read: RN50.pt, ViT-L-14.pt); get it" in message
     assert "\n" not in message
@@ -68,14 +70,14 @@ def test_the_hubs_cache_serves_without_a_network(hub: Path) -> None:
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     (snapshot / FILE_NAME).touch()
-    assert locate_clip(REPOSITORY, None) == snapshot / FILE_NAME
+    assert FILE.locate(None) == snapshot / FILE_NAME
 
 
 @pytest.mark.timeout(20)  # the hub's own download would try for 23 seconds
 @pytest.mark.usefixtures("hub")
 def test_without_a_network_the_message_says_what_to_bring() -> None:
     with pytest.raises(WeightsError) as caught:
-        locate_clip(REPOSITORY, None)
+        FILE.locate(None)
     message = str(caught.value)
     assert message.startswith(
         f"pretrained: cannot download {FILE_NAME} of {REPOSITORY} from the hub ("

@@ -1,0 +1,111 @@
+"""What a library of networks offers as backbones: the facts about each, and how it is built.
+
+It does not import torch, so that checking a config is fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """The facts about one backbone.
+
+    Attributes:
+        name: as in a config: a name of the project, or ``provider:model``.
+        provider: key in ``models.registry.PROVIDERS``.
+        builder: its library's name for it.
+        width: number of features that enter the classifier.
+        megabytes: size of its weights as float32, in 10^6 bytes, with a small classifier.
+        fixed_image_size: the only image size it takes, in pixels; None: any from
+            ``SMALLEST_IMAGE`` up, multiple of 32 or not.
+        has_linear_layers: whether its trunk has attention or linear layers, which LoRA updates.
+        mean, std: normalisation of the channels R, G, B of an image with values in [0, 1].
+        licence: source and terms of the weights.
+        weights: what the provider finds the pretrained weights by: member of torchvision's weights
+            enum, or repository on the Hugging Face hub; empty if none is published there.
+        classifier: name, inside torchvision's module, of the Linear layer that our head replaces.
+    """
+
+    name: str
+    provider: str
+    builder: str
+    width: int
+    megabytes: int
+    licence: str
+    weights: str
+    fixed_image_size: int | None = None
+    has_linear_layers: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    classifier: str = ""
+
+
+class Provider(Protocol):
+    """A library's module. Importing it must import neither torch nor the library.
+
+    Attributes:
+        NAMED: backbones with a name of the project, whose facts are known without the library.
+        USAGE: how its other models are named in a config, with an example; empty if it has none.
+    """
+
+    NAMED: Mapping[str, BackboneSpec]
+    USAGE: str
+
+    def check_model(self, model: str) -> None:
+        """Check the part after ``provider:`` as far as possible without importing torch.
+
+        Raises:
+            BackboneError: no model is called so.
+        """
+
+    def find(self, model: str) -> BackboneSpec:
+        """Return the facts about ``provider:model``, asking the library.
+
+        Raises:
+            BackboneError: there is no such model, or it cannot be a backbone.
+        """
+
+    def build_trunk(self, spec: BackboneSpec, device: str) -> nn.Module:
+        """Build the network that ends in pooled features, randomly initialised.
+
+        Args:
+            spec: the backbone.
+            device: ``cpu`` or ``meta``.
+        """
+
+    def find_weights(self, spec: BackboneSpec, weights_dir: Path | None) -> Path | None:
+        """Return the file that ``pretrained`` would use, without torch or a network.
+
+        Only the file's name is checked, `locate_weights` checks the content.
+
+        Args:
+            spec: the backbone.
+            weights_dir: as in a config; None for the library's own cache.
+
+        Returns:
+            None if it is not on this machine.
+        """
+
+    def locate_weights(self, spec: BackboneSpec, weights_dir: Path | None) -> Path:
+        """Return the file of the trunk's pretrained weights, downloaded if necessary.
+
+        Raises:
+            WeightsError: it is missing, cannot be downloaded, or is damaged.
+        """
+
+    def load_weights(self, trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:
+        """Fill a trunk, on the meta device or not, with the weights in a file, strictly.
+
+        Raises:
+            WeightsError: the file is damaged or holds something other than this network's weights.
+        """
