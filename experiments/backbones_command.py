@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from experiments.console import Console
 from models.part_sizes import PART_SIZES
-from models.registry import BACKBONES, PROVIDERS, SMALLEST_IMAGE
+from models.provider import BackboneSpec
+from models.registry import BACKBONES, PROVIDERS, SMALLEST_IMAGE, find
 
 console = Console()
 
@@ -16,6 +18,9 @@ PARTS = ("head", "adapter", "lora")
 
 
 def backbones_command(
+    backbone: Annotated[
+        str | None, typer.Argument(metavar="[BACKBONE]", show_default=False)
+    ] = None,
     weights_dir: Annotated[
         Path | None,
         typer.Option(
@@ -36,9 +41,12 @@ def backbones_command(
     networks are classifiers of HAM10000's seven classes; with objective clip the head is larger.
     Nothing is downloaded or computed.
 
-    The last lines tell how every other model of timm and open_clip is named. Their facts are the
-    library's own, and a run checks them before it decodes images.
+    The last lines tell how every other model of timm and open_clip is named. With BACKBONE, the
+    facts about one of them are shown, which takes the seconds that its library needs to import.
     """
+    if backbone is not None:
+        console.print(_facts(find(backbone), weights_dir))
+        return
     rows = [_row(name) for name in BACKBONES]
     if markdown:
         print(_markdown(rows))
@@ -50,6 +58,25 @@ def backbones_command(
         for provider in PROVIDERS.values():
             if provider.USAGE:
                 console.print(f"also {provider.USAGE}", highlight=False)
+
+
+def _facts(spec: BackboneSpec, weights_dir: Path | None) -> Table:
+    file = PROVIDERS[spec.provider].find_weights(spec, weights_dir)
+    facts = {
+        "library": f"{spec.provider}, {spec.builder}",
+        "pixels": str(spec.fixed_image_size or f"{SMALLEST_IMAGE} or more"),
+        "mean": ", ".join(map(str, spec.mean)),
+        "standard deviation": ", ".join(map(str, spec.std)),
+        "features": str(spec.width),
+        "MB": str(spec.megabytes),
+        "LoRA": "yes" if spec.has_linear_layers else "no: no attention and no linear layers",
+        "licence": spec.licence,
+        "weights": str(file) if file else f"not here; {spec.weights or 'bring them in a folder'}",
+    }
+    table = Table(title=Text(spec.name), title_justify="left", box=None, show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, Text(value))
+    return table
 
 
 def _overview(weights_dir: Path | None) -> Table:

@@ -240,7 +240,7 @@ def test_timm_says_size_normalisation_and_licence() -> None:
     assert (spec.fixed_image_size, spec.mean, spec.std) == (160, (0.5,) * 3, (0.5,) * 3)
     assert spec.weights == "timm/test_vit.r160_in1k"
     assert spec.licence == "timm, apache-2.0; timm/test_vit.r160_in1k"
-    with pytest.raises(BackboneError, match="^timm:test_vit takes images of 160 pixels only"):
+    with pytest.raises(BackboneError, match=r"^timm:test_vit takes images of 160 pixels only"):
         check_image_size("timm:test_vit", 192)
     tagged = find("timm:test_vit.r160_in1k")
     assert replace(tagged, name=spec.name, builder=spec.builder) == spec
@@ -270,9 +270,12 @@ def test_a_name_that_only_the_library_can_refuse(name: str, message: str) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["timm:../x", "timm:a/b", "timm:", "timm:hf-hub:x/y", "timm:A", "timm:x\n", "timm: x"]
-    + ["open_clip:../x", "open_clip:", "open_clip:a b", "open_clip:tinny", "open_clip:hf-hub:a/b"]
-    + ["torchvision:resnet18", "tim:resnet18", "resnet19", "", ":"],
+    [
+        *("timm:../x", "timm:a/b", "timm:", "timm:hf-hub:x/y", "timm:A", "timm:x\n", "timm: x"),
+        *("open_clip:../x", "open_clip:", "open_clip:a b", "open_clip:tinny"),
+        "open_clip:hf-hub:a/b",
+        *("torchvision:resnet18", "tim:resnet18", "resnet19", "", ":"),
+    ],
 )
 def test_a_name_that_needs_no_library_to_be_refused(name: str) -> None:
     with pytest.raises(BackboneError) as caught:
