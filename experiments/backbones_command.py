@@ -74,6 +74,8 @@ def _facts(spec: BackboneSpec, weights_dir: Path | None) -> Table:
         "weights": str(file) if file else f"not here; {spec.weights or 'bring them in a folder'}",
     }
     table = Table(title=Text(spec.name), title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name, Text(value))
     return table

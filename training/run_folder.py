@@ -36,7 +36,10 @@ RESULTS = (
     "features",
 )
 
-PACKAGES = ("fedskin", "flwr", "ray", "torch", "torchvision", "numpy", "pandas", "safetensors")
+PACKAGES = (
+    *("fedskin", "flwr", "ray", "torch", "torchvision", "timm", "open_clip_torch"),
+    *("numpy", "pandas", "safetensors"),
+)
 
 
 class RunFolder:

@@ -1,5 +1,7 @@
 """``fedskin backbones``, and the table of sizes in the documentation."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,27 @@ def test_eighty_columns_cut_no_figure(
     monkeypatch.setattr(backbones_command, "console", backbones_command.Console(width=80))
     backbones_command.backbones_command()
     assert "…" not in capsys.readouterr().out
+
+
+def test_other_models_are_explained_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbones_command.backbones_command()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "timm:MODEL.TAG" in shown
+    assert "open_clip:ARCHITECTURE.TAG" in shown
+    (tmp_path / "test_efficientnet.safetensors").touch()
+    backbones_command.backbones_command("timm:test_efficientnet", weights_dir=tmp_path)
+    shown = " ".join(capsys.readouterr().out.split())
+    for fact in ("features 256", "pixels 32 or more", "LoRA no", "licence timm, apache-2.0"):
+        assert fact in shown
+    assert "test_efficientnet.safetensors" in "".join(shown.split())
+
+
+def test_the_list_needs_no_library() -> None:
+    code = (
+        "import sys; from experiments.backbones_command import backbones_command\n"
+        "backbones_command()\n"
+        "assert not {'torch', 'torchvision', 'timm', 'open_clip'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

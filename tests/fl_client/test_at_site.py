@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data_partition.errors import DataError
+from fl_client.at_site import check_site
 from fl_client.client import Client
 from fl_client.opening import open_client
 from tests.support import make_config
@@ -104,3 +105,10 @@ def test_a_device_that_the_site_lacks_is_refused(
 def test_a_run_that_is_no_name_is_refused(node_config: dict[str, Any], run: str) -> None:
     with pytest.raises(TrainingError, match="is not 32 hex digits"):
         open_it(node_config, run=run)
+
+
+def test_a_backbone_that_the_site_cannot_build_is_refused(node_config: dict[str, Any]) -> None:
+    config = make_config().replace(backbone="timm:resnet19")
+    settings = {"experiment": config.to_toml(), "run": RUN, "client-index": 1}
+    with pytest.raises(ConfigError, match="timm has no model 'resnet19'"):
+        check_site(settings, node_config)

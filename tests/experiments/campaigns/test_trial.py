@@ -20,6 +20,8 @@ def test_the_id_names_command_and_backbone_for_people() -> None:
     name = trial(backbone="swin_v2_t").id(FACTS)
     assert name.startswith("simulate-swin_v2_t-")
     assert len(name) == len("simulate-swin_v2_t-") + 12
+    # A colon would end a path in a variable like PATH.
+    assert trial(backbone="timm:test_vit").id(FACTS).startswith("simulate-timm-test_vit-")
 
 
 @pytest.mark.parametrize(
