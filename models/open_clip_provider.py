@@ -86,8 +86,8 @@ def architecture_config(model: str) -> dict[str, Any]:
     """
     if _MODEL.fullmatch(model) is None:
         raise BackboneError(
-            f"'open_clip:{model}' is not the name of an architecture: allowed are letters, digits, "
-            "_ and -, and then . and a tag"
+            f"{'open_clip:' + model!r} is not the name of an architecture: allowed are letters, "
+            "digits, _ and -, and then . and a tag"
         )
     architecture = model.partition(".")[0]
     known = {path.stem: path for path in sorted(_configs_folder().glob("*.json"))}

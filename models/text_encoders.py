@@ -76,7 +76,8 @@ def find(name: str) -> TextEncoderSpec:
         return TEXT_ENCODERS[name]
     if not name.startswith(_PREFIX):
         raise BackboneError(
-            f"no such text encoder; {known_names(name, [*TEXT_ENCODERS, f'{_PREFIX}…'])}"
+            f"no text encoder is called {name!r}; "
+            f"{known_names(name, [*TEXT_ENCODERS, f'{_PREFIX}…'])}"
         )
     model = name.removeprefix(_PREFIX)
     config = open_clip_provider.architecture_config(model)

@@ -38,7 +38,7 @@ _MODEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 def check_model(model: str) -> None:
     if _MODEL.fullmatch(model) is None:
         raise BackboneError(
-            f"'timm:{model}' is not the name of a model of timm: allowed are small letters, "
+            f"{'timm:' + model!r} is not the name of a model of timm: allowed are small letters, "
             "digits, ., _ and -"
         )
 
@@ -60,7 +60,7 @@ def find(model: str) -> BackboneSpec:
     if "." in model and model not in published:
         raise BackboneError(
             f"timm has no weights {model!r}; it has "
-            f"{', '.join(timm.list_pretrained(model.partition('.')[0] + '*')) or 'none'}"
+            f"{', '.join(timm.list_pretrained(model.partition('.')[0] + '.*')) or 'none'}"
         )
     facts = _facts(model)
     channels, height, width = facts.input_size

@@ -102,8 +102,8 @@ FILES: Mapping[str, str] = MappingProxyType(
 
 def check_model(model: str) -> NoReturn:
     raise BackboneError(
-        f"no backbone is called 'torchvision:{model}'; torchvision's are written without a prefix: "
-        f"{', '.join(NAMED)}"
+        f"no backbone is called {'torchvision:' + model!r}; torchvision's are written without a "
+        f"prefix: {', '.join(NAMED)}"
     )
 
 

@@ -71,4 +71,4 @@ def test_text_features_in_the_cache_stand_for_the_text_encoder(tmp_path: Path) -
 
 def test_image_towers_of_clip_are_looked_for_in_the_hubs_cache(tmp_path: Path) -> None:
     found = find_missing([trial(tmp_path, backbone="clip-rn50")])
-    assert found.to_download == ("open_clip_model.safetensors of timm/resnet50_clip.openai",)
+    assert found.to_download == ("the weights of clip-rn50, 153 MB",)
