@@ -114,6 +114,8 @@ def _manifest(
             "ray": "2.55.1",
             "torch": "2.14.1",
             "torchvision": "0.29.1",
+            "timm": "1.0.31",
+            "open_clip_torch": "3.3.0",
             "numpy": "2.4.6",
             "pandas": "2.3.3",
             "safetensors": "0.8.0",
