@@ -117,8 +117,10 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        followed = bool(self.pipeline)  # by a request, which the current cycle is then
         super().on_response_complete()
-        if self.cycle.more_body:  # answered before it was complete; the rest is not needed
+        # Answered before it was complete; the rest is not needed.
+        if self.cycle.more_body and not followed:
             self._close()
 
     def send_400_response(self, msg: str) -> None:
@@ -126,8 +128,16 @@ class BoundedHttp(HttpToolsProtocol):
         self._refuse(*(self._refusal or (400, "not HTTP")))
 
     def _at_work(self) -> bool:
-        """Return whether a request is waiting for its answer."""
-        return self.cycle is not None and not self.cycle.response_complete
+        """Return whether a request is waiting for its answer, or for a part of it.
+
+        An app may send the whole body of its answer, and say only afterwards that it was all. By
+        then its receiver, which knows the length, may have sent the next request.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        known = cycle.response_started and cycle.chunked_encoding is False
+        return not (known and cycle.expected_content_length == 0)
 
     def _expect_head(self) -> None:
         if self._deadline is None:

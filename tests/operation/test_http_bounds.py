@@ -1,5 +1,6 @@
 """A server's bounds on request headers, tested with raw connections."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -27,6 +28,14 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.complete"})
         return
     body = b"" if scope["method"] == "GET" else await Request(scope, receive).body()
+    if scope["path"] == "/late-end":
+        # As an app behind Starlette's middleware: the whole body is sent, and its end afterwards.
+        head = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"ok", "more_body": True})
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b""})
+        return
     await PlainTextResponse(f"{len(body)} bytes")(scope, receive, send)
 
 
@@ -72,6 +81,27 @@ def test_requests_within_the_bounds_follow_one_another(
             assert b"70000 bytes" in stream.recv(65536), number
         stream.sendall(CHUNKED + b"2\r\nab\r\n3\r\ncde\r\n0\r\nX: trailer\r\n\r\n")
         assert b"5 bytes" in stream.recv(65536)
+
+
+def test_a_request_may_follow_as_soon_as_the_last_one_is_answered(
+    connect: Callable[[], socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its sender has the whole answer, though the app has not yet said that it was all."""
+    late = HEAD.replace(b"/", b"/late-end", 1) + b"Content-Length: 70000\r\n\r\n"
+    with connect() as stream:
+        for number in range(3):
+            stream.sendall(late + bytes(70000))
+            answer = b""
+            while not answer.endswith(b"ok"):
+                piece = stream.recv(65536)
+                assert piece, "the connection was closed"
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 200"), number
+        stream.sendall(late)
+        time.sleep(0.2)
+        stream.sendall(bytes(70000))
+        assert stream.recv(65536).startswith(b"HTTP/1.1 200")
+    assert refusals(caplog) == []
 
 
 LINES = b"a:b\r\n" * (HEAD_LINES + 1)
