@@ -14,10 +14,11 @@ from training.network import base_sha256, restore_network
 pytestmark = pytest.mark.usefixtures("flower_task")
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "timm:test_efficientnet"])
 def test_an_adapter_is_trained_and_the_whole_model_taken_home(
-    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+    backbone: str, hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures = hospitals.run(monkeypatch, trainable="adapter")
+    figures = hospitals.run(monkeypatch, trainable="adapter", backbone=backbone)
     folder = hospitals.run_folder
     sent = folder.checkpoint.weights(figures["best_round"])
     assert len(sent) == 6
