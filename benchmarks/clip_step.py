@@ -21,9 +21,9 @@ from torch.nn import functional
 from benchmarks.fedprox_step import random_images
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved, torch_threads
-from data_partition.class_names import full_names
+from data_partition.datasets import find as find_dataset
+from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.image_store import store_side
-from data_partition.image_table import HAM10000_CLASSES
 from models.clip import ImageTextClassifier
 from models.text_encoders import TEXT_ENCODERS
 from models.text_features import prompts
@@ -73,7 +73,7 @@ def measure(
     """
     threads = joblib.cpu_count()
     images = random_images(batch_size, store_side(image_size))
-    texts = prompts(full_names(HAM10000_CLASSES))
+    texts = prompts(find_dataset("ham10000").names_in_words(HAM10000_CLASSES))
     features, logit_scale = encode_random(TEXT_ENCODERS[text_encoder], texts, 0)
     text = Text(features.numpy(), logit_scale)
 

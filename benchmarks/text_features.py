@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.memory import peak_bytes, peak_extra_bytes
 from benchmarks.result import Result
-from data_partition.class_names import full_names
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.datasets import find as find_dataset
+from data_partition.ham10000_names import HAM10000_CLASSES
 from models.text_encoders import find
 from models.text_features import prompts
 
@@ -127,4 +127,6 @@ def _extra_peak(encoder: str, path: Path) -> int | None:
 def _encode(encoder: str, path: Path) -> None:
     from models.text_tower import encode_pretrained
 
-    encode_pretrained(find(encoder), prompts(full_names(HAM10000_CLASSES)), path)
+    encode_pretrained(
+        find(encoder), prompts(find_dataset("ham10000").names_in_words(HAM10000_CLASSES)), path
+    )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, keep_first_copies
-from data_partition.image_table import HAM10000_CLASSES, ImageTable
+from data_partition.image_table import ImageTable
 from data_partition.label_tables import merge_rows
 from data_partition.left_alone import joined
 from data_partition.other_releases import say_what_else
@@ -22,6 +22,7 @@ def assemble(
     images: Iterable[FoundFile],
     layout: str,
     *,
+    classes: tuple[str, ...],
     found: Sequence[FoundFile],
     set_aside: Mapping[str, Iterable[str]],
     elsewhere: Collection[str] = (),
@@ -35,6 +36,7 @@ def assemble(
         images: image files; of copies of one image the first by name is used. If some are in a
             folder for validation, the table has a column ``split``.
         layout: the recognised layout, as text.
+        classes: class names in the order of the network's outputs.
         found: all files of the folder.
         set_aside: what is set aside already.
         elsewhere: ids of images in a folder for testing; their rows count as used.
@@ -93,7 +95,7 @@ def assemble(
         )
     return ImageTable(
         rows=used,
-        classes=HAM10000_CLASSES,
+        classes=classes,
         layout=layout,
         set_aside=joined(unmatched, set_aside),
         notices=tuple(notices),

@@ -142,6 +142,7 @@ def _slice_table(data_dir: Path, slices: list[FoundFile], set_aside: SetAside) -
         layout=f"BraTS2019, slices already cut and split ({storage(slices)})",
         set_aside=set_aside,
         grouped_by="patient",
+        sliced=True,
     )
 
 

@@ -131,6 +131,7 @@ def volume_table(
         set_aside=set_aside,
         reader=reader,
         grouped_by="patient",
+        sliced=True,
         notices=(ORACLE,) if slice_choice == "tumour" else (),
     )
 

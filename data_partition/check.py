@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_partition.brats2019 import load_brats2019
 from data_partition.copies import Copies, find_copies
+from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
-from data_partition.ham10000 import load_training
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import DIGESTS, Progress, store_side
 from data_partition.image_table import GroupedBy, ImageTable
-from data_partition.isic2018 import load_test
 from data_partition.overlap import Overlap, find_overlap
 from data_partition.recognition import recognise
 
@@ -30,6 +28,7 @@ class SetReport:
     Attributes:
         layout: the recognised layout, as text.
         grouped_by: what images are grouped by, ``lesion`` or ``patient``.
+        sliced: whether images are slices of patients' volumes.
         images: number of usable images.
         classes: number of usable images by class, in the order of the classes.
         lesions: number of known lesions, or patients; 0 where the release does not name them.
@@ -45,6 +44,7 @@ class SetReport:
 
     layout: str
     grouped_by: GroupedBy
+    sliced: bool
     images: int
     classes: dict[str, int]
     lesions: int
@@ -63,7 +63,7 @@ class CheckReport:
     """The contents of a data folder.
 
     Attributes:
-        training: the training set; for BraTS2019 all images, test patients included.
+        training: the training set; of slices all images, test patients included.
         test: the test set, or None if there is no separate one.
         overlap: the test images that are also in training; None if the test images depend on a
             seed.
@@ -82,6 +82,7 @@ def check(
     test_dir: Path | None = None,
     progress: Progress | None = None,
     look: Callable[[NDArray[np.uint8]], None] | None = None,
+    dataset: DataSet | None = None,
 ) -> CheckReport:
     """Find the data sets in a folder and decode all their images.
 
@@ -91,22 +92,25 @@ def check(
         progress: called after each image; it counts the images of one set.
         look: called with the pixels (SIDE, SIDE, 3) of each usable image, in the order of the
             report's ``images``.
+        dataset: the data set; None: the one that is recognised.
 
     Raises:
-        DataError: as raised by ``recognise``, ``load_training``, ``load_test`` and
-            ``load_brats2019``; a test folder is given for BraTS2019; or the system refuses to read
-            a file. A damaged image raises nothing.
+        DataError: as raised by ``recognise`` and the data set's loaders; a test folder is given for
+            a data set that has its own test patients; or the system refuses to read a file. A
+            damaged image raises nothing.
     """
     test = None
-    if recognise(data_dir) == "brats2019":
-        if test_dir is not None:
-            raise DataError(f"{test_dir}: BraTS2019 has its test patients in {data_dir}; leave out")
-        training = decode_all(load_brats2019(data_dir), progress, look)
-    else:
-        tests_in = None if test_dir is None else [test_dir]
-        training = decode_all(load_training(data_dir, tests_in=tests_in), progress, look)
-        found = load_test(data_dir, test_dir)
-        test = None if found is None else decode_all(found, progress, look)
+    dataset = dataset or recognise(data_dir)
+    if dataset.load_test is None and test_dir is not None:
+        raise DataError(
+            f"{test_dir}: {dataset.title} has its test patients in {data_dir}; leave out"
+        )
+    tests_in = None if test_dir is None else [test_dir]
+    training = decode_all(dataset.load_training(data_dir, Reading(tests_in)), progress, look)
+    if dataset.load_test is not None:
+        found = dataset.load_test(data_dir, test_dir)
+        if found is not None:
+            test = decode_all(found.with_classes(training.classes), progress, look)
     images = pd.concat(
         [table.rows.assign(is_test=table is test) for table in (training, test) if table],
         ignore_index=True,
@@ -175,6 +179,7 @@ def _report(table: ImageTable) -> SetReport:
     return SetReport(
         layout=table.layout,
         grouped_by=table.grouped_by,
+        sliced=table.sliced,
         images=len(rows),
         classes={name: int(per_class.get(name, 0)) for name in table.classes},
         lesions=len(images_per_lesion),

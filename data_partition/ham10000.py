@@ -8,17 +8,17 @@ import pandas as pd
 
 from data_partition.assembly import assemble, storage
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, find_files
-from data_partition.image_table import HAM10000_CLASSES, ImageTable
-from data_partition.label_tables import (
+from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import (
     ONE_HOT_COLUMNS,
-    is_table,
     read_class_folders,
-    read_header,
     read_lesion_groupings,
     read_metadata,
     read_one_hot,
 )
+from data_partition.image_files import FoundFile, find_files
+from data_partition.image_table import ImageTable
+from data_partition.label_tables import is_table, read_header
 from data_partition.left_alone import left_alone
 from data_partition.other_releases import say_what_else
 
@@ -81,6 +81,7 @@ def load_training(data_dir: Path, *, tests_in: Sequence[Path] | None = None) -> 
         labels,
         images,
         layout,
+        classes=HAM10000_CLASSES,
         found=found,
         set_aside=set_aside,
         elsewhere={file.stem for file in tests},

@@ -46,6 +46,7 @@ class ImageStore:
             layout, file times and ``side``.
         set_aside: the table's, and the images that could not be decoded.
         grouped_by: what ``lesion_id`` names.
+        sliced: the table's.
         notices: the table's.
     """
 
@@ -56,6 +57,7 @@ class ImageStore:
     fingerprint: str
     set_aside: dict[str, tuple[str, ...]]
     grouped_by: GroupedBy = "lesion"
+    sliced: bool = False
     notices: tuple[str, ...] = ()
 
 
@@ -241,5 +243,6 @@ def _open(folder: Path, table: ImageTable) -> ImageStore:
         fingerprint=facts["fingerprint"],
         set_aside=set_aside,
         grouped_by=table.grouped_by,
+        sliced=table.sliced,
         notices=table.notices,
     )

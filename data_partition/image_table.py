@@ -1,14 +1,15 @@
 """A data set as a table: its images, their files and their labels."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
 
+from data_partition.errors import DataError
 from data_partition.image_reader import ImageReader
 from data_partition.photographs import Photographs
-
-HAM10000_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+from operation.text import printable, quoted
 
 GroupedBy = Literal["lesion", "patient"]
 
@@ -20,8 +21,8 @@ class ImageTable:
     Attributes:
         rows: one row per image, sorted by ``image_id``, ids unique, index 0 … N - 1. Columns:
             ``image_id`` (str), ``label`` (str, one of ``classes``), ``lesion_id`` (str or None:
-            which images show the same lesion), ``source`` (str or None: the ``dataset`` column of
-            the newer HAM10000 metadata, the site of a BraTS2019 case); ``split`` ("train",
+            which images show the same lesion), ``source`` (str or None: the camera, clinic or site
+            that an image is from); ``split`` ("train",
             "validation" or "test") only if the data set is already split; and the columns that the
             reader needs. For photographs these are ``path`` (str, absolute: an image file, or a zip
             archive) and ``member`` (str, the image's name inside that archive, or "").
@@ -30,8 +31,9 @@ class ImageTable:
         set_aside: names of files and rows that are not used, by reason (``"row without an image"``,
             ``"image without a row"``, ``"duplicate file"``, ``"unreadable image"``, …).
         reader: turns rows into pixels.
-        grouped_by: the meaning of ``lesion_id``: ``lesion``, which may have several photographs, or
-            ``patient``, whose tumour is seen in several slices.
+        grouped_by: the meaning of ``lesion_id``: ``lesion`` or ``patient``, which may have several
+            images.
+        sliced: whether images are slices of patients' volumes, see `dataset.DataSet`.
         notices: sentences about the data that every table and manifest shows to the user.
     """
 
@@ -41,4 +43,20 @@ class ImageTable:
     set_aside: dict[str, tuple[str, ...]]
     reader: ImageReader = field(default_factory=Photographs)
     grouped_by: GroupedBy = "lesion"
+    sliced: bool = False
     notices: tuple[str, ...] = ()
+
+    def with_classes(self, classes: Sequence[str]) -> "ImageTable":
+        """Return the table of a test set with the classes of the training set.
+
+        Raises:
+            DataError: an image has another class.
+        """
+        other = self.rows[~self.rows["label"].isin(list(classes))]
+        if len(other):
+            image_id, label = other.iloc[0][["image_id", "label"]]
+            raise DataError(
+                f"test image {printable(image_id)} has the class {quoted(label)}, which training "
+                f"does not have: {', '.join(classes)}; correct the label or leave the image out"
+            )
+        return replace(self, classes=tuple(classes))

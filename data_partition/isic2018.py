@@ -7,17 +7,17 @@ import pandas as pd
 
 from data_partition.assembly import assemble, storage
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, find_files
-from data_partition.image_table import ImageTable
-from data_partition.label_tables import (
+from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import (
     METADATA_COLUMNS,
     ONE_HOT_COLUMNS,
-    is_table,
     read_class_folders,
-    read_header,
     read_metadata,
     read_one_hot,
 )
+from data_partition.image_files import FoundFile, find_files
+from data_partition.image_table import ImageTable
+from data_partition.label_tables import is_table, read_header
 from data_partition.left_alone import SetAside, joined, left_alone
 from data_partition.other_releases import say_what_else
 
@@ -65,7 +65,15 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
         used = set(images)
         others = [file.name for file in beyond if file.is_image and file not in used]
         set_aside = joined(left_alone(beyond), {"image that is not named as a test image": others})
-    return assemble(directory, labels, images, layout, found=found, set_aside=set_aside)
+    return assemble(
+        directory,
+        labels,
+        images,
+        layout,
+        classes=HAM10000_CLASSES,
+        found=found,
+        set_aside=set_aside,
+    )
 
 
 def _labels(

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from data_partition.class_names import short_label
 from data_partition.errors import DataError
+from data_partition.ham10000_names import short_label
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import is_table, read_header
 from data_partition.left_alone import UNREAD_ARCHIVES, UNREAD_IMAGES, remedy

@@ -25,13 +25,6 @@ _SOURCE_LENGTH = 40  # length of a source's name in tables
 _IID_STREAM = 2
 _DIRICHLET_STREAM = 3
 
-_NO_SOURCES: dict[GroupedBy, str] = {
-    "lesion": "partition = source needs the metadata's column dataset, which is missing or has "
-    "gaps; get the newer HAM10000_metadata or take partition = iid",
-    "patient": "partition = source needs the site in every file's name (BraTS19_<site>_<id>_1), "
-    "which some lack; rename those or take partition = iid",
-}
-
 # The smallest number of units of a client with which each of its three splits gets one.
 _MIN_DIRICHLET_UNITS = 4
 
@@ -45,6 +38,8 @@ def plan_partition(
     split_by: SplitBy,
     seed: int,
     grouped_by: GroupedBy = "lesion",
+    sliced: bool = False,
+    sources: str = "the source of every image, which some lack; add it",
 ) -> pd.DataFrame:
     """Assign a training set to clients and split each client's part.
 
@@ -59,9 +54,11 @@ def plan_partition(
         split_by: "image" or "lesion". A lesion has the label and source of its first image; lesions
             that share identical pixels count as one.
         seed: ≥ 0.
-        grouped_by: the meaning of ``lesion_id``. With "patient", the test patients of
+        grouped_by: the meaning of ``lesion_id``.
+        sliced: whether images are slices of patients. If so, the test patients of
             ``split_patients`` are the global test set and belong to no client; the slices of each
             other patient stay together for any ``split_by``, if patients are known.
+        sources: where sources come from and how to add them, for an error.
 
     Returns:
         Columns ``image_id``, ``label``, ``lesion_id``, ``client`` ("client-0", "client-1", …),
@@ -72,7 +69,7 @@ def plan_partition(
             number of clients is not that of the sources; ``dirichlet_alpha`` leaves a client nearly
             empty; or a client has fewer than two training images.
     """
-    if grouped_by == "patient":
+    if sliced:
         rows = rows[split_patients(rows, seed=seed) != "test"]
         split_by = "lesion" if rows["lesion_id"].notna().any() else "image"
     rows = rows.sort_values("image_id", ignore_index=True)
@@ -91,7 +88,7 @@ def plan_partition(
             f"{clients} clients are more than the {len(units)} {kind}s there are; lower clients"
         )
     if partition == "source":
-        client_of_unit = _deal_by_source(units["source"], clients, grouped_by)
+        client_of_unit = _deal_by_source(units["source"], clients, sources)
     elif partition == "dirichlet":
         client_of_unit = _deal_dirichlet(units["label"], clients, dirichlet_alpha, seed)
     else:
@@ -195,13 +192,14 @@ def _deal_dirichlet(labels: pd.Series, clients: int, alpha: float, seed: int) ->
     return client_of_unit
 
 
-def _deal_by_source(sources: pd.Series, clients: int, grouped_by: GroupedBy) -> np.ndarray:
-    if sources.isna().any():
-        raise DataError(_NO_SOURCES[grouped_by])
-    names, client_of_unit = np.unique(sources.to_numpy(dtype=str), return_inverse=True)
+def _deal_by_source(found: pd.Series, clients: int, sources: str) -> np.ndarray:
+    if found.isna().any():
+        raise DataError(f"partition = source needs {sources} or take partition = iid")
+    names, client_of_unit = np.unique(found.to_numpy(dtype=str), return_inverse=True)
     if len(names) != clients:
+        listed = ", ".join(printable(name, _SOURCE_LENGTH) for name in names)
         raise DataError(
-            f"partition = source has {len(names)} sources ({', '.join(names)}) but clients = "
+            f"partition = source has {len(names)} sources ({listed}) but clients = "
             f"{clients}; set clients = {len(names)}"
         )
     return client_of_unit

@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
-from data_partition.label_tables import (
+from data_partition.ham10000_tables import (
     METADATA_COLUMNS,
     ONE_HOT_COLUMNS,
-    read_header,
     read_metadata,
     read_one_hot,
 )
+from data_partition.image_files import FoundFile
+from data_partition.label_tables import read_header
 
 CHALLENGE_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 """The challenge's columns: the labels in capitals, in the challenge's order."""
+
+CHALLENGE_CLASSES = tuple(sorted(name.lower() for name in CHALLENGE_COLUMNS))
+"""The challenge's classes in the order of a network's outputs."""
 
 
 def read_truth(path: Path) -> pd.DataFrame:

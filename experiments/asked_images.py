@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_partition.brats2019 import load_ungraded
+from data_partition.datasets import find
 from data_partition.errors import DataError
 from data_partition.image_files import IMAGE_SUFFIXES, find_files
 from data_partition.image_reader import Unusable
@@ -16,7 +16,7 @@ from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from experiments.console import Console
 from training.config import ExperimentConfig
-from training.experiment_data import slice_options
+from training.experiment_data import reading
 
 # The approximate number of decoded images that are not classified yet.
 _AT_ONCE = 512
@@ -40,8 +40,8 @@ def find_asked(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Pa
     """Find the images without decoding them; return each path with a table of its images.
 
     Args:
-        paths: image files; folders of image files, zipped or not; for a run on BraTS2019 folders
-            of cases.
+        paths: image files; folders of image files, zipped or not; for a run on slices folders of
+            cases.
         config: of the model.
 
     Raises:
@@ -94,8 +94,9 @@ def decode_asked(
 
 
 def _find(path: Path, config: ExperimentConfig) -> ImageTable:
-    if path.is_dir() and config.dataset == "brats2019":
-        return load_ungraded(path, **slice_options(config))
+    load_unlabelled = find(config.dataset).load_unlabelled
+    if path.is_dir() and load_unlabelled is not None:
+        return load_unlabelled(path, reading(config))
     if path.is_dir():
         found = [file for file in find_files(path) if file.is_image]
         if not found:

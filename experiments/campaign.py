@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_partition.datasets import dataset_names
 from experiments.console import Console, marked, shown
 from experiments.display import counting
 from operation.names import known_names
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
 console = Console()
 
-DATASETS = ("ham10000", "brats2019")
-
 # The ledger is derived from the run folders, so it may lag behind while the campaign runs.
 _LEDGER_SECONDS = 60.0
 
@@ -41,7 +40,7 @@ OverrideOption = Annotated[
 DataOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--data", metavar="NAME=DIR", help="Where data set ham10000 or brats2019 is. Repeatable."
+        "--data", metavar="NAME=DIR", help="Where the data set of this name is. Repeatable."
     ),
 ]
 OnlyOption = Annotated[
@@ -297,9 +296,9 @@ def _folders(data: Sequence[str] | None) -> dict[str, Path]:
     folders = {}
     for given in data or ():
         name, equals, folder = given.partition("=")
-        if not equals or name not in DATASETS:
+        if not equals or name not in dataset_names():
             raise ConfigError(
-                f"--data {given}: write it as NAME=DIR; NAME is {' or '.join(DATASETS)}"
+                f"--data {given}: write it as NAME=DIR; NAME is {' or '.join(dataset_names())}"
             )
         folders[name] = Path(folder)
     return folders

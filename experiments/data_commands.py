@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from data_partition.datasets import dataset_names
 from experiments.console import Console, echo
 from experiments.display import counting
 
@@ -22,6 +23,15 @@ PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
 
 # Each command's text explains DIR: Typer 0.20 drops an argument's help under Click 8.5.
 Directory = Annotated[Path, typer.Argument(metavar="DIR")]
+
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"What DIR holds: {', '.join(dataset_names())}.",
+        show_default="looks at the files",
+    ),
+]
 
 
 @app.command()
@@ -37,6 +47,7 @@ def check(
             "--near", help="Also list images that look alike: encoded again, rotated or cropped."
         ),
     ] = False,
+    dataset: DatasetOption = "",
 ) -> None:
     """Check the data folder DIR: show what it holds; every image is decoded.
 
@@ -58,6 +69,7 @@ def check(
     """
     # Imported here and below, since --help needs none of it.
     from data_partition.check import check as check_folder
+    from data_partition.datasets import find
     from data_partition.synthetic_folder import NOTICE, is_synthetic
     from experiments.data_text import near_lines, report_lines
 
@@ -70,7 +82,9 @@ def check(
 
         search = NearDuplicates()
     with _decoding() as progress:
-        report = check_folder(data_dir, test_dir, progress, search.add if search else None)
+        look = search.add if search else None
+        chosen = find(dataset) if dataset else None
+        report = check_folder(data_dir, test_dir, progress, look, chosen)
     _print(report_lines(report))
     if search:
         _print(near_lines(report.images, search.pairs()))
@@ -100,10 +114,11 @@ def partition(
         typer.Option(help="lesion: all images of a lesion stay at one client, in one split."),
     ] = "image",
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another partition.")] = 0,
+    dataset: DatasetOption = "",
 ) -> None:
     """Partition the training set in DIR among clients, each part split 60/20/20.
 
-    BraTS2019 is partitioned by patient; the global test patients belong to no client.
+    Slices are partitioned by patient; the global test patients belong to no client.
 
     The CSV file's columns are image_id, label, lesion_id, client and split.
 
@@ -119,10 +134,10 @@ def partition(
     """
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter(f"{out} must end in .csv", param_hint="--out")
-    from data_partition.brats2019 import load_brats2019
     from data_partition.check import decode_all
     from data_partition.copies import find_copies, num_straddling
-    from data_partition.ham10000 import load_training
+    from data_partition.dataset import Reading
+    from data_partition.datasets import find
     from data_partition.partition import (
         counts,
         plan_partition,
@@ -133,13 +148,13 @@ def partition(
     from data_partition.plot import plot_counts
     from data_partition.recognition import recognise
     from data_partition.synthetic_folder import NOTICE, is_synthetic
-    from experiments.data_text import WORDS, set_aside_lines
+    from experiments.data_text import set_aside_lines, words
     from operation.files import replacing
 
     with _decoding() as progress:
         # A run cannot use images that cannot be decoded, so no client gets them.
-        load = load_brats2019 if recognise(data_dir) == "brats2019" else load_training
-        training = decode_all(load(data_dir), progress)
+        found = find(dataset) if dataset else recognise(data_dir)
+        training = decode_all(found.load_training(data_dir, Reading()), progress)
     plan = plan_partition(
         training.rows,
         partition=partition,
@@ -148,6 +163,8 @@ def partition(
         split_by=split_by,
         seed=seed,
         grouped_by=training.grouped_by,
+        sliced=training.sliced,
+        sources=found.sources,
     )
     with replacing(out) as temporary:
         plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
@@ -161,7 +178,7 @@ def partition(
         echo(notice)
 
     per_client = counts(plan).rename(index=names)
-    images, lesions, _ = WORDS[training.grouped_by]
+    images, lesions, _ = words(training)
     table = Table("client", title=f"{images.capitalize()} per client and class")
     for name in (*per_client.columns, "all"):
         table.add_column(str(name), justify="right")
@@ -193,14 +210,14 @@ def partition(
 def synth(
     directory: Directory,
     dataset: Annotated[
-        Literal["ham10000", "brats2019"], typer.Option(help="Which data set's layout.")
-    ] = "ham10000",
+        str,
+        typer.Option(metavar="NAME", help="Which data set's layout.", show_default="skin lesions"),
+    ] = "",
     images: Annotated[
-        int | None,
-        typer.Option(min=1, help="ham10000: how many training images.", show_default="600"),
+        int | None, typer.Option(min=1, help="How many training images.", show_default="600")
     ] = None,
     patients: Annotated[
-        int | None, typer.Option(min=1, help="brats2019: how many patients.", show_default="40")
+        int | None, typer.Option(min=1, help="Of volumes: how many patients.", show_default="40")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
 ) -> None:
@@ -217,21 +234,26 @@ def synth(
 
     fedskin data synth /tmp/brats --dataset brats2019 --patients 60
     """
-    from data_partition.synthetic import write_ham10000
-    from data_partition.synthetic_brats2019 import write_brats2019
+    from data_partition.datasets import all_datasets, find
 
-    if dataset == "brats2019":
-        if images is not None:
-            raise typer.BadParameter("brats2019 is counted in --patients", param_hint="--images")
-        patients = 40 if patients is None else patients
-        write_brats2019(directory, patients=patients, seed=seed)
-        echo(f"Wrote the volumes of {patients} patients to {directory}")
-        return
-    if patients is not None:
-        raise typer.BadParameter("ham10000 is counted in --images", param_hint="--patients")
-    images = 600 if images is None else images
-    write_ham10000(directory, images=images, seed=seed)
-    echo(f"Wrote {images} training images and a test set to {directory}")
+    made = [each for each in all_datasets() if each.synthetic is not None]
+    chosen = find(dataset) if dataset else made[0]
+    synthetic = chosen.synthetic
+    if synthetic is None:
+        names = ", ".join(each.name for each in made)
+        raise typer.BadParameter(
+            f"{chosen.name} has no synthetic images; {names} have", param_hint="--dataset"
+        )
+    counts = {"images": images, "patients": patients}
+    count = counts.pop(synthetic.unit)
+    for unit, given in counts.items():
+        if given is not None:
+            raise typer.BadParameter(
+                f"{chosen.name} is counted in --{synthetic.unit}", param_hint=f"--{unit}"
+            )
+    count = synthetic.default if count is None else count
+    synthetic.write(directory, count, seed)
+    echo(f"Wrote {synthetic.wrote.format(count=count)} to {directory}")
 
 
 def _decoding() -> AbstractContextManager[Callable[[int, int], None]]:

@@ -6,21 +6,22 @@ import pandas as pd
 
 from data_partition.check import CheckReport, SetReport
 from data_partition.copies import Copies
-from data_partition.image_table import GroupedBy
+from data_partition.image_table import ImageTable
 from data_partition.overlap import Overlap
-
-# The words for an image, a lesion and a source.
-WORDS: dict[GroupedBy, tuple[str, str, str]] = {
-    "lesion": ("images", "lesions", "sources"),
-    "patient": ("slices", "patients", "sites"),
-}
 
 _NAMES_SHOWN = 20
 
 
+def words(data: SetReport | ImageTable) -> tuple[str, str, str]:
+    """Return the words for images, groups (lesions or patients) and sources of a data set."""
+    if data.sliced:
+        return "slices", "patients", "sites"
+    return "images", f"{data.grouped_by}s", "sources"
+
+
 def report_lines(report: CheckReport) -> Iterator[str]:
     """Return lines about the contents of a data folder."""
-    if report.training.grouped_by == "patient":
+    if report.training.sliced:
         yield from _set_lines("Data set", report.training)
     else:
         yield from _set_lines("Training set", report.training)
@@ -82,7 +83,7 @@ def _named(image: pd.Series) -> str:
 
 
 def _set_lines(title: str, report: SetReport) -> Iterator[str]:
-    images, lesions, sources = WORDS[report.grouped_by]
+    images, lesions, sources = words(report)
     yield f"{title}: {report.layout}"
     yield from (f"  NOTE: {notice}" for notice in report.notices)
     yield f"  {report.images} {images}: {_listed(report.classes)}"

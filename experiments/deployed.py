@@ -129,7 +129,7 @@ def _order(
     wanted: ExperimentConfig, run_folder: RunFolder, folder: CoordinatorFolder, orders: Orders
 ) -> Order:
     """Check a run, make its folder, and submit it to the coordinator."""
-    from data_partition.recognition import CLASSES
+    from data_partition.datasets import find
     from fl_server.coordinator.bundles import bundle_to_run
     from fl_server.preparation import for_server
     from training.beginnings import bring_beginnings
@@ -139,7 +139,7 @@ def _order(
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     here = for_server(config)
-    bring_beginnings(here, run_folder, CLASSES[config.dataset])
+    bring_beginnings(here, run_folder, find(config.dataset).classes)
     with console.status("Reading the images of test-dir"):
         open_test_dir(here)
     run_folder.create(config)

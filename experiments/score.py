@@ -41,19 +41,32 @@ def score_command(
     fedskin score runs/heads ISIC2018_Task3_Test_GroundTruth.csv --head knn
     """
     # Imported here, since --help needs none of it.
+    from data_partition.datasets import find
+    from data_partition.truth_file import CHALLENGE_CLASSES
     from experiments import challenge_score
     from experiments.figures_table import recall_table
     from experiments.official_scorer import ScorerError
     from experiments.submission import CLASSES, as_submission, read_answers
     from operation.files import replacing, write_json
+    from operation.text import printable
     from training.run_folder import RunFolder
     from training.synthetic_note import synthetic_note
 
     folder = RunFolder(run_dir.absolute())
-    if folder.config().dataset == "brats2019":
-        raise RunFolderError(f"{folder.path}: is a run on BraTS2019; the challenge is on HAM10000")
+    dataset = find(folder.config().dataset)
+    if dataset.classes not in (None, CHALLENGE_CLASSES):
+        raise RunFolderError(
+            f"{folder.path}: is a run on {dataset.title}; the challenge is on the classes "
+            f"{', '.join(CHALLENGE_CLASSES)}"
+        )
     if folder.manifest().get("status") != "completed":
         raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
+    classes = folder.manifest()["data"]["classes"]
+    if tuple(classes) != CHALLENGE_CLASSES:
+        raise RunFolderError(
+            f"{folder.path}: is a run on the classes {printable(', '.join(classes))}; the "
+            f"challenge is on {', '.join(CHALLENGE_CLASSES)}"
+        )
     truth = challenge_score.read_whole_truth(truth_csv)
     answers = read_answers(folder, head, list(truth["image_id"]), truth_csv)
 

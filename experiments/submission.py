@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.image_table import HAM10000_CLASSES
-from data_partition.truth_file import CHALLENGE_COLUMNS
+from data_partition.truth_file import CHALLENGE_CLASSES, CHALLENGE_COLUMNS
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 
-CLASSES = list(HAM10000_CLASSES)
+CLASSES = list(CHALLENGE_CLASSES)
 
 _NAMES_SHOWN = 3
 

@@ -77,15 +77,13 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 
 
 def _classes(config: ExperimentConfig) -> tuple[str, ...]:
-    from data_partition.recognition import CLASSES
-    from training.experiment_data import recognise
+    from data_partition.datasets import dataset_names
+    from training.experiment_data import dataset_of, training_table
 
     if config.dataset == "auto" and not config.data_dir:
-        raise ConfigError(
-            "dataset = 'auto': without a data-dir, set dataset to ham10000 or brats2019"
-        )
-    dataset = recognise(config) if config.dataset == "auto" else config.dataset
-    return CLASSES[dataset]
+        names = " or ".join(dataset_names())
+        raise ConfigError(f"dataset = 'auto': without a data-dir, set dataset to {names}")
+    return dataset_of(config).classes or training_table(config).classes
 
 
 def _describe(features: TextFeatures) -> None:

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from logging import WARNING
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ from typing import Any
 from flwr.common import log
 from flwr.serverapp import Grid
 
-from data_partition.brats2019_volumes import ORACLE
-from data_partition.recognition import CLASSES
+from data_partition.dataset import DataSet
+from data_partition.datasets import find
 from data_partition.synthetic_folder import is_synthetic
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered
@@ -81,27 +83,28 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     known: dict[str, Any] = manifest.get("clients", {})
     settings = {"experiment": for_sites(config).to_toml(), "run": str(manifest["run"])}
     here = for_server(config)
-    bring_beginnings(here, folder, CLASSES[config.dataset])
+    dataset = find(config.dataset)
+    bring_beginnings(here, folder, dataset.classes)
     folder.update_manifest(device=here.device, phase="asking the sites who they are")
     sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
     needed = config.min_replies if known else config.clients
     # At the first start each site decodes its images, and all are needed.
     timeout = config.longest_round if known else MESSAGE_SECONDS
     found = introduce(sites, names, settings, needed=needed, timeout=timeout)
-    _refuse_others(sites, names, found, config, manifest, needed)
+    classes = agreed_classes(dataset, manifest, found)
+    _refuse_others(sites, names, found, config, manifest, needed, classes)
     described = {name: site.describe() for name, site in found.items()}
-    test_data = open_test_dir(here)
+    test_data = open_test_dir(here, classes.names)
     data = manifest.get("data") or _describe(found) | describe_test_data(test_data)
-    if config.dataset == "brats2019" and config.slice_choice == "tumour":
-        data["notices"] = [ORACLE]
+    if notices := dataset.notices(config.slice_choice):
+        data["notices"] = list(notices)
     clients = {name: described.get(name) or known[name] for name in names.values()}
     # One site's word does not mark the others' figures; its own entry keeps it.
     data["synthetic"] = is_synthetic(config.test_dir) or all(
         client["synthetic"] for client in clients.values()
     )
     folder.update_manifest(clients=clients, data=data)
-    classes = tuple(data["classes"])
-    text = text_of_run(here, folder, classes)
+    text = text_of_run(here, folder, classes.names)
     folder.update_manifest(text=describe_text(text))
     described = folder.manifest()["clients"]
     gathered = Gathered(
@@ -109,8 +112,46 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
         sizes={name: {split: described[name][split] for split in SPLITS} for name in described},
         bases={name: site.base for name, site in found.items()},
     )
-    federation = Federation(sites, here, folder, classes, test_data, as_text(text), settings)
+    federation = Federation(sites, here, folder, classes.names, test_data, as_text(text), settings)
     federation.run(lambda: gathered)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a run.
+
+    Attributes:
+        names: in the order of the network's outputs.
+        whose: who has them, with the verb, for an error.
+    """
+
+    names: tuple[str, ...]
+    whose: str
+
+
+def agreed_classes(
+    dataset: DataSet, manifest: Mapping[str, Any], found: Mapping[str, Introduction]
+) -> Classes:
+    """Return the classes that every site must have.
+
+    They are those of the data set or, where each site names its own, those with which the run
+    began; at its first start those that most sites have, and if there are several such lists, the
+    first site's.
+
+    Args:
+        dataset: of the run.
+        manifest: of the run.
+        found: the sites' introductions, in the order of the clients.
+    """
+    if dataset.classes is not None:
+        # Not the first site's, which may be the one that is wrong.
+        return Classes(dataset.classes, f"{dataset.name} has")
+    if "data" in manifest:
+        return Classes(tuple(manifest["data"]["classes"]), "this run began with")
+    lists = Counter(site.classes for site in found.values())
+    names, _ = lists.most_common(1)[0]
+    who = [name for name, site in found.items() if site.classes == names]
+    return Classes(names, f"{', '.join(who)} {'has' if len(who) == 1 else 'have'}")
 
 
 def _refuse_others(
@@ -120,6 +161,7 @@ def _refuse_others(
     config: ExperimentConfig,
     manifest: Mapping[str, Any],
     needed: int,
+    classes: Classes,
 ) -> None:
     """Refuse the sites that differ from the others, or from their state when the run began.
 
@@ -127,7 +169,7 @@ def _refuse_others(
         FederationError: names them, if fewer than needed are left. At the first start all are
             needed.
     """
-    faults = {name: _fault(name, site, config, manifest) for name, site in found.items()}
+    faults = {name: _fault(name, site, config, manifest, classes) for name, site in found.items()}
     refused = {name: reason for name, reason in faults.items() if reason}
     if len(found) - len(refused) < needed:
         raise FederationError("; ".join(refused.values()))
@@ -143,16 +185,15 @@ def _fault(
     site: Introduction,
     config: ExperimentConfig,
     manifest: Mapping[str, Any],
+    classes: Classes,
 ) -> str | None:
     """Return why a site cannot take part, if it cannot."""
     if site.dataset != config.dataset:
         return f"{name} holds {quoted(site.dataset)}, but dataset = {config.dataset}"
-    # Not the first site's, which may be the one that is wrong.
-    classes = CLASSES[config.dataset]
-    if site.classes != classes:
+    if site.classes != classes.names:
         theirs = ", ".join(map(quoted, site.classes))
         return (
-            f"{name} has the classes {theirs}, but {config.dataset} has {', '.join(classes)}: "
+            f"{name} has the classes {theirs}, but {classes.whose} {', '.join(classes.names)}: "
             "it must correct its data folder"
         )
     before = manifest.get("clients", {}).get(name)

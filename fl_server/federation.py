@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
+from data_partition.datasets import find
 from fl_server.checking_grid import CheckingGrid
 from fl_server.client_heads import judge_client_heads
 from fl_server.judging import ask, figures
@@ -103,7 +104,7 @@ class Federation:
         num_classes = len(self.classes)
         announced = {
             node: Announced(
-                num_classes, clients.sizes[name], by_patient=self.config.dataset == "brats2019"
+                num_classes, clients.sizes[name], by_patient=find(self.config.dataset).sliced
             )
             for node, name in clients.names.items()
         }

@@ -1,5 +1,6 @@
 """Preparing a federated config, for a simulation on this machine or for sites on theirs."""
 
+from data_partition.datasets import dataset_names, find
 from fl_server.resources import Resources, plan
 from training.config import ExperimentConfig
 from training.device import resolve_device
@@ -42,13 +43,17 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
     """
     faults = []
     if config.dataset == "auto":
-        faults.append("dataset = 'auto': name the data set of the sites, ham10000 or brats2019")
+        names = " or ".join(dataset_names())
+        faults.append(f"dataset = 'auto': name the data set of the sites, {names}")
     if config.data_dir:
         faults.append(
             f"data-dir = {config.data_dir!r}: leave it empty; every site names its own images"
         )
-    if config.dataset == "brats2019" and config.test_dir:
-        faults.append(f"test-dir = {config.test_dir!r}: allowed with dataset = ham10000 only")
+    if config.dataset != "auto" and config.test_dir and not find(config.dataset).load_test:
+        faults.append(
+            f"test-dir = {config.test_dir!r}: not allowed with dataset = {config.dataset}, whose "
+            "sites have test patients of their own"
+        )
     if config.allow_overlap:
         faults.append(
             "allow-overlap = true: leave it out; sites' images cannot be compared with the test "

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from data_partition.class_names import full_names
+from data_partition.datasets import find as find_dataset
 from models.text_features import prompts
 from tests.generated_figures import IMAGES, Judge
 from training.config import ExperimentConfig, Scalar, parse
@@ -156,7 +156,7 @@ def _manifest(
         manifest["text"] = {
             "encoder": config.text_encoder,
             "weights": "openai",
-            "prompts": list(prompts(full_names(images.classes))),
+            "prompts": list(prompts(find_dataset(config.dataset).names_in_words(images.classes))),
             "logit_scale": 100.0,
         }
     if command == "simulate":

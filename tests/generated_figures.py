@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_partition.brats2019_names import BRATS2019_CLASSES
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.ham10000_names import HAM10000_CLASSES
 from training.config import ExperimentConfig, Scalar
 from training.head_settings import FITTED_WITH, head_values
 from training.metrics import METRIC_NAMES, figures

@@ -8,16 +8,23 @@ from training.run_folder import RunFolder
 from training.text import prepare_text
 
 
-def bring_beginnings(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str]) -> None:
+def bring_beginnings(
+    config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None
+) -> None:
     """Find, download or compute what a run starts from, so that errors come before the start.
 
     These are the text features and the pretrained weights. A resumed run has its own, except its
     base, which is built again.
 
+    Args:
+        config: of the run.
+        folder: of the run.
+        classes: None if they are not known yet: then there are no text features.
+
     Raises:
         WeightsError: weights are missing or unusable.
     """
-    if not folder.text_path.is_file():
+    if classes is not None and not folder.text_path.is_file():
         prepare_text(config, classes)
     if config.trainable != "all" or not folder.checkpoint.progress().round:
         bring_weights(config)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
+from data_partition.datasets import dataset_names
 from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
@@ -31,6 +33,13 @@ MESSAGE_SECONDS = 12 * 3600
 NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap", "round-timeout")
 
 
+def _check_dataset(name: str) -> str:
+    known = ("auto", *dataset_names())
+    if name not in known:
+        raise PydanticCustomError("dataset", f"{', '.join(known[:-1])} or {known[-1]}")
+    return name
+
+
 class ExperimentConfig(BaseModel):
     """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
 
@@ -48,7 +57,7 @@ class ExperimentConfig(BaseModel):
         alias_generator=lambda name: name.replace("_", "-"),
     )
 
-    dataset: Literal["auto", "ham10000", "brats2019"] = "auto"
+    dataset: Annotated[str, AfterValidator(_check_dataset)] = "auto"
     objective: Literal["classifier", "clip"] = "classifier"
     backbone: str = "convnext_t"
     pretrained: bool = True

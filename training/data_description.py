@@ -16,7 +16,7 @@ def describe_data(
     """Return the manifest's entry ``data``; test images do not count as training images."""
     store = data.store
     in_training = np.ones(len(store.labels), dtype=bool)
-    if test_data is not None and store.grouped_by == "patient":  # both are in one store
+    if test_data is not None and store.sliced:  # both are in one store
         in_training[test_data.split.indices] = False
     rows = store.rows[in_training]
     copies = find_copies(rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.experiment_data import cut, deal, recognise, test_table, training_table
+from training.experiment_data import cut, deal, test_table, training_table
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ def outline(config: ExperimentConfig, *, federated: bool, needs_test: bool = Fal
         needs_test: whether the experiment needs a test set.
 
     Raises:
-        ConfigError: no data folder is set, a test folder is set for BraTS2019, or a needed test set
-            is missing.
+        ConfigError: no data folder is set, a test folder is set for a data set that has its own
+            test patients, or a needed test set is missing.
         DataError: a folder is unusable, or does not fit the config.
     """
     table = training_table(config)
-    if recognise(config) == "brats2019":
+    if table.sliced:
         notices = table.notices
         has_test = "test" in split_patients(table.rows, seed=config.seed)
     else:

@@ -1,29 +1,26 @@
 """The data of one experiment: its image stores, and which images belong to which client.
 
 Functions that read the data folder raise `ConfigError` if no data folder is set, or if a test
-folder is set for BraTS2019; and `DataError` if the folder is missing or unusable. The docstrings
-below name only further errors.
+folder is set for a data set that has its own test patients; and `DataError` if the folder is
+missing or unusable. The docstrings below name only further errors.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_partition import ham10000, isic2018, recognition
-from data_partition.axial_slices import SliceChoice
-from data_partition.brats2019 import load_brats2019
+from data_partition import datasets, recognition
+from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore, Progress, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.overlap import find_overlap, refuse
 from data_partition.partition import plan_partition
-from data_partition.recognition import DataSet
 from data_partition.splits import split_by_folders, split_patients, split_release, together
 from training.config import ExperimentConfig
 from training.errors import ConfigError
@@ -49,7 +46,7 @@ class DataFacts:
     """The identity of an experiment's data.
 
     Attributes:
-        dataset: ``ham10000`` or ``brats2019``.
+        dataset: its name.
         fingerprint: of the training release; see ``data_partition.image_store.ImageStore``.
         test_fingerprint: of the global test set; None if there is none.
         classes: class names in the order of the network's outputs.
@@ -69,15 +66,21 @@ def recognise(config: ExperimentConfig) -> DataSet:
     """
     if not config.data_dir:
         raise ConfigError("data-dir = '': name the folder of the images")
-    found = config.dataset
-    if found == "auto":
+    if config.dataset == "auto":
         found = recognition.recognise(Path(config.data_dir))
-    if found == "brats2019" and config.test_dir:
+    else:
+        found = datasets.find(config.dataset)
+    if found.load_test is None and config.test_dir:
         raise ConfigError(
-            f"test-dir = {config.test_dir!r}: BraTS2019's test patients are in data-dir; leave "
+            f"test-dir = {config.test_dir!r}: {found.title}'s test patients are in data-dir; leave "
             "test-dir empty"
         )
     return found
+
+
+def dataset_of(config: ExperimentConfig) -> DataSet:
+    """Return the data set of a config that may have a name for it, but no data folder."""
+    return recognise(config) if config.dataset == "auto" else datasets.find(config.dataset)
 
 
 def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> DataFacts:
@@ -85,7 +88,7 @@ def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> Da
     store = open_training(config, progress)
     test_data = open_test_data(config, progress)
     return DataFacts(
-        dataset=recognise(config),
+        dataset=recognise(config).name,
         fingerprint=store.fingerprint,
         test_fingerprint=test_data.fingerprint if test_data else None,
         classes=store.classes,
@@ -113,8 +116,8 @@ def open_federated_data(
 def open_central_data(config: ExperimentConfig, progress: Progress | None = None) -> CentralData:
     """Open the whole training release of a config, split into training and validation.
 
-    HAM10000: 80/20 with ``split-by``, or by folders if there is one for validation.
-    BraTS2019: the 7 and the 1 of 7:1:2, by patient, or the folders ``train`` and ``valid``.
+    80/20 with ``split-by``, or as the data set is already split. Slices: the 7 and the 1 of 7:1:2,
+    by patient, or the folders ``train`` and ``valid``.
 
     Raises:
         DataError: no image is left for training or validation.
@@ -137,6 +140,8 @@ def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFram
         split_by=config.split_by,
         seed=config.seed,
         grouped_by=data.grouped_by,
+        sliced=data.sliced,
+        sources=recognise(config).sources,
     )
 
 
@@ -147,7 +152,7 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
         DataError: no image is left for training or for validation.
     """
     rows = data.rows
-    if data.grouped_by == "patient":
+    if data.sliced:
         names = split_patients(rows, seed=config.seed)
     elif "split" in rows:
         names = split_by_folders(rows, split_by=config.split_by)
@@ -172,8 +177,8 @@ def open_test_data(
 ) -> GlobalTestSet | None:
     """Open the global test set of a config; None if there is none.
 
-    HAM10000: the challenge's test set, in ``test-dir`` or beside the training set. BraTS2019: the 2
-    of 7:1:2, by patient, or the folder ``test``; the same for all experiments with one seed.
+    It is in ``test-dir`` or beside the training set. Slices: the 2 of 7:1:2, by patient, or the
+    folder ``test``; the same for all experiments with one seed.
 
     Its images are compared with all other images of the training release, also with validation
     images, because these choose the best model.
@@ -182,7 +187,7 @@ def open_test_data(
         DataError: ``test-dir`` is set but has no test set, or some test images are also in training
             and the config does not allow it.
     """
-    if recognise(config) == "brats2019":
+    if recognise(config).load_test is None:
         store = open_training(config, progress)
         is_test = split_patients(store.rows, seed=config.seed) == "test"
         split, training = some_of(store, is_test), store.rows[~is_test]
@@ -221,42 +226,33 @@ def training_table(
     """Read the tables of a config's training release; nothing is decoded.
 
     Args:
-        tests_in: as for `ham10000.load_training`; None: as the config says.
+        tests_in: as for `Reading`; None: as the config says.
     """
-    data_dir = Path(config.data_dir)
-    if recognise(config) == "ham10000":
-        if tests_in is None and config.test_dir:
-            tests_in = [Path(config.test_dir)]
-        return ham10000.load_training(data_dir, tests_in=tests_in)
-    return load_brats2019(data_dir, **slice_options(config))
+    if tests_in is None and config.test_dir:
+        tests_in = [Path(config.test_dir)]
+    return recognise(config).load_training(Path(config.data_dir), reading(config, tests_in))
 
 
-class SliceOptions(TypedDict):
-    """The slices of BraTS2019's volumes, as `load_brats2019` wants them named."""
-
-    modalities: tuple[str, str, str]
-    slices_per_patient: int
-    slice_choice: SliceChoice
-
-
-def slice_options(config: ExperimentConfig) -> SliceOptions:
-    """Return which slices a config names."""
+def reading(config: ExperimentConfig, tests_in: Sequence[Path] | None = None) -> Reading:
+    """Return what a config says about reading a data folder."""
     first, second, third = config.modalities.split(",")
-    return {
-        "modalities": (first, second, third),
-        "slices_per_patient": config.slices_per_patient,
-        "slice_choice": config.slice_choice,
-    }
+    return Reading(tests_in, (first, second, third), config.slices_per_patient, config.slice_choice)
 
 
 def test_table(config: ExperimentConfig) -> ImageTable | None:
-    """Read the tables of a config's test set of HAM10000; None if there is none.
+    """Read the tables of a config's separate test set; None if there is none.
 
     Raises:
-        DataError: ``test-dir`` is set but has no test set.
+        DataError: ``test-dir`` is set but has no test set, or one with other classes.
     """
+    dataset = recognise(config)
+    if dataset.load_test is None:
+        return None
     test_dir = Path(config.test_dir) if config.test_dir else None
-    return isic2018.load_test(Path(config.data_dir), test_dir)
+    table = dataset.load_test(Path(config.data_dir), test_dir)
+    if table is not None and dataset.classes is None:
+        return table.with_classes(training_table(config).classes)
+    return table
 
 
 def open_training(

@@ -72,7 +72,7 @@ def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
         raise ConfigError(
             f"precision = 'bfloat16': needs device = cuda, but this machine has {device}"
         )
-    return recognise(config), device
+    return recognise(config).name, device
 
 
 def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:

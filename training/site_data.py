@@ -1,10 +1,11 @@
 """The data of a deployed run: a site's own images, and the coordinator's test set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data_partition import isic2018
+from data_partition.datasets import find
 from data_partition.errors import DataError
 from data_partition.splits import split_client, together
 from training.config import ExperimentConfig
@@ -16,7 +17,7 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     """Open one client's own data folder, split into training, validation and test.
 
     All images are split 60/20/20, as a simulation splits a client's part; with ``split-by =
-    lesion``, which BraTS2019 always has, lesions or patients stay together. If patients are already
+    lesion``, which slices always have, lesions or patients stay together. If patients are already
     split, with a folder for testing, the folders are kept.
 
     Args:
@@ -29,7 +30,7 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     """
     store = open_training(config, tests_in=[])
     lesions = store.rows["lesion_id"]
-    if config.split_by == "lesion" and store.grouped_by == "lesion" and lesions.isna().all():
+    if config.split_by == "lesion" and not store.sliced and lesions.isna().all():
         raise DataError(
             f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; use "
             "split-by = image"
@@ -53,15 +54,25 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     return CentralData(store, names)
 
 
-def open_test_dir(config: ExperimentConfig) -> GlobalTestSet | None:
+def open_test_dir(
+    config: ExperimentConfig, classes: Sequence[str] | None = None
+) -> GlobalTestSet | None:
     """Open the global test set in ``test-dir``, without training images; None if it is not set.
 
+    Args:
+        config: of the run.
+        classes: those of the run; None if they are not known yet.
+
     Raises:
-        DataError: ``test-dir`` has no usable test set of HAM10000.
+        DataError: ``test-dir`` has no usable test set.
     """
     if not config.test_dir:
         return None
     test_dir = Path(config.test_dir)
-    table = isic2018.load_test(test_dir, test_dir)
+    load_test = find(config.dataset).load_test
+    assert load_test is not None  # otherwise `prepare_deployed` has refused test-dir
+    table = load_test(test_dir, test_dir)
     assert table is not None  # None is possible only if a test set is optional
+    if classes is not None:
+        table = table.with_classes(classes)
     return GlobalTestSet.whole(open_table(config, table))

@@ -44,7 +44,7 @@ class FederatedData:
     """The training set, partitioned among clients.
 
     Attributes:
-        store: all images; for BraTS2019 also those of the global test patients.
+        store: all images; of slices also those of the global test patients.
         plan: one row per image of the store, in the store's order, with ``source``, and with
             ``client`` and ``split``, both missing for images of global test patients.
     """
@@ -72,7 +72,7 @@ class CentralData:
     """The whole training set, or one client's own images.
 
     Attributes:
-        store: all images; for BraTS2019 also those of the test patients.
+        store: all images; of slices also those of the test patients.
         split_names: (N,) str, each image's split: ``train``, ``validation`` or ``test``.
     """
 
@@ -90,7 +90,7 @@ class CentralData:
 
 @dataclass(frozen=True)
 class GlobalTestSet:
-    """The global test set: its own store or, for BraTS2019, some patients of the common store.
+    """The global test set: its own store or, of slices, some patients of the common store.
 
     Attributes:
         split: its images.
@@ -140,6 +140,6 @@ class TrainingImages:
 def some_of(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
     """Return the images of a store selected by ``chosen`` (N,), with their patients if known."""
     patients = None
-    if store.grouped_by == "patient" and store.rows["lesion_id"].notna().all():
+    if store.sliced and store.rows["lesion_id"].notna().all():
         patients = pd.factorize(store.rows["lesion_id"])[0].astype(np.int64)
     return Split(store.images, store.labels, np.flatnonzero(chosen), patients)

@@ -1,14 +1,9 @@
 """The study's settings, which ``auto`` means. docs/study.md gives the source of each."""
 
+from data_partition.datasets import find
 from training.config import ExperimentConfig, parse
 from training.losses import STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
-
-# By objective, then by data set.
-BATCH_SIZE = {
-    "classifier": {"ham10000": 32, "brats2019": 16},
-    "clip": {"ham10000": 16, "brats2019": 16},
-}
 
 
 # Keys whose value 0 is resolved.
@@ -36,7 +31,7 @@ def resolve(
 
     Args:
         config: as the user wrote it.
-        dataset: ``ham10000`` or ``brats2019``.
+        dataset: the data set's name.
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
@@ -46,6 +41,7 @@ def resolve(
     row = OPTIMIZERS[optimizer]
     # An optimizer without betas has 0, since a resolved config needs a number.
     beta1, beta2 = row.betas or (0.0, 0.0)
+    data_set = find(dataset)
     return config.replace(
         dataset=dataset,
         loss=STUDY_LOSSES[config.objective] if config.loss == "auto" else config.loss,
@@ -54,9 +50,9 @@ def resolve(
         weight_decay=row.weight_decay if config.weight_decay == "auto" else config.weight_decay,
         beta1=beta1 if config.beta1 == "auto" else config.beta1,
         beta2=beta2 if config.beta2 == "auto" else config.beta2,
-        batch_size=config.batch_size or BATCH_SIZE[config.objective][dataset],
-        # All slices of a patient are in one client and split, see data_partition/brats2019.py.
-        split_by="lesion" if dataset == "brats2019" else config.split_by,
+        batch_size=config.batch_size or data_set.study.batch_size[config.objective],
+        # All slices of a patient are in one client and split.
+        split_by="lesion" if data_set.sliced else config.split_by,
         min_replies=config.min_replies or max(1, config.clients - 1),
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,

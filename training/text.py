@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_partition.class_names import full_names
 from models.text_features import TextFeatures, open_text_features, prompts
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.experiment_data import cache_dir
+from training.experiment_data import cache_dir, dataset_of
 from training.run_folder import RunFolder
 
 
@@ -32,15 +31,18 @@ class Text:
 def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatures | None:
     """Return the text features of a config's classes, cached or computed; None without ``clip``.
 
+    Args:
+        config: with a data set, or a data folder to recognise it.
+        classes: of the data set.
+
     Raises:
-        DataError: a class has no full name.
         WeightsError: the text tower's weights are missing, or the cached file is unusable.
     """
     if config.objective != "clip":
         return None
     return open_text_features(
         config.text_encoder,
-        prompts(full_names(classes)),
+        _prompts(config, classes),
         pretrained=config.pretrained,
         weights_dir=Path(config.weights_dir) if config.weights_dir else None,
         seed=config.seed,
@@ -55,7 +57,7 @@ def text_of_run(
 
     Raises:
         RunFolderError: those in the folder are of other classes.
-        DataError, WeightsError: as `prepare_text`.
+        WeightsError: as `prepare_text`.
     """
     if config.objective != "clip":
         return None
@@ -65,11 +67,15 @@ def text_of_run(
         assert found is not None
         found.save(path)
     kept = TextFeatures.load(path)
-    if kept.prompts != prompts(full_names(classes)):
+    if kept.prompts != _prompts(config, classes):
         raise RunFolderError(
             f"{path}: holds the text features of other classes; choose another folder"
         )
     return kept
+
+
+def _prompts(config: ExperimentConfig, classes: Sequence[str]) -> tuple[str, ...]:
+    return prompts(dataset_of(config).names_in_words(classes))
 
 
 def as_text(features: TextFeatures | None) -> Text | None:

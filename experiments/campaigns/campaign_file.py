@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from data_partition.datasets import dataset_names
 from experiments.campaigns.trial import Trial, is_like, text
 from operation.names import known_names
 from operation.parsing import parse_toml
@@ -46,13 +47,19 @@ def _check_gpus(gpus: float) -> float:
     return gpus
 
 
+def _check_dataset(name: str) -> str:
+    if name not in dataset_names():
+        raise PydanticCustomError("dataset", " or ".join(dataset_names()))
+    return name
+
+
 class _File(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seeds: list[int] = Field([0], min_length=1)
     hang_minutes: float = Field(120.0, gt=0)
     cpus_per_trial: int = Field(0, ge=0)
     gpus_per_trial: Annotated[float, AfterValidator(_check_gpus)] = 0.0
-    data: dict[Literal["ham10000", "brats2019"], Keys] = {}
+    data: dict[Annotated[str, AfterValidator(_check_dataset)], Keys] = {}
     base: Keys = {}
     part: list[_Part] = Field(min_length=1)
 

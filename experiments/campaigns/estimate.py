@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from pathlib import Path
 
+from data_partition.datasets import all_datasets
+from data_partition.datasets import find as find_dataset
 from data_partition.image_store import store_side
-from data_partition.isic2018 import load_test
 from data_partition.splits import split_patients
 from experiments.campaigns.step_times import StepTime
 from models.registry import find
 from models.text_encoders import find as find_text_encoder
 from training.config import ExperimentConfig
-from training.experiment_data import recognise, training_table
+from training.errors import ConfigError
+from training.experiment_data import dataset_of, reading, test_table, training_table
 from training.generations import KEPT
 from training.optimizers import state_tensors
 
@@ -23,12 +24,7 @@ STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
 # for three clients: per round, and per gigabyte sent.
 ROUND_SECONDS, ROUND_SECONDS_PER_GB = 0.5, 10.0
 
-# As in the study (docs/study.md): HAM10000, the ISIC2018 test set, and BraTS2019's patients.
-STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
-STUDY_PATIENTS, STUDY_TEST_PATIENTS = 231 + 32, 68
-
-# Shares of a training set, centralized and for three hospitals; see data_partition/splits.py.
-_CENTRAL_SHARES = {"ham10000": (0.8, 0.2), "brats2019": (7 / 8, 1 / 8)}
+# Shares of a client's images; see data_partition/splits.py.
 _CLIENT_SHARES = (0.6, 0.2, 0.2)
 
 # The last and the best model; a third one is written before one of them is deleted.
@@ -36,7 +32,7 @@ _MODELS_KEPT = 2
 
 _PREDICTION_BYTES = 150  # of one image's row
 
-_NUM_CLASSES = 7  # of HAM10000; a head for BraTS2019's two is a little smaller
+_NUM_CLASSES = 7  # the most of a published data set; a head for two is a little smaller
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class ImageCounts:
     """The number of images of a data set.
 
     Attributes:
-        training: of the training set; for BraTS2019 the slices of all except the test patients.
+        training: of the training set; of slices those of all except the test patients.
         test: of the global test set.
         counted: whether they were counted in the data folder; otherwise they are the study's.
     """
@@ -75,20 +71,29 @@ def count_images(config: ExperimentConfig) -> ImageCounts:
     Nothing is decoded, so damaged images are counted too.
 
     Raises:
+        ConfigError: no folder is set, and the study does not have the data set.
         ConfigError, DataError: the folder cannot be used.
     """
     if not config.data_dir:
-        if config.dataset != "brats2019":
-            return ImageCounts(STUDY_IMAGES, STUDY_TEST_IMAGES, counted=False)
-        # BraTS's volumes have 155 axial slices, some of them without brain.
-        slices = 155 if config.slice_choice == "all" else config.slices_per_patient
-        return ImageCounts(STUDY_PATIENTS * slices, STUDY_TEST_PATIENTS * slices, counted=False)
-    rows = training_table(config).rows
-    if recognise(config) == "brats2019":
+        study = find_dataset(studied(config.dataset)).study
+        if study.images is None:
+            raise ConfigError(
+                f"dataset = {config.dataset}: the study has no such images, so their number is "
+                f"unknown; give their folder with --data {config.dataset}=DIR"
+            )
+        return ImageCounts(*study.images(reading(config)), counted=False)
+    table = training_table(config)
+    rows = table.rows
+    if table.sliced:
         num_test = int((split_patients(rows, seed=config.seed) == "test").sum())
         return ImageCounts(len(rows) - num_test, num_test, counted=True)
-    test = load_test(Path(config.data_dir), Path(config.test_dir) if config.test_dir else None)
+    test = test_table(config)
     return ImageCounts(len(rows), 0 if test is None else len(test.rows), counted=True)
+
+
+def studied(dataset: str) -> str:
+    """Return a data set's name; for ``auto`` without a data folder the study's first."""
+    return all_datasets()[0].name if dataset == "auto" else dataset
 
 
 def store_bytes(image_size: int, images: ImageCounts) -> int:
@@ -159,7 +164,7 @@ def num_views(command: str, config: ExperimentConfig, images: ImageCounts) -> in
     if command == "simulate":
         train, others = _CLIENT_SHARES[0], sum(_CLIENT_SHARES[1:])
     else:
-        train, others = _CENTRAL_SHARES[config.dataset]
+        train, others = dataset_of(config).study.central_shares
     return round(images.training * (train * (1 + config.augmented_views) + others))
 
 
@@ -177,7 +182,8 @@ def _judging(config: ExperimentConfig, times: StepTime) -> float:
 
 
 def _centralized_seconds(config: ExperimentConfig, times: StepTime, images: ImageCounts) -> float:
-    train, validation = (share * images.training for share in _CENTRAL_SHARES[config.dataset])
+    shares = dataset_of(config).study.central_shares
+    train, validation = (share * images.training for share in shares)
     epoch = (
         train * times.training
         + ceil(train / config.batch_size) * times.step

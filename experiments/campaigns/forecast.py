@@ -15,6 +15,7 @@ from experiments.campaigns.estimate import (
     estimate,
     num_views,
     store_bytes,
+    studied,
 )
 from experiments.campaigns.step_times import measure_steps, setting
 from experiments.campaigns.trial import Trial
@@ -139,10 +140,10 @@ class _Machine:
 
 def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
     config = trial.config
-    dataset = recognise(config) if config.data_dir else config.dataset
+    dataset = recognise(config).name if config.data_dir else studied(config.dataset)
     resolved = resolve(
         config,
-        dataset="ham10000" if dataset == "auto" else dataset,
+        dataset=dataset,
         device=resolve_device(config.device),
         threads_per_client=cpus,
     )

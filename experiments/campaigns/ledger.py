@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_partition.class_names import CLASS_NAMES, in_naming_order
+from data_partition.class_names import known_classes
 from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
 from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
@@ -16,7 +16,6 @@ from training.errors import RunFolderError
 from training.metrics import METRIC_NAMES, recall_by_class
 
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
-_CLASSES = in_naming_order(CLASS_NAMES)
 # Text by default, numbers when resolved.
 _RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
 
@@ -30,8 +29,7 @@ COLUMNS: dict[str, type] = {
     "n": int,
     **dict.fromkeys((*METRIC_NAMES, *_INTERVALS), float),
     "bacc_classes": int,
-    **{f"recall.{name}": float for name in _CLASSES},
-    **{f"support.{name}": float for name in _CLASSES},
+    **{f"{what}.{name}": float for what in ("recall", "support") for name in known_classes()},
     "clients_missing": str,
     "client_rounds": float,
     "complete": bool,
@@ -46,7 +44,8 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("weights_sha256", "fedskin_version"), str),
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
-"""The ledger's columns in order, with their types; docs/ledger.md describes them."""
+"""The ledger's columns in order, with their types; docs/ledger.md describes them. The recall and
+the support of classes that no published data set has follow at the end."""
 
 
 # For a client that did not evaluate the best model.
@@ -91,7 +90,9 @@ def read_ledger(folder: Path) -> Ledger:
         if trial is not None:
             about = _about(trial)
             rows += [{**about, **figures} for figures in _Rows(trial)]
-    return Ledger(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), set_aside)
+    further = {column for row in rows for column in row} - COLUMNS.keys()
+    columns = COLUMNS | dict.fromkeys(sorted(further), float)
+    return Ledger(pd.DataFrame(rows, columns=list(columns)).astype(columns), set_aside)
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_partition.class_names import full_names
-from data_partition.recognition import CLASSES
+from data_partition.datasets import dataset_names
+from data_partition.datasets import find as find_dataset
 from experiments.campaigns.trial import Trial
 from models import text_encoders
 from models.errors import WeightsError
@@ -36,7 +36,7 @@ def find_missing(trials: Iterable[Trial]) -> Missing:
     for trial in trials:
         config = trial.config
         if not config.data_dir:
-            name = "ham10000 or brats2019" if config.dataset == "auto" else config.dataset
+            name = " or ".join(dataset_names()) if config.dataset == "auto" else config.dataset
             to_bring[f"the images of {name}: give their folder with --data NAME=DIR"] = None
         if not config.pretrained:
             continue
@@ -66,11 +66,11 @@ def _weights(config: ExperimentConfig) -> dict[str, None]:
 
 def _text(config: ExperimentConfig) -> dict[str, None]:
     """Return the text tower's weights if they are missing; cached text features replace them."""
-    classes = CLASSES.get(config.dataset)
+    dataset = None if config.dataset == "auto" else find_dataset(config.dataset)
     spec = text_encoders.find(config.text_encoder)
     label = text_encoders.weights_label(spec)
-    if classes is not None and label is not None:
-        texts = prompts(full_names(classes))
+    if dataset is not None and dataset.classes is not None and label is not None:
+        texts = prompts(dataset.names_in_words(dataset.classes))
         if cached_path(cache_dir(config), config.text_encoder, label, texts).is_file():
             return {}
     file = text_encoders.weights_file(spec)

@@ -7,14 +7,14 @@ from typing import cast
 
 import pandas as pd
 
+from data_partition.datasets import all_datasets
 from models.registry import BACKBONES
 from training.config import NOT_IDENTITY
 from training.optimizers import OPTIMIZERS
 
 # Usual spelling of the configs' values.
 WORDS = {
-    "ham10000": "HAM10000",
-    "brats2019": "BraTS2019",
+    **{dataset.name: dataset.title for dataset in all_datasets()},
     "fedavg": "FedAvg",
     "fedprox": "FedProx",
     **{name: row.torch_name for name, row in OPTIMIZERS.items()},

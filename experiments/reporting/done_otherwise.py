@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from data_partition.dataset import Reading
+from data_partition.datasets import find
 from experiments.campaigns.campaign_file import read_campaign
-from experiments.campaigns.estimate import STUDY_TEST_IMAGES
 from experiments.campaigns.trial import text
 from experiments.reporting.comparisons import KINDS
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
@@ -63,9 +64,9 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
         found |= dict.fromkeys(others, "another head's")
     if config["objective"] != "clip":
         found |= dict.fromkeys(("text-encoder",), "there is no text")
-    if config["dataset"] != "brats2019":
-        brain = ("modalities", "slices-per-patient", "slice-choice")
-        found |= dict.fromkeys(brain, "of BraTS2019's volumes only")
+    if not find(str(config["dataset"])).sliced:
+        volumes = ("modalities", "slices-per-patient", "slice-choice")
+        found |= dict.fromkeys(volumes, "of volumes only")
     if config["strategy"] != "fedprox":
         found["proximal-mu"] = "of FedProx only"
     if config["partition"] != "dirichlet":
@@ -95,9 +96,12 @@ def done_otherwise(kind: str, rows: pd.DataFrame, model: str) -> list[str]:
     config = {key: row[f"config.{key}"] for key in DEFAULTS}
     found = [*_differences(kind, config, str(row["command"]), model)]
     counts = sorted({int(number) for number in rows["n"]})
-    if config["dataset"] == "ham10000" and counts != [STUDY_TEST_IMAGES]:
-        shown = " or ".join(f"{number:,}" for number in counts)
-        found.append(f"{shown} test images, not {STUDY_TEST_IMAGES:,}")
+    dataset = find(str(config["dataset"]))
+    if dataset.load_test is not None and dataset.study.images is not None:
+        _, wanted = dataset.study.images(Reading())
+        if counts != [wanted]:
+            shown = " or ".join(f"{number:,}" for number in counts)
+            found.append(f"{shown} test images, not {wanted:,}")
     return found
 
 

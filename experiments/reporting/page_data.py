@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from data_partition.class_names import NAMED_FIRST
+from data_partition.class_names import named_first
 from experiments.reporting.comparisons import WORDS
 from experiments.reporting.findings import Findings
 from experiments.reporting.recall import classes_of, found_of
@@ -97,13 +97,13 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
 
 def first_classes(findings: Findings) -> str:
     """Return the name of the recall column: those of the first-named classes that occur."""
-    return " / ".join(name for name in NAMED_FIRST if findings.table[f"support.{name}"].any())
+    return " / ".join(name for name in named_first() if findings.table[f"support.{name}"].any())
 
 
 def _recall(rows: pd.DataFrame) -> pd.Series:
     """Return found and total images of the first-named class; None without images."""
     cells = pd.Series(None, index=rows.index, dtype=object)
-    for name in NAMED_FIRST:
+    for name in named_first():
         for index, found, of in zip(rows.index, *found_of(rows, name), strict=True):
             if of:
                 cells[index] = [found, of]

@@ -2,11 +2,13 @@
 
 import pandas as pd
 
-from data_partition.class_names import CLASS_NAMES, in_naming_order
+from data_partition.class_names import in_naming_order
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.findings import Findings
 from experiments.reporting.statistics import KEYS, as_rows
 from experiments.reporting.tables import Table, not_complete, row_names
+
+SUPPORT = "support."
 
 
 def recall_tables(findings: Findings) -> list[Table]:
@@ -47,7 +49,8 @@ def recall_table(comparison: Comparison) -> Table:
 
 def classes_of(rows: pd.DataFrame) -> list[str]:
     """Return the classes that have images in any row of a ledger, in the order of tables."""
-    return [name for name in in_naming_order(CLASS_NAMES) if rows[f"support.{name}"].any()]
+    supports = [column for column in rows if str(column).startswith(SUPPORT) and rows[column].any()]
+    return in_naming_order(str(column).removeprefix(SUPPORT) for column in supports)
 
 
 def found_of(rows: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:

@@ -1,25 +1,35 @@
-"""Every class of every data set has a name in words."""
+"""Every class of every published data set has a name in words, and an order in tables."""
 
 import pytest
 
-from data_partition.brats2019_names import BRATS2019_CLASSES
-from data_partition.class_names import full_names, short_label
-from data_partition.errors import DataError
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.class_names import in_naming_order, known_classes
+from data_partition.dataset import DataSet
+from data_partition.datasets import all_datasets, find
+from data_partition.ham10000_names import HAM10000_CLASSES, short_label
 
 
-def test_names_are_words_and_differ() -> None:
-    for classes in (HAM10000_CLASSES, BRATS2019_CLASSES):
-        names = full_names(classes)
-        assert len(set(names)) == len(classes)
-        assert not set(names) & set(classes)
-    assert full_names(["mel", "nv"]) == ("melanoma", "melanocytic nevus")
-    assert full_names(["HGG", "LGG"]) == ("high grade glioblastoma", "low grade glioma")
+@pytest.mark.parametrize("dataset", [d for d in all_datasets() if d.classes], ids=lambda d: d.name)
+def test_names_are_words_and_differ(dataset: DataSet) -> None:
+    classes = dataset.classes or ()
+    names = dataset.names_in_words(classes)
+    assert len(set(names)) == len(classes)
+    assert not set(names) & set(classes)
+
+
+def test_names() -> None:
+    skin, brain = find("ham10000"), find("brats2019")
+    assert skin.names_in_words(["mel", "nv"]) == ("melanoma", "melanocytic nevus")
+    assert brain.names_in_words(["HGG", "LGG"]) == ("high grade glioblastoma", "low grade glioma")
+
+
+def test_a_label_without_a_name_is_its_own_words() -> None:
+    labels = ["basal_cell-carcinoma", "Nevus", "_odd__one_"]
+    assert find("table").names_in_words(labels) == ("basal cell carcinoma", "Nevus", "odd one")
 
 
 def test_labels_of_names_in_words() -> None:
     for label in HAM10000_CLASSES:
-        [name] = full_names([label])
+        [name] = find("ham10000").names_in_words([label])
         assert short_label(name.upper()) == label
     assert short_label("Melanocytic nevi") == "nv"
     assert short_label("benign_keratosis-like lesions") == "bkl"
@@ -27,6 +37,6 @@ def test_labels_of_names_in_words() -> None:
     assert short_label("squamous cell carcinoma") is None
 
 
-def test_a_class_without_a_name_is_told() -> None:
-    with pytest.raises(DataError, match=r"^class 'scc' has no full name for its prompt; known"):
-        full_names(["mel", "scc"])
+def test_what_harms_most_is_named_first() -> None:
+    assert in_naming_order(["akiec", "LGG", "HGG", "mel"]) == ["HGG", "mel", "akiec", "LGG"]
+    assert known_classes()[:2] == ("mel", "HGG")

@@ -4,8 +4,9 @@ import pytest
 
 from data_partition.errors import DataError
 from data_partition.ham10000 import load_training
+from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.image_files import FoundFile
-from data_partition.image_table import HAM10000_CLASSES, ImageTable
+from data_partition.image_table import ImageTable
 from tests.data_partition import layouts
 from tests.data_partition.layouts import IMAGES, LABELS, LESIONS, SOURCES, picture, write
 

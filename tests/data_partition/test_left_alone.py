@@ -49,7 +49,7 @@ def test_images_for_validation_are_used_as_such(tmp_path: Path, names: tuple[str
     layouts.class_tree(tmp_path / names[0], {i: LABELS[i].upper() for i in ids[:6]})
     layouts.class_tree(tmp_path / names[1], {i: LABELS[i] for i in ids[6:]})
     layouts.class_tree(tmp_path / "test_dir", TEST_LABELS)
-    assert recognise(tmp_path) == "ham10000"
+    assert recognise(tmp_path).name == "ham10000"
     table = load_training(tmp_path)
     assert dict(zip(table.rows["image_id"], table.rows["label"], strict=True)) == LABELS
     assert table.rows["split"].tolist() == ["train"] * 6 + ["validation"] * 2

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from data_partition.copies import num_straddling
+from data_partition.datasets import find
 from data_partition.errors import DataError
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.partition import counts, plan_partition, split_counts, straddling_lesions
 from data_partition.splits import split_client, split_patients
 
@@ -176,7 +177,7 @@ def test_what_the_metadata_does_not_know() -> None:
         make_plan(rows, split_by="lesion")
     rows.loc[0, "source"] = None
     with pytest.raises(DataError, match=r"partition = source needs .* dataset"):
-        make_plan(rows, partition="source")
+        make_plan(rows, partition="source", sources=find("ham10000").sources)
     assert straddling_lesions(make_plan(rows)) == 0
 
 
@@ -230,7 +231,9 @@ def make_slices(num_patients: int = 40, slices: int = 3) -> pd.DataFrame:
 def test_patients_straddle_nothing(partition: str) -> None:
     """Whatever split-by says; and the test patients are nobody's."""
     rows = make_slices()
-    plan = make_plan(rows, partition=partition, dirichlet_alpha=9, grouped_by="patient")
+    plan = make_plan(
+        rows, partition=partition, dirichlet_alpha=9, grouped_by="patient", sliced=True
+    )
     held_back = set(rows["lesion_id"][split_patients(rows, seed=0) == "test"])
     # Of 30 and 10 patients 30 - 21 - 3 = 6 and 10 - 7 - 1 = 2 are for test.
     assert len(held_back) == 8
@@ -244,15 +247,15 @@ def test_patients_straddle_nothing(partition: str) -> None:
 def test_slices_of_unknown_patients_are_dealt_singly() -> None:
     rows = make_slices().assign(lesion_id=None, source=None, split="train")
     rows.loc[:19, "split"] = "test"
-    plan = make_plan(rows, grouped_by="patient")
+    plan = make_plan(rows, grouped_by="patient", sliced=True)
     assert plan["image_id"].tolist() == rows["image_id"].tolist()[20:]
     # 100 slices: 34, 33 and 33.
     assert counts(plan).sum(axis=1).tolist() == [34, 33, 33]
     with pytest.raises(DataError, match=r"partition = source needs the site .*BraTS19_<site>"):
-        make_plan(rows, partition="source", grouped_by="patient")
+        make_plan(rows, partition="source", sliced=True, sources=find("brats2019").sources)
 
 
 def test_more_clients_than_patients() -> None:
     # Eight of 40 are for test.
     with pytest.raises(DataError, match="33 clients are more than the 32 patients"):
-        make_plan(make_slices(), clients=33, grouped_by="patient")
+        make_plan(make_slices(), clients=33, grouped_by="patient", sliced=True)

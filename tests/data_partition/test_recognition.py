@@ -10,19 +10,19 @@ from tests.data_partition.volumes import touch_cases
 
 @pytest.mark.parametrize("layout", [layouts.dataverse, layouts.challenge])
 def test_ham10000_by_its_tables(tmp_path: Path, layout) -> None:  # type: ignore[no-untyped-def]
-    assert recognise(layout(tmp_path / "a")) == "ham10000"
+    assert recognise(layout(tmp_path / "a")).name == "ham10000"
 
 
 def test_by_folders_of_classes(tmp_path: Path) -> None:
     layouts.class_tree(tmp_path / "skin" / "train", layouts.LABELS)
-    assert recognise(tmp_path / "skin") == "ham10000"
+    assert recognise(tmp_path / "skin").name == "ham10000"
     for split in ("train", "test"):
         layouts.class_tree(tmp_path / "brain" / split, {"1": "HGG", "2": "LGG"}, ".tif")
-    assert recognise(tmp_path / "brain") == "brats2019"
+    assert recognise(tmp_path / "brain").name == "brats2019"
 
 
 def test_brats2019_by_its_volumes(tmp_path: Path) -> None:
-    assert recognise(touch_cases(tmp_path, {"BraTS19_TMC_1_1": "HGG"})) == "brats2019"
+    assert recognise(touch_cases(tmp_path, {"BraTS19_TMC_1_1": "HGG"})).name == "brats2019"
 
 
 def test_neither_both_or_nowhere(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data_partition.class_names import full_names
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.datasets import find as find_dataset
+from data_partition.ham10000_names import HAM10000_CLASSES
 from experiments import cli
 from experiments.text_features_commands import app
 from models.errors import WeightsError
@@ -49,7 +49,7 @@ def test_exported_features_serve_a_site_without_weights(
     assert "  a picture of a vascular lesion\n" in output
     found = open_text_features(
         clip_models.ENCODER,
-        prompts(full_names(HAM10000_CLASSES)),
+        prompts(find_dataset("ham10000").names_in_words(HAM10000_CLASSES)),
         pretrained=True,
         weights_dir=tmp_path,
         seed=0,

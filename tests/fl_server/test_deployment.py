@@ -9,7 +9,7 @@ import httpx
 import joblib
 import pytest
 
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.ham10000_names import HAM10000_CLASSES
 from fl_server.deployment import places
 from fl_server.run import RunFailed, run
 from fl_server.sites import introduce

@@ -116,10 +116,10 @@ def test_lesions_stay_together_in_one_place_too(config: ExperimentConfig) -> Non
 
 
 def test_recognition(config: ExperimentConfig, brats: ExperimentConfig, tmp_path: Path) -> None:
-    assert recognise(config.replace(dataset="auto")) == "ham10000"
-    assert recognise(brats.replace(dataset="auto")) == "brats2019"
+    assert recognise(config.replace(dataset="auto")).name == "ham10000"
+    assert recognise(brats.replace(dataset="auto")).name == "brats2019"
     # What is named is not looked for.
-    assert recognise(config.replace(dataset="brats2019")) == "brats2019"
+    assert recognise(config.replace(dataset="brats2019")).name == "brats2019"
     with pytest.raises(DataError, match="no BraTS2019 in"):
         open_federated_data(config.replace(dataset="brats2019"))
     with pytest.raises(DataError, match="no data set that is known"):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_partition.class_names import full_names
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.datasets import find as find_dataset
+from data_partition.ham10000_names import HAM10000_CLASSES
 from models.errors import WeightsError
 from models.text_features import TextFeatures, prompts, store
 from tests.support import make_config
@@ -19,7 +19,7 @@ from training.text import as_text, describe_text, prepare_text, text_of_run
 
 FEATURES = TextFeatures(
     encoder="ViT-B/32",
-    prompts=prompts(full_names(HAM10000_CLASSES)),
+    prompts=prompts(find_dataset("ham10000").names_in_words(HAM10000_CLASSES)),
     features=np.eye(7, 512, dtype=np.float32),
     logit_scale=100.0,
     weights="openai",

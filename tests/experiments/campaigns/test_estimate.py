@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from data_partition.datasets import find
 from data_partition.errors import DataError
 from experiments.campaigns.estimate import (
-    _CENTRAL_SHARES,
     ROUND_SECONDS,
     ROUND_SECONDS_PER_GB,
     STARTING,
@@ -213,7 +213,7 @@ def test_images_are_counted_as_a_run_will_find_them(
         room += test_set.split.images.nbytes
     assert store_bytes(32, found) == pytest.approx(room, rel=0.05)
     # And they are shared out as the estimate takes them to be.
-    at_training, _ = _CENTRAL_SHARES[dataset]
+    at_training, _ = find(dataset).study.central_shares
     assert len(train) == pytest.approx(at_training * found.training, rel=0.05)
 
 

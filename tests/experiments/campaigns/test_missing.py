@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_partition.class_names import full_names
-from data_partition.image_table import HAM10000_CLASSES
+from data_partition.datasets import find as find_dataset
+from data_partition.ham10000_names import HAM10000_CLASSES
 from experiments.campaigns.missing import Missing, find_missing
 from experiments.campaigns.trial import Trial
 from models.text_features import TextFeatures, prompts, store
@@ -62,7 +62,7 @@ def test_text_encoders_are_asked_for_under_clip(tmp_path: Path) -> None:
 
 
 def test_text_features_in_the_cache_stand_for_the_text_encoder(tmp_path: Path) -> None:
-    texts = prompts(full_names(HAM10000_CLASSES))
+    texts = prompts(find_dataset("ham10000").names_in_words(HAM10000_CLASSES))
     rows = np.eye(len(texts), 768, dtype=np.float32)
     store(TextFeatures("ViT-L/14", texts, rows, 100.0, "openai"), tmp_path)
     found = find_missing([trial(tmp_path, objective="clip")])
