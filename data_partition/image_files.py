@@ -82,21 +82,32 @@ class FoundFile:
         """Whether the suffix is one of ``IMAGE_SUFFIXES``, in any case, and the file exists."""
         return self.suffix in IMAGE_SUFFIXES and not self.dangling
 
-    @cached_property
+    @property
     def role(self) -> Role | None:
         """The part of a release that the file belongs to, by its path; None if no name tells.
 
         The innermost name that tells decides: ``test/ISIC2018_Task3_Training_Input/x.jpg`` is a
         training image. The file's own name counts only if it begins like a release's file names.
         """
+        return self._role[0]
+
+    @property
+    def below_role(self) -> tuple[str, ...]:
+        """The folders below the one that tells the role; () if none tells."""
+        role, depth = self._role
+        return self.parts[len(self.parts) - depth : -1] if role and depth else ()
+
+    @cached_property
+    def _role(self) -> tuple[Role | None, int]:
+        """The role and how far up the path the name is that tells it; 0 is the file's own."""
         for depth, part in enumerate(reversed(self.parts)):
             name = part.lower().removesuffix(".zip")
             for prefix, role in _ROLE_PREFIXES:
                 if name.startswith(prefix):
-                    return role
+                    return role, depth
             if depth and (found := _role_of_folder(name)):
-                return found
-        return None
+                return found, depth
+        return None, 0
 
     def read_bytes(self) -> bytes:
         """Return the file's content, also from an archive.

@@ -25,7 +25,7 @@ def is_table(file: FoundFile) -> bool:
 def read_header(file: FoundFile) -> frozenset[str]:
     """Return the column names of a table; for other files the result has no meaning."""
     first_line = file.first_line()
-    names = first_line.strip().split(_delimiter(first_line))
+    names = first_line.strip().split(delimiter(first_line))
     return frozenset(name.strip().strip('"') for name in names)
 
 
@@ -59,7 +59,7 @@ def merge_rows(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def read_table(file: FoundFile, needed: frozenset[str]) -> pd.DataFrame:
-    """Read a table, comma or tab separated, with every cell as text; an empty cell is "".
+    """Read a table with commas, semicolons or tabs, every cell as text; an empty cell is "".
 
     Raises:
         DataError: it is unreadable, or lacks a needed column.
@@ -69,7 +69,7 @@ def read_table(file: FoundFile, needed: frozenset[str]) -> pd.DataFrame:
         text = content.decode("utf-8-sig")
         table = pd.read_csv(
             io.StringIO(text),
-            sep=_delimiter(text.split("\n", 1)[0]),
+            sep=delimiter(text.split("\n", 1)[0]),
             dtype=str,
             index_col=False,
             keep_default_na=False,
@@ -86,8 +86,11 @@ def read_table(file: FoundFile, needed: frozenset[str]) -> pd.DataFrame:
     return table.fillna("").apply(lambda column: column.str.strip())
 
 
-def _delimiter(header: str) -> str:
-    return "\t" if "\t" in header else ","
+def delimiter(header: str) -> str:
+    """Return what separates the cells of a table, from its first line."""
+    if "\t" in header:
+        return "\t"
+    return ";" if ";" in header and "," not in header else ","
 
 
 def optional_column(table: pd.DataFrame, column: str) -> pd.Series:

@@ -191,9 +191,9 @@ def _fault(
     if site.dataset != config.dataset:
         return f"{name} holds {quoted(site.dataset)}, but dataset = {config.dataset}"
     if site.classes != classes.names:
-        theirs = ", ".join(map(quoted, site.classes))
+        theirs, wanted = (", ".join(map(quoted, c)) for c in (site.classes, classes.names))
         return (
-            f"{name} has the classes {theirs}, but {classes.whose} {', '.join(classes.names)}: "
+            f"{name} has the classes {theirs}, but {classes.whose} {wanted}: "
             "it must correct its data folder"
         )
     before = manifest.get("clients", {}).get(name)

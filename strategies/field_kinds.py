@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-MAX_CLASSES = 16
+MAX_CLASSES = 32
 MAX_TEXT = 200
 MAX_EXAMPLES = 10**7
 

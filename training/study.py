@@ -5,7 +5,6 @@ from training.config import ExperimentConfig, parse
 from training.losses import STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 
-
 # Keys whose value 0 is resolved.
 OPEN_AT_ZERO = ("batch-size", "min-replies", "threads-per-client")
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiments.campaigns.finished_trial import FinishedTrial, read_finished
 from experiments.campaigns.folder import CampaignFolder
-from experiments.campaigns.ledger import COLUMNS, Ledger
+from experiments.campaigns.ledger import Ledger
 from training.errors import ConfigError
 from training.metrics import METRIC_NAMES
 
@@ -30,7 +30,6 @@ TRIAL_TAG = "fedskin.trial"
 _METRICS, _PARAMETERS = 1000, 100
 _VALUE_LENGTH, _NAME_LENGTH = 6000, 250
 _TOTALS = ("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received")
-_RECALLS = [name for name in COLUMNS if name.startswith("recall.")]
 _NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
 
 
@@ -183,9 +182,10 @@ def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
     """Yield the best model's figures on each test set, and the totals of the trial."""
     values: dict[str, Any] = {f"total.{name}": rows[name].iloc[0] for name in _TOTALS}
     values["peak_memory"] = rows["peak_memory"].iloc[0]
+    recalls = [str(name) for name in rows if str(name).startswith("recall.")]
     for _, row in rows.iterrows():
         unit = ".patient" if row["unit"] == "patient" else ""
-        for metric in (*METRIC_NAMES, *_RECALLS):
+        for metric in (*METRIC_NAMES, *recalls):
             values[_name(f"{row['test_set']}.{row['model']}.{metric}{unit}")] = row[metric]
     finished = _milliseconds(trial.manifest.finished)
     for name, value in values.items():

@@ -44,8 +44,8 @@ def test_a_first_site_with_other_classes_does_not_accuse_the_others(
     with pytest.raises(RunFailed) as caught:
         hospitals.run(monkeypatch)
     assert str(caught.value) == (
-        'hospital-a has the classes "other", but ham10000 has akiec, bcc, bkl, df, mel, nv, vasc: '
-        "it must correct its data folder"
+        'hospital-a has the classes "other", but ham10000 has "akiec", "bcc", "bkl", "df", "mel", '
+        '"nv", "vasc": it must correct its data folder'
     )
 
 

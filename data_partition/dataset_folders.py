@@ -1,0 +1,104 @@
+"""Images of any classes in folders named after the classes: ``dataset = "folders"``."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from data_partition.assembly import storage
+from data_partition.dataset import DataSet, Reading, Study
+from data_partition.errors import DataError
+from data_partition.image_files import FoundFile
+from data_partition.image_table import ImageTable
+from data_partition.left_alone import joined, left_alone
+from data_partition.other_releases import say_what_else
+from data_partition.own_images import (
+    OwnImages,
+    as_rows,
+    check_label,
+    load_own_test,
+    load_own_training,
+)
+from operation.text import printable
+
+_SPLITS = {"training": "train", "validation": "validation", "test": "test"}
+_OUTSIDE = "image outside the folders of the classes"
+
+
+def is_folders(files: Sequence[FoundFile]) -> bool:
+    """Return whether folders below ``train`` and below ``val`` or ``test`` name the same classes.
+
+    Other class folders are only used if ``dataset = "folders"`` says so: any two folders of images
+    look like two classes.
+    """
+    labels: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+    for file in files:
+        if file.is_image and file.role in _SPLITS and file.below_role:
+            labels[_SPLITS[file.role]].add(file.below_role[0])
+    others = [found for name, found in labels.items() if name != "train" and found]
+    return len(labels["train"]) > 1 and any(found <= labels["train"] for found in others)
+
+
+def read_folders(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
+    """Label each image by the folder below ``train``, ``val`` or ``test`` that it is in.
+
+    Without such folders the classes are the first folders that differ. An image may be in further
+    folders below its class. Its id is its path. Nothing is decoded.
+
+    Raises:
+        DataError: there is no image in a class folder, or a folder's name cannot be a class.
+    """
+    images = [file for file in files if file.is_image]
+    unsplit = [file for file in images if file.role is None]
+    split = [file for file in images if file.role in _SPLITS]
+    # With a folder for training, what is outside the splits is not used.
+    if any(file.role == "training" for file in split):
+        labelled = {file: file.below_role for file in split}
+    else:
+        common = _common([file.parts[:-1] for file in unsplit])
+        labelled = {file: file.parts[common:-1] for file in unsplit}
+        labelled |= {file: file.below_role for file in split}
+    rows = []
+    for file, folders in labelled.items():
+        if folders:
+            check_label(folders[0], f"the folder of {printable(file.name)}")
+            split_name = None if file.role is None else _SPLITS[file.role]
+            rows.append((file, file.name, folders[0], None, None, split_name))
+    if not rows:
+        raise DataError(
+            f"no image in {directory} is in a folder named after a class, as in train/nevus/1.jpg "
+            f"or nevus/1.jpg{say_what_else(files)}"
+        )
+    outside = [file.name for file in images if not labelled.get(file)]
+    return OwnImages(
+        rows=as_rows(rows),
+        layout=f"one folder for each class ({storage([file for file, *_ in rows])})",
+        set_aside=joined(left_alone(files), {_OUTSIDE: outside}),
+    )
+
+
+def _common(folders: Sequence[tuple[str, ...]]) -> int:
+    """Return the number of folders that all images are in; the class is below them."""
+    same = (len(set(names)) == 1 for names in zip(*folders, strict=False))
+    return sum(takewhile(bool, same))
+
+
+def _load_training(data_dir: Path, reading: Reading) -> ImageTable:
+    return load_own_training(data_dir, reading, read_folders)
+
+
+def _load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
+    return load_own_test(data_dir, test_dir, read_folders)
+
+
+DATA_SET = DataSet(
+    name="folders",
+    title="class-named folders",
+    classes=None,
+    group="image",
+    sources="a table with a column source, dataset = table;",
+    layouts="folders named after any classes, also below train/, val/ and test/",
+    is_in=is_folders,
+    load_training=_load_training,
+    load_test=_load_test,
+    study=Study(batch_size={"classifier": 32, "clip": 16}),
+)

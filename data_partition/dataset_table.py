@@ -1,0 +1,292 @@
+"""A hospital's own images and a table of their labels, of any classes: ``dataset = "table"``."""
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from data_partition.assembly import storage
+from data_partition.dataset import DataSet, Reading, Study
+from data_partition.errors import DataError
+from data_partition.image_files import FoundFile
+from data_partition.image_table import ImageTable
+from data_partition.label_tables import delimiter, read_header
+from data_partition.left_alone import joined, left_alone
+from data_partition.other_releases import say_what_else
+from data_partition.own_images import (
+    OwnImages,
+    as_rows,
+    check_label,
+    load_own_test,
+    load_own_training,
+    missing_notices,
+)
+from operation.text import printable, quoted
+
+NEEDED = ("image", "label")
+KNOWN = (*NEEDED, "lesion", "patient", "source", "split")
+MAX_BYTES = 256 * 2**20
+MAX_CELL = 300
+"""Characters of a cell that is used."""
+
+_SUFFIXES = (".csv", ".tsv", ".tab")
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_NAMED = 3  # tables or columns in a message of one line
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        where: table and line, for errors.
+        cells: by column of ``KNOWN``; "" where there is none.
+    """
+
+    where: str
+    cells: Mapping[str, str]
+
+    def known(self, column: str) -> str | None:
+        """Return a cell; None if it is empty."""
+        return self.cells[column] or None
+
+
+def is_label_table(files: Sequence[FoundFile]) -> bool:
+    """Return whether a table has the columns image and label."""
+    return any(set(NEEDED) <= columns for _, columns in _tables(files))
+
+
+def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
+    """Read the table of a folder and find the images that it names.
+
+    An image is named by its path from the table or from the data folder, or by the end of its path
+    if that is enough to tell it; with its suffix or without. Its id is that name as written, with
+    ``/`` between folders. Images of one patient, or if patients are unknown of one lesion, are one
+    group. Nothing is decoded.
+
+    Raises:
+        DataError: there is no such table, or several; the table is too large, unreadable, or lacks
+            a column; a cell has characters that cannot be printed; a path is absolute or leads out
+            of the folder; a name fits several files, or two names fit one; a label or a split is
+            missing or cannot be used; a lesion has two patients; or no image is found.
+    """
+    table = _find_table(directory, files)
+    rows = list(_read(table))
+    images = [file for file in files if file.is_image]
+    index: defaultdict[str, list[FoundFile]] = defaultdict(list)
+    for file in images:
+        for name in {file.parts[-1], file.stem}:
+            index[name].append(file)
+    patient_of = _patients(rows)
+    has_split = any(row.cells["split"] for row in rows)
+    labelled: dict[FoundFile, Row] = {}
+    unlabelled, without_file, result = [], [], []
+    for row in rows:
+        image_id, path = _image_path(row)
+        found = _named(path, row, table, index)
+        if not row.cells["label"]:
+            unlabelled.append(image_id)
+            continue
+        check_label(row.cells["label"], row.where)
+        split = _split(row) if has_split else None
+        if found is None:
+            without_file.append(image_id)
+            continue
+        if found in labelled:
+            raise DataError(
+                f"{row.where}: image {printable(image_id)} is named twice, first in "
+                f"{labelled[found].where}; remove one row"
+            )
+        labelled[found] = row
+        lesion = row.known("lesion")
+        group = row.known("patient") or patient_of.get(lesion or "") or lesion
+        result.append((found, image_id, row.cells["label"], group, row.known("source"), split))
+    if not result:
+        example = f", such as {printable(without_file[0])}" if without_file else ""
+        raise DataError(
+            f"{directory}: none of the {len(rows)} rows of {printable(table.name)} has a label and "
+            f"an image file{example}; put the images beside or below the table"
+        )
+    named = set(labelled)
+    without_row = [file.name for file in images if file not in named]
+    set_aside = {
+        "row without an image": without_file,
+        "row without a label": unlabelled,
+        "image without a row": without_row,
+    }
+    notices = missing_notices(
+        directory, used=len(result), without_file=without_file, without_row=without_row
+    )
+    return OwnImages(
+        rows=as_rows(result),
+        layout=f"{printable(table.name)} and its images ({storage(named)})",
+        set_aside=joined(left_alone(files), set_aside),
+        grouped_by="patient" if any(row.cells["patient"] for row in rows) else "lesion",
+        notices=notices,
+    )
+
+
+def _tables(files: Sequence[FoundFile]) -> Iterator[tuple[FoundFile, set[str]]]:
+    """Yield each table and its columns, in lower case."""
+    for file in files:
+        if file.suffix in _SUFFIXES and not file.dangling:
+            yield file, {column.lower() for column in read_header(file)}
+
+
+def _find_table(directory: Path, files: Sequence[FoundFile]) -> FoundFile:
+    tables = list(_tables(files))
+    found = [file for file, columns in tables if set(NEEDED) <= columns]
+    if len(found) > 1:
+        names = " and ".join(printable(file.name) for file in found[:_NAMED])
+        raise DataError(
+            f"{directory} has several tables with the columns image and label: {names}; keep one, "
+            "with a column split if some images are for testing"
+        )
+    if found:
+        return found[0]
+    others = "".join(
+        f"; {printable(file.name)} has the columns "
+        f"{', '.join(printable(column, 40) for column in sorted(columns)[:10])}: name those of "
+        "image and label so"
+        for file, columns in tables[:_NAMED]
+    )
+    raise DataError(
+        f"{directory} has no table (CSV) with the columns image and label{others}"
+        f"{say_what_else(files)}"
+    )
+
+
+def _read(table: FoundFile) -> Iterator[Row]:
+    """Yield the rows of a table, line by line.
+
+    Raises:
+        DataError: as `read_labelled` says.
+    """
+    name = printable(table.name)
+    size = table.size if table.member else Path(table.path).stat().st_size
+    if size > MAX_BYTES:
+        raise DataError(f"{name} has {size / 1e6:,.0f} MB; a table of labels is smaller")
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{name} is not in UTF-8; save it as CSV UTF-8") from None
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text.split("\n", 1)[0]))
+    try:
+        columns = [column.strip().lower() for column in next(lines)]
+        if twice := {column for column in columns if columns.count(column) > 1} & set(KNOWN):
+            raise DataError(f"{name} has the column {min(twice)} twice; remove one")
+        for cells in lines:
+            where = f"{name}, line {lines.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(columns):
+                raise DataError(
+                    f"{where}: has {len(cells)} cells where the table has {len(columns)} columns; "
+                    "put text with a comma in quotes"
+                )
+            found = dict(zip(columns, map(str.strip, cells), strict=True))
+            yield Row(where, {column: found.get(column, "") for column in KNOWN})
+    except csv.Error as error:
+        raise DataError(f"{name} is not a readable table ({error}); save it again") from error
+
+
+def _image_path(row: Row) -> tuple[str, tuple[str, ...]]:
+    """Return an image's name with ``/`` between folders, and its parts."""
+    for column, cell in row.cells.items():
+        if len(cell) > MAX_CELL or not cell.isprintable():
+            raise DataError(
+                f"{row.where}: {column} is {quoted(printable(cell, 40))}, which is longer than "
+                f"{MAX_CELL} characters or has some that cannot be printed; correct it"
+            )
+    name = row.cells["image"].replace("\\", "/")
+    if not name:
+        raise DataError(f"{row.where}: has no image; write its file name")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        raise DataError(
+            f"{row.where}: image {quoted(name)} is an absolute path; write it relative to the table"
+        )
+    if ".." in parts or not parts:
+        raise DataError(f"{row.where}: image {quoted(name)} is outside the folder; move it inside")
+    return name, parts
+
+
+def _named(
+    parts: tuple[str, ...], row: Row, table: FoundFile, index: Mapping[str, list[FoundFile]]
+) -> FoundFile | None:
+    """Return the file that an image's name means, None if there is none."""
+    fitting = [
+        file for file in index.get(parts[-1], ()) if file.parts[-len(parts) : -1] == parts[:-1]
+    ]
+    # A path from the table or from the data folder means that file, whatever is below.
+    for base in (table.parts[:-1], ()):
+        exact = [file for file in fitting if file.parts[:-1] == (*base, *parts[:-1])]
+        if len(exact) == 1:
+            return exact[0]
+    if len(fitting) > 1:
+        names = " and ".join(printable(file.name) for file in fitting[:_NAMED])
+        raise DataError(
+            f"{row.where}: image {quoted(row.cells['image'])} may be {names}; write more of its "
+            "path, and its suffix"
+        )
+    return fitting[0] if fitting else None
+
+
+def _split(row: Row) -> str:
+    split = _SPLITS.get(row.cells["split"].lower())
+    if split is None:
+        raise DataError(
+            f"{row.where}: split is {quoted(row.cells['split'])}; write train, validation or test "
+            "in every row"
+        )
+    return split
+
+
+def _patients(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the patient of each lesion whose patient is known.
+
+    Raises:
+        DataError: a lesion has two patients, so that its images could be in training and in test.
+    """
+    patient_of: dict[str, str] = {}
+    for row in rows:
+        lesion, patient = row.known("lesion"), row.known("patient")
+        if lesion is None or patient is None:
+            continue
+        other = patient_of.setdefault(lesion, patient)
+        if other != patient:
+            raise DataError(
+                f"{row.where}: lesion {quoted(printable(lesion, 40))} is of patient "
+                f"{quoted(printable(patient, 40))} here and of {quoted(printable(other, 40))} "
+                "above; correct one"
+            )
+    return patient_of
+
+
+def _load_training(data_dir: Path, reading: Reading) -> ImageTable:
+    return load_own_training(data_dir, reading, read_labelled)
+
+
+def _load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
+    return load_own_test(data_dir, test_dir, read_labelled)
+
+
+DATA_SET = DataSet(
+    name="table",
+    title="a table of labels",
+    classes=None,
+    group="lesion or patient",
+    sources="the table's column source, which is missing or has gaps; fill it",
+    layouts="a CSV with the columns image and label beside or above the images",
+    is_in=is_label_table,
+    load_training=_load_training,
+    load_test=_load_test,
+    study=Study(batch_size={"classifier": 32, "clip": 16}),
+)

@@ -1,0 +1,239 @@
+"""A hospital's own images, of any classes: from read rows to the tables of training and test."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data_partition.dataset import Reading
+from data_partition.errors import DataError
+from data_partition.image_files import FoundFile, find_files
+from data_partition.image_table import GroupedBy, ImageTable
+from data_partition.left_alone import SetAside, joined
+from operation.text import printable, quoted
+
+MAX_CLASSES = 32
+MAX_LABEL = 60
+"""Characters of a label; it becomes a column of tables and a class name at the coordinator."""
+
+# Columns that stand beside the classes in tables of predictions.
+_RESERVED = frozenset({"image_id", "label", "predicted", "patient_id", "image", "name", "patient"})
+_BESIDE_LETTERS = " _-.+()&'"
+# Share of rows without a file, or of files without a row, from which a notice is given.
+_LOUD = 1 / 20
+
+_COLUMNS = ["image_id", "path", "member", "label", "lesion_id", "source", "split"]
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """The labelled images of one folder.
+
+    Attributes:
+        rows: one row for each image, with the columns of an `ImageTable` and ``split``: "train",
+            "validation", "test", or None if nothing says.
+        layout: as text for users.
+        set_aside: names of rows and files that are not used, by reason.
+        grouped_by: what ``lesion_id`` names.
+        notices: see `ImageTable`.
+    """
+
+    rows: pd.DataFrame
+    layout: str
+    set_aside: SetAside
+    grouped_by: GroupedBy = "lesion"
+    notices: tuple[str, ...] = ()
+
+
+Read = Callable[[Path, Sequence[FoundFile]], OwnImages]
+
+
+def load_own_training(data_dir: Path, reading: Reading, read: Read) -> ImageTable:
+    """Return the training table of a folder, its classes in the order of their names.
+
+    Args:
+        data_dir: the folder.
+        reading: ``tests_in`` counts.
+        read: reads the images of a folder from its files.
+
+    Raises:
+        DataError: as raised by ``read``; there are fewer than two classes, too many, or one with a
+            single image.
+    """
+    tests_in = None if reading.tests_in is None else [*map(_below, reading.tests_in)]
+    files = [
+        file
+        for file in find_files(data_dir)
+        if not any(file.path.startswith(folder) for folder in tests_in or ())
+    ]
+    found = read(data_dir, files)
+    is_test = found.rows["split"] == "test"
+    rows = found.rows[~is_test]
+    unused = [] if tests_in is None else found.rows["image_id"][is_test].tolist()
+    reason = "image for testing, left alone: other images are the test set"
+    notices = list(found.notices)
+    if validation := int((rows["split"] == "validation").sum()):
+        rows = rows.assign(split=rows["split"].fillna("train"))
+        notices.append(
+            f"{validation:,} images are for validation: centralized training uses them for "
+            "validation; a federation partitions them with the others"
+        )
+    else:
+        rows = rows.drop(columns="split")
+    return _table(
+        rows,
+        _check_classes(data_dir, rows["label"], rows["image_id"]),
+        found,
+        joined(found.set_aside, {reason: unused}),
+        tuple(notices),
+    )
+
+
+def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTable | None:
+    """Return the test table of a folder; None if there is none and none is asked for.
+
+    The classes are those of the test images; see `ImageTable.with_classes`.
+
+    Args:
+        data_dir: the folder of the training set, searched if ``test_dir`` is None.
+        test_dir: the folder of the test set. If nothing in it is marked as training, validation or
+            test, all of it is the test set. The ids of its images begin with ``test/``, since both
+            folders may have an image of one name.
+        read: as for `load_own_training`.
+
+    Raises:
+        DataError: as raised by ``read``, or there is no test image in ``test_dir``.
+    """
+    if test_dir is None:
+        found = read(data_dir, find_files(data_dir))
+        rows = found.rows[found.rows["split"] == "test"]
+        if rows.empty:
+            return None
+        return _table(rows.drop(columns="split"), _sorted(rows["label"]), found, {}, ())
+    inside = _below(data_dir)
+    files = find_files(test_dir)
+    if inside != _below(test_dir):
+        files = [file for file in files if not file.path.startswith(inside)]
+    found = read(test_dir, files)
+    rows, others = found.rows, pd.DataFrame({"image_id": []})
+    if rows["split"].notna().any():
+        others, rows = rows[rows["split"] != "test"], rows[rows["split"] == "test"]
+    if rows.empty:
+        raise DataError(
+            f"no test images in {test_dir}: all {len(others)} images are for training or "
+            "validation; name another folder, or leave test-dir out"
+        )
+    rows = rows.drop(columns="split").assign(image_id="test/" + rows["image_id"])
+    set_aside = joined(
+        found.set_aside, {"image that is not for testing": others["image_id"].tolist()}
+    )
+    return _table(rows, _sorted(rows["label"]), found, set_aside, found.notices)
+
+
+def check_label(label: str, where: str) -> None:
+    """Refuse what cannot be the name of a class.
+
+    Raises:
+        DataError: it names the label and ``where`` it is.
+    """
+    shown = quoted(printable(label, MAX_LABEL + 1))
+    if len(label) > MAX_LABEL:
+        raise DataError(f"{where} has the label {shown}; use at most {MAX_LABEL} characters")
+    if label.lower() in _RESERVED:
+        raise DataError(
+            f"{where} has the label {shown}, which is a column of our tables; call it otherwise"
+        )
+    if not all(letter.isalnum() or letter in _BESIDE_LETTERS for letter in label):
+        raise DataError(
+            f"{where} has the label {shown}; use letters, digits, blanks and "
+            f"{' '.join(_BESIDE_LETTERS.strip())}"
+        )
+
+
+def as_rows(
+    rows: Iterable[tuple[FoundFile, str, str, str | None, str | None, str | None]],
+) -> pd.DataFrame:
+    """Return rows for `OwnImages` from each image's file, id, label, group, source and split."""
+    table = pd.DataFrame(
+        [
+            (image_id, file.path, file.member, label, group, source, split)
+            for file, image_id, label, group, source, split in rows
+        ],
+        columns=_COLUMNS,
+    )
+    # Text or None, also where a column has no text at all.
+    return table.astype(object)
+
+
+def missing_notices(
+    directory: Path, *, used: int, without_file: Collection[str], without_row: Collection[str]
+) -> tuple[str, ...]:
+    """Return notices if many rows have no image, or many images no row."""
+    notices = []
+    if len(without_file) >= _LOUD * (used + len(without_file)):
+        notices.append(
+            f"{len(without_file):,} of {used + len(without_file):,} images that the table names "
+            f"are missing in {directory}"
+        )
+    if len(without_row) >= _LOUD * (used + len(without_row)):
+        notices.append(
+            f"{len(without_row):,} of {used + len(without_row):,} image files in {directory} have "
+            "no row in the table; provide the whole table"
+        )
+    return tuple(notices)
+
+
+def _table(
+    rows: pd.DataFrame,
+    classes: tuple[str, ...],
+    found: OwnImages,
+    set_aside: SetAside,
+    notices: tuple[str, ...],
+) -> ImageTable:
+    return ImageTable(
+        rows=rows.sort_values("image_id", ignore_index=True),
+        classes=classes,
+        layout=found.layout,
+        set_aside=set_aside,
+        grouped_by=found.grouped_by,
+        notices=notices,
+    )
+
+
+def _check_classes(directory: Path, labels: pd.Series, image_ids: pd.Series) -> tuple[str, ...]:
+    classes = _sorted(labels)
+    if len(classes) < 2:
+        only = f"only the class {quoted(classes[0])}" if classes else "no labelled training image"
+        raise DataError(f"{directory} has {only}; at least two classes are needed")
+    if len(classes) > MAX_CLASSES:
+        raise DataError(
+            f"{directory} has {len(classes)} classes, such as {', '.join(map(quoted, classes[:3]))}"
+            f"; at most {MAX_CLASSES} are possible: are these the labels?"
+        )
+    in_lower_case: dict[str, str] = {}
+    for label in classes:
+        other = in_lower_case.setdefault(label.lower(), label)
+        if other != label:
+            raise DataError(
+                f"{directory} has the classes {quoted(other)} and {quoted(label)}; write both in "
+                "the same way"
+            )
+    counts = labels.value_counts()
+    for label in classes:
+        if counts[label] == 1:
+            [image_id] = image_ids[labels == label]
+            raise DataError(
+                f"{directory} has a single image of class {quoted(label)}, {printable(image_id)}; "
+                "correct its label, add further images or leave it out"
+            )
+    return classes
+
+
+def _sorted(labels: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted(set(labels)))
+
+
+def _below(folder: Path) -> str:
+    return os.path.abspath(folder) + os.sep  # noqa: PTH100 - as in find_files

@@ -1,0 +1,75 @@
+"""Sites with images of their own, of classes that no published data set has."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fl_server.run import RunFailed, run
+from tests.data_partition.own_data import CLASSES, own_table
+from tests.fl_server.hospitals import NODES, Hospitals, act
+from tests.runs import tiny_config
+from tests.support import MemoryGrid
+from training.run_folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+
+def own_tables(hospitals: Hospitals, rows: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """Give every site a table of its own, with the images that it names."""
+    for name, theirs in rows.items():
+        folder = own_table(hospitals.folder / "own" / name, theirs, ("image", "label", "lesion"))
+        hospitals.node_configs[name]["data-dir"] = str(folder)
+
+
+def named(site: str, classes: Sequence[str] = CLASSES) -> list[tuple[str, str, str]]:
+    """The rows of a site: of each class ten images, whose names no other site has."""
+    return [
+        (f"{site}-{label[:3]}-{number}.jpg", label, f"{site}-{label}-{number // 2}")
+        for label in classes
+        for number in range(10)
+    ]
+
+
+def test_sites_with_classes_of_their_own_give_the_simulations_weights(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulation has all images in one folder, and deals them by their source.
+
+    A picture depends on its folder's name and its own, so all folders are called alike.
+    """
+    rows = {name: named(name) for name in NODES}
+    for name in NODES:
+        folder = own_table(hospitals.folder / name / "data", rows[name])
+        hospitals.node_configs[name]["data-dir"] = str(folder)
+    whole = own_table(
+        hospitals.folder / "data",
+        [(*row, name) for name, theirs in rows.items() for row in theirs],
+        ("image", "label", "lesion", "source"),
+    )
+    out = hospitals.folder / "simulated"
+    changes: dict[str, Any] = {"dataset": "table", "rounds": 1, "min_replies": 3}
+    config = tiny_config(whole, hospitals.folder / "cache", **changes, partition="source")
+    nodes = {index: {"partition-id": index} for index in range(3)}
+    grid = MemoryGrid({n: partial(act, node=n, node_config=c) for n, c in nodes.items()})
+    run(grid, config.replace(run_dir=str(out)).to_flat(), run_id=1)
+    unseen = own_table(hospitals.folder / "unseen", named("unseen"), ("image", "label"))
+    found = hospitals.run(monkeypatch, test_dir=unseen, partition="source", **changes)
+    assert found["weights_sha256"] == RunFolder(out).metrics()["weights_sha256"]
+    assert found["global_test"]["n"] == 30
+    assert hospitals.run_folder.manifest()["data"]["classes"] == list(CLASSES)
+
+
+def test_a_site_with_other_classes_of_its_own_is_told_with_both_lists(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it is the first: most sites count."""
+    rows = {name: named(name) for name in NODES}
+    own_tables(hospitals, {**rows, "hospital-a": named("hospital-a", ("angioma", "mole"))})
+    with pytest.raises(RunFailed) as caught:
+        hospitals.run(monkeypatch, dataset="table", rounds=1)
+    assert str(caught.value) == (
+        'hospital-a has the classes "angioma", "mole", but hospital-b, hospital-c have '
+        '"angioma", "basalioma", "seborrheic keratosis": it must correct its data folder'
+    )
