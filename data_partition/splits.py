@@ -119,8 +119,8 @@ def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
         splits = rows.groupby("lesion_id")["split"].nunique()
         if len(twice := splits.index[splits > 1]):
             raise DataError(
-                f"split-by = lesion: lesion {twice[0]} has images in the folder for validation and "
-                "in another; move them into one"
+                f"split-by = lesion: lesion {twice[0]} has images for validation and for "
+                "training; move them into one folder, or give them one split"
             )
     return rows["split"].to_numpy(dtype=str)
 

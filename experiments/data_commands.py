@@ -57,7 +57,8 @@ def check(
     It reads HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the ISIC challenge publish
     them (zip archives need no unpacking), and train/CLASS/ and test/CLASS/ folders; BraTS2019
     as NIfTI volumes, of which eight slices per patient are used, and as slices in
-    {train,valid,test}/{HGG,LGG}/ folders.
+    {train,valid,test}/{HGG,LGG}/ folders; and images of your own, of any classes, with a table of
+    labels or in class-named folders.
 
     Examples:
 
@@ -66,6 +67,8 @@ def check(
     fedskin data check ~/HAM10000 --test-dir ~/ISIC2018_test
 
     fedskin data check ~/HAM10000 --near
+
+    fedskin data check ~/clinic --dataset folders
     """
     # Imported here and below, since --help needs none of it.
     from data_partition.check import check as check_folder

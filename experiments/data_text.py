@@ -95,7 +95,7 @@ def _set_lines(title: str, report: SetReport) -> Iterator[str]:
     if report.sources:
         yield f"  {len(report.sources)} {sources}: {_listed(report.sources)}"
     if report.splits:
-        yield f"  split by folders: {_listed(report.splits)}"
+        yield f"  already split: {_listed(report.splits)}"
     yield from _differing_lines(f"{lesions} with several diagnoses", report.diagnoses)
     yield from _differing_lines(f"{lesions} with several {sources}", report.origins)
     yield from _copies_lines(report.copies)

@@ -237,7 +237,7 @@ def test_check_of_cut_slices(tmp_path: Path) -> None:
     output = run("check", tmp_path)
     assert "3 slices: HGG 2, LGG 1" in output
     assert "patients unknown" in output
-    assert "split by folders: test 1, train 2" in output
+    assert "already split: test 1, train 2" in output
 
 
 def test_partition_of_brats_is_by_patient(brats: Path, tmp_path: Path) -> None:

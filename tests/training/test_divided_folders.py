@@ -89,7 +89,9 @@ def test_a_lesion_in_both_folders(tmp_path: Path) -> None:
     config = make_config(data_dir=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
     names = open_central_data(config).split_names.tolist()
     assert names == ["train", "train", "train", "validation"]
-    with pytest.raises(DataError, match="split-by = lesion: lesion HAM_2 has images in the folder"):
+    with pytest.raises(
+        DataError, match="split-by = lesion: lesion HAM_2 has images for validation and for"
+    ):
         open_central_data(config.replace(split_by="lesion"))
 
 
