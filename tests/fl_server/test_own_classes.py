@@ -13,13 +13,15 @@ from tests.runs import tiny_config
 from tests.support import MemoryGrid
 from training.run_folder import RunFolder
 
+THREE = ("image", "label", "lesion")
+
 pytestmark = pytest.mark.usefixtures("flower_task")
 
 
 def own_tables(hospitals: Hospitals, rows: Mapping[str, Sequence[Sequence[str]]]) -> None:
     """Give every site a table of its own, with the images that it names."""
     for name, theirs in rows.items():
-        folder = own_table(hospitals.folder / "own" / name, theirs, ("image", "label", "lesion"))
+        folder = own_table(hospitals.folder / "own" / name, theirs, THREE)
         hospitals.node_configs[name]["data-dir"] = str(folder)
 
 
@@ -41,7 +43,7 @@ def test_sites_with_classes_of_their_own_give_the_simulations_weights(
     """
     rows = {name: named(name) for name in NODES}
     for name in NODES:
-        folder = own_table(hospitals.folder / name / "data", rows[name])
+        folder = own_table(hospitals.folder / name / "data", rows[name], THREE)
         hospitals.node_configs[name]["data-dir"] = str(folder)
     whole = own_table(
         hospitals.folder / "data",
@@ -54,7 +56,7 @@ def test_sites_with_classes_of_their_own_give_the_simulations_weights(
     nodes = {index: {"partition-id": index} for index in range(3)}
     grid = MemoryGrid({n: partial(act, node=n, node_config=c) for n, c in nodes.items()})
     run(grid, config.replace(run_dir=str(out)).to_flat(), run_id=1)
-    unseen = own_table(hospitals.folder / "unseen", named("unseen"), ("image", "label"))
+    unseen = own_table(hospitals.folder / "unseen", named("unseen"), THREE)
     found = hospitals.run(monkeypatch, test_dir=unseen, partition="source", **changes)
     assert found["weights_sha256"] == RunFolder(out).metrics()["weights_sha256"]
     assert found["global_test"]["n"] == 30
