@@ -77,9 +77,13 @@ def read_folders(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
 
 
 def _common(folders: Sequence[tuple[str, ...]]) -> int:
-    """Return the number of folders that all images are in; the class is below them."""
+    """Return the number of folders that all images are in; the class is below them.
+
+    If all images are in the innermost of them, it is their class.
+    """
     same = (len(set(names)) == 1 for names in zip(*folders, strict=False))
-    return sum(takewhile(bool, same))
+    common = sum(takewhile(bool, same))
+    return common - (common > 0 and all(len(names) == common for names in folders))
 
 
 def _load_training(data_dir: Path, reading: Reading) -> ImageTable:

@@ -177,7 +177,8 @@ def _read(table: FoundFile) -> Iterator[Row]:
         text = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{name} is not in UTF-8; save it as CSV UTF-8") from None
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text.split("\n", 1)[0]))
+    separator = delimiter(text.split("\n", 1)[0])
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         columns = [column.strip().lower() for column in next(lines)]
         if twice := {column for column in columns if columns.count(column) > 1} & set(KNOWN):

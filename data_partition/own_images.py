@@ -112,9 +112,9 @@ def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTab
         if rows.empty:
             return None
         return _table(rows.drop(columns="split"), _sorted(rows["label"]), found, {}, ())
-    inside = _below(data_dir)
+    inside, outside = _below(data_dir), _below(test_dir)
     files = find_files(test_dir)
-    if inside != _below(test_dir):
+    if inside != outside and inside.startswith(outside):
         files = [file for file in files if not file.path.startswith(inside)]
     found = read(test_dir, files)
     rows, others = found.rows, pd.DataFrame({"image_id": []})
