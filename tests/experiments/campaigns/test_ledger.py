@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments.campaigns.ledger import COLUMNS, Ledger, read_ledger, write_ledger
+from experiments.reporting.recall import classes_of
 from tests.experiments.campaigns.trials import edit, replace
 from tests.runs import read_json
 from training.config import DEFAULTS
@@ -123,6 +124,25 @@ def test_rows_are_sorted_by_trial_never_by_time(campaign: Path, tmp_path: Path) 
     found = read_ledger(tmp_path).table
     assert found["trial"].is_monotonic_increasing
     pd.testing.assert_frame_equal(found, read_ledger(campaign).table)
+
+
+def test_classes_of_your_own_have_columns_at_the_end(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    own = {"nv": "wart", "bcc": "angioma"}
+
+    def rename(manifest: dict[str, Any]) -> None:
+        classes = manifest["data"]["classes"]
+        manifest["data"]["classes"] = [own.get(name, name) for name in classes]
+
+    edit(three["simulate"] / "manifest.json", rename)
+    ledger = read_ledger(tmp_path)
+    further = ["recall.angioma", "recall.wart", "support.angioma", "support.wart"]
+    assert list(ledger.table) == [*COLUMNS, *further]
+    rows = only(ledger, command="simulate")
+    assert rows["support.nv"].isna().all()
+    assert classes_of(rows)[0] == "mel"
+    assert set(own.values()) < set(classes_of(rows))
 
 
 def test_clients_stand_in_the_runs_order(three: dict[str, Path], tmp_path: Path) -> None:
