@@ -1,11 +1,8 @@
 """A hospital's own images and a table of their labels, of any classes: ``dataset = "table"``."""
 
-import csv
-import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_partition.assembly import storage
@@ -13,9 +10,7 @@ from data_partition.dataset import DataSet, Reading, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
-from data_partition.label_tables import delimiter, read_header
 from data_partition.left_alone import joined, left_alone
-from data_partition.other_releases import say_what_else
 from data_partition.own_images import (
     OwnImages,
     as_rows,
@@ -24,43 +19,15 @@ from data_partition.own_images import (
     load_own_training,
     missing_notices,
 )
+from data_partition.own_label_table import Row, find_table, is_label_table, read_rows
 from operation.text import printable, quoted
 
-NEEDED = ("image", "label")
-KNOWN = (*NEEDED, "lesion", "patient", "source", "split")
-MAX_BYTES = 256 * 2**20
-MAX_CELL = 300
-"""Characters of a cell that is used."""
-
-_SUFFIXES = (".csv", ".tsv", ".tab")
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_NAMED = 3  # tables or columns in a message of one line
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the table.
-
-    Attributes:
-        where: table and line, for errors.
-        cells: by column of ``KNOWN``; "" where there is none.
-    """
-
-    where: str
-    cells: Mapping[str, str]
-
-    def known(self, column: str) -> str | None:
-        """Return a cell; None if it is empty."""
-        return self.cells[column] or None
-
-
-def is_label_table(files: Sequence[FoundFile]) -> bool:
-    """Return whether a table has the columns image and label."""
-    return any(set(NEEDED) <= columns for _, columns in _tables(files))
+_NAMED = 3  # files in a message of one line
 
 
 def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
@@ -77,8 +44,8 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
             of the folder; a name fits several files, or two names fit one; a label or a split is
             missing or cannot be used; a lesion has two patients; or no image is found.
     """
-    table = _find_table(directory, files)
-    rows = list(_read(table))
+    table = find_table(directory, files)
+    rows = list(read_rows(table))
     images = [file for file in files if file.is_image]
     index: defaultdict[str, list[FoundFile]] = defaultdict(list)
     for file in images:
@@ -133,79 +100,8 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
     )
 
 
-def _tables(files: Sequence[FoundFile]) -> Iterator[tuple[FoundFile, set[str]]]:
-    """Yield each table and its columns, in lower case."""
-    for file in files:
-        if file.suffix in _SUFFIXES and not file.dangling:
-            yield file, {column.lower() for column in read_header(file)}
-
-
-def _find_table(directory: Path, files: Sequence[FoundFile]) -> FoundFile:
-    tables = list(_tables(files))
-    found = [file for file, columns in tables if set(NEEDED) <= columns]
-    if len(found) > 1:
-        names = " and ".join(printable(file.name) for file in found[:_NAMED])
-        raise DataError(
-            f"{directory} has several tables with the columns image and label: {names}; keep one, "
-            "with a column split if some images are for testing"
-        )
-    if found:
-        return found[0]
-    others = "".join(
-        f"; {printable(file.name)} has the columns "
-        f"{', '.join(printable(column, 40) for column in sorted(columns)[:10])}: name those of "
-        "image and label so"
-        for file, columns in tables[:_NAMED]
-    )
-    raise DataError(
-        f"{directory} has no table (CSV) with the columns image and label{others}"
-        f"{say_what_else(files)}"
-    )
-
-
-def _read(table: FoundFile) -> Iterator[Row]:
-    """Yield the rows of a table, line by line.
-
-    Raises:
-        DataError: as `read_labelled` says.
-    """
-    name = printable(table.name)
-    size = table.size if table.member else Path(table.path).stat().st_size
-    if size > MAX_BYTES:
-        raise DataError(f"{name} has {size / 1e6:,.0f} MB; a table of labels is smaller")
-    try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{name} is not in UTF-8; save it as CSV UTF-8") from None
-    separator = delimiter(text.split("\n", 1)[0])
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        columns = [column.strip().lower() for column in next(lines)]
-        if twice := {column for column in columns if columns.count(column) > 1} & set(KNOWN):
-            raise DataError(f"{name} has the column {min(twice)} twice; remove one")
-        for cells in lines:
-            where = f"{name}, line {lines.line_num}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(columns):
-                raise DataError(
-                    f"{where}: has {len(cells)} cells where the table has {len(columns)} columns; "
-                    "put text with a comma in quotes"
-                )
-            found = dict(zip(columns, map(str.strip, cells), strict=True))
-            yield Row(where, {column: found.get(column, "") for column in KNOWN})
-    except csv.Error as error:
-        raise DataError(f"{name} is not a readable table ({error}); save it again") from error
-
-
 def _image_path(row: Row) -> tuple[str, tuple[str, ...]]:
     """Return an image's name with ``/`` between folders, and its parts."""
-    for column, cell in row.cells.items():
-        if len(cell) > MAX_CELL or not cell.isprintable():
-            raise DataError(
-                f"{row.where}: {column} is {quoted(printable(cell, 40))}, which is longer than "
-                f"{MAX_CELL} characters or has some that cannot be printed; correct it"
-            )
     name = row.cells["image"].replace("\\", "/")
     if not name:
         raise DataError(f"{row.where}: has no image; write its file name")

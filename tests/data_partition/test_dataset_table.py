@@ -6,11 +6,11 @@ import pytest
 
 from data_partition.check import check
 from data_partition.dataset import Reading
-from data_partition.dataset_table import MAX_CELL
 from data_partition.datasets import find
 from data_partition.errors import DataError
 from data_partition.image_table import ImageTable
 from data_partition.own_images import MAX_CLASSES, MAX_LABEL
+from data_partition.own_label_table import MAX_CELL
 from data_partition.recognition import recognise
 from strategies import field_kinds
 from tests.data_partition.layouts import picture, write, write_zip

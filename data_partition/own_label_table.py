@@ -1,0 +1,126 @@
+"""A hospital's table of labels: finds it among the files of a folder and reads its rows."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_partition.errors import DataError
+from data_partition.image_files import FoundFile
+from data_partition.label_tables import delimiter, read_header
+from data_partition.other_releases import say_what_else
+from operation.text import printable, quoted
+
+NEEDED = ("image", "label")
+KNOWN = (*NEEDED, "lesion", "patient", "source", "split")
+MAX_BYTES = 256 * 2**20
+MAX_CELL = 300
+"""Characters of a cell that is used."""
+
+_SUFFIXES = (".csv", ".tsv", ".tab")
+_NAMED = 3  # tables in a message of one line
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        where: table and line, for errors.
+        cells: by column of ``KNOWN``; "" where there is none.
+    """
+
+    where: str
+    cells: Mapping[str, str]
+
+    def known(self, column: str) -> str | None:
+        """Return a cell; None if it is empty."""
+        return self.cells[column] or None
+
+
+def is_label_table(files: Sequence[FoundFile]) -> bool:
+    """Return whether a table has the columns image and label."""
+    return any(set(NEEDED) <= columns for _, columns in _tables(files))
+
+
+def _tables(files: Sequence[FoundFile]) -> Iterator[tuple[FoundFile, set[str]]]:
+    """Yield each table and its columns, in lower case."""
+    for file in files:
+        if file.suffix in _SUFFIXES and not file.dangling:
+            yield file, {column.lower() for column in read_header(file)}
+
+
+def find_table(directory: Path, files: Sequence[FoundFile]) -> FoundFile:
+    """Return the one table of a folder that has the columns ``NEEDED``.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    tables = list(_tables(files))
+    found = [file for file, columns in tables if set(NEEDED) <= columns]
+    if len(found) > 1:
+        names = " and ".join(printable(file.name) for file in found[:_NAMED])
+        raise DataError(
+            f"{directory} has several tables with the columns image and label: {names}; keep one, "
+            "with a column split if some images are for testing"
+        )
+    if found:
+        return found[0]
+    others = "".join(
+        f"; {printable(file.name)} has the columns "
+        f"{', '.join(printable(column, 40) for column in sorted(columns)[:10])}: name those of "
+        "image and label so"
+        for file, columns in tables[:_NAMED]
+    )
+    raise DataError(
+        f"{directory} has no table (CSV) with the columns image and label{others}"
+        f"{say_what_else(files)}"
+    )
+
+
+def read_rows(table: FoundFile) -> Iterator[Row]:
+    """Yield the rows of a table that are not blank.
+
+    Raises:
+        DataError: it is too large or unreadable, has a column twice or a row of another length, or
+            a cell is too long or cannot be printed.
+    """
+    name = printable(table.name)
+    size = table.size if table.member else Path(table.path).stat().st_size
+    if size > MAX_BYTES:
+        raise DataError(f"{name} has {size / 1e6:,.0f} MB; a table of labels is smaller")
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{name} is not in UTF-8; save it as CSV UTF-8") from None
+    separator = delimiter(text.split("\n", 1)[0])
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        columns = [column.strip().lower() for column in next(lines)]
+        if twice := {column for column in columns if columns.count(column) > 1} & set(KNOWN):
+            raise DataError(f"{name} has the column {min(twice)} twice; remove one")
+        for cells in lines:
+            where = f"{name}, line {lines.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(columns):
+                raise DataError(
+                    f"{where}: has {len(cells)} cells where the table has {len(columns)} columns; "
+                    "put text with a comma in quotes"
+                )
+            found = dict(zip(columns, map(str.strip, cells), strict=True))
+            row = Row(where, {column: found.get(column, "") for column in KNOWN})
+            _check_cells(row)
+            yield row
+    except csv.Error as error:
+        raise DataError(f"{name} is not a readable table ({error}); save it again") from error
+
+
+def _check_cells(row: Row) -> None:
+    for column, cell in row.cells.items():
+        if len(cell) > MAX_CELL or not cell.isprintable():
+            raise DataError(
+                f"{row.where}: {column} is {quoted(printable(cell, 40))}, which is longer than "
+                f"{MAX_CELL} characters or has some that cannot be printed; correct it"
+            )
