@@ -184,7 +184,7 @@ def partition(
     images, lesions, _ = words(training)
     table = Table("client", title=f"{images.capitalize()} per client and class")
     for name in (*per_client.columns, "all"):
-        table.add_column(str(name), justify="right")
+        table.add_column(str(name), justify="right", overflow="fold")
     for client, numbers in per_client.iterrows():
         table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
     Console().print(table)

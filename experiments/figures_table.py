@@ -34,7 +34,7 @@ def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
     )
     table.add_column(first)
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table
 
 

@@ -97,7 +97,7 @@ def _table(answers: pd.DataFrame, classes: list[str], synthetic: str | None) -> 
     table.add_column("image", no_wrap=True)
     table.add_column("predicted", style="bold")
     for name in classes:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     rows = zip(
         answers["name"], answers["predicted"], answers[classes].to_numpy().tolist(), strict=True
     )
