@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 
 from data_partition.dataset import DataSet
 from data_partition.datasets import find
+from data_partition.own_images import check_label
 from data_partition.synthetic_folder import is_synthetic
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered
@@ -141,7 +142,10 @@ def agreed_classes(
     Args:
         dataset: of the run.
         manifest: of the run.
-        found: the sites' introductions, in the order of the clients.
+        found: the sites' introductions, in the order of the clients; at least one.
+
+    Raises:
+        DataError: a class's name is none that a data folder may have.
     """
     if dataset.classes is not None:
         # Not the first site's, which may be the one that is wrong.
@@ -151,6 +155,8 @@ def agreed_classes(
     lists = Counter(site.classes for site in found.values())
     names, _ = lists.most_common(1)[0]
     who = [name for name, site in found.items() if site.classes == names]
+    for label in names:  # they become the columns of tables
+        check_label(label, who[0])
     return Classes(names, f"{', '.join(who)} {'has' if len(who) == 1 else 'have'}")
 
 

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from data_partition.datasets import find
+from data_partition.errors import DataError
+from fl_server.deployment import agreed_classes
 from fl_server.run import RunFailed, run
+from fl_server.sites import Introduction
 from tests.data_partition.own_data import CLASSES, own_table
 from tests.fl_server.hospitals import NODES, Hospitals, act
 from tests.runs import tiny_config
@@ -61,6 +65,32 @@ def test_sites_with_classes_of_their_own_give_the_simulations_weights(
     assert found["weights_sha256"] == RunFolder(out).metrics()["weights_sha256"]
     assert found["global_test"]["n"] == 30
     assert hospitals.run_folder.manifest()["data"]["classes"] == list(CLASSES)
+
+
+def introduced(**classes: tuple[str, ...]) -> dict[str, Introduction]:
+    about = {"dataset": "table", "fingerprint": "", "synthetic": False, "device": "", "threads": 1}
+    return {
+        name: Introduction(sizes={}, classes=theirs, **about)  # type: ignore[arg-type]
+        for name, theirs in classes.items()
+    }
+
+
+def test_whose_classes_count() -> None:
+    """Those of most sites; of two lists the first site's; and once a run began, its own."""
+    one, other = ("a", "b"), ("a", "c")
+    most = agreed_classes(find("table"), {}, introduced(x=one, y=other, z=other))
+    assert (most.names, most.whose) == (other, "y, z have")
+    first = agreed_classes(find("table"), {}, introduced(x=one, y=other))
+    assert (first.names, first.whose) == (one, "x has")
+    began = {"data": {"classes": list(one)}}
+    assert agreed_classes(find("table"), began, introduced(x=other, y=other)).names == one
+    published = agreed_classes(find("ham10000"), {}, introduced(x=one, y=one))
+    assert published.names == find("ham10000").classes
+
+
+def test_a_class_that_is_no_name_is_refused() -> None:
+    with pytest.raises(DataError, match=r'^x has the label "\[red\]"; use letters'):
+        agreed_classes(find("table"), {}, introduced(x=("[red]", "b")))
 
 
 def test_a_site_with_other_classes_of_its_own_is_told_with_both_lists(
