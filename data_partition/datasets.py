@@ -22,6 +22,12 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(sorted(name.removeprefix(_PREFIX) for name in modules if name.startswith(_PREFIX)))
 
 
+def dataset_choice() -> str:
+    """Return the names of all data sets, with "or" before the last."""
+    *names, last = dataset_names()
+    return f"{', '.join(names)} or {last}"
+
+
 @cache
 def find(name: str) -> "DataSet":
     """Return a data set.

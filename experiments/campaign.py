@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_partition.datasets import dataset_names
+from data_partition.datasets import dataset_choice, dataset_names
 from experiments.console import Console, marked, shown
 from experiments.display import counting
 from operation.names import known_names
@@ -297,9 +297,7 @@ def _folders(data: Sequence[str] | None) -> dict[str, Path]:
     for given in data or ():
         name, equals, folder = given.partition("=")
         if not equals or name not in dataset_names():
-            raise ConfigError(
-                f"--data {given}: write it as NAME=DIR; NAME is {' or '.join(dataset_names())}"
-            )
+            raise ConfigError(f"--data {given}: write it as NAME=DIR; NAME is {dataset_choice()}")
         folders[name] = Path(folder)
     return folders
 

@@ -77,12 +77,13 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 
 
 def _classes(config: ExperimentConfig) -> tuple[str, ...]:
-    from data_partition.datasets import dataset_names
+    from data_partition.datasets import dataset_choice
     from training.experiment_data import dataset_of, training_table
 
     if config.dataset == "auto" and not config.data_dir:
-        names = " or ".join(dataset_names())
-        raise ConfigError(f"dataset = 'auto': without a data-dir, set dataset to {names}")
+        raise ConfigError(
+            f"dataset = 'auto': without a data-dir, set dataset to {dataset_choice()}"
+        )
     return dataset_of(config).classes or training_table(config).classes
 
 

@@ -1,6 +1,6 @@
 """Preparing a federated config, for a simulation on this machine or for sites on theirs."""
 
-from data_partition.datasets import dataset_names, find
+from data_partition.datasets import dataset_choice, find
 from fl_server.resources import Resources, plan
 from training.config import ExperimentConfig
 from training.device import resolve_device
@@ -43,8 +43,7 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
     """
     faults = []
     if config.dataset == "auto":
-        names = " or ".join(dataset_names())
-        faults.append(f"dataset = 'auto': name the data set of the sites, {names}")
+        faults.append(f"dataset = 'auto': name the data set of the sites, {dataset_choice()}")
     if config.data_dir:
         faults.append(
             f"data-dir = {config.data_dir!r}: leave it empty; every site names its own images"

@@ -9,7 +9,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from data_partition.datasets import dataset_names
+from data_partition.datasets import dataset_choice, dataset_names
 from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
@@ -34,9 +34,8 @@ NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap", "round-timeout")
 
 
 def _check_dataset(name: str) -> str:
-    known = ("auto", *dataset_names())
-    if name not in known:
-        raise PydanticCustomError("dataset", f"{', '.join(known[:-1])} or {known[-1]}")
+    if name not in ("auto", *dataset_names()):
+        raise PydanticCustomError("dataset", f"auto, {dataset_choice()}")
     return name
 
 

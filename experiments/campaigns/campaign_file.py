@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from data_partition.datasets import dataset_names
+from data_partition.datasets import dataset_choice, dataset_names
 from experiments.campaigns.trial import Trial, is_like, text
 from operation.names import known_names
 from operation.parsing import parse_toml
@@ -49,7 +49,7 @@ def _check_gpus(gpus: float) -> float:
 
 def _check_dataset(name: str) -> str:
     if name not in dataset_names():
-        raise PydanticCustomError("dataset", " or ".join(dataset_names()))
+        raise PydanticCustomError("dataset", dataset_choice())
     return name
 
 

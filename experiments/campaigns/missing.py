@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_partition.datasets import dataset_names
+from data_partition.datasets import dataset_choice
 from data_partition.datasets import find as find_dataset
 from experiments.campaigns.trial import Trial
 from models import text_encoders
@@ -36,7 +36,7 @@ def find_missing(trials: Iterable[Trial]) -> Missing:
     for trial in trials:
         config = trial.config
         if not config.data_dir:
-            name = " or ".join(dataset_names()) if config.dataset == "auto" else config.dataset
+            name = dataset_choice() if config.dataset == "auto" else config.dataset
             to_bring[f"the images of {name}: give their folder with --data NAME=DIR"] = None
         if not config.pretrained:
             continue

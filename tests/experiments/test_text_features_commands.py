@@ -79,7 +79,7 @@ def test_without_data_the_data_set_is_to_be_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         run("export", tmp_path / "file", *RANDOM)
     assert str(caught.value) == (
-        "dataset = 'auto': without a data-dir, set dataset to ham10000 or brats2019"
+        "dataset = 'auto': without a data-dir, set dataset to brats2019, folders, ham10000 or table"
     )
 
 

@@ -29,10 +29,12 @@ def test_all_that_is_wrong_is_told_together() -> None:
     with pytest.raises(ConfigError) as caught:
         prepare_deployed(parse({"data-dir": "/data"}))
     assert str(caught.value).splitlines() == [
-        "dataset = 'auto': name the data set of the sites, ham10000 or brats2019",
+        "dataset = 'auto': name the data set of the sites, brats2019, folders, ham10000 or table",
         "data-dir = '/data': leave it empty; every site names its own images",
     ]
-    with pytest.raises(ConfigError, match="test-dir = '/t': allowed with dataset = ham10000 only"):
+    with pytest.raises(
+        ConfigError, match="test-dir = '/t': not allowed with dataset = brats2019, whose sites"
+    ):
         prepare_deployed(wanted(dataset="brats2019", test_dir="/t"))
     with pytest.raises(ConfigError, match="allow-overlap = true: leave it out"):
         prepare_deployed(wanted(allow_overlap=True))

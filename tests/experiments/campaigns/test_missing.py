@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_partition.datasets import dataset_choice
 from data_partition.datasets import find as find_dataset
 from data_partition.ham10000_names import HAM10000_CLASSES
 from experiments.campaigns.missing import Missing, find_missing
@@ -35,7 +36,7 @@ def test_nothing_is_missing_for_random_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "named"),
-    [("ham10000", "ham10000"), ("brats2019", "brats2019"), ("auto", "ham10000 or brats2019")],
+    [("ham10000", "ham10000"), ("brats2019", "brats2019"), ("auto", dataset_choice())],
 )
 def test_missing_images_are_said_once(dataset: str, named: str, tmp_path: Path) -> None:
     bare = [trial(tmp_path, dataset=dataset, data_dir="", pretrained=False, seed=s) for s in (0, 1)]
