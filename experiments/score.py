@@ -61,7 +61,7 @@ def score_command(
         )
     if folder.manifest().get("status") != "completed":
         raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
-    classes = folder.manifest()["data"]["classes"]
+    classes = dataset.classes or folder.manifest()["data"]["classes"]
     if tuple(classes) != CHALLENGE_CLASSES:
         raise RunFolderError(
             f"{folder.path}: is a run on the classes {printable(', '.join(classes))}; the "

@@ -290,10 +290,17 @@ def on_brains(folder: RunFolder) -> None:
     (folder.path / "config.toml").write_text(config.to_toml())
 
 
+def on_own_classes(folder: RunFolder) -> None:
+    config = make_config().replace(dataset="table")
+    (folder.path / "config.toml").write_text(config.to_toml())
+    folder.update_manifest(data={"classes": ["mole", "wart"]})
+
+
 BAD_RUNS: dict[str, tuple[Callable[[RunFolder], None], list[str]]] = {
     "no run": (no_run, ["is not a run folder"]),
     "not finished": (running, ["not completed", "--resume"]),
     "BraTS2019": (on_brains, ["BraTS2019"]),
+    "own classes": (on_own_classes, ["is a run on the classes mole, wart; the challenge is on"]),
     "no predictions": (no_predictions, ["no such predictions", "global test set"]),
     "no text": (unreadable, ["is not a readable table", "restore the file"]),
     "empty": (emptied, ["is not a readable table", "restore the file"]),
