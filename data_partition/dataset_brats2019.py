@@ -44,7 +44,7 @@ DATA_SET = DataSet(
     name="brats2019",
     title="BraTS2019",
     classes=BRATS2019_CLASSES,
-    # HGG is in the words of the study; it has none for LGG, which is our choice: a glioblastoma is
+    # HGG is in the words of the study (docs/study.md); LGG is our choice: a glioblastoma is
     # never of low grade.
     full_names={"HGG": "high grade glioblastoma", "LGG": "low grade glioma"},
     named_first=("HGG",),

@@ -27,7 +27,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
 BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
     {name: spec for provider in PROVIDERS.values() for name, spec in provider.NAMED.items()}
 )
-"""By name: the study's twelve, resnet18 for demos and tests, and two image towers of CLIP."""
+"""By name: the twelve of docs/study.md, resnet18 for demos and tests, two image towers of CLIP."""
 
 
 def known(name: str) -> BackboneSpec | None:

@@ -42,7 +42,8 @@ class ImageCounts:
     Attributes:
         training: of the training set; of slices those of all except the test patients.
         test: of the global test set.
-        counted: whether they were counted in the data folder; otherwise they are the study's.
+        counted: whether they were counted in the data folder; otherwise they are those of the study
+            (docs/study.md).
     """
 
     training: int
