@@ -13,6 +13,7 @@ from rich.table import Table
 from data_partition.datasets import dataset_names
 from experiments.console import Console, echo
 from experiments.display import counting
+from operation.names import known_names
 
 app = typer.Typer(
     help="Check a data set, partition it among clients, or generate a synthetic one.",
@@ -24,10 +25,19 @@ PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
 # Each command's text explains DIR: Typer 0.20 drops an argument's help under Click 8.5.
 Directory = Annotated[Path, typer.Argument(metavar="DIR")]
 
+
+def _known(name: str) -> str:
+    """Refuse the name of no data set before anything is read."""
+    if name and name not in dataset_names():
+        raise typer.BadParameter(f"no such data set; {known_names(name, dataset_names())}")
+    return name
+
+
 DatasetOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
+        callback=_known,
         help=f"What DIR holds: {', '.join(dataset_names())}.",
         show_default="looks at the files",
     ),
@@ -214,7 +224,12 @@ def synth(
     directory: Directory,
     dataset: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Which data set's layout.", show_default="skin lesions"),
+        typer.Option(
+            metavar="NAME",
+            callback=_known,
+            help="Which data set's layout.",
+            show_default="skin lesions",
+        ),
     ] = "",
     images: Annotated[
         int | None, typer.Option(min=1, help="How many training images.", show_default="600")

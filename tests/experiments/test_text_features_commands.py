@@ -93,7 +93,10 @@ def test_an_unsound_file_is_not_imported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["export", "file", "-c", "text-encoder=ViT-H/14"], "text-encoder = 'ViT-H/14': no such"),
+        (
+            ["export", "file", "-c", "text-encoder=ViT-H/14"],
+            "text-encoder = 'ViT-H/14': no text encoder",
+        ),
         (["export", "file", "-c", "dataset=ham10000", "-c", "weights-dir=."], "weights-dir: vit_l"),
         (["import", "file"], "cannot be read"),
     ],
