@@ -57,7 +57,10 @@ def options(data: Path, folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ({"data": ["ham=/data"]}, "--data ham=/data: write it as NAME=DIR; NAME is ham10000 or"),
+        (
+            {"data": ["ham=/data"]},
+            "--data ham=/data: write it as NAME=DIR; NAME is brats2019, folders, ham10000 or",
+        ),
         ({"only": ["swin_*"]}, r"--only swin_\*: write it as KEY=PATTERN"),
         ({"only": ["bakbone=swin_*"]}, "no such key; did you mean backbone?"),
         ({"track": "wandb"}, "--track wandb: only mlflow is supported"),
