@@ -23,6 +23,7 @@ HEAVY = {
     "ray",
     "scipy",
     "sklearn",
+    "timm",
     "torch",
     "torchvision",
 }
