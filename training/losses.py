@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from training.split import Split
@@ -41,6 +40,8 @@ def loss_function(name: str, split: Split, num_classes: int) -> LossFunction:
     Under objective clip the logits are similarities/τ, whose softmax is Equation 1 of the study
     (docs/study.md).
     """
+    import numpy as np
+
     counts = np.bincount(split.labels[split.indices], minlength=num_classes)
     return LOSSES[name].build(counts)
 
@@ -57,6 +58,7 @@ def _balanced(counts: NDArray[np.int64]) -> LossFunction:
     K is the number of classes with training images, n_c that of images of class c. A batch's loss
     is divided by the sum of its images' weights.
     """
+    import numpy as np
     import torch
     from torch.nn import functional
 
