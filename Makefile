@@ -12,7 +12,7 @@ TEST_ENV := OMP_NUM_THREADS=1
 TEST_OPTIONS := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke hospitals test test-slow lint bench gpu-check soak
+.PHONY: help install demo smoke hospitals test test-slow lint app-config bench gpu-check soak
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -57,13 +57,16 @@ lint: install ## Check style, types and import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+app-config: install ## Write the config's keys into pyproject.toml, after a new key or method
+	$(BIN)/python -m experiments.app_config
+
 bench: install ## Measure the speed ratios and write benchmarks/results/
 	$(BIN)/python -m benchmarks.run
 
 gpu-check: install ## Check a GPU: errors, bits, memory, speed (8 minutes)
 	$(BIN)/python -m benchmarks.gpu_check
 
-soak: install ## Long tests: kill campaigns and hospitals, cut the network, all combinations (three hours)
+soak: install ## Long tests: kill campaigns and hospitals, cut the network, all combinations (hours)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
 	$(BIN)/python -m benchmarks.soak_cut_off

@@ -30,7 +30,7 @@ from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved
 from models.backbones import build_empty
 from strategies.arrays import num_bytes, views
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from strategies.layout import LAYOUT, FlatBlank, Layout
 
 FLOWER, OURS = "flower", "fedskin"
@@ -157,7 +157,7 @@ def _ours(
     records: list[ArrayRecord], base: ArrayRecord, layout: Layout
 ) -> Callable[[], ArrayRecord | None]:
     clients = {node: f"client-{node - 1}" for node in range(1, NUM_CLIENTS + 1)}
-    strategy = FedAvg(clients=clients, constants={LAYOUT: layout.record()})
+    strategy = Averaging(clients=clients, constants={LAYOUT: layout.record()})
 
     def call() -> ArrayRecord | None:
         # Each reply belongs to one message and is removed with it, so both are created again.

@@ -18,10 +18,10 @@ from benchmarks.timing import interleaved, torch_threads
 from data_partition.image_store import store_side
 from models.backbones import build
 from models.registry import find
+from strategies.methods.fedprox import add_proximal_gradient
 from training.epoch import train_epoch
 from training.inference import Preprocessing
 from training.optimizers import OPTIMIZERS
-from training.proximal import add_proximal_gradient
 from training.split import Split
 
 FEDAVG, FEDPROX = "FedAvg step", "FedProx step"

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from fl_client.client import Client
 from fl_client.local_model import open_model
+from fl_client.method_half import MethodHalf
 from models.backbones import Backbone
 from training import optimizers
 from training.epoch import train_epoch
 from training.judging import judge
 from training.losses import loss_function
-from training.network import as_tensors, preprocessing, sent_part
+from training.network import preprocessing, sent_part
 from training.optimizer_state import OptimizerStates
-from training.proximal import add_proximal_gradient
 from training.randomness import derive_seed, layer_randomness
 from training.schedules import learning_rate
 from training.split import Split
@@ -34,14 +34,13 @@ def train_locally(
 ) -> tuple[dict[str, NDArray], Metrics]:
     """Validate the received global model, then train it on the client's images.
 
-    Needs memory for the model, its gradients and the optimizer's state, and under FedProx for the
-    received weights.
+    Needs memory for the model, its gradients and the optimizer's state, and for what the method
+    keeps: its state, and the received weights if it asks for them.
 
     Args:
         client: the client that trains.
-        received: the global weights, read only; FedProx's proximal term uses them, too.
-        settings: ``round``, ``client-index``, ``proximal-mu`` under FedProx, and those of
-            `fl_client.local_model.open_model`.
+        received: the global weights, read only.
+        settings: ``round``, ``client-index``, and those of `fl_client.local_model.open_model`.
         text: the text features for objective ``clip``.
 
     Returns:
@@ -64,13 +63,8 @@ def train_locally(
     optimizer = optimizers.build(config.to_flat(), trained.values(), rate)
     states = OptimizerStates(client.folder / "optimizer", keep=config.client_optimizer)
     metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
-    mu = float(settings.get("proximal-mu", 0.0))
-    local = list(trained.values())
-    anchor = []
-    if mu > 0:
-        tensors = as_tensors(received)
-        anchor = [tensors[name].to(client.device) for name in trained]
-    del received  # freed here unless the message is still held elsewhere
+    half = MethodHalf(client, trained, received, before=round_number)
+    del received  # freed here unless the method, or the message elsewhere, still holds it
 
     def seed(purpose: str) -> int:
         return derive_seed(
@@ -92,9 +86,10 @@ def train_locally(
                     generator=generator,
                     precision=config.precision,
                     loss_function=loss,
-                    before_step=(lambda: add_proximal_gradient(local, anchor, mu)) if mu else None,
+                    before_step=half.before_step,
                 )
             )
+    half.finish(round_number)
     states.save(model, optimizer, round_number)
     metrics["num-examples"] = len(splits["train"])
     metrics["train-loss"] = float(np.mean(losses))

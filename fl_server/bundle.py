@@ -16,6 +16,7 @@ PACKAGES = (
     "data_partition",
     "models",
     "strategies",
+    "strategies/methods",
     "training",
     "operation",
     "fl_server",
@@ -28,7 +29,7 @@ def write_app(folder: Path) -> None:
     for package in PACKAGES:
         target = folder / package
         target.mkdir(parents=True)
-        for source in resources.files(package).iterdir():
+        for source in resources.files(package.replace("/", ".")).iterdir():
             if source.name.endswith(".py"):
                 (target / source.name).write_bytes(source.read_bytes())
     (folder / "pyproject.toml").write_text(tomli_w.dumps(app_settings()), encoding="utf-8")

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from models.backbones import Backbone
 from models.registry import find
 from strategies.arrays import to_record
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from training.config import ExperimentConfig
 from training.inference import extract_features
 from training.metrics import confusion_matrix, metric_block
@@ -20,7 +20,7 @@ from training.split import GlobalTestSet
 
 def judge_client_heads(
     grid: Grid,
-    strategy: FedAvg,
+    strategy: Averaging,
     arrays: ArrayRecord,
     network: Backbone,
     config: ExperimentConfig,

@@ -1,7 +1,7 @@
 """One federated run, from the initial weights to the final metrics."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -18,13 +18,15 @@ from fl_server.nodes import Gathered, check_bases
 from fl_server.turns import busy_seconds
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes, to_record
+from strategies.averaging import Averaging
 from strategies.expected_replies import Announced
-from strategies.fedavg import FedAvg
-from strategies.fedprox import FedProx
 from strategies.layout import LAYOUT, Layout
+from strategies.methods import METHODS
 from strategies.replies import Replies
+from strategies.server_step import ServerStep
 from training.checkpoint_writer import CheckpointWriter
 from training.config import ExperimentConfig
+from training.errors import RunFolderError
 from training.judging import judge_on_test_set
 from training.network import base_sha256, build_network, restore_network, sent_part
 from training.participation import participation
@@ -39,7 +41,6 @@ class Federation:
 
     Memory: the global weights, the replies of a round and, during averaging, one more model. A
         checkpoint is written from the global weights while the clients continue to train.
-    more. A checkpoint is written from the global weights while the clients train on.
 
     Args:
         grid: the clients.
@@ -71,6 +72,7 @@ class Federation:
         self.progress = folder.checkpoint.progress()
         self._settings = dict(settings)
         self._layout = Layout({})
+        self._step: ServerStep | None = None
         self._round_started = 0.0
 
     def run(self, gather: Callable[[], Gathered]) -> None:
@@ -81,7 +83,8 @@ class Federation:
 
         Raises:
             FederationError: a client has another base.
-            RunFolderError: the base differs from that at the start of the run.
+            RunFolderError: the base differs from that at the start of the run, or the server's
+                state is missing or damaged.
             TooFewReplies: too few clients replied in a round.
         """
         clients, arrays = self._begin(gather)
@@ -117,7 +120,7 @@ class Federation:
             self._settings["base"] = base  # a client that joins later compares it with its own
         return clients, arrays
 
-    def _train(self, strategy: FedAvg, first: ArrayRecord, num_rounds: int) -> ArrayRecord:
+    def _train(self, strategy: Averaging, first: ArrayRecord, num_rounds: int) -> ArrayRecord:
         self._round_started = time.perf_counter()
         with CheckpointWriter(self.folder) as writer:
 
@@ -135,23 +138,21 @@ class Federation:
                 evaluate_fn=finish,
             ).arrays
 
-    def _strategy(self, clients: Mapping[int, str]) -> FedAvg:
-        common: dict[str, Any] = {
-            "clients": clients,
-            "aggregation_weights": self.config.aggregation_weights,
-            "min_replies": self.config.min_replies,
-            "rounds_done": self.progress.round,
-            "constants": self._constants(),
-            "clip_updates": self.config.clip_updates,
-            "earlier": [
+    def _strategy(self, clients: Mapping[int, str]) -> Averaging:
+        return Averaging(
+            clients=clients,
+            aggregation_weights=self.config.aggregation_weights,
+            min_replies=self.config.min_replies,
+            rounds_done=self.progress.round,
+            constants=self._constants(),
+            clip_updates=self.config.clip_updates,
+            earlier=[
                 f"round {record['round']}: {warning}"
                 for record in self.progress.records
                 for warning in record.get("warnings", ())
             ],
-        }
-        if self.config.strategy == "fedprox":
-            return FedProx(proximal_mu=self.config.proximal_mu, **common)
-        return FedAvg(**common)
+            step=self._step,
+        )
 
     def _constants(self) -> dict[str, ArrayRecord | ConfigRecord]:
         constants: dict[str, ArrayRecord | ConfigRecord] = {LAYOUT: self._layout.record()}
@@ -163,17 +164,34 @@ class Federation:
 
     def _beginning(self) -> tuple[Weights, str | None]:
         """Return the weights of the last finished round, or the initial ones, and the sha256 of
-        their base.
+        their base; prepare the method's step at the server.
         """
         done, frozen = self.progress.round, self.config.trainable != "all"
+        steps = METHODS[self.config.strategy].server_step is not None
+        checkpoint, num_classes = self.folder.checkpoint, len(self.classes)
         if done and not frozen:
-            return self.folder.checkpoint.weights(done), None
-        network = build_network(self.config, len(self.classes), self.text)
-        weights = self.folder.checkpoint.weights(done) if done else sent_part(network)
+            weights = checkpoint.weights(done)
+            if steps:
+                network = restore_network(self.config, num_classes, weights, self.text)
+                self._step = self._server_step(weights, network.trained())
+            return weights, None
+        network = build_network(self.config, num_classes, self.text)
+        weights = checkpoint.weights(done) if done else sent_part(network)
+        if steps:
+            self._step = self._server_step(weights, network.trained())
         return weights, base_sha256(network) if frozen else None
 
+    def _server_step(self, weights: Weights, trained: Iterable[str]) -> ServerStep:
+        done, checkpoint = self.progress.round, self.folder.checkpoint
+        method = METHODS[self.config.strategy]
+        state = checkpoint.server_state(done) if done else None
+        try:
+            return ServerStep(method, self.config.to_flat(), weights, trained, state)
+        except ValueError as error:
+            raise RunFolderError(f"{checkpoint.server_state_path(done)}: {error}") from None
+
     def _finish_round(
-        self, strategy: FedAvg, writer: CheckpointWriter, arrays: ArrayRecord
+        self, strategy: Averaging, writer: CheckpointWriter, arrays: ArrayRecord
     ) -> None:
         """Record a round that was just averaged, and start to write its checkpoint."""
         replies = strategy.replies
@@ -223,7 +241,8 @@ class Federation:
         finished = time.perf_counter()
         seconds["round"] = finished - self._round_started
         self._round_started = finished
-        writer.write(self.progress, self._layout.views(arrays))
+        state = None if strategy.step is None else strategy.step.state
+        writer.write(self.progress, self._layout.views(arrays), state)
 
     def _side_by_side(self) -> int:
         """Return how many clients work at the same time: a simulation may have fewer processes."""
@@ -233,7 +252,7 @@ class Federation:
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, self.config.best_by)
 
-    def _judge(self, strategy: FedAvg, last: ArrayRecord) -> None:
+    def _judge(self, strategy: Averaging, last: ArrayRecord) -> None:
         """Evaluate the last model and the best one, and write the metrics and the predictions."""
         found = self._ask(strategy, last, "validation,test", self.progress.round)
         if "validation" not in self.progress.records[-1]:
@@ -270,7 +289,7 @@ class Federation:
         )
 
     def _ask(
-        self, strategy: FedAvg, arrays: ArrayRecord, splits: str, round_number: int
+        self, strategy: Averaging, arrays: ArrayRecord, splits: str, round_number: int
     ) -> Replies:
         settings: dict[str, str | int] = {**self._settings, "splits": splits, "round": round_number}
         return ask(self.grid, strategy, arrays, settings, self.config.longest_round)

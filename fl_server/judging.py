@@ -7,7 +7,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from strategies.replies import Replies, Reply
 from training.metrics import Confusion, metric_block, pool
 
@@ -62,7 +62,7 @@ def figures(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
 
 def ask(
     grid: Grid,
-    strategy: FedAvg,
+    strategy: Averaging,
     arrays: ArrayRecord,
     settings: Mapping[str, str | int],
     timeout: float,

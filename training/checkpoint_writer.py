@@ -38,7 +38,9 @@ class CheckpointWriter:
         if error is None:
             self._wait()
 
-    def write(self, progress: Progress, weights: Weights) -> None:
+    def write(
+        self, progress: Progress, weights: Weights, server_state: Weights | None = None
+    ) -> None:
         """Wait for the previous checkpoint, then start to write this one.
 
         Args:
@@ -46,20 +48,21 @@ class CheckpointWriter:
                 changed. The last one's ``seconds`` gets ``checkpoint``, the time of writing: it is
                 known only afterwards and is written with the next checkpoint.
             weights: of that round; they must not change during writing.
+            server_state: the server's after that round, if any; it must not change either.
 
         Raises:
             OSError: the previous checkpoint could not be written.
         """
         self._wait()
-        self._under_way = self._thread.submit(self._write, progress, weights)
+        self._under_way = self._thread.submit(self._write, progress, weights, server_state)
 
     def _wait(self) -> None:
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
 
-    def _write(self, progress: Progress, weights: Weights) -> None:
+    def _write(self, progress: Progress, weights: Weights, server_state: Weights | None) -> None:
         started = time.perf_counter()
-        self.folder.checkpoint.save(progress, weights)
+        self.folder.checkpoint.save(progress, weights, server_state)
         self.folder.write_rounds(progress.records)
         progress.records[-1]["seconds"]["checkpoint"] = time.perf_counter() - started

@@ -3,10 +3,18 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from data_partition.datasets import dataset_choice, dataset_names
@@ -16,6 +24,7 @@ from models.registry import BACKBONES, check_without_library, known
 from models.text_encoders import find as find_text_encoder
 from operation.names import known_names
 from operation.parsing import parse_toml
+from strategies import methods
 from training.errors import ConfigError
 from training.losses import LOSSES, STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
@@ -39,7 +48,23 @@ def _check_dataset(name: str) -> str:
     return name
 
 
-class ExperimentConfig(BaseModel):
+if TYPE_CHECKING:
+    MethodKeys = BaseModel
+else:
+    # The keys that methods declare; only a method reads its own, by name.
+    MethodKeys = create_model(
+        "MethodKeys",
+        **{
+            name.replace("-", "_"): (
+                type(key.default),
+                Field(key.default, ge=key.ge, gt=key.gt, le=key.le, lt=key.lt),
+            )
+            for name, key in methods.KEYS.items()
+        },
+    )
+
+
+class ExperimentConfig(MethodKeys):
     """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
 
     `resolve` replaces the value ``auto`` (and 0, where it means "planned") before a run by the
@@ -65,11 +90,10 @@ class ExperimentConfig(BaseModel):
     loss: str = "auto"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)
-    strategy: Literal["fedavg", "fedprox"] = "fedavg"
+    strategy: Literal[tuple(methods.METHODS)] = methods.DEFAULT  # type: ignore[valid-type]
     aggregation_weights: Literal["equal", "examples"] = "equal"
     min_replies: int = Field(0, ge=0)
     round_timeout: int = Field(0, ge=0, le=MESSAGE_SECONDS)
-    proximal_mu: float = Field(0.01, ge=0)
     clip_updates: float = Field(0.0, ge=0)
     wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
     optimizer: str = "auto"
@@ -204,8 +228,9 @@ class ExperimentConfig(BaseModel):
         return self.trainable in ("head", "adapter")
 
     def to_flat(self) -> dict[str, Scalar]:
-        """Return every key with its value, in the order of the documentation."""
-        return self.model_dump(by_alias=True)
+        """Return every key with its value; those of the methods come last."""
+        values = self.model_dump(by_alias=True)
+        return values | {key: values.pop(key) for key in methods.KEYS}
 
     def identity(self) -> dict[str, Scalar]:
         """Return the keys that affect results: all except ``NOT_IDENTITY``."""

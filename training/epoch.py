@@ -75,7 +75,7 @@ def train_epoch(
         generator: on the CPU; for the order and the augmentation.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
         loss_function: maps logits (B, K) and labels (B,) to the mean loss of the batch.
-        before_step: called between ``backward`` and the optimizer's step (for FedProx).
+        before_step: called between ``backward`` and the optimizer's step, by a method.
 
     Returns:
         The mean training loss over the images.

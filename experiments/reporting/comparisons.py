@@ -9,14 +9,14 @@ import pandas as pd
 
 from data_partition.datasets import all_datasets
 from models.registry import BACKBONES
+from strategies.methods import METHODS
 from training.config import NOT_IDENTITY
 from training.optimizers import OPTIMIZERS
 
 # Usual spelling of the configs' values.
 WORDS = {
     **{dataset.name: dataset.title for dataset in all_datasets()},
-    "fedavg": "FedAvg",
-    "fedprox": "FedProx",
+    **{name: method.title for name, method in METHODS.items()},
     **{name: row.torch_name for name, row in OPTIMIZERS.items()},
     "network": "network",
     "knn": "KNN",

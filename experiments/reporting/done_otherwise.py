@@ -12,6 +12,7 @@ from data_partition.datasets import find
 from experiments.campaigns.campaign_file import read_campaign
 from experiments.campaigns.trial import text
 from experiments.reporting.comparisons import KINDS
+from strategies.methods import KEYS, METHODS, users_of
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
 from training.head_settings import HEAD_KEYS
 from training.optimizers import OPTIMIZERS
@@ -26,8 +27,9 @@ STUDY_CAMPAIGNS = {
 }
 
 _OF_A_FEDERATION = (
-    *("strategy", "aggregation-weights", "min-replies", "proximal-mu", "wire-format"),
+    *("strategy", "aggregation-weights", "min-replies", "wire-format"),
     *("client-optimizer", "rounds", "local-epochs", "clients", "partition", "dirichlet-alpha"),
+    *KEYS,
 )
 
 # The head that a key belongs to; the other HEAD_KEYS belong to all heads.
@@ -55,6 +57,8 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     }
     if command == "simulate":
         found["epochs"] = "a federation counts rounds"
+        for key in KEYS.keys() - METHODS[str(config["strategy"])].keys.keys():
+            found[key] = f"of {' and '.join(method.title for method in users_of(key))} only"
     else:
         found |= dict.fromkeys(_OF_A_FEDERATION, "there is no federation")
     if model == "network":
@@ -67,8 +71,6 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     if not find(str(config["dataset"])).sliced:
         volumes = ("modalities", "slices-per-patient", "slice-choice")
         found |= dict.fromkeys(volumes, "of volumes only")
-    if config["strategy"] != "fedprox":
-        found["proximal-mu"] = "of FedProx only"
     if config["partition"] != "dirichlet":
         found["dirichlet-alpha"] = "of partition dirichlet only"
     optimizer = OPTIMIZERS.get(str(config["optimizer"]))

@@ -3,13 +3,14 @@
 import pytest
 
 from benchmarks.soak_combinations import combinations
+from strategies.methods import METHODS
 from tests.support import make_config
 from training.errors import ConfigError
 
 
 def test_all_are_run_and_valid() -> None:
     found = list(combinations())
-    assert len({tuple(settings.values()) for settings in found}) == 2 * 4 * 3 * 2
+    assert len({tuple(settings.values()) for settings in found}) == 2 * 4 * 3 * len(METHODS)
     for settings in found:
         changes = {key.replace("-", "_"): value for key, value in settings.items()}
         make_config(**changes, backbone="convnext_t")

@@ -55,13 +55,21 @@ def test_an_introduction_says_nothing_of_single_images() -> None:
     }
 
 
-@pytest.mark.usefixtures("client")
-@pytest.mark.parametrize("mu, held_on", [(0.0, False), (0.1, True)])
-def test_received_weights_are_let_go_while_training_unless_fedprox_needs_them(
-    monkeypatch: pytest.MonkeyPatch, mu: float, held_on: bool
+@pytest.mark.parametrize(
+    "method, held_on",
+    [
+        ({}, False),
+        ({"strategy": "fedprox", "proximal_mu": 0.0}, False),
+        ({"strategy": "fedprox", "proximal_mu": 0.1}, True),
+    ],
+)
+def test_received_weights_are_let_go_while_training_unless_the_method_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any], held_on: bool
 ) -> None:
     """Who holds the message's bytes, besides this test's own name and the count's argument?"""
-    message = message_of(MessageType.TRAIN, round=1, **{"proximal-mu": mu})
+    made = make_client(tmp_path, make_config(**method))
+    monkeypatch.setattr(fl_client.opening, "open_client", lambda *_arguments: made)
+    message = message_of(MessageType.TRAIN, round=1)
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
     data = record["float32"].data

@@ -37,9 +37,13 @@ def client(tmp_path: Path) -> Client:
     return make_client(tmp_path)
 
 
-def settings(round_number: int = 1, index: int = 0, **more: float) -> dict[str, Any]:
-    changes = {key.replace("_", "-"): value for key, value in more.items()}
-    return {"round": round_number, "client-index": index, **changes}
+def pulled(client: Client, mu: float) -> Client:
+    """The client under FedProx."""
+    return replace(client, config=client.config.replace(strategy="fedprox", proximal_mu=mu))
+
+
+def settings(round_number: int = 1, index: int = 0) -> dict[str, Any]:
+    return {"round": round_number, "client-index": index}
 
 
 def parameters(weights: Weights) -> Weights:
@@ -97,7 +101,7 @@ def test_local_epochs_are_that_many_passes(tmp_path: Path, received: Weights) ->
 
 def test_fedprox_without_mu_is_fedavg_to_the_bit(client: Client, received: Weights) -> None:
     fedavg, _ = train_locally(client, received, settings())
-    fedprox, _ = train_locally(client, received, settings(proximal_mu=0.0))
+    fedprox, _ = train_locally(pulled(client, 0.0), received, settings())
     assert_same_bits(fedprox, fedavg)
 
 
@@ -105,7 +109,7 @@ def test_fedprox_of_a_single_step_is_fedavg(tmp_path: Path, received: Weights) -
     """The pull μ(w − w_glo) is zero before the first step."""
     client = make_client(tmp_path, num_train=8)
     fedavg, _ = train_locally(client, received, settings())
-    fedprox, _ = train_locally(client, received, settings(proximal_mu=10.0))
+    fedprox, _ = train_locally(pulled(client, 10.0), received, settings())
     assert int(fedavg["trunk.bn1.num_batches_tracked"]) == 1
     assert all(np.array_equal(fedprox[n], a) for n, a in fedavg.items())
 
@@ -116,7 +120,7 @@ def test_the_larger_mu_the_nearer_to_the_global_weights(client: Client, received
     Each of w(μ) is rounded to 2^-24 of its size, 3 at most here: to 2e-7, far below the pull.
     """
     w0, w20, w40 = (
-        parameters(train_locally(client, received, settings(proximal_mu=mu))[0])
+        parameters(train_locally(pulled(client, mu), received, settings())[0])
         for mu in (0.0, 20.0, 40.0)
     )
     assert distance(w0, received) > distance(w20, received) > distance(w40, received) > 0
@@ -130,7 +134,7 @@ def test_the_larger_mu_the_nearer_to_the_global_weights(client: Client, received
 def test_what_was_received_is_left_as_it_was(client: Client, received: Weights, mu: float) -> None:
     """The model trains in memory of its own: the received bytes are FedProx's anchor."""
     before = {name: array.copy() for name, array in received.items()}
-    trained, _ = train_locally(client, received, settings(proximal_mu=mu))
+    trained, _ = train_locally(pulled(client, mu), received, settings())
     assert_same_bits(received, before)
     assert not any(np.shares_memory(a, received[name]) for name, a in trained.items())
 
@@ -210,16 +214,16 @@ def test_weights_that_are_no_numbers_end_the_training(client: Client, received: 
 @pytest.mark.parametrize("mu", [0.0, 1.0])
 def test_an_image_encoder_is_trained_against_the_given_text(tmp_path: Path, mu: float) -> None:
     """The reply carries the image encoder and nothing of the text; other text, other training."""
-    config = make_config(objective="clip")
+    config = make_config(objective="clip", strategy="fedprox", proximal_mu=mu)
     client = make_client(tmp_path, config)
     text, other = make_text(seed=0), make_text(seed=1)
     start = views(to_record(state_of(build_network(config, 3, text))))
-    trained, metrics = train_locally(client, start, settings(2, proximal_mu=mu), text)
+    trained, metrics = train_locally(client, start, settings(2), text)
     assert trained.keys() == start.keys()
     assert metrics["validation-examples"] == 5
-    again, _ = train_locally(client, start, settings(2, proximal_mu=mu), text)
+    again, _ = train_locally(client, start, settings(2), text)
     assert_same_bits(again, trained)
-    elsewhere, _ = train_locally(client, start, settings(2, proximal_mu=mu), other)
+    elsewhere, _ = train_locally(client, start, settings(2), other)
     assert not same_bits(elsewhere, trained)
 
 

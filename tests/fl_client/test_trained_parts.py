@@ -58,8 +58,12 @@ def test_fedprox_without_mu_is_fedavg_to_the_bit_and_with_it_pulls(tmp_path: Pat
     client = client_of(tmp_path)
     received = first(client)
     fedavg, _ = train_locally(client, received, settings(client))
-    none, _ = train_locally(client, received, settings(client, proximal_mu=0.0))
-    pulled, _ = train_locally(client, received, settings(client, proximal_mu=10.0))
+    none, pulled = (
+        train_locally(
+            client_of(tmp_path, strategy="fedprox", proximal_mu=mu), received, settings(client)
+        )[0]
+        for mu in (0.0, 10.0)
+    )
     assert_same_bits(none, fedavg)
     distance = {
         name: [float(np.abs(side[name] - received[name]).sum()) for side in (fedavg, pulled)]

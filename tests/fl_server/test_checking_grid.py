@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fl_server.checking_grid import CheckingGrid
 from fl_server.judging import figures
+from strategies.averaging import Averaging
 from strategies.expected_replies import Announced
-from strategies.fedavg import FedAvg
 from strategies.layout import LAYOUT, Layout
 from strategies.reply_form import Content
 from tests.strategies.replies_of_forms import ANNOUNCED, ASKED, EXPERIMENT, WEIGHTS, broken
@@ -65,14 +65,14 @@ def records_of(content: Content) -> RecordDict:
 
 def strategy_and_round(
     hostile: RecordDict | Error, announced: Announced = ANNOUNCED, inner: type = MemoryGrid
-) -> tuple[FedAvg, ArrayRecord]:
+) -> tuple[Averaging, ArrayRecord]:
     """Round 4 with client-1's answer as given, by Flower's own loop."""
 
     def cheat(message: Message) -> Message:
         return Message(hostile, reply_to=message)
 
     nodes = {30: honest, 10: cheat, 20: honest}
-    strategy = FedAvg(
+    strategy = Averaging(
         clients=CLIENTS,
         min_replies=2,
         rounds_done=3,
@@ -89,7 +89,7 @@ def strategy_and_round(
     return strategy, result.arrays
 
 
-def assert_named(strategy: FedAvg, arrays: ArrayRecord) -> str:
+def assert_named(strategy: Averaging, arrays: ArrayRecord) -> str:
     """Only client-1 is missing, the others' replies count, and the reason can be printed."""
     assert [reply.client for reply in strategy.replies.accepted] == ["client-0", "client-2"]
     assert list(strategy.replies.failures) == ["client-1"]
@@ -163,7 +163,7 @@ def test_replies_are_checked_one_by_one_where_they_come_so() -> None:
                 yield reply
 
     grid = CheckingGrid(Lazy(dict.fromkeys(CLIENTS, honest)), {})
-    strategy = FedAvg(clients=CLIENTS, constants={LAYOUT: WEIGHTS_LAYOUT.record()})
+    strategy = Averaging(clients=CLIENTS, constants={LAYOUT: WEIGHTS_LAYOUT.record()})
     zero = {name: np.zeros(shape, dtype) for name, (dtype, shape) in WEIGHTS.items()}
     settings = ConfigRecord({"experiment": EXPERIMENT})
     messages = strategy.configure_train(4, WEIGHTS_LAYOUT.flatten(zero), settings, grid)

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, Message
 from fl_client.local_heads import fit_heads_locally
 from fl_server.client_heads import judge_client_heads
 from strategies.arrays import to_record, views
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from tests.support import (
     MemoryGrid,
     answer,
@@ -49,7 +49,7 @@ def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> No
     def fail(_message: Message) -> None:
         return None
 
-    strategy = FedAvg(clients={5: "client-0", 2: "client-1"}, min_replies=2)
+    strategy = Averaging(clients={5: "client-0", 2: "client-1"}, min_replies=2)
     grid = MemoryGrid({5: fit, 2: fail})
     weights = to_record(first_weights())
     settings = {"experiment": config.to_toml()}

@@ -8,7 +8,7 @@ from flwr.app import MetricRecord
 from fl_client.local_training import evaluate_locally
 from fl_server.judging import ask, figures
 from strategies.arrays import to_record, views
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from strategies.replies import Replies, Reply
 from tests.support import (
     MemoryGrid,
@@ -85,7 +85,7 @@ def test_clients_judge_and_the_server_sums(tmp_path: Path) -> None:
         metrics = evaluate_locally(clients[int(settings["client-index"])], weights, settings)
         return answer(message, **metrics)
 
-    strategy = FedAvg(clients={7: "client-0", 3: "client-1"})
+    strategy = Averaging(clients={7: "client-0", 3: "client-1"})
     arrays = to_record(first_weights())
     grid = MemoryGrid({7: node, 3: node})
     settings = {"experiment": "seed = 0", "splits": "validation,test", "round": 3}

@@ -20,8 +20,7 @@ from fl_client.local_training import train_locally
 from models.backbones import Backbone, build_empty
 from models.registry import find
 from strategies.arrays import to_record, views
-from strategies.fedavg import FedAvg
-from strategies.fedprox import FedProx
+from strategies.averaging import Averaging
 from tests.support import (
     STORED_SIDE,
     MemoryGrid,
@@ -46,9 +45,7 @@ pytestmark = pytest.mark.usefixtures("flower_task")
 Weights = dict[str, NDArray]
 
 
-def federate(
-    clients: Sequence[Client], start: Weights, *, rounds: int, mu: float = 0.0, **settings: Any
-) -> Weights:
+def federate(clients: Sequence[Client], start: Weights, *, rounds: int, **settings: Any) -> Weights:
     """The global weights after some rounds under Flower's own loop."""
 
     def node(message: Message) -> Message:
@@ -58,11 +55,7 @@ def federate(
         return answer(message, weights, **metrics)
 
     names = {10 - index: client.name for index, client in enumerate(clients)}
-    strategy = (
-        FedProx(clients=names, proximal_mu=mu, **settings)
-        if mu
-        else FedAvg(clients=names, **settings)
-    )
+    strategy = Averaging(clients=names, **settings)
     grid = MemoryGrid(dict.fromkeys(names, node))
     return views(strategy.start(grid, to_record(start), num_rounds=rounds).arrays)
 
@@ -188,11 +181,12 @@ def test_fedprox_pulls_the_mean_towards_where_the_round_began(
     tmp_path: Path, smooth_start: Weights
 ) -> None:
     """Full-batch steps on equal images, so that μ is all that differs."""
-    config = make_config(batch_size=12, learning_rate=0.05, local_epochs=8)
-    clients = [shard(tmp_path, rows, config) for rows in EQUAL]
 
     def moved(mu: float) -> float:
-        found = federate(clients, smooth_start, rounds=1, mu=mu)
+        method = {"strategy": "fedprox", "proximal_mu": mu}
+        config = make_config(batch_size=12, learning_rate=0.05, local_epochs=8, **method)
+        clients = [shard(tmp_path, rows, config) for rows in EQUAL]
+        found = federate(clients, smooth_start, rounds=1)
         return float(sum(np.square(a - smooth_start[name]).sum() for name, a in found.items()))
 
     assert moved(0.0) > moved(1.0) > moved(10.0) > 0

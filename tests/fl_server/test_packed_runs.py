@@ -11,11 +11,18 @@ from strategies.layout import Signature
 from strategies.wire_format import signature, signature_of
 from tests.fl_server.clients_in_memory import ROUNDS, Clients, run_in_memory
 from training.run_folder import RunFolder
+from training.weights import save_weights
 
 pytestmark = pytest.mark.usefixtures("flower_run")
 
-# The clients' state between rounds: the residual of int8, and the optimizer's momentum.
-KEPT = {"wire_format": "int8", "momentum": 0.9, "client_optimizer": "persistent"}
+# The clients' state between rounds: the residual of int8, and the optimizer's momentum. The
+# server's: the moments of FedAdam.
+KEPT = {
+    "wire_format": "int8",
+    "momentum": 0.9,
+    "client_optimizer": "persistent",
+    "strategy": "fedadam",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,24 @@ def test_more_rounds_are_those_of_a_run_that_had_them_from_the_start(
     for mine, theirs in zip(longer.rounds(), undisturbed.rounds(), strict=True):
         assert mine["validation"] == theirs["validation"]
         assert mine["train_loss"] == theirs["train_loss"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_without_the_servers_state_a_run_does_not_go_on(
+    undisturbed: RunFolder, synthetic_ham: Path, cache: Path, tmp_path: Path, damaged: bool
+) -> None:
+    """Rather than with moments that begin again at zero."""
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed.path, out)
+    path = RunFolder(out).checkpoint.server_state_path(ROUNDS)
+    if damaged:
+        save_weights(path, {"m/other.weight": np.zeros(3, np.float32)})
+    else:
+        path.unlink()
+    cause = "is not the server's state of FedAdam" if damaged else "these weights cannot be read"
+    with pytest.raises(RunFailed, match=f"server-0000{ROUNDS}.safetensors: {cause}"):
+        run_in_memory(synthetic_ham, cache, out, best_by="loss", **{**KEPT, "rounds": ROUNDS + 1})
+    assert len(RunFolder(out).rounds()) == ROUNDS
 
 
 def test_rounds_tell_the_bytes_that_travelled(undisturbed: RunFolder) -> None:

@@ -29,8 +29,11 @@ CHANGES = {
     "client_optimizer": "persistent",
     "optimizer": "adam",
 }
-# int8's residual is a state of the clients, too.
-WIRE_FORMATS = {"classifier": "float32", "clip": "int8"}
+# int8's residual is a state of the clients, too; FedAdam's moments are one of the server.
+OWN = {
+    "classifier": {"wire_format": "float32"},
+    "clip": {"wire_format": "int8", "strategy": "fedadam"},
+}
 # So many rounds that a run is still under way when the test has looked at its processes.
 LONG = 100
 
@@ -44,8 +47,8 @@ def undisturbed(
     @lru_cache
     def figures(objective: str) -> dict:
         folder = tmp_path_factory.mktemp("undisturbed")
-        form = WIRE_FORMATS[objective]
-        config = tiny_config(synthetic_ham, cache, objective=objective, wire_format=form, **CHANGES)
+        changes = {**CHANGES, **OWN[objective]}
+        config = tiny_config(synthetic_ham, cache, objective=objective, **changes)
         with SuperLink(folder / "flower.log") as superlink:
             return run_tiny(superlink, config, folder / "run")
 
@@ -115,8 +118,7 @@ def test_resume_after_a_kill_is_exact(
     undisturbed: Callable[[str], dict],
 ) -> None:
     out = tmp_path / "run"
-    form = WIRE_FORMATS[objective]
-    starter, token = start(synthetic_ham, cache, out, objective=objective, wire_format=form)
+    starter, token = start(synthetic_ham, cache, out, objective=objective, **OWN[objective])
     KILLS[victim](starter, token)
     assert starter.wait(timeout=120) != 0
     assert not (out / "metrics.json").exists(), "the killed run must not have completed"

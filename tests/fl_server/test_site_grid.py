@@ -10,7 +10,7 @@ from flwr.common.constant import ErrorCode
 from fl_server.piecewise_grid import Arrival
 from fl_server.site_grid import SiteGrid
 from strategies.arrays import to_record
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, Answer, SitesInMemory
 from tests.support import answer
 
@@ -225,7 +225,7 @@ def test_a_round_of_averaging_over_sites_that_come_back() -> None:
         return lambda message: answer(message, {"w": np.float32([value])}, num_examples=1)
 
     flower = SitesInMemory({7: [trained(1)], 3: [GONE, trained(2)], 5: [trained(6)]})
-    strategy = FedAvg(clients=NAMES, min_replies=3)
+    strategy = Averaging(clients=NAMES, min_replies=3)
     grid = SiteGrid(flower, NAMES, needed=3, poll_seconds=0.001)
     start = to_record({"w": np.zeros(1, np.float32)})
     found = strategy.start(grid, start, num_rounds=1, timeout=5).arrays

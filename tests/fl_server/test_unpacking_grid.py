@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from strategies.layout import Layout
 from strategies.packed_records import pack_record
 from strategies.replies import TooFewReplies
@@ -110,12 +110,12 @@ def bound_of(form: str) -> dict[str, float]:
 def private() -> Strategy:
     """Updates have norms above 0.2, so they are clipped; noise would hide the comparison."""
     return DifferentialPrivacyServerSideFixedClipping(
-        FedAvg(clients=CLIENTS), noise_multiplier=0.0, clipping_norm=0.2, num_sampled_clients=3
+        Averaging(clients=CLIENTS), noise_multiplier=0.0, clipping_norm=0.2, num_sampled_clients=3
     )
 
 
 STRATEGIES: dict[str, Callable[[], Strategy]] = {
-    "FedAvg": lambda: FedAvg(clients=CLIENTS),
+    "FedAvg": lambda: Averaging(clients=CLIENTS),
     "differential privacy": private,
     "median": lambda: FedMedian(fraction_evaluate=0.0, min_available_nodes=3),
     # The two that are nearest to one another; which of them is one too many would be a draw.
@@ -152,7 +152,7 @@ def test_updates_are_clipped_in_the_private_round() -> None:
 
 @pytest.mark.parametrize("form", PACKED)
 def test_bytes_are_counted_as_they_travelled(form: str) -> None:
-    strategy = FedAvg(clients=CLIENTS)
+    strategy = Averaging(clients=CLIENTS)
     one_round(strategy, grid_of(form))
     travelled = num_bytes(packed(first(), first(), form))
     assert [reply.num_bytes for reply in strategy.replies.accepted] == [travelled] * 3
@@ -210,17 +210,17 @@ def without_metrics(message: Message) -> Message:
     ],
 )
 def test_who_does_not_fit_is_refused_by_name_and_the_round_goes_on(cheat: Node, said: str) -> None:
-    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    strategy = Averaging(clients=CLIENTS, min_replies=2)
     one_round(strategy, grid_of("int8", client_1=cheat))
     assert [reply.client for reply in strategy.replies.accepted] == ["client-0", "client-2"]
     assert said in strategy.replies.failures["client-1"]
     with pytest.raises(TooFewReplies, match="client-1"):
-        one_round(FedAvg(clients=CLIENTS, min_replies=3), grid_of("int8", client_1=cheat))
+        one_round(Averaging(clients=CLIENTS, min_replies=3), grid_of("int8", client_1=cheat))
 
 
 def test_errors_and_other_kinds_of_messages_pass_through() -> None:
     grid = grid_of("int8", client_0=lambda message: answer(message, num_examples=9))
-    strategy = FedAvg(clients={30: "client-0"})
+    strategy = Averaging(clients={30: "client-0"})
     messages = strategy.evaluation_messages(LAYOUT.flatten(first()), {"splits": "test"})
     (passed,) = grid.send_and_receive(messages)
     assert dict(passed.content["metrics"]) == {"num-examples": 9}
@@ -250,7 +250,7 @@ def test_replies_come_in_turn_and_each_lets_its_packed_bytes_go() -> None:
     lazy = Lazy()
     grid = UnpackingGrid(lazy, "int8", LAYOUT)
     start = LAYOUT.flatten(first())
-    messages = FedAvg(clients=CLIENTS).configure_train(1, start, ConfigRecord(), grid)
+    messages = Averaging(clients=CLIENTS).configure_train(1, start, ConfigRecord(), grid)
     gc.disable()
     try:
         replies = iter(grid.send_and_receive(messages))
@@ -271,4 +271,4 @@ def test_float32_needs_no_unpacking() -> None:
         name: ((trained[0][name] + trained[1][name]) + trained[2][name]) / np.float32(3)
         for name in first()
     }
-    assert_same_bits(one_round(FedAvg(clients=CLIENTS), grid_of("float32")), expected)
+    assert_same_bits(one_round(Averaging(clients=CLIENTS), grid_of("float32")), expected)

@@ -133,11 +133,16 @@ class Killed(Exception):
     """What stands for a kill at one place."""
 
 
+def server_state_of(round_number: int) -> Weights:
+    return {"m/w": np.full(3, -round_number, np.float32)}
+
+
 @pytest.mark.parametrize(
     "place, survivor",
     [
         ("save_weights", 2),  # before the new weights
-        ("write_json", 2),  # between the weights and the state
+        ("second save_weights", 2),  # between the weights and the server's state
+        ("write_json", 2),  # between these and the round's number
         ("unlink", 3),  # after the state, before old files go
     ],
 )
@@ -146,32 +151,62 @@ def test_a_kill_between_the_writes_leaves_a_whole_checkpoint(
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoint")
     progress = after(70.0, 60.0)
-    checkpoint.save(after(70.0), weights_of(1))
-    checkpoint.save(progress, weights_of(2))
+    checkpoint.save(after(70.0), weights_of(1), server_state_of(1))
+    checkpoint.save(progress, weights_of(2), server_state_of(2))
     expected = {2: progress, 3: finish(progress)}[survivor]
+    save_weights, calls = training.checkpoint.save_weights, []
 
     def kill(*_: object, **__: object) -> None:
         raise Killed
 
+    def kill_second(path: Path, weights: Weights) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            raise Killed
+        save_weights(path, weights)
+
     with monkeypatch.context() as patch:
         if place == "unlink":
             patch.setattr(Path, "unlink", lambda path, missing_ok=False: missing_ok or kill())
+        elif place == "second save_weights":
+            patch.setattr(training.checkpoint, "save_weights", kill_second)
         else:
             patch.setattr(training.checkpoint, place, kill)
         with pytest.raises(Killed):
-            checkpoint.save(finish(progress), weights_of(3))
+            checkpoint.save(finish(progress), weights_of(3), server_state_of(3))
 
     again = Checkpoint(tmp_path / "checkpoint")
     assert again.progress() == expected
     assert_same_bits(again.weights(survivor), weights_of(survivor))
+    assert_same_bits(again.server_state(survivor), server_state_of(survivor))
     assert_same_bits(again.weights(1), weights_of(1))  # the best
     # The next save works normally, and cleans up.
-    again.save(finish(progress), weights_of(3))
+    again.save(finish(progress), weights_of(3), server_state_of(3))
     assert_same_bits(again.weights(3), weights_of(3))
     assert sorted(p.name for p in again.folder.glob("*.safetensors")) == [
         "round-00001.safetensors",
         "round-00003.safetensors",
+        "server-00003.safetensors",
     ]
+
+
+def test_the_server_state_of_the_last_round_stays_when_only_figures_are_saved(
+    tmp_path: Path,
+) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save(after(70.0), weights_of(1), server_state_of(1))
+    checkpoint.save(after(71.0))
+    assert_same_bits(checkpoint.server_state(1), server_state_of(1))
+
+
+def test_a_method_that_keeps_nothing_has_no_file(tmp_path: Path) -> None:
+    """Such a checkpoint is as one of a version that knew no server's state."""
+    checkpoint = Checkpoint(tmp_path)
+    for nothing in (None, {}):
+        checkpoint.save(after(70.0), weights_of(1), nothing)
+        assert {p.name for p in tmp_path.iterdir()} == {"round-00001.safetensors", "state.json"}
+    with pytest.raises(RunFolderError, match=r"server-00001.safetensors: these weights cannot be"):
+        checkpoint.server_state(1)
 
 
 def test_what_killed_saves_left_half_written_is_removed(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from experiments.app_config import with_defaults
+from strategies.methods import KEYS
 from training.config import DEFAULTS, ExperimentConfig, load, parse
 from training.errors import ConfigError
 
@@ -23,7 +25,7 @@ def test_defaults_are_the_studys() -> None:
     config = ExperimentConfig()
     assert (config.rounds, config.local_epochs, config.clients, config.epochs) == (50, 1, 3, 50)
     assert (config.strategy, config.aggregation_weights) == ("fedavg", "equal")
-    assert (config.proximal_mu, config.client_optimizer) == (0.01, "fresh")
+    assert (config.to_flat()["proximal-mu"], config.client_optimizer) == (0.01, "fresh")
     assert (config.backbone, config.pretrained, config.image_size) == ("convnext_t", True, 224)
     assert (config.partition, config.split_by, config.seed) == ("iid", "image", 0)
     assert (config.dataset, config.optimizer, config.learning_rate) == ("auto", "auto", "auto")
@@ -31,7 +33,9 @@ def test_defaults_are_the_studys() -> None:
 
 def test_pyproject_has_every_key_with_its_default_and_type() -> None:
     """Flower lets a run override only what stands there; 0 is not 0.0 and not false."""
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert with_defaults(text) == text, "make app-config"
+    pyproject = tomllib.loads(text)
     table = pyproject["tool"]["flwr"]["app"]["config"]
     assert [(key, type(value), value) for key, value in table.items()] == [
         (key, type(value), value) for key, value in ExperimentConfig().to_flat().items()
@@ -100,7 +104,7 @@ def test_an_integer_is_a_number(key: str) -> None:
 @pytest.mark.parametrize(
     "key, value, allowed",
     [
-        ("strategy", "fedsgd", "fedavg or fedprox"),
+        ("strategy", "fedsgd", "fedavg, fedadam, fedavgm or fedprox"),
         ("schedule", "linear", "constant, cosine or step"),
         ("warmup-rounds", -1, "greater than or equal to 0"),
         ("step-factor", 0, "greater than 0"),
@@ -342,5 +346,8 @@ def test_replace_checks_too() -> None:
 
 
 def test_every_key_is_documented() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert [key for key in DEFAULTS if f"`{key}`" not in text] == []
+    """Those of methods in the methods' own table."""
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert [key for key in DEFAULTS if key not in KEYS and f"`{key}`" not in text] == []
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert [key for key in KEYS if f"`{key}`" not in text] == []

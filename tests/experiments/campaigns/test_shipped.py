@@ -93,7 +93,7 @@ def test_task2_is_every_backbone_strategy_and_optimizer_over_three_hospitals() -
         assert (config.dataset, config.objective) == ("ham10000", "classifier")
         assert (config.clients, config.partition, config.split_by) == (3, "iid", "image")
         assert (config.rounds, config.local_epochs, config.batch_size) == (50, 1, 32)
-        assert (config.aggregation_weights, config.proximal_mu) == ("equal", 0.01)
+        assert (config.aggregation_weights, config.to_flat()["proximal-mu"]) == ("equal", 0.01)
         assert (config.image_size, config.pretrained) == (224, True)
         assert_study_optimizer(config)
 

@@ -1,4 +1,4 @@
-"""Federated averaging, as the study (docs/study.md) defines it."""
+"""The one strategy that runs every method: the mean of the clients' weights, then its own step."""
 
 import re
 import time
@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import Strategy
 
 from operation.text import quoted
 from strategies.aggregation import NotFinite
+from strategies.arrays import views, writable
 from strategies.layout import LAYOUT, Layout
 from strategies.replies import (
     ARRAYS,
@@ -26,26 +27,28 @@ from strategies.replies import (
     read_replies,
 )
 from strategies.running_mean import RunningMean
+from strategies.server_step import ServerStep
 from strategies.update_measures import mean_and_updates, measure
 from strategies.update_ranges import out_of_range, too_long
 from strategies.update_size import clip_factor, clipped, describe, warnings
 from strategies.update_sketch import Update
 
 _DIVERGED = "the mean of finite weights overflows: the training has diverged"
+_STEP_DIVERGED = "the server's step gives weights that are not finite: the training has diverged"
 _OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
 # The maximum number of earlier warnings that are repeated with a failure: the first ones, where it
 # began.
 _MOST_TOLD = 3
 
 
-class FedAvg(Strategy):
-    """w_glo = (1/M) Σ w_i over the M clients that replied, or weighted by their examples.
+class Averaging(Strategy):
+    """(1/M) Σ w_i over the M clients that replied, or weighted by their examples.
 
-    McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data,
-    2017, Algorithm 1; the study takes every client in every round, all with equal weight. Clients
-    train from the weights in record ``arrays`` under the settings in record ``config``
-    (``round``, counted from 1 over the whole run, and ``client-index``) and reply with arrays of
-    the same names, shapes and dtypes and a metric record ``metrics`` with ``num-examples``.
+    This mean is the next model, or, of a method with a step at the server, what that step starts
+    from. Clients train from the weights in record ``arrays`` under the settings in record
+    ``config`` (``round``, counted from 1 over the whole run, and ``client-index``) and reply with
+    arrays of the same names, shapes and dtypes and a metric record ``metrics`` with
+    ``num-examples``.
 
     A reply that is invalid, or whose weights no training makes (`update_ranges`), is refused with
     the client's name, and the round continues with the others. The mean is summed in the fixed
@@ -62,6 +65,7 @@ class FedAvg(Strategy):
         clip_updates: maximum L2 norm of a client's update; a longer one is scaled down to it before
             the mean is taken. 0: no limit.
         earlier: warnings from rounds before this start.
+        step: the method's step at the server; None if it has none.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class FedAvg(Strategy):
         constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
         clip_updates: float = 0.0,
         earlier: Sequence[str] = (),
+        step: ServerStep | None = None,
     ) -> None:
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
@@ -82,6 +87,7 @@ class FedAvg(Strategy):
         self.constants = dict(constants or {})
         self.clip_updates = clip_updates
         self.earlier = list(earlier)
+        self.step = step
         self.replies = Replies()
         self.updates: dict[str, dict[str, float | bool | None]] = {}
         self.warnings: list[str] = []
@@ -95,16 +101,11 @@ class FedAvg(Strategy):
         """Log the strategy's settings."""
         log(
             INFO,
-            "%s over %d clients, weights: %s, replies needed: %d",
-            type(self).__name__,
+            "averaging over %d clients, weights: %s, replies needed: %d",
             len(self.clients),
             self.aggregation_weights,
             self.min_replies,
         )
-
-    def client_settings(self) -> dict[str, float]:
-        """Return the settings that clients need for this strategy, for the messages' config."""
-        return {}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -114,7 +115,7 @@ class FedAvg(Strategy):
         """
         self._base = arrays
         self._expected = {name: (a.dtype, tuple(a.shape)) for name, a in arrays.items()}
-        settings = {**config, **self.client_settings(), "round": self.rounds_done + server_round}
+        settings = {**config, "round": self.rounds_done + server_round}
         return self._messages(MessageType.TRAIN, arrays, settings)
 
     def aggregate_train(
@@ -123,18 +124,41 @@ class FedAvg(Strategy):
         """Return the next global weights.
 
         If the replies are a sequence, all are in memory, and one more model is held. Otherwise they
-        are processed one after the other, and the sum and one reply are held.
+        are processed one after the other, and the sum and one reply are held. A step at the server
+        needs the received weights and one more model at most.
 
         Raises:
             TooFewReplies: fewer than ``min_replies`` were accepted; a round never silently keeps
                 the old weights.
         """
         what = f"round {self.rounds_done + server_round}"
+        received = ArrayRecord() if self.step is None else self._base
         # A clipped update is a copy, so they are processed one after the other, and there is one
         # copy at a time.
         if isinstance(replies, Sequence) and not self.clip_updates:
-            return self._average_all(replies, what), None
-        return self._average_each(replies, what), None
+            mean = self._average_all(replies, what)
+        else:
+            mean = self._average_each(replies, what)
+        if self.step is None:
+            return mean, None
+        started = time.perf_counter()
+        following = self._following(self.step, received, mean, what)
+        self.seconds["aggregation"] += time.perf_counter() - started
+        return following, None
+
+    def _following(
+        self, step: ServerStep, received: ArrayRecord, mean: ArrayRecord, what: str
+    ) -> ArrayRecord:
+        following = ArrayRecord()  # whose constructor would copy the arrays
+        for name in list(mean):
+            following[name] = writable(mean.pop(name))
+        layout = self._names()
+        named = views if layout is None else layout.views
+        try:
+            step.take(named(received), named(following))
+        except NotFinite:
+            raise TooFewReplies(self._with_cause(f"{what}: {_STEP_DIVERGED}")) from None
+        return following
 
     def _average_all(self, replies: Sequence[Message], what: str) -> ArrayRecord:
         self._read(replies, expected=self._expected)

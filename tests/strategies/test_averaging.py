@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, Re
 from numpy.typing import NDArray
 
 from strategies.arrays import to_record, views
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from strategies.replies import TooFewReplies, cause
 from tests.support import (
     MemoryGrid,
@@ -37,20 +37,22 @@ def random_model(seed: int) -> Weights:
     return {"w": np.random.default_rng(seed).normal(size=1000).astype(np.float32)}
 
 
-def ask(strategy: FedAvg, arrays: Mapping[str, NDArray], number: int = 1) -> list[Message]:
+def ask(strategy: Averaging, arrays: Mapping[str, NDArray], number: int = 1) -> list[Message]:
     """One round's messages, sent."""
     grid = MemoryGrid({})
     return deliver(strategy.configure_train(number, to_record(arrays), ConfigRecord(), grid))
 
 
-def average(strategy: FedAvg, replies: list[Message], number: int = 1) -> dict[str, NDArray]:
+def average(strategy: Averaging, replies: list[Message], number: int = 1) -> dict[str, NDArray]:
     arrays, metrics = strategy.aggregate_train(number, replies)
     assert arrays is not None
     assert metrics is None
     return views(arrays)
 
 
-def round_of(strategy: FedAvg, *trained: Weights, examples: tuple[int, ...] = (1, 1, 1)) -> Weights:
+def round_of(
+    strategy: Averaging, *trained: Weights, examples: tuple[int, ...] = (1, 1, 1)
+) -> Weights:
     """Every client answers with its weights."""
     sent = ask(strategy, trained[0])
     return average(
@@ -64,7 +66,7 @@ def round_of(strategy: FedAvg, *trained: Weights, examples: tuple[int, ...] = (1
 
 def test_equal_weights() -> None:
     """(1 + 2 + 6)/3 = 3, however many examples a client has; of the counters the largest."""
-    strategy = FedAvg(clients=CLIENTS)
+    strategy = Averaging(clients=CLIENTS)
     found = round_of(strategy, model(1, 4), model(2, 9), model(6, 5), examples=(1, 1, 2))
     assert_same_bits(found, model(3, 9))
     assert [reply.client for reply in strategy.replies.accepted] == list(CLIENTS.values())
@@ -73,7 +75,7 @@ def test_equal_weights() -> None:
 
 def test_weights_by_examples() -> None:
     """(1·1 + 1·2 + 2·6)/4 = 3.75."""
-    strategy = FedAvg(clients=CLIENTS, aggregation_weights="examples")
+    strategy = Averaging(clients=CLIENTS, aggregation_weights="examples")
     found = round_of(strategy, model(1), model(2), model(6), examples=(1, 1, 2))
     assert_same_bits(found, model(3.75))
 
@@ -81,13 +83,13 @@ def test_weights_by_examples() -> None:
 def test_one_client_alone_is_its_own_mean() -> None:
     trained = {**random_model(0), "zeros": np.array([0.0, -0.0], np.float32)}
     for weights in ("equal", "examples"):
-        strategy = FedAvg(clients={5: "client-0"}, aggregation_weights=weights)
+        strategy = Averaging(clients={5: "client-0"}, aggregation_weights=weights)
         assert_same_bits(round_of(strategy, trained, examples=(7,)), trained)
 
 
 @pytest.mark.parametrize("weights", ["equal", "examples"])
 def test_the_order_of_replies_does_not_matter(weights: str) -> None:
-    strategy = FedAvg(clients=CLIENTS, aggregation_weights=weights)
+    strategy = Averaging(clients=CLIENTS, aggregation_weights=weights)
     results = []
     for order in permutations(range(3)):
         sent = ask(strategy, random_model(9))
@@ -97,7 +99,7 @@ def test_the_order_of_replies_does_not_matter(weights: str) -> None:
 
 
 def test_the_order_of_clients_is_that_of_the_sum() -> None:
-    strategy = FedAvg(clients=CLIENTS)
+    strategy = Averaging(clients=CLIENTS)
     parts = [random_model(seed)["w"] for seed in range(3)]
     found = round_of(strategy, *({"w": part} for part in parts))
     assert_same_bits(found, {"w": ((parts[0] + parts[1]) + parts[2]) / np.float32(3)})
@@ -111,7 +113,7 @@ def test_dtypes_and_shapes_survive() -> None:
         "counter": np.array(3),
         "mask": np.array([True, False]),
     }
-    assert_same_bits(round_of(FedAvg(clients=CLIENTS), trained, trained, trained), trained)
+    assert_same_bits(round_of(Averaging(clients=CLIENTS), trained, trained, trained), trained)
 
 
 def refused(message: Message, arrays: Mapping[str, NDArray], **metrics: Any) -> Message:
@@ -180,7 +182,7 @@ def test_a_reply_that_does_not_fit_is_refused_and_the_round_goes_on(
     bad: Callable[[Message], Message | None], reason: str, weights: str
 ) -> None:
     """The mean is that of the others, (1 + 6)/2; in the middle, where an order would break."""
-    strategy = FedAvg(clients=CLIENTS, min_replies=2, aggregation_weights=weights)
+    strategy = Averaging(clients=CLIENTS, min_replies=2, aggregation_weights=weights)
     sent = ask(strategy, model(0))
     replies = [bad(sent[1]), refused(sent[2], model(6, 2)), refused(sent[0], model(1, 3))]
     found = average(strategy, [reply for reply in replies if reply is not None])
@@ -190,7 +192,7 @@ def test_a_reply_that_does_not_fit_is_refused_and_the_round_goes_on(
 
 
 def test_an_array_that_lies_about_itself_is_refused() -> None:
-    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    strategy = Averaging(clients=CLIENTS, min_replies=2)
     sent = ask(strategy, model(0))
     replies = [refused(message, model(2)) for message in sent]
     received_by(replies[0])["w"].data = b"\x80\x04 a pickle"
@@ -199,7 +201,7 @@ def test_an_array_that_lies_about_itself_is_refused() -> None:
 
 
 def test_an_answer_to_another_round_is_not_looked_at() -> None:
-    strategy = FedAvg(clients=CLIENTS, min_replies=3)
+    strategy = Averaging(clients=CLIENTS, min_replies=3)
     stale = refused(ask(strategy, model(0))[0], model(1000))
     stale.metadata.__dict__["_reply_to_message_id"] = "message of an earlier round"
     replies = [refused(message, model(2)) for message in ask(strategy, model(0))]
@@ -207,7 +209,7 @@ def test_an_answer_to_another_round_is_not_looked_at() -> None:
 
 
 def test_too_few_replies_name_the_clients_and_the_causes() -> None:
-    strategy = FedAvg(clients=CLIENTS, min_replies=2, rounds_done=4)
+    strategy = Averaging(clients=CLIENTS, min_replies=2, rounds_done=4)
     sent = ask(strategy, model(0), number=3)
     replies = [refused(sent[0], model(1)), refused(sent[2], with_nan)]
     with pytest.raises(TooFewReplies) as caught:
@@ -234,7 +236,7 @@ def test_a_cause_is_what_the_app_said_and_nothing_of_flowers(reason: str, said: 
 
 
 def test_nobody_at_all_is_too_few() -> None:
-    strategy = FedAvg(clients=CLIENTS)
+    strategy = Averaging(clients=CLIENTS)
     ask(strategy, model(0))
     with pytest.raises(TooFewReplies, match=r"^round 1: 0 of 3 clients answered"):
         strategy.aggregate_train(1, [])
@@ -242,7 +244,7 @@ def test_nobody_at_all_is_too_few() -> None:
 
 def test_finite_weights_whose_mean_is_not_have_diverged() -> None:
     """Twice float32's largest number overflows, and no client alone is to blame."""
-    strategy = FedAvg(clients=CLIENTS)
+    strategy = Averaging(clients=CLIENTS)
     largest = model(float(np.finfo(np.float32).max))
     with (
         np.errstate(over="ignore"),
@@ -253,7 +255,7 @@ def test_finite_weights_whose_mean_is_not_have_diverged() -> None:
 
 def test_messages_of_a_round() -> None:
     """Indices follow the clients' fixed order; all messages share one record of arrays."""
-    strategy = FedAvg(clients=CLIENTS, rounds_done=5)
+    strategy = Averaging(clients=CLIENTS, rounds_done=5)
     arrays, config = to_record(model(0)), ConfigRecord({"experiment": "seed = 1"})
     sent = list(strategy.configure_train(2, arrays, config, MemoryGrid({})))
     assert [message.metadata.dst_node_id for message in sent] == [30, 10, 20]
@@ -272,7 +274,7 @@ def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest
     """
     gc.disable()
     request.addfinalizer(gc.enable)
-    strategy = FedAvg(clients=CLIENTS)
+    strategy = Averaging(clients=CLIENTS)
     replies = [refused(message, model(2)) for message in ask(strategy, model(0))]
     records = [weakref.ref(received_by(reply)["w"]) for reply in replies]
     strategy.aggregate_train(1, replies)
@@ -286,7 +288,7 @@ def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest
 
 
 def test_judging_sends_one_model_and_needs_as_many_replies() -> None:
-    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    strategy = Averaging(clients=CLIENTS, min_replies=2)
     arrays = to_record(model(0))
     sent = deliver(strategy.evaluation_messages(arrays, {"splits": "test"}))
     assert {message.metadata.message_type for message in sent} == {"evaluate"}
@@ -312,7 +314,7 @@ def test_flowers_own_loop_runs_on_these_hooks() -> None:
         return answer(message, trained, num_examples=index + 1)
 
     grid = MemoryGrid(dict.fromkeys(CLIENTS, node))
-    strategy = FedAvg(clients=CLIENTS, rounds_done=6)
+    strategy = Averaging(clients=CLIENTS, rounds_done=6)
     seen: list[tuple[int, float, list[str]]] = []
 
     def after_round(number: int, arrays: ArrayRecord) -> MetricRecord | None:
@@ -336,7 +338,7 @@ def test_flowers_own_loop_runs_on_these_hooks() -> None:
 
 def test_flowers_own_loop_ends_when_too_few_answer() -> None:
     """Flower's own strategies would continue with the old weights."""
-    strategy = FedAvg(clients=CLIENTS, min_replies=2)
+    strategy = Averaging(clients=CLIENTS, min_replies=2)
     nodes: dict[int, Callable[[Message], Message | None]] = dict.fromkeys(CLIENTS, lambda m: None)
     with pytest.raises(TooFewReplies, match=r"^round 1: "):
         strategy.start(MemoryGrid(nodes), to_record(model(0)), num_rounds=5)
@@ -345,7 +347,7 @@ def test_flowers_own_loop_ends_when_too_few_answer() -> None:
 def test_constants_travel_with_every_message_and_never_change() -> None:
     """With training and with judging; what comes back does not carry them."""
     features = np.eye(3, 8, dtype=np.float32)
-    strategy = FedAvg(clients=CLIENTS, constants={"text": to_record({"features": features})})
+    strategy = Averaging(clients=CLIENTS, constants={"text": to_record({"features": features})})
     sent = ask(strategy, model(1))
     sent += strategy.evaluation_messages(to_record(model(2)), {"splits": "test"})
     assert len(sent) == 6

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Error, Message
 from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
-from strategies.fedavg import FedAvg
+from strategies.averaging import Averaging
 from strategies.layout import LAYOUT, Layout
 from strategies.replies import TooFewReplies
 from tests.support import MemoryGrid, answer, assert_same_bits, deliver
@@ -44,8 +44,10 @@ def spoiled(name: str, value: float = np.nan) -> Weights:
     return weights
 
 
-def strategy_of(min_replies: int = 3, clip: float = 0.0, earlier: tuple[str, ...] = ()) -> FedAvg:
-    return FedAvg(
+def strategy_of(
+    min_replies: int = 3, clip: float = 0.0, earlier: tuple[str, ...] = ()
+) -> Averaging:
+    return Averaging(
         clients=CLIENTS,
         min_replies=min_replies,
         constants={LAYOUT: PLAN.record()},
@@ -54,7 +56,7 @@ def strategy_of(min_replies: int = 3, clip: float = 0.0, earlier: tuple[str, ...
     )
 
 
-def round_of(strategy: FedAvg, *trained: Weights | str, one_by_one: bool) -> Weights:
+def round_of(strategy: Averaging, *trained: Weights | str, one_by_one: bool) -> Weights:
     """Each client answers with weights, or with an error."""
     arrays = PLAN.flatten(START)
     sent = deliver(strategy.configure_train(1, arrays, ConfigRecord(), MemoryGrid({})))

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.proximal import add_proximal_gradient
+from strategies.methods.fedprox import add_proximal_gradient
 
 
 def network(seed: int) -> nn.Module:

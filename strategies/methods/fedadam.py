@@ -1,0 +1,44 @@
+"""FedAdam: Adam at the server, with the mean of the clients' updates in place of a gradient.
+
+With Δ = (1/M) Σ w_i − w_glo the server takes m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ² and
+w_glo ← w_glo + ηm/(√v + τ). Before round one m = 0 and v = τ², the smallest v of the paper.
+As in the paper, and unlike in Adam, the moments are not corrected for their start.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.method import Key, Method, Settings, State
+
+
+def server_init(weights: NDArray, settings: Settings) -> State:
+    """Return m = 0 and v = τ²."""
+    least = settings["server-tau"] ** 2
+    return {"m": np.zeros_like(weights), "v": np.full_like(weights, least)}
+
+
+def server_step(
+    weights: NDArray, mean: NDArray, state: State, settings: Settings
+) -> tuple[NDArray, State]:
+    """Return w_glo + ηm/(√v + τ), with the new m and v."""
+    rate, tau = settings["server-learning-rate"], settings["server-tau"]
+    beta1, beta2 = settings["server-beta1"], settings["server-beta2"]
+    update = mean - weights
+    m = beta1 * state["m"] + (1 - beta1) * update
+    v = beta2 * state["v"] + (1 - beta2) * np.square(update)
+    return weights + rate * m / (np.sqrt(v) + tau), {"m": m, "v": v}
+
+
+METHOD = Method(
+    title="FedAdam",
+    paper="Reddi et al., Adaptive Federated Optimization, 2021",
+    equation="Algorithm 2",
+    keys={
+        "server-learning-rate": Key(0.01, gt=0),
+        "server-beta1": Key(0.9, ge=0, lt=1),
+        "server-beta2": Key(0.99, ge=0, lt=1),
+        "server-tau": Key(0.001, gt=0),
+    },
+    server_init=server_init,
+    server_step=server_step,
+)

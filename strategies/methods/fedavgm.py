@@ -1,0 +1,34 @@
+"""FedAvgM: FedAvg with momentum at the server.
+
+With Δ = w_glo − (1/M) Σ w_i the server takes v ← βv + Δ and w_glo ← w_glo − v, with v = 0 before
+round one. It is computed as mean − βv, which is the same number and, with β = 0, FedAvg to the bit.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.method import Key, Method, Settings, State
+
+
+def server_init(weights: NDArray, _settings: Settings) -> State:
+    """Return v = 0."""
+    return {"v": np.zeros_like(weights)}
+
+
+def server_step(
+    weights: NDArray, mean: NDArray, state: State, settings: Settings
+) -> tuple[NDArray, State]:
+    """Return w_glo − v and v = βv + w_glo − mean."""
+    carried = settings["server-momentum"] * state["v"]
+    return mean - carried, {"v": carried + (weights - mean)}
+
+
+METHOD = Method(
+    title="FedAvgM",
+    paper="Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated "
+    "Visual Classification, 2019",
+    equation="v ← βv + Δ, w ← w − v",
+    keys={"server-momentum": Key(0.9, ge=0, lt=1)},
+    server_init=server_init,
+    server_step=server_step,
+)

@@ -1,0 +1,104 @@
+"""A method's half at a client: its hooks, and the state that it keeps from round to round."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from fl_client.client import Client
+from fl_client.local_training import train_locally
+from strategies.method import ClientHalf, LocalTraining, Method
+from strategies.methods import DEFAULT, METHODS
+from tests.support import assert_same_bits, first_weights, make_client, same_bits
+from training.generations import KEPT
+
+Weights = dict[str, NDArray]
+# Twelve training images in batches of eight: 8 + 4.
+STEPS = 2
+
+
+class Drift(ClientHalf):
+    """Adds a little of how far this client has moved in all rounds to the gradients.
+
+    What it does depends on the received weights, on every step, and on its state.
+    """
+
+    def __init__(self, training: LocalTraining) -> None:
+        self.training, self.start, self.steps = training, training.received(), 0
+
+    def before_step(self) -> None:
+        self.steps += 1
+        for name, parameter in self.training.trained.items():
+            if name in self.training.state and parameter.grad is not None:
+                parameter.grad += 0.1 * self.training.state[name]
+
+    def after_training(self) -> None:
+        assert self.steps == STEPS
+        for (name, parameter), start in zip(self.training.trained.items(), self.start, strict=True):
+            moved = (parameter - start).detach()
+            self.training.state[name] = self.training.state.get(name, torch.zeros(())) + moved
+        with pytest.raises(AssertionError, match="only there before training"):
+            self.training.received()
+
+
+@pytest.fixture(autouse=True)
+def drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The method of the default config has this client's half for the test."""
+    method = Method("Drift", "Nobody et al., Nothing, 2020", "none", client_half=Drift)
+    monkeypatch.setitem(METHODS, DEFAULT, method)
+
+
+def settings(round_number: int) -> dict[str, Any]:
+    return {"round": round_number, "client-index": 0}
+
+
+def train(client: Client, received: Weights, round_number: int) -> Weights:
+    trained, _ = train_locally(client, received, settings(round_number))
+    return {name: array.copy() for name, array in trained.items()}
+
+
+def rounds_kept(client: Client) -> list[int]:
+    return sorted(int(path.stem[-5:]) for path in (client.folder / "method").iterdir())
+
+
+def test_the_state_is_there_again_in_the_next_round(tmp_path: Path) -> None:
+    """Training of round two depends on it: without it the weights are others."""
+    received = first_weights()
+    client, fresh = make_client(tmp_path / "a"), make_client(tmp_path / "b")
+    one = train(client, received, 1)
+    assert not same_bits(train(client, one, 2), train(fresh, one, 2))
+    assert (rounds_kept(client), rounds_kept(fresh)) == ([1, 2], [2])
+
+
+def test_a_round_that_is_asked_for_again_is_the_same(tmp_path: Path) -> None:
+    """After a kill the server may be two rounds behind this client."""
+    client, weights = make_client(tmp_path), [first_weights()]
+    for number in (1, 2, 3):
+        weights.append(train(client, weights[-1], number))
+    assert_same_bits(train(client, weights[1], 2), weights[2])
+    assert_same_bits(train(client, weights[2], 3), weights[3])
+
+
+def test_the_newest_three_states_are_kept(tmp_path: Path) -> None:
+    client, weights = make_client(tmp_path), first_weights()
+    for number in (1, 2, 3, 5):
+        train(client, weights, number)
+    assert rounds_kept(client) == [2, 3, 5]
+    assert KEPT == 3
+
+
+def test_a_method_without_a_state_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Method("Plain", "Nobody et al., Nothing, 2020", "none", client_half=lambda _: None)
+    client, received = make_client(tmp_path), first_weights()
+    monkeypatch.setitem(METHODS, DEFAULT, plain)
+    found = train(client, received, 1)
+    assert not client.folder.exists()
+    nothing = Method("Plain", "Nobody et al., Nothing, 2020", "none")
+    monkeypatch.setitem(METHODS, DEFAULT, nothing)
+    assert_same_bits(train(client, received, 1), found)
+    assert np.isfinite(found["head.bias"]).all()
