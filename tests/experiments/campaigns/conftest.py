@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.generated_campaign import write_campaign
+from tests.runs import read_json
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +19,9 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def three(tmp_path: Path, campaign: Path) -> dict[str, Path]:
-    """A trial of each command, to be damaged; by command."""
-    chosen = {path.name.split("-")[0]: path for path in (campaign / "trials").iterdir()}
+    """The plan's first trial of each command, to be damaged; by command."""
+    plan = read_json(campaign / "plan.json")["trials"]
+    chosen = {t["command"]: campaign / "trials" / t["id"] for t in reversed(plan)}
     return {
         command: shutil.copytree(path, tmp_path / "trials" / path.name)
         for command, path in chosen.items()
