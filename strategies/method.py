@@ -4,23 +4,24 @@ Each file in `strategies.methods` makes one `Method`; nothing else knows its nam
 depends on the algorithm is read from this object: the config's keys, the server's step, what the
 checkpoint keeps, what a client does beside plain training, what reports call it.
 
-A client's half may use torch, imported inside its functions, so that a config is checked without
-torch.
+Both halves import NumPy and torch inside their functions, so that a config is checked, and the help
+printed, without loading them.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 # The config's keys with their values.
 Settings = Mapping[str, Any]
 # What the server keeps of one weight array, by name: arrays of its shape.
-State = dict[str, NDArray]
+State: TypeAlias = "dict[str, NDArray]"
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class LocalTraining:
     """
 
     settings: Settings
-    trained: Mapping[str, "Tensor"]
-    received: Callable[[], list["Tensor"]]
-    state: dict[str, "Tensor"]
+    trained: Mapping[str, Tensor]
+    received: Callable[[], list[Tensor]]
+    state: dict[str, Tensor]
 
 
 class ClientHalf:

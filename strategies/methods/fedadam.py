@@ -5,14 +5,20 @@ w_glo ← w_glo + ηm/(√v + τ). Before round one m = 0 and v = τ², the smal
 As in the paper, and unlike in Adam, the moments are not corrected for their start.
 """
 
-import numpy as np
-from numpy.typing import NDArray
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from strategies.method import Key, Method, Settings, State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def server_init(weights: NDArray, settings: Settings) -> State:
     """Return m = 0 and v = τ²."""
+    import numpy as np
+
     least = settings["server-tau"] ** 2
     return {"m": np.zeros_like(weights), "v": np.full_like(weights, least)}
 
@@ -21,6 +27,8 @@ def server_step(
     weights: NDArray, mean: NDArray, state: State, settings: Settings
 ) -> tuple[NDArray, State]:
     """Return w_glo + ηm/(√v + τ), with the new m and v."""
+    import numpy as np
+
     rate, tau = settings["server-learning-rate"], settings["server-tau"]
     beta1, beta2 = settings["server-beta1"], settings["server-beta2"]
     update = mean - weights

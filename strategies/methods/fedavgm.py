@@ -4,14 +4,20 @@ With Δ = w_glo − (1/M) Σ w_i the server takes v ← βv + Δ and w_glo ← w
 round one. It is computed as mean − βv, which is the same number and, with β = 0, FedAvg to the bit.
 """
 
-import numpy as np
-from numpy.typing import NDArray
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from strategies.method import Key, Method, Settings, State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def server_init(weights: NDArray, _settings: Settings) -> State:
     """Return v = 0."""
+    import numpy as np
+
     return {"v": np.zeros_like(weights)}
 
 
