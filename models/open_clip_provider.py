@@ -6,7 +6,6 @@ architecture, or ``architecture.tag`` with open_clip's tag of published weights.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,6 +18,7 @@ from models.errors import BackboneError
 from models.hub_files import HubFile, read_tensors
 from models.provider import BackboneSpec
 from operation.names import near_name
+from operation.parsing import parse_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +95,7 @@ def architecture_config(model: str) -> dict[str, Any]:
         near = near_name(architecture, known)
         meant = f"did you mean {near}?" if near else "open_clip.list_models() has the names"
         raise BackboneError(f"open_clip has no architecture {architecture!r}; {meant}")
-    config: dict[str, Any] = json.loads(known[architecture].read_text(encoding="utf-8"))
+    config: dict[str, Any] = parse_json(known[architecture].read_text(encoding="utf-8"))
     return config
 
 
