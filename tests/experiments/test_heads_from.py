@@ -239,11 +239,14 @@ def test_two_folders_share_the_features_of_one_run(
     locked: dict[str, list[bool]] = {"extracting": [], "fitting": []}
     both_fit = threading.Barrier(2)
 
+    probing = threading.Lock()
+
     def is_locked() -> bool:
-        try:
-            RunFolder(source).lock().release()
-        except RunFolderError:
-            return True
+        with probing:  # or one thread's look would be the lock that the other one sees
+            try:
+                RunFolder(source).lock().release()
+            except RunFolderError:
+                return True
         return False
 
     def watched_extract(*arguments: Any, **options: Any) -> Any:
