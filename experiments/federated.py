@@ -1,12 +1,18 @@
 """A federated run on one machine: ``fedskin simulate``."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.console import Console, marked, shown
 from experiments.options import ConfigArgument, OverrideOption, ResumeOption
+
+if TYPE_CHECKING:
+    from training.config import ExperimentConfig
+    from training.run_folder import RunFolder
 
 console = Console()
 
@@ -48,23 +54,52 @@ def simulate_command(
         fedskin simulate --resume --out runs/first -c rounds=80
     """
     # Imported here, since --help needs none of it.
+    from experiments.opening import open_run
+    from experiments.results import show_results
+    from fl_server.simulation import SimulationFailed, record_interrupt
+    from fl_server.superlink import SuperLinkError
+
+    wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
+    try:
+        run_simulation(wanted, folder, console)
+    except (SimulationFailed, SuperLinkError) as failure:
+        console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
+        console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        # Again, after the ServerApp has ended, because it may have overwritten the record.
+        record_interrupt(folder)
+        console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
+        raise typer.Exit(130) from None
+    show_results(console, folder)
+
+
+def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console) -> None:
+    """Run a simulation to its end, or what is missing of it.
+
+    Args:
+        wanted: as the user wrote it, with absolute paths and ``run-dir``.
+        folder: the run folder; new, or of a run with the same config.
+        console: where notices and progress are shown.
+
+    Raises:
+        ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
+        SimulationFailed, SuperLinkError: it ended without a result; the cause is in the manifest.
+    """
     from experiments.data_notes import show_notes
     from experiments.display import RunDisplay, counting, show_notices
-    from experiments.opening import look_before, open_run
-    from experiments.results import show_results
+    from experiments.opening import look_before
     from fl_server.preparation import prepare
-    from fl_server.simulation import SimulationFailed, record_interrupt, simulate, take_over
-    from fl_server.superlink import SuperLink, SuperLinkError
+    from fl_server.simulation import simulate, take_over
+    from fl_server.superlink import SuperLink
     from training.data_description import describe_data
     from training.experiment_data import open_federated_data, open_test_data
 
-    wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     run_config, resources = prepare(wanted)
     if folder.exists():
         folder.check_same(run_config)
     if folder.is_completed(run_config):
         console.print(f"{folder.path} holds a completed run; nothing to do.")
-        show_results(console, folder)
         return
     show_notices(console, look_before(run_config, folder, federated=True))
     with counting(console, "Reading the images") as progress:
@@ -79,19 +114,8 @@ def simulate_command(
         f"{run_config.clients} clients, {at_once} at the same time, {threads} CPU threads each",
         highlight=False,
     )
-    try:
-        with (
-            RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display,
-            SuperLink(folder.log_path) as superlink,
-        ):
-            simulate(run_config, folder, superlink, resources, display.show)
-    except (SimulationFailed, SuperLinkError) as failure:
-        console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
-        console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        # Again, after the ServerApp has ended, because it may have overwritten the record.
-        record_interrupt(folder)
-        console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
-        raise typer.Exit(130) from None
-    show_results(console, folder)
+    with (
+        RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display,
+        SuperLink(folder.log_path) as superlink,
+    ):
+        simulate(run_config, folder, superlink, resources, display.show)

@@ -22,7 +22,11 @@ def load_config(
     Raises:
         ConfigError: a key is wrong.
     """
-    config = load(path, overrides or [], defaults)
+    return with_absolute_paths(load(path, overrides or [], defaults))
+
+
+def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """Return a config whose paths are absolute, ``~`` expanded."""
     for key in PATH_KEYS:
         if value := str(config.to_flat()[key]):
             config = config.replace(**{key: str(Path(value).expanduser().absolute())})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,8 @@ from experiments.console import Console
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from experiments.trained_model import TrainedModel
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
@@ -51,13 +54,42 @@ def predict_command(
     fedskin predict final.safetensors photo.jpg
     """
     # Imported here, since --help needs none of it.
-    import pandas as pd
-
-    from experiments.asked_images import decode_asked, find_asked
-    from experiments.trained_model import classifier, find_model
+    from experiments.trained_model import find_model
     from operation.files import replacing
 
     model = find_model(source.absolute(), head)
+    answers = predictions_of(model, images)
+    if out is not None:
+        with replacing(out) as temporary:
+            answers.drop(columns=["name", "patient"]).to_csv(temporary, index=False)
+        console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
+        return
+    table = _table(answers, list(model.classes), model.synthetic)
+    # Names are never broken: on a narrow terminal, or in a file, the lines are longer.
+    width = console.measure(table, options=console.options.update(width=10_000)).maximum
+    Console(width=max(width, console.width)).print(table)
+
+
+def predictions_of(model: TrainedModel, images: Sequence[Path]) -> pd.DataFrame:
+    """Classify images, and the patients that they belong to.
+
+    Args:
+        model: from a run folder or a file.
+        images: images, or folders of images or of BraTS2019's cases.
+
+    Returns:
+        A row for each image and then for each patient: ``image``, ``name`` for a narrow table,
+        ``patient`` (missing if unknown), ``predicted``, and the probability of each class.
+
+    Raises:
+        DataError: there is no image, or one cannot be read and there is no other.
+        RunFolderError, WeightsError, HeadError: the model cannot be read.
+    """
+    import pandas as pd
+
+    from experiments.asked_images import decode_asked, find_asked
+    from experiments.trained_model import classifier
+
     tables = find_asked(images, model.config)
     classify = classifier(model)
     parts = []
@@ -69,15 +101,7 @@ def predict_command(
     answers = pd.concat(parts)
     if answers["patient"].notna().any():
         answers = pd.concat([answers, _of_patients(answers, list(model.classes))])
-    if out is not None:
-        with replacing(out) as temporary:
-            answers.drop(columns=["name", "patient"]).to_csv(temporary, index=False)
-        console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
-        return
-    table = _table(answers, list(model.classes), model.synthetic)
-    # Names are never broken: on a narrow terminal, or in a file, the lines are longer.
-    width = console.measure(table, options=console.options.update(width=10_000)).maximum
-    Console(width=max(width, console.width)).print(table)
+    return answers
 
 
 def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

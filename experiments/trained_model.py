@@ -1,9 +1,11 @@
 """A trained model that can classify: from a run folder, or from a file exported from one."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from training.model_file import ModelFile
 from training.run_folder import RunFolder
 from training.synthetic_note import synthetic_claims
 from training.text import Text, as_text, text_of_run
+
+if TYPE_CHECKING:
+    from models.backbones import Backbone
 
 _SYNTHETIC = "The model was trained on SYNTHETIC images: its predictions mean nothing"
 
@@ -80,6 +85,20 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
     )
 
 
+def open_network(model: TrainedModel) -> tuple[Backbone, ExperimentConfig]:
+    """Return the network on this machine's device, and the config as it is computed with here.
+
+    Raises:
+        RunFolderError, WeightsError: its weights cannot be read, or need another base.
+    """
+    from training.network import restore_network
+
+    # The run's device need not exist on this machine.
+    here = model.config.replace(device=resolve_device("auto"), precision="float32")
+    weights, text = model.load()
+    return restore_network(here, len(model.classes), weights, text, base=model.base), here
+
+
 def classifier(
     model: TrainedModel,
 ) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.floating], NDArray[np.int64]]]:
@@ -98,12 +117,9 @@ def classifier(
     # Imported here: an error in a name is reported without waiting for torch.
     from models.fitted_head import Head
     from training.inference import extract_features, predict
-    from training.network import preprocessing, restore_network
+    from training.network import preprocessing
 
-    # The run's device need not exist on this machine.
-    here = model.config.replace(device=resolve_device("auto"), precision="float32")
-    weights, text = model.load()
-    network = restore_network(here, len(model.classes), weights, text, base=model.base)
+    network, here = open_network(model)
     common: dict[str, Any] = {
         "batch_size": here.batch_size,
         "preprocessing": preprocessing(here),

@@ -1,0 +1,177 @@
+"""fedskin in Python: start simulations, and read what runs left behind (docs/python.md).
+
+A thin package over what the commands use. Importing it loads neither torch nor Flower.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.backbones import Backbone
+
+__all__ = ["Config", "Run", "load", "simulate"]
+
+_HOME = Path(__file__).parents[1]
+_PACKAGES = (
+    *("data_partition", "models", "strategies", "training", "operation"),
+    *("fl_server", "fl_client", "experiments"),
+)
+
+
+def _check_packages(names: Sequence[str] = _PACKAGES) -> None:
+    """Refuse to go on with another project's packages, whose names are as common as ours.
+
+    Raises:
+        ImportError: a package of one of these names comes first on Python's path.
+    """
+    for name in names:
+        spec = find_spec(name)
+        origin = None if spec is None or spec.origin is None else Path(spec.origin)
+        if origin is None or origin.parents[1] != _HOME:
+            found = "nowhere" if origin is None else str(origin.parent)
+            raise ImportError(
+                f"fedskin's package {name!r} is found in {found}, not in {_HOME}: start Python in "
+                f"another folder, or put {_HOME} first on its path"
+            )
+
+
+try:
+    _check_packages()
+except ImportError as error:
+    if Path(sys.argv[0]).stem != "fedskin":
+        raise
+    print(f"Error: {error}", file=sys.stderr)  # the command, which shows no traceback
+    raise SystemExit(2) from None
+
+from training.config import ExperimentConfig as Config  # noqa: E402
+from training.config import Scalar  # noqa: E402
+
+
+class Run:
+    """A run folder, of any command.
+
+    Attributes:
+        path: the folder.
+        config: the run's, resolved.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        from training.run_folder import RunFolder
+
+        self._folder = RunFolder(Path(path).expanduser().absolute())
+        self.path = self._folder.path
+        self.config = self._folder.config()
+
+    def __repr__(self) -> str:
+        status = self._folder.manifest().get("status", "not started")
+        return f"<fedskin.Run {str(self.path)!r}, {self.config.backbone}, {status}>"
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The content of ``metrics.json``, described in docs/run-folder.md.
+
+        Raises:
+            RunFolderError: the run is not completed.
+        """
+        from training.errors import RunFolderError
+
+        try:
+            return self._folder.metrics()
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path}: the run is not completed: no figures yet") from None
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """``rounds.jsonl`` as a table: a row for each finished round or epoch.
+
+        A nested entry is a column with dots in its name, such as ``validation.pooled.bacc``.
+        """
+        import pandas as pd
+
+        return pd.json_normalize(self._folder.rounds())
+
+    def predictions(self, test_set: str = "global_test") -> pd.DataFrame:
+        """Return ``predictions-<test_set>.csv``, with the probability of each class.
+
+        Raises:
+            RunFolderError: there are none.
+        """
+        return self._folder.predictions(test_set)
+
+    def model(self) -> Backbone:
+        """Return the best network, in evaluation mode, on the GPU if there is one.
+
+        Raises:
+            RunFolderError: the run is not completed.
+            WeightsError: the weights that it starts from are missing.
+        """
+        from experiments.trained_model import find_model, open_network
+
+        network, _ = open_network(find_model(self.path, None))
+        return network.eval()
+
+    def predict(self, images: Sequence[Path | str] | Path | str, head: Any = None) -> pd.DataFrame:
+        """Classify images with the best network, as ``fedskin predict``.
+
+        Args:
+            images: one or several image files, or folders of them.
+            head: ``knn``, ``svm`` or ``rf`` of ``fedskin heads``; None: the network's own.
+
+        Returns:
+            A row for each image: ``image``, ``patient`` where known, ``predicted``, and the
+            probability of each class.
+
+        Raises:
+            DataError: an image is missing.
+            RunFolderError: the run is not completed, or has no such head.
+        """
+        from experiments.prediction import predictions_of
+        from experiments.trained_model import find_model
+
+        paths = [images] if isinstance(images, Path | str) else images
+        found = predictions_of(find_model(self.path, head), [Path(path) for path in paths])
+        return found.drop(columns="name").reset_index(drop=True)
+
+
+def load(path: Path | str) -> Run:
+    """Return the run in a folder; it need not be finished.
+
+    Raises:
+        RunFolderError: it is not a run folder.
+    """
+    return Run(path)
+
+
+def simulate(config: Config | Mapping[str, Scalar], out: Path | str, *, quiet: bool = False) -> Run:
+    """Run ``fedskin simulate``, or what is missing of it, and return the run.
+
+    Args:
+        config: a config, or keys with their values, such as ``{"data-dir": "skin", "rounds": 2}``.
+            An underscore stands for a hyphen.
+        out: the run folder; with a run of the same config, that run is continued.
+        quiet: show no progress.
+
+    Raises:
+        ConfigError: a key is wrong, one line each.
+        DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
+        SimulationFailed: it ended without a result; the run folder has the cause and the log.
+    """
+    from experiments.console import Console
+    from experiments.federated import run_simulation
+    from experiments.opening import with_absolute_paths
+    from training.config import parse
+    from training.run_folder import RunFolder
+
+    if not isinstance(config, Config):
+        config = parse({key.replace("_", "-"): value for key, value in config.items()})
+    folder = RunFolder(Path(out).expanduser().absolute())
+    wanted = with_absolute_paths(config).replace(run_dir=str(folder.path))
+    run_simulation(wanted, folder, Console(quiet=quiet))
+    return load(folder.path)

@@ -1,0 +1,98 @@
+"""``import fedskin``: the examples of docs/python.md, and what it refuses."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedskin
+from data_partition.synthetic import write_ham10000
+from tests.support import make_config
+from training.config import parse
+from training.errors import ConfigError, RunFolderError
+from training.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_documentation_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ham10000(tmp_path / "skin", 60)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(block, found)
+    run = found["run"]
+    assert isinstance(run, fedskin.Run)
+    assert list(run.rounds["round"]) == [1, 2]
+    # Each figure can be recomputed from the predictions.
+    answers = run.predictions()
+    classes = list(answers.columns[2:])
+    right = answers[classes].idxmax(axis=1) == answers["label"]
+    assert run.figures["global_test"]["acc"] == pytest.approx(100 * right.mean())
+    # The network gives the run's own predictions.
+    ours = run.predict("skin/ISIC2018_Task3_Test_Input").set_index("image")[classes]
+    theirs = answers.set_index("image_id")[classes]
+    ours.index = [Path(name).stem for name in ours.index]
+    assert abs(ours.loc[theirs.index].to_numpy() - theirs.to_numpy()).max() < 1e-4
+    again = fedskin.simulate(run.config, "runs/first", quiet=True)  # completed: nothing to do
+    assert again.figures == run.figures
+
+
+def test_a_wrong_key_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^image-sise = 32: .* did you mean image-size"):
+        fedskin.simulate({"image_sise": 32}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_not_finished_can_be_loaded(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(make_config(seed=7))
+    folder.update_manifest(status="running")
+    run = fedskin.load(tmp_path / "run")
+    assert repr(run) == f"<fedskin.Run {str(folder.path)!r}, resnet18, running>"
+    assert run.config == make_config(seed=7)
+    assert run.rounds.empty
+    with pytest.raises(RunFolderError, match="the run is not completed: no figures yet"):
+        _ = run.figures
+    with pytest.raises(RunFolderError, match="the run is not completed"):
+        run.model()
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        fedskin.load(tmp_path)
+
+
+def test_a_config_is_the_commands() -> None:
+    assert type(parse({})) is fedskin.Config
+
+
+@pytest.mark.parametrize("name", ["training", "experiments", "models"])
+def test_another_projects_package_of_the_same_name_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    line = f"fedskin's package '{name}' is found in {tmp_path / name}, not in {ROOT}"
+    imported = subprocess.run(
+        [sys.executable, "-c", "import fedskin"],
+        **{"env": environment, "cwd": tmp_path, "capture_output": True, "text": True},
+    )
+    assert imported.stderr.splitlines()[-1].startswith(f"ImportError: {line}")
+    script = tmp_path / "fedskin"
+    script.write_text("from fedskin.__main__ import main\nmain()\n")
+    command = subprocess.run(
+        [sys.executable, str(script), "--help"],
+        **{"env": environment, "cwd": tmp_path, "capture_output": True, "text": True},
+    )
+    assert command.returncode == 2
+    assert command.stderr.startswith(f"Error: {line}")
+    assert len(command.stderr.splitlines()) == 1
