@@ -93,7 +93,7 @@ def test_diverged_training_ends_as_failed_with_its_cause(
     superlink: SuperLink, synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(synthetic_ham, cache, learning_rate=1e30)
-    with pytest.raises(SimulationFailed, match=r"round 1: 0 of 3 .* the training loss became nan"):
+    with pytest.raises(SimulationFailed, match=r"round 1: 0 of 3 .*the training loss became nan"):
         run_tiny(superlink, config, tmp_path / "run")
     manifest = RunFolder(tmp_path / "run").manifest()
     assert manifest["status"] == "failed"
