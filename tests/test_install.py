@@ -34,13 +34,13 @@ def test_simulate_works_from_a_plain_install(synthetic_ham: Path, tmp_path: Path
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, source)
-    for package in (*PACKAGES, "experiments"):
+    for package in {name.split("/")[0] for name in (*PACKAGES, "experiments", "fedskin")}:
         shutil.copytree(CHECKOUT / package, source / package)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     options = ["--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*install, *options, str(source)], check=True)
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    run = [sys.executable, "-m", "experiments.cli"]
+    run = [sys.executable, "-m", "fedskin"]
     found = subprocess.run(
         [sys.executable, "-c", "import fl_server; print(fl_server.__file__)"],
         cwd=tmp_path,
