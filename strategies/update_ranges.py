@@ -23,6 +23,9 @@ from strategies.update_sketch import is_running_statistic
 
 # An update may be this many times as long as the global weights, or as 1 if they are shorter.
 LONGEST = 1000.0
+# The same of running means and variances, which honest training from scratch, with a rate too high
+# for it, may multiply by a thousand in a round and still recover from.
+LONGEST_STATISTICS = 1e6
 
 # BatchNorm's, by the last part of its name.
 _VARIANCE = "running_var"
@@ -60,14 +63,14 @@ def too_long(norm: float, base: ArrayRecord, layout: Layout | None = None) -> st
         return None
     if math.isinf(norm):
         return "its update is too large to be measured"
-    return _beyond("its update", norm, norm_of(base, layout))
+    return _beyond("its update", norm, norm_of(base, layout), LONGEST)
 
 
-def _beyond(what: str, norm: float, of_base: float) -> str | None:
-    most = LONGEST * max(1.0, of_base)
+def _beyond(what: str, norm: float, of_base: float, longest: float) -> str | None:
+    most = longest * max(1.0, of_base)
     if norm <= most:
         return None
-    times = f"{LONGEST:,.0f} times the norm of what it was sent, or of 1"
+    times = f"{longest:,.0f} times the norm of what it was sent, or of 1"
     return f"{what} (norm {norm:.3g}) is longer than {most:.3g}, {times}"
 
 
@@ -78,7 +81,8 @@ def _statistics(ours: Mapping[str, NDArray], theirs: Mapping[str, NDArray]) -> s
     if not all(is_finite(ours[name]) for name in names):
         return None  # named as that later
     of_base = _norm(theirs[name].astype(np.float64) for name in names)
-    return _beyond("the update of its running means and variances", moved, of_base)
+    what = "the update of its running means and variances"
+    return _beyond(what, moved, of_base, LONGEST_STATISTICS)
 
 
 def _norm(arrays: Iterable[NDArray[np.float64]]) -> float:

@@ -35,8 +35,8 @@ def fault(flat: bool, **changed: object) -> str | None:
     [
         {},
         {"weight": [-1e30, np.inf, 0]},
-        # 1,000 times the norm of what was sent is 1,000·√3 = 1,732.
-        {"running_var": [0, 1700, 2]},
+        # 1,000,000 times the norm of what was sent is 1,000,000·√3 = 1,732,051.
+        {"running_var": [0, 1.7e6, 2]},
         # Whatever is wrong with that, it is said where all floats are looked at.
         {"running_var": [np.nan, 1, 2]},
         {"num_batches_tracked": 7 + MOST_STEPS},
@@ -55,7 +55,7 @@ def test_what_training_may_make(flat: bool, changed: dict[str, object]) -> None:
         # The others measure their own variances in training, and validate with this one.
         ({"running_var": [1, 1e30, 1]}, "running means and variances (norm 1e+30) is longer than"),
         ({"running_mean": [0, -1e30, 0]}, "running means and variances (norm 1e+30) is longer"),
-        ({"running_mean": [1300, 0, 0], "running_var": [1301, 1, 1]}, "(norm 1.84e+03)"),
+        ({"running_mean": [1.3e6, 0, 0], "running_var": [1.3e6, 1, 1]}, "(norm 1.84e+06)"),
         ({"num_batches_tracked": 6}, "counts steps"),
         ({"num_batches_tracked": 8 + MOST_STEPS}, "counts steps"),
         ({"num_batches_tracked": 2**63 - 1}, "counts steps"),
