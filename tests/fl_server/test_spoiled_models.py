@@ -96,7 +96,7 @@ def test_an_enormous_update_costs_its_client_the_round_and_nobody_else_anything(
     folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", 1e30, min_replies=2)
     first, second = folder.rounds()
     assert list(first["failures"]) == ["client-1"]
-    assert "1,000 times the norm of what it was sent" in first["failures"]["client-1"]
+    assert "times the norm of what it was sent" in first["failures"]["client-1"]
     assert list(second["clients"]) == ["client-0", "client-1", "client-2"]
     assert folder.metrics()["participation"] == {"client-0": 2, "client-1": 1, "client-2": 2}
     absent = run_in_memory(
