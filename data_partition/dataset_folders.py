@@ -1,14 +1,14 @@
 """Images of any classes in folders named after the classes: ``dataset = "folders"``."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
 from data_partition.assembly import storage
-from data_partition.dataset import DataSet, Reading, Study
+from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
-from data_partition.image_table import ImageTable
 from data_partition.left_alone import joined, left_alone
 from data_partition.other_releases import say_what_else
 from data_partition.own_images import (
@@ -86,14 +86,6 @@ def _common(folders: Sequence[tuple[str, ...]]) -> int:
     return common - (common > 0 and all(len(names) == common for names in folders))
 
 
-def _load_training(data_dir: Path, reading: Reading) -> ImageTable:
-    return load_own_training(data_dir, reading, read_folders)
-
-
-def _load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
-    return load_own_test(data_dir, test_dir, read_folders)
-
-
 DATA_SET = DataSet(
     name="folders",
     title="class-named folders",
@@ -102,7 +94,7 @@ DATA_SET = DataSet(
     sources="a table with a column source, dataset = table;",
     layouts="folders named after any classes, also below train/, val/ and test/",
     is_in=is_folders,
-    load_training=_load_training,
-    load_test=_load_test,
+    load_training=partial(load_own_training, read=read_folders),
+    load_test=partial(load_own_test, read=read_folders),
     study=Study(batch_size={"classifier": 32, "clip": 16}),
 )

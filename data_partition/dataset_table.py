@@ -3,13 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from data_partition.assembly import storage
-from data_partition.dataset import DataSet, Reading, Study
+from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
-from data_partition.image_table import ImageTable
 from data_partition.left_alone import joined, left_alone
 from data_partition.own_images import (
     OwnImages,
@@ -167,14 +167,6 @@ def _patients(rows: Sequence[Row]) -> dict[str, str]:
     return patient_of
 
 
-def _load_training(data_dir: Path, reading: Reading) -> ImageTable:
-    return load_own_training(data_dir, reading, read_labelled)
-
-
-def _load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
-    return load_own_test(data_dir, test_dir, read_labelled)
-
-
 DATA_SET = DataSet(
     name="table",
     title="a table of labels",
@@ -183,7 +175,7 @@ DATA_SET = DataSet(
     sources="the table's column source, which is missing or has gaps; fill it",
     layouts="a CSV with the columns image and label beside or above the images",
     is_in=is_label_table,
-    load_training=_load_training,
-    load_test=_load_test,
+    load_training=partial(load_own_training, read=read_labelled),
+    load_test=partial(load_own_test, read=read_labelled),
     study=Study(batch_size={"classifier": 32, "clip": 16}),
 )

@@ -1,6 +1,5 @@
 """HAM10000's training images, in each of the published layouts."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from data_partition.ham10000_tables import (
     read_metadata,
     read_one_hot,
 )
-from data_partition.image_files import FoundFile, find_files
+from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import ImageTable
 from data_partition.label_tables import is_table, read_header
 from data_partition.left_alone import left_alone
@@ -67,7 +66,7 @@ def load_training(data_dir: Path, *, tests_in: Sequence[Path] | None = None) -> 
     if tests_in is None:
         unused = []
     else:
-        used = tuple(os.path.abspath(folder) + os.sep for folder in tests_in)  # noqa: PTH100 - as in find_files
+        used = tuple(map(beginning, tests_in))
         unused = [file.name for file in tests if not file.path.startswith(used)]
     set_aside = {
         **left_alone(found),

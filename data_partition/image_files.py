@@ -135,6 +135,11 @@ class FoundFile:
         return head.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
 
 
+def beginning(folder: Path) -> str:
+    """Return what ``FoundFile.path`` of every file below a folder begins with."""
+    return os.path.abspath(folder) + os.sep  # noqa: PTH100 - as in find_files
+
+
 def find_files(directory: Path) -> list[FoundFile]:
     """Return all files below a folder. Links are followed; hidden files are left out.
 

@@ -1,6 +1,5 @@
 """The test set of the ISIC challenge 2018, Task 3: the federation's global test images."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +14,7 @@ from data_partition.ham10000_tables import (
     read_metadata,
     read_one_hot,
 )
-from data_partition.image_files import FoundFile, find_files
+from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import ImageTable
 from data_partition.label_tables import is_table, read_header
 from data_partition.left_alone import SetAside, joined, left_alone
@@ -60,7 +59,7 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
     set_aside: SetAside = {}
     if test_dir is not None:
         # Files below the data folder were already checked with the training set.
-        inside = os.path.abspath(data_dir) + os.sep  # noqa: PTH100 - as in find_files
+        inside = beginning(data_dir)
         beyond = [file for file in found if not file.path.startswith(inside)]
         used = set(images)
         others = [file.name for file in beyond if file.is_image and file not in used]

@@ -1,6 +1,5 @@
 """A hospital's own images, of any classes: from read rows to the tables of training and test."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import pandas as pd
 
 from data_partition.dataset import Reading
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, find_files
+from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.left_alone import SetAside, joined
 from operation.text import printable, quoted
@@ -62,7 +61,7 @@ def load_own_training(data_dir: Path, reading: Reading, read: Read) -> ImageTabl
         DataError: as raised by ``read``; there are fewer than two classes, too many, or one with a
             single image.
     """
-    tests_in = None if reading.tests_in is None else [*map(_below, reading.tests_in)]
+    tests_in = None if reading.tests_in is None else [*map(beginning, reading.tests_in)]
     files = [
         file
         for file in find_files(data_dir)
@@ -112,7 +111,7 @@ def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTab
         if rows.empty:
             return None
         return _table(rows.drop(columns="split"), _sorted(rows["label"]), found, {}, ())
-    inside, outside = _below(data_dir), _below(test_dir)
+    inside, outside = beginning(data_dir), beginning(test_dir)
     files = find_files(test_dir)
     if inside != outside and inside.startswith(outside):
         files = [file for file in files if not file.path.startswith(inside)]
@@ -233,7 +232,3 @@ def _check_classes(directory: Path, labels: pd.Series, image_ids: pd.Series) -> 
 
 def _sorted(labels: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(set(labels)))
-
-
-def _below(folder: Path) -> str:
-    return os.path.abspath(folder) + os.sep  # noqa: PTH100 - as in find_files

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from models.registry import file_name
 from training.beginnings import bring_beginnings
-from training.config import ExperimentConfig, Scalar, load
+from training.config import ExperimentConfig, Scalar
+from training.config_file import load
 from training.data_outline import outline
 from training.errors import RunFolderError
 from training.preparation import PATH_KEYS

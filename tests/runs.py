@@ -10,7 +10,8 @@ from fl_server.preparation import prepare
 from fl_server.resources import Resources
 from fl_server.simulation import simulate
 from fl_server.superlink import SuperLink
-from training.config import ExperimentConfig, load
+from training.config import ExperimentConfig
+from training.config_file import load
 from training.run_folder import RunFolder
 
 FEDSKIN = str(Path(sysconfig.get_path("scripts")) / "fedskin")

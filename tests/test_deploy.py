@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from experiments.cli import app
-from training.config import load
+from training.config_file import load
 
 CHECKOUT = Path(__file__).parents[1]
 DEPLOY = CHECKOUT / "deploy"

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from operation.files import replacing, write_json, write_text
 from operation.parsing import parse_json
 from training.checkpoint import Checkpoint
-from training.config import ExperimentConfig, load
+from training.config import ExperimentConfig
+from training.config_file import load
 from training.errors import RunFolderError
 from training.schedules import SCHEDULES
 

@@ -14,7 +14,8 @@ from data_partition.datasets import dataset_choice, dataset_names
 from experiments.campaigns.trial import Trial, is_like, text
 from operation.names import known_names
 from operation.parsing import parse_toml
-from training.config import DEFAULTS, Scalar, parse, parse_override
+from training.config import DEFAULTS, Scalar, parse
+from training.config_file import parse_override
 from training.errors import ConfigError
 from training.preparation import PATH_KEYS
 

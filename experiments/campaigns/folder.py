@@ -12,7 +12,8 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from experiments.campaigns.trial import PLACES, Trial, is_done
 from operation.files import write_json, write_text
 from operation.parsing import parse_json
-from training.config import ExperimentConfig, load
+from training.config import ExperimentConfig
+from training.config_file import load
 from training.errors import ConfigError, RunFolderError
 from training.experiment_data import DataFacts
 from training.head_run import network_run

@@ -15,7 +15,7 @@ from experiments.prediction import predict_command
 from models.errors import HeadError
 from tests.runs import read_json, tiny_options
 from training import head_figures, inference
-from training.config import load
+from training.config_file import load
 from training.errors import ConfigError, RunFolderError
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 from training.run_folder import RunFolder

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from experiments.app_config import with_defaults
 from strategies.methods import KEYS
-from training.config import DEFAULTS, ExperimentConfig, load, parse
+from training.config import DEFAULTS, ExperimentConfig, parse
+from training.config_file import load
 from training.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
