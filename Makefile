@@ -61,7 +61,7 @@ app-config: install ## Write the config's keys into pyproject.toml, after a new 
 	$(BIN)/python -m experiments.app_config
 
 bench: install ## Measure the speed ratios and write benchmarks/results/
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run_benchmarks
 
 gpu-check: install ## Check a GPU: errors, bits, memory, speed (8 minutes)
 	$(BIN)/python -m benchmarks.gpu_check

@@ -13,7 +13,7 @@ import joblib
 from benchmarks.result import Result
 from data_partition.synthetic import write_ham10000
 from experiments.campaigns.campaign_file import read_campaign
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.campaign_folder import CampaignFolder
 from training.experiment_data import data_facts
 
 BESIDE, AFTER = "side by side, a core each", "one after the other, all cores"

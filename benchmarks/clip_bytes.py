@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.result import Result
 from data_partition.synthetic import write_ham10000
-from fl_server.preparation import prepare
+from fl_server.federated_config import prepare_simulated
 from fl_server.simulation import simulate
-from fl_server.superlink import SuperLink
+from fl_server.simulation_superlink import SuperLink
 from training.config import ExperimentConfig
 from training.run_folder import RunFolder
 
@@ -46,7 +46,7 @@ def measure(
             rounds=repeats,
             device="cpu",
         )
-        config, resources = prepare(wanted)
+        config, resources = prepare_simulated(wanted)
         folder.create(config)
         with SuperLink(folder.log_path) as superlink:
             simulate(config, folder, superlink, resources)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from benchmarks.fedprox_step import random_images
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved, torch_threads
-from data_partition.datasets import find as find_dataset
+from data_partition.datasets import find_dataset
 from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.image_store import store_side
 from models.clip import ImageTextClassifier
@@ -29,12 +29,12 @@ from models.text_encoders import TEXT_ENCODERS
 from models.text_features import prompts
 from models.text_tower import encode_random, random_tower
 from training import optimizers
+from training.clip_text import ClipText
 from training.config import parse
 from training.epoch import train_epoch
 from training.losses import loss_function
 from training.network import build_network, preprocessing
 from training.study import resolve
-from training.text import Text
 
 CLASSIFIER, CLIP, NAIVE = "classifier step", "CLIP step", "CLIP step that runs the text tower"
 
@@ -75,7 +75,7 @@ def measure(
     images = random_images(batch_size, store_side(image_size))
     texts = prompts(find_dataset("ham10000").names_in_words(HAM10000_CLASSES))
     features, logit_scale = encode_random(TEXT_ENCODERS[text_encoder], texts, 0)
-    text = Text(features.numpy(), logit_scale)
+    text = ClipText(features.numpy(), logit_scale)
 
     def step(objective: str, *, naive: bool = False) -> "partial[float]":
         values = {
@@ -92,7 +92,7 @@ def measure(
         )
         with_text = text if objective == "clip" else None
         network: nn.Module = build_network(config, len(HAM10000_CLASSES), with_text)
-        optimizer = optimizers.build(config.to_flat(), network.parameters())
+        optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
         if naive:
             assert isinstance(network, ImageTextClassifier)
             tower = random_tower(TEXT_ENCODERS[text_encoder], 0)

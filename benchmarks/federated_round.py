@@ -35,7 +35,7 @@ from benchmarks.result import Result, ratio
 from benchmarks.start_up import StartUp, run_command
 from benchmarks.timing import torch_threads
 from data_partition.synthetic import write_ham10000
-from fl_server.preparation import prepare
+from fl_server.federated_config import prepare_simulated
 from training.config import ExperimentConfig
 from training.experiment_data import open_federated_data, open_test_data
 from training.run_folder import RunFolder
@@ -81,7 +81,7 @@ def measure(
             device=device,
             precision=precision,
         )
-        config, resources = prepare(wanted)
+        config, resources = prepare_simulated(wanted)
         data = open_federated_data(config)
         open_test_data(config)
         (folder / "bench.toml").write_text(wanted.to_toml(), encoding="utf-8")

@@ -16,8 +16,8 @@ import torch
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved, torch_threads
 from data_partition.image_store import store_side
-from models.backbones import build
-from models.registry import find
+from models.backbones import build_backbone
+from models.registry import find_backbone
 from strategies.methods.fedprox import add_proximal_gradient
 from training.epoch import train_epoch
 from training.inference import Preprocessing
@@ -78,12 +78,14 @@ class _Step:
 
     def __init__(self, backbone: str, images: Split, image_size: int) -> None:
         self.images = images
-        self.model = build(backbone, NUM_CLASSES, pretrained=False, image_size=image_size, seed=0)
+        self.model = build_backbone(
+            backbone, NUM_CLASSES, pretrained=False, image_size=image_size, seed=0
+        )
         studied = OPTIMIZERS["sgd"]
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=studied.learning_rate, weight_decay=studied.weight_decay
         )
-        spec = find(backbone)
+        spec = find_backbone(backbone)
         self.preprocessing = Preprocessing(image_size, spec.mean, spec.std)
         self.generator = torch.Generator().manual_seed(0)
 

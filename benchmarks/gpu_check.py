@@ -27,8 +27,8 @@ from rich.table import Table
 
 from benchmarks import federated_round, gpu_networks, machine
 from benchmarks.gpu_networks import BFLOAT16, FLOAT32, TF32
-from benchmarks.report import RESULTS
 from benchmarks.result import Result
+from benchmarks.result_files import RESULTS
 from models.registry import BACKBONES
 from operation.files import write_json
 

@@ -24,13 +24,13 @@ from torchvision.ops import StochasticDepth
 from benchmarks.timing import interleaved
 from data_partition.image_store import store_side
 from models.backbones import Backbone
-from models.registry import find
+from models.registry import find_backbone
 from training import optimizers
 from training.config import ExperimentConfig, parse
 from training.device import use_exact_kernels
 from training.epoch import evaluate, train_epoch
 from training.inference import extract_features
-from training.network import build_network, place, preprocessing
+from training.network import build_network, move_to_device, preprocessing
 from training.randomness import layer_randomness
 from training.split import Split
 from training.study import resolve
@@ -44,7 +44,7 @@ def configured(backbone: str, device: str, *, image_size: int, batch_size: int) 
     values = {
         "backbone": backbone,
         "pretrained": False,
-        "image-size": find(backbone).fixed_image_size or image_size,
+        "image-size": find_backbone(backbone).fixed_image_size or image_size,
         "batch-size": batch_size,
         "optimizer": "adamw",
     }
@@ -83,7 +83,7 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
 
     def step(model: nn.Module, dtype: torch.dtype, autocast: bool = False) -> list[Tensor]:
         where = next(model.parameters()).device
-        optimizer = optimizers.build(config.to_flat(), model.parameters())
+        optimizer = optimizers.build_optimizer(config.to_flat(), model.parameters())
         with torch.autocast(where.type, torch.bfloat16, enabled=autocast):
             logits = model(images.to(where, dtype))
             loss = functional.cross_entropy(logits, labels.to(where))
@@ -95,8 +95,10 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
     exact = step(deepcopy(network).double(), torch.float64)
     sides: dict[str, Callable[[], list[Tensor]]] = {
         REFERENCE: lambda: step(deepcopy(network), torch.float32),
-        FLOAT32: lambda: step(place(deepcopy(network), config), torch.float32),
-        BFLOAT16: lambda: step(place(deepcopy(network), config), torch.float32, autocast=True),
+        FLOAT32: lambda: step(move_to_device(deepcopy(network), config), torch.float32),
+        BFLOAT16: lambda: step(
+            move_to_device(deepcopy(network), config), torch.float32, autocast=True
+        ),
     }
     found = {}
     for name, side in sides.items():
@@ -126,9 +128,9 @@ def repeats_itself(
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), 64, config.image_size)
         for _ in range(2):
-            network = place(build_network(config, CLASSES, None), config)
+            network = move_to_device(build_network(config, CLASSES, None), config)
             with _pytorch_defaults() if default else nullcontext():
-                optimizer = optimizers.build(config.to_flat(), network.parameters())
+                optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
                 for _ in range(2):
                     _synchronize(device)
                     started = time.perf_counter()
@@ -149,10 +151,10 @@ def peak_gigabytes(
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    network = place(build_network(config, CLASSES, None), config)
+    network = move_to_device(build_network(config, CLASSES, None), config)
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), 2 * batch_size, config.image_size)
-        optimizer = optimizers.build(config.to_flat(), network.parameters())
+        optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
         _train(config, network, images, optimizer, precision)
     return torch.cuda.max_memory_allocated() / 1e9
 
@@ -186,10 +188,10 @@ def speed(
 ) -> Speed:
     """Time all sides alternately, and return the medians."""
     config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
-    network = place(build_network(config, CLASSES, None), config)
+    network = move_to_device(build_network(config, CLASSES, None), config)
     bare = deepcopy(network)
-    optimizer = optimizers.build(config.to_flat(), network.parameters())
-    bare_optimizer = optimizers.build(config.to_flat(), bare.parameters())
+    optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
+    bare_optimizer = optimizers.build_optimizer(config.to_flat(), bare.parameters())
     count = batches * batch_size
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), count, config.image_size)
@@ -231,7 +233,7 @@ def speed(
                     network,
                     images.images,
                     images.indices,
-                    width=find(backbone).width,
+                    width=find_backbone(backbone).width,
                     **arguments,
                 ),
                 "bare_forward": bare_forward,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.registry import find
+from models.registry import find_backbone
 from training import optimizers
 from training.config import ExperimentConfig
 from training.epoch import evaluate, train_epoch
 from training.inference import Preprocessing
-from training.network import build_network, place
+from training.network import build_network, move_to_device
 from training.randomness import derive_seed, layer_randomness
 from training.split import FederatedData
 
@@ -53,9 +53,9 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
     names = [f"client-{index}" for index in range(config.clients)]
     train = [data.split(name, "train") for name in names]
     validation = [data.split(name, "validation") for name in names]
-    spec = find(config.backbone)
+    spec = find_backbone(config.backbone)
     preprocessing = Preprocessing(config.image_size, spec.mean, spec.std)
-    model = place(build_network(config, classes, None), config)
+    model = move_to_device(build_network(config, classes, None), config)
     global_state: State = {name: value.clone() for name, value in model.state_dict().items()}
 
     results = []
@@ -74,7 +74,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
                     preprocessing=preprocessing,
                     precision=config.precision,
                 )
-            optimizer = optimizers.build(config.to_flat(), model.parameters())
+            optimizer = optimizers.build_optimizer(config.to_flat(), model.parameters())
             batches, layers = (
                 derive_seed(
                     config.seed, round_number=round_number, client_index=index, purpose=purpose

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.campaign_kills import comparable, disturb, prepare, undisturbed
-from benchmarks.report import RESULTS
+from benchmarks.result_files import RESULTS
 from operation.files import write_json
 
 MOMENTS = 20

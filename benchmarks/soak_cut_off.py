@@ -6,9 +6,9 @@ It needs Debian's iproute2 and the permission to create network namespaces.
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cable import Cable
 from benchmarks.cut_off import EVENTS, joined, run_with_both, run_without_one
 from benchmarks.disturbed_run import simulated
+from benchmarks.network_link import NetworkLink
 from benchmarks.soaking import soak_folders, write_soak
 
 SECONDS = 120.0
@@ -23,17 +23,17 @@ def main() -> None:
     circumstances = machine.describe()
     with (
         soak_folders() as (folder, data, serving),
-        Cable() as cable,
-        joined(serving, data, cable) as hospitals,
+        NetworkLink() as link,
+        joined(serving, data, link) as hospitals,
     ):
         expected = simulated(hospitals, folder / "simulated", data, rounds=3)
         runs = []
         for event in EVENTS:
             out = folder / f"both-{event}"
-            found = run_with_both(hospitals, cable, out, event, seconds=SECONDS)
+            found = run_with_both(hospitals, link, out, event, seconds=SECONDS)
             same = found["weights_sha256"] == expected["weights_sha256"]
             out = folder / f"one-{event}"
-            rounds = run_without_one(hospitals, cable, out, event, seconds=SECONDS)
+            rounds = run_without_one(hospitals, link, out, event, seconds=SECONDS)
             took_part = [sorted(names) for names in rounds]
             runs.append({"event": event, "same_weights": same, "took_part": took_part})
             console.print(f"{runs[-1]}", highlight=False)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS
+from benchmarks.result_files import RESULTS
 from data_partition.synthetic import write_ham10000
 from operation.files import write_json
 

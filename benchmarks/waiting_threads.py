@@ -77,7 +77,7 @@ def train(threads: int, seconds: float = SECONDS) -> None:
 
     from benchmarks.fedprox_step import random_images
     from data_partition.image_store import store_side
-    from models.backbones import build
+    from models.backbones import build_backbone
     from training import optimizers
     from training.config import parse
     from training.epoch import train_epoch
@@ -88,8 +88,8 @@ def train(threads: int, seconds: float = SECONDS) -> None:
     torch.set_num_threads(threads)
     values = {"backbone": "resnet18", "pretrained": False, "image-size": 64, "batch-size": 32}
     config = resolve(parse(values), dataset="ham10000", device="cpu", threads_per_client=threads)
-    model = build("resnet18", 7, pretrained=False, image_size=64, seed=0)
-    optimizer = optimizers.build(config.to_flat(), model.parameters())
+    model = build_backbone("resnet18", 7, pretrained=False, image_size=64, seed=0)
+    optimizer = optimizers.build_optimizer(config.to_flat(), model.parameters())
     images = random_images(32, store_side(64))
     taken: list[float] = []
     sha256 = ""

@@ -15,7 +15,7 @@ from PIL import Image
 from data_partition.decode import LFS_REMEDY, ImageFiles, PointerError
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
-from data_partition.image_reader import Decoded, Unusable, in_threads
+from data_partition.image_reader import Decoded, Unusable, map_in_threads
 from data_partition.nifti import Volume, read_depth, read_volume
 
 SliceChoice = Literal["tumour", "brain", "all"]
@@ -118,7 +118,7 @@ class AxialSlices:
         ]
         with ImageFiles() as source:
             decode_case = partial(self._decode_case, source, side)
-            for answers in in_threads(decode_case, cases, at_once=CASES_AT_ONCE):
+            for answers in map_in_threads(decode_case, cases, at_once=CASES_AT_ONCE):
                 yield from answers
 
     def _decode_case(

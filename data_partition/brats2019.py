@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_partition.assembly import storage
 from data_partition.axial_slices import SliceChoice
 from data_partition.brats2019_names import (
     BRATS2019_CLASSES,
@@ -20,8 +19,9 @@ from data_partition.brats2019_volumes import Cases, volume_table
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, find_files
 from data_partition.image_table import ImageTable
-from data_partition.left_alone import SetAside, joined, left_alone
+from data_partition.label_join import storage
 from data_partition.other_releases import say_what_else
+from data_partition.unread_files import SetAside, merge_set_aside, unread_files
 
 MODALITIES = ("t1ce", "t2", "flair")
 SLICES_PER_PATIENT = 8
@@ -70,8 +70,8 @@ def load_brats2019(
     volumes = [file for file in files if is_nifti(file)]
     if volumes:
         others = [file for file in files if is_picture(file)]
-        set_aside = joined(
-            left_alone(file for file in files if not is_picture(file)),
+        set_aside = merge_set_aside(
+            unread_files(file for file in files if not is_picture(file)),
             {"image beside the volumes, left alone": [file.name for file in others]},
         )
         cases = Cases.find(volumes)
@@ -81,9 +81,9 @@ def load_brats2019(
     slices = [file for file in files if is_slice(file)]
     if slices:
         others = [file for file in files if is_picture(file) and not is_slice(file)]
-        set_aside = joined(
+        set_aside = merge_set_aside(
             {"image outside the folders of splits and grades": [file.name for file in others]},
-            left_alone(file for file in files if not is_picture(file)),
+            unread_files(file for file in files if not is_picture(file)),
         )
         return _slice_table(data_dir, slices, set_aside)
     raise DataError(
@@ -115,7 +115,7 @@ def load_ungraded(
         modalities,
         slices_per_patient,
         slice_choice,
-        left_alone(files),
+        unread_files(files),
         graded=False,
     )
 
@@ -125,7 +125,7 @@ def _slice_table(data_dir: Path, slices: list[FoundFile], set_aside: SetAside) -
     copies = rows["image_id"].duplicated()
     if copies.any():
         names = [file.name for file, copy in zip(slices, copies, strict=True) if copy]
-        set_aside = joined(set_aside, {"duplicate file": names})
+        set_aside = merge_set_aside(set_aside, {"duplicate file": names})
     rows = rows[~copies].sort_values("image_id", ignore_index=True)
     if "train" not in set(rows["split"]):
         raise DataError(f"{data_dir} has slices of BraTS2019, but none in train/HGG or train/LGG")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_partition.assembly import storage
 from data_partition.axial_slices import AxialSlices, SliceChoice
 from data_partition.brats2019_names import (
     BRATS2019_CLASSES,
@@ -19,7 +18,8 @@ from data_partition.brats2019_names import (
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
-from data_partition.left_alone import SetAside, joined
+from data_partition.label_join import storage
+from data_partition.unread_files import SetAside, merge_set_aside
 
 ORACLE = (
     "The slices were chosen by the expert's segmentation, also for test patients: no one has "
@@ -55,7 +55,7 @@ class Cases:
             elif file is not cases[match["case"]].setdefault(match["kind"].lower(), file):
                 copies.append(file.name)
         set_aside = {"volume not named after a case": unnamed, "duplicate file": copies}
-        return cls(dict(sorted(cases.items())), volumes, joined(set_aside))
+        return cls(dict(sorted(cases.items())), volumes, merge_set_aside(set_aside))
 
 
 def volume_table(
@@ -102,7 +102,7 @@ def volume_table(
         outside = sorted(grades.keys() - splits.keys())
         faults["outside the folders of the splits"].extend(outside)
         grades = {case: grade for case, grade in grades.items() if case in splits}
-    set_aside = joined(cases.set_aside, faults, set_aside)
+    set_aside = merge_set_aside(cases.set_aside, faults, set_aside)
     if not grades:
         reasons = "; ".join(f"{reason}: {names[0]}" for reason, names in set_aside.items())
         raise DataError(

@@ -12,7 +12,7 @@ from data_partition.copies import Copies, find_copies
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
-from data_partition.image_store import DIGESTS, Progress, store_side
+from data_partition.image_store import DIGESTS, ProgressCallback, store_side
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.overlap import Overlap, find_overlap
 from data_partition.recognition import recognise
@@ -77,10 +77,10 @@ class CheckReport:
     images: pd.DataFrame
 
 
-def check(
+def check_folder(
     data_dir: Path,
     test_dir: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     look: Callable[[NDArray[np.uint8]], None] | None = None,
     dataset: DataSet | None = None,
 ) -> CheckReport:
@@ -130,14 +130,14 @@ def check(
 
 def decode_all(
     table: ImageTable,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     look: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> ImageTable:
     """Decode all images of a table and return the table of the usable ones.
 
     Args:
         table: the images.
-        progress, look: as for `check`.
+        progress, look: as for `check_folder`.
 
     Returns:
         The table with the columns ``DIGESTS`` added; unusable images are set aside.

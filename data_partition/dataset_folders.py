@@ -5,11 +5,10 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from data_partition.assembly import storage
 from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
-from data_partition.left_alone import joined, left_alone
+from data_partition.label_join import storage
 from data_partition.other_releases import say_what_else
 from data_partition.own_images import (
     OwnImages,
@@ -18,6 +17,7 @@ from data_partition.own_images import (
     load_own_test,
     load_own_training,
 )
+from data_partition.unread_files import merge_set_aside, unread_files
 from operation.text import printable
 
 _SPLITS = {"training": "train", "validation": "validation", "test": "test"}
@@ -72,7 +72,7 @@ def read_folders(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
     return OwnImages(
         rows=as_rows(rows),
         layout=f"one folder for each class ({storage([file for file, *_ in rows])})",
-        set_aside=joined(left_alone(files), {_OUTSIDE: outside}),
+        set_aside=merge_set_aside(unread_files(files), {_OUTSIDE: outside}),
     )
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from data_partition.assembly import storage
 from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
-from data_partition.left_alone import joined, left_alone
+from data_partition.label_join import storage
 from data_partition.own_images import (
     OwnImages,
     as_rows,
@@ -20,6 +19,7 @@ from data_partition.own_images import (
     missing_notices,
 )
 from data_partition.own_label_table import Row, find_table, is_label_table, read_rows
+from data_partition.unread_files import merge_set_aside, unread_files
 from operation.text import printable, quoted
 
 _SPLITS = {
@@ -94,7 +94,7 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
     return OwnImages(
         rows=as_rows(result),
         layout=f"{printable(table.name)} and its images ({storage(named)})",
-        set_aside=joined(left_alone(files), set_aside),
+        set_aside=merge_set_aside(unread_files(files), set_aside),
         grouped_by="patient" if any(row.cells["patient"] for row in rows) else "lesion",
         notices=notices,
     )

@@ -29,7 +29,7 @@ def dataset_choice() -> str:
 
 
 @cache
-def find(name: str) -> "DataSet":
+def find_dataset(name: str) -> "DataSet":
     """Return a data set.
 
     Raises:
@@ -44,4 +44,4 @@ def find(name: str) -> "DataSet":
 
 def all_datasets() -> "list[DataSet]":
     """Return all data sets: those with most classes first, then those whose folders name them."""
-    return sorted(map(find, dataset_names()), key=lambda found: -len(found.classes or ()))
+    return sorted(map(find_dataset, dataset_names()), key=lambda found: -len(found.classes or ()))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_partition.assembly import assemble, storage
 from data_partition.errors import DataError
 from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.ham10000_tables import (
@@ -17,9 +16,10 @@ from data_partition.ham10000_tables import (
 )
 from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import ImageTable
+from data_partition.label_join import join_labels, storage
 from data_partition.label_tables import is_table, read_header
-from data_partition.left_alone import left_alone
 from data_partition.other_releases import say_what_else
+from data_partition.unread_files import unread_files
 
 _PARTS = (
     "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
@@ -69,13 +69,13 @@ def load_training(data_dir: Path, *, tests_in: Sequence[Path] | None = None) -> 
         used = tuple(map(beginning, tests_in))
         unused = [file.name for file in tests if not file.path.startswith(used)]
     set_aside = {
-        **left_alone(found),
+        **unread_files(found),
         "image of the ISIC challenge's validation set, left alone": [
             file.name for file in found if file.is_image and file.role == "challenge validation"
         ],
         "image in a folder for testing, left alone: other images are the test set": unused,
     }
-    return assemble(
+    return join_labels(
         data_dir,
         labels,
         images,

@@ -60,7 +60,7 @@ class ImageReader(Protocol):
         ...
 
 
-def in_threads(
+def map_in_threads(
     function: Callable[[Item], Answer], items: Iterable[Item], *, at_once: int
 ) -> Iterator[Answer]:
     """Yield the function's results in the order of the items, at most ``at_once`` in memory.

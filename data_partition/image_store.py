@@ -18,7 +18,7 @@ from data_partition.image_reader import Unusable
 from data_partition.image_table import GroupedBy, ImageTable
 from operation.parsing import parse_json
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called in the caller's thread with (images done, images in total), while images are decoded."""
 
 # Part of the key: increase it whenever a change makes the same files give other bytes.
@@ -70,7 +70,7 @@ def store_side(image_size: int) -> int:
 
 
 def open_store(
-    table: ImageTable, *, side: int, cache_dir: Path, progress: Progress | None = None
+    table: ImageTable, *, side: int, cache_dir: Path, progress: ProgressCallback | None = None
 ) -> ImageStore:
     """Open the store of a table's images; build it first if there is none for these files.
 
@@ -140,7 +140,7 @@ def _remove_leftovers(root: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(table: ImageTable, side: int, folder: Path, progress: Progress | None) -> None:
+def _build(table: ImageTable, side: int, folder: Path, progress: ProgressCallback | None) -> None:
     root, total = folder.parent, len(table.rows)
     needed = total * side * side * 3
     free = shutil.disk_usage(root).free
@@ -192,7 +192,7 @@ def _columns(table: ImageTable) -> list[str]:
 
 
 def _write_images(
-    table: ImageTable, side: int, path: Path, progress: Progress | None
+    table: ImageTable, side: int, path: Path, progress: ProgressCallback | None
 ) -> tuple[list[int], list[tuple[str, str | None]], dict[str, list[str]]]:
     """Write the usable images, in the order of the table.
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_partition.assembly import assemble, storage
 from data_partition.errors import DataError
 from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.ham10000_tables import (
@@ -16,9 +15,10 @@ from data_partition.ham10000_tables import (
 )
 from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import ImageTable
+from data_partition.label_join import join_labels, storage
 from data_partition.label_tables import is_table, read_header
-from data_partition.left_alone import SetAside, joined, left_alone
 from data_partition.other_releases import say_what_else
+from data_partition.unread_files import SetAside, merge_set_aside, unread_files
 
 
 def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
@@ -63,8 +63,10 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
         beyond = [file for file in found if not file.path.startswith(inside)]
         used = set(images)
         others = [file.name for file in beyond if file.is_image and file not in used]
-        set_aside = joined(left_alone(beyond), {"image that is not named as a test image": others})
-    return assemble(
+        set_aside = merge_set_aside(
+            unread_files(beyond), {"image that is not named as a test image": others}
+        )
+    return join_labels(
         directory,
         labels,
         images,

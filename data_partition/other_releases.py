@@ -7,7 +7,7 @@ from data_partition.errors import DataError
 from data_partition.ham10000_names import short_label
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import is_table, read_header
-from data_partition.left_alone import UNREAD_ARCHIVES, UNREAD_IMAGES, remedy
+from data_partition.unread_files import UNREAD_ARCHIVES, UNREAD_IMAGES, remedy
 
 # Tables by columns that no other of these tables has together; the first match counts.
 _TABLES: tuple[tuple[frozenset[str], str], ...] = (

@@ -10,7 +10,7 @@ from data_partition.dataset import Reading
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import GroupedBy, ImageTable
-from data_partition.left_alone import SetAside, joined
+from data_partition.unread_files import SetAside, merge_set_aside
 from operation.text import printable, quoted
 
 MAX_CLASSES = 32
@@ -85,7 +85,7 @@ def load_own_training(data_dir: Path, reading: Reading, read: Read) -> ImageTabl
         rows,
         _check_classes(data_dir, rows["label"], rows["image_id"]),
         found,
-        joined(found.set_aside, {reason: unused}),
+        merge_set_aside(found.set_aside, {reason: unused}),
         tuple(notices),
     )
 
@@ -125,7 +125,7 @@ def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTab
             "validation; name another folder, or leave test-dir out"
         )
     rows = rows.drop(columns="split").assign(image_id="test/" + rows["image_id"])
-    set_aside = joined(
+    set_aside = merge_set_aside(
         found.set_aside, {"image that is not for testing": others["image_id"].tolist()}
     )
     return _table(rows, _sorted(rows["label"]), found, set_aside, found.notices)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_partition.decode import LFS_REMEDY, ImageFiles, PointerError, image_name, rgb_image
 from data_partition.errors import DataError
-from data_partition.image_reader import Decoded, Unusable, in_threads
+from data_partition.image_reader import Decoded, Unusable, map_in_threads
 
 UNREADABLE = "unreadable image"
 
@@ -43,7 +43,7 @@ class Photographs:
                 return _decode_one(source, *place, side)
 
             places = zip(rows["image_id"], rows["path"], rows["member"], strict=True)
-            yield from in_threads(decode_one, places, at_once=CHUNK)
+            yield from map_in_threads(decode_one, places, at_once=CHUNK)
 
 
 def _decode_one(

@@ -10,7 +10,7 @@ from rich.text import Text
 from experiments.console import Console
 from models.part_sizes import PART_SIZES
 from models.provider import BackboneSpec
-from models.registry import BACKBONES, PROVIDERS, SMALLEST_IMAGE, find
+from models.registry import BACKBONES, PROVIDERS, SMALLEST_IMAGE, find_backbone
 
 console = Console()
 
@@ -45,7 +45,7 @@ def backbones_command(
     facts about one of them are shown, which takes the seconds that its library needs to import.
     """
     if backbone is not None:
-        console.print(_facts(find(backbone), weights_dir))
+        console.print(_facts(find_backbone(backbone), weights_dir))
         return
     rows = [_row(name) for name in BACKBONES]
     if markdown:

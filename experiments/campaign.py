@@ -19,7 +19,7 @@ from training.errors import ConfigError
 
 if TYPE_CHECKING:
     from experiments.campaigns.campaign_file import Campaign
-    from experiments.campaigns.folder import CampaignFolder, Planned
+    from experiments.campaigns.campaign_folder import CampaignFolder, Planned
     from experiments.campaigns.ledger import Ledger
     from experiments.campaigns.trial import Trial
     from training.experiment_data import DataFacts
@@ -134,9 +134,9 @@ def run(
         fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2 \
           --only 'backbone=swin_*' --retry-failed
     """
+    from experiments.campaigns.campaign_display import overview
     from experiments.campaigns.campaign_file import read_campaign
-    from experiments.campaigns.display import overview
-    from experiments.campaigns.folder import DONE, FAILED, CampaignFolder, Planned
+    from experiments.campaigns.campaign_folder import DONE, FAILED, CampaignFolder, Planned
     from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.preflight import Preflight
 
@@ -193,8 +193,8 @@ def status(directory: Directory) -> None:
 
         fedskin campaign status task2
     """
-    from experiments.campaigns.display import overview
-    from experiments.campaigns.folder import CampaignFolder
+    from experiments.campaigns.campaign_display import overview
+    from experiments.campaigns.campaign_folder import CampaignFolder
 
     folder = CampaignFolder(directory.absolute())
     name, planned = folder.plan()
@@ -222,8 +222,8 @@ def _run(
 ) -> None:
     """Run the pending trials, as many at a time as fit on the machines, and show the progress."""
     # Imported here: Ray takes a second to import, and a finished campaign does not need it.
-    from experiments.campaigns.display import CampaignDisplay
-    from experiments.campaigns.folder import FAILED, WAITING
+    from experiments.campaigns.campaign_display import CampaignDisplay
+    from experiments.campaigns.campaign_folder import FAILED, WAITING
     from experiments.campaigns.jobs import make_jobs
     from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.scheduler import Cluster

@@ -7,8 +7,9 @@ import typer
 from experiments.console import Console, marked, shown
 from experiments.data_notes import show_notes
 from experiments.display import RunDisplay, counting, show_notices
-from experiments.opening import look_before
+from experiments.run_setup import check_prerequisites
 from experiments.run_status import recorded
+from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig
 from training.data_description import describe_data
 from training.errors import RunFolderError, TrainingError
@@ -16,10 +17,11 @@ from training.experiment_data import open_central_data, open_test_data
 from training.optimizers import state_tensors
 from training.preparation import prepare_centralized
 from training.run_folder import RunFolder, environment, now
-from training.text import as_text, describe_text, text_of_run
 
 
-def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind: str) -> None:
+def train_centralized(
+    console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind: str
+) -> None:
     """Train the missing epochs of a run folder, in this process.
 
     Args:
@@ -44,7 +46,7 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
             f"removed then, so more epochs would not be those of one run; train {config.epochs} "
             "epochs in another folder"
         )
-    show_notices(console, look_before(config, folder, federated=False))
+    show_notices(console, check_prerequisites(config, folder, federated=False))
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
         test_data = open_test_data(config, progress)
@@ -66,7 +68,7 @@ def train(console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind
         try:
             with recorded(folder, **entries):
                 # Imported here: torch takes seconds, too long to wait for an error in the config.
-                from training.centralized import CentralizedRun
+                from training.centralized_run import CentralizedRun
 
                 console.print(f"{config.threads_per_client} CPU threads", highlight=False)
                 before = len(folder.rounds())

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from experiments.command_runner import run_command_line
 from experiments.console import Console
 from experiments.options import ConfigArgument, OverrideOption, ResumeOption
-from experiments.running import run
 from training.errors import ConfigError
 
 console = Console()
@@ -48,9 +48,9 @@ def clip_command(
         fedskin clip --resume --out runs/first -c epochs=80
     """
     # Imported here, since --help needs none of it.
-    from experiments.centralized import train
-    from experiments.opening import open_run
+    from experiments.centralized import train_centralized
     from experiments.results import show_results
+    from experiments.run_setup import open_run
 
     wanted, folder = open_run(
         config, override, out, resume=resume, kind="clip", defaults={"objective": "clip"}
@@ -59,9 +59,9 @@ def clip_command(
         raise ConfigError(
             f"objective = {wanted.objective!r}: fedskin clip trains objective clip only"
         )
-    train(console, wanted, folder, kind="clip")
+    train_centralized(console, wanted, folder, kind="clip")
     show_results(console, folder)
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(clip_command))
+    run_command_line(lambda: typer.run(clip_command))

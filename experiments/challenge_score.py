@@ -11,9 +11,9 @@ from rich.table import Table
 
 from data_partition.errors import DataError
 from data_partition.truth_file import as_one_hot, read_truth
+from experiments.challenge_submission import CLASSES
 from experiments.figures_table import NONE, OVER, metric_cells, metric_columns, new_table
 from experiments.official_scorer import official_balanced_accuracy
-from experiments.submission import CLASSES
 from training.metrics import METRIC_NAMES, confusion_matrix, metric_block
 from training.official_rules import LEFT_OUT, official_confusion
 

@@ -20,7 +20,7 @@ from experiments import (
     site,
     text_features_commands,
 )
-from experiments.running import run
+from experiments.command_runner import run_command_line
 
 app = typer.Typer(
     name="fedskin",
@@ -65,7 +65,7 @@ def about(
 
 def main() -> None:
     """Run the command line."""
-    run(app)
+    run_command_line(app)
 
 
 if __name__ == "__main__":

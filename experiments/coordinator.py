@@ -16,7 +16,7 @@ from operation.logs import log_file
 from operation.serving import serving
 
 if TYPE_CHECKING:
-    from fl_server.coordinator.folder import CoordinatorFolder
+    from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 
 app = typer.Typer(help="Coordinate hospitals on their own machines.", no_args_is_help=True)
 # No emoji: in a fingerprint `:CD:` would be one.
@@ -47,8 +47,8 @@ def init(
         fedskin coordinator init coordinator --host fed.example.org --bind 0.0.0.0
     """
     # Imported here and below, since --help needs none of it.
-    from fl_server.coordinator.certificates import fingerprint, read_certificate
-    from fl_server.coordinator.folder import CoordinatorFolder, check_settings
+    from fl_server.coordinator.certificates import certificate_fingerprint, read_certificate
+    from fl_server.coordinator.coordinator_folder import CoordinatorFolder, check_settings
 
     folder = CoordinatorFolder(directory)
     folder.create(check_settings({"host": host, "port": port, "bind": bind}, "init"))
@@ -56,7 +56,7 @@ def init(
     _say(f"Made {folder.path}; keep it secret, and make a backup of it.")
     _say(f"Send every site the folder {folder.invitation}")
     _say("It holds nothing secret. Ask each site to read you the fingerprint of the CA, which is")
-    _say(fingerprint(read_certificate(folder.ca_certificate)))
+    _say(certificate_fingerprint(read_certificate(folder.ca_certificate)))
 
 
 @app.command()
@@ -141,7 +141,7 @@ def renew(directory: Directory) -> None:
         fedskin coordinator renew coordinator
     """
     from fl_server.coordinator.certificates import read_certificate
-    from fl_server.coordinator.folder import CoordinatorFolder
+    from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 
     folder = CoordinatorFolder(directory)
     folder.renew()
@@ -181,7 +181,7 @@ def serve(directory: Directory) -> None:
     """
     folder = _open(directory)
     # Imported here: Flower takes seconds, and other commands do not need it.
-    from fl_server.coordinator.serve import serve_coordinator
+    from fl_server.coordinator.serve_coordinator import serve_coordinator
 
     _log_to(folder.logs / "coordinator.log")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -212,7 +212,7 @@ def stop(
 
 
 def _open(directory: Path) -> CoordinatorFolder:
-    from fl_server.coordinator.folder import CoordinatorFolder
+    from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 
     folder = CoordinatorFolder(directory)
     folder.settings()

@@ -81,8 +81,8 @@ def check(
     fedskin data check ~/clinic --dataset folders
     """
     # Imported here and below, since --help needs none of it.
-    from data_partition.check import check as check_folder
-    from data_partition.datasets import find
+    from data_partition.check import check_folder
+    from data_partition.datasets import find_dataset
     from data_partition.synthetic_folder import NOTICE, is_synthetic
     from experiments.data_text import near_lines, report_lines
 
@@ -96,7 +96,7 @@ def check(
         search = NearDuplicates()
     with _decoding() as progress:
         look = search.add if search else None
-        chosen = find(dataset) if dataset else None
+        chosen = find_dataset(dataset) if dataset else None
         report = check_folder(data_dir, test_dir, progress, look, chosen)
     _print(report_lines(report))
     if search:
@@ -150,7 +150,7 @@ def partition(
     from data_partition.check import decode_all
     from data_partition.copies import find_copies, num_straddling
     from data_partition.dataset import Reading
-    from data_partition.datasets import find
+    from data_partition.datasets import find_dataset
     from data_partition.partition import (
         counts,
         plan_partition,
@@ -166,7 +166,7 @@ def partition(
 
     with _decoding() as progress:
         # A run cannot use images that cannot be decoded, so no client gets them.
-        found = find(dataset) if dataset else recognise(data_dir)
+        found = find_dataset(dataset) if dataset else recognise(data_dir)
         training = decode_all(found.load_training(data_dir, Reading()), progress)
     plan = plan_partition(
         training.rows,
@@ -252,10 +252,10 @@ def synth(
 
     fedskin data synth /tmp/brats --dataset brats2019 --patients 60
     """
-    from data_partition.datasets import all_datasets, find
+    from data_partition.datasets import all_datasets, find_dataset
 
     made = [each for each in all_datasets() if each.synthetic is not None]
-    chosen = find(dataset) if dataset else made[0]
+    chosen = find_dataset(dataset) if dataset else made[0]
     synthetic = chosen.synthetic
     if synthetic is None:
         names = ", ".join(each.name for each in made)

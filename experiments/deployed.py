@@ -17,7 +17,7 @@ from operation.serving import serving
 from training.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
-    from fl_server.coordinator.folder import CoordinatorFolder
+    from fl_server.coordinator.coordinator_folder import CoordinatorFolder
     from fl_server.coordinator.orders import Order, Orders
     from training.config import ExperimentConfig
     from training.run_folder import RunFolder
@@ -59,9 +59,9 @@ def run_command(
         fedskin run --on coordinator --resume --out runs/first
     """
     # Imported here and below, since --help needs none of it.
-    from experiments.opening import open_run
     from experiments.results import show_results
-    from fl_server.coordinator.folder import CoordinatorFolder
+    from experiments.run_setup import open_run
+    from fl_server.coordinator.coordinator_folder import CoordinatorFolder
     from fl_server.coordinator.orders import COMPLETED, UNFINISHED, Orders
 
     folder = CoordinatorFolder(on)
@@ -108,7 +108,7 @@ def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> Experime
     Raises:
         ConfigError: it is for another number of sites, or sites cannot run it.
     """
-    from fl_server.preparation import prepare_deployed
+    from fl_server.federated_config import prepare_deployed
 
     faults = []
     if config.clients != len(sites):
@@ -129,17 +129,17 @@ def _order(
     wanted: ExperimentConfig, run_folder: RunFolder, folder: CoordinatorFolder, orders: Orders
 ) -> Order:
     """Check a run, make its folder, and submit it to the coordinator."""
-    from data_partition.datasets import find
+    from data_partition.datasets import find_dataset
     from fl_server.coordinator.bundles import bundle_to_run
-    from fl_server.preparation import for_server
-    from training.beginnings import bring_beginnings
+    from fl_server.federated_config import for_server
+    from training.prefetch import prefetch
     from training.run_folder import environment
     from training.site_data import open_test_dir
 
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     here = for_server(config)
-    bring_beginnings(here, run_folder, find(config.dataset).classes)
+    prefetch(here, run_folder, find_dataset(config.dataset).classes)
     with console.status("Reading the images of test-dir"):
         open_test_dir(here)
     run_folder.create(config)

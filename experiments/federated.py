@@ -54,10 +54,10 @@ def simulate_command(
         fedskin simulate --resume --out runs/first -c rounds=80
     """
     # Imported here, since --help needs none of it.
-    from experiments.opening import open_run
     from experiments.results import show_results
+    from experiments.run_setup import open_run
     from fl_server.simulation import SimulationFailed, record_interrupt
-    from fl_server.superlink import SuperLinkError
+    from fl_server.simulation_superlink import SuperLinkError
 
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     try:
@@ -88,20 +88,20 @@ def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console
     """
     from experiments.data_notes import show_notes
     from experiments.display import RunDisplay, counting, show_notices
-    from experiments.opening import look_before
-    from fl_server.preparation import prepare
+    from experiments.run_setup import check_prerequisites
+    from fl_server.federated_config import prepare_simulated
     from fl_server.simulation import simulate, take_over
-    from fl_server.superlink import SuperLink
+    from fl_server.simulation_superlink import SuperLink
     from training.data_description import describe_data
     from training.experiment_data import open_federated_data, open_test_data
 
-    run_config, resources = prepare(wanted)
+    run_config, resources = prepare_simulated(wanted)
     if folder.exists():
         folder.check_same(run_config)
     if folder.is_completed(run_config):
         console.print(f"{folder.path} holds a completed run; nothing to do.")
         return
-    show_notices(console, look_before(run_config, folder, federated=True))
+    show_notices(console, check_prerequisites(run_config, folder, federated=True))
     with counting(console, "Reading the images") as progress:
         data = open_federated_data(run_config, progress)
         test_data = open_test_data(run_config, progress)

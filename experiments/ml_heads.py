@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments.command_runner import run_command_line
 from experiments.console import Console
 from experiments.options import ConfigArgument, OverrideOption, ResumeOption
-from experiments.running import run
 from training.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def _train_and_fit(
     resume: bool,
 ) -> None:
     """Train a network and fit heads on it, in one run folder."""
-    from experiments.centralized import train
+    from experiments.centralized import train_centralized
     from experiments.head_images import open_head_images
     from experiments.head_results import show_fitted
-    from experiments.opening import look_before, open_run
+    from experiments.run_setup import check_prerequisites, open_run
     from training.head_run import best_weights
     from training.preparation import prepare_centralized
 
@@ -113,9 +113,9 @@ def _train_and_fit(
         folder.check_same(wanted)
         if folder.is_completed(wanted) and show_fitted(console, folder, config):
             return
-    look_before(prepare_centralized(config), folder, federated=False, needs_test=True)
+    check_prerequisites(prepare_centralized(config), folder, federated=False, needs_test=True)
     images = open_head_images(console, config, federated=False)
-    train(console, config, folder, kind="heads")
+    train_centralized(console, config, folder, kind="heads")
     images.check_same(folder)
     _fit(folder.config(), folder, folder, best_weights(folder, folder), images)
 
@@ -130,10 +130,10 @@ def _fit_on(
     """Fit heads on a finished run's network, in its folder or in a separate one."""
     from experiments.head_images import open_head_images
     from experiments.head_results import show_fitted
-    from training.beginnings import bring_base
-    from training.data_outline import outline
+    from training.data_outline import outline_data
     from training.device import resolve_device
     from training.head_run import begin, best_weights, network_run
+    from training.prefetch import prefetch_base
 
     manifest = source.manifest()
     if "from" in manifest:
@@ -167,9 +167,9 @@ def _fit_on(
     precision = config.precision if device == "cuda" else "float32"
     here = config.replace(device=device, precision=precision)
     federated = manifest["command"] == "simulate"
-    outline(here, federated=federated, needs_test=True)
+    outline_data(here, federated=federated, needs_test=True)
     if not (source.path / "features").is_dir():  # else the network may not be needed
-        bring_base(here)
+        prefetch_base(here)
     images = open_head_images(console, here, federated=federated)
     images.check_same(source)
     if out is not None and not resume:
@@ -179,7 +179,7 @@ def _fit_on(
 
 def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> ExperimentConfig:
     """Return a finished run's config with only its heads' settings changed."""
-    from experiments.opening import load_config
+    from experiments.run_setup import load_config
     from training.head_settings import HEAD_KEYS
 
     given = load_config(None, overrides).to_flat()
@@ -202,8 +202,8 @@ def _fit(
     # Imported here: scikit-learn takes a second, and no other command needs it.
     from experiments.head_results import show_heads
     from experiments.run_status import recorded
+    from training.clip_text import as_text, text_of_run
     from training.head_figures import HeadFigures
-    from training.text import as_text, text_of_run
 
     classes = images.training.classes
 
@@ -231,4 +231,4 @@ def _fit(
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(heads_command))
+    run_command_line(lambda: typer.run(heads_command))

@@ -87,13 +87,13 @@ def predictions_of(model: TrainedModel, images: Sequence[Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from experiments.asked_images import decode_asked, find_asked
+    from experiments.prediction_images import decode_images, find_images
     from experiments.trained_model import classifier
 
-    tables = find_asked(images, model.config)
+    tables = find_images(images, model.config)
     classify = classifier(model)
     parts = []
-    for asked in decode_asked(tables, model.config, errors):
+    for asked in decode_images(tables, model.config, errors):
         probabilities, chosen = classify(asked.pixels)
         part = pd.DataFrame(probabilities, columns=list(model.classes))
         part.insert(0, "predicted", [model.classes[index] for index in chosen])

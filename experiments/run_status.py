@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.running import MENDABLE
+from experiments.command_runner import USER_ERRORS
 from training.run_folder import RunFolder, now
 
 
@@ -19,7 +19,7 @@ def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
     folder.update_manifest(status="running", cause=None, **entries)
     try:
         yield
-    except MENDABLE as error:
+    except USER_ERRORS as error:
         folder.update_manifest(status="failed", cause=str(error), finished=now())
         raise
     except Exception as error:

@@ -41,19 +41,19 @@ def score_command(
     fedskin score runs/heads ISIC2018_Task3_Test_GroundTruth.csv --head knn
     """
     # Imported here, since --help needs none of it.
-    from data_partition.datasets import find
+    from data_partition.datasets import find_dataset
     from data_partition.truth_file import CHALLENGE_CLASSES
     from experiments import challenge_score
+    from experiments.challenge_submission import CLASSES, as_submission, read_answers
     from experiments.figures_table import recall_table
     from experiments.official_scorer import ScorerError
-    from experiments.submission import CLASSES, as_submission, read_answers
     from operation.files import replacing, write_json
     from operation.text import printable
     from training.run_folder import RunFolder
     from training.synthetic_note import synthetic_note
 
     folder = RunFolder(run_dir.absolute())
-    dataset = find(folder.config().dataset)
+    dataset = find_dataset(folder.config().dataset)
     if dataset.classes not in (None, CHALLENGE_CLASSES):
         raise RunFolderError(
             f"{folder.path}: is a run on {dataset.title}; the challenge is on the classes "

@@ -8,12 +8,12 @@ import typer
 
 from data_partition.errors import DataError
 from experiments.console import Console
-from fl_client.site.bundles import Approvals, Bundle, changes, open_bundle
+from fl_client.site.approved_bundles import Approvals, Bundle, changed_files, open_bundle
 from fl_client.site.diagnosis import local_fault
-from fl_client.site.folder import SiteFolder, SiteSettings, check_new, fill_folder
-from fl_client.site.invitation import fingerprint, read_invitation
+from fl_client.site.invitation import ca_fingerprint, read_invitation
 from fl_client.site.policy import read_policy
 from fl_client.site.records import Records, last_records
+from fl_client.site.site_folder import SiteFolder, SiteSettings, check_new, fill_folder
 from operation.errors import OperationError
 
 app = typer.Typer(
@@ -126,7 +126,7 @@ def serve(directory: Directory) -> None:
     fedskin site serve site
     """
     # Imported here: not needed for --help.
-    from fl_client.site.serve import serve_site, set_up_log
+    from fl_client.site.serve_site import serve_site, set_up_log
 
     site = _site(directory)
     site.settings()
@@ -176,7 +176,7 @@ def status(directory: Directory) -> None:
         "state": state,
         "served by": f"process {server.process.pid}" if server else "nobody",
         "coordinator": settings.address,
-        "its CA": fingerprint(site.ca.read_bytes(), site.ca),
+        "its CA": ca_fingerprint(site.ca.read_bytes(), site.ca),
         "bundles": f"{len(Approvals(site.approved).listed())} approved",
         "rounds": f"{Records(site.records).rounds_today()} of {policy.max_rounds_per_day} "
         "in 24 hours",
@@ -286,7 +286,7 @@ def _show(bundle: Bundle, before: Bundle | None) -> None:
             console.print(f"  {name}")
         return
     console.print(f"since the last approved one, {before.sha256[:12]}:")
-    differing = changes(before, bundle)
+    differing = changed_files(before, bundle)
     for what, names in differing.items():
         for name in names:
             console.print(f"  {what:<8} {name}")

@@ -44,8 +44,8 @@ def export_command(
     fedskin text-features export brain.safetensors -c dataset=brats2019 -c text-encoder=RN50x64
     """
     # Imported here and below, since --help needs none of it.
-    from experiments.opening import load_config
-    from training.text import prepare_text
+    from experiments.run_setup import load_config
+    from training.clip_text import prepare_text
 
     wanted = load_config(config, override)
     features = prepare_text(wanted.replace(objective="clip"), _classes(wanted))
@@ -65,7 +65,7 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 
     fedskin text-features import skin.safetensors -c cache-dir=/data/cache
     """
-    from experiments.opening import load_config
+    from experiments.run_setup import load_config
     from models.text_features import TextFeatures, store
     from training.experiment_data import cache_dir
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registry import find
+from models.registry import find_backbone
+from training.clip_text import ClipText, as_text, text_of_run
 from training.config import ExperimentConfig
 from training.device import resolve_device
 from training.errors import RunFolderError
@@ -18,7 +19,6 @@ from training.head_run import best_weights, network_run
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
 from training.synthetic_note import synthetic_claims
-from training.text import Text, as_text, text_of_run
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
@@ -44,7 +44,7 @@ class TrainedModel:
     config: ExperimentConfig
     classes: tuple[str, ...]
     synthetic: str | None
-    load: Callable[[], tuple[Mapping[str, NDArray], Text | None]]
+    load: Callable[[], tuple[Mapping[str, NDArray], ClipText | None]]
     base: str | None = None
     head: Path | None = None
 
@@ -138,7 +138,7 @@ def classifier(
 
         return by_network
     fitted = Head.load(model.head)
-    width = find(here.backbone).width
+    width = find_backbone(here.backbone).width
 
     def by_head(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         features = extract_features(network, pixels, np.arange(len(pixels)), width=width, **common)

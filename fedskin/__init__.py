@@ -165,7 +165,7 @@ def simulate(config: Config | Mapping[str, Scalar], out: Path | str, *, quiet: b
     """
     from experiments.console import Console
     from experiments.federated import run_simulation
-    from experiments.opening import with_absolute_paths
+    from experiments.run_setup import with_absolute_paths
     from training.config import parse
     from training.run_folder import RunFolder
 

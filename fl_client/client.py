@@ -24,7 +24,7 @@ class Client:
         folder: for its files that are kept between rounds.
         fingerprint: identifies its images; see ``ImageStore``.
         synthetic: whether its images are generated.
-        at_site: whether it is a site's client, which stores the final model.
+        is_site: whether it is a site's client, which stores the final model.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Client:
     folder: Path
     fingerprint: str = ""
     synthetic: bool = False
-    at_site: bool = False
+    is_site: bool = False
 
     @property
     def num_classes(self) -> int:

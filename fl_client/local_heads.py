@@ -11,11 +11,11 @@ from fl_client.client import Client
 from fl_client.local_model import open_model
 from fl_client.local_training import Metrics
 from models.heads import fit_head
-from models.registry import find
+from models.registry import find_backbone
+from training.clip_text import ClipText
 from training.head_settings import head_settings, heads_of
 from training.inference import extract_features
 from training.network import preprocessing
-from training.text import Text
 
 
 def fit_heads_locally(
@@ -23,7 +23,7 @@ def fit_heads_locally(
     received: Mapping[str, NDArray],
     test_features: NDArray[np.float32],
     settings: Mapping[str, Any],
-    text: Text | None = None,
+    text: ClipText | None = None,
 ) -> Metrics:
     """Fit heads on this client's training images and classify the global test set with them.
 
@@ -51,7 +51,7 @@ def fit_heads_locally(
         model,
         split.images,
         split.indices,
-        width=find(config.backbone).width,
+        width=find_backbone(config.backbone).width,
         batch_size=config.batch_size,
         preprocessing=preprocessing(config, split),
         precision=config.precision,

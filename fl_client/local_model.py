@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from fl_client.client import Client
 from models.backbones import Backbone
+from training.clip_text import ClipText
 from training.feature_splits import open_feature_splits
 from training.network import restore_network, restore_over_features
 from training.split import Split
-from training.text import Text
 
 
 def open_model(
     client: Client,
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
-    text: Text | None,
+    text: ClipText | None,
 ) -> tuple[Backbone, Mapping[str, Split]]:
     """Return a model with the received weights, on its device, and the client's splits for it.
 

@@ -13,15 +13,15 @@ from fl_client.local_model import open_model
 from fl_client.method_half import MethodHalf
 from models.backbones import Backbone
 from training import optimizers
+from training.clip_text import ClipText
 from training.epoch import train_epoch
-from training.judging import judge
+from training.evaluation import evaluate_split
 from training.losses import loss_function
 from training.network import preprocessing, sent_part
 from training.optimizer_state import OptimizerStates
 from training.randomness import derive_seed, layer_randomness
 from training.schedules import learning_rate
 from training.split import Split
-from training.text import Text
 
 Metrics = dict[str, int | float | list[int] | list[float]]
 
@@ -30,7 +30,7 @@ def train_locally(
     client: Client,
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
-    text: Text | None = None,
+    text: ClipText | None = None,
 ) -> tuple[dict[str, NDArray], Metrics]:
     """Validate the received global model, then train it on the client's images.
 
@@ -60,7 +60,7 @@ def train_locally(
     started = time.perf_counter()
     trained = model.trained()
     rate = learning_rate(config, round_number, config.rounds)
-    optimizer = optimizers.build(config.to_flat(), trained.values(), rate)
+    optimizer = optimizers.build_optimizer(config.to_flat(), trained.values(), rate)
     states = OptimizerStates(client.folder / "optimizer", keep=config.client_optimizer)
     metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
     half = MethodHalf(client, trained, received, before=round_number)
@@ -101,7 +101,7 @@ def evaluate_locally(
     client: Client,
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
-    text: Text | None = None,
+    text: ClipText | None = None,
 ) -> Metrics:
     """Evaluate a received model on the splits in ``settings``: ``splits``, comma-separated.
 
@@ -121,7 +121,7 @@ def evaluate_locally(
 
 def _judge(client: Client, model: Backbone, splits: Mapping[str, Split], split: str) -> Metrics:
     started = time.perf_counter()
-    result = judge(client.config, model, splits[split], client.num_classes)
+    result = evaluate_split(client.config, model, splits[split], client.num_classes)
     metrics: Metrics = {
         f"{split}-loss": result.loss,
         f"{split}-confusion": [int(count) for count in result.confusion.flat],

@@ -9,14 +9,14 @@ from torch import Tensor
 from fl_client.client import Client
 from strategies.method import LocalTraining
 from strategies.methods import METHODS
-from training.generations import Generations
 from training.network import as_tensors
+from training.round_files import RoundFiles
 
 
 class MethodHalf:
     """What the method does at a client in one round, and the state that it keeps there.
 
-    The state is stored by round in the client's folder ``method``; see `Generations`.
+    The state is stored by round in the client's folder ``method``; see `RoundFiles`.
 
     Args:
         client: the client that trains.
@@ -37,7 +37,7 @@ class MethodHalf:
         before: int,
     ) -> None:
         self.before_step: Callable[[], None] | None = None
-        self._generations = Generations(client.folder / "method")
+        self._round_files = RoundFiles(client.folder / "method")
         self._training: LocalTraining | None = None
         begin = METHODS[client.config.strategy].client_half
         if begin is None:
@@ -47,7 +47,7 @@ class MethodHalf:
             tensors = as_tensors(received)
             return [tensors[name].to(client.device) for name in trained]
 
-        newest = self._generations.newest(before=before)
+        newest = self._round_files.newest(before=before)
         state = load_file(newest[1], device=str(client.device)) if newest else {}
         self._training = LocalTraining(client.config.to_flat(), trained, of_trained, state)
         self._half = begin(self._training)
@@ -64,7 +64,7 @@ class MethodHalf:
             self._half.after_training()
         if self._training.state:
             tensors = {n: t.detach().contiguous().cpu() for n, t in self._training.state.items()}
-            with self._generations.saving(round_number) as temporary:
+            with self._round_files.saving(round_number) as temporary:
                 save_file(tensors, temporary)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fl_client.client import Client
 from strategies.layout import Layout
 from strategies.packed_records import pack_record
-from training.generations import Generations
+from training.round_files import RoundFiles
 from training.weights import Weights, load_weights, save_weights
 
 
@@ -22,7 +22,7 @@ def pack_update(
     """Return the record with the client's update, in the config's ``wire-format``.
 
     With ``int8`` the rounding error is stored in the client's folder ``residual``, by round, for
-    the next round; see `Generations`. Needs memory for the record, and with ``int8`` for one more
+    the next round; see `RoundFiles`. Needs memory for the record, and with ``int8`` for one more
     model: the residual, which is read, changed in place and written.
 
     Args:
@@ -39,7 +39,7 @@ def pack_update(
     wire_format = client.config.wire_format
     if wire_format == "float32":
         return layout.flatten(trained)
-    residuals = Generations(client.folder / "residual")
+    residuals = RoundFiles(client.folder / "residual")
     residual: Weights = {}
     if wire_format == "int8" and (newest := residuals.newest(before=round_number)):
         residual = load_weights(newest[1])

@@ -52,8 +52,8 @@ def app_settings() -> dict[str, object]:
                     "publisher": "fedskin",
                     "fab-include": [f"{package}/*.py" for package in PACKAGES],
                     "components": {
-                        "serverapp": "fl_server.app:app",
-                        "clientapp": "fl_client.app:app",
+                        "serverapp": "fl_server.server_app:app",
+                        "clientapp": "fl_client.client_app:app",
                     },
                     "config": DEFAULTS,
                 }

@@ -6,14 +6,14 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from fl_server.wrapping_grid import WrappingGrid
+from fl_server.grid_wrapper import GridWrapper
 from operation.text import printable
 from strategies.expected_replies import Announced, form_of
 from strategies.refusal import Refused
 from strategies.reply_form import Content, ReplyForm
 
 
-class CheckingGrid(WrappingGrid):
+class CheckingGrid(GridWrapper):
     """Checks replies against the message that they answer and the client's introduction.
 
     An invalid reply becomes an error with the reason, as if the client had sent an error. Any

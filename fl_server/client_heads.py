@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from models.backbones import Backbone
-from models.registry import find
+from models.registry import find_backbone
 from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from training.config import ExperimentConfig
@@ -45,7 +45,7 @@ def judge_client_heads(
         network,
         split.images,
         split.indices,
-        width=find(config.backbone).width,
+        width=find_backbone(config.backbone).width,
         batch_size=config.batch_size,
         preprocessing=preprocessing(config),
         precision=config.precision,

@@ -13,26 +13,26 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.dataset import DataSet
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.own_images import check_label
 from data_partition.synthetic_folder import is_synthetic
+from fl_server.federated_config import for_server, for_sites
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered
-from fl_server.piecewise_grid import PiecewiseGrid
-from fl_server.preparation import for_server, for_sites
 from fl_server.site_grid import SiteGrid
-from fl_server.sites import Introduction, introduce, site_names
+from fl_server.site_introductions import Introduction, collect_introductions, site_names
+from fl_server.streaming_grid import StreamingGrid
 from operation.parsing import parse_toml
 from operation.text import quoted
 from strategies.expected_replies import SPLITS
-from training.beginnings import bring_beginnings
+from training.clip_text import as_text, describe_text, text_of_run
 from training.config import MESSAGE_SECONDS, ExperimentConfig
 from training.data_description import describe_test_data
 from training.errors import ConfigError
+from training.prefetch import prefetch
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.site_data import open_test_dir
-from training.text import as_text, describe_text, text_of_run
 
 PLACES = "FEDSKIN_PLACES"
 
@@ -70,7 +70,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     without absent or changed sites if ``min-replies`` others are there.
 
     Args:
-        grid: the `PiecewiseGrid` around Flower's.
+        grid: the `StreamingGrid` around Flower's.
         config: from `prepare_deployed`.
         folder: its manifest has ``sites``, node ids by name, and ``run``, 32 hex digits.
 
@@ -78,20 +78,20 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
         FederationError: sites are missing, or do not agree, or too few are unchanged.
         DataError, WeightsError, TooFewReplies, TrainingError: as in a simulation.
     """
-    assert isinstance(grid, PiecewiseGrid)
+    assert isinstance(grid, StreamingGrid)
     manifest = folder.manifest()
     names = site_names(manifest, config.clients)
     known: dict[str, Any] = manifest.get("clients", {})
     settings = {"experiment": for_sites(config).to_toml(), "run": str(manifest["run"])}
     here = for_server(config)
-    dataset = find(config.dataset)
-    bring_beginnings(here, folder, dataset.classes)
+    dataset = find_dataset(config.dataset)
+    prefetch(here, folder, dataset.classes)
     folder.update_manifest(device=here.device, phase="asking the sites who they are")
     sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
     needed = config.min_replies if known else config.clients
     # At the first start each site decodes its images, and all are needed.
     timeout = config.longest_round if known else MESSAGE_SECONDS
-    found = introduce(sites, names, settings, needed=needed, timeout=timeout)
+    found = collect_introductions(sites, names, settings, needed=needed, timeout=timeout)
     classes = agreed_classes(dataset, manifest, found)
     _refuse_others(sites, names, found, config, manifest, needed, classes)
     described = {name: site.describe() for name, site in found.items()}

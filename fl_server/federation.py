@@ -10,12 +10,12 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from fl_server.checking_grid import CheckingGrid
+from fl_server.client_evaluation import client_metrics, evaluate_on_clients
 from fl_server.client_heads import judge_client_heads
-from fl_server.judging import ask, figures
+from fl_server.makespan import makespan
 from fl_server.nodes import Gathered, check_bases
-from fl_server.turns import busy_seconds
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
@@ -25,14 +25,14 @@ from strategies.methods import METHODS
 from strategies.replies import Replies
 from strategies.server_step import ServerStep
 from training.checkpoint_writer import CheckpointWriter
+from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.judging import judge_on_test_set
+from training.evaluation import evaluate_on_test_set
 from training.network import base_sha256, build_network, restore_network, sent_part
 from training.participation import participation
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
-from training.text import Text
 from training.weights import Weights, weights_sha256
 
 
@@ -60,7 +60,7 @@ class Federation:
         folder: RunFolder,
         classes: tuple[str, ...],
         test_data: GlobalTestSet | None,
-        text: Text | None,
+        text: ClipText | None,
         settings: Mapping[str, str],
     ) -> None:
         self.grid = grid
@@ -107,7 +107,9 @@ class Federation:
         num_classes = len(self.classes)
         announced = {
             node: Announced(
-                num_classes, clients.sizes[name], by_patient=find(self.config.dataset).sliced
+                num_classes,
+                clients.sizes[name],
+                by_patient=find_dataset(self.config.dataset).sliced,
             )
             for node, name in clients.names.items()
         }
@@ -197,7 +199,7 @@ class Federation:
         replies = strategy.replies
         if self.progress.round:
             # Before training, the clients validated the received model, that of the previous round.
-            self._take_validation(figures(replies, "validation", len(self.classes)))
+            self._take_validation(client_metrics(replies, "validation", len(self.classes)))
         clients = {
             reply.client: {
                 "examples": reply.metrics["num-examples"],
@@ -217,7 +219,7 @@ class Federation:
         losses = [float(str(reply.metrics["train-loss"])) for reply in replies.accepted]
         seconds = dict(strategy.seconds)
         working = [float(str(r.metrics["seconds-message"])) for r in replies.accepted]
-        busy = busy_seconds(working, self._side_by_side())
+        busy = makespan(working, self._side_by_side())
         seconds["waiting"] = busy - max(working)
         seconds["transport"] = max(0.0, seconds["clients"] - busy)
         travelling = [arrays, *strategy.constants.values()]
@@ -256,7 +258,7 @@ class Federation:
         """Evaluate the last model and the best one, and write the metrics and the predictions."""
         found = self._ask(strategy, last, "validation,test", self.progress.round)
         if "validation" not in self.progress.records[-1]:
-            self._take_validation(figures(found, "validation", len(self.classes)))
+            self._take_validation(client_metrics(found, "validation", len(self.classes)))
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
         last_figures = self._judge_one(found, self._layout.views(last), "last_global_test")
@@ -292,13 +294,13 @@ class Federation:
         self, strategy: Averaging, arrays: ArrayRecord, splits: str, round_number: int
     ) -> Replies:
         settings: dict[str, str | int] = {**self._settings, "splits": splits, "round": round_number}
-        return ask(self.grid, strategy, arrays, settings, self.config.longest_round)
+        return evaluate_on_clients(self.grid, strategy, arrays, settings, self.config.longest_round)
 
     def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
-        tests = figures(found, "test", len(self.classes))
+        tests = client_metrics(found, "test", len(self.classes))
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
         if self.test_data is None:
             return result
         network = restore_network(self.config, len(self.classes), weights, self.text)
-        block = judge_on_test_set(self.config, network, self.test_data, self.folder, test_set)
+        block = evaluate_on_test_set(self.config, network, self.test_data, self.folder, test_set)
         return {"global_test": block, **result}

@@ -97,7 +97,7 @@ def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
         )
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
+def natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
     """Return a sort key for names: digits count as numbers, so client-10 is after client-2."""
     return [
         (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
@@ -157,4 +157,4 @@ def introductions(
     names = [participant.name for participant in participants]
     if len(set(names)) < len(names):
         raise FederationError(f"two nodes have the same name; the names are {sorted(names)}")
-    return sorted(participants, key=lambda participant: natural(participant.name))
+    return sorted(participants, key=lambda participant: natural_sort_key(participant.name))

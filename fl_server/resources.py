@@ -24,7 +24,9 @@ class Resources:
     gpu_fraction: float
 
 
-def plan(clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None) -> Resources:
+def plan_resources(
+    clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None
+) -> Resources:
     """Plan a simulation of ``clients`` clients.
 
     Up to two clients per core run in parallel, each with a whole number of threads: three

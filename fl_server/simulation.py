@@ -7,7 +7,7 @@ from typing import Any
 
 from fl_server.bundle import write_app
 from fl_server.resources import Resources
-from fl_server.superlink import SuperLink, SuperLinkError
+from fl_server.simulation_superlink import SuperLink, SuperLinkError
 from operation.files import naming
 from operation.processes import ProcessId, end_processes
 from training.config import ExperimentConfig

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 
-from fl_server.piecewise_grid import Arrival, PiecewiseGrid
-from fl_server.wrapping_grid import WrappingGrid
+from fl_server.grid_wrapper import GridWrapper
+from fl_server.streaming_grid import Arrival, StreamingGrid
 
 # Flower's own loop polls for replies every three seconds; one poll takes milliseconds.
 POLL_SECONDS = 0.5
@@ -90,7 +90,7 @@ class _Limit:
         return time.monotonic() > self.end
 
 
-class SiteGrid(WrappingGrid):
+class SiteGrid(GridWrapper):
     """A grid for sites that may be switched off, disconnected or killed at any time.
 
     A set of messages is done when every site has replied or is lost. If there are fewer than
@@ -117,7 +117,7 @@ class SiteGrid(WrappingGrid):
 
     def __init__(
         self,
-        grid: PiecewiseGrid,
+        grid: StreamingGrid,
         names: Mapping[int, str],
         *,
         needed: int,

@@ -7,14 +7,14 @@ from flwr.app import ArrayRecord, Error, Message, MessageType, MetricRecord, Rec
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from fl_server.wrapping_grid import WrappingGrid
+from fl_server.grid_wrapper import GridWrapper
 from strategies.arrays import num_bytes
 from strategies.layout import Layout
 from strategies.packed_records import unpack_record
 from strategies.replies import ARRAYS, METRICS, NUM_BYTES
 
 
-class UnpackingGrid(WrappingGrid):
+class UnpackingGrid(GridWrapper):
     """Converts the updates in replies to training messages into weights, for any strategy of
     Flower's.
 

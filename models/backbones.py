@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.adapters import GatedAdapter
 from models.errors import BackboneError
 from models.provider import BackboneSpec
-from models.registry import PROVIDERS, check_image_size, find
+from models.registry import PROVIDERS, check_image_size, find_backbone
 from models.seeding import seeded_globally
 from models.trunk_facts import is_all_in_state, run_empty
 
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
         return {name: t for name, t in self.state_dict().items() if name not in sent}
 
 
-def build(
+def build_backbone(
     name: str,
     num_classes: int,
     *,
@@ -95,7 +95,7 @@ def build(
     starts at zero (vit_l_16).
 
     Args:
-        name: see `models.registry.find`.
+        name: see `models.registry.find_backbone`.
         num_classes: number of outputs, at least 1.
         pretrained: whether the trunk starts from published weights.
         image_size: the images' side in pixels; only checked.
@@ -112,7 +112,7 @@ def build(
         WeightsError: the pretrained weights are missing or unusable.
     """
     check_image_size(name, image_size)
-    spec = find(name)
+    spec = find_backbone(name)
     if identity_head and num_classes != spec.width:
         raise BackboneError(
             f"{name} has {spec.width} features, so no identity head has {num_classes} outputs"
@@ -145,7 +145,7 @@ def build_empty(
         BackboneError: unknown name or impossible image size.
     """
     check_image_size(name, image_size)
-    spec = find(name)
+    spec = find_backbone(name)
     with seeded_globally(0):
         trunk = _build_to_fill(spec)
         device = next(trunk.parameters()).device
@@ -155,13 +155,13 @@ def build_empty(
     return model.to_empty(device="cpu") if device.type == "meta" else model
 
 
-def outline(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
+def build_on_meta(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
     """Build a backbone on the meta device: names and shapes, no numbers.
 
     Raises:
         BackboneError: unknown name.
     """
-    spec = find(name)
+    spec = find_backbone(name)
     trunk = PROVIDERS[spec.provider].build_trunk(spec, "meta")
     return _assemble(trunk, nn.Linear(spec.width, num_classes, device="meta"), trainable)
 
@@ -173,11 +173,11 @@ def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
     `build_empty`.
 
     Args:
-        name: see `models.registry.find`.
+        name: see `models.registry.find_backbone`.
         num_classes: number of outputs.
         trainable: ``head`` or ``adapter``.
     """
-    head = nn.Linear(find(name).width, num_classes, device="meta")
+    head = nn.Linear(find_backbone(name).width, num_classes, device="meta")
     return _assemble(nn.Identity(), head, trainable).to_empty(device="cpu")
 
 
@@ -188,7 +188,7 @@ def locate_pretrained(name: str, weights_dir: Path | None) -> Path:
         BackboneError: unknown name.
         WeightsError: it is not in ``weights_dir``, cannot be downloaded, or is damaged.
     """
-    spec = find(name)
+    spec = find_backbone(name)
     return PROVIDERS[spec.provider].locate_weights(spec, weights_dir)
 
 
@@ -199,7 +199,7 @@ def check_images(name: str, image_size: int) -> None:
         BackboneError: unknown name or impossible image size.
     """
     check_image_size(name, image_size)
-    run_empty(name, outline(name, 1).trunk, image_size)
+    run_empty(name, build_on_meta(name, 1).trunk, image_size)
 
 
 def _build_to_fill(spec: BackboneSpec) -> nn.Module:

@@ -81,16 +81,16 @@ class Head:
         Raises:
             HeadError: the file cannot be written.
         """
-        head_files.write(path, vars(self))
+        head_files.write_head_file(path, vars(self))
 
     @staticmethod
     def load(path: Path) -> "Head":
-        """Read a file of `save`; `models.head_files.read` says what is trusted.
+        """Read a file of `save`; `models.head_files.read_head_file` says what is trusted.
 
         Raises:
             HeadError: the file is unreadable, not a head, or from another scikit-learn version.
         """
-        return Head(**head_files.read(path, [field.name for field in fields(Head)]))
+        return Head(**head_files.read_head_file(path, [field.name for field in fields(Head)]))
 
     def _ask(
         self, ask: Callable[[NDArray[np.float32]], NDArray], features: NDArray[np.float32]

@@ -35,7 +35,7 @@ _UNSOUND = (
 )
 
 
-def write(path: Path, parts: dict[str, Any]) -> None:
+def write_head_file(path: Path, parts: dict[str, Any]) -> None:
     """Write a head's parts by name, atomically.
 
     Raises:
@@ -60,8 +60,8 @@ def write(path: Path, parts: dict[str, Any]) -> None:
         raise HeadError(f"{path} cannot be written ({error.strerror})") from error
 
 
-def read(path: Path, names: Collection[str]) -> dict[str, Any]:
-    """Read a file of `write`, which must have parts of these names.
+def read_head_file(path: Path, names: Collection[str]) -> dict[str, Any]:
+    """Read a file of `write_head_file`, which must have parts of these names.
 
     Nothing in the file is executed, and only objects of types that are in ``TRUSTED`` or trusted
     by skops are created. Whether the numbers in a model make sense is not checked: use only heads

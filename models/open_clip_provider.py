@@ -110,7 +110,7 @@ def find(model: str) -> BackboneSpec:
     # Imported here: they take as long as torch itself.
     import open_clip
 
-    from models.trunk_facts import measure
+    from models.trunk_facts import measure_trunk
 
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag and tag not in tags:
@@ -123,7 +123,7 @@ def find(model: str) -> BackboneSpec:
     normalisations = {(tuple(each["mean"]), tuple(each["std"])) for each in alike}
     mean, std = normalisations.pop() if len(normalisations) == 1 else (_MEAN, _STD)
     repository = published[0].get("hf_hub", "").strip("/") if published else ""
-    facts = measure(f"open_clip:{model}", _tower(architecture, "meta"), size)
+    facts = measure_trunk(f"open_clip:{model}", _tower(architecture, "meta"), size)
     return BackboneSpec(
         name=f"open_clip:{model}",
         provider="open_clip",
@@ -153,7 +153,7 @@ def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
 
 def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:  # noqa: ARG001
     """See `models.provider.Provider`; the text tower is not read."""
-    from models.weights import fill
+    from models.torchvision_weights import fill
 
     fill(trunk, read_tensors(path, _IN_FILE), path)
 

@@ -34,7 +34,7 @@ def known(name: str) -> BackboneSpec | None:
     """Return the facts about a backbone as far as they are known without its library.
 
     Returns:
-        None if only the library knows: `find` asks it.
+        None if only the library knows: `find_backbone` asks it.
 
     Raises:
         BackboneError: no backbone can be called so; the message suggests a name, or lists all.
@@ -51,7 +51,7 @@ def known(name: str) -> BackboneSpec | None:
     return None
 
 
-def find(name: str) -> BackboneSpec:
+def find_backbone(name: str) -> BackboneSpec:
     """Return the facts about a backbone. For ``timm:`` and ``open_clip:`` models it imports torch.
 
     Raises:
@@ -71,7 +71,7 @@ def check_image_size(name: str, image_size: int) -> None:
         BackboneError: the name is unknown, or the backbone cannot take that size; the message
             says which sizes it takes.
     """
-    _check_size(name, find(name).fixed_image_size, image_size)
+    _check_size(name, find_backbone(name).fixed_image_size, image_size)
 
 
 def check_without_library(name: str, image_size: int) -> None:

@@ -66,7 +66,7 @@ _TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
 _CLIPS_TOKENS = (77, 49408)
 
 
-def find(name: str) -> TextEncoderSpec:
+def find_text_encoder(name: str) -> TextEncoderSpec:
     """Return the facts about a text encoder, without torch.
 
     Raises:

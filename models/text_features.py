@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from models.errors import WeightsError, first_line
-from models.text_encoders import TextEncoderSpec, find, weights_file, weights_label
+from models.text_encoders import TextEncoderSpec, find_text_encoder, weights_file, weights_label
 from operation.parsing import parse_json
 
 PROMPT = "a picture of a {}"
@@ -104,7 +104,7 @@ class TextFeatures:
 
     def _check(self) -> None:
         """Raise ValueError unless all parts are consistent."""
-        width = find(self.encoder).width
+        width = find_text_encoder(self.encoder).width
         if not self.prompts or not all(isinstance(prompt, str) for prompt in self.prompts):
             raise ValueError("its prompts are not texts")
         shape = (len(self.prompts), width)
@@ -138,7 +138,7 @@ def open_text_features(
     """Return text features from the cache; compute and cache them if they are not there.
 
     Args:
-        encoder: see `models.text_encoders.find`.
+        encoder: see `models.text_encoders.find_text_encoder`.
         prompts: K texts, see `prompts`.
         pretrained: whether the encoder has published weights, or random ones drawn from ``seed``.
         weights_dir: folder of weight files; None: the hub's cache, or a download.
@@ -150,7 +150,7 @@ def open_text_features(
         WeightsError: the cached file is damaged or holds other features; or nothing is cached and
             the encoder's weights are missing or unusable.
     """
-    spec = find(encoder)
+    spec = find_text_encoder(encoder)
     if pretrained:
         weights = weights_label(spec) or _sha256(_locate(spec, weights_dir))
     else:

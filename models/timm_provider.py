@@ -50,7 +50,7 @@ def find(model: str) -> BackboneSpec:
     # Imported here: they take as long as torch itself.
     import timm
 
-    from models.trunk_facts import measure
+    from models.trunk_facts import measure_trunk
 
     published = timm.list_models(pretrained=True)
     if model not in published and not timm.is_model(model):
@@ -70,7 +70,7 @@ def find(model: str) -> BackboneSpec:
             "images in colour"
         )
     name = f"timm:{model}"
-    found = measure(name, _trunk(model, "meta"), height)
+    found = measure_trunk(name, _trunk(model, "meta"), height)
     return BackboneSpec(
         name=name,
         provider="timm",
@@ -100,7 +100,7 @@ def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
 
 def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:
     """See `models.provider.Provider`; the weights of timm's own classifier are not used."""
-    from models.weights import fill
+    from models.torchvision_weights import fill
 
     names = _facts(spec.builder).classifier or ()
     heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))

@@ -133,13 +133,13 @@ def find_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path | None:
 
 
 def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
-    from models.weights import locate
+    from models.torchvision_weights import locate
 
     return locate(_weights_url(spec), weights_dir)
 
 
 def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:
-    from models.weights import load_pretrained
+    from models.torchvision_weights import load_pretrained
 
     load_pretrained(trunk, path, head=spec.classifier)
 

@@ -17,7 +17,7 @@ class TrunkFacts:
     has_linear_layers: bool
 
 
-def measure(name: str, trunk: nn.Module, image_size: int) -> TrunkFacts:
+def measure_trunk(name: str, trunk: nn.Module, image_size: int) -> TrunkFacts:
     """Return the facts about a trunk on the meta device.
 
     Args:

@@ -29,7 +29,7 @@ class Serving:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[tuple[str, Path]]:
+def serve_folder(folder: Path) -> Iterator[tuple[str, Path]]:
     """Lock a folder for this process; yield the token of its processes and a temporary folder for
     them.
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from data_partition.datasets import find as find_dataset
+from data_partition.datasets import find_dataset
 from models.text_features import prompts
 from tests.generated_figures import IMAGES, Judge
 from training.config import ExperimentConfig, Scalar, parse

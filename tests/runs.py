@@ -6,12 +6,12 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from fl_server.preparation import prepare
+from fl_server.federated_config import prepare_simulated
 from fl_server.resources import Resources
 from fl_server.simulation import simulate
-from fl_server.superlink import SuperLink
+from fl_server.simulation_superlink import SuperLink
 from training.config import ExperimentConfig
-from training.config_file import load
+from training.config_file import read_config
 from training.run_folder import RunFolder
 
 FEDSKIN = str(Path(sysconfig.get_path("scripts")) / "fedskin")
@@ -43,7 +43,7 @@ def tiny_options(data: Path, cache: Path, **changes: Any) -> list[str]:
 
 def tiny_config(data: Path, cache: Path, **changes: Any) -> ExperimentConfig:
     """Return the same as a config."""
-    return load(None, tiny_options(data, cache, **changes)[1::2])
+    return read_config(None, tiny_options(data, cache, **changes)[1::2])
 
 
 def run_tiny(
@@ -51,7 +51,7 @@ def run_tiny(
 ) -> dict[str, Any]:
     """Run a config on a SuperLink and return its final figures."""
     folder = RunFolder(out)
-    resolved, resources = prepare(config.replace(run_dir=str(out)))
+    resolved, resources = prepare_simulated(config.replace(run_dir=str(out)))
     if concurrency is not None:
         resources = Resources(concurrency, resources.threads_per_client, 0.0)
     folder.create(resolved)

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl_client.client import Client
-from models.backbones import build
+from models.backbones import build_backbone
 from strategies.arrays import to_record, views
 from strategies.layout import LAYOUT, Layout
+from training.clip_text import ClipText
 from training.config import ExperimentConfig, parse
 from training.inference import Preprocessing
 from training.split import Split
 from training.study import resolve
-from training.text import Text
 
 # Pixel v becomes v / 255: what a network sees can be read back.
 UNCHANGED = Preprocessing(image_size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -41,11 +41,11 @@ def make_config(**changes: Any) -> ExperimentConfig:
     return resolve(config, dataset="ham10000", device="cpu", threads_per_client=1)
 
 
-def make_text(classes: int = 3, width: int = 16, seed: int = 0) -> Text:
+def make_text(classes: int = 3, width: int = 16, seed: int = 0) -> ClipText:
     """Text features of no text: random directions."""
     rows = np.random.default_rng(seed).normal(size=(classes, width))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Text(rows.astype(np.float32), 100.0)
+    return ClipText(rows.astype(np.float32), 100.0)
 
 
 def random_split(
@@ -70,7 +70,7 @@ def make_client(
     *,
     num_train: int = 12,
     index: int = 0,
-    at_site: bool = False,
+    is_site: bool = False,
 ) -> Client:
     """A client of three classes with a few random images, other ones for every index."""
     sizes = {"train": num_train, "validation": 5, "test": 6}
@@ -80,13 +80,13 @@ def make_client(
         splits={name: random_split(size, seed=index) for name, size in sizes.items()},
         classes=("a", "b", "c"),
         folder=folder / f"client-{index}",
-        at_site=at_site,
+        is_site=is_site,
     )
 
 
 def first_weights(seed: int = 0) -> dict[str, NDArray]:
     """Random weights of resnet18 for three classes, as a client receives them: read only."""
-    model = build("resnet18", 3, pretrained=False, image_size=32, seed=seed)
+    model = build_backbone("resnet18", 3, pretrained=False, image_size=32, seed=seed)
     return views(to_record(state_of(model)))
 
 

@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from experiments.cli import app
-from training.config_file import load
+from training.config_file import read_config
 
 CHECKOUT = Path(__file__).parents[1]
 DEPLOY = CHECKOUT / "deploy"
@@ -128,7 +128,7 @@ def test_hospitals_script_is_well_formed() -> None:
 
 
 def test_hospitals_config_says_what_a_deployed_run_must_say() -> None:
-    config = load(DEPLOY / "hospitals.toml")
+    config = read_config(DEPLOY / "hospitals.toml")
     assert config.dataset == "ham10000"
     assert (config.data_dir, config.clients) == ("", 3)
 

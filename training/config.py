@@ -19,7 +19,7 @@ from data_partition.datasets import dataset_choice, dataset_names
 from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
-from models.text_encoders import find as find_text_encoder
+from models.text_encoders import find_text_encoder
 from operation.names import known_names
 from strategies import methods
 from training.errors import ConfigError

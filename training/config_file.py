@@ -10,7 +10,7 @@ from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
 from training.errors import ConfigError
 
 
-def load(
+def read_config(
     path: Path | None,
     overrides: Iterable[str] = (),
     defaults: Mapping[str, Scalar] | None = None,

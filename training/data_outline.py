@@ -21,7 +21,9 @@ class DataOutline:
     notices: tuple[str, ...]
 
 
-def outline(config: ExperimentConfig, *, federated: bool, needs_test: bool = False) -> DataOutline:
+def outline_data(
+    config: ExperimentConfig, *, federated: bool, needs_test: bool = False
+) -> DataOutline:
     """Check an experiment's data as far as possible without decoding, which may take an hour.
 
     Errors are found in labels, lesions, sources, sites, the number of images for the clients, and

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_partition import datasets, recognition
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
-from data_partition.image_store import ImageStore, Progress, open_store, store_side
+from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.overlap import find_overlap, refuse
 from data_partition.partition import plan_partition
@@ -29,7 +29,7 @@ from training.split import (
     FederatedData,
     GlobalTestSet,
     TrainingImages,
-    some_of,
+    select_images,
 )
 
 
@@ -58,7 +58,7 @@ class DataFacts:
     classes: tuple[str, ...]
 
 
-def recognise(config: ExperimentConfig) -> DataSet:
+def recognise_dataset(config: ExperimentConfig) -> DataSet:
     """Return the data set of a config: ``dataset``, or with ``auto`` the one in ``data-dir``.
 
     Raises:
@@ -69,7 +69,7 @@ def recognise(config: ExperimentConfig) -> DataSet:
     if config.dataset == "auto":
         found = recognition.recognise(Path(config.data_dir))
     else:
-        found = datasets.find(config.dataset)
+        found = datasets.find_dataset(config.dataset)
     if found.load_test is None and config.test_dir:
         raise ConfigError(
             f"test-dir = {config.test_dir!r}: {found.title}'s test patients are in data-dir; leave "
@@ -80,15 +80,19 @@ def recognise(config: ExperimentConfig) -> DataSet:
 
 def dataset_of(config: ExperimentConfig) -> DataSet:
     """Return the data set of a config that may have a name for it, but no data folder."""
-    return recognise(config) if config.dataset == "auto" else datasets.find(config.dataset)
+    return (
+        recognise_dataset(config)
+        if config.dataset == "auto"
+        else datasets.find_dataset(config.dataset)
+    )
 
 
-def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> DataFacts:
+def data_facts(config: ExperimentConfig, progress: ProgressCallback | None = None) -> DataFacts:
     """Return the facts of a config's data."""
     store = open_training(config, progress)
     test_data = open_test_data(config, progress)
     return DataFacts(
-        dataset=recognise(config).name,
+        dataset=recognise_dataset(config).name,
         fingerprint=store.fingerprint,
         test_fingerprint=test_data.fingerprint if test_data else None,
         classes=store.classes,
@@ -96,7 +100,7 @@ def data_facts(config: ExperimentConfig, progress: Progress | None = None) -> Da
 
 
 def open_federated_data(
-    config: ExperimentConfig, progress: Progress | None = None
+    config: ExperimentConfig, progress: ProgressCallback | None = None
 ) -> FederatedData:
     """Open the training release of a config and partition it among the clients.
 
@@ -113,7 +117,9 @@ def open_federated_data(
     return FederatedData(store, merged)
 
 
-def open_central_data(config: ExperimentConfig, progress: Progress | None = None) -> CentralData:
+def open_central_data(
+    config: ExperimentConfig, progress: ProgressCallback | None = None
+) -> CentralData:
     """Open the whole training release of a config, split into training and validation.
 
     80/20 with ``split-by``, or as the data set is already split. Slices: the 7 and the 1 of 7:1:2,
@@ -141,7 +147,7 @@ def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFram
         seed=config.seed,
         grouped_by=data.grouped_by,
         sliced=data.sliced,
-        sources=recognise(config).sources,
+        sources=recognise_dataset(config).sources,
     )
 
 
@@ -173,7 +179,7 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
 
 
 def open_test_data(
-    config: ExperimentConfig, progress: Progress | None = None
+    config: ExperimentConfig, progress: ProgressCallback | None = None
 ) -> GlobalTestSet | None:
     """Open the global test set of a config; None if there is none.
 
@@ -187,10 +193,10 @@ def open_test_data(
         DataError: ``test-dir`` is set but has no test set, or some test images are also in training
             and the config does not allow it.
     """
-    if recognise(config).load_test is None:
+    if recognise_dataset(config).load_test is None:
         store = open_training(config, progress)
         is_test = split_patients(store.rows, seed=config.seed) == "test"
-        split, training = some_of(store, is_test), store.rows[~is_test]
+        split, training = select_images(store, is_test), store.rows[~is_test]
         if not len(split):
             return None
         rows = store.rows.iloc[split.indices].reset_index(drop=True)
@@ -215,7 +221,7 @@ def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingIma
     else:
         data = open_central_data(config)
         store, chosen = data.store, data.split_names == "train"
-    split = some_of(store, chosen)
+    split = select_images(store, chosen)
     rows = store.rows.iloc[split.indices].reset_index(drop=True)
     return TrainingImages(split, rows, store.fingerprint, store.classes)
 
@@ -230,7 +236,7 @@ def training_table(
     """
     if tests_in is None and config.test_dir:
         tests_in = [Path(config.test_dir)]
-    return recognise(config).load_training(Path(config.data_dir), reading(config, tests_in))
+    return recognise_dataset(config).load_training(Path(config.data_dir), reading(config, tests_in))
 
 
 def reading(config: ExperimentConfig, tests_in: Sequence[Path] | None = None) -> Reading:
@@ -245,7 +251,7 @@ def test_table(config: ExperimentConfig) -> ImageTable | None:
     Raises:
         DataError: ``test-dir`` is set but has no test set, or one with other classes.
     """
-    dataset = recognise(config)
+    dataset = recognise_dataset(config)
     if dataset.load_test is None:
         return None
     test_dir = Path(config.test_dir) if config.test_dir else None
@@ -257,7 +263,7 @@ def test_table(config: ExperimentConfig) -> ImageTable | None:
 
 def open_training(
     config: ExperimentConfig,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     *,
     tests_in: Sequence[Path] | None = None,
 ) -> ImageStore:
@@ -266,7 +272,7 @@ def open_training(
 
 
 def open_table(
-    config: ExperimentConfig, table: ImageTable, progress: Progress | None = None
+    config: ExperimentConfig, table: ImageTable, progress: ProgressCallback | None = None
 ) -> ImageStore:
     """Open the store of some images, with the size and cache folder of a config."""
     side = store_side(config.image_size)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.backbones import Backbone
-from models.registry import find
+from models.registry import find_backbone
 from training.array_store import kept
 from training.config import ExperimentConfig
 from training.experiment_data import cache_dir
 from training.inference import Preprocessing, extract_features
-from training.network import build_base, place, preprocessing
+from training.network import build_base, move_to_device, preprocessing
 from training.randomness import derive_seed
 from training.split import Split
 
@@ -54,7 +54,7 @@ def open_feature_splits(
     """
 
     def compute() -> dict[str, NDArray]:
-        network = place(build_base(config, base), config)
+        network = move_to_device(build_base(config, base), config)
         return {name: _views(config, network, splits[name], name, client_index) for name in splits}
 
     key = _key(config, splits, fingerprint, client_index, base)
@@ -78,7 +78,7 @@ class _Augmented(Preprocessing):
 def _views(
     config: ExperimentConfig, network: Backbone, split: Split, name: str, client_index: int
 ) -> NDArray[np.float32]:
-    spec = find(config.backbone)
+    spec = find_backbone(config.backbone)
     inputs = [preprocessing(config)]
     for view in range(config.augmented_views if name == "train" else 0):
         seed = derive_seed(

@@ -11,8 +11,8 @@ from models.fitted_head import Head
 from models.head_names import HEADS
 from models.heads import fit_head
 from training.config import ExperimentConfig
+from training.deep_features import Features, open_features
 from training.errors import RunFolderError
-from training.features import Features, open_features
 from training.head_settings import FITTED_WITH, head_settings, head_values, heads_of
 from training.metrics import confusion_matrix, metric_block, patient_confusion
 from training.run_folder import RunFolder

@@ -1,6 +1,6 @@
 """The memory of a process that trains an experiment's network, without activations."""
 
-from models.registry import find
+from models.registry import find_backbone
 from training.config import ExperimentConfig
 
 # Bytes of a process with torch.
@@ -24,4 +24,4 @@ def training_bytes(config: ExperimentConfig) -> int:
     if config.trainable == "all":
         # The rounding errors of int8 are as large as the trained part.
         copies = _COPIES_OF_ALL + (config.wire_format == "int8")
-    return PROCESS_BYTES + copies * find(config.backbone).megabytes * 10**6
+    return PROCESS_BYTES + copies * find_backbone(config.backbone).megabytes * 10**6

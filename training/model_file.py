@@ -12,9 +12,9 @@ from safetensors.numpy import save_file
 
 from operation.files import replacing
 from operation.parsing import parse_json, parse_toml
+from training.clip_text import ClipText
 from training.config import ExperimentConfig, parse
 from training.errors import RunFolderError
-from training.text import Text
 from training.weights import Weights
 
 TEXT_FEATURES = "text.features"
@@ -37,7 +37,7 @@ class ModelFile:
     config: ExperimentConfig
     classes: tuple[str, ...]
     weights: Mapping[str, NDArray]
-    text: Text | None
+    text: ClipText | None
     run: str
     round: int
     synthetic: bool
@@ -72,7 +72,7 @@ class ModelFile:
                 weights: Weights = {name: file.get_tensor(name) for name in names}
             text = None
             if TEXT_FEATURES in weights:
-                text = Text(weights.pop(TEXT_FEATURES), float(metadata["logit-scale"]))
+                text = ClipText(weights.pop(TEXT_FEATURES), float(metadata["logit-scale"]))
             return cls(
                 config=parse(parse_toml(metadata["config"])),
                 classes=tuple(parse_json(metadata["classes"])),

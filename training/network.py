@@ -15,28 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.backbones import Backbone, build, build_empty, over_features
+from models.backbones import Backbone, build_backbone, build_empty, over_features
 from models.clip import ImageTextClassifier
-from models.registry import find
-from models.text_encoders import find as find_text_encoder
+from models.registry import find_backbone
+from models.text_encoders import find_text_encoder
+from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.device import use_exact_kernels
 from training.errors import TrainingError
 from training.feature_views import FeatureViews
 from training.inference import Inputs, Preprocessing
 from training.split import Split
-from training.text import Text
 from training.weights import Weights, weights_sha256
 
 
-def build_network(config: ExperimentConfig, num_classes: int, text: Text | None) -> Backbone:
+def build_network(config: ExperimentConfig, num_classes: int, text: ClipText | None) -> Backbone:
     """Return the network that a run starts from, on the CPU.
 
     Raises:
         WeightsError: the pretrained weights are missing or unusable.
     """
     encoder = find_text_encoder(config.text_encoder)
-    network = build(
+    network = build_backbone(
         config.backbone,
         _num_outputs(num_classes, text),
         pretrained=config.pretrained,
@@ -68,7 +68,7 @@ def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
     return network
 
 
-def place(network: Backbone, config: ExperimentConfig) -> Backbone:
+def move_to_device(network: Backbone, config: ExperimentConfig) -> Backbone:
     """Return the network on the config's device, in the memory format that is fastest there.
 
     On CUDA, this process then computes with `training.device.use_exact_kernels`.
@@ -83,7 +83,7 @@ def restore_network(
     config: ExperimentConfig,
     num_classes: int,
     weights: Mapping[str, NDArray],
-    text: Text | None,
+    text: ClipText | None,
     *,
     base: str | None = None,
 ) -> Backbone:
@@ -105,15 +105,18 @@ def restore_network(
             config.backbone, outputs, image_size=config.image_size, trainable=config.trainable
         )
         _load(network, tensors, config)
-        return place(_with_text(network, text), config)
+        return move_to_device(_with_text(network, text), config)
     network = build_network(config, num_classes, text)
     _check_base(network, config, base)
     _load(network, {**network.base(), **tensors}, config)
-    return place(network, config)
+    return move_to_device(network, config)
 
 
 def restore_over_features(
-    config: ExperimentConfig, num_classes: int, weights: Mapping[str, NDArray], text: Text | None
+    config: ExperimentConfig,
+    num_classes: int,
+    weights: Mapping[str, NDArray],
+    text: ClipText | None,
 ) -> Backbone:
     """Return the network without its trunk, for features instead of images.
 
@@ -127,7 +130,7 @@ def restore_over_features(
     outputs = _num_outputs(num_classes, text)
     network = over_features(config.backbone, outputs, trainable=config.trainable)
     _load(network, as_tensors(weights), config)
-    return place(_with_text(network, text), config)
+    return move_to_device(_with_text(network, text), config)
 
 
 def sent_part(network: Backbone) -> Weights:
@@ -152,7 +155,7 @@ def preprocessing(config: ExperimentConfig, split: Split | None = None) -> Input
     """Return the preprocessing of images, or of features instead of images."""
     if split is not None and split.holds_features:
         return FeatureViews()
-    spec = find(config.backbone)
+    spec = find_backbone(config.backbone)
     return Preprocessing(config.image_size, spec.mean, spec.std)
 
 
@@ -173,7 +176,7 @@ def _load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentCo
 
 def _check_base(network: Backbone, config: ExperimentConfig, sha256: str | None) -> None:
     if sha256 is not None and base_sha256(network) != sha256:
-        library = find(config.backbone).provider
+        library = find_backbone(config.backbone).provider
         raise TrainingError(
             f"the base of {config.backbone} on this machine is not the run's: use the same "
             f"pretrained weights, and the same versions of torch and {library}"
@@ -184,11 +187,11 @@ def _as_arrays(tensors: Mapping[str, Tensor]) -> Weights:
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _num_outputs(num_classes: int, text: Text | None) -> int:
+def _num_outputs(num_classes: int, text: ClipText | None) -> int:
     return num_classes if text is None else text.features.shape[1]
 
 
-def _with_text(network: Backbone, text: Text | None) -> Backbone:
+def _with_text(network: Backbone, text: ClipText | None) -> Backbone:
     if text is None:
         return network
     # A copy, so that the network does not keep a message's bytes in memory.

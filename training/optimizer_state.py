@@ -7,13 +7,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from training.generations import Generations
+from training.round_files import RoundFiles
 
 
 class OptimizerStates:
     """Optimizer states by round.
 
-    They are stored as `Generations`: a repeated round starts from the same state as the first time.
+    They are stored as `RoundFiles`: a repeated round starts from the same state as the first time.
 
     Args:
         folder: the client's own folder for them.
@@ -21,7 +21,7 @@ class OptimizerStates:
     """
 
     def __init__(self, folder: Path, *, keep: str) -> None:
-        self._generations = Generations(folder)
+        self._round_files = RoundFiles(folder)
         self.persistent = keep == "persistent"
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, before: int) -> int:
@@ -30,7 +30,7 @@ class OptimizerStates:
         Returns:
             The round of that state; 0 if the optimizer stays fresh.
         """
-        newest = self._generations.newest(before=before)
+        newest = self._round_files.newest(before=before)
         if not self.persistent or newest is None:
             return 0
         number, path = newest
@@ -54,5 +54,5 @@ class OptimizerStates:
             for key, value in optimizer.state[parameter].items()
             if isinstance(value, torch.Tensor)
         }
-        with self._generations.saving(round_number) as temporary:
+        with self._round_files.saving(round_number) as temporary:
             save_file(tensors, temporary)

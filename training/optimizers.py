@@ -68,7 +68,7 @@ def state_tensors(values: Mapping[str, Any]) -> int:
     return OPTIMIZERS[values["optimizer"]].state_tensors + (values["momentum"] > 0)
 
 
-def build(
+def build_optimizer(
     values: Mapping[str, Any],
     parameters: Iterable[nn.Parameter],
     learning_rate: float | None = None,

@@ -5,11 +5,11 @@ from pathlib import Path
 import joblib
 
 from models.errors import BackboneError
-from models.registry import find, known
+from models.registry import find_backbone, known
 from training.config import ExperimentConfig, no_lora
 from training.device import resolve_device
 from training.errors import ConfigError
-from training.experiment_data import recognise
+from training.experiment_data import recognise_dataset
 from training.study import resolve
 
 PATH_KEYS = ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir")
@@ -41,7 +41,7 @@ def check_backbone(config: ExperimentConfig) -> None:
     from models.backbones import check_images
 
     try:
-        spec = find(config.backbone)
+        spec = find_backbone(config.backbone)
     except BackboneError as error:
         raise ConfigError(f"backbone = {config.backbone!r}: {error}") from None
     if config.trainable == "lora" and not spec.has_linear_layers:
@@ -72,7 +72,7 @@ def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:
         raise ConfigError(
             f"precision = 'bfloat16': needs device = cuda, but this machine has {device}"
         )
-    return recognise(config).name, device
+    return recognise_dataset(config).name, device
 
 
 def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:

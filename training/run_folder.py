@@ -20,7 +20,7 @@ from operation.files import replacing, write_json, write_text
 from operation.parsing import parse_json
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
-from training.config_file import load
+from training.config_file import read_config
 from training.errors import RunFolderError
 from training.schedules import SCHEDULES
 
@@ -90,7 +90,7 @@ class RunFolder:
         """
         if not self.exists():
             raise RunFolderError(f"{self.path}: is not a run folder: it has no config.toml")
-        return load(self.path / "config.toml")
+        return read_config(self.path / "config.toml")
 
     def length_key(self) -> str:
         """Return the key of the run's length: ``rounds``, or for a centralized run ``epochs``."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.splits import split_client, together
 from training.config import ExperimentConfig
@@ -69,7 +69,7 @@ def open_test_dir(
     if not config.test_dir:
         return None
     test_dir = Path(config.test_dir)
-    load_test = find(config.dataset).load_test
+    load_test = find_dataset(config.dataset).load_test
     assert load_test is not None  # otherwise `prepare_deployed` has refused test-dir
     table = load_test(test_dir, test_dir)
     assert table is not None  # None is possible only if a test set is optional

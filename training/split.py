@@ -55,7 +55,7 @@ class FederatedData:
     def split(self, client: str, name: str) -> Split:
         """Return one split, ``train``, ``validation`` or ``test``, of a client."""
         chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
-        return some_of(self.store, chosen.to_numpy())
+        return select_images(self.store, chosen.to_numpy())
 
     def source(self, client: str) -> str:
         """Return the source that ``partition = source`` gave a client."""
@@ -81,7 +81,7 @@ class CentralData:
 
     def split(self, name: str) -> Split:
         """Return one split, ``train``, ``validation`` or, for a client's own images, ``test``."""
-        return some_of(self.store, self.split_names == name)
+        return select_images(self.store, self.split_names == name)
 
     def places(self) -> list[str | None]:
         """Return for each image of the store its split."""
@@ -114,7 +114,7 @@ class GlobalTestSet:
     @classmethod
     def whole(cls, store: ImageStore) -> "GlobalTestSet":
         """Return all images of a store as the test set."""
-        split = some_of(store, np.ones(len(store.labels), dtype=bool))
+        split = select_images(store, np.ones(len(store.labels), dtype=bool))
         return cls(
             split, store.rows, store.classes, store.fingerprint, store.set_aside, store.notices
         )
@@ -137,7 +137,7 @@ class TrainingImages:
     classes: tuple[str, ...]
 
 
-def some_of(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
+def select_images(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
     """Return the images of a store selected by ``chosen`` (N,), with their patients if known."""
     patients = None
     if store.sliced and store.rows["lesion_id"].notna().all():

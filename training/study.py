@@ -1,6 +1,6 @@
 """The study's settings, which ``auto`` means. docs/study.md gives the source of each."""
 
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from training.config import ExperimentConfig, parse
 from training.losses import STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
@@ -40,7 +40,7 @@ def resolve(
     row = OPTIMIZERS[optimizer]
     # An optimizer without betas has 0, since a resolved config needs a number.
     beta1, beta2 = row.betas or (0.0, 0.0)
-    data_set = find(dataset)
+    data_set = find_dataset(dataset)
     return config.replace(
         dataset=dataset,
         loss=STUDY_LOSSES[config.objective] if config.loss == "auto" else config.loss,

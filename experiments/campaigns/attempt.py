@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments.campaigns.folder import DONE, FAILED, RUNNING, CampaignFolder
+from experiments.campaigns.campaign_folder import DONE, FAILED, RUNNING, CampaignFolder
 from experiments.campaigns.trial import is_done, text
 from fl_server.simulation import take_over
 from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS
@@ -36,7 +36,7 @@ _BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
-class Order:
+class AttemptTask:
     """The task of an attempt.
 
     Attributes:
@@ -58,37 +58,37 @@ class Order:
     hang_seconds: float
 
 
-def attempt(order: Order, _lender_ended: str | None = None) -> str:
+def attempt(task: AttemptTask, _source_ended: str | None = None) -> str:
     """Start or continue a trial; try once more if it crashes, is killed or hangs.
 
     Args:
-        order: what to run.
-        _lender_ended: result of the trial that Ray waits for before it calls this.
+        task: what to run.
+        _source_ended: result of the trial that Ray waits for before it calls this.
 
     Returns:
         "" if it is done, otherwise the cause of the failure.
     """
-    campaign = CampaignFolder(order.campaign)
+    campaign = CampaignFolder(task.campaign)
     while True:
-        end_leftovers(campaign, order.trial_id)
-        last = campaign.attempt(order.trial_id)
+        end_leftovers(campaign, task.trial_id)
+        last = campaign.attempt(task.trial_id)
         # The number is in the record, because Ray calls this again if the watching process dies.
-        number = int(last.get("number", 0)) + 1 if last.get("run") == order.run else 1
+        number = int(last.get("number", 0)) + 1 if last.get("run") == task.run else 1
         if number > _ATTEMPTS:
             cause = str(last.get("cause") or "the process that watched it was killed")
-            campaign.record(order.trial_id, FAILED, cause)
+            campaign.record(task.trial_id, FAILED, cause)
             return cause
-        status, cause = _attempt(order, campaign, number)
+        status, cause = _attempt(task, campaign, number)
         if not cause or status == _BAD_INPUT:
             return cause
 
 
-def _attempt(order: Order, campaign: CampaignFolder, number: int) -> tuple[int, str]:
+def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[int, str]:
     """Make one attempt; return the exit status and the cause of a failure."""
-    folder = campaign.run_folder(order.trial_id)
+    folder = campaign.run_folder(task.trial_id)
     token = uuid.uuid4().hex
     record = {
-        "run": order.run,
+        "run": task.run,
         "number": number,
         "host": platform.node(),
         "token": token,
@@ -96,20 +96,18 @@ def _attempt(order: Order, campaign: CampaignFolder, number: int) -> tuple[int, 
         "outcome": RUNNING,
         "cause": "",
     }
-    campaign.write_attempt(order.trial_id, record)
-    log = campaign.log_path(order.trial_id)
+    campaign.write_attempt(task.trial_id, record)
+    log = campaign.log_path(task.trial_id)
     said_before = log.stat().st_size if log.exists() else 0
     began = time.monotonic()
-    status, hung, peak = _run(order, campaign, folder, token)
+    status, hung, peak = _run(task, campaign, folder, token)
     seconds = time.monotonic() - began
-    cause = hung or _cause(order, status, folder, log, said_before)
+    cause = hung or _cause(task, status, folder, log, said_before)
     if not cause:
-        folder.update_manifest(
-            trial={"id": order.trial_id, "seconds": seconds, "peak_memory": peak}
-        )
+        folder.update_manifest(trial={"id": task.trial_id, "seconds": seconds, "peak_memory": peak})
     outcome = FAILED if cause else DONE
     campaign.write_attempt(
-        order.trial_id, {**record, "outcome": outcome, "cause": cause, "seconds": seconds}
+        task.trial_id, {**record, "outcome": outcome, "cause": cause, "seconds": seconds}
     )
     return status, cause
 
@@ -132,28 +130,28 @@ def _end_run(folder: RunFolder) -> None:
 
 
 def _run(
-    order: Order, campaign: CampaignFolder, folder: RunFolder, token: str
+    task: AttemptTask, campaign: CampaignFolder, folder: RunFolder, token: str
 ) -> tuple[int, str, int]:
     """Return the exit status, the reason if it was ended for hanging, and the peak bytes."""
-    log_path = campaign.log_path(order.trial_id)
+    log_path = campaign.log_path(task.trial_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with own_processes(token) as home, log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.cli", *_arguments(order, campaign, folder)],
+            [sys.executable, "-m", "experiments.cli", *_arguments(task, campaign, folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(token, home, order.cpus),
+            env=_environment(token, home, task.cpus),
             start_new_session=True,
         )
-        progress = Progress(folder.path, log_path)
+        progress = StallDetector(folder.path, log_path)
         peak, hung, look_at = 0, "", 0.0
         while process.poll() is None:
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + LOOK_SECONDS
                 peak = max(peak, memory_of(process.pid))
                 still = progress.still_seconds()
-                if still > order.hang_seconds:
+                if still > task.hang_seconds:
                     hung = f"no progress for {still / 60:.0f} minutes"
                     process.kill()
             time.sleep(POLL_SECONDS)
@@ -162,19 +160,19 @@ def _run(
     return process.returncode, hung, peak
 
 
-def _arguments(order: Order, campaign: CampaignFolder, folder: RunFolder) -> Iterator[str]:
-    yield order.command
+def _arguments(task: AttemptTask, campaign: CampaignFolder, folder: RunFolder) -> Iterator[str]:
+    yield task.command
     if folder.exists():
         yield from ("--resume", "--out", str(folder.path))
         return
-    if order.network_of:
-        lender = campaign.run_folder(order.network_of).path
-        yield from ("--from", str(lender), "--out", str(folder.path))
-        flat = campaign.trial_config(order.trial_id)
+    if task.network_of:
+        source = campaign.run_folder(task.network_of).path
+        yield from ("--from", str(source), "--out", str(folder.path))
+        flat = campaign.trial_config(task.trial_id)
         for key in HEAD_KEYS:
             yield from ("-c", f"{key}={text(flat[key])}")
         return
-    yield from (str(campaign.config_path(order.trial_id)), "--out", str(folder.path))
+    yield from (str(campaign.config_path(task.trial_id)), "--out", str(folder.path))
 
 
 def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
@@ -193,7 +191,7 @@ def _environment(token: str, home: Path, cpus: int) -> dict[str, str]:
     }
 
 
-class Progress:
+class StallDetector:
     """Measures for how long nothing has changed in a run folder and a log.
 
     File times are only compared for equality, so a clock that is set back does no harm.
@@ -243,14 +241,14 @@ def memory_of(pid: int) -> int:
     return total
 
 
-def _cause(order: Order, status: int, folder: RunFolder, log: Path, said_before: int) -> str:
+def _cause(task: AttemptTask, status: int, folder: RunFolder, log: Path, said_before: int) -> str:
     """Return why an attempt failed, "" if the trial is done."""
     if status < 0:
         return f"its process was killed by signal {-status}" + (
             " (the usual cause is too little memory)" if status == -9 else ""
         )
     try:
-        if status == 0 and is_done(order.command, folder):
+        if status == 0 and is_done(task.command, folder):
             return ""
         said = folder.manifest()
     except (RunFolderError, OSError) as error:

@@ -4,18 +4,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from data_partition.datasets import all_datasets
-from data_partition.datasets import find as find_dataset
+from data_partition.datasets import all_datasets, find_dataset
 from data_partition.image_store import store_side
 from data_partition.splits import split_patients
 from experiments.campaigns.step_times import StepTime
-from models.registry import find
-from models.text_encoders import find as find_text_encoder
+from models.registry import find_backbone
+from models.text_encoders import find_text_encoder
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.experiment_data import dataset_of, reading, test_table, training_table
-from training.generations import KEPT
 from training.optimizers import state_tensors
+from training.round_files import KEPT
 
 # Seconds until the first step and after the last one, on two cores.
 STARTING = {"simulate": 25.0, "clip": 8.0, "heads": 8.0}
@@ -138,7 +137,7 @@ def estimate(
         kept += config.clients * model * min(config.rounds, KEPT)  # the rounding errors of int8
         passing += config.clients * model
     if command == "heads":
-        features = (images.training + images.test) * find(config.backbone).width * 4
+        features = (images.training + images.test) * find_backbone(config.backbone).width * 4
         seconds += (images.training + images.test) * times.judging
         # KNN and SVM also store training features.
         kept += 3 * features
@@ -151,7 +150,7 @@ def trained_bytes(config: ExperimentConfig) -> int:
     For a whole network the classifier is (almost) not counted.
     """
     if config.trainable == "all":
-        return find(config.backbone).megabytes * 10**6
+        return find_backbone(config.backbone).megabytes * 10**6
     outputs = _NUM_CLASSES
     if config.objective == "clip":
         outputs = find_text_encoder(config.text_encoder).width

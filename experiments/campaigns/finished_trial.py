@@ -134,7 +134,7 @@ class Machine(Part):
     host: str
 
 
-class Overlap(Part):
+class OverlapEntry(Part):
     """Test images that are also in training."""
 
     in_training: int = Field(ge=0)
@@ -147,7 +147,7 @@ class Data(Part):
     classes: list[str]
     fingerprint: str
     test_fingerprint: str | None
-    overlap: Overlap | None
+    overlap: OverlapEntry | None
 
 
 class TextWeights(Part):

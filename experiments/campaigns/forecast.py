@@ -19,10 +19,10 @@ from experiments.campaigns.estimate import (
 )
 from experiments.campaigns.step_times import measure_steps, setting
 from experiments.campaigns.trial import Trial
-from models.registry import find
+from models.registry import find_backbone
 from training.config import ExperimentConfig
 from training.device import processor_name, resolve_device
-from training.experiment_data import cache_dir, recognise
+from training.experiment_data import cache_dir, recognise_dataset
 from training.head_settings import HEAD_KEYS
 from training.study import resolve
 
@@ -90,7 +90,7 @@ def forecast(
             features = _features_key(trial.command, config)
             if features in stores:  # only one of the trials that share them computes them
                 each = replace(each, seconds=each.seconds - views * step_time.judging)
-            stores[features] = views * find(config.backbone).width * 4
+            stores[features] = views * find_backbone(config.backbone).width * 4
         if trial.command == "heads":
             network = _network_key(config)
             if network in trained:  # only one of the trials that share it trains it
@@ -140,7 +140,7 @@ class _Machine:
 
 def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
     config = trial.config
-    dataset = recognise(config).name if config.data_dir else studied(config.dataset)
+    dataset = recognise_dataset(config).name if config.data_dir else studied(config.dataset)
     resolved = resolve(
         config,
         dataset=dataset,

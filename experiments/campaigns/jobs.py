@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from experiments.campaigns.attempt import Order
+from experiments.campaigns.attempt import AttemptTask
 from experiments.campaigns.campaign_file import Campaign
-from experiments.campaigns.folder import CampaignFolder, has_network
+from experiments.campaigns.campaign_folder import CampaignFolder, has_network
 from experiments.campaigns.scheduler import Cluster, Job
 from experiments.campaigns.trial import Trial
 from fl_server.resources import concurrency
-from models.registry import find
+from models.registry import find_backbone
 from training.experiment_data import DataFacts
 from training.memory import training_bytes
 
@@ -33,27 +33,27 @@ def make_jobs(
         ConfigError: no machine has the cores or GPUs that the campaign asks for per trial.
     """
     run = uuid.uuid4().hex
-    lenders = _lenders(folder, trials, pending)
+    sources = _network_sources(folder, trials, pending)
     jobs = []
     for trial_id in pending:
         trial, _ = trials[trial_id]
-        lender = lenders.get(trial_id, "")
+        source = sources.get(trial_id, "")
         on_gpu = trial.config.device in ("auto", "cuda")
         share = cluster.share(
             cpus=campaign.cpus_per_trial,
             gpus=campaign.gpus_per_trial if on_gpu else None,
             memory=partial(memory_needed, trial),
         )
-        order = Order(
+        task = AttemptTask(
             campaign=folder.path,
             trial_id=trial_id,
             command=trial.command,
-            network_of=lender,
+            network_of=source,
             cpus=share.cpus,
             run=run,
             hang_seconds=60 * campaign.hang_minutes,
         )
-        jobs.append(Job(order, share, after=lender if lender in pending else ""))
+        jobs.append(Job(task, share, after=source if source in pending else ""))
     return sorted(jobs, key=lambda job: bool(job.after))
 
 
@@ -64,21 +64,23 @@ def memory_needed(trial: Trial, cpus: int) -> int:
         return training_bytes(config)
     # The server holds all replies of a round, or builds the base to evaluate the trained part.
     models = config.clients + 2 if config.trainable == "all" else 1
-    server = _FLOWER_BYTES + models * find(config.backbone).megabytes * 10**6
+    server = _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6
     return server + concurrency(config.clients, cpus) * training_bytes(config)
 
 
-def _lenders(folder: CampaignFolder, trials: Trials, pending: Sequence[str]) -> dict[str, str]:
+def _network_sources(
+    folder: CampaignFolder, trials: Trials, pending: Sequence[str]
+) -> dict[str, str]:
     """Map trials of ``heads`` to the trial whose network they use; the others train their own."""
     alike: dict[str, list[str]] = {}
     for trial_id, (trial, facts) in trials.items():
         if trial.command == "heads":
             alike.setdefault(trial.network_key(facts), []).append(trial_id)
-    lenders: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for group in alike.values():
         missing = [i for i in group if i in pending]
         trained = [i for i in group if has_network(folder.run_folder(i))]
         begun = [i for i in missing if folder.run_folder(i).exists()]
         own = trained or begun or missing
-        lenders |= {i: own[0] for i in missing if i not in (own[0], *begun)}
-    return lenders
+        sources |= {i: own[0] for i in missing if i not in (own[0], *begun)}
+    return sources

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_partition.datasets import dataset_choice
-from data_partition.datasets import find as find_dataset
+from data_partition.datasets import dataset_choice, find_dataset
 from experiments.campaigns.trial import Trial
 from models import text_encoders
 from models.errors import WeightsError
-from models.registry import PROVIDERS, find
+from models.registry import PROVIDERS, find_backbone
 from models.text_features import cached_path, prompts
 from training.config import ExperimentConfig
 from training.experiment_data import cache_dir
@@ -50,7 +49,7 @@ def find_missing(trials: Iterable[Trial]) -> Missing:
 
 
 def _weights(config: ExperimentConfig) -> dict[str, None]:
-    spec = find(config.backbone)
+    spec = find_backbone(config.backbone)
     if config.weights_dir:
         # Imported here: torch takes seconds.
         from models.backbones import locate_pretrained
@@ -67,7 +66,7 @@ def _weights(config: ExperimentConfig) -> dict[str, None]:
 def _text(config: ExperimentConfig) -> dict[str, None]:
     """Return the text tower's weights if they are missing; cached text features replace them."""
     dataset = None if config.dataset == "auto" else find_dataset(config.dataset)
-    spec = text_encoders.find(config.text_encoder)
+    spec = text_encoders.find_text_encoder(config.text_encoder)
     label = text_encoders.weights_label(spec)
     if dataset is not None and dataset.classes is not None and label is not None:
         texts = prompts(dataset.names_in_words(dataset.classes))

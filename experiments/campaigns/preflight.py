@@ -4,12 +4,12 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
 from data_partition.errors import DataError
-from data_partition.image_store import Progress
+from data_partition.image_store import ProgressCallback
 from experiments.campaigns.trial import Trial
 from models.errors import BackboneError, WeightsError
-from training.beginnings import bring_weights
+from training.clip_text import prepare_text
 from training.config import ExperimentConfig
-from training.data_outline import DataOutline, outline
+from training.data_outline import DataOutline, outline_data
 from training.errors import ConfigError
 from training.experiment_data import (
     DataFacts,
@@ -17,8 +17,8 @@ from training.experiment_data import (
     open_central_data,
     open_federated_data,
 )
+from training.prefetch import prefetch_weights
 from training.preparation import check_backbone, find_dataset_and_device
-from training.text import prepare_text
 
 Found = TypeVar("Found")
 
@@ -41,7 +41,7 @@ class Preflight:
         progress: called while an image store is built.
     """
 
-    def __init__(self, progress: Progress | None = None) -> None:
+    def __init__(self, progress: ProgressCallback | None = None) -> None:
         self._progress = progress
         self._known: dict[Hashable, object] = {}
         self._faults: dict[str, None] = {}
@@ -71,7 +71,7 @@ class Preflight:
                 self._once(key, prepare_text, config, found.classes)
             if config.pretrained:
                 key = ("weights", config.backbone, config.weights_dir)
-                self._once(key, bring_weights, config)
+                self._once(key, prefetch_weights, config)
         self._raise()
 
     def check(self, trials: Iterable[Trial], *, device: bool) -> None:
@@ -132,4 +132,6 @@ def _key(config: ExperimentConfig, keys: Iterable[str], *more: str) -> Hashable:
 
 def _outline(trial: Trial) -> DataOutline:
     command = trial.command
-    return outline(trial.config, federated=command == "simulate", needs_test=command == "heads")
+    return outline_data(
+        trial.config, federated=command == "simulate", needs_test=command == "heads"
+    )

@@ -16,7 +16,7 @@ import psutil
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from experiments.campaigns.attempt import Order, attempt
+from experiments.campaigns.attempt import AttemptTask, attempt
 from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
 
@@ -59,12 +59,12 @@ class Job:
     """An attempt that Ray will run.
 
     Attributes:
-        order: see `attempt`.
+        task: see `attempt`.
         share: its resources; see `Cluster.share`.
         after: the trial whose end it waits for, "" for none; it is earlier in the list.
     """
 
-    order: Order
+    task: AttemptTask
     share: Share
     after: str
 
@@ -144,7 +144,7 @@ class Cluster:
         started: dict[str, Any] = {}
         for job in jobs:
             before = started.get(job.after)
-            started[job.order.trial_id] = _task(job.share).remote(job.order, before)
+            started[job.task.trial_id] = _task(job.share).remote(job.task, before)
         names = {reference: name for name, reference in started.items()}
         open_ = list(names)
         while open_:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_partition.image_store import store_side
-from models.registry import find
-from models.text_encoders import find as find_text_encoder
+from models.registry import find_backbone
+from models.text_encoders import find_text_encoder
 from operation.files import write_json
 from operation.parsing import parse_json
 from training.config import ExperimentConfig
@@ -136,18 +136,18 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
     import torch
 
     from training import optimizers
+    from training.clip_text import ClipText
     from training.epoch import evaluate, train_epoch
     from training.losses import loss_function
     from training.network import (
         build_network,
-        place,
+        move_to_device,
         preprocessing,
         restore_over_features,
         sent_part,
     )
     from training.randomness import layer_randomness
     from training.split import Split
-    from training.text import Text
 
     batch_size, side = _batch_size(config), store_side(config.image_size)
     generator = np.random.default_rng(0)
@@ -160,14 +160,16 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
     text = None
     if config.objective == "clip":
         width = find_text_encoder(config.text_encoder).width
-        text = Text(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
-    network = place(build_network(config.replace(pretrained=False), _NUM_CLASSES, text), config)
+        text = ClipText(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
+    network = move_to_device(
+        build_network(config.replace(pretrained=False), _NUM_CLASSES, text), config
+    )
     trained, seen = network, batch
     if config.on_features:
-        shape = (config.batch_size, 1, find(config.backbone).width)
+        shape = (config.batch_size, 1, find_backbone(config.backbone).width)
         seen = split_of(generator.normal(size=shape).astype(np.float32))
         trained = restore_over_features(config, _NUM_CLASSES, sent_part(network), text)
-    optimizer = optimizers.build(config.to_flat(), trained.trained().values())
+    optimizer = optimizers.build_optimizer(config.to_flat(), trained.trained().values())
     device = torch.device(config.device)
     gradients_done = 0.0
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.finished_trial import FinishedTrial, read_finished
-from experiments.campaigns.folder import CampaignFolder
 from experiments.campaigns.ledger import Ledger
 from training.errors import ConfigError
 from training.metrics import METRIC_NAMES

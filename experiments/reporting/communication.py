@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import FillStyleType
 
 from experiments.reporting.comparisons import TRAFFIC, Comparison
-from experiments.reporting.cost import costs_of, finish, mean_costs
+from experiments.reporting.cost import costs_of, finish_axes, mean_costs
 from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, VERMILION, new_figure
 
 # Colour and marker show what is trained, the marker's filling shows the wire format.
@@ -44,7 +44,7 @@ def draw_communication(comparison: Comparison) -> Figure:
         own = points[points["backbone"] == backbone]
         for axes, cost in zip(row, costs, strict=True):
             _draw(axes, own.assign(cost=cost.values))
-            finish(axes, cost)
+            finish_axes(axes, cost)
         row[0].set_ylabel("AVG, percent")
         row[0].set_title(backbone, loc="left", fontsize=9)
     for axes, cost in zip(grid[-1], costs, strict=True):

@@ -102,14 +102,14 @@ def draw_cost(comparison: Comparison) -> Figure:
                 zorder=line.zorder,
                 label=backbone,
             )
-        finish(axes, cost)
+        finish_axes(axes, cost)
         axes.set_xlabel(cost.label)
     figure.axes[0].set_ylabel("AVG, percent")
     figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1.05))
     return figure
 
 
-def finish(axes: Axes, cost: Cost) -> None:
+def finish_axes(axes: Axes, cost: Cost) -> None:
     """Set scale and style of axes after all points are drawn."""
     cost.scale(axes)
     axes.grid()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
 from experiments.reporting.comparisons import Comparison, compare, over_traffic
 from experiments.reporting.statistics import Ranking, rankings
-from experiments.reporting.trials import TrialRecord, read_record
+from experiments.reporting.trials import TrialRecord, read_trial_record
 from training.errors import RunFolderError
 
 
@@ -74,7 +74,7 @@ def read_findings(folder: Path) -> Findings:
     records = {}
     for trial in ledger.table["trial"].unique():
         try:
-            records[trial] = read_record(folder / "trials" / trial)
+            records[trial] = read_trial_record(folder / "trials" / trial)
         except RunFolderError as error:
             set_aside[trial] = str(error)
     table = ledger.table[ledger.table["trial"].isin(list(records))]

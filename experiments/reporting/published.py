@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from experiments.reporting.comparisons import Comparison
-from experiments.reporting.done_otherwise import done_otherwise
+from experiments.reporting.differences_from_study import differences_from_study
 
 _CLIP, _FEDERATED, _HEADS = "Centralized CLIP", "Federated classifier", "Heads on deep features"
 _HAM = {"data set": "HAM10000"}
@@ -89,7 +89,7 @@ class Beside:
         seeds: number of seeds.
         synthetic: whether ours is on synthetic images, so that a difference has no meaning.
         otherwise: differences of our trials from the study, as text for users; see
-            `done_otherwise`.
+            `differences_from_study`.
     """
 
     published: Published
@@ -157,4 +157,4 @@ def _ours(rows: pd.DataFrame, published: Published) -> pd.Series:
 
 def _otherwise(comparison: Comparison, rows: pd.DataFrame, model: str) -> list[str]:
     towers = [comparison.settings["text tower"]] if "text tower" in comparison.settings else []
-    return towers + done_otherwise(comparison.kind, rows, model)
+    return towers + differences_from_study(comparison.kind, rows, model)

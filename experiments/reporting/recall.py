@@ -5,7 +5,7 @@ import pandas as pd
 from data_partition.class_names import in_naming_order
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.findings import Findings
-from experiments.reporting.statistics import KEYS, as_rows
+from experiments.reporting.statistics import KEYS, in_table_order
 from experiments.reporting.tables import Table, not_complete, row_names
 
 SUPPORT = "support."
@@ -13,10 +13,10 @@ SUPPORT = "support."
 
 def recall_tables(findings: Findings) -> list[Table]:
     """Return the table of every comparison that has figures."""
-    return [recall_table(c) for c in findings.comparisons if len(c.judged)]
+    return [comparison_recall_table(c) for c in findings.comparisons if len(c.judged)]
 
 
-def recall_table(comparison: Comparison) -> Table:
+def comparison_recall_table(comparison: Comparison) -> Table:
     """Return the found and total images of each class, summed over the seeds."""
     rows = comparison.judged
     classes = classes_of(rows)
@@ -28,7 +28,7 @@ def recall_table(comparison: Comparison) -> Table:
     sums = groups[columns].sum().astype(int)
     sums.insert(0, "seeds", groups.size())
     sums.insert(1, "not_complete", groups["complete"].agg(lambda complete: (~complete).sum()))
-    numbers = as_rows(sums, rows)
+    numbers = in_table_order(sums, rows)
     cells, best = row_names(numbers), pd.DataFrame(index=numbers.index)
     for name in classes:
         found, of = numbers[f"found.{name}"], numbers[f"support.{name}"]

@@ -91,10 +91,10 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     result.insert(1, "not_complete", alike["complete"].agg(lambda complete: (~complete).sum()))
     result["bacc_classes"] = alike["bacc_classes"].min()
     result["rank"] = result.groupby("unit")["avg"].rank(ascending=False)
-    return as_rows(result, rows)
+    return in_table_order(result, rows)
 
 
-def as_rows(result: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def in_table_order(result: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return groups by ``KEYS`` in the order of a table's rows, with the keys as columns.
 
     Args:

@@ -12,10 +12,14 @@ from experiments.results import megabytes
 
 def traffic_tables(findings: Findings) -> list[Table]:
     """Return the table of every federated comparison that has figures."""
-    return [traffic_table(c) for c in findings.communication if c.federated and len(c.network)]
+    return [
+        comparison_traffic_table(c)
+        for c in findings.communication
+        if c.federated and len(c.network)
+    ]
 
 
-def traffic_table(comparison: Comparison) -> Table:
+def comparison_traffic_table(comparison: Comparison) -> Table:
     """Return megabytes, and seconds of transport and waiting, by backbone and ``TRAFFIC``.
 
     Means over the seeds. Megabytes to and from a client in a round are means over all clients and

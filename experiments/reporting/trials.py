@@ -26,7 +26,7 @@ class TrialRecord:
     confusions: dict[str, list[list[int]]]
 
 
-def read_record(folder: Path) -> TrialRecord:
+def read_trial_record(folder: Path) -> TrialRecord:
     """Read a trial's record.
 
     Args:

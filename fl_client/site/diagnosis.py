@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from fl_client.site.folder import SiteFolder, SiteSettings
 from fl_client.site.invitation import split_address
+from fl_client.site.site_folder import SiteFolder, SiteSettings
 
 # With less free space, writing a model or a log may fail.
 FREE_BYTES = 1 << 30

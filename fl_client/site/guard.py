@@ -29,14 +29,14 @@ from flwr.supercore.inflatable.inflatable_utils import (
 from flwr.supercore.object_store import ObjectStore
 from flwr.supercore.run import Run, RunNotRunningException
 
-from fl_client.site.bundles import Approvals, Bundle
+from fl_client.site.approved_bundles import Approvals, Bundle
 from fl_client.site.cache import make_room
 from fl_client.site.connection import Connection, wait_until_whole
-from fl_client.site.envelope import Moment, answers, says_the_same
-from fl_client.site.folder import SiteFolder
-from fl_client.site.policy import check_override, check_settings, current_policy
+from fl_client.site.message_metadata import Moment, is_reply_to, metadata_agrees
+from fl_client.site.policy import check_message_settings, check_override, current_policy
 from fl_client.site.records import Records
 from fl_client.site.reply_rules import check_examples, check_request
+from fl_client.site.site_folder import SiteFolder
 from operation.errors import OperationError
 from operation.text import printable
 from strategies.expected_replies import form_of
@@ -217,13 +217,13 @@ class Guard:
         check_override(policy, run.override_config, self._bundle(run.fab_hash).config)
         self._pulled = {}
         opened = open_message(tree.object_id, lambda ids: self._fetch(run.run_id, ids))
-        if opened.has_error or opened.tree != tree or not says_the_same(opened, message):
+        if opened.has_error or opened.tree != tree or not metadata_agrees(opened, message):
             raise Refused("the message does not match its objects")
         kind = message.metadata.message_type
         check_request(kind, opened.content)
         settings = opened.content.configs["config"]
         self._round = settings["round"] if isinstance(settings.get("round"), int) else None
-        config = check_settings(policy, settings)
+        config = check_message_settings(policy, settings)
         if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
             raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
         make_room(self._site.cache, config.image_size, policy.max_cache_bytes)
@@ -258,7 +258,7 @@ class Guard:
         )
         if opened.has_error or opened.tree != tree:
             raise Refused("its objects are not as Flower writes them", "another tree")
-        if not answers(waiting.opened, waiting.since, opened, message):
+        if not is_reply_to(waiting.opened, waiting.since, opened, message):
             raise Refused("it is not a reply to what was asked")
         check_examples(opened.content.metrics["metrics"], policy.min_examples)
         check_data(opened, self._get)

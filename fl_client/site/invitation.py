@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from fl_client.site.settings_file import Settings, read_settings
+from fl_client.site.settings_file import TomlTable, read_settings
 from operation.errors import OperationError
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
@@ -27,7 +27,7 @@ class Invitation:
     fingerprint: str
 
 
-class _InvitationFile(Settings):
+class _InvitationFile(TomlTable):
     address: str
     version: str
 
@@ -54,7 +54,7 @@ def read_invitation(folder: Path) -> Invitation:
             "it is made with each bundle"
         )
     ca = (folder / "ca.crt").read_bytes()
-    return Invitation(stated.address, ca, fingerprint(ca, folder / "ca.crt"))
+    return Invitation(stated.address, ca, ca_fingerprint(ca, folder / "ca.crt"))
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -69,7 +69,7 @@ def split_address(address: str) -> tuple[str, int]:
     return found[1].strip("[]"), int(found[2])
 
 
-def fingerprint(ca: bytes, path: Path) -> str:
+def ca_fingerprint(ca: bytes, path: Path) -> str:
     """Return the SHA-256 of a CA certificate that is valid now.
 
     Raises:

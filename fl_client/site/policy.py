@@ -9,7 +9,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field
 
-from fl_client.site.settings_file import Settings, read_settings
+from fl_client.site.settings_file import TomlTable, read_settings
 from operation.errors import OperationError
 from operation.files import write_text
 from operation.parsing import parse_toml
@@ -23,7 +23,7 @@ PATH_KEYS = [key for key in DEFAULTS if key.endswith("-dir")]
 _RUN = re.compile(r"[0-9a-f]{32}")  # it names a folder here
 
 
-class Policy(Settings):
+class Policy(TomlTable):
     """A site's limits for all bundles.
 
     Attributes:
@@ -85,7 +85,7 @@ def check_override(policy: Policy, override: Mapping[str, Any], known: Mapping[s
     _check(policy, _parsed("run config", override))
 
 
-def check_settings(policy: Policy, settings: Mapping[str, Any]) -> ExperimentConfig:
+def check_message_settings(policy: Policy, settings: Mapping[str, Any]) -> ExperimentConfig:
     """Check the settings of a message, its record ``config``, against the policy.
 
     Returns:

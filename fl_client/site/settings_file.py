@@ -12,7 +12,7 @@ from operation.names import known_names
 from operation.parsing import parse_toml
 
 
-class Settings(BaseModel):
+class TomlTable(BaseModel):
     """A TOML table. Frozen; field ``data_dir`` is key ``data-dir``, and so on."""
 
     model_config = ConfigDict(
@@ -24,7 +24,7 @@ class Settings(BaseModel):
     )
 
 
-Table = TypeVar("Table", bound=Settings)
+Table = TypeVar("Table", bound=TomlTable)
 
 
 def read_settings(kind: type[Table], path: Path) -> Table:
@@ -44,7 +44,7 @@ def read_settings(kind: type[Table], path: Path) -> Table:
         raise OperationError(f"{path}: {faults or 'cannot be read'}; correct the file") from None
 
 
-def _fault(kind: type[Settings], fault: ErrorDetails) -> str:
+def _fault(kind: type[TomlTable], fault: ErrorDetails) -> str:
     key = str(fault["loc"][0])
     if fault["type"] == "missing":
         return f"{key} is missing"

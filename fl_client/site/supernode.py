@@ -1,6 +1,6 @@
 """A site's SuperNode: Flower's own, with the guard in its connection.
 
-Started by `fl_client.site.serve` as ``python -m fl_client.site.supernode DIR PORT``.
+Started by `fl_client.site.serve_site` as ``python -m fl_client.site.supernode DIR PORT``.
 
 Flower's own program accepts no other connection, so its work is done here: the Runtime API for the
 app's processes, on this machine's loopback address, and Flower's loop.
@@ -25,10 +25,10 @@ from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from starlette.types import Scope
 
 from fl_client.site.connection import Connection
-from fl_client.site.folder import SiteFolder
 from fl_client.site.guard import Guard
 from fl_client.site.keys import load_key
-from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
+from fl_client.site.site_folder import SiteFolder
+from operation.body_limits import LARGEST_BYTES, SMALL_BYTES, BodyLimits
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
 from operation.long_poll import ACQUIRE_TASK, LongPoll
@@ -136,7 +136,7 @@ def runtime_api(states: NodeStateFactory, secret: bytes) -> LongPoll:
     def most(scope: Scope) -> int:
         return LARGEST_BYTES if names_task(scope, states.state().get_task_by_token) else SMALL_BYTES
 
-    app = BoundedBodies(create_app(states, superexec_auth_secret=secret), most)
+    app = BodyLimits(create_app(states, superexec_auth_secret=secret), most)
     return LongPoll(app, ACQUIRE_TASK)
 
 

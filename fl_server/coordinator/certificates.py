@@ -107,7 +107,7 @@ def read_certificate(path: Path) -> x509.Certificate:
         ) from None
 
 
-def fingerprint(certificate: x509.Certificate) -> str:
+def certificate_fingerprint(certificate: x509.Certificate) -> str:
     """Return the SHA-256 of a certificate as people compare it: pairs of hex digits."""
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 

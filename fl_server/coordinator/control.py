@@ -27,8 +27,8 @@ from flwr.supercore.error import FlowerError
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.door import PASSWORD_HEADER, password
-from fl_server.coordinator.folder import CoordinatorFolder
 from training.config import Scalar
 
 # A SuperLink on the same machine answers in milliseconds, or is being restarted.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from operation.bodies import LARGEST_BYTES, SMALL_BYTES, BoundedBodies
+from operation.body_limits import LARGEST_BYTES, SMALL_BYTES, BodyLimits
 from operation.long_poll import ACQUIRE_TASK, LongPoll
 from operation.refusals import log_refusal
 
@@ -31,7 +31,7 @@ class Door:
     in every hospital. So access is decided here, by the socket that received the request and not by
     the sender's address: a reverse proxy on the same machine therefore opens nothing. On the local
     socket the Control API needs a password, so that other users of this machine cannot use it
-    either. A body is accepted only within the bounds of `BoundedBodies`; on the local socket one of
+    either. A body is accepted only within the bounds of `BodyLimits`; on the local socket one of
     more than 64 KiB only with the password, or with the token of a running task.
 
     Args:
@@ -52,8 +52,8 @@ class Door:
         is_task: Callable[[Scope], bool],
     ) -> None:
         self._app = app
-        self._from_inside = LongPoll(BoundedBodies(app, self._most_inside), ACQUIRE_TASK)
-        self._from_outside = BoundedBodies(app)
+        self._from_inside = LongPoll(BodyLimits(app, self._most_inside), ACQUIRE_TASK)
+        self._from_outside = BodyLimits(app)
         self._inside = inside
         self._routes = {route: route.encode("ascii") for route in routes}
         self._password = password.encode("ascii")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from fl_server.coordinator.control import Control, ControlError, ControlRefused
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import (
     COMPLETED,
     FAILED,

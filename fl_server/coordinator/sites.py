@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from operation.errors import OperationError
 from operation.files import read_json, read_record, write_json
 from operation.names import known_names

@@ -10,9 +10,9 @@ import tomli_w
 
 from fl_server.coordinator.bundles import find_bundle
 from fl_server.coordinator.control import Control
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, Order
-from fl_server.preparation import for_sites
+from fl_server.federated_config import for_sites
 from operation.files import write_text
 from operation.processes import ProcessId
 from training.preparation import PATH_KEYS

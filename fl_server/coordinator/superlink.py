@@ -13,8 +13,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.door import Door, password
-from fl_server.coordinator.folder import CoordinatorFolder
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
 from operation.refusals import keep_refusals
@@ -39,7 +39,7 @@ def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI
     from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
     from flwr.superlink.main import create_app
 
-    from fl_server.coordinator.own_messages import OwnMessages
+    from fl_server.coordinator.fleet_authorization import FleetAuthorization
 
     host, port = inside
     app = create_app(
@@ -71,7 +71,7 @@ def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI
     )
     # The innermost middleware: it sees requests as Flower read them, and only from senders that
     # Flower has checked.
-    app.user_middleware.append(Middleware(OwnMessages))
+    app.user_middleware.append(Middleware(FleetAuthorization))
     return app
 
 

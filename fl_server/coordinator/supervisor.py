@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from fl_server.coordinator.control import Control, ControlError
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.runner import Runner
 from fl_server.coordinator.sites import Sites
 from operation.environment import REUSE_FREED_PIECES, flower_environment, script

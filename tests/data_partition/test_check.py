@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from data_partition.check import check
+from data_partition.check import check_folder
 from data_partition.errors import DataError
 from tests.data_partition import layouts
 from tests.data_partition.layouts import picture, write
@@ -13,7 +13,7 @@ def test_report_of_a_sound_folder(tmp_path: Path) -> None:
     layouts.dataverse(tmp_path)
     layouts.challenge_test(tmp_path)
     progress: list[tuple[int, int]] = []
-    report = check(tmp_path, progress=lambda done, total: progress.append((done, total)))
+    report = check_folder(tmp_path, progress=lambda done, total: progress.append((done, total)))
 
     assert "Dataverse" in report.training.layout
     assert report.training.images == 8
@@ -49,7 +49,7 @@ def test_unreadable_images_are_found_and_not_counted(tmp_path: Path) -> None:
     (folder / "ISIC_0000001.jpg").unlink()
     write(tmp_path / "test set" / "ISIC2018_Task3_Test_Input" / "ISIC_0034530.jpg", b"")
 
-    report = check(tmp_path, tmp_path / "test set")
+    report = check_folder(tmp_path, tmp_path / "test set")
     assert report.training.set_aside == {
         "row without an image": ("ISIC_0000001",),
         "unreadable image": ("ISIC_0000002", "ISIC_0000003", "ISIC_0000004"),
@@ -72,7 +72,7 @@ def test_what_stands_twice_is_found(tmp_path: Path) -> None:
     target = tmp_path / "ISIC2018_Task3_Test_Input" / "ISIC_0034530.jpg"
     write(target, picture("ISIC_0000003") + b"appended")
     seen: list[bytes] = []
-    report = check(tmp_path, look=lambda pixels: seen.append(pixels.tobytes()))
+    report = check_folder(tmp_path, look=lambda pixels: seen.append(pixels.tobytes()))
     assert [copies.ids for copies in report.training.copies] == [
         ("ISIC_0000003", "ISIC_0000004"),
         ("ISIC_0000001", "ISIC_0000002"),
@@ -99,7 +99,7 @@ def test_lesions_with_two_diagnoses_or_sources_are_found(tmp_path: Path) -> None
         "ISIC_0000002,nv,histo,,male,back,rosendahl", "ISIC_0000002,nv,histo,,male,back,elsewhere"
     )  # fmt: skip
     table.write_text(rows)
-    found = check(tmp_path).training
+    found = check_folder(tmp_path).training
     assert found.diagnoses == {"HAM_2": {"bkl": ["ISIC_0000004"], "mel": ["ISIC_0000003"]}}
     assert found.origins == {
         "HAM_1": {"elsewhere": ["ISIC_0000002"], "rosendahl": ["ISIC_0000001"]},
@@ -112,7 +112,7 @@ def test_unreadable_images_in_a_zip(tmp_path: Path) -> None:
     members["ISIC_0000005.jpg"] = members["ISIC_0000005.jpg"][:100]
     layouts.write_zip(tmp_path / "HAM10000_images_part_1.zip", members)
     write(tmp_path / "HAM10000_metadata.tab", layouts.metadata(delimiter="\t"))
-    report = check(tmp_path)
+    report = check_folder(tmp_path)
     assert report.training.images == 7
     assert report.training.set_aside == {"unreadable image": ("ISIC_0000005",)}
     assert report.test is None
@@ -120,11 +120,11 @@ def test_unreadable_images_in_a_zip(tmp_path: Path) -> None:
 
 def test_faults_of_the_folder_are_raised(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data set that is known"):
-        check(tmp_path)
+        check_folder(tmp_path)
     layouts.dataverse(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no test images"):
-        check(tmp_path, tmp_path / "empty")
+        check_folder(tmp_path, tmp_path / "empty")
 
 
 def test_report_of_volumes(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_report_of_volumes(tmp_path: Path) -> None:
     write(damaged / "BraTS19_2013_3_1_t2.nii.gz", b"damaged")
     write_case(tmp_path / "LGG", "BraTS19_2013_4_1", ["t1", "seg"])
     progress: list[tuple[int, int]] = []
-    report = check(tmp_path, progress=lambda done, total: progress.append((done, total)))
+    report = check_folder(tmp_path, progress=lambda done, total: progress.append((done, total)))
     assert report.test is None
     found = report.training
     assert "NIfTI" in found.layout
@@ -155,10 +155,10 @@ def test_report_of_cut_slices(tmp_path: Path) -> None:
     for folder in ("train/HGG", "train/LGG", "test/HGG"):
         layouts.write_images(tmp_path / folder, ["1", "2"])
     write(tmp_path / "test" / "HGG" / "2.jpg", b"")
-    found = check(tmp_path).training
+    found = check_folder(tmp_path).training
     assert found.splits == {"test": 1, "train": 4}
     # The pictures depend on their names alone.
-    overlap = check(tmp_path).overlap
+    overlap = check_folder(tmp_path).overlap
     assert overlap is not None
     assert not overlap.lesions_known
     assert list(overlap.matches) == ["test/HGG/1"]
@@ -169,4 +169,4 @@ def test_report_of_cut_slices(tmp_path: Path) -> None:
 def test_a_test_folder_beside_brats(tmp_path: Path) -> None:
     write_case(tmp_path / "HGG", "BraTS19_TMC_1_1")
     with pytest.raises(DataError, match="BraTS2019 has its test patients in"):
-        check(tmp_path, tmp_path)
+        check_folder(tmp_path, tmp_path)

@@ -4,7 +4,7 @@ import pytest
 
 from data_partition.class_names import in_naming_order, known_classes
 from data_partition.dataset import DataSet
-from data_partition.datasets import all_datasets, find
+from data_partition.datasets import all_datasets, find_dataset
 from data_partition.ham10000_names import HAM10000_CLASSES, short_label
 
 
@@ -17,19 +17,23 @@ def test_names_are_words_and_differ(dataset: DataSet) -> None:
 
 
 def test_names() -> None:
-    skin, brain = find("ham10000"), find("brats2019")
+    skin, brain = find_dataset("ham10000"), find_dataset("brats2019")
     assert skin.names_in_words(["mel", "nv"]) == ("melanoma", "melanocytic nevus")
     assert brain.names_in_words(["HGG", "LGG"]) == ("high grade glioblastoma", "low grade glioma")
 
 
 def test_a_label_without_a_name_is_its_own_words() -> None:
     labels = ["basal_cell-carcinoma", "Nevus", "_odd__one_"]
-    assert find("table").names_in_words(labels) == ("basal cell carcinoma", "Nevus", "odd one")
+    assert find_dataset("table").names_in_words(labels) == (
+        "basal cell carcinoma",
+        "Nevus",
+        "odd one",
+    )
 
 
 def test_labels_of_names_in_words() -> None:
     for label in HAM10000_CLASSES:
-        [name] = find("ham10000").names_in_words([label])
+        [name] = find_dataset("ham10000").names_in_words([label])
         assert short_label(name.upper()) == label
     assert short_label("Melanocytic nevi") == "nv"
     assert short_label("benign_keratosis-like lesions") == "bkl"

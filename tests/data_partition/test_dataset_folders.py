@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from data_partition.check import check
+from data_partition.check import check_folder
 from data_partition.dataset import Reading
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.image_table import ImageTable
 from data_partition.recognition import recognise
 from tests.data_partition.layouts import picture, write, write_images, write_zip
 from tests.data_partition.own_data import CLASSES, ROWS, own_folders
 
-FOLDERS = find("folders")
+FOLDERS = find_dataset("folders")
 
 
 def load(folder: Path) -> ImageTable:
@@ -44,7 +44,7 @@ def test_folders_without_splits(tmp_path: Path, above: str) -> None:
     # Two folders of images may be anything, so that this must be said.
     with pytest.raises(DataError, match=r"dataset = .*folders"):
         recognise(tmp_path)
-    assert check(tmp_path, dataset=FOLDERS).training.images == 4
+    assert check_folder(tmp_path, dataset=FOLDERS).training.images == 4
 
 
 def test_a_validation_folder(tmp_path: Path) -> None:
@@ -96,20 +96,20 @@ def test_a_test_folder_of_its_own(tmp_path: Path) -> None:
     for label in CLASSES:
         write(test_dir / label / "1.jpg", picture(f"unseen {label}"))
         write(data / "train" / label / "1.jpg", picture(f"seen {label}"))
-    report = check(data, test_dir)
+    report = check_folder(data, test_dir)
     assert report.test is not None
     assert report.test.images == 3
     assert report.overlap is not None
     assert not report.overlap.matches
     write(test_dir / "another" / "1.jpg", picture("another"))
     with pytest.raises(DataError, match='has the class "another", which training does not have'):
-        check(data, test_dir)
+        check_folder(data, test_dir)
 
 
 def test_an_equal_image_in_a_test_folder_is_found(tmp_path: Path) -> None:
     data, test_dir = own_folders(tmp_path / "data"), tmp_path / "unseen"
     first = min((data / "train" / CLASSES[0]).iterdir())
     write(test_dir / CLASSES[0] / "copy.jpg", first.read_bytes())
-    report = check(data, test_dir)
+    report = check_folder(data, test_dir)
     assert report.overlap is not None
     assert [match.kind for match in report.overlap.matches.values()] == ["same file"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data_partition.check import check
+from data_partition.check import check_folder
 from data_partition.dataset import Reading
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.image_table import ImageTable
 from data_partition.own_images import MAX_CLASSES, MAX_LABEL
@@ -16,7 +16,7 @@ from strategies import field_kinds
 from tests.data_partition.layouts import picture, write, write_zip
 from tests.data_partition.own_data import CLASSES, ROWS, as_csv, own_table
 
-TABLE = find("table")
+TABLE = find_dataset("table")
 FOUR = [("a.jpg", "x"), ("b.jpg", "x"), ("c.jpg", "y"), ("d.jpg", "y")]
 
 
@@ -70,7 +70,7 @@ def test_columns_in_any_case_and_order(tmp_path: Path, delimiter: str, suffix: s
 def test_images_in_a_zip_archive(tmp_path: Path) -> None:
     write_zip(tmp_path / "all.zip", {f"deep/{name}": picture(name) for name, _ in FOUR})
     write(tmp_path / "labels.csv", as_csv(FOUR, ("image", "label")))
-    assert check(tmp_path).training.images == 4
+    assert check_folder(tmp_path).training.images == 4
 
 
 def test_patients_are_the_groups_where_they_are_known(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_is_not_used_is_named(tmp_path: Path) -> None:
     write(tmp_path / "pictures" / "e.jpg", picture("e"))
     write(tmp_path / "pictures" / "f.jpg", picture("f"))
     write(tmp_path / "pictures" / "a.jpg", b"no image")
-    report = check(tmp_path).training
+    report = check_folder(tmp_path).training
     assert report.set_aside == {
         "row without an image": ("gone.jpg",),
         "row without a label": ("e.jpg",),
@@ -215,16 +215,16 @@ def test_a_test_folder_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r'test image test/a\.jpg has the class "x", which training'
     ):
-        check(tmp_path / "data", test_dir, dataset=TABLE)
+        check_folder(tmp_path / "data", test_dir, dataset=TABLE)
 
 
 def test_of_a_test_folder_with_splits_only_the_test_images(tmp_path: Path) -> None:
     own_table(tmp_path / "data")
     test_dir = own_table(tmp_path / "unseen")
-    report = check(tmp_path / "data", test_dir)
+    report = check_folder(tmp_path / "data", test_dir)
     assert report.test is not None
     assert report.test.images == 12
     assert len(report.test.set_aside["image that is not for testing"]) == 24
     rows = [row for row in ROWS if row[-1] == "train"]
     with pytest.raises(DataError, match="all 24 images are for training or validation"):
-        check(tmp_path / "data", own_table(tmp_path / "seen", rows))
+        check_folder(tmp_path / "data", own_table(tmp_path / "seen", rows))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import data_partition
-from data_partition.check import check
+from data_partition.check import check_folder
 from data_partition.dataset import DataSet, Reading
-from data_partition.datasets import all_datasets, dataset_names, find
+from data_partition.datasets import all_datasets, dataset_names, find_dataset
 from data_partition.errors import DataError
 from data_partition.partition import plan_partition
 from data_partition.recognition import recognise
@@ -40,7 +40,7 @@ def folder(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_name_is_its_file(dataset: DataSet) -> None:
-    assert find(dataset.name) is dataset
+    assert find_dataset(dataset.name) is dataset
     assert dataset.name in dataset_names()
 
 
@@ -95,7 +95,7 @@ def test_its_test_set_is_separate(dataset: DataSet, folder: Path) -> None:
         is_test = split_patients(training.rows, seed=0) == "test"
         train, test = training.rows[~is_test], training.rows[is_test]
         with pytest.raises(DataError, match=f"{dataset.title} has its test patients"):
-            check(folder, folder)
+            check_folder(folder, folder)
     else:
         found = dataset.load_test(folder, None)
         assert found is not None
@@ -119,7 +119,7 @@ def test_a_site_uses_no_test_image(dataset: DataSet, folder: Path) -> None:
 
 
 def test_the_check_reads_all_of_it(dataset: DataSet, folder: Path) -> None:
-    report = check(folder)
+    report = check_folder(folder)
     # Slices of a small tumour may be equal; the second is set aside.
     num_rows = len(dataset.load_training(folder, Reading()).rows)
     assert report.training.images == num_rows or (dataset.sliced and report.training.set_aside)
@@ -127,7 +127,7 @@ def test_the_check_reads_all_of_it(dataset: DataSet, folder: Path) -> None:
     if not dataset.sliced:  # which patients are for testing depends on a seed
         assert report.overlap is not None
         assert not report.overlap.matches
-    named = check(folder, dataset=dataset)
+    named = check_folder(folder, dataset=dataset)
     assert named.training == report.training
 
 
@@ -144,7 +144,7 @@ def test_synthetic_images_say_so(dataset: DataSet, folder: Path) -> None:
 
 def test_an_unknown_name() -> None:
     with pytest.raises(DataError, match=r"no such data set; did you mean table\? Known are brats"):
-        find("tables")
+        find_dataset("tables")
 
 
 # The files that are about one data set, and why others may name one.

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from data_partition.copies import num_straddling
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.partition import counts, plan_partition, split_counts, straddling_lesions
@@ -177,7 +177,7 @@ def test_what_the_metadata_does_not_know() -> None:
         make_plan(rows, split_by="lesion")
     rows.loc[0, "source"] = None
     with pytest.raises(DataError, match=r"partition = source needs .* dataset"):
-        make_plan(rows, partition="source", sources=find("ham10000").sources)
+        make_plan(rows, partition="source", sources=find_dataset("ham10000").sources)
     assert straddling_lesions(make_plan(rows)) == 0
 
 
@@ -252,7 +252,7 @@ def test_slices_of_unknown_patients_are_dealt_singly() -> None:
     # 100 slices: 34, 33 and 33.
     assert counts(plan).sum(axis=1).tolist() == [34, 33, 33]
     with pytest.raises(DataError, match=r"partition = source needs the site .*BraTS19_<site>"):
-        make_plan(rows, partition="source", sliced=True, sources=find("brats2019").sources)
+        make_plan(rows, partition="source", sliced=True, sources=find_dataset("brats2019").sources)
 
 
 def test_more_clients_than_patients() -> None:

@@ -15,7 +15,7 @@ from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.campaign import plan, run, status
 from experiments.campaigns import forecast
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
 from experiments.campaigns.step_times import Setting, StepTime, setting
 from operation.processes import processes_of

@@ -15,15 +15,15 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from data_partition.synthetic import write_ham10000
-from experiments import coordinator, data_commands, prediction, running, site
-from experiments.campaigns.display import CampaignDisplay
-from experiments.campaigns.folder import CampaignFolder
+from experiments import command_runner, coordinator, data_commands, prediction, site
+from experiments.campaigns.campaign_display import CampaignDisplay
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.console import Console, echo, marked, shown
 from experiments.display import RunDisplay
 from experiments.results import results_table
-from fl_client.site.bundles import Approvals
+from fl_client.site.approved_bundles import Approvals
 from fl_client.site.records import Records
-from fl_server.coordinator.folder import CoordinatorFolder, Settings
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
 from fl_server.coordinator.orders import Orders
 from operation.errors import OperationError
 from tests.fl_client.site.sites import approve, make_bundle, make_site
@@ -120,7 +120,7 @@ def error() -> None:
         raise OperationError(HOSTILE)
 
     with pytest.raises(SystemExit):
-        running.run(command)
+        command_runner.run_command_line(command)
 
 
 def full_disk() -> None:
@@ -128,7 +128,7 @@ def full_disk() -> None:
         raise OSError(28, "No space left on device", HOSTILE)
 
     with pytest.raises(SystemExit):
-        running.run(command)
+        command_runner.run_command_line(command)
 
 
 def data_check() -> None:
@@ -174,7 +174,7 @@ def site_status() -> None:
 
 def coordinator_list() -> None:
     folder = CoordinatorFolder(Path("coordinator"))
-    folder.create(Settings(host="h", port=1, bind="127.0.0.1"))
+    folder.create(CoordinatorSettings(host="h", port=1, bind="127.0.0.1"))
     Orders(folder).add(Path("/" + HOSTILE), [HOSTILE], "0")
     coordinator.console = Console(width=200)
     coordinator.list_sites(folder.path)

@@ -17,11 +17,11 @@ from experiments import coordinator, deployed, site
 from experiments.cli import app
 from experiments.deployed import check_deployable
 from fl_server.coordinator import certificates
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, STOPPED, WAITING, Orders
 from fl_server.coordinator.sites import Sites
 from operation.errors import OperationError
-from operation.serving import serve
+from operation.serving import serve_folder
 from tests.fl_server.coordinator.support import make_folder, make_key
 from tests.operation.test_processes import wait_until
 from tests.runs import FEDSKIN, fedskin
@@ -63,7 +63,7 @@ def test_a_coordinator_is_set_up_and_sites_are_let_in_and_shut_out(tmp_path: Pat
     output = said("coordinator", "init", coordinator, "--host", "fed.example.org")
     assert str(coordinator / "invitation") in output
     authority = certificates.read_certificate(coordinator / "ca.crt")
-    assert certificates.fingerprint(authority) in output
+    assert certificates.certificate_fingerprint(authority) in output
     key.write_text(make_key(tmp_path / "a.key"))
     assert "hospital-a" in said("coordinator", "admit", coordinator, key, "--name", "hospital-a")
     assert "not served" in said("coordinator", "list", coordinator)
@@ -81,7 +81,7 @@ def test_a_fingerprint_is_printed_as_it_is(module: ModuleType) -> None:
 
 def test_the_list_says_who_is_connected_and_what_ran(folder: CoordinatorFolder) -> None:
     Orders(folder).add(Path("/runs/first"), ["hospital-a"], "")
-    with serve(folder.path):
+    with serve_folder(folder.path):
         folder.connected.write_text('{"sites": []}')
         assert "not connected" in said("coordinator", "list", folder.path)
         folder.connected.write_text('{"sites": ["hospital-a"]}')
@@ -142,7 +142,7 @@ def test_a_complaint_is_one_line_and_status_2(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_served_by_one(folder: CoordinatorFolder) -> None:
-    with serve(folder.path):
+    with serve_folder(folder.path):
         line = complaint("coordinator", "serve", folder.path)
     assert f"process {os.getpid()} already serves it" in line
 
@@ -176,7 +176,7 @@ def test_a_run_needs_somebody_who_serves(folder: CoordinatorFolder, tmp_path: Pa
 
 
 def test_what_sites_cannot_run_is_said_at_once(folder: CoordinatorFolder, tmp_path: Path) -> None:
-    with serve(folder.path):
+    with serve_folder(folder.path):
         wrong = ("-c", "data-dir=/data", "-c", "clients=3", "--out", tmp_path / "run")
         lines = complaint("run", "--on", folder.path, *wrong, kind=ConfigError).splitlines()
     assert [line.split(" = ")[0] for line in lines] == ["clients", "dataset", "data-dir"]
@@ -220,7 +220,7 @@ def test_a_run_is_ordered_left_alone_and_seen_again(
     folder: CoordinatorFolder, tmp_path: Path
 ) -> None:
     out, orders = tmp_path / "run", Orders(folder)
-    with serve(folder.path):
+    with serve_folder(folder.path):
         with ordered(folder, *TINY, "--out", out) as process:
             wait_until(lambda: orders.all() != [])
             (order,) = orders.all()
@@ -264,7 +264,7 @@ def test_a_run_keeps_its_sites(folder: CoordinatorFolder, tmp_path: Path) -> Non
     run_folder.update_manifest(command="run", clients={"hospital-a": {}})
     Sites(folder).admit("hospital-b", make_key(tmp_path / "other"))
     orders = Orders(folder)
-    with serve(folder.path):
+    with serve_folder(folder.path):
         with ordered(folder, "--resume", "--out", run_folder.path):
             wait_until(lambda: orders.all() != [])
         assert orders.get(1).sites == ["hospital-a"]

@@ -15,7 +15,7 @@ from experiments.prediction import predict_command
 from models.errors import HeadError
 from tests.runs import read_json, tiny_options
 from training import head_figures, inference
-from training.config_file import load
+from training.config_file import read_config
 from training.errors import ConfigError, RunFolderError
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 from training.run_folder import RunFolder
@@ -303,7 +303,7 @@ def test_the_network_is_found_where_both_folders_were_moved(
 def test_a_network_that_is_gone_or_another_is_told_in_a_line(source: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     heads_command(override=KNN, out=own, from_run=source)
-    image = next((Path(load(own / "config.toml").data_dir)).rglob("*.jpg"))
+    image = next((Path(read_config(own / "config.toml").data_dir)).rglob("*.jpg"))
     (weights,) = (source / "checkpoint").glob("*.safetensors")
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

@@ -9,9 +9,9 @@ import pytest
 
 from data_partition.errors import DataError
 from data_partition.ham10000_names import HAM10000_CLASSES
-from experiments import asked_images, prediction
+from experiments import prediction, prediction_images
 from experiments.prediction import predict_command
-from models.backbones import build
+from models.backbones import build_backbone
 from tests.data_partition.volumes import KINDS, write_case
 from tests.support import make_config, state_of
 from training.errors import RunFolderError
@@ -29,7 +29,9 @@ def image(synthetic_ham: Path) -> Path:
 
 @pytest.fixture
 def weights() -> dict:
-    return state_of(build("resnet18", len(CLASSES), pretrained=False, image_size=32, seed=0))
+    return state_of(
+        build_backbone("resnet18", len(CLASSES), pretrained=False, image_size=32, seed=0)
+    )
 
 
 def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_a_case_without_segmentation(tmp_path: Path, choice: str, count: int) ->
     case = "BraTS19_TMC_1_1"
     write_case(tmp_path / "cases", case, KINDS[:-1])
     config = make_config(image_size=32, slices_per_patient=2, slice_choice=choice)
-    state = state_of(build("resnet18", 2, pretrained=False, image_size=32, seed=0))
+    state = state_of(build_backbone("resnet18", 2, pretrained=False, image_size=32, seed=0))
     file = tmp_path / "final.safetensors"
     config = config.replace(dataset="brats2019")
     ModelFile(config, ("HGG", "LGG"), state, None, "0" * 32, 1, False).save(file)
@@ -137,7 +139,7 @@ def test_more_images_than_are_held_at_once_answer_alike(
     images = synthetic_ham / "ISIC2018_Task3_Test_Input"
     answers = {}
     for at_once in (512, 1):
-        monkeypatch.setattr(asked_images, "_AT_ONCE", at_once)
+        monkeypatch.setattr(prediction_images, "_AT_ONCE", at_once)
         out = tmp_path / f"{at_once}.csv"
         predict_command(model, [images], out=out)
         answers[at_once] = out.read_bytes()

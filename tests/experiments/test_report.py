@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from experiments import cli
+from experiments.command_runner import run_command_line
 from experiments.reporting import figures
 from experiments.reporting.findings import Findings
-from experiments.running import run
 from tests.generated_campaign import write_campaign
 
 Report = Callable[[Path], tuple[int, str, str]]
@@ -24,7 +24,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
 
     def report(folder: Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
-            run(lambda: cli.app(["report", str(folder)]))
+            run_command_line(lambda: cli.app(["report", str(folder)]))
         output, errors = capsys.readouterr()
         assert isinstance(ended.value.code, int)
         return ended.value.code, output, errors
@@ -190,6 +190,6 @@ def test_a_place_where_nothing_can_be_written_is_one_line_and_status_2(
 
 def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run(lambda: cli.app(["report", "--help"]))
+        run_command_line(lambda: cli.app(["report", "--help"]))
     assert ended.value.code == 0
     assert "fedskin report runs/task2" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import challenge_score, cli
-from experiments.running import run
+from experiments.command_runner import run_command_line
 from tests.data_partition.layouts import metadata, one_hot, write
 from tests.experiments.scored_runs import finished_run, sure_of, write_answers
 from tests.runs import read_json
@@ -54,7 +54,7 @@ def score_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
     def score_run(*arguments: object) -> Ended:
         with pytest.raises(SystemExit) as ended:
-            run(lambda: cli.app(["score", *map(str, arguments)]))
+            run_command_line(lambda: cli.app(["score", *map(str, arguments)]))
         output, errors = capsys.readouterr()
         assert isinstance(ended.value.code, int)
         return Ended(ended.value.code, output, errors.splitlines())

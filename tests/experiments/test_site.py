@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from data_partition.errors import DataError
 from data_partition.synthetic import write_ham10000
 from experiments.site import app
-from fl_client.site.folder import SiteFolder
 from fl_client.site.records import Records
+from fl_client.site.site_folder import SiteFolder
 from operation.environment import script
 from operation.errors import OperationError
 from tests.fl_client.site.sites import approve, make_bundle, make_invitation, make_site

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data_partition.datasets import find as find_dataset
+from data_partition.datasets import find_dataset
 from data_partition.ham10000_names import HAM10000_CLASSES
 from experiments import cli
 from experiments.text_features_commands import app

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from experiments.cli import app
-from experiments.running import run
-from fl_server.coordinator.folder import CoordinatorFolder, Settings
+from experiments.command_runner import run_command_line
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
 from tests.fl_client.site.sites import make_site
 from tests.support import make_config
 from training.run_folder import RunFolder
@@ -64,7 +64,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a site, a coordinator and a run, which the commands work in."""
     before = os.umask(0o022)
     make_site(tmp_path)
-    CoordinatorFolder(tmp_path / "coordinator").create(Settings(host="h", port=1, bind="127.0.0.1"))
+    CoordinatorFolder(tmp_path / "coordinator").create(
+        CoordinatorSettings(host="h", port=1, bind="127.0.0.1")
+    )
     RunFolder(tmp_path / "run").create(make_config())
     (tmp_path / "image.jpg").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
@@ -78,7 +80,7 @@ def complaint(
     monkeypatch.setattr(sys, "argv", ["fedskin", *arguments])
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        run(app)
+        run_command_line(app)
     said = capsys.readouterr().err
     assert ended.value.code == 2, (arguments, said)
     assert said.startswith("fedskin: "), (arguments, said)

@@ -13,7 +13,7 @@ from fl_client.local_training import train_locally
 from strategies.method import ClientHalf, LocalTraining, Method
 from strategies.methods import DEFAULT, METHODS
 from tests.support import assert_same_bits, first_weights, make_client, same_bits
-from training.generations import KEPT
+from training.round_files import KEPT
 
 Weights = dict[str, NDArray]
 # Twelve training images in batches of eight: 8 + 4.

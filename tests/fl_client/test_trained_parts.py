@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fl_client.client import Client, base_of
+from fl_client.final_model import save_final_model
 from fl_client.local_training import evaluate_locally, train_locally
-from fl_client.taking_home import take_home
 from tests.support import assert_same_bits, make_client, make_config, make_text, same_bits
 from training.errors import TrainingError
 from training.model_file import ModelFile
@@ -128,7 +128,7 @@ def test_a_site_takes_the_whole_model_home(tmp_path: Path, trainable: str, backb
     """It gives the network that the sent part and the base give, and needs neither."""
     client = client_of(tmp_path, trainable=trainable, backbone=backbone)
     trained, _ = train_locally(client, first(client), settings(client))
-    take_home(client, trained, settings(client, run="0" * 32), None)
+    save_final_model(client, trained, settings(client, run="0" * 32), None)
     kept = ModelFile.load(client.folder / "model.safetensors")
     network = restore_network(client.config, 3, trained, None)
     elsewhere = kept.config.replace(seed=7)  # where the base would be another

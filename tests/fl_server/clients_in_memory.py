@@ -6,8 +6,8 @@ from typing import Any
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
-import fl_client.app
-from fl_server.run import run
+import fl_client.client_app
+from fl_server.federated_run import run_federation
 from tests.runs import tiny_config
 from tests.support import MemoryGrid, answer, settings_of
 from training.run_folder import RunFolder
@@ -30,7 +30,7 @@ class Clients(MemoryGrid):
                 return Message(error, reply_to=message)
             if self._cheats:
                 return answer(message, {}, num_examples=6)
-        return fl_client.app.app(
+        return fl_client.client_app.app(
             message, Context(1, node, {"partition-id": node}, RecordDict(), {})
         )
 
@@ -40,5 +40,5 @@ def run_in_memory(
 ) -> dict[str, Any]:
     """Run the tiny config of `tests.runs` and return its final figures."""
     wanted = {"rounds": ROUNDS, "min_replies": 3, "run_dir": str(out), **changes}
-    run(clients or Clients(), tiny_config(data, cache, **wanted).to_flat(), run_id=1)
+    run_federation(clients or Clients(), tiny_config(data, cache, **wanted).to_flat(), run_id=1)
     return RunFolder(out).metrics()

@@ -12,7 +12,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 
-from fl_server.piecewise_grid import PiecewiseGrid
+from fl_server.streaming_grid import StreamingGrid
 from tests.fl_server.hospitals import NODES, Hospitals
 from tests.fl_server.superlink_in_memory import SuperLink
 from tests.runs import tiny_config
@@ -42,12 +42,12 @@ def superlink() -> SuperLink:
 
 
 @pytest.fixture
-def grid(superlink: SuperLink) -> PiecewiseGrid:
+def grid(superlink: SuperLink) -> StreamingGrid:
     """The grid of a ServerApp that this SuperLink started."""
     flower = SimpleNamespace(
         _runtime_client=superlink, node=Node(node_id=1), run=SimpleNamespace(run_id=5)
     )
-    return PiecewiseGrid(cast(HttpGrid, flower))
+    return StreamingGrid(cast(HttpGrid, flower))
 
 
 @pytest.fixture(scope="session")

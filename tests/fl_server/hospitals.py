@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
 
-import fl_client.app
+import fl_client.client_app
 from data_partition.errors import DataError
-from fl_server.preparation import for_sites, prepare_deployed
-from fl_server.run import run
+from fl_server.federated_config import for_sites, prepare_deployed
+from fl_server.federated_run import run_federation
 from tests.fl_server.sites_in_memory import REFUSED, Answer, SitesInMemory
 from tests.runs import tiny_config
 from training.run_folder import RunFolder
@@ -23,7 +23,7 @@ NODES = {"hospital-a": 30, "hospital-b": 20, "hospital-c": 10}
 def act(message: Message, node: int, node_config: dict[str, Any]) -> Message:
     """Return the ClientApp's reply at a node."""
     try:
-        return fl_client.app.app(message, Context(1, node, node_config, RecordDict(), {}))
+        return fl_client.client_app.app(message, Context(1, node, node_config, RecordDict(), {}))
     except DataError as error:
         return Message(Error(REFUSED, str(error)), reply_to=message)
 
@@ -51,7 +51,7 @@ class Hospitals:
     def run_folder(self) -> RunFolder:
         return RunFolder(self.folder / "run")
 
-    def run(
+    def run_federation(
         self, monkeypatch: pytest.MonkeyPatch, *, test_dir: object = "", **changes: Any
     ) -> dict[str, Any]:
         """Begin a run as a coordinator does, or continue it; return its final metrics."""
@@ -69,7 +69,7 @@ class Hospitals:
         # In another order than that of the names, which is what counts.
         self.run_folder.update_manifest(sites=dict(reversed(NODES.items())), run=RUN)
         self.grid = SitesInMemory({node: [self._site(name)] * 50 for name, node in NODES.items()})
-        run(self.grid, for_sites(config).to_flat(), run_id=1)
+        run_federation(self.grid, for_sites(config).to_flat(), run_id=1)
         return self.run_folder.metrics()
 
     def _site(self, name: str) -> Answer:

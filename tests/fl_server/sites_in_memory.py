@@ -8,14 +8,14 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 
-from fl_server.piecewise_grid import Arrival, PiecewiseGrid
+from fl_server.streaming_grid import Arrival, StreamingGrid
 from tests.support import MemoryGrid
 
 # A site's reaction to a message: an answer, an error's code, or None for silence.
 Answer = Callable[[Message], Message | None] | int | None
 
 
-class SitesInMemory(MemoryGrid, PiecewiseGrid):
+class SitesInMemory(MemoryGrid, StreamingGrid):
     """A grid as Flower's, whose sites follow scripts.
 
     Args:

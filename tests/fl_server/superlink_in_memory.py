@@ -22,7 +22,7 @@ from flwr.proto.runtime_pb2 import (
 )
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
-from fl_server.piecewise_grid import Arrival, PiecewiseGrid
+from fl_server.streaming_grid import Arrival, StreamingGrid
 from strategies.layout import Layout
 
 # Of 5 MB each, Flower's limit: the array below takes three, the last one smaller.
@@ -118,14 +118,14 @@ def one_more() -> RecordDict:
     return content
 
 
-def ask(grid: PiecewiseGrid) -> Message:
+def ask(grid: StreamingGrid) -> Message:
     message = question()
     assert list(grid.push_messages([message])) == [message.metadata.message_id]
     return message
 
 
 def exchange(
-    superlink: SuperLink, grid: PiecewiseGrid, content: RecordDict | Error
+    superlink: SuperLink, grid: StreamingGrid, content: RecordDict | Error
 ) -> tuple[Message, Message, Arrival]:
     """Ask a site; return the message, the answer as it is stored, and its arrival."""
     message = ask(grid)

@@ -10,7 +10,7 @@ from flwr.common.constant import ErrorCode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fl_server.piecewise_grid import Arrival, PiecewiseGrid
+from fl_server.streaming_grid import Arrival, StreamingGrid
 from strategies import message_objects
 from strategies.layout import Layout
 from tests.changed_messages import body, rebuilt, with_body
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("flower_task")
 
 
 def read_changed(
-    superlink: SuperLink, grid: PiecewiseGrid, kind: bytes, change: Callable[[bytes], bytes]
+    superlink: SuperLink, grid: StreamingGrid, kind: bytes, change: Callable[[bytes], bytes]
 ) -> Message:
     """Read a reply with one changed object, and new ids for all objects above it."""
     message = ask(grid)
@@ -56,7 +56,7 @@ def with_chunks(*indices: int) -> Callable[[bytes], bytes]:
 )
 def test_a_chunk_that_is_named_again_and_again_takes_no_memory(
     superlink: SuperLink,
-    grid: PiecewiseGrid,
+    grid: StreamingGrid,
     chunks: tuple[int, ...],
     pieces: int,
     said: str,
@@ -79,7 +79,7 @@ def with_children(*more: str) -> Callable[[bytes], bytes]:
 
 
 def test_an_array_that_no_name_stands_for_is_not_fetched(
-    superlink: SuperLink, grid: PiecewiseGrid
+    superlink: SuperLink, grid: StreamingGrid
 ) -> None:
     """Each might be 8 MiB, and as many as a model has chunks can be announced."""
     more = [f"{number:064x}" for number in range(3)]
@@ -90,7 +90,7 @@ def test_an_array_that_no_name_stands_for_is_not_fetched(
 
 
 def test_an_array_whose_list_of_chunks_takes_megabytes_is_not_parsed(
-    superlink: SuperLink, grid: PiecewiseGrid, monkeypatch: pytest.MonkeyPatch
+    superlink: SuperLink, grid: StreamingGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8 MB of JSON are 60 MB of Python's objects, for each array."""
     parsed = []
@@ -105,7 +105,7 @@ def test_an_array_whose_list_of_chunks_takes_megabytes_is_not_parsed(
 
 @pytest.mark.parametrize("junk", [b"[" + b"[]," * 2_000_000 + b"[]]", b"{}", b"null"])
 def test_a_list_of_arrays_that_is_another_is_refused(
-    superlink: SuperLink, grid: PiecewiseGrid, junk: bytes
+    superlink: SuperLink, grid: StreamingGrid, junk: bytes
 ) -> None:
     reply = read_changed(superlink, grid, b"ArrayRecord", lambda c: with_body(c, junk))
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
@@ -114,7 +114,7 @@ def test_a_list_of_arrays_that_is_another_is_refused(
 
 
 def test_records_that_are_too_large_are_not_looked_into(
-    superlink: SuperLink, grid: PiecewiseGrid
+    superlink: SuperLink, grid: StreamingGrid
 ) -> None:
     reply = read_changed(
         superlink, grid, b"MetricRecord", lambda c: with_body(c, body(c) + bytes(100_000))
@@ -131,7 +131,7 @@ def test_records_that_are_too_large_are_not_looked_into(
 )
 @given(data=st.data())
 def test_whatever_bytes_come_the_site_is_refused_and_nothing_else_happens(
-    superlink: SuperLink, grid: PiecewiseGrid, data: st.DataObject
+    superlink: SuperLink, grid: StreamingGrid, data: st.DataObject
 ) -> None:
     """Some bytes of one object are others; the objects above it are named by the new ones."""
     small = Layout({"w": ("float32", (2, 3)), "n": ("int64", (1,))})

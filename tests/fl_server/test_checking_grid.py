@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fl_server.checking_grid import CheckingGrid
-from fl_server.judging import figures
+from fl_server.client_evaluation import client_metrics
 from strategies.averaging import Averaging
 from strategies.expected_replies import Announced
 from strategies.layout import LAYOUT, Layout
@@ -94,7 +94,7 @@ def assert_named(strategy: Averaging, arrays: ArrayRecord) -> str:
     assert [reply.client for reply in strategy.replies.accepted] == ["client-0", "client-2"]
     assert list(strategy.replies.failures) == ["client-1"]
     assert (WEIGHTS_LAYOUT.views(arrays)["weight"] == 1).all()
-    assert figures(strategy.replies, "validation", 2)["pooled"]["n"] == 40
+    assert client_metrics(strategy.replies, "validation", 2)["pooled"]["n"] == 40
     said = strategy.replies.failures["client-1"]
     assert said.isprintable()
     assert len(said) <= 300

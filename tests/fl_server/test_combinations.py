@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.run import RunFailed
+from fl_server.federated_run import RunFailed
 from strategies.methods import METHODS
 from tests.fl_server.clients_in_memory import ROUNDS, Clients, run_in_memory
 from training.run_folder import RunFolder

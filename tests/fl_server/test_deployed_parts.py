@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fl_client.client
-from fl_server.run import RunFailed
+from fl_server.federated_run import RunFailed
 from tests.fl_server.hospitals import NODES, RUN, Hospitals
 from tests.support import assert_same_bits
 from training.config import ExperimentConfig

@@ -11,8 +11,8 @@ import pytest
 
 from data_partition.ham10000_names import HAM10000_CLASSES
 from fl_server.deployment import places
-from fl_server.run import RunFailed, run
-from fl_server.sites import introduce
+from fl_server.federated_run import RunFailed, run_federation
+from fl_server.site_introductions import collect_introductions
 from tests.fl_server.hospitals import NODES, RUN, Hospitals, act
 from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, SitesInMemory
 from tests.runs import tiny_config
@@ -40,7 +40,7 @@ def simulated(synthetic_ham: Path, images: Path) -> dict[str, Any]:
     config = tiny_config(synthetic_ham, images / "cache", run_dir=str(out), **changes)
     nodes = {index: {"partition-id": index} for index in range(3)}
     grid = MemoryGrid({n: partial(act, node=n, node_config=c) for n, c in nodes.items()})
-    run(grid, config.to_flat(), run_id=1)
+    run_federation(grid, config.to_flat(), run_id=1)
     return RunFolder(out).metrics()
 
 
@@ -102,7 +102,7 @@ def test_a_run_goes_on_without_a_site_that_is_away(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its place among the clients is kept, and so are its entries."""
-    monkeypatch.setitem(introduce.__kwdefaults__, "patience", 0.05)
+    monkeypatch.setitem(collect_introductions.__kwdefaults__, "patience", 0.05)
     lost = {("hospital-b", "train"): [GONE], ("hospital-c", "evaluate"): [REFUSED]}
     hospitals.mishaps = {**lost, ("hospital-b", "evaluate"): [REFUSED]}
     with pytest.raises(RunFailed, match=r"^judging: 1 of 3"):
@@ -149,7 +149,7 @@ def test_one_site_that_says_synthetic_does_not_mark_the_run(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch, saying: tuple[str, ...], marked: bool
 ) -> None:
     monkeypatch.setattr(
-        "fl_client.at_site.is_synthetic", lambda path: any(name in path for name in saying)
+        "fl_client.client_setup.is_synthetic", lambda path: any(name in path for name in saying)
     )
     hospitals.mishaps = {(name, "train"): [REFUSED] for name in NODES}
     with pytest.raises(RunFailed, match="round 1: 0 of 3"):

@@ -18,7 +18,7 @@ import training.network
 from fl_client.client import Client
 from fl_client.local_training import train_locally
 from models.backbones import Backbone, build_empty
-from models.registry import find
+from models.registry import find_backbone
 from strategies.arrays import to_record, views
 from strategies.averaging import Averaging
 from tests.support import (
@@ -157,7 +157,7 @@ def test_one_client_is_plain_training_to_the_bit(tmp_path: Path, optimizer: str)
 
     model = build_empty("resnet18", 3, image_size=32)
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in start.items()})
-    spec = find("resnet18")
+    spec = find_backbone("resnet18")
     for round_number in (1, 2):
         seeds = {
             purpose: derive_seed(
@@ -169,7 +169,7 @@ def test_one_client_is_plain_training_to_the_bit(tmp_path: Path, optimizer: str)
             train_epoch(
                 model,
                 client.splits["train"],
-                optimizers.build(config.to_flat(), model.parameters()),
+                optimizers.build_optimizer(config.to_flat(), model.parameters()),
                 batch_size=config.batch_size,
                 preprocessing=Preprocessing(32, spec.mean, spec.std),
                 generator=torch.Generator().manual_seed(seeds["batches"]),

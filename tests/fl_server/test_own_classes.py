@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from fl_server.deployment import agreed_classes
-from fl_server.run import RunFailed, run
-from fl_server.sites import Introduction
+from fl_server.federated_run import RunFailed, run_federation
+from fl_server.site_introductions import Introduction
 from tests.data_partition.own_data import CLASSES, own_table
 from tests.fl_server.hospitals import NODES, Hospitals, act
 from tests.runs import tiny_config
@@ -59,7 +59,7 @@ def test_sites_with_classes_of_their_own_give_the_simulations_weights(
     config = tiny_config(whole, hospitals.folder / "cache", **changes, partition="source")
     nodes = {index: {"partition-id": index} for index in range(3)}
     grid = MemoryGrid({n: partial(act, node=n, node_config=c) for n, c in nodes.items()})
-    run(grid, config.replace(run_dir=str(out)).to_flat(), run_id=1)
+    run_federation(grid, config.replace(run_dir=str(out)).to_flat(), run_id=1)
     unseen = own_table(hospitals.folder / "unseen", named("unseen"), THREE)
     found = hospitals.run(monkeypatch, test_dir=unseen, partition="source", **changes)
     assert found["weights_sha256"] == RunFolder(out).metrics()["weights_sha256"]
@@ -78,19 +78,19 @@ def introduced(**classes: tuple[str, ...]) -> dict[str, Introduction]:
 def test_whose_classes_count() -> None:
     """Those of most sites; of two lists the first site's; and once a run began, its own."""
     one, other = ("a", "b"), ("a", "c")
-    most = agreed_classes(find("table"), {}, introduced(x=one, y=other, z=other))
+    most = agreed_classes(find_dataset("table"), {}, introduced(x=one, y=other, z=other))
     assert (most.names, most.whose) == (other, "y, z have")
-    first = agreed_classes(find("table"), {}, introduced(x=one, y=other))
+    first = agreed_classes(find_dataset("table"), {}, introduced(x=one, y=other))
     assert (first.names, first.whose) == (one, "x has")
     began = {"data": {"classes": list(one)}}
-    assert agreed_classes(find("table"), began, introduced(x=other, y=other)).names == one
-    published = agreed_classes(find("ham10000"), {}, introduced(x=one, y=one))
-    assert published.names == find("ham10000").classes
+    assert agreed_classes(find_dataset("table"), began, introduced(x=other, y=other)).names == one
+    published = agreed_classes(find_dataset("ham10000"), {}, introduced(x=one, y=one))
+    assert published.names == find_dataset("ham10000").classes
 
 
 def test_a_class_that_is_no_name_is_refused() -> None:
     with pytest.raises(DataError, match=r'^x has the label "\[red\]"; use letters'):
-        agreed_classes(find("table"), {}, introduced(x=("[red]", "b")))
+        agreed_classes(find_dataset("table"), {}, introduced(x=("[red]", "b")))
 
 
 def test_a_site_with_other_classes_of_its_own_is_told_with_both_lists(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_server.run import RunFailed
+from fl_server.federated_run import RunFailed
 from strategies.layout import Signature
 from strategies.wire_format import signature, signature_of
 from tests.fl_server.clients_in_memory import ROUNDS, Clients, run_in_memory

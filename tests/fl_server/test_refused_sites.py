@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord
 
-from fl_server.piecewise_grid import Arrival
-from fl_server.run import RunFailed
+from fl_server.federated_run import RunFailed
+from fl_server.streaming_grid import Arrival
 from tests.fl_server.hospitals import NODES, Hospitals, act
 from tests.fl_server.sites_in_memory import REFUSED, SitesInMemory
 

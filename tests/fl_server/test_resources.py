@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from fl_server import resources
-from fl_server.resources import Resources, plan
+from fl_server.resources import Resources, plan_resources
 
 # Bytes of a client.
 RESNET18, CONVNEXT_L = 1_270_000_000, 5_710_000_000
@@ -33,7 +33,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 )
 @pytest.mark.usefixtures("memory")
 def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads: int) -> None:
-    found = plan(clients, cuda=False, client_bytes=RESNET18, cpus=cpus)
+    found = plan_resources(clients, cuda=False, client_bytes=RESNET18, cpus=cpus)
     assert found == Resources(concurrency, threads, 0.0)
 
 
@@ -43,19 +43,19 @@ def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads
 )
 def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurrency: int) -> None:
     memory.available = gigabytes * 1e9
-    found = plan(3, cuda=False, client_bytes=CONVNEXT_L, cpus=6)
+    found = plan_resources(3, cuda=False, client_bytes=CONVNEXT_L, cpus=6)
     assert found == Resources(concurrency, 6 // concurrency, 0.0)
 
 
 @pytest.mark.parametrize("clients", range(1, 17))
 def test_clients_share_the_gpu(clients: int) -> None:
-    fraction = plan(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction
+    fraction = plan_resources(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction
     # Ray rounds a share to ten-thousandths: all must still fit into one GPU, and no further one.
     assert clients * round(fraction * 10_000) <= 10_000
     assert (clients + 1) * fraction > 1
 
 
 def test_this_machine_can_be_planned_for() -> None:
-    found = plan(3, cuda=False, client_bytes=RESNET18)
+    found = plan_resources(3, cuda=False, client_bytes=RESNET18)
     assert found.concurrency >= 1
     assert found.threads_per_client >= 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fl_server.superlink import SuperLink
+from fl_server.simulation_superlink import SuperLink
 from operation.processes import processes_of
 from tests.runs import FEDSKIN, fedskin, read_json, run_tiny, tiny_config, tiny_options
 

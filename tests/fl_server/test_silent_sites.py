@@ -8,8 +8,8 @@ import pytest
 from flwr.app import Message
 
 from fl_server import deployment
-from fl_server.run import RunFailed
-from fl_server.sites import Introduction, introduce
+from fl_server.federated_run import RunFailed
+from fl_server.site_introductions import Introduction, collect_introductions
 from tests.fl_server.hospitals import Hospitals, act
 from tests.fl_server.sites_in_memory import REFUSED
 from tests.support import settings_of
@@ -36,9 +36,9 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     def noting(*arguments: Any, **options: Any) -> dict[str, Introduction]:
         given.append(options["timeout"])
-        return introduce(*arguments, **options)
+        return collect_introductions(*arguments, **options)
 
-    monkeypatch.setattr(deployment, "introduce", noting)
+    monkeypatch.setattr(deployment, "collect_introductions", noting)
     return given
 
 

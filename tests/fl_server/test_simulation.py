@@ -8,7 +8,7 @@ import pytest
 
 from fl_server.bundle import write_app
 from fl_server.simulation import SimulationFailed
-from fl_server.superlink import SuperLink
+from fl_server.simulation_superlink import SuperLink
 from operation.processes import processes_of
 from strategies.arrays import num_bytes
 from strategies.layout import Layout
@@ -121,14 +121,14 @@ def test_clients_and_server_run_the_files_of_the_bundle(
     with SuperLink(tmp_path / "flower.log") as superlink:
         app = superlink.home / "app"
         write_app(app)
-        client = app / "fl_client" / "opening.py"
+        client = app / "fl_client" / "client_setup.py"
         client.write_text(client.read_text().replace('f"client-{partition_id}"', '"bundled"'))
         # The data of "bundled" is that of no client of the plan, so ask for it under its name.
         data = app / "training" / "split.py"
         data.write_text(
             data.read_text().replace("== client)", '== client.replace("bundled", "client-0"))')
         )
-        server = app / "fl_server" / "run.py"
+        server = app / "fl_server" / "federated_run.py"
         server.write_text(server.read_text().replace('phase="completed"', 'phase="bundled too"'))
         config = tiny_config(synthetic_ham, cache, clients=1, rounds=1)
         metrics = run_tiny(superlink, config, tmp_path / "run")

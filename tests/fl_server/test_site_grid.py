@@ -7,8 +7,8 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
 
-from fl_server.piecewise_grid import Arrival
 from fl_server.site_grid import SiteGrid
+from fl_server.streaming_grid import Arrival
 from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, Answer, SitesInMemory

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 
-from fl_server.run import RunFailed
+from fl_server.federated_run import RunFailed
 from strategies.layout import LAYOUT, Layout
 from tests.fl_server.clients_in_memory import Clients, run_in_memory
 from tests.support import received_by

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fl_server.simulation import SimulationFailed
-from fl_server.superlink import SuperLink
+from fl_server.simulation_superlink import SuperLink
 from tests.runs import run_tiny, tiny_config
 from training.network import base_sha256, build_base
 from training.run_folder import RunFolder

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from models.adapters import REDUCTION, GatedAdapter
-from models.backbones import Backbone, build, build_empty, outline, over_features
-from models.registry import BACKBONES, SMALLEST_IMAGE, find
+from models.backbones import Backbone, build_backbone, build_empty, build_on_meta, over_features
+from models.registry import BACKBONES, SMALLEST_IMAGE, find_backbone
 from models.sizes import part_sizes
 from models.text_encoders import TEXT_ENCODERS
 
@@ -16,11 +16,11 @@ QUICK = {"convnext_t", "swin_t"}
 
 
 def smallest_size(name: str) -> int:
-    return find(name).fixed_image_size or SMALLEST_IMAGE
+    return find_backbone(name).fixed_image_size or SMALLEST_IMAGE
 
 
 def fresh(name: str, trainable: str) -> Backbone:
-    return build(
+    return build_backbone(
         name, 7, pretrained=False, image_size=smallest_size(name), seed=0, trainable=trainable
     )
 
@@ -50,15 +50,15 @@ def test_the_gate_is_a_scaled_softmax() -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_what_is_sent_and_what_is_not(name: str) -> None:
     """On the meta device: together they are the state dict; of the trunk LoRA sends its own."""
-    spec = find(name)
+    spec = find_backbone(name)
     head = ["head.weight", "head.bias"]
     adapter = ["adapter.squeeze.weight", "adapter.squeeze.bias"]
     adapter += ["adapter.gate.weight", "adapter.gate.bias"]
-    whole = outline(name, 7)
+    whole = build_on_meta(name, 7)
     assert list(whole.sent_part()) == list(whole.state_dict())
     assert whole.base() == {}
     for trainable, expected in (("head", head), ("adapter", [*adapter, *head])):
-        network = outline(name, 7, trainable=trainable)
+        network = build_on_meta(name, 7, trainable=trainable)
         assert list(network.sent_part()) == expected
         base = [key for key in whole.state_dict() if key.startswith("trunk.")]
         assert list(network.base()) == base
@@ -71,7 +71,7 @@ def test_what_is_sent_and_what_is_not(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_LORA)
 def test_lora_updates_attention_and_linear_layers_alone(name: str) -> None:
     """On the meta device. A layer of n numbers in and m out gets 8 (n + m); PEFT's names."""
-    network, whole = outline(name, 7, trainable="lora"), outline(name, 7)
+    network, whole = build_on_meta(name, 7, trainable="lora"), build_on_meta(name, 7)
     sent = {key: t for key, t in network.sent_part().items() if not key.startswith("head.")}
     assert all(".lora_A." in key or ".lora_B." in key for key in sent)
     expected = 0

@@ -9,10 +9,10 @@ from safetensors.torch import load, save
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from models.backbones import Backbone, build, build_empty
+from models.backbones import Backbone, build_backbone, build_empty
 from models.errors import BackboneError
 from models.provider import BackboneSpec
-from models.registry import BACKBONES, SMALLEST_IMAGE, check_image_size, find
+from models.registry import BACKBONES, SMALLEST_IMAGE, check_image_size, find_backbone
 from models.text_encoders import TEXT_ENCODERS
 
 NUM_CLASSES = 7
@@ -24,7 +24,7 @@ ANY_SIZE = ["convnext_t", "swin_t", "swin_v2_t", "resnet18"]
 
 
 def smallest_size(name: str) -> int:
-    return find(name).fixed_image_size or SMALLEST_IMAGE
+    return find_backbone(name).fixed_image_size or SMALLEST_IMAGE
 
 
 def images(name: str, device: str = "cpu") -> torch.Tensor:
@@ -34,7 +34,9 @@ def images(name: str, device: str = "cpu") -> torch.Tensor:
 
 
 def fresh(name: str, seed: int = 0) -> Backbone:
-    return build(name, NUM_CLASSES, pretrained=False, image_size=smallest_size(name), seed=seed)
+    return build_backbone(
+        name, NUM_CLASSES, pretrained=False, image_size=smallest_size(name), seed=seed
+    )
 
 
 @pytest.fixture(
@@ -107,7 +109,7 @@ def test_shapes_and_names(name: str) -> None:
     model = build_empty(name, NUM_CLASSES, image_size=size).to("meta").eval()
     batch = images(name, "meta")
     assert model(batch).shape == (2, NUM_CLASSES)
-    assert model.features(batch).shape == (2, find(name).width)
+    assert model.features(batch).shape == (2, find_backbone(name).width)
     state = model.state_dict()
     own = [key for key in state if not key.startswith("trunk.")]
     assert own == ["head.weight", "head.bias"]
@@ -119,7 +121,7 @@ def test_outputs_are_finite_and_of_the_declared_shapes(built: tuple[str, Backbon
     name, model = built
     with torch.no_grad():
         features, logits = model.features(images(name)), model(images(name))
-    assert features.shape == (2, find(name).width)
+    assert features.shape == (2, find_backbone(name).width)
     assert logits.shape == (2, NUM_CLASSES)
     assert logits.isfinite().all()
     # Not vit_l_16's own head, which starts at zero and would give the trunk no gradient.
@@ -185,27 +187,29 @@ def test_another_seed_gives_another_trunk_and_head() -> None:
 
 
 def test_trunk_does_not_depend_on_the_number_of_classes() -> None:
-    two = build("resnet18", 2, pretrained=False, image_size=64, seed=0)
-    seven = build("resnet18", 7, pretrained=False, image_size=64, seed=0)
+    two = build_backbone("resnet18", 2, pretrained=False, image_size=64, seed=0)
+    seven = build_backbone("resnet18", 7, pretrained=False, image_size=64, seed=0)
     expected = two.trunk.state_dict()
     assert all(torch.equal(expected[key], t) for key, t in seven.trunk.state_dict().items())
     assert two.head.out_features == 2
 
 
 def test_an_identity_head_passes_the_features_on() -> None:
-    model = build(
+    model = build_backbone(
         "clip-rn50", 1024, pretrained=False, image_size=224, seed=0, identity_head=True
     ).eval()
     with torch.no_grad():
         assert torch.equal(model(images("clip-rn50")), model.features(images("clip-rn50")))
-    drawn = build("clip-rn50", 1024, pretrained=False, image_size=224, seed=0)
+    drawn = build_backbone("clip-rn50", 1024, pretrained=False, image_size=224, seed=0)
     for key, tensor in drawn.trunk.state_dict().items():
         assert torch.equal(tensor, model.trunk.state_dict()[key]), key
 
 
 def test_an_identity_between_unequal_widths_is_refused() -> None:
     with pytest.raises(BackboneError, match="clip-rn50 has 1024 features, so no identity head"):
-        build("clip-rn50", 768, pretrained=False, image_size=224, seed=0, identity_head=True)
+        build_backbone(
+            "clip-rn50", 768, pretrained=False, image_size=224, seed=0, identity_head=True
+        )
 
 
 def test_training_mode_counts_batches() -> None:
@@ -235,14 +239,14 @@ def test_impossible_sizes_are_refused(name: str) -> None:
     check_image_size(name, 224)
     with pytest.raises(BackboneError, match=f"^{name} takes images of .* not 31$"):
         check_image_size(name, 31)
-    if find(name).fixed_image_size is not None:
+    if find_backbone(name).fixed_image_size is not None:
         with pytest.raises(BackboneError, match=f"^{name} takes images of 224 pixels only"):
             check_image_size(name, 256)
 
 
 def test_builders_check_the_size_first() -> None:
     with pytest.raises(BackboneError, match="224 pixels only"):
-        build("vit_l_16", 7, pretrained=False, image_size=64, seed=0)
+        build_backbone("vit_l_16", 7, pretrained=False, image_size=64, seed=0)
     with pytest.raises(BackboneError, match="32 pixels or more"):
         build_empty("swin_t", 7, image_size=16)
 
@@ -252,4 +256,4 @@ def test_unknown_name_lists_the_known_ones() -> None:
         BackboneError,
         match=r"'resnet19'; did you mean resnet18. Known are convnext_t, .*, clip-",
     ):
-        find("resnet19")
+        find_backbone("resnet19")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from models.backbones import Backbone, build
+from models.backbones import Backbone, build_backbone
 from models.clip import ImageTextClassifier, contrastive_loss
 
 WIDTH, NUM_CLASSES, SCALE = 16, 7, 100.0
@@ -19,7 +19,7 @@ def unit_rows(rows: int, width: int, seed: int) -> Tensor:
 
 
 def encoder() -> Backbone:
-    return build("resnet18", WIDTH, pretrained=False, image_size=32, seed=0).eval()
+    return build_backbone("resnet18", WIDTH, pretrained=False, image_size=32, seed=0).eval()
 
 
 def some_images(count: int = 5) -> Tensor:

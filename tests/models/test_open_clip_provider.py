@@ -7,9 +7,9 @@ import open_clip
 import pytest
 import torch
 
-from models.backbones import build, locate_pretrained
+from models.backbones import build_backbone, locate_pretrained
 from models.errors import WeightsError
-from models.registry import find
+from models.registry import find_backbone
 from models.text_encoders import TEXT_ENCODERS
 from tests.models import clip_models
 from tests.models.clip_models import TOWER
@@ -25,8 +25,8 @@ def images() -> torch.Tensor:
 
 
 def pretrained(folder: Path, name: str = TOWER) -> Any:
-    width = find(name).width
-    return build(
+    width = find_backbone(name).width
+    return build_backbone(
         name, width, pretrained=True, image_size=224, seed=0, weights_dir=folder, identity_head=True
     ).eval()
 

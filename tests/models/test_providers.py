@@ -13,9 +13,9 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import nn
 
 from models import open_clip_provider, text_encoders
-from models.backbones import Backbone, build, build_empty, check_images, over_features
+from models.backbones import Backbone, build_backbone, build_empty, check_images, over_features
 from models.errors import BackboneError, WeightsError
-from models.registry import PROVIDERS, check_image_size, find, known
+from models.registry import PROVIDERS, check_image_size, find_backbone, known
 from models.sizes import part_size
 from models.text_features import open_text_features
 
@@ -73,7 +73,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 def build_case(case: Case, trainable: str = "all", **keys: object) -> Backbone:
     wanted = {"pretrained": False, "image_size": case.image_size, "seed": 3, **keys}
-    return build(case.name, NUM_CLASSES, trainable=trainable, **wanted)  # type: ignore[arg-type]
+    return build_backbone(case.name, NUM_CLASSES, trainable=trainable, **wanted)  # type: ignore[arg-type]
 
 
 def images(case: Case) -> torch.Tensor:
@@ -105,7 +105,7 @@ from_files = pytest.mark.parametrize(
 
 @cases
 def test_the_facts_are_those_of_the_network(case: Case) -> None:
-    spec = find(case.name)
+    spec = find_backbone(case.name)
     assert (spec.name, spec.width, spec.has_linear_layers) == (case.name, case.width, case.lora)
     check_image_size(case.name, case.image_size)
     check_images(case.name, case.image_size)
@@ -181,7 +181,7 @@ def test_a_trained_part_is_beside_or_inside_the_frozen_trunk(case: Case, trainab
 @from_files
 def test_published_weights_are_read_without_their_head(case: Case, tmp_path: Path) -> None:
     path = weights_file(case, tmp_path)
-    spec = find(case.name)
+    spec = find_backbone(case.name)
     provider = PROVIDERS[spec.provider]
     assert provider.find_weights(spec, tmp_path) == path
     model = build_case(case, pretrained=True, weights_dir=tmp_path).eval()
@@ -236,19 +236,19 @@ def test_weights_that_timm_computes_today_may_stand_in_a_file(tmp_path: Path) ->
 
 
 def test_timm_says_size_normalisation_and_licence() -> None:
-    spec = find("timm:test_vit")
+    spec = find_backbone("timm:test_vit")
     assert (spec.fixed_image_size, spec.mean, spec.std) == (160, (0.5,) * 3, (0.5,) * 3)
     assert spec.weights == "timm/test_vit.r160_in1k"
     assert spec.licence == "timm, apache-2.0; timm/test_vit.r160_in1k"
     with pytest.raises(BackboneError, match=r"^timm:test_vit takes images of 160 pixels only"):
         check_image_size("timm:test_vit", 192)
-    tagged = find("timm:test_vit.r160_in1k")
+    tagged = find_backbone("timm:test_vit.r160_in1k")
     assert replace(tagged, name=spec.name, builder=spec.builder) == spec
-    assert find("timm:test_efficientnet").fixed_image_size is None
+    assert find_backbone("timm:test_efficientnet").fixed_image_size is None
 
 
 def test_a_part_that_timm_freezes_is_trained() -> None:
-    model = build("timm:efficientvim_m1_dist", 2, pretrained=False, image_size=224, seed=0)
+    model = build_backbone("timm:efficientvim_m1_dist", 2, pretrained=False, image_size=224, seed=0)
     assert model.sent_part().keys() == model.state_dict().keys()
     assert model.train().trunk.training
 
@@ -265,7 +265,7 @@ def test_a_part_that_timm_freezes_is_trained() -> None:
 def test_a_name_that_only_the_library_can_refuse(name: str, message: str) -> None:
     assert known(name) is None
     with pytest.raises(BackboneError, match=f"^{message}"):
-        find(name)
+        find_backbone(name)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_name_that_needs_no_library_to_be_refused(name: str) -> None:
 def test_a_clip_trains_against_its_own_text_tower(tmp_path: Path) -> None:
     """Both come from one file; another file has other text features, though the name is equal."""
     (case,) = [case for case in CASES if case.name.startswith("open_clip:")]
-    encoder = text_encoders.find(case.name)
+    encoder = text_encoders.find_text_encoder(case.name)
     assert (encoder.width, encoder.image_tower) == (case.width, case.name)
     path = weights_file(case, tmp_path)
     model = open_clip.CLIP(**TINY_CLIP).eval()
@@ -315,4 +315,4 @@ def test_a_clip_trains_against_its_own_text_tower(tmp_path: Path) -> None:
     weights_file(case, tmp_path, other)
     assert not torch.allclose(features(), expected)
     with pytest.raises(BackboneError, match="text tower of another kind"):
-        text_encoders.find("open_clip:tiny-siglip")
+        text_encoders.find_text_encoder("open_clip:tiny-siglip")

@@ -69,9 +69,9 @@ print(json.dumps([os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules]))
 @pytest.mark.parametrize(
     ("module", "call"),
     [
-        ("experiments.running", "experiments.running.run(lambda: None)"),
-        ("fl_client.app", ""),
-        ("fl_server.app", ""),
+        ("experiments.command_runner", "experiments.command_runner.run_command_line(lambda: None)"),
+        ("fl_client.client_app", ""),
+        ("fl_server.server_app", ""),
     ],
 )
 def test_they_are_told_before_torch_is_loaded(module: str, call: str) -> None:

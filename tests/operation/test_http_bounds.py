@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from operation import http_bounds
-from operation.bodies import BoundedBodies
+from operation.body_limits import BodyLimits
 from operation.environment import free_port
 from operation.http_bounds import HEAD_BYTES, HEAD_LINES, bounded_server
 
@@ -45,7 +45,7 @@ def connect() -> Iterator[Callable[[], socket.socket]]:
     patch = pytest.MonkeyPatch()
     patch.setattr(http_bounds, "HEAD_SECONDS", SECONDS)
     port = free_port()
-    server = bounded_server(BoundedBodies(echo), host="127.0.0.1", port=port)
+    server = bounded_server(BodyLimits(echo), host="127.0.0.1", port=port)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

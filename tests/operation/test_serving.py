@@ -9,15 +9,15 @@ import pytest
 
 from operation.errors import OperationError
 from operation.processes import TOKEN, ProcessId, processes_of
-from operation.serving import serve, serving
+from operation.serving import serve_folder, serving
 from tests.operation.test_processes import SLEEP, wait_until
 
 SERVE = """
 import os, subprocess, sys, time
 from pathlib import Path
 from operation.processes import TOKEN
-from operation.serving import serve
-with serve(Path(sys.argv[1])) as (token, home):
+from operation.serving import serve_folder
+with serve_folder(Path(sys.argv[1])) as (token, home):
     subprocess.Popen(%r, env={**os.environ, TOKEN: token}, start_new_session=True)
     print(token, home, flush=True)
     time.sleep(60)
@@ -36,7 +36,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], str, Path]:
 
 def test_who_serves_is_known_to_others(tmp_path: Path) -> None:
     assert serving(tmp_path) is None
-    with serve(tmp_path) as (token, home):
+    with serve_folder(tmp_path) as (token, home):
         now = serving(tmp_path)
         assert now is not None
         assert (now.process, now.token) == (ProcessId.own(), token)
@@ -46,7 +46,7 @@ def test_who_serves_is_known_to_others(tmp_path: Path) -> None:
 
 
 def test_everything_ends_with_the_block(tmp_path: Path) -> None:
-    with serve(tmp_path) as (token, _):
+    with serve_folder(tmp_path) as (token, _):
         child = subprocess.Popen(SLEEP, env={**os.environ, TOKEN: token}, start_new_session=True)
     assert not processes_of(token)
     child.wait(20)
@@ -57,7 +57,7 @@ def test_a_second_one_is_refused_by_name(tmp_path: Path) -> None:
     try:
         with (
             pytest.raises(OperationError, match=f"process {process.pid} already serves it"),
-            serve(tmp_path),
+            serve_folder(tmp_path),
         ):
             pass
         assert processes_of(token), "the first one's processes are left alone"
@@ -72,7 +72,7 @@ def test_after_a_kill_the_folder_is_free_and_its_processes_are_gone(tmp_path: Pa
     process.kill()
     process.communicate()
     assert serving(tmp_path) is None
-    with serve(tmp_path) as (new, _):
+    with serve_folder(tmp_path) as (new, _):
         assert new != token
         assert not processes_of(token)
     wait_until(lambda: not home.exists())

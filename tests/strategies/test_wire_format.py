@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.backbones import outline
+from models.backbones import build_on_meta
 from strategies.wire_format import (
     FORMATS,
     SCALE,
@@ -116,7 +116,7 @@ def test_sizes_of_real_networks(
     backbone: str, trainable: str, megabytes: float, form: str, at_most: float
 ) -> None:
     """Their arrays need no memory on the device meta."""
-    network = outline(backbone, 7, trainable=trainable)
+    network = build_on_meta(backbone, 7, trainable=trainable)
     whole = {
         name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
         for name, tensor in network.sent_part().items()

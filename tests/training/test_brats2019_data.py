@@ -14,7 +14,7 @@ from training.experiment_data import (
     open_central_data,
     open_federated_data,
     open_test_data,
-    recognise,
+    recognise_dataset,
 )
 from training.split import Split
 
@@ -116,6 +116,6 @@ def test_modalities_and_slices_reach_the_store(brats: ExperimentConfig) -> None:
 
 def test_a_test_folder_beside_brats_is_refused(brats: ExperimentConfig, tmp_path: Path) -> None:
     wrong = brats.replace(test_dir=str(tmp_path))
-    for use in (recognise, open_federated_data, open_central_data, open_test_data):
+    for use in (recognise_dataset, open_federated_data, open_central_data, open_test_data):
         with pytest.raises(ConfigError, match=r"^test-dir = .*; leave test-dir empty$"):
             use(wrong)

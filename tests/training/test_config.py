@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from experiments.app_config import with_defaults
 from strategies.methods import KEYS
 from training.config import DEFAULTS, ExperimentConfig, parse
-from training.config_file import load
+from training.config_file import read_config
 from training.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_pyproject_has_every_key_with_its_default_and_type() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_load(path: Path) -> None:
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    config = load(path).to_flat()
+    config = read_config(path).to_flat()
     assert values.items() <= config.items()
 
 
@@ -57,8 +57,8 @@ def test_there_are_shipped_configs() -> None:
 def test_overrides_stand_above_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('rounds = 7\nstrategy = "fedprox"\nseed = 3\n', encoding="utf-8")
-    assert load(path).rounds == 7
-    config = load(path, ["rounds=9", "backbone=swin_t"])
+    assert read_config(path).rounds == 7
+    config = read_config(path, ["rounds=9", "backbone=swin_t"])
     assert (config.rounds, config.strategy, config.seed) == (9, "fedprox", 3)
     assert config.backbone == "swin_t"
 
@@ -84,16 +84,16 @@ def test_overrides_stand_above_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_values_of_overrides(override: str, key: str, value: object) -> None:
-    found = load(None, [override]).to_flat()[key]
+    found = read_config(None, [override]).to_flat()[key]
     assert (type(found), found) == (type(value), value)
 
 
 def test_the_last_of_two_overrides_counts() -> None:
-    assert load(None, ["seed=1", "seed=2"]).seed == 2
+    assert read_config(None, ["seed=1", "seed=2"]).seed == 2
 
 
 def test_no_file_and_no_override_is_the_default() -> None:
-    assert load(None) == ExperimentConfig()
+    assert read_config(None) == ExperimentConfig()
 
 
 @pytest.mark.parametrize("key", ["proximal-mu", "learning-rate", "dirichlet-alpha", "svm-gamma"])
@@ -293,19 +293,19 @@ def test_a_combination_is_not_judged_by_the_default_of_a_faulty_key() -> None:
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"missing.toml: cannot be read: No such file"):
-        load(tmp_path / "missing.toml")
+        read_config(tmp_path / "missing.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("rounds 7", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"^[^\n]*broken.toml: is not a TOML file: [^\n]*$"):
-        load(broken)
+        read_config(broken)
     broken.write_bytes(b'data-dir = "\xff"')
     with pytest.raises(ConfigError, match="is not a TOML file"):
-        load(broken)
+        read_config(broken)
 
 
 def test_an_override_without_equals_sign_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^-c seed: write it as key=value$"):
-        load(None, ["seed"])
+        read_config(None, ["seed"])
 
 
 def test_a_config_is_frozen() -> None:

@@ -13,7 +13,7 @@ from data_partition.photographs import Photographs
 from tests.data_partition import layouts
 from tests.support import make_config
 from training.config import ExperimentConfig
-from training.data_outline import outline
+from training.data_outline import outline_data
 from training.errors import ConfigError
 
 
@@ -32,10 +32,10 @@ def config_of(folder: Path, **changes: Any) -> ExperimentConfig:
 
 def test_what_is_known_beforehand(synthetic_ham: Path, synthetic_brats: Path) -> None:
     for federated in (True, False):
-        found = outline(config_of(synthetic_ham), federated=federated, needs_test=True)
+        found = outline_data(config_of(synthetic_ham), federated=federated, needs_test=True)
         assert (len(found.classes), found.notices) == (7, ())
         brain = config_of(synthetic_brats).replace(dataset="brats2019")
-        found = outline(brain, federated=federated, needs_test=True)
+        found = outline_data(brain, federated=federated, needs_test=True)
         assert (found.classes, found.notices) == (("HGG", "LGG"), (ORACLE,))
 
 
@@ -52,40 +52,43 @@ def test_images_that_cannot_be_dealt(
 ) -> None:
     layouts.dataverse(tmp_path)
     with pytest.raises(DataError, match=complaint):
-        outline(config_of(tmp_path, **changes), federated=True)
-    outline(config_of(tmp_path, **changes), federated=False)
+        outline_data(config_of(tmp_path, **changes), federated=True)
+    outline_data(config_of(tmp_path, **changes), federated=False)
 
 
 def test_lesions_and_sources_that_nobody_knows(tmp_path: Path) -> None:
     layouts.challenge(tmp_path)
     with pytest.raises(DataError, match="split-by = lesion needs lesion ids"):
-        outline(config_of(tmp_path, split_by="lesion"), federated=True)
+        outline_data(config_of(tmp_path, split_by="lesion"), federated=True)
     with pytest.raises(DataError, match="partition = source needs"):
-        outline(config_of(tmp_path, partition="source"), federated=True)
+        outline_data(config_of(tmp_path, partition="source"), federated=True)
 
 
 def test_shares_are_not_drawn_before_it_is_known_who_is_there(tmp_path: Path) -> None:
     layouts.dataverse(tmp_path)
     config = config_of(tmp_path, partition="dirichlet", dirichlet_alpha=0.01)
-    assert outline(config, federated=True).classes == outline(config, federated=False).classes
+    assert (
+        outline_data(config, federated=True).classes
+        == outline_data(config, federated=False).classes
+    )
 
 
 def test_nothing_left_for_validation(tmp_path: Path) -> None:
     layouts.class_tree(tmp_path / "train", {"a": "nv"})
     with pytest.raises(DataError, match="leaves no image for validation"):
-        outline(config_of(tmp_path), federated=False)
+        outline_data(config_of(tmp_path), federated=False)
 
 
 def test_no_test_set(tmp_path: Path) -> None:
     layouts.dataverse(tmp_path)
-    outline(config_of(tmp_path), federated=False)
+    outline_data(config_of(tmp_path), federated=False)
     with pytest.raises(
         ConfigError, match="evaluated on a test set, and there is none; set test-dir"
     ):
-        outline(config_of(tmp_path), federated=False, needs_test=True)
+        outline_data(config_of(tmp_path), federated=False, needs_test=True)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no test images in .*empty"):
-        outline(config_of(tmp_path, test_dir=str(tmp_path / "empty")), federated=True)
+        outline_data(config_of(tmp_path, test_dir=str(tmp_path / "empty")), federated=True)
 
 
 def test_half_the_images(tmp_path: Path) -> None:
@@ -93,6 +96,6 @@ def test_half_the_images(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "HAM10000_images_part_2")
     layouts.challenge_test(tmp_path)
     (tmp_path / "ISIC2018_Task3_Test_Input" / "ISIC_0035068.jpg").unlink()
-    first, second = outline(config_of(tmp_path), federated=False).notices
+    first, second = outline_data(config_of(tmp_path), federated=False).notices
     assert first.startswith("4 of 8 images")
     assert second.startswith("1 of 3 images")

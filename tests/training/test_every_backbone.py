@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from data_partition.ham10000_names import HAM10000_CLASSES
-from models.registry import BACKBONES, find
+from models.registry import BACKBONES, find_backbone
 from tests.data_partition import layouts
 from tests.support import make_config, make_text
-from training.centralized import CentralizedRun
+from training.centralized_run import CentralizedRun
 from training.experiment_data import open_central_data, open_test_data
 from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
@@ -50,7 +50,7 @@ def test_two_epochs_against_text_leave_finite_figures(
         objective="clip",
         backbone=backbone,
         text_encoder=text_encoder,
-        image_size=find(backbone).fixed_image_size or 32,
+        image_size=find_backbone(backbone).fixed_image_size or 32,
         epochs=2,
         batch_size=2,
         data_dir=str(data_dir),
@@ -72,5 +72,5 @@ def test_two_epochs_against_text_leave_finite_figures(
         assert all(0 <= block[name] <= 100 for name in METRIC_NAMES)
         assert np.isfinite(block["loss"])
     weights = folder.checkpoint.weights(2)
-    assert weights["head.weight"].shape == (width, find(backbone).width)
+    assert weights["head.weight"].shape == (width, find_backbone(backbone).width)
     assert all(np.isfinite(array).all() for array in weights.values())

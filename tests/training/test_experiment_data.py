@@ -17,7 +17,7 @@ from training.experiment_data import (
     cache_dir,
     open_central_data,
     open_federated_data,
-    recognise,
+    recognise_dataset,
 )
 
 
@@ -116,16 +116,16 @@ def test_lesions_stay_together_in_one_place_too(config: ExperimentConfig) -> Non
 
 
 def test_recognition(config: ExperimentConfig, brats: ExperimentConfig, tmp_path: Path) -> None:
-    assert recognise(config.replace(dataset="auto")).name == "ham10000"
-    assert recognise(brats.replace(dataset="auto")).name == "brats2019"
+    assert recognise_dataset(config.replace(dataset="auto")).name == "ham10000"
+    assert recognise_dataset(brats.replace(dataset="auto")).name == "brats2019"
     # What is named is not looked for.
-    assert recognise(config.replace(dataset="brats2019")).name == "brats2019"
+    assert recognise_dataset(config.replace(dataset="brats2019")).name == "brats2019"
     with pytest.raises(DataError, match="no BraTS2019 in"):
         open_federated_data(config.replace(dataset="brats2019"))
     with pytest.raises(DataError, match="no data set that is known"):
-        recognise(config.replace(dataset="auto", data_dir=str(tmp_path)))
+        recognise_dataset(config.replace(dataset="auto", data_dir=str(tmp_path)))
     with pytest.raises(ConfigError, match=r"^data-dir = '': name the folder"):
-        recognise(config.replace(dataset="auto", data_dir=""))
+        recognise_dataset(config.replace(dataset="auto", data_dir=""))
 
 
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

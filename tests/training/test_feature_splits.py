@@ -12,10 +12,10 @@ from training import feature_splits
 from training.config import ExperimentConfig
 from training.epoch import train_epoch
 from training.errors import TrainingError
+from training.evaluation import evaluate_split
 from training.feature_splits import open_feature_splits
 from training.feature_views import FeatureViews
 from training.inference import Preprocessing
-from training.judging import judge
 from training.network import (
     base_sha256,
     build_base,
@@ -193,7 +193,7 @@ def test_training_on_features_is_training_on_centre_views(
         )
         losses.append(loss)
         validation = (SPLITS if network is whole else kept)["validation"]
-        figures.append(judge(config, network, validation, 3).probabilities)
+        figures.append(evaluate_split(config, network, validation, 3).probabilities)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     np.testing.assert_allclose(figures[1], figures[0], atol=1e-5)
     for name, array in sent_part(small).items():

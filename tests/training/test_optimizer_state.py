@@ -9,7 +9,7 @@ from torch import nn
 from fl_client.local_training import train_locally
 from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
 from training.optimizer_state import OptimizerStates
-from training.optimizers import build
+from training.optimizers import build_optimizer
 
 OPTIMIZERS = ("sgd", "sgd with momentum", "adam", "adamw", "adagrad", "adadelta")
 
@@ -22,7 +22,7 @@ def network(seed: int = 0) -> nn.Module:
 
 def optimizer_of(model: nn.Module, name: str) -> torch.optim.Optimizer:
     settings = {"optimizer": "sgd", "momentum": 0.9} if "momentum" in name else {"optimizer": name}
-    return build(make_config(learning_rate=0.1, **settings).to_flat(), model.parameters())
+    return build_optimizer(make_config(learning_rate=0.1, **settings).to_flat(), model.parameters())
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
@@ -111,7 +111,7 @@ def test_a_client_that_missed_rounds_takes_its_newest(tmp_path: Path) -> None:
     assert loaded_steps(saved(tmp_path, 1, 4), before=9) == (4, [2.0] * 4)
 
 
-def test_three_generations_are_kept(tmp_path: Path) -> None:
+def test_three_rounds_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 7, 8, 9, 10, 100_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "round-00009.safetensors",

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from tests.support import make_config
-from training.optimizers import build
+from training.optimizers import build_optimizer
 
 
 def built(**settings: object) -> torch.optim.Optimizer:
-    return build(make_config(**settings).to_flat(), torch.nn.Linear(2, 1).parameters())
+    return build_optimizer(make_config(**settings).to_flat(), torch.nn.Linear(2, 1).parameters())
 
 
 # Learning rate, weight decay and betas are the study's; what it does not name is torch's default.
@@ -53,7 +53,7 @@ def test_momentum_reaches_sgd() -> None:
     """Two steps of gradient 1 at 0.1 with momentum 0.9: w = 0 − 0.1·1 − 0.1·(0.9·1 + 1) = −0.29."""
     w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     config = make_config(optimizer="sgd", learning_rate=0.1, weight_decay=0, momentum=0.9)
-    optimizer = build(config.to_flat(), [w])
+    optimizer = build_optimizer(config.to_flat(), [w])
     for _ in range(2):
         w.grad = torch.ones(1, dtype=torch.float64)
         optimizer.step()
@@ -63,7 +63,7 @@ def test_momentum_reaches_sgd() -> None:
 def test_an_sgd_step() -> None:
     """w = 2, gradient 3: w − lr·(g + wd·w) = 2 − 0.1·(3 + 0.5·2) = 1.6."""
     w = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
-    optimizer = build(
+    optimizer = build_optimizer(
         make_config(optimizer="sgd", learning_rate=0.1, weight_decay=0.5).to_flat(), [w]
     )
     w.grad = torch.tensor([3.0], dtype=torch.float64)

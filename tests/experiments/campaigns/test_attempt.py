@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from experiments.campaigns import attempt as module
-from experiments.campaigns.attempt import Order, Progress, attempt, memory_of
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.attempt import AttemptTask, StallDetector, attempt, memory_of
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.trial import Trial
 from operation.processes import processes_of
 from tests.runs import tiny_config
@@ -24,8 +24,10 @@ from training.run_folder import RunFolder
 CLIP = "clip-resnet18-0123456789ab"
 
 
-def order(campaign: CampaignFolder, *, hang_seconds: float = 600.0) -> Order:
-    return Order(campaign.path, CLIP, "clip", "", cpus=1, run="this", hang_seconds=hang_seconds)
+def task(campaign: CampaignFolder, *, hang_seconds: float = 600.0) -> AttemptTask:
+    return AttemptTask(
+        campaign.path, CLIP, "clip", "", cpus=1, run="this", hang_seconds=hang_seconds
+    )
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_bad_input_fails_for_good_and_its_line_is_the_cause(
 ) -> None:
     config = tiny_config(tmp_path / "nothing", tmp_path / "cache", objective="clip")
     campaign.write_config(CLIP, Trial("clip", config, {}))
-    cause = attempt(order(campaign))
+    cause = attempt(task(campaign))
     assert cause.startswith("exit status 2: fedskin: ")
     assert "nothing" in cause
     record = campaign.attempt(CLIP)
@@ -65,7 +67,7 @@ def test_progress_is_any_change_whatever_the_clock_says(tmp_path: Path) -> None:
     (folder / "checkpoint").mkdir(parents=True)
     state = folder / "checkpoint" / "state.json"
     state.write_text("1")
-    progress = Progress(folder, log)
+    progress = StallDetector(folder, log)
     time.sleep(0.05)
     assert progress.still_seconds() >= 0.05
     os.utime(state, (0, 0))  # the clock was set back to 1970
@@ -99,7 +101,7 @@ def test_memory_is_that_of_the_whole_family() -> None:
 def test_a_trial_whose_watcher_died_twice_is_not_begun_again(campaign: CampaignFolder) -> None:
     """Ray restarts a task when its process was killed, repeatedly if memory runs out."""
     campaign.write_attempt(CLIP, {"run": "this", "number": 2, "outcome": "running"})
-    assert attempt(order(campaign)) == "the process that watched it was killed"
+    assert attempt(task(campaign)) == "the process that watched it was killed"
     assert campaign.attempt(CLIP)["outcome"] == "failed"
     assert not campaign.run_folder(CLIP).path.exists()
 
@@ -127,10 +129,10 @@ def test_a_killed_trial_is_tried_once_more_and_goes_on(
 ) -> None:
     undisturbed = CampaignFolder(tmp_path / "undisturbed")
     shutil.copytree(campaign.path / "configs", undisturbed.path / "configs")
-    assert attempt(order(undisturbed)) == ""
+    assert attempt(task(undisturbed)) == ""
 
     in_the_middle(campaign, lambda process: process.kill())
-    assert attempt(order(campaign)) == ""
+    assert attempt(task(campaign)) == ""
     assert campaign.attempt(CLIP)["number"] == 2
     folder = campaign.run_folder(CLIP)
     expected = undisturbed.run_folder(CLIP).metrics()["weights_sha256"]
@@ -142,7 +144,7 @@ def test_a_killed_trial_is_tried_once_more_and_goes_on(
 def test_a_trial_that_hangs_is_ended_and_tried_once_more(campaign: CampaignFolder) -> None:
     in_the_middle(campaign, lambda process: process.send_signal(signal.SIGSTOP), times=2)
     # Longer than the start-up, in which nothing is written.
-    cause = attempt(order(campaign, hang_seconds=20.0))
+    cause = attempt(task(campaign, hang_seconds=20.0))
     assert cause.startswith("no progress for")
     assert campaign.attempt(CLIP)["number"] == 2
     assert processes_of(campaign.attempt(CLIP)["token"]) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from data_partition.datasets import find
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from experiments.campaigns.estimate import (
     ROUND_SECONDS,
@@ -142,15 +142,15 @@ def test_a_head_of_clip_leads_to_the_texts_width() -> None:
     assert trained_bytes(part.replace(text_encoder="ViT-L/14")) == 4 * (512 * 768 + 768)
 
 
-@pytest.mark.parametrize(("epochs", "generations"), [(1, 1), (3, 3), (50, 3)])
+@pytest.mark.parametrize(("epochs", "kept"), [(1, 1), (3, 3), (50, 3)])
 def test_a_centralized_run_holds_three_optimizer_states_until_its_end(
-    epochs: int, generations: int
+    epochs: int, kept: int
 ) -> None:
     """Adagrad keeps one tensor for a parameter; another state and model are being written."""
     long = config(optimizer="adagrad").replace(epochs=epochs)
     found = estimate("clip", long, TIMES, IMAGES)
     assert found.bytes == 2 * RESNET18 + 2 * PREDICTIONS
-    assert found.passing == (1 + generations + 1) * RESNET18
+    assert found.passing == (1 + kept + 1) * RESNET18
 
 
 def test_bytes_of_heads_hold_features_and_what_the_heads_keep_of_them() -> None:
@@ -160,7 +160,7 @@ def test_bytes_of_heads_hold_features_and_what_the_heads_keep_of_them() -> None:
 
 
 def test_sgd_keeps_a_tensor_with_momentum_and_none_without() -> None:
-    """Two epochs: two generations, the one that is being written, and the model that is."""
+    """Two epochs: two states, the one that is being written, and the model that is."""
     still, moving = (
         estimate("heads", config(momentum=momentum), TIMES, IMAGES) for momentum in (0.0, 0.9)
     )
@@ -174,7 +174,7 @@ def test_sgd_keeps_a_tensor_with_momentum_and_none_without() -> None:
 def test_state_of_each_optimizer_is_as_large_as_said(name: str, momentum: float) -> None:
     weight = torch.nn.Parameter(torch.ones(10, 10))
     values = make_config(optimizer=name, momentum=momentum).to_flat()
-    optimizer = optimizers.build(values, [weight])
+    optimizer = optimizers.build_optimizer(values, [weight])
     weight.sum().backward()
     optimizer.step()
     tensors = [t for t in optimizer.state[weight].values() if t is not None and t.ndim]
@@ -213,7 +213,7 @@ def test_images_are_counted_as_a_run_will_find_them(
         room += test_set.split.images.nbytes
     assert store_bytes(32, found) == pytest.approx(room, rel=0.05)
     # And they are shared out as the estimate takes them to be.
-    at_training, _ = find(dataset).study.central_shares
+    at_training, _ = find_dataset(dataset).study.central_shares
     assert len(train) == pytest.approx(at_training * found.training, rel=0.05)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from experiments.campaigns.campaign_file import Campaign
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.jobs import make_jobs, memory_needed
 from experiments.campaigns.scheduler import Cluster, Share
 from experiments.campaigns.trial import Trial
@@ -39,13 +39,13 @@ def lenders(folder: CampaignFolder, *trials: Trial, done: tuple[int, ...] = ()) 
     pending = [name for index, name in enumerate(names) if index not in done]
     jobs = make_jobs(campaign, folder, named, pending, cast(Cluster, Machines()))
     for job in jobs:
-        assert job.order.hang_seconds == 120.0
-        waits = job.order.network_of if job.order.network_of in pending else ""
+        assert job.task.hang_seconds == 120.0
+        waits = job.task.network_of if job.task.network_of in pending else ""
         assert job.after == waits
-    order = [job.order.trial_id for job in jobs]
+    order = [job.task.trial_id for job in jobs]
     for job in jobs:
-        assert not job.after or order.index(job.after) < order.index(job.order.trial_id)
-    found = {job.order.trial_id: job.order.network_of for job in jobs}
+        assert not job.after or order.index(job.after) < order.index(job.task.trial_id)
+    found = {job.task.trial_id: job.task.network_of for job in jobs}
     return [str(names.index(found[n])) if found[n] else "" for n in names if n in found]
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_partition.datasets import dataset_choice
-from data_partition.datasets import find as find_dataset
+from data_partition.datasets import dataset_choice, find_dataset
 from data_partition.ham10000_names import HAM10000_CLASSES
 from experiments.campaigns.missing import Missing, find_missing
 from experiments.campaigns.trial import Trial

@@ -14,8 +14,8 @@ import joblib
 import psutil
 import pytest
 
-from experiments.campaigns.attempt import Order
-from experiments.campaigns.folder import CampaignFolder
+from experiments.campaigns.attempt import AttemptTask
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.scheduler import Cluster, Job, Share
 from experiments.campaigns.trial import Trial
 from operation.processes import processes_of
@@ -90,12 +90,12 @@ def test_failures_come_back_with_their_causes(cluster: Cluster, tmp_path: Path) 
     names = ["clip-resnet18-000000000000", "clip-resnet18-000000000001"]
     for name in names:
         campaign.write_config(name, Trial("clip", config, {}))
-    orders = [
-        Order(campaign.path, name, "clip", "", cpus=1, run="this", hang_seconds=60.0)
+    tasks = [
+        AttemptTask(campaign.path, name, "clip", "", cpus=1, run="this", hang_seconds=60.0)
         for name in names
     ]
     share = Share(cpus=1, gpus=0.0, memory=10**9)
-    jobs = [Job(orders[0], share, after=""), Job(orders[1], share, after=names[0])]
+    jobs = [Job(tasks[0], share, after=""), Job(tasks[1], share, after=names[0])]
     found: dict[str, str] = {}
     for ended in cluster.run(jobs):
         found |= ended

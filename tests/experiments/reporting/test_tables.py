@@ -10,7 +10,7 @@ import pytest
 
 from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
-from experiments.reporting.recall import recall_table, recall_tables
+from experiments.reporting.recall import comparison_recall_table, recall_tables
 from experiments.reporting.statistics import rankings
 from experiments.reporting.tables import (
     Table,
@@ -20,7 +20,7 @@ from experiments.reporting.tables import (
     signed,
     tables_of,
 )
-from experiments.reporting.traffic import traffic_table, traffic_tables
+from experiments.reporting.traffic import comparison_traffic_table, traffic_tables
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
@@ -94,7 +94,7 @@ def test_recall_is_counted_over_the_seeds_with_melanoma_first() -> None:
     none = {"recall.mel": 0.0, "recall.nv": 100.0, "support.nv": 27, "support.mel": 3}
     rows = [seed(0, 0), seed(1, 2), {**row(60, backbone="swin_b"), **none}]
     (comparison,) = compare(ledger(*rows))
-    table = recall_table(comparison)
+    table = comparison_recall_table(comparison)
     assert list(table.cells) == ["backbone", "seeds", "mel", "nv"]
     assert table.cells["mel"].tolist() == ["2/6", "0/3"]
     assert table.cells["nv"].tolist() == ["54/54", "27/27"]
@@ -109,8 +109,8 @@ def test_a_trial_that_lost_a_client_is_marked() -> None:
     (comparison,) = compare(ledger(row(70), lost))
     for table in (
         comparison_table(comparison),
-        recall_table(comparison),
-        traffic_table(comparison),
+        comparison_recall_table(comparison),
+        comparison_traffic_table(comparison),
     ):
         assert table.cells["seeds"].tolist() == ["2 (1 not complete)"]
         assert rf"Not complete: simulate-a\_b: {said}." in table.markdown()

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.reporting.comparisons import compare, over_traffic
 from experiments.reporting.tables import Table
-from experiments.reporting.traffic import traffic_table
+from experiments.reporting.traffic import comparison_traffic_table
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
@@ -19,7 +19,7 @@ def federated(avg: float, sent: float, received: float, **changes: Any) -> dict[
 
 def table_of(*rows: dict[str, Any]) -> Table:
     (together,) = over_traffic(compare(ledger(*rows)))
-    return traffic_table(together)
+    return comparison_traffic_table(together)
 
 
 WHOLE = federated(80, sent=30e6, received=30e6)

@@ -27,8 +27,8 @@ from flwr.supernode import start_client_internal as flower
 from flwr.supernode.nodestate import NodeStateFactory
 
 from fl_client.site.connection import Connection
-from fl_client.site.folder import SiteFolder
 from fl_client.site.guard import Guard
+from fl_client.site.site_folder import SiteFolder
 from tests.support import end_to_end
 
 NODE, SERVER, RUN = 7, 1, 4711

@@ -6,9 +6,9 @@ from pathlib import Path
 import tomli_w
 from flwr.cli.build import build_fab_from_files
 
-from fl_client.site.bundles import Approvals, open_bundle
-from fl_client.site.folder import SiteFolder, SiteSettings, fill_folder
+from fl_client.site.approved_bundles import Approvals, open_bundle
 from fl_client.site.invitation import read_invitation
+from fl_client.site.site_folder import SiteFolder, SiteSettings, fill_folder
 from tests.fl_client.site.certificates import Authority
 
 VERSION = metadata.version("fedskin")

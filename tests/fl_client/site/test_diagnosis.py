@@ -18,7 +18,7 @@ from fl_client.site.diagnosis import (
     local_fault,
     refused_by_coordinator,
 )
-from fl_client.site.folder import SiteSettings
+from fl_client.site.site_folder import SiteSettings
 from operation.environment import free_port
 from tests.fl_client.site.certificates import DAY, Authority
 from tests.fl_client.site.sites import make_site

@@ -13,7 +13,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, pull_obj
 from flwr.supercore.run import RunNotRunningException
 
 from fl_client.site import guard
-from fl_client.site.bundles import Approvals
+from fl_client.site.approved_bundles import Approvals
 from fl_client.site.guard import Guard
 from fl_client.site.policy import Policy, write_policy
 from fl_client.site.records import last_records

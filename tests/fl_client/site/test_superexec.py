@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fl_client.site.serve import SUPEREXEC
+from fl_client.site.serve_site import SUPEREXEC
 from fl_client.site.superexec import LIBRARIES
 from fl_server.bundle import PACKAGES
 
@@ -16,7 +16,7 @@ import importlib, json, sys
 for name in {libraries}:
     importlib.import_module(name)
 before = set(sys.modules)
-import fl_client.app, fl_client.at_site, fl_client.local_training, fl_client.taking_home
+import fl_client.client_app, fl_client.client_setup, fl_client.local_training, fl_client.final_model
 found = {{name.split(".")[0] for name in set(sys.modules) - before}}
 print(json.dumps(sorted(found - set(sys.stdlib_module_names))))
 """
@@ -67,7 +67,7 @@ assert not executor._context.active_children()
 
 
 def test_a_fork_has_the_libraries_and_nothing_of_this_package(tmp_path: Path) -> None:
-    """Started as `fl_client.site.serve` starts it: by ``-m`` a fork would import its parent's."""
+    """Started as `fl_client.site.serve_site` starts it: with ``-m`` a fork imports its parent's."""
     assert SUPEREXEC.startswith("from fl_client.site.superexec import main")
     (tmp_path / "probe.py").write_text(PROBE)
     told = tmp_path / "told.json"

@@ -3,14 +3,14 @@
 import pytest
 from flwr.app import Message
 
-from fl_server.coordinator.folder import CoordinatorFolder, Settings
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
 from tests.fl_server.coordinator.fleet_in_memory import Coordinator, Site
 
 
 @pytest.fixture(scope="session")
 def coordinator_folder(tmp_path_factory: pytest.TempPathFactory) -> CoordinatorFolder:
     folder = CoordinatorFolder(tmp_path_factory.mktemp("own") / "coordinator")
-    folder.create(Settings(host="localhost", port=443, bind="127.0.0.1"))
+    folder.create(CoordinatorSettings(host="localhost", port=443, bind="127.0.0.1"))
     return folder
 
 

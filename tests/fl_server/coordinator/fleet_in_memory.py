@@ -48,7 +48,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.superlink import superlink_app
 
 PATHS = {kind: path for (_, path), kind in PROTOBUF_REQUEST_TYPES.items() if "/fleet/" in path}

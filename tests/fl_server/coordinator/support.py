@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_server.coordinator.control import build_bundle
-from fl_server.coordinator.folder import CoordinatorFolder, Settings
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
 from operation.environment import flower_environment, free_port, script
 from operation.processes import end_processes
 from tests.runs import FEDSKIN
@@ -100,7 +100,7 @@ def write_tiny_bundle(folder: CoordinatorFolder, app: Path) -> None:
 def make_folder(path: Path) -> CoordinatorFolder:
     """A coordinator's folder that listens on another address than its own processes use."""
     folder = CoordinatorFolder(path)
-    folder.create(Settings(host=PUBLIC, port=free_port(PUBLIC), bind=PUBLIC))
+    folder.create(CoordinatorSettings(host=PUBLIC, port=free_port(PUBLIC), bind=PUBLIC))
     return folder
 
 

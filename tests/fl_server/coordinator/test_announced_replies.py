@@ -19,7 +19,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     iterate_object_tree,
 )
 
-from operation.bodies import LARGEST_BYTES
+from operation.body_limits import LARGEST_BYTES
 from tests.fl_server.coordinator.fleet_in_memory import Coordinator, Site, announcement, whole
 
 

@@ -14,8 +14,8 @@ from fl_server.coordinator import certificates
 from fl_server.coordinator.certificates import (
     CA_DAYS,
     SERVER_DAYS,
+    certificate_fingerprint,
     check_server_certificate,
-    fingerprint,
     make_authority,
     make_server_certificate,
     read_certificate,
@@ -150,7 +150,7 @@ def test_the_authority_signs_servers_only(folder: Folder) -> None:
 
 
 def test_a_fingerprint_can_be_read_aloud(folder: Folder) -> None:
-    pairs = fingerprint(read_certificate(folder.authority)).split(":")
+    pairs = certificate_fingerprint(read_certificate(folder.authority)).split(":")
     assert len(pairs) == 32  # SHA-256
     assert all(len(pair) == 2 and int(pair, 16) >= 0 and pair == pair.upper() for pair in pairs)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.sites import Sites
-from operation.bodies import LARGEST_BYTES
+from operation.body_limits import LARGEST_BYTES
 from operation.files import read_json
 from operation.http_bounds import HEAD_LINES
 from operation.processes import processes_of

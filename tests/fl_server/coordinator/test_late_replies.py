@@ -16,9 +16,9 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 from flwr.superlink.servicer.runtime import runtime_handlers
 
-from fl_server.coordinator.folder import CoordinatorFolder
-from fl_server.piecewise_grid import PiecewiseGrid
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.site_grid import SiteGrid
+from fl_server.streaming_grid import StreamingGrid
 from strategies.layout import Layout
 from tests.fl_server.coordinator.fleet_in_memory import Coordinator, Site, whole
 
@@ -52,7 +52,7 @@ class ServerApp(SiteGrid):
             get_nodes=self._look_around,
         )
         names = {site.node: f"hospital-{index}" for index, site in enumerate(sites)}
-        super().__init__(PiecewiseGrid(cast(HttpGrid, flower)), names, needed=1, poll_seconds=0.001)
+        super().__init__(StreamingGrid(cast(HttpGrid, flower)), names, needed=1, poll_seconds=0.001)
 
     def _look_around(self) -> list[NodeInfo]:
         if self.acts:

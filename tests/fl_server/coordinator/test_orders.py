@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import (
     COMPLETED,
     FAILED,

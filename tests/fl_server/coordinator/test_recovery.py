@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from fl_server.coordinator.bundles import bundle_to_run
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, STOPPED, Orders
 from fl_server.coordinator.sites import Sites
 from operation.processes import processes_of

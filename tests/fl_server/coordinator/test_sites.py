@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.sites import Sites, read_public_key
 from operation.errors import OperationError
 from tests.fl_server.coordinator.support import make_key
@@ -106,7 +106,7 @@ def test_other_keys_and_files_are_refused(tmp_path: Path) -> None:
 def test_two_who_admit_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from fl_server.coordinator.folder import CoordinatorFolder\n"
+        "from fl_server.coordinator.coordinator_folder import CoordinatorFolder\n"
         "from fl_server.coordinator.sites import Sites\n"
         "sites = Sites(CoordinatorFolder(Path(sys.argv[1])))\n"
         "for i in range(10): sites.admit(f'{sys.argv[2]}-{i}', f'{sys.argv[2]} {i}')\n"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fl_server.coordinator import submission as module
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, Order
 from fl_server.coordinator.submission import LOST, Submission
 from operation.errors import OperationError

@@ -11,7 +11,7 @@ import pytest
 from fl_server.coordinator import runner
 from fl_server.coordinator import supervisor as module
 from fl_server.coordinator.control import ControlError, ControlRefused
-from fl_server.coordinator.folder import CoordinatorFolder
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, STOPPED, WAITING, Orders
 from fl_server.coordinator.sites import Sites
 from fl_server.coordinator.submission import LOST, Judgement

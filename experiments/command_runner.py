@@ -1,0 +1,64 @@
+"""Runs a command: sleeping threads, one line for each error, exit statuses."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from data_partition.errors import DataError
+from experiments.console import Console, marked, shown
+from models.errors import BackboneError, HeadError, WeightsError
+from operation.environment import let_threads_sleep
+from operation.errors import OperationError
+from operation.files import keep_private
+from training.errors import ConfigError, RunFolderError, TrainingError
+
+USER_ERRORS = (
+    BackboneError,
+    ConfigError,
+    DataError,
+    HeadError,
+    OperationError,
+    RunFolderError,
+    TrainingError,
+    WeightsError,
+)
+
+
+def run_command_line(command: Callable[[], object]) -> None:
+    """Run a command; errors that the user can fix give a line each and exit status 2.
+
+    SIGTERM, with which batch systems and service managers end a process, has the effect of Ctrl-C:
+    the run folder records it, every process ends, and the exit status is 130.
+    """
+    let_threads_sleep()
+    try:
+        keep_private()
+        with _sigterm_interrupts():
+            command()
+    except USER_ERRORS as error:
+        _complain(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}; choose another place or free disk space")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _complain(text: str) -> NoReturn:
+    for line in text.splitlines():
+        Console(stderr=True, soft_wrap=True).print(
+            marked(f"[bold red]fedskin:[/] {shown(line)}"), highlight=False
+        )
+    sys.exit(2)

@@ -1,0 +1,127 @@
+"""The images to classify with ``fedskin predict``: files, folders of files, and cases."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_partition.datasets import find_dataset
+from data_partition.errors import DataError
+from data_partition.image_files import IMAGE_SUFFIXES, find_files
+from data_partition.image_reader import Unusable
+from data_partition.image_store import store_side
+from data_partition.image_table import ImageTable
+from experiments.console import Console
+from training.config import ExperimentConfig
+from training.experiment_data import reading
+
+# The approximate number of decoded images that are not classified yet.
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Some of the images, decoded as in an image store.
+
+    Attributes:
+        rows: n rows: ``image``, the file's path or the slice's name; ``name``, the image's name in
+            the table of results; ``patient``, None except for slices of cases.
+        pixels: (n, S, S, 3), S being the store's side.
+    """
+
+    rows: pd.DataFrame
+    pixels: NDArray[np.uint8]
+
+
+def find_images(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Path, ImageTable]]:
+    """Find the images without decoding them; return each path with a table of its images.
+
+    Args:
+        paths: image files; folders of image files, zipped or not; for a run on slices folders of
+            cases.
+        config: of the model.
+
+    Raises:
+        DataError: a path does not exist, or contains no image.
+    """
+    return [(path, _find(path, config)) for path in paths]
+
+
+def decode_images(
+    tables: Sequence[tuple[Path, ImageTable]], config: ExperimentConfig, errors: Console
+) -> Iterator[ImageBatch]:
+    """Decode the images, some hundred at a time, in whole batches of the model.
+
+    Args:
+        tables: from `find_images`.
+        config: of the model.
+        errors: prints the images that are left out, with the reason.
+
+    Raises:
+        DataError: a table has no usable image.
+    """
+    side = store_side(config.image_size)
+    size = config.batch_size * max(1, _AT_ONCE // config.batch_size)
+    rows: list[tuple[str, str, str | None]] = []
+    pixels: list[bytes] = []
+    for path, table in tables:
+        left_out = {(name, why) for why, names in table.set_aside.items() for name in names}
+        usable = 0
+        decoded = table.reader.decode(table.rows, side)
+        names = table.rows.get("name", table.rows["image_id"])
+        for image, name, patient, answer in zip(
+            table.rows["image_id"], names, table.rows["lesion_id"], decoded, strict=True
+        ):
+            if isinstance(answer, Unusable):
+                left_out.add((answer.name, answer.reason))
+                continue
+            usable += 1
+            rows.append((image, name, patient))
+            pixels.append(answer.pixels)
+            if len(rows) == size:
+                yield _stacked(rows, pixels, side)
+                rows, pixels = [], []
+        if not usable:
+            reasons = sorted({why for _, why in left_out})
+            raise DataError(f"{path}: {', '.join(reasons)}; leave it out")
+        for name, why in sorted(left_out):
+            errors.print(f"left out, {why}: {name}", highlight=False)
+    if rows:
+        yield _stacked(rows, pixels, side)
+
+
+def _find(path: Path, config: ExperimentConfig) -> ImageTable:
+    load_unlabelled = find_dataset(config.dataset).load_unlabelled
+    if path.is_dir() and load_unlabelled is not None:
+        return load_unlabelled(path, reading(config))
+    if path.is_dir():
+        found = [file for file in find_files(path) if file.is_image]
+        if not found:
+            raise DataError(
+                f"{path}: holds no image file ({', '.join(IMAGE_SUFFIXES)}); name another folder"
+            )
+        rows = pd.DataFrame(
+            {
+                "image_id": [str(path.joinpath(*file.parts)) for file in found],
+                "name": [file.name for file in found],
+                "path": [file.path for file in found],
+                "member": [file.member for file in found],
+            }
+        )
+    elif path.is_file():
+        row = {"image_id": str(path), "name": path.name, "path": str(path.absolute()), "member": ""}
+        rows = pd.DataFrame([row])
+    else:
+        raise DataError(f"{path}: no such image file or folder")
+    return ImageTable(rows.assign(lesion_id=None), (), "", {})
+
+
+def _stacked(rows: list[tuple[str, str, str | None]], pixels: list[bytes], side: int) -> ImageBatch:
+    stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
+    columns = ["image", "name", "patient"]
+    return ImageBatch(
+        pd.DataFrame(rows, columns=columns), stacked.reshape(len(rows), side, side, 3)
+    )

@@ -1,0 +1,145 @@
+"""Differences of our trials from the study (docs/study.md), by the campaigns that repeat it."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_partition.dataset import Reading
+from data_partition.datasets import find_dataset
+from experiments.campaigns.campaign_file import read_campaign
+from experiments.campaigns.trial import text
+from experiments.reporting.comparisons import KINDS
+from strategies.methods import KEYS, METHODS, users_of
+from training.config import DEFAULTS, NOT_IDENTITY, Scalar
+from training.head_settings import HEAD_KEYS
+from training.optimizers import OPTIMIZERS
+from training.study import resolve
+
+_CAMPAIGNS = Path(__file__).parents[1] / "campaigns"
+# By kind of experiment, the campaign that has the study's settings.
+STUDY_CAMPAIGNS = {
+    KINDS["clip", "clip"]: "task1-clip.toml",
+    KINDS["simulate", "classifier"]: "task2-federated.toml",
+    KINDS["heads", "classifier"]: "task3-heads.toml",
+}
+
+_OF_A_FEDERATION = (
+    *("strategy", "aggregation-weights", "min-replies", "wire-format"),
+    *("client-optimizer", "rounds", "local-epochs", "clients", "partition", "dirichlet-alpha"),
+    *KEYS,
+)
+
+# The head that a key belongs to; the other HEAD_KEYS belong to all heads.
+_OF_ONE_HEAD = {"knn-neighbors": "knn", "svm-c": "svm", "svm-gamma": "svm", "forest-trees": "rf"}
+
+
+def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict[str, str]:
+    """Return the keys that do not affect a figure, each with the reason; all others count.
+
+    Args:
+        config: of the trial, resolved.
+        command: of the trial.
+        model: the figure's model: ``network``, or a head.
+    """
+    found = {
+        **dict.fromkeys(NOT_IDENTITY, "where results go decides nothing"),
+        **dict.fromkeys(("data-dir", "test-dir", "weights-dir"), "a path, not its content"),
+        **dict.fromkeys(("device", "threads-per-client"), "the machine's, up to rounding"),
+        "seed": "a figure is a mean over seeds, whose number is shown beside it",
+        **dict.fromkeys(
+            ("min-replies", "round-timeout"), "who took part in the rounds is shown separately"
+        ),
+        "heads": "a head's figure is its own, whichever others are fitted",
+        "client-heads": "they are fitted when the network is done",
+    }
+    if command == "simulate":
+        found["epochs"] = "a federation counts rounds"
+        for key in KEYS.keys() - METHODS[str(config["strategy"])].keys.keys():
+            found[key] = f"of {' and '.join(method.title for method in users_of(key))} only"
+    else:
+        found |= dict.fromkeys(_OF_A_FEDERATION, "there is no federation")
+    if model == "network":
+        found |= dict.fromkeys(HEAD_KEYS, "a network's figure has no head")
+    else:
+        others = [key for key, head in _OF_ONE_HEAD.items() if head != model]
+        found |= dict.fromkeys(others, "another head's")
+    if config["objective"] != "clip":
+        found |= dict.fromkeys(("text-encoder",), "there is no text")
+    if not find_dataset(str(config["dataset"])).sliced:
+        volumes = ("modalities", "slices-per-patient", "slice-choice")
+        found |= dict.fromkeys(volumes, "of volumes only")
+    if config["partition"] != "dirichlet":
+        found["dirichlet-alpha"] = "of partition dirichlet only"
+    optimizer = OPTIMIZERS.get(str(config["optimizer"]))
+    if optimizer is None or optimizer.betas is None:
+        found |= dict.fromkeys(("beta1", "beta2"), "of Adam and AdamW only")
+    if config["schedule"] != "step":
+        found |= dict.fromkeys(("step-rounds", "step-factor"), "of schedule step only")
+    return found
+
+
+def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[str]:
+    """Return how trials differ from the study's, or from our choice if the study gives no value.
+
+    Args:
+        kind: of experiment, one of ``STUDY_CAMPAIGNS``.
+        rows: of the ledger, on the global test set by image; at least one. The trials differ only
+            in the seed.
+        model: the figure's model: ``network``, or a head.
+
+    Returns:
+        As text for users, one entry for each difference: a config key with its value and the
+        study's, and the number of test images if it is not the study's.
+    """
+    row = rows.iloc[0]
+    config = {key: row[f"config.{key}"] for key in DEFAULTS}
+    found = [*_differences(kind, config, str(row["command"]), model)]
+    counts = sorted({int(number) for number in rows["n"]})
+    dataset = find_dataset(str(config["dataset"]))
+    if dataset.load_test is not None and dataset.study.images is not None:
+        _, wanted = dataset.study.images(Reading())
+        if counts != [wanted]:
+            shown = " or ".join(f"{number:,}" for number in counts)
+            found.append(f"{shown} test images, not {wanted:,}")
+    return found
+
+
+def _differences(kind: str, config: Mapping[str, Any], command: str, model: str) -> Iterator[str]:
+    left_out = not_compared(config, command, model)
+    for key, wanted in _study_config(kind, config).items():
+        # As text, as the ledger stores keys that have words and numbers.
+        ours, theirs = text(_plain(config[key])), text(wanted)
+        if key not in left_out and ours != theirs:
+            yield f"{key} {ours}, not {theirs}"
+
+
+def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar]:
+    """Return the study's config for a trial: the one at the same place in the campaign's grid.
+
+    Raises:
+        LookupError: the study has no such trial.
+    """
+    for place, wanted in _study_trials(kind):
+        if all(_plain(config[key]) == value for key, value in place.items()):
+            return wanted
+    raise LookupError(f"{STUDY_CAMPAIGNS[kind]} has no trial like this: {dict(config)}")
+
+
+@cache
+def _study_trials(kind: str) -> list[tuple[dict[str, Scalar], dict[str, Scalar]]]:
+    """Return each trial's place in the grid and its resolved config."""
+    found = []
+    for trial in read_campaign(_CAMPAIGNS / STUDY_CAMPAIGNS[kind]).trials:
+        place = {key: value for key, value in trial.settings.items() if key != "seed"}
+        dataset = trial.config.dataset
+        config = resolve(trial.config, dataset=dataset, device="cpu", threads_per_client=1)
+        found.append((place, config.to_flat()))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a type of Python, not NumPy."""
+    return value.item() if hasattr(value, "item") else value

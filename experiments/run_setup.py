@@ -1,0 +1,106 @@
+"""From the command line to a config and a run folder."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from models.registry import file_name
+from training.config import ExperimentConfig, Scalar
+from training.config_file import read_config
+from training.data_outline import outline_data
+from training.errors import RunFolderError
+from training.prefetch import prefetch
+from training.preparation import PATH_KEYS
+from training.run_folder import RunFolder
+from training.study import resolve_like
+
+
+def load_config(
+    path: Path | None, overrides: list[str] | None, defaults: Mapping[str, Scalar] | None = None
+) -> ExperimentConfig:
+    """Read a config and make its paths absolute, ``~`` expanded.
+
+    Raises:
+        ConfigError: a key is wrong.
+    """
+    return with_absolute_paths(read_config(path, overrides or [], defaults))
+
+
+def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """Return a config whose paths are absolute, ``~`` expanded."""
+    for key in PATH_KEYS:
+        if value := str(config.to_flat()[key]):
+            config = config.replace(**{key: str(Path(value).expanduser().absolute())})
+    return config
+
+
+def open_run(
+    path: Path | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    *,
+    resume: bool,
+    kind: str,
+    defaults: Mapping[str, Scalar] | None = None,
+) -> tuple[ExperimentConfig, RunFolder]:
+    """Return the config as wanted, with absolute paths, and the folder that it goes into.
+
+    Args:
+        path, overrides, out, resume: from the command line. A resumed run uses its own config,
+            unless ``path`` names another; ``overrides`` are applied to it.
+        kind: ``simulate`` or ``clip``, the command; a folder is only resumed by the command that
+            started it, and a new one without ``--out`` is named after it.
+        defaults: the command's, for keys that are not set.
+
+    Raises:
+        ConfigError, RunFolderError: something is missing or contradictory.
+    """
+    if resume and out is None:
+        raise RunFolderError("--resume: give the run folder with --out")
+    if resume and out is not None and path is None:
+        folder = RunFolder(out.absolute())
+        own = folder.config()
+        _check_kind(folder, kind)
+        config = load_config(None, overrides, own.to_flat())
+        return config.replace(run_dir=str(folder.path)), folder
+    config = load_config(path, overrides, defaults)
+    if out is None:
+        started = datetime.now().strftime("%Y%m%d-%H%M%S")
+        out = Path(config.run_dir or f"runs/{started}-{kind}-{file_name(config.backbone)}")
+    folder = RunFolder(out.absolute())
+    if resume:
+        config = resolve_like(config, folder.config())
+        _check_kind(folder, kind)
+    elif folder.exists():
+        raise RunFolderError(
+            f"{folder.path}: already holds a run; add --resume to continue it, or choose "
+            "another folder"
+        )
+    return config.replace(run_dir=str(folder.path)), folder
+
+
+def check_prerequisites(
+    config: ExperimentConfig, folder: RunFolder, *, federated: bool, needs_test: bool = False
+) -> tuple[str, ...]:
+    """Find everything that a run lacks before its images are decoded, which may take an hour.
+
+    Args:
+        config, federated, needs_test: as for `outline_data`.
+        folder: the run's.
+
+    Returns:
+        Notices about the data, see `data_partition.image_table.ImageTable`.
+
+    Raises:
+        ConfigError, DataError: as for `outline_data`.
+        WeightsError: the text features or the pretrained weights are missing or unusable.
+    """
+    found = outline_data(config, federated=federated, needs_test=needs_test)
+    prefetch(config, folder, found.classes)
+    return found.notices
+
+
+def _check_kind(folder: RunFolder, kind: str) -> None:
+    began = folder.manifest().get("command", kind)
+    if began != kind:
+        raise RunFolderError(f"{folder.path}: was started by  fedskin {began};  use that command")

@@ -1,0 +1,139 @@
+"""The client that a message is for: in a simulation, or at a site on its own machine."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+
+from data_partition.errors import DataError
+from data_partition.splits import SPLITS
+from data_partition.synthetic_folder import is_synthetic
+from fl_client.client import Client
+from operation.parsing import parse_toml
+from training.config import ExperimentConfig, parse
+from training.device import resolve_device
+from training.errors import TrainingError
+from training.experiment_data import open_federated_data
+from training.prefetch import prefetch_base
+from training.preparation import check_backbone
+from training.site_data import open_own_data
+from training.split import CentralData, FederatedData
+
+RUN = re.compile("[0-9a-f]{32}")
+
+
+def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> Client:
+    """Return the client that a message is for.
+
+    Args:
+        settings: settings in the message; ``experiment`` has the config as TOML. Flower's run
+            config is not used: it may still have ``auto``.
+        node_config: in a simulation ``partition-id``, which makes this ``client-<id>``; at a site
+            ``site``, its name, and more: see `open_site_client`.
+
+    Raises:
+        ConfigError, DataError, TrainingError: see `open_site_client`.
+    """
+    if "site" in node_config:
+        client = open_site_client(settings, node_config)
+    else:
+        client = _open_simulated_client(
+            str(settings["experiment"]), int(node_config["partition-id"])
+        )
+    torch.set_num_threads(client.config.threads_per_client)
+    return client
+
+
+def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> Client:
+    """Return the client of this site.
+
+    Args:
+        settings: settings in the message: ``experiment``, the config as TOML, whose paths are
+            ignored here; ``run``, 32 hex digits; and ``client-index``, the rank of the site's name.
+        node_config: the site's own settings: ``site``, its name; ``folder``, for its files;
+            ``data-dir``, ``cache-dir`` and ``weights-dir``; and, if its images are a shard of a
+            common release, ``partition-id`` and ``num-partitions``.
+
+    Raises:
+        ConfigError: this machine lacks what the config asks for.
+        DataError: the images cannot be used, or not divided as asked.
+        TrainingError: ``run`` is not a valid id.
+    """
+    run = str(settings["run"])
+    if RUN.fullmatch(run) is None:  # it becomes the name of a folder
+        raise TrainingError(f"run = {run!r}: is not 32 hex digits")
+    name = str(node_config["site"])
+    config = _here(parse(parse_toml(str(settings["experiment"]))), node_config)
+    data: CentralData | FederatedData
+    if "partition-id" in node_config:
+        shard, shards = int(node_config["partition-id"]), int(node_config["num-partitions"])
+        if shards != config.clients:
+            raise DataError(
+                f"{name} holds shard {shard + 1} of {shards}, but the run has clients = "
+                f"{config.clients}"
+            )
+        data = open_federated_data(config)
+        splits = {split: data.split(f"client-{shard}", split) for split in SPLITS}
+    else:
+        data = open_own_data(config, int(settings["client-index"]))
+        splits = {split: data.split(split) for split in SPLITS}
+    Path(str(data.store.images.filename)).parent.touch()  # mark as used now, for the cache's bound
+    return Client(
+        name=name,
+        config=config,
+        splits=splits,
+        classes=data.store.classes,
+        folder=Path(str(node_config["folder"])) / "runs" / run,
+        fingerprint=data.store.fingerprint,
+        synthetic=is_synthetic(config.data_dir),
+        is_site=True,
+    )
+
+
+def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> None:
+    """Check that this site can build its network, before its images are decoded.
+
+    For the arguments see `open_site_client`.
+
+    Raises:
+        ConfigError: this machine lacks what the config asks for.
+        WeightsError: the pretrained weights of the base are missing or unusable.
+    """
+    config = _here(parse(parse_toml(str(settings["experiment"]))), node_config)
+    check_backbone(config)
+    prefetch_base(config)
+
+
+def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:
+    return config.replace(
+        data_dir=str(node_config["data-dir"]),
+        cache_dir=str(node_config["cache-dir"]),
+        weights_dir=str(node_config["weights-dir"]),
+        test_dir="",
+        run_dir="",
+        device=resolve_device(config.device),
+        threads_per_client=config.threads_per_client or joblib.cpu_count(),
+    )
+
+
+# A simulation's processes work for any client, round after round; reading the data's table again
+# for every message would take longer than some rounds. The entries are names, numbers and file
+# maps.
+@lru_cache(maxsize=64)
+def _open_simulated_client(experiment: str, partition_id: int) -> Client:
+    config = parse(parse_toml(experiment))
+    data = open_federated_data(config)
+    name = f"client-{partition_id}"
+    return Client(
+        name=name,
+        config=config,
+        splits={split: data.split(name, split) for split in SPLITS},
+        classes=data.store.classes,
+        folder=Path(config.run_dir) / "clients" / name,
+        fingerprint=data.store.fingerprint,
+        synthetic=is_synthetic(config.data_dir),
+    )

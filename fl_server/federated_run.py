@@ -1,0 +1,157 @@
+"""A run at the server: its config, its folder, its lock, its end."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from logging import ERROR
+from pathlib import Path
+from typing import Any
+
+import httpx
+from flwr.common import log
+from flwr.serverapp import Grid
+
+from data_partition.errors import DataError
+from fl_server.deployment import is_deployed, places, run_deployed
+from fl_server.federated_config import prepare_deployed, prepare_simulated
+from fl_server.federation import Federation
+from fl_server.nodes import FederationError, Gathered, introductions, wait_for_nodes
+from models.errors import BackboneError, WeightsError
+from operation.processes import ProcessId
+from strategies.replies import ProcessLost, TooFewReplies
+from training.clip_text import as_text, describe_text, text_of_run
+from training.config import ExperimentConfig, parse
+from training.data_description import describe_data
+from training.data_outline import outline_data
+from training.errors import ConfigError, RunFolderError, TrainingError
+from training.experiment_data import cache_dir, open_federated_data, open_test_data
+from training.prefetch import prefetch
+from training.run_folder import RunFolder, environment, now
+
+EXPECTED = (
+    ConfigError,
+    RunFolderError,
+    DataError,
+    BackboneError,
+    WeightsError,
+    FederationError,
+    TooFewReplies,
+    ProcessLost,
+    TrainingError,
+)
+
+
+class RunFailed(RuntimeError):
+    """A run that ended without a result, with the cause in one line."""
+
+
+def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Path:
+    """Run a federation to its end and return its run folder.
+
+    Args:
+        grid: the clients.
+        values: the flat config; if ``run-dir`` is empty the results go into the cache folder. The
+            coordinator's `places` take precedence.
+        run_id: Flower's number for the run.
+
+    Raises:
+        RunFailed: there is no result; the manifest, if there is a folder, has the cause.
+        httpx.HTTPError: the SuperLink has ended; in the manifest the run is still running.
+    """
+    try:
+        wanted = parse({**values, **places()})
+        run_dir = Path(wanted.run_dir or cache_dir(wanted) / "runs" / str(run_id))
+        folder = RunFolder(run_dir)
+        wanted = wanted.replace(run_dir=str(run_dir))
+        config = prepare_deployed(wanted) if is_deployed(folder) else prepare_simulated(wanted)[0]
+        folder.create(config)
+        lock = folder.lock()
+    except EXPECTED as error:
+        raise RunFailed(str(error)) from None
+    with lock, _log_file(folder.log_path):
+        try:
+            _run_locked(grid, config, folder)
+        except EXPECTED as error:
+            folder.update_manifest(status="failed", cause=str(error), finished=now())
+            raise RunFailed(str(error)) from None
+        except httpx.HTTPError:
+            # The SuperLink has ended, which is not the run's fault: its watcher sees that this
+            # process ended, and may start another that continues.
+            raise
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            folder.update_manifest(status="failed", cause=cause, finished=now())
+            log(ERROR, "fedskin: the run failed", exc_info=error)
+            raise
+    return folder.path
+
+
+def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
+    if "versions" not in folder.manifest():  # the starter of the run knows its checkout better
+        folder.update_manifest(**environment())
+    deployed = is_deployed(folder)
+    folder.update_manifest(
+        command="run" if deployed else "simulate",
+        status="running",
+        phase="reading the data",
+        cause=None,
+        device=config.device,
+        started=folder.manifest().get("started", now()),
+        server=asdict(ProcessId.own()),
+    )
+    (run_deployed if deployed else _run_simulated)(grid, config, folder)
+    folder.update_manifest(status="completed", phase="completed", finished=now())
+
+
+def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
+    prefetch(config, folder, outline_data(config, federated=True).classes)
+    nodes = wait_for_nodes(grid, config.clients)
+    data = open_federated_data(config)
+    folder.check_same_data(data.store.fingerprint)
+    test_data = open_test_data(config)
+    folder.update_manifest(
+        data=describe_data(config, data, test_data),
+    )
+    text = text_of_run(config, folder, data.store.classes)
+    folder.update_manifest(text=describe_text(text))
+    experiment = config.to_toml()
+
+    def gather() -> Gathered:
+        folder.update_manifest(phase="starting the clients")
+        participants = introductions(grid, nodes, experiment)
+        # In every line and table a client has the name that people know it by; the order is that of
+        # the names in the introductions.
+        sources = {}
+        if config.partition == "source":
+            sources = {p.name: data.source(p.name) for p in participants}
+        names = {name: f"{name} ({source})" for name, source in sources.items()}
+        known = [replace(p, name=names.get(p.name, p.name)) for p in participants]
+        described = {
+            shown.name: {**p.sizes, **({"source": sources[p.name]} if sources else {})}
+            for shown, p in zip(known, participants, strict=True)
+        }
+        folder.update_manifest(clients=described)
+        return Gathered(
+            names={p.node_id: p.name for p in known},
+            sizes={p.name: p.sizes for p in known},
+            bases={p.name: p.base for p in known},
+        )
+
+    settings = {"experiment": experiment}
+    classes = data.store.classes
+    Federation(grid, config, folder, classes, test_data, as_text(text), settings).run(gather)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Also write the log of Flower and this app to a file; a SuperLink shows it only on request."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("flwr")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,62 @@
+"""The end of a run's log: its metrics, and the processes that Flower leaves running."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psutil
+
+from operation.text import printable
+from training.metrics import METRIC_NAMES
+from training.participation import pooled_clients
+from training.run_folder import RunFolder
+from training.synthetic_note import synthetic_note
+
+_NAME_WIDTH = 40
+
+
+def final_log_lines(folder: RunFolder) -> Iterator[str]:
+    """Yield the metrics of a completed run's best model as lines of a table, in percent.
+
+    Args:
+        folder: folder of a federated run, with its ``metrics.json``.
+    """
+    metrics, manifest = folder.metrics(), folder.manifest()
+    yield (
+        f"the best model by validation {metrics['best_by'].upper()}, of round "
+        f"{metrics['best_round']} of {metrics['rounds']}, in percent"
+    )
+    if said := synthetic_note(manifest):
+        yield printable(said)
+    rows = [(name, block) for name, block in metrics["clients"].items() if block]
+    pooled = metrics["client_test"]
+    whole = pooled_clients(pooled["missing"], len(metrics["participation"]))
+    rows.append((f"{whole}, pooled", pooled))
+    if "global_test" in metrics:
+        rows.append(("global test set", metrics["global_test"]))
+        rows.append(("  last model", metrics["last"]["global_test"]))
+    width = min(_NAME_WIDTH, max(len(name) for name, _ in rows))
+    heads = " ".join(f"{name.upper():>6}" for name in METRIC_NAMES)
+    yield f"{'test split of':<{width}} {'n':>6} {heads}"
+    for name, block in rows:
+        yield f"{printable(name, width):<{width}} {block['n']:>6} {_cells(block)}"
+
+
+def superlink_left_running() -> int | None:
+    """Return the process id of the SuperLink that ``flwr run`` started and leaves running.
+
+    None if this process belongs to another SuperLink, which its starter ends.
+    """
+    for process in psutil.Process().parents():
+        try:
+            command = process.cmdline()
+        except psutil.Error:  # it has ended, or belongs to another user
+            continue
+        named = any("flower-superlink" in word for word in command)
+        if named and any("local-superlink" in word for word in command):
+            return process.pid
+    return None
+
+
+def _cells(block: Mapping[str, Any]) -> str:
+    values = (block[name] for name in METRIC_NAMES)
+    return " ".join("     –" if value is None else f"{value:6.2f}" for value in values)

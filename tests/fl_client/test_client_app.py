@@ -1,0 +1,103 @@
+"""The ClientApp's replies to messages, what it stores, and what it frees."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
+
+import fl_client.client_setup
+import fl_client.local_training
+from fl_client.client import Client
+from fl_client.client_app import app
+from tests.support import assert_same_bits, end_to_end, first_weights, make_client, make_config
+from training.model_file import ModelFile
+
+pytestmark = pytest.mark.usefixtures("flower_task")
+
+RUN = "0" * 32
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """Whom every message is for: a site with 12, 5 and 6 images."""
+    made = make_client(tmp_path, make_config(), is_site=True)
+    monkeypatch.setattr(fl_client.client_setup, "open_client", lambda *_arguments: made)
+    return made
+
+
+def message_of(kind: str, **settings: Any) -> Message:
+    config = ConfigRecord({"run": RUN, "client-index": 0, **settings})
+    content = RecordDict({"config": config, **end_to_end(first_weights())})
+    message = Message(content, 1, kind)
+    message.metadata.__dict__["_message_id"] = "1"
+    return message
+
+
+def ask(message: Message) -> RecordDict:
+    return app(message, Context(1, 1, {}, RecordDict(), {})).content
+
+
+@pytest.mark.usefixtures("client")
+def test_an_introduction_says_nothing_of_single_images() -> None:
+    content = ask(message_of(MessageType.QUERY))
+    assert {name: dict(record) for name, record in content.items()} == {
+        "client": {
+            "name": "client-0",
+            "classes": ["a", "b", "c"],
+            "dataset": "ham10000",
+            "fingerprint": "",
+            "device": "cpu",
+            "synthetic": False,
+        },
+        "metrics": {"num-train": 12, "num-validation": 5, "num-test": 6, "threads": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    "method, held_on",
+    [
+        ({}, False),
+        ({"strategy": "fedprox", "proximal_mu": 0.0}, False),
+        ({"strategy": "fedprox", "proximal_mu": 0.1}, True),
+    ],
+)
+def test_received_weights_are_let_go_while_training_unless_the_method_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any], held_on: bool
+) -> None:
+    """Who holds the message's bytes, besides this test's own name and the count's argument?"""
+    made = make_client(tmp_path, make_config(**method))
+    monkeypatch.setattr(fl_client.client_setup, "open_client", lambda *_arguments: made)
+    message = message_of(MessageType.TRAIN, round=1)
+    record = message.content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    data = record["float32"].data
+    del record
+    held = []
+    train_epoch = fl_client.local_training.train_epoch
+
+    def spy(*arguments: Any, **options: Any) -> float:
+        held.append(sys.getrefcount(data) - 2)
+        return train_epoch(*arguments, **options)
+
+    monkeypatch.setattr(fl_client.local_training, "train_epoch", spy)
+    content = ask(message)
+    assert [count > 0 for count in held] == [held_on]
+    assert set(content) == {"arrays", "metrics"}
+
+
+def test_a_site_keeps_the_model_that_it_judged_last(client: Client) -> None:
+    for round_number in (5, 3):
+        content = ask(message_of(MessageType.EVALUATE, splits="test", round=round_number))
+    assert set(content) == {"metrics"}
+    kept = ModelFile.load(client.folder / "model.safetensors")
+    assert_same_bits(kept.weights, first_weights())
+    assert (kept.round, kept.run, kept.classes) == (3, RUN, ("a", "b", "c"))
+
+
+def test_a_simulated_client_keeps_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_client(tmp_path)
+    monkeypatch.setattr(fl_client.client_setup, "open_client", lambda *_arguments: made)
+    ask(message_of(MessageType.EVALUATE, splits="test", round=1))
+    assert not made.folder.exists()

@@ -1,0 +1,215 @@
+"""Centralized experiments: one network trained on all images in one process.
+
+A centralized run's round is one epoch; the run folder, the checkpoint and the choice of the best
+model are the same as in a federated run.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.backbones import Backbone
+from training import optimizers
+from training.checkpoint import Progress
+from training.clip_text import ClipText
+from training.config import ExperimentConfig
+from training.epoch import batch_slices, train_epoch
+from training.evaluation import evaluate_on_test_set, evaluate_split, evaluation_block
+from training.feature_splits import open_feature_splits
+from training.losses import loss_function
+from training.network import (
+    base_sha256,
+    build_network,
+    move_to_device,
+    preprocessing,
+    restore_network,
+    sent_part,
+)
+from training.optimizer_state import OptimizerStates
+from training.randomness import derive_seed, layer_randomness
+from training.run_folder import RunFolder
+from training.schedules import learning_rate
+from training.split import CentralData, GlobalTestSet, Split
+from training.weights import Weights, weights_sha256
+
+Watch = Callable[[int, int], None]
+"""Called with (batches done, batches in the epoch)."""
+
+
+class CentralizedRun:
+    """Trains the epochs that are missing in a run folder, and evaluates the result.
+
+    Memory: the model, its gradients and the optimizer's state; during the writing of a checkpoint,
+    one more copy of the model and of that state.
+
+    Args:
+        config: resolved.
+        folder: the run's, locked by this process.
+        data: training and validation images.
+        test_data: the test set, if there is one.
+        text: the text features of objective ``clip``, otherwise None.
+        watch: called at every step.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: RunFolder,
+        data: CentralData,
+        test_data: GlobalTestSet | None,
+        text: ClipText | None,
+        watch: Watch = lambda done, total: None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.data = data
+        self.test_data = test_data
+        self.text = text
+        self.watch = watch
+        self.classes = data.store.classes
+        self.progress: Progress = folder.checkpoint.progress()
+
+    def run(self, after_epoch: Callable[[], None] = lambda: None) -> None:
+        """Train the missing epochs and write the final figures.
+
+        Raises:
+            RunFolderError: the base differs from the one the run started with.
+            TrainingError: the loss or an output became NaN or infinite.
+            WeightsError: the pretrained weights are missing or unusable.
+        """
+        self.folder.update_manifest(phase="training", best_by=self.config.best_by)
+        torch.set_num_threads(self.config.threads_per_client)
+        self._train(after_epoch)
+        self.folder.update_manifest(phase="judging")
+        self._judge()
+
+    def _train(self, after_epoch: Callable[[], None]) -> None:
+        """Train the missing epochs; the model and the optimizer's state are freed at the end."""
+        model, splits = self._begin()
+        optimizer = optimizers.build_optimizer(self.config.to_flat(), model.trained().values())
+        states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
+        states.load(model, optimizer, before=self.progress.round + 1)
+        for epoch in range(self.progress.round + 1, self.config.epochs + 1):
+            record = self._epoch(model, splits, optimizer, epoch)
+            # Before the checkpoint: a kill between the two then leaves only an unused state.
+            states.save(model, optimizer, epoch)
+            self._save(record, sent_part(model))
+            after_epoch()
+
+    def _begin(self) -> tuple[Backbone, Mapping[str, Split]]:
+        """Return the network to continue with, and its training and validation data."""
+        splits = {name: self.data.split(name) for name in ("train", "validation")}
+        model = self._model()
+        if self.config.trainable != "all":
+            base = base_sha256(model)
+            self.folder.keep_base(base)
+            if self.config.on_features:
+                splits = open_feature_splits(
+                    self.config,
+                    splits,
+                    fingerprint=self.data.store.fingerprint,
+                    client_index=0,
+                    base=base,
+                )
+                model.trunk = nn.Identity()  # no longer needed: training runs on features
+        return model, splits
+
+    def _model(self) -> Backbone:
+        num_classes = len(self.classes)
+        if self.progress.round:
+            weights = self.folder.checkpoint.weights(self.progress.round)
+            return restore_network(self.config, num_classes, weights, self.text)
+        return move_to_device(build_network(self.config, num_classes, self.text), self.config)
+
+    def _epoch(
+        self,
+        model: Backbone,
+        splits: Mapping[str, Split],
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        train = splits["train"]
+
+        def seed(purpose: str) -> int:
+            return derive_seed(
+                self.config.seed, round_number=epoch, client_index=0, purpose=purpose
+            )
+
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, epoch, self.config.epochs)
+        with layer_randomness(seed("layers"), torch.device(self.config.device)):
+            loss = train_epoch(
+                model,
+                train,
+                optimizer,
+                batch_size=self.config.batch_size,
+                preprocessing=preprocessing(self.config, train),
+                generator=torch.Generator().manual_seed(seed("batches")),
+                precision=self.config.precision,
+                loss_function=loss_function(self.config.loss, train, len(self.classes)),
+                before_step=self._counting(len(train)),
+            )
+        trained = time.perf_counter()
+        validation = evaluate_split(self.config, model, splits["validation"], len(self.classes))
+        finished = time.perf_counter()
+        return {
+            "round": epoch,
+            "train_loss": loss,
+            "examples": len(train),
+            "seconds": {
+                "training": trained - started,
+                "validation": finished - trained,
+                "round": finished - started,
+            },
+            "failures": {},
+            "validation": {"pooled": evaluation_block(validation)},
+        }
+
+    def _counting(self, num_examples: int) -> Callable[[], None]:
+        """Return a function to call at every step, which reports the epoch's progress."""
+        total = sum(1 for _ in batch_slices(num_examples, self.config.batch_size))
+        steps = itertools.count()
+        return lambda: self.watch(next(steps), total)
+
+    def _save(self, record: dict[str, Any], weights: Weights) -> None:
+        done = replace(
+            self.progress, round=record["round"], records=[*self.progress.records, record]
+        )
+        self.progress = done.validated(record["validation"], self.config.best_by)
+        self.folder.checkpoint.save(self.progress, weights)
+        self.folder.write_rounds(self.progress.records)
+
+    def _judge(self) -> None:
+        last_round = self.progress.round
+        best_round = self.progress.best_round or last_round
+        last = self.folder.checkpoint.weights(last_round)
+        last_figures = self._judge_one(last, "last_global_test")
+        if best_round == last_round:
+            best_figures = self._judge_one(last, "global_test")
+        else:
+            best = self.folder.checkpoint.weights(best_round)
+            best_figures = self._judge_one(best, "global_test")
+        self.folder.write_metrics(
+            {
+                **best_figures,
+                "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
+                "last": last_figures,
+                "best_by": self.config.best_by,
+                "best_round": best_round,
+                "rounds": last_round,
+                "weights_sha256": weights_sha256(last),
+            }
+        )
+
+    def _judge_one(self, weights: Weights, test_set: str) -> dict[str, Any]:
+        if self.test_data is None:
+            return {}
+        network = restore_network(self.config, len(self.classes), weights, self.text)
+        figures = evaluate_on_test_set(self.config, network, self.test_data, self.folder, test_set)
+        return {"global_test": figures}

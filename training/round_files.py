@@ -1,0 +1,48 @@
+"""State that a client keeps from round to round: one file per round."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from operation.files import replacing
+
+KEPT = 3
+
+
+class RoundFiles:
+    """The newest three files of a folder, by round.
+
+    Round r starts from the newest file of an earlier round: r − 1, or an older one if this
+    client missed a round. Three rounds are kept: the server writes the checkpoint of round r
+    while the clients train for round r + 1, so after a kill the clients may have the files of both
+    rounds while the server has only the weights of r − 1. Round r is then repeated and again starts
+    from the file of r − 1.
+
+    Args:
+        folder: the client's own folder for them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def newest(self, *, before: int) -> tuple[int, Path] | None:
+        """Return the newest round before ``before`` with its file; None if there is none."""
+        earlier = [number for number in self._rounds() if number < before]
+        return (max(earlier), self._path(max(earlier))) if earlier else None
+
+    @contextmanager
+    def saving(self, round_number: int) -> Iterator[Path]:
+        """Yield a path to write a round's file to; it becomes valid when the block ends.
+
+        Afterwards all but the newest three files are deleted.
+        """
+        with replacing(self._path(round_number)) as temporary:
+            yield temporary
+        for old in sorted(self._rounds())[:-KEPT]:
+            self._path(old).unlink()
+
+    def _path(self, round_number: int) -> Path:
+        return self.folder / f"round-{round_number:05d}.safetensors"
+
+    def _rounds(self) -> list[int]:
+        return [int(path.stem.removeprefix("round-")) for path in self.folder.glob("round-*")]
