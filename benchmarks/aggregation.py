@@ -8,6 +8,10 @@ include reading the bytes, checking the replies, averaging and serialising. Ours
 and infinity and measures the norm and sketch of each update, for which it reads the global weights
 as well; Flower's does not. Freeing the result is not timed.
 
+The target follows from that: on two cores of an AMD EPYC the mean alone takes 0.3 s, a sixth of
+Flower's time, and measuring the three updates another 0.5 s, for which four models are read and
+785 million values multiplied by the signs of the sketch. Without the measurements the ratio was 6.
+
 The peak is the maximum memory that one call takes on top of the three replies, in units of one
 convnext_l model. Each side is measured in a new process.
 """
@@ -15,7 +19,7 @@ convnext_l model. Each side is measured in a new process.
 import gc
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -24,6 +28,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
 
 from benchmarks.memory import peak_extra_bytes
 from benchmarks.result import Result, ratio
@@ -70,7 +75,7 @@ def measure(repeats: int = 7, backbone: str = "convnext_l") -> list[Result]:
             value=ratio(FLOWER, OURS, samples),
             unit="x",
             samples=samples,
-            at_least=5.0,
+            at_least=1.7,
             details=details,
         )
     ]
@@ -127,17 +132,26 @@ def _layout(backbone: str) -> Layout:
 
 
 def _records(layout: Layout) -> tuple[list[ArrayRecord], ArrayRecord]:
-    """Return the replies and the global weights: floats in [0, 1), integers 0."""
-    *replies, base = (_random_weights(layout, seed) for seed in range(NUM_CLIENTS + 1))
-    return replies, base
+    """Return the replies and the global weights: floats in [0, 1), integers 0.
+
+    A reply is the global weights moved by less than 1/128 each, as training moves them: an update
+    of a norm over 1,000 would be held against the norm of the global weights as well.
+    """
+    base = _random_weights(layout, 0, {})
+    start = layout.views(base)
+    return [_random_weights(layout, seed, start) for seed in range(1, NUM_CLIENTS + 1)], base
 
 
-def _random_weights(layout: Layout, seed: int) -> ArrayRecord:
+def _random_weights(layout: Layout, seed: int, start: Mapping[str, NDArray]) -> ArrayRecord:
     generator = np.random.default_rng(seed)
     blank = FlatBlank(layout)
-    for values in blank.values.values():
+    for name, values in blank.values.items():
         if np.issubdtype(values.dtype, np.floating):
-            np.copyto(values, generator.random(values.shape, np.float32), casting="same_kind")
+            drawn = generator.random(values.shape, np.float32)
+            if start:
+                drawn /= 128
+                drawn += start[name]
+            np.copyto(values, drawn, casting="same_kind")
     del values
     return blank.finish()
 

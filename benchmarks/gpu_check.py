@@ -221,4 +221,7 @@ def _plain(figure: Any) -> Any:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    # A traceback with local variables would print, and copy, gigabytes of arrays.
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

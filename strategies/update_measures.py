@@ -2,14 +2,20 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 
 import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from strategies.aggregation import CHUNK, blocks, mean_into, shares_of, square
+from strategies.aggregation import (
+    CHUNK,
+    blocks,
+    mean_into,
+    one_thread_per_core,
+    shares_of,
+    square,
+)
 from strategies.arrays import Blank, views
 from strategies.layout import Layout
 from strategies.update_sketch import PartOfUpdate, Update, is_running_statistic
@@ -65,7 +71,7 @@ def norm_of(record: ArrayRecord, layout: Layout | None = None) -> float:
             total += square(values)
         return total
 
-    with np.errstate(over="ignore", invalid="ignore"), ThreadPoolExecutor() as threads:
+    with np.errstate(over="ignore", invalid="ignore"), one_thread_per_core() as threads:
         shares = shares_of({name: array.size for name, array in arrays.items()})
         return math.sqrt(sum(threads.map(square_of, shares)))
 
@@ -124,7 +130,7 @@ def _add_in_order(
     floats depends on it.
     """
     shares = shares_of({name: array.size for name, array in arrays.items()})
-    with ThreadPoolExecutor() as threads:
+    with one_thread_per_core() as threads:
         for parts in threads.map(part_of, shares):
             for update, part in zip(whole, parts, strict=False):  # no parts of integers
                 update.add(part)

@@ -81,7 +81,7 @@ def test_the_order_of_clients_and_the_number_of_threads_change_no_bit(
     _, first = mean_and_updates(records, [1.0, 1.0], base)
     for number in (1, 2, 5):
         threads = partial(ThreadPoolExecutor, number)
-        monkeypatch.setattr(update_measures, "ThreadPoolExecutor", threads)
+        monkeypatch.setattr(update_measures, "one_thread_per_core", threads)
         _, again = mean_and_updates(records[::-1], [1.0, 1.0], base)
         assert all(same_bits(*pair) for pair in zip(first, again[::-1], strict=True))
 
