@@ -81,11 +81,14 @@ def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on the splits that the message names; a site also stores it."""
     from fl_client.client_setup import open_client
     from fl_client.final_model import save_final_model
+    from fl_client.local_arrays import with_own
     from fl_client.local_training import evaluate_locally
+    from strategies.exchange import arrays_of
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    received, text = _layout(message).views(_arrays(message)), _text(message)
+    judged, text = int(str(settings["round"])), _text(message)
+    received = with_own(client, arrays_of(message.content), settings, before=judged + 1)
     metrics = evaluate_locally(client, received, settings, text)
     if client.is_site:
         save_final_model(client, received, settings, text)
@@ -98,6 +101,7 @@ def heads(message: Message, context: Context) -> Message:
     from fl_client.client_setup import open_client
     from fl_client.local_heads import fit_heads_locally
     from strategies.arrays import views
+    from strategies.exchange import arrays_of
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
@@ -105,7 +109,7 @@ def heads(message: Message, context: Context) -> Message:
     assert isinstance(record, ArrayRecord)
     answers = fit_heads_locally(
         client,
-        _layout(message).views(_arrays(message)),
+        arrays_of(message.content),
         views(record)["features"],
         settings,
         _text(message),
@@ -141,7 +145,9 @@ def _layout(message: Message) -> "Layout":
 
 def _take_arrays(message: Message) -> "dict[str, NDArray]":
     """Return views of the arrays, and remove them from the message, which lives until the reply."""
-    received = _layout(message).views(_arrays(message))
+    from strategies.exchange import arrays_of
+
+    received = arrays_of(message.content)
     del message.content["arrays"]
     return received
 

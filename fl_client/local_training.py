@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from fl_client.client import Client
+from fl_client.local_arrays import keep_own, with_own
 from fl_client.local_model import open_model
 from fl_client.method_half import MethodHalf
 from models.backbones import Backbone
+from strategies.method import is_carried
 from training import optimizers
 from training.clip_text import ClipText
 from training.epoch import train_epoch
@@ -39,20 +41,25 @@ def train_locally(
 
     Args:
         client: the client that trains.
-        received: the global weights, read only.
-        settings: ``round``, ``client-index``, and those of `fl_client.local_model.open_model`.
+        received: the global weights, and what the method carries beside them, read only.
+        settings: ``round``, ``client-index``, and those of `fl_client.local_model.open_model` and
+            `MethodHalf`.
         text: the text features for objective ``clip``.
 
     Returns:
-        The sent part, which shares the model's memory, and the metrics: ``num-examples``,
-        ``train-loss``, seconds by phase, and those of `evaluate_locally` for the validation split.
+        What is returned: of the sent part, which shares the model's memory, what does not stay
+        here, and what is carried beside it. And the metrics: ``num-examples``, ``train-loss``,
+        seconds by phase, those of `evaluate_locally` for the validation split, and the method's.
 
     Raises:
         TrainingError: the received weights do not fit, or the loss became NaN or infinite.
     """
     config = client.config
     round_number, index = int(settings["round"]), int(settings["client-index"])
-    model, splits = open_model(client, received, settings, text)
+    received = with_own(client, received, settings, before=round_number)
+    weights = {name: array for name, array in received.items() if not is_carried(name)}
+    model, splits = open_model(client, weights, settings, text)
+    del weights
     metrics: Metrics = {}
     if round_number > 1:  # the initial weights of round one are not validated
         metrics |= _judge(client, model, splits, "validation")
@@ -63,7 +70,7 @@ def train_locally(
     optimizer = optimizers.build_optimizer(config.to_flat(), trained.values(), rate)
     states = OptimizerStates(client.folder / "optimizer", keep=config.client_optimizer)
     metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
-    half = MethodHalf(client, trained, received, before=round_number)
+    half = MethodHalf(client, trained, received, settings, rate)
     del received  # freed here unless the method, or the message elsewhere, still holds it
 
     def seed(purpose: str) -> int:
@@ -89,12 +96,13 @@ def train_locally(
                     before_step=half.before_step,
                 )
             )
-    half.finish(round_number)
+    carried, scalars = half.finish()
     states.save(model, optimizer, round_number)
+    returned = keep_own(client, sent_part(model), settings)
     metrics["num-examples"] = len(splits["train"])
     metrics["train-loss"] = float(np.mean(losses))
     metrics["seconds-training"] = time.perf_counter() - started
-    return sent_part(model), metrics
+    return {**returned, **carried}, {**metrics, **scalars}
 
 
 def evaluate_locally(

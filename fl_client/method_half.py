@@ -1,13 +1,14 @@
 """The client's half of the run's method, in one round of training."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fl_client.client import Client
-from strategies.method import LocalTraining
+from strategies.method import LocalTraining, carried_name
 from strategies.methods import METHODS
 from training.network import as_tensors
 from training.round_files import RoundFiles
@@ -21,8 +22,11 @@ class MethodHalf:
     Args:
         client: the client that trains.
         trained: the trained parameters by name, with the received weights.
-        received: the global weights, read only; kept only if the method asks for them.
-        before: the round that begins.
+        received: the global weights, and what is carried beside them; read only, and kept only if
+            the method asks for them.
+        settings: ``round``, the round that begins, and ``counted``, the last one in which this
+            client's reply counted.
+        learning_rate: of this round.
 
     Attributes:
         before_step: to be called before every step of the optimizer; None under plain training.
@@ -33,40 +37,62 @@ class MethodHalf:
         client: Client,
         trained: Mapping[str, Tensor],
         received: Mapping[str, NDArray],
-        *,
-        before: int,
+        settings: Mapping[str, Any],
+        learning_rate: float,
     ) -> None:
         self.before_step: Callable[[], None] | None = None
+        self._method = METHODS[client.config.strategy]
+        self._round = int(settings["round"])
         self._round_files = RoundFiles(client.folder / "method")
         self._training: LocalTraining | None = None
-        begin = METHODS[client.config.strategy].client_half
-        if begin is None:
+        if self._method.client_half is None:
             return
 
-        def of_trained() -> list[Tensor]:
+        def of_trained(kind: str = "") -> list[Tensor]:
             tensors = as_tensors(received)
-            return [tensors[name].to(client.device) for name in trained]
+            names = [carried_name(kind, name) if kind else name for name in trained]
+            return [tensors[name].to(client.device) for name in names]
 
-        newest = self._round_files.newest(before=before)
-        state = load_file(newest[1], device=str(client.device)) if newest else {}
-        self._training = LocalTraining(client.config.to_flat(), trained, of_trained, state)
-        self._half = begin(self._training)
+        self._round_files.forget(
+            after=int(settings.get("counted", self._round)), before=self._round
+        )
+        newest = self._round_files.newest(before=self._round)
+        self._training = LocalTraining(
+            settings=client.config.to_flat(),
+            trained=trained,
+            received=of_trained,
+            learning_rate=learning_rate,
+            state=load_file(newest[1], device=str(client.device)) if newest else {},
+        )
+        self._half = self._method.client_half(self._training)
         # Otherwise the function would keep the received weights.
         self._training.received = _too_late
         if self._half is not None:
             self.before_step = self._half.before_step
 
-    def finish(self, round_number: int) -> None:
-        """Let the method finish the round after training, and write its state."""
+    def finish(self) -> tuple[dict[str, NDArray], dict[str, int | float]]:
+        """Let the method finish the round after training, and write its state.
+
+        Returns:
+            What is carried back beside the weights, by the names in the message; and the numbers
+            that the method reports.
+        """
         if self._training is None:
-            return
+            return {}, {}
         if self._half is not None:
             self._half.after_training()
-        if self._training.state:
-            tensors = {n: t.detach().contiguous().cpu() for n, t in self._training.state.items()}
-            with self._round_files.saving(round_number) as temporary:
+        done = self._training
+        if done.state:
+            tensors = {n: t.detach().contiguous().cpu() for n, t in done.state.items()}
+            with self._round_files.saving(self._round) as temporary:
                 save_file(tensors, temporary)
+        carried = {
+            carried_name(kind, name): tensor.detach().cpu().numpy()
+            for kind in self._method.carried
+            for name, tensor in zip(done.trained, done.returned[kind], strict=True)
+        }
+        return carried, {name: done.scalars[name] for name in self._method.scalars}
 
 
-def _too_late() -> list[Tensor]:
+def _too_late(_kind: str = "") -> list[Tensor]:
     raise AssertionError("the received weights are only there before training")

@@ -19,11 +19,11 @@ from fl_server.nodes import Gathered, check_bases
 from fl_server.unpacking_grid import UnpackingGrid
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
+from strategies.exchange import Exchange
 from strategies.expected_replies import Announced
-from strategies.layout import LAYOUT, Layout
+from strategies.method import Method
 from strategies.methods import METHODS
 from strategies.replies import Replies
-from strategies.server_step import ServerStep
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -71,8 +71,6 @@ class Federation:
         self.text = text
         self.progress = folder.checkpoint.progress()
         self._settings = dict(settings)
-        self._layout = Layout({})
-        self._step: ServerStep | None = None
         self._round_started = 0.0
 
     def run(self, gather: Callable[[], Gathered]) -> None:
@@ -87,23 +85,22 @@ class Federation:
                 state is missing or damaged.
             TooFewReplies: too few clients replied in a round.
         """
-        clients, arrays = self._begin(gather)
-        strategy = self._strategy(clients.names)
+        clients, exchange = self._begin(gather)
+        strategy = self._strategy(clients, exchange)
         self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round
+        last = exchange.first
         if missing > 0:
             self.folder.update_manifest(phase="training")
-            arrays = self._train(strategy, arrays, missing)
+            last = self._train(strategy, exchange, missing)
         self.folder.update_manifest(phase="judging")
-        self._judge(strategy, arrays)
+        self._judge(strategy, exchange, last)
 
-    def _begin(self, gather: Callable[[], Gathered]) -> tuple[Gathered, ArrayRecord]:
+    def _begin(self, gather: Callable[[], Gathered]) -> tuple[Gathered, Exchange]:
         with ThreadPoolExecutor(1) as executor:
             beginning = executor.submit(self._beginning)
             clients = gather()
-            weights, base = beginning.result()
-        self._layout = Layout.of(weights)
-        arrays = self._layout.flatten(weights)
+            exchange, base = beginning.result()
         num_classes = len(self.classes)
         announced = {
             node: Announced(
@@ -115,85 +112,92 @@ class Federation:
         }
         self.grid = CheckingGrid(self.grid, announced)
         if self.config.wire_format != "float32":
-            self.grid = UnpackingGrid(self.grid, self.config.wire_format, self._layout)
+            self.grid = UnpackingGrid(self.grid, self.config.wire_format, exchange.train_layout)
         if base is not None:
             self.folder.keep_base(base)
             check_bases(clients.bases, base)
             self._settings["base"] = base  # a client that joins later compares it with its own
-        return clients, arrays
+        return clients, exchange
 
-    def _train(self, strategy: Averaging, first: ArrayRecord, num_rounds: int) -> ArrayRecord:
+    def _train(self, strategy: Averaging, exchange: Exchange, num_rounds: int) -> ArrayRecord:
         self._round_started = time.perf_counter()
         with CheckpointWriter(self.folder) as writer:
 
             def finish(server_round: int, arrays: ArrayRecord) -> None:
                 if server_round > 0:  # Flower calls once before the first round
-                    first.clear()  # Flower's loop would hold it until the last
-                    self._finish_round(strategy, writer, arrays)
+                    exchange.first.clear()  # Flower's loop would hold it until the last
+                    self._finish_round(strategy, exchange, writer, arrays)
 
             return strategy.start(
                 self.grid,
-                first,
+                exchange.first,
                 num_rounds=num_rounds,
                 timeout=self.config.longest_round,
                 train_config=ConfigRecord({**self._settings}),
                 evaluate_fn=finish,
             ).arrays
 
-    def _strategy(self, clients: Mapping[int, str]) -> Averaging:
+    def _strategy(self, clients: Gathered, exchange: Exchange) -> Averaging:
         return Averaging(
-            clients=clients,
+            clients=clients.names,
             aggregation_weights=self.config.aggregation_weights,
             min_replies=self.config.min_replies,
             rounds_done=self.progress.round,
-            constants=self._constants(),
+            constants={**exchange.constants(), **self._text_record()},
             clip_updates=self.config.clip_updates,
             earlier=[
                 f"round {record['round']}: {warning}"
                 for record in self.progress.records
                 for warning in record.get("warnings", ())
             ],
-            step=self._step,
+            step=exchange.step,
+            train_layout=exchange.train_layout,
+            examples={name: sizes["train"] for name, sizes in clients.sizes.items()},
+            counted={
+                name: record["round"]
+                for record in self.progress.records
+                for name in record["clients"]
+            },
+            best_round=self.progress.best_round,
         )
 
-    def _constants(self) -> dict[str, ArrayRecord | ConfigRecord]:
-        constants: dict[str, ArrayRecord | ConfigRecord] = {LAYOUT: self._layout.record()}
-        if self.text is not None:
-            scale = np.array(self.text.logit_scale)
-            text = to_record({"features": self.text.features, "logit-scale": scale})
-            constants["text"] = text
-        return constants
+    def _text_record(self) -> dict[str, ArrayRecord]:
+        if self.text is None:
+            return {}
+        scale = np.array(self.text.logit_scale)
+        return {"text": to_record({"features": self.text.features, "logit-scale": scale})}
 
-    def _beginning(self) -> tuple[Weights, str | None]:
-        """Return the weights of the last finished round, or the initial ones, and the sha256 of
-        their base; prepare the method's step at the server.
+    def _beginning(self) -> tuple[Exchange, str | None]:
+        """Return what the first messages of this start hold, the weights of the last finished round
+        or the initial ones, and the sha256 of their base.
         """
         done, frozen = self.progress.round, self.config.trainable != "all"
-        steps = METHODS[self.config.strategy].server_step is not None
-        checkpoint, num_classes = self.folder.checkpoint, len(self.classes)
-        if done and not frozen:
-            weights = checkpoint.weights(done)
-            if steps:
-                network = restore_network(self.config, num_classes, weights, self.text)
-                self._step = self._server_step(weights, network.trained())
-            return weights, None
+        method, num_classes = METHODS[self.config.strategy], len(self.classes)
+        weights = self.folder.checkpoint.weights(done) if done else None
+        if weights is not None and not frozen:
+            trained: Iterable[str] = ()
+            if method.server_step is not None:
+                trained = restore_network(self.config, num_classes, weights, self.text).trained()
+            return self._exchange(method, weights, trained), None
         network = build_network(self.config, num_classes, self.text)
-        weights = checkpoint.weights(done) if done else sent_part(network)
-        if steps:
-            self._step = self._server_step(weights, network.trained())
-        return weights, base_sha256(network) if frozen else None
+        exchange = self._exchange(method, weights or sent_part(network), network.trained())
+        return exchange, base_sha256(network) if frozen else None
 
-    def _server_step(self, weights: Weights, trained: Iterable[str]) -> ServerStep:
+    def _exchange(self, method: Method, weights: Weights, trained: Iterable[str]) -> Exchange:
         done, checkpoint = self.progress.round, self.folder.checkpoint
-        method = METHODS[self.config.strategy]
-        state = checkpoint.server_state(done) if done else None
+        keeps = done and method.server_step is not None
+        state = checkpoint.server_state(done) if keeps else None
         try:
-            return ServerStep(method, self.config.to_flat(), weights, trained, state)
+            return Exchange(method, self.config.to_flat(), weights, trained, state)
         except ValueError as error:
             raise RunFolderError(f"{checkpoint.server_state_path(done)}: {error}") from None
 
     def _finish_round(
-        self, strategy: Averaging, writer: CheckpointWriter, arrays: ArrayRecord
+        self,
+        strategy: Averaging,
+        exchange: Exchange,
+        writer: CheckpointWriter,
+        arrays: ArrayRecord,
     ) -> None:
         """Record a round that was just averaged, and start to write its checkpoint."""
         replies = strategy.replies
@@ -243,8 +247,8 @@ class Federation:
         finished = time.perf_counter()
         seconds["round"] = finished - self._round_started
         self._round_started = finished
-        state = None if strategy.step is None else strategy.step.state
-        writer.write(self.progress, self._layout.views(arrays), state)
+        strategy.best_round = self.progress.best_round
+        writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))
 
     def _side_by_side(self) -> int:
         """Return how many clients work at the same time: a simulation may have fewer processes."""
@@ -254,28 +258,27 @@ class Federation:
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, self.config.best_by)
 
-    def _judge(self, strategy: Averaging, last: ArrayRecord) -> None:
+    def _judge(self, strategy: Averaging, exchange: Exchange, last: ArrayRecord) -> None:
         """Evaluate the last model and the best one, and write the metrics and the predictions."""
-        found = self._ask(strategy, last, "validation,test", self.progress.round)
+        sent = exchange.to_evaluate(last)
+        found = self._ask(strategy, sent, "validation,test", self.progress.round)
         if "validation" not in self.progress.records[-1]:
             self._take_validation(client_metrics(found, "validation", len(self.classes)))
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
-        last_figures = self._judge_one(found, self._layout.views(last), "last_global_test")
-        sha256 = weights_sha256(self._layout.views(last))
+        last_figures = self._judge_one(found, exchange.evaluated(sent), "last_global_test")
+        sha256 = weights_sha256(exchange.evaluated(sent))
         best_round = self.progress.best_round or self.progress.round
-        if best_round == self.progress.round:
-            best = last
-        else:
-            last.clear()  # freed before the best one is evaluated
-            best = self._layout.flatten(self.folder.checkpoint.weights(best_round))
-            found = self._ask(strategy, best, "test", best_round)
-        best_weights = self._layout.views(best)
-        best_figures = self._judge_one(found, best_weights, "global_test")
+        if best_round != self.progress.round:
+            sent.clear()  # freed before the best one is evaluated
+            sent = exchange.pack(self.folder.checkpoint.weights(best_round))
+            found = self._ask(strategy, sent, "test", best_round)
+        best_figures = self._judge_one(found, exchange.evaluated(sent), "global_test")
         if self.config.client_heads and self.test_data is not None:
-            network = restore_network(self.config, len(self.classes), best_weights, self.text)
+            best = exchange.evaluated(sent)
+            network = restore_network(self.config, len(self.classes), best, self.text)
             best_figures["client_heads"] = judge_client_heads(
-                self.grid, strategy, best, network, self.config, self.test_data, self._settings
+                self.grid, strategy, sent, network, self.config, self.test_data, self._settings
             )
         self.folder.write_metrics(
             {

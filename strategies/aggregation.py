@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 from joblib import cpu_count  # respects affinity and a container's limits
@@ -22,7 +23,7 @@ class NotFinite(ValueError):
     """A mean that is not finite."""
 
 
-def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float]) -> None:
+def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float | Fraction]) -> None:
     """Write the weighted mean of arrays into an array of the same shape and dtype.
 
     Floats are summed in the given order, in float32 or in their own dtype if that is wider. Each is
@@ -45,7 +46,7 @@ def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float])
             np.maximum(out, array, out=out)
         return
     wide = np.result_type(out.dtype, np.float32).type
-    factors = [weight / weights[0] for weight in weights]
+    factors = [float(weight / weights[0]) for weight in weights]
     equal = set(factors) == {1.0}
     divisor = wide(sum(factors))
     result = out.reshape(-1)

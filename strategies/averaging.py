@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from logging import INFO, WARNING
 from typing import Any
 
@@ -22,18 +23,12 @@ from strategies.replies import (
     Replies,
     Reply,
     TooFewReplies,
-    each_reply,
-    not_finite,
     read_replies,
 )
-from strategies.running_mean import RunningMean
+from strategies.round_mean import RoundMean
 from strategies.server_step import ServerStep
-from strategies.update_measures import mean_and_updates, measure
-from strategies.update_ranges import out_of_range, too_long
-from strategies.update_size import clip_factor, clipped, describe, warnings
-from strategies.update_sketch import Update
+from strategies.update_size import describe, warnings
 
-_DIVERGED = "the mean of finite weights overflows: the training has diverged"
 _STEP_DIVERGED = "the server's step gives weights that are not finite: the training has diverged"
 _OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
 # The maximum number of earlier warnings that are repeated with a failure: the first ones, where it
@@ -46,9 +41,10 @@ class Averaging(Strategy):
 
     This mean is the next model, or, of a method with a step at the server, what that step starts
     from. Clients train from the weights in record ``arrays`` under the settings in record
-    ``config`` (``round``, counted from 1 over the whole run, and ``client-index``) and reply with
-    arrays of the same names, shapes and dtypes and a metric record ``metrics`` with
-    ``num-examples``.
+    ``config`` and reply with arrays of the same names, shapes and dtypes and a metric record
+    ``metrics`` with ``num-examples``. The settings name the ``round``, counted from 1 over the
+    whole run, the ``client-index``, the last round that ``counted``, in which this client's reply
+    was in the mean, and the ``best-round`` so far; both are 0 at first.
 
     A reply that is invalid, or whose weights no training makes (`update_ranges`), is refused with
     the client's name, and the round continues with the others. The mean is summed in the fixed
@@ -66,6 +62,13 @@ class Averaging(Strategy):
             the mean is taken. 0: no limit.
         earlier: warnings from rounds before this start.
         step: the method's step at the server; None if it has none.
+        train_layout: the layout of training messages, if it is another.
+        examples: number of training images by client.
+        counted: by client, the last round that counted before this start.
+        best_round: the best round before this start.
+
+    Attributes:
+        best_round: may be set after each round.
     """
 
     def __init__(
@@ -79,6 +82,10 @@ class Averaging(Strategy):
         clip_updates: float = 0.0,
         earlier: Sequence[str] = (),
         step: ServerStep | None = None,
+        train_layout: Layout | None = None,
+        examples: Mapping[str, int] | None = None,
+        counted: Mapping[str, int] | None = None,
+        best_round: int = 0,
     ) -> None:
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
@@ -88,14 +95,19 @@ class Averaging(Strategy):
         self.clip_updates = clip_updates
         self.earlier = list(earlier)
         self.step = step
+        self.best_round = best_round
         self.replies = Replies()
         self.updates: dict[str, dict[str, float | bool | None]] = {}
         self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
+        self._layout = train_layout
+        if train_layout is None and LAYOUT in self.constants:
+            self._layout = Layout.read(self.constants[LAYOUT])
+        self._examples = dict(examples or {})
+        self._counted = dict(counted or {})
         self._base = ArrayRecord()
-        self._sent_at = 0.0
         self._sent: list[Message] = []
-        self._expected: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._mean: RoundMean | None = None
 
     def summary(self) -> None:
         """Log the strategy's settings."""
@@ -114,36 +126,57 @@ class Averaging(Strategy):
         array record.
         """
         self._base = arrays
-        self._expected = {name: (a.dtype, tuple(a.shape)) for name, a in arrays.items()}
-        settings = {**config, "round": self.rounds_done + server_round}
-        return self._messages(MessageType.TRAIN, arrays, settings)
+        number = self.rounds_done + server_round
+        settings = {**config, "round": number, "best-round": self.best_round}
+        layout = {} if self._layout is None else {LAYOUT: self._layout.record()}
+        messages = self._messages(MessageType.TRAIN, arrays, settings, layout)
+        self._mean = RoundMean(
+            messages,
+            clients=self.clients,
+            base=arrays,
+            layout=self._layout,
+            weigh=self._weight,
+            clip_updates=self.clip_updates,
+            check_enough=self._check_enough,
+        )
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Return the next global weights.
 
-        If the replies are a sequence, all are in memory, and one more model is held. Otherwise they
-        are processed one after the other, and the sum and one reply are held. A step at the server
-        needs the received weights and one more model at most.
+        For the memory see `RoundMean.take`. A step at the server needs the received weights and one
+        more model at most.
 
         Raises:
             TooFewReplies: fewer than ``min_replies`` were accepted; a round never silently keeps
                 the old weights.
         """
-        what = f"round {self.rounds_done + server_round}"
-        received = ArrayRecord() if self.step is None else self._base
-        # A clipped update is a copy, so they are processed one after the other, and there is one
-        # copy at a time.
-        if isinstance(replies, Sequence) and not self.clip_updates:
-            mean = self._average_all(replies, what)
-        else:
-            mean = self._average_each(replies, what)
-        if self.step is None:
-            return mean, None
-        started = time.perf_counter()
-        following = self._following(self.step, received, mean, what)
-        self.seconds["aggregation"] += time.perf_counter() - started
+        number = self.rounds_done + server_round
+        what = f"round {number}"
+        assert self._mean is not None
+        mean, self._mean = self._mean, None
+        try:
+            following = mean.take(replies)
+        except TooFewReplies as failure:
+            raise TooFewReplies(self._with_cause(f"{what}: {failure}")) from None
+        finally:
+            self.replies, self.seconds, self._sent = mean.replies, mean.seconds, []
+            self._name_failures(what)
+        received, self._base = self._base, ArrayRecord()
+        weights = {reply.client: float(self._weight(reply)) for reply in self.replies.accepted}
+        self.updates = describe(mean.updates, weights, self.clip_updates)
+        self.warnings = warnings(mean.updates, self.clip_updates)
+        self.earlier += [f"{what}: {warning}" for warning in self.warnings]
+        for warning in self.warnings:
+            log(WARNING, "%s: %s", what, warning)
+        self._counted |= {reply.client: number for reply in self.replies.accepted}
+        del mean
+        if self.step is not None:
+            started = time.perf_counter()
+            following = self._following(self.step, received, following, what)
+            self.seconds["aggregation"] += time.perf_counter() - started
         return following, None
 
     def _following(
@@ -152,77 +185,20 @@ class Averaging(Strategy):
         following = ArrayRecord()  # whose constructor would copy the arrays
         for name in list(mean):
             following[name] = writable(mean.pop(name))
-        layout = self._names()
-        named = views if layout is None else layout.views
+        named = views if self._layout is None else self._layout.views
         try:
-            step.take(named(received), named(following))
+            step.take(
+                named(received),
+                named(following),
+                share=self._share(),
+                replies=[
+                    (self._plain_weight(reply), step.scalars(reply.metrics))
+                    for reply in self.replies.accepted
+                ],
+            )
         except NotFinite:
             raise TooFewReplies(self._with_cause(f"{what}: {_STEP_DIVERGED}")) from None
         return following
-
-    def _average_all(self, replies: Sequence[Message], what: str) -> ArrayRecord:
-        self._read(replies, expected=self._expected)
-        started = time.perf_counter()
-        self.seconds["clients"] = started - self._sent_at
-        names = self._names()
-        for reply in self.replies.accepted:
-            self._hold_range(reply)
-        while True:
-            self._check_enough(what)
-            accepted = self.replies.accepted
-            records = [reply.record for reply in accepted]
-            weights = [self._weight(reply) for reply in accepted]
-            try:
-                mean, updates = mean_and_updates(records, weights, self._base, names)
-            except NotFinite:
-                if self._refuse_not_finite(accepted):
-                    continue
-                updates = [measure(record, self._base, names) for record in records]
-                if not self._refuse_too_long(accepted, updates):
-                    raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
-            else:
-                if self._refuse_too_long(accepted, updates):
-                    continue
-                self._tell(what, dict(zip((r.client for r in accepted), updates, strict=True)))
-                self._let_go(replies)
-                self.seconds["aggregation"] = time.perf_counter() - started
-                return mean
-
-    def _average_each(self, replies: Iterable[Message], what: str) -> ArrayRecord:
-        self.replies, mean, seconds = Replies(), RunningMean(), 0.0
-        updates: dict[str, Update] = {}
-        names = self._names()
-        read = each_reply(
-            self._sent, replies, clients=self.clients, expected=self._expected, result=self.replies
-        )
-        for reply in read:
-            started = time.perf_counter()
-            self.replies.accepted.append(reply)
-            update = measure(reply.record, self._base, names)
-            kept = self._hold_range(reply)
-            if kept and not update.is_finite:
-                kept = not self._refuse_not_finite([reply])
-            if kept and not self._refuse_too_long([reply], [update]):
-                updates[reply.client] = update
-                factor = clip_factor(update.norm, self.clip_updates)
-                if factor < 1:
-                    reply.record = clipped(reply.record, self._base, factor)
-                mean.add(reply.record, self._weight(reply))
-            reply.record = ArrayRecord()
-            seconds += time.perf_counter() - started
-        self._sent = []
-        started = time.perf_counter()
-        self.seconds["clients"] = started - self._sent_at - seconds
-        self._check_enough(what)
-        try:
-            result = mean.finish()
-        except NotFinite:
-            raise TooFewReplies(self._with_cause(f"{what}: {_DIVERGED}")) from None
-        self._tell(what, updates)
-        if isinstance(replies, list):
-            replies.clear()
-        self.seconds["aggregation"] = time.perf_counter() - started + seconds
-        return result
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -248,8 +224,12 @@ class Averaging(Strategy):
         Raises:
             TooFewReplies: fewer than ``min_replies`` were accepted.
         """
-        self._read(replies, expected={})
-        self._check_enough("judging")
+        self._read(replies)
+        self._name_failures("judging")
+        try:
+            self._check_enough(self.replies)
+        except TooFewReplies as failure:
+            raise TooFewReplies(self._with_cause(f"judging: {failure}")) from None
         return self.replies
 
     def query_messages(
@@ -257,7 +237,7 @@ class Averaging(Strategy):
         action: str,
         arrays: ArrayRecord,
         config: Mapping[str, str],
-        records: Mapping[str, ArrayRecord],
+        records: Mapping[str, ArrayRecord | ConfigRecord],
     ) -> list[Message]:
         """Return messages with a query to every client.
 
@@ -271,60 +251,40 @@ class Averaging(Strategy):
 
     def read_query(self, replies: Iterable[Message]) -> Replies:
         """Read the replies to `query_messages`, however few they are."""
-        self._read(replies, expected={})
-        return self.replies
+        return self._read(replies)
 
     def _messages(
         self,
         kind: str,
         arrays: ArrayRecord,
         config: Mapping[str, Any],
-        records: Mapping[str, ArrayRecord] | None = None,
+        records: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
     ) -> list[Message]:
         self._sent = []
-        for index, node in enumerate(self.clients):
-            own = ConfigRecord({**config, "client-index": index})
+        for index, (node, name) in enumerate(self.clients.items()):
+            mine = {"client-index": index, "counted": self._counted.get(name, 0)}
+            own = ConfigRecord({**config, **mine})
             content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants, **(records or {})})
             self._sent.append(Message(content, node, kind))
-        self._sent_at = time.perf_counter()
         return self._sent
 
-    def _read(
-        self, replies: Iterable[Message], expected: Mapping[str, tuple[str, tuple[int, ...]]]
-    ) -> None:
-        self.replies = read_replies(self._sent, replies, clients=self.clients, expected=expected)
+    def _read(self, replies: Iterable[Message]) -> Replies:
+        self.replies = read_replies(self._sent, replies, clients=self.clients, expected={})
         self._sent = []
+        return self.replies
 
-    def _check_enough(self, what: str) -> None:
-        if len(self.replies.accepted) < self.min_replies:
-            # So that all failed clients are named together.
-            self._refuse_not_finite(self.replies.accepted)
-            names = self._names()
-            held = [reply for reply in self.replies.accepted if reply.record]
-            self._refuse_too_long(
-                held, [measure(reply.record, self._base, names) for reply in held]
-            )
-        for client, reason in self.replies.failures.items():
-            log(WARNING, "%s: %s: %s", what, client, reason)
-        if len(self.replies.accepted) < self.min_replies:
-            failures = self.replies.failures.items()
+    def _check_enough(self, replies: Replies) -> None:
+        if len(replies.accepted) < self.min_replies:
+            failures = replies.failures.items()
             causes = "; ".join(f"{client}: {quoted(reason)}" for client, reason in failures)
             raise TooFewReplies(
-                self._with_cause(
-                    f"{what}: {len(self.replies.accepted)} of {len(self.clients)} clients "
-                    f"answered, but min-replies = {self.min_replies} ({causes})"
-                )
+                f"{len(replies.accepted)} of {len(self.clients)} clients answered, but "
+                f"min-replies = {self.min_replies} ({causes})"
             )
 
-    def _tell(self, what: str, updates: Mapping[str, Update]) -> None:
-        """Store and log the norms of the updates; free all weights except the mean."""
-        self._base = ArrayRecord()
-        weights = {reply.client: self._weight(reply) for reply in self.replies.accepted}
-        self.updates = describe(updates, weights, self.clip_updates)
-        self.warnings = warnings(updates, self.clip_updates)
-        self.earlier += [f"{what}: {warning}" for warning in self.warnings]
-        for warning in self.warnings:
-            log(WARNING, "%s: %s", what, warning)
+    def _name_failures(self, what: str) -> None:
+        for client, reason in self.replies.failures.items():
+            log(WARNING, "%s: %s: %s", what, client, reason)
 
     def _with_cause(self, failure: str) -> str:
         """Add the named updates that may have caused it to an error about non-finite numbers."""
@@ -332,50 +292,22 @@ class Averaging(Strategy):
             return failure
         return f"{failure}; look at this first: {'; '.join(self.earlier[:_MOST_TOLD])}"
 
-    def _weight(self, reply: Reply) -> float:
+    def _weight(self, reply: Reply) -> float | Fraction:
+        """Return a client's weight in the mean."""
+        plain = self._plain_weight(reply)
+        if self.step is None or self.step.method.weight is None:
+            return plain
+        return Fraction(plain) * self.step.method.weight(self.step.scalars(reply.metrics))
+
+    def _plain_weight(self, reply: Reply) -> float:
         if self.aggregation_weights == "examples":
             return float(str(reply.metrics[NUM_EXAMPLES]))
         return 1.0
 
-    def _let_go(self, replies: Sequence[Message]) -> None:
-        """Free the clients' weights: Flower's loop would hold the list during the next round."""
-        for reply in self.replies.accepted:
-            reply.record = ArrayRecord()
-        if isinstance(replies, list):
-            replies.clear()
-
-    def _names(self) -> Layout | None:
-        layout = self.constants.get(LAYOUT)
-        return Layout.read(layout) if layout is not None else None
-
-    def _hold_range(self, reply: Reply) -> bool:
-        """Refuse weights that no training makes; return whether they are kept."""
-        fault = out_of_range(reply.record, self._base, self._names())
-        if fault is not None:
-            self.replies.refuse(reply.client, fault)
-        return fault is None
-
-    def _refuse_not_finite(self, replies: Iterable[Reply]) -> bool:
-        """Refuse clients whose weights are not finite, naming the array; return whether there are
-        any.
-
-        Only called after a non-finite mean.
-        """
-        names = self._names()
-        found = {reply.client: not_finite(reply, names) for reply in replies if reply.record}
-        for client, name in found.items():
-            if name is not None:
-                self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
-        return any(found.values())
-
-    def _refuse_too_long(self, replies: Sequence[Reply], updates: Sequence[Update]) -> bool:
-        """Refuse clients whose finite update no training makes; return whether there are any."""
-        names = self._names()
-        found = {
-            reply.client: too_long(update.norm, self._base, names)
-            for reply, update in zip(replies, updates, strict=True)
-        }
-        for client, fault in found.items():
-            if fault is not None:
-                self.replies.refuse(client, fault)
-        return any(found.values())
+    def _share(self) -> float:
+        """Return the part of all clients, by weight, that the mean is of."""
+        there = {reply.client: self._plain_weight(reply) for reply in self.replies.accepted}
+        absent = [name for name in self.clients.values() if name not in there]
+        by_examples = self.aggregation_weights == "examples"
+        missing = sum(float(self._examples[name]) if by_examples else 1.0 for name in absent)
+        return sum(there.values()) / (sum(there.values()) + missing)

@@ -25,6 +25,7 @@ from strategies.field_kinds import (
     Texts,
 )
 from strategies.layout import LAYOUT, Layout, LayoutError, Signature
+from strategies.methods import DEFAULT, METHODS
 from strategies.refusal import Refused
 from strategies.reply_form import RECORD_BYTES, Content, ReplyForm
 from strategies.wire_format import FORMATS, signature
@@ -93,7 +94,9 @@ def form_of(kind: str, request: Content, announced: Announced | None = None) -> 
             "seconds-message": Real(MAX_SECONDS),
         }
         optional.add("seconds-training")
-        arrays["arrays"] = _update(request, _experiment(settings))
+        experiment = _experiment(settings)
+        arrays["arrays"] = _update(request, experiment)
+        metrics |= _scalars(experiment, announced)
     else:
         metrics["num-examples"] = Count(len(SPLITS) * MAX_EXAMPLES)
     return ReplyForm({}, metrics, frozenset(optional), arrays, splits)
@@ -149,6 +152,15 @@ def _trained_on(announced: Announced | None) -> Count:
     if announced is None or "train" not in announced.sizes:
         return Count(least=2)
     return Count(announced.sizes["train"], least=max(2, announced.sizes["train"]))
+
+
+def _scalars(experiment: Mapping[str, Any], announced: Announced | None) -> dict[str, Kind]:
+    """The numbers that the run's method has clients report."""
+    name = str(experiment.get("strategy", DEFAULT))
+    if name not in METHODS:
+        raise Refused("the message asks for no known strategy")
+    images = None if announced is None else announced.sizes.get("train")
+    return {key: kind(experiment, images) for key, kind in METHODS[name].scalars.items()}
 
 
 def _update(request: Content, experiment: Mapping[str, Any]) -> Signature:

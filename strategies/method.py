@@ -1,8 +1,9 @@
 """What an algorithm of federated learning says about itself, and what it does at each side.
 
 Each file in `strategies.methods` makes one `Method`; nothing else knows its name. Everything that
-depends on the algorithm is read from this object: the config's keys, the server's step, what the
-checkpoint keeps, what a client does beside plain training, what reports call it.
+depends on the algorithm is read from this object: the config's keys, what a message and a reply
+hold, the server's step, what the checkpoint keeps, what a client does beside plain training and
+keeps, what reports call it.
 
 Both halves import NumPy and torch inside their functions, so that a config is checked, and the help
 printed, without loading them.
@@ -10,9 +11,12 @@ printed, without loading them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from strategies.field_kinds import Count, Real
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
 
 # The config's keys with their values.
 Settings = Mapping[str, Any]
-# What the server keeps of one weight array, by name: arrays of its shape.
+# What belongs to one weight array, by kind: arrays of its shape.
 State: TypeAlias = "dict[str, NDArray]"
+# What a client reports beside its arrays, by name.
+Scalars = Mapping[str, "int | float"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,32 @@ class Key:
     lt: float | None = None
 
 
+@dataclass(frozen=True)
+class Aggregation:
+    """One array of trained weights after a round, as the server's half of a method sees it.
+
+    Arrays are float32, or float64 where the weights are, and must not be changed.
+
+    Attributes:
+        settings: the config's keys with their values.
+        weights: what the clients received.
+        mean: the mean of what they made of it.
+        state: the server's state of this array, by kind.
+        carried: the mean of what the clients returned of each kind in `Method.carried`.
+        share: the part of all clients that the mean is of, 1 if nobody is absent: |S|/N, or with
+            ``aggregation-weights = examples`` by their examples.
+        replies: of each client in the mean, its weight before `Method.weight` and its scalars.
+    """
+
+    settings: Settings
+    weights: NDArray
+    mean: NDArray
+    state: State
+    carried: State = field(default_factory=dict)
+    share: float = 1.0
+    replies: Sequence[tuple[float, Scalars]] = ()
+
+
 @dataclass
 class LocalTraining:
     """One round of training at a client, as the client's half of a method sees it.
@@ -48,16 +80,23 @@ class LocalTraining:
         settings: the config's keys with their values.
         trained: the trained parameters by name, on their device; training changes them in place.
         received: returns the global weights of these parameters, in the same order and on the same
-            device. Call it before training only: the weights are kept from then on, otherwise
-            they are freed.
-        state: what the client keeps from round to round, by name: at first that of its last round,
-            empty in its first one. What is in it after training is written to the client's folder.
+            device, or with one of `Method.carried` what came beside them. Read only. Call it before
+            training only: what it returns is kept from then on, otherwise it is freed.
+        learning_rate: of the optimizer in this round.
+        state: what the client keeps from round to round, by name: at first that of its last round
+            whose reply counted, empty before. What is in it after training is written to the
+            client's folder.
+        returned: to be filled with a list like that of ``received`` for each of `Method.carried`.
+        scalars: to be filled with `Method.scalars`.
     """
 
     settings: Settings
     trained: Mapping[str, Tensor]
-    received: Callable[[], list[Tensor]]
-    state: dict[str, Tensor]
+    received: Callable[..., list[Tensor]]
+    learning_rate: float = 0.0
+    state: dict[str, Tensor] = field(default_factory=dict)
+    returned: dict[str, list[Tensor]] = field(default_factory=dict)
+    scalars: dict[str, int | float] = field(default_factory=dict)
 
 
 class ClientHalf:
@@ -79,18 +118,51 @@ class Method:
         paper: authors, title and year of its source.
         equation: where in the paper it is defined.
         keys: the config's keys that it reads. Two methods may declare the same key, if equally.
+        carried: kinds of the server's state that clients receive beside the weights, and return as
+            they changed them: an array for each array of trained weights. They are averaged, packed
+            and checked as weights are.
+        scalars: numbers that each client reports beside its arrays, by their key in its metrics:
+            from the settings and its number of training images, None where that is not known, the
+            range of each.
+        weight: the factor of a client's weight in the mean, exact and above 0, from its scalars.
         server_init: returns the server's state of one array of trained weights before round one.
-        server_step: returns the next weights and the next state of one array, from the weights
-            that the clients received, the mean of theirs, and the state. It is pure and changes
-            none of its arguments. Values are float32, or float64 where the weights are. None: the
+        server_step: returns the next weights and the next state of one array. It is pure. None: the
             mean is the next model. Buffers and integers always take the mean.
         client_half: returns the client's half for one round; None means plain training.
+        client_state: how many arrays a client keeps for each array of trained weights.
+        local: returns those of a model's arrays that are never sent by a client, from all their
+            names. Each client keeps its own, and begins with the run's first ones.
+        sgd_only: whether its formulas hold for plain SGD without momentum only.
+        needs_every_client: whether a round is wrong if a client is absent.
     """
 
     title: str
     paper: str
     equation: str
     keys: Mapping[str, Key] = field(default_factory=dict)
+    carried: tuple[str, ...] = ()
+    scalars: Mapping[str, Callable[[Settings, int | None], Count | Real]] = field(
+        default_factory=dict
+    )
+    weight: Callable[[Scalars], Fraction] | None = None
     server_init: Callable[[NDArray, Settings], State] | None = None
-    server_step: Callable[[NDArray, NDArray, State, Settings], tuple[NDArray, State]] | None = None
+    server_step: Callable[[Aggregation], tuple[NDArray, State]] | None = None
     client_half: Callable[[LocalTraining], ClientHalf | None] | None = None
+    client_state: int = 0
+    local: Callable[[Iterable[str]], set[str]] | None = None
+    sgd_only: bool = False
+    needs_every_client: bool = False
+
+    def local_names(self, names: Iterable[str]) -> set[str]:
+        """Return those of a model's arrays that stay at the clients."""
+        return set() if self.local is None else self.local(names)
+
+
+def carried_name(kind: str, name: str) -> str:
+    """Return the name under which the array of a kind that belongs to a weight array is sent."""
+    return f"{kind}/{name}"
+
+
+def is_carried(name: str) -> bool:
+    """Return whether an array with this name is sent beside the weights."""
+    return "/" in name

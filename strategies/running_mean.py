@@ -1,5 +1,7 @@
 """The mean of models that arrive one after the other."""
 
+from fractions import Fraction
+
 import numpy as np
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
@@ -18,16 +20,19 @@ class RunningMean:
     def __init__(self) -> None:
         self._arrays: dict[str, Array] = {}
         self._sums: dict[str, NDArray] = {}
-        self._first = self._total = 0.0
+        self._first: float | Fraction = 1.0
+        self._total = 0.0
 
-    def add(self, record: ArrayRecord, weight: float) -> None:
+    def add(self, record: ArrayRecord, weight: float | Fraction) -> None:
         """Add a model with the names, shapes and dtypes of the earlier ones, with a weight > 0."""
+        factor = 1.0
         if not self._arrays:
             self._first = weight
             self._begin(record)
         else:
-            self._add(record, weight / self._first)
-        self._total += weight / self._first
+            factor = float(weight / self._first)
+            self._add(record, factor)
+        self._total += factor
 
     def finish(self) -> ArrayRecord:
         """Return the mean; nothing can be added afterwards.

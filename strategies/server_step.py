@@ -1,15 +1,16 @@
 """A method's step at the server, from the mean of the clients' weights to the next model.
 
-The server's state has the names ``<what>/<array>``, such as ``m/head.weight``.
+The server's state has the names ``<kind>/<array>``, such as ``m/head.weight``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strategies.aggregation import NotFinite, is_finite
-from strategies.method import Method, Settings, State
+from strategies.method import Aggregation, Method, Scalars, Settings, State, carried_name
 
 
 class ServerStep:
@@ -26,7 +27,9 @@ class ServerStep:
         state: of the last finished round; None before round one.
 
     Attributes:
-        state: by name; replaced by a step, never changed in place.
+        method: as given.
+        state: by name, without what is carried; replaced by a step, never changed in place.
+        carried: by name, what clients receive beside the weights in the first round of this start.
 
     Raises:
         ValueError: the state is not one of this method for these weights.
@@ -40,50 +43,80 @@ class ServerStep:
         trained: Iterable[str],
         state: Mapping[str, NDArray] | None = None,
     ) -> None:
-        self._method = method
+        self.method = method
         self._settings = settings
         self._trained = sorted(trained)
         first = {name: self._init(weights[name]) for name in self._trained}
-        self.state = _flat(first)
+        whole = _flat(first)
         if state is not None:
             shapes = {name: (a.dtype, a.shape) for name, a in state.items()}
-            if shapes != {name: (a.dtype, a.shape) for name, a in self.state.items()}:
+            if shapes != {name: (a.dtype, a.shape) for name, a in whole.items()}:
                 raise ValueError(f"is not the server's state of {method.title} for these weights")
-            self.state = dict(state)
-        self._kinds = {name: list(kinds) for name, kinds in first.items()}
+            whole = dict(state)
+        self._kinds = {
+            name: [kind for kind in kinds if kind not in method.carried]
+            for name, kinds in first.items()
+        }
+        self.carried = {
+            sent: whole.pop(sent)
+            for kind in method.carried
+            for sent in (carried_name(kind, name) for name in self._trained)
+        }
+        self.state = whole
 
-    def take(self, received: Mapping[str, NDArray], mean: Mapping[str, NDArray]) -> None:
-        """Replace the mean of every trained array by the method's next weights.
+    def scalars(self, metrics: Mapping[str, Any]) -> Scalars:
+        """Return the numbers that the method declares from a reply's metrics."""
+        return {key: metrics[key] for key in self.method.scalars}
+
+    def take(
+        self,
+        received: Mapping[str, NDArray],
+        mean: Mapping[str, NDArray],
+        *,
+        share: float = 1.0,
+        replies: Sequence[tuple[float, Scalars]] = (),
+    ) -> None:
+        """Replace the mean of every trained array by the method's next weights, and of what is
+        carried by the next of that.
 
         Args:
-            received: the weights that the clients were sent.
-            mean: the mean of theirs; changed in place.
+            received: what the clients were sent.
+            mean: the mean of what they returned; changed in place.
+            share, replies: see `Aggregation`.
 
         Raises:
             NotFinite: the next weights or the next state are NaN or infinite somewhere.
         """
-        assert self._method.server_step is not None
-        state: dict[str, State] = {}
+        assert self.method.server_step is not None
+        following: dict[str, State] = {}
         for name in self._trained:
+            sent = {kind: carried_name(kind, name) for kind in self.method.carried}
             wide = np.result_type(mean[name].dtype, np.float32)
-            kept = {kind: self.state[f"{kind}/{name}"] for kind in self._kinds[name]}
+            one = Aggregation(
+                settings=self._settings,
+                weights=received[name].astype(wide, copy=False),
+                mean=mean[name].astype(wide, copy=False),
+                state={kind: self.state[f"{kind}/{name}"] for kind in self._kinds[name]}
+                | {kind: received[path] for kind, path in sent.items()},
+                carried={kind: mean[path] for kind, path in sent.items()},
+                share=share,
+                replies=replies,
+            )
             with np.errstate(all="ignore"):  # what is not finite is found below
-                following, state[name] = self._method.server_step(
-                    received[name].astype(wide, copy=False),
-                    mean[name].astype(wide, copy=False),
-                    kept,
-                    self._settings,
-                )
-                mean[name][...] = following
-            if not all(map(is_finite, (mean[name], *state[name].values()))):
+                weights, state = self.method.server_step(one)
+                mean[name][...] = weights
+            if not all(map(is_finite, (mean[name], *state.values()))):
                 raise NotFinite
-        self.state = _flat(state)
+            for kind, path in sent.items():
+                mean[path][...] = state.pop(kind)
+            following[name] = state
+        self.state = _flat(following)
 
     def _init(self, weights: NDArray) -> State:
-        if self._method.server_init is None:
+        if self.method.server_init is None:
             return {}
         wide = np.result_type(weights.dtype, np.float32)
-        return self._method.server_init(weights.astype(wide, copy=False), self._settings)
+        return self.method.server_init(weights.astype(wide, copy=False), self._settings)
 
 
 def _flat(state: Mapping[str, State]) -> dict[str, NDArray]:

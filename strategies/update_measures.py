@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from fractions import Fraction
+from itertools import accumulate, chain
 
 import numpy as np
 from flwr.app import ArrayRecord
@@ -18,7 +19,8 @@ from strategies.aggregation import (
 )
 from strategies.arrays import Blank, views
 from strategies.layout import Layout
-from strategies.update_sketch import PartOfUpdate, Update, is_running_statistic
+from strategies.method import is_carried
+from strategies.update_sketch import Apart, PartOfUpdate, Update, is_running_statistic
 
 
 def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None) -> Update:
@@ -30,7 +32,7 @@ def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None
         layout: layout of both if they are concatenated.
     """
     ours, theirs = _flat(record), _flat(base)
-    numbers, left_out = _numbers(ours), _statistics(ours, layout)
+    numbers, apart = _numbers(ours), _apart(ours, layout)
 
     def part_of(share: tuple[str, slice]) -> list[PartOfUpdate]:
         name, part = share
@@ -39,8 +41,7 @@ def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None
         (update,) = _parts(1, numbers[name], part, ours[name].dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             for block in blocks(part):
-                spans = _within(block, left_out.get(name, ()))
-                start = block.start - part.start
+                start, spans = block.start - part.start, apart(name, block)
                 update.add_block(ours[name][block], theirs[name][block], start, spans)
         return [update]
 
@@ -49,15 +50,16 @@ def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None
     return whole[0]
 
 
-def norm_of(record: ArrayRecord, layout: Layout | None = None) -> float:
+def norm_of(record: ArrayRecord, layout: Layout | None = None, *, carried: bool = False) -> float:
     """Return the L2 norm of a model over the arrays of which an update's norm is.
 
     Args:
         record: the model.
         layout: its layout if it is concatenated.
+        carried: whether the norm is that of what the method carries beside the weights instead.
     """
     arrays = _flat(record)
-    left_out = _statistics(arrays, layout)
+    apart = _apart(arrays, layout)
 
     def square_of(share: tuple[str, slice]) -> float:
         name, part = share
@@ -65,8 +67,11 @@ def norm_of(record: ArrayRecord, layout: Layout | None = None) -> float:
             return 0.0
         total = 0.0
         for block in blocks(part):
-            values = arrays[name][block].astype(np.float64)
-            for span in _within(block, left_out.get(name, ())):
+            values, spans = arrays[name][block].astype(np.float64), apart(name, block)
+            if carried:
+                total += sum(square(values[span]) for span in spans.carried)
+                continue
+            for span in chain(*spans):
                 values[span] = 0
             total += square(values)
         return total
@@ -78,7 +83,7 @@ def norm_of(record: ArrayRecord, layout: Layout | None = None) -> float:
 
 def mean_and_updates(
     records: Sequence[ArrayRecord],
-    weights: Sequence[float],
+    weights: Sequence[float | Fraction],
     base: ArrayRecord,
     layout: Layout | None = None,
 ) -> tuple[ArrayRecord, list[Update]]:
@@ -100,7 +105,7 @@ def mean_and_updates(
     models, theirs = [_flat(record) for record in records], _flat(base)
     shapes = {name: (np.dtype(array.dtype), tuple(array.shape)) for name, array in base.items()}
     blanks = {name: Blank(dtype, shape) for name, (dtype, shape) in shapes.items()}
-    numbers, left_out = _numbers(theirs), _statistics(theirs, layout)
+    numbers, apart = _numbers(theirs), _apart(theirs, layout)
 
     def part_of(share: tuple[str, slice]) -> list[PartOfUpdate]:
         name, part = share
@@ -110,7 +115,7 @@ def mean_and_updates(
         with np.errstate(over="ignore", invalid="ignore"):
             for block in blocks(part):
                 pieces = [model[name][block] for model in models]
-                spans = _within(block, left_out.get(name, ()))
+                spans = apart(name, block)
                 for update, piece in zip(updates, pieces, strict=False):
                     update.add_block(piece, start[block], block.start - part.start, spans)
                 mean_into(out[block], pieces, weights)
@@ -157,13 +162,16 @@ def _numbers(arrays: Mapping[str, NDArray]) -> dict[str, tuple[int, int]]:
     return dict(zip(arrays, zip(values, numbers, strict=True), strict=False))
 
 
-def _statistics(
-    arrays: Mapping[str, NDArray], layout: Layout | None
-) -> Mapping[str, Sequence[slice]]:
-    """Return where BatchNorm's running statistics are, by array."""
-    if layout is not None:
-        return layout.spans(is_running_statistic)
-    return {n: [slice(0, a.size)] for n, a in arrays.items() if is_running_statistic(n)}
+def _apart(arrays: Mapping[str, NDArray], layout: Layout | None) -> Callable[[str, slice], Apart]:
+    """Return a function that says where in a block of an array there is what is measured apart."""
+
+    def spans(chosen: Callable[[str], bool]) -> Mapping[str, Sequence[slice]]:
+        if layout is not None:
+            return layout.spans(chosen)
+        return {name: [slice(0, a.size)] for name, a in arrays.items() if chosen(name)}
+
+    found = [spans(is_running_statistic), spans(is_carried)]
+    return lambda name, block: Apart(*(_within(block, some.get(name, ())) for some in found))
 
 
 def _within(block: slice, spans: Sequence[slice]) -> list[slice]:

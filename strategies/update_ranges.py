@@ -19,13 +19,14 @@ from strategies.aggregation import is_finite
 from strategies.arrays import views
 from strategies.layout import Layout
 from strategies.update_measures import norm_of
-from strategies.update_sketch import is_running_statistic
+from strategies.update_sketch import Update, is_running_statistic
 
 # An update may be this many times as long as the global weights, or as 1 if they are shorter.
 LONGEST = 1000.0
 # The same of running means and variances, which honest training from scratch, with a rate too high
-# for it, may multiply by a thousand in a round and still recover from.
-LONGEST_STATISTICS = 1e6
+# for it, may multiply by a thousand in a round and still recover from; and of what a method carries
+# beside the weights, such as gradients, whose size says nothing about that of the weights.
+LONGEST_APART = 1e6
 
 # BatchNorm's, by the last part of its name.
 _VARIANCE = "running_var"
@@ -51,19 +52,25 @@ def out_of_range(record: ArrayRecord, base: ArrayRecord, layout: Layout | None) 
     return next((fault for fault in faults if fault is not None), None) or _statistics(ours, theirs)
 
 
-def too_long(norm: float, base: ArrayRecord, layout: Layout | None = None) -> str | None:
+def too_long(update: Update, base: ArrayRecord, layout: Layout | None = None) -> str | None:
     """Return what is wrong with an update that is far too long, if it is.
 
     Args:
-        norm: of the update, not NaN.
+        update: not NaN.
         base: the global weights that the client was sent.
         layout: in which these lie end to end, if they do.
     """
-    if norm <= LONGEST:
-        return None
-    if math.isinf(norm):
+    if math.isinf(update.square) or math.isinf(update.carried):
         return "its update is too large to be measured"
-    return _beyond("its update", norm, norm_of(base, layout), LONGEST)
+    if update.norm > LONGEST:
+        fault = _beyond("its update", update.norm, norm_of(base, layout), LONGEST)
+        if fault is not None:
+            return fault
+    if update.carried_norm > LONGEST_APART:
+        of_base = norm_of(base, layout, carried=True)
+        what = "the update of what it carries beside the weights"
+        return _beyond(what, update.carried_norm, of_base, LONGEST_APART)
+    return None
 
 
 def _beyond(what: str, norm: float, of_base: float, longest: float) -> str | None:
@@ -82,7 +89,7 @@ def _statistics(ours: Mapping[str, NDArray], theirs: Mapping[str, NDArray]) -> s
         return None  # named as that later
     of_base = _norm(theirs[name].astype(np.float64) for name in names)
     what = "the update of its running means and variances"
-    return _beyond(what, moved, of_base, LONGEST_STATISTICS)
+    return _beyond(what, moved, of_base, LONGEST_APART)
 
 
 def _norm(arrays: Iterable[NDArray[np.float64]]) -> float:

@@ -80,7 +80,7 @@ def describe(
 
 def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
     """Return a line about each update that is far larger than the others, and about each whose
-    running statistics moved far further.
+    running statistics, or what the method carries beside the weights, moved far further.
 
     With three or more clients this means over `OUTLIER` times the median of the others' norms. With
     two, either may be wrong, and both are named.
@@ -88,9 +88,11 @@ def warnings(updates: Mapping[str, Update], most: float = 0.0) -> list[str]:
     bound = f"; clip-updates bounds it to {most:.3g}" if most else ""
     norms = {client: update.norm for client, update in updates.items()}
     moved = {client: update.statistics_norm for client, update in updates.items()}
+    carried = {client: update.carried_norm for client, update in updates.items()}
     return [
         *(line + bound for line in _outliers("the update of", norms)),
         *_outliers("the change of BatchNorm's running statistics at", moved),
+        *_outliers("the change of what the method carries beside the weights at", carried),
     ]
 
 

@@ -2,8 +2,8 @@
 
 An update is u_i = w_i − w_glo over the floating-point arrays that are sent. BatchNorm's running
 statistics are no trained weights and are measured apart: in a network that starts from random
-weights they move so far in the first rounds that nothing else would show in a norm. Integers are
-ignored.
+weights they move so far in the first rounds that nothing else would show in a norm. So is what a
+method carries beside the weights. Integers are ignored.
 
 ‖u_i‖² is summed in the arrays' dtype over 4,096 values at a time, then in float64; the relative
 error of the norm is about 10⁻⁶. The cosine to the mean update m = Σ n_i u_i / Σ n_i needs m, which
@@ -27,6 +27,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,16 @@ _SIGNS_SEED = 2002
 _STATISTICS = ("running_mean", "running_var")
 
 
+class Apart(NamedTuple):
+    """Where there is what is measured apart: running statistics, and what a method carries."""
+
+    statistics: Sequence[slice] = ()
+    carried: Sequence[slice] = ()
+
+
+NOTHING = Apart()
+
+
 @dataclass
 class Update:
     """The kept measurements of a client's update, without its weights.
@@ -46,32 +58,40 @@ class Update:
     Attributes:
         square: ‖u_i‖²; infinite or NaN if a weight is.
         statistics: the same of BatchNorm's running statistics.
+        carried: the same of what the method carries beside the weights.
         sketch: (16411,) float64.
     """
 
     square: float = 0.0
     statistics: float = 0.0
+    carried: float = 0.0
     sketch: NDArray[np.float64] = field(default_factory=lambda: np.zeros(PLACES))
 
     @property
     def norm(self) -> float:
         """‖u_i‖."""
-        return math.sqrt(self.square) if self.square >= 0 else math.nan
+        return _root(self.square)
 
     @property
     def statistics_norm(self) -> float:
         """The norm of the update of BatchNorm's running statistics."""
-        return math.sqrt(self.statistics) if self.statistics >= 0 else math.nan
+        return _root(self.statistics)
+
+    @property
+    def carried_norm(self) -> float:
+        """The norm of the update of what the method carries beside the weights."""
+        return _root(self.carried)
 
     @property
     def is_finite(self) -> bool:
         """Whether all values are finite, and so small that their squares are."""
-        return math.isfinite(self.square) and math.isfinite(self.statistics)
+        return all(map(math.isfinite, (self.square, self.statistics, self.carried)))
 
     def add(self, part: "PartOfUpdate") -> None:
         """Add the measurements of a part of the client's values."""
         self.square += part.square
         self.statistics += part.statistics
+        self.carried += part.carried
         start = part.first % PLACES
         until_end = min(part.sums.size, PLACES - start)
         self.sketch[start : start + until_end] += part.sums[:until_end]
@@ -89,36 +109,35 @@ class PartOfUpdate:
         size: number of values of the part.
 
     Attributes:
-        square, statistics: see `Update`.
+        square, statistics, carried: see `Update`.
         sums: (n,) the places that the part's values are added in, from that of the first one on.
     """
 
     def __init__(self, first: int, block: int, scratch: NDArray, size: int) -> None:
         self.first, self._block = first, block
-        self.square = self.statistics = 0.0
+        self.square = self.statistics = self.carried = 0.0
         self.sums = np.zeros(min(PLACES, size), scratch.dtype)
         self._scratch = scratch
 
-    def add_block(
-        self, ours: NDArray, theirs: NDArray, start: int, statistics: Sequence[slice] = ()
-    ) -> None:
+    def add_block(self, ours: NDArray, theirs: NDArray, start: int, apart: Apart = NOTHING) -> None:
         """Add a block of the client's values. NumPy's warnings of overflow must be off.
 
         Args:
             ours: at most `CHUNK` weights of the client.
             theirs: the same global weights.
             start: position of the block in the part, a multiple of `CHUNK`.
-            statistics: where in the block BatchNorm's running statistics are.
+            apart: where in the block there is what is measured apart.
         """
         change = self._scratch[: ours.size]
         np.subtract(ours, theirs, out=change, dtype=change.dtype)
-        for span in statistics:
-            self._add_statistics(ours[span], theirs[span])
+        self.statistics += _square_of(ours, theirs, apart.statistics)
+        self.carried += _square_of(ours, theirs, apart.carried)
+        for span in chain(*apart):
             change[span] = 0
         added = square(change)
         if not math.isfinite(added):  # beyond float32, or not finite
             change = ours.astype(np.float64) - theirs
-            for span in statistics:
+            for span in chain(*apart):
                 change[span] = 0
             added = square(change)
             self.sums = self.sums.astype(np.float64)
@@ -134,8 +153,13 @@ class PartOfUpdate:
             sums = self.sums[: change.size - whole]
             add(sums, change[whole:] * signs[whole : change.size], out=sums)
 
-    def _add_statistics(self, ours: NDArray, theirs: NDArray) -> None:
-        self.statistics += square(ours.astype(np.float64) - theirs)
+
+def _square_of(ours: NDArray, theirs: NDArray, spans: Sequence[slice]) -> float:
+    return sum(square(ours[span].astype(np.float64) - theirs[span]) for span in spans)
+
+
+def _root(value: float) -> float:
+    return math.sqrt(value) if value >= 0 else math.nan
 
 
 def is_running_statistic(name: str) -> bool:

@@ -39,6 +39,10 @@ MESSAGE_SECONDS = 12 * 3600
 NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap", "round-timeout")
 
 
+# The arrays of a network's head.
+HEAD_NAMES = ("head.weight", "head.bias")
+
+
 def _check_dataset(name: str) -> str:
     if name not in ("auto", *dataset_names()):
         raise PydanticCustomError("dataset", f"auto, {dataset_choice()}")
@@ -162,6 +166,7 @@ class ExperimentConfig(MethodKeys):
                 f"the number of clients"
             )
         faults += self._faults_of_training()
+        faults += self._faults_of_method()
         if self.batch_size == 1:
             faults.append(
                 "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm "
@@ -211,6 +216,26 @@ class ExperimentConfig(MethodKeys):
                 f"momentum = {self.momentum}: allowed with optimizer = sgd only, but optimizer = "
                 f"{self.optimizer!r}"
                 + (f", which is {optimizer} here" if optimizer != self.optimizer else "")
+            )
+        return faults
+
+    def _faults_of_method(self) -> list[str]:
+        faults, method = [], methods.METHODS[self.strategy]
+        optimizer = STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
+        if method.sgd_only and (optimizer != "sgd" or self.momentum):
+            faults.append(
+                f"strategy = {self.strategy!r}: its formulas hold for SGD without momentum only; "
+                "set optimizer = sgd and momentum = 0"
+            )
+        if method.needs_every_client and 0 < self.min_replies < self.clients:
+            faults.append(
+                f"min-replies = {self.min_replies}: strategy = {self.strategy!r} needs every "
+                "client in every round; allowed are 0 and the number of clients"
+            )
+        if self.trainable == "head" and method.local_names(HEAD_NAMES) == set(HEAD_NAMES):
+            faults.append(
+                f"trainable = 'head': with strategy = {self.strategy!r} the head stays at the "
+                "clients, so nothing would be shared"
             )
         return faults
 

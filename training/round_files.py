@@ -30,16 +30,34 @@ class RoundFiles:
         earlier = [number for number in self._rounds() if number < before]
         return (max(earlier), self._path(max(earlier))) if earlier else None
 
+    def forget(self, *, after: int, before: int) -> None:
+        """Delete the files of the rounds in between, both ends excluded.
+
+        Args:
+            after: the last round in which this client's reply counted: what came of the others
+                is lost at the server, and so it is here.
+            before: the round that begins; later ones are of a run that was killed.
+        """
+        for number in self._rounds():
+            if after < number < before:
+                self._path(number).unlink()
+
     @contextmanager
-    def saving(self, round_number: int) -> Iterator[Path]:
+    def saving(self, round_number: int, *, keep: int = 0) -> Iterator[Path]:
         """Yield a path to write a round's file to; it becomes valid when the block ends.
 
         Afterwards all but the newest three files are deleted.
+
+        Args:
+            round_number: of the file.
+            keep: a round up to which the newest file is kept, however old.
         """
         with replacing(self._path(round_number)) as temporary:
             yield temporary
+        kept = self.newest(before=keep + 1)
         for old in sorted(self._rounds())[:-KEPT]:
-            self._path(old).unlink()
+            if kept is None or old != kept[0]:
+                self._path(old).unlink()
 
     def _path(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:05d}.safetensors"

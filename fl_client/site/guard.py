@@ -39,8 +39,10 @@ from fl_client.site.reply_rules import check_examples, check_request
 from fl_client.site.site_folder import SiteFolder
 from operation.errors import OperationError
 from operation.text import printable
+from strategies.exchange import check_what_travels
 from strategies.expected_replies import form_of
 from strategies.message_objects import Opened, check_data, open_message
+from strategies.methods import METHODS
 from strategies.refusal import Refused
 from strategies.replies import cause
 
@@ -224,6 +226,8 @@ class Guard:
         settings = opened.content.configs["config"]
         self._round = settings["round"] if isinstance(settings.get("round"), int) else None
         config = check_message_settings(policy, settings)
+        if kind == "train":
+            check_what_travels(METHODS[config.strategy], opened.content)
         if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
             raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
         make_room(self._site.cache, config.image_size, policy.max_cache_bytes)

@@ -6,16 +6,18 @@ The form of replies is declared in `strategies.expected_replies`.
 from collections.abc import Mapping
 from typing import Any
 
+from strategies.exchange import LOCAL, LOCAL_LAYOUT
 from strategies.layout import LAYOUT, Layout, LayoutError
 from strategies.refusal import Refused
 from strategies.reply_form import Content
 
 _REQUESTS = {
     "query": set[str](),
-    "train": {"arrays", "text"},
-    "evaluate": {"arrays", "text"},
-    "query.heads": {"arrays", "text", "test"},
+    "train": {"arrays", LOCAL, "text"},
+    "evaluate": {"arrays", LOCAL, "text"},
+    "query.heads": {"arrays", LOCAL, "text", "test"},
 }
+_LAYOUTS = {"arrays": LAYOUT, LOCAL: LOCAL_LAYOUT}
 
 
 def check_request(kind: str, content: Content) -> None:
@@ -26,19 +28,18 @@ def check_request(kind: str, content: Content) -> None:
     """
     if kind not in _REQUESTS:
         raise Refused(f"messages of type {kind!r} are not known here")
-    if content.configs.keys() - {LAYOUT} != {"config"} or content.metrics:
+    if content.configs.keys() - _LAYOUTS.values() != {"config"} or content.metrics:
         raise Refused("the message's records are not a config and arrays")
     if unknown := content.arrays.keys() - _REQUESTS[kind]:
         raise Refused(f"a {kind} message contains no arrays {min(unknown)!r}")
-    arrays = content.arrays.get("arrays")
-    if arrays is None:
-        return
-    try:
-        layout = Layout.read(content.configs.get(LAYOUT))
-    except LayoutError as error:
-        raise Refused(str(error)) from None
-    if layout.flat_signature() != arrays:
-        raise Refused("the message's arrays are not as its layout says")
+    for record, named in _LAYOUTS.items():
+        if record in content.arrays:
+            try:
+                layout = Layout.read(content.configs.get(named))
+            except LayoutError as error:
+                raise Refused(str(error)) from None
+            if layout.flat_signature() != content.arrays[record]:
+                raise Refused(f"the message's {record} are not as its layout says")
 
 
 def check_examples(metrics: Mapping[str, Any], min_examples: int) -> None:

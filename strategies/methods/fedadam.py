@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strategies.method import Key, Method, Settings, State
+from strategies.method import Aggregation, Key, Method, Settings, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,18 +23,16 @@ def server_init(weights: NDArray, settings: Settings) -> State:
     return {"m": np.zeros_like(weights), "v": np.full_like(weights, least)}
 
 
-def server_step(
-    weights: NDArray, mean: NDArray, state: State, settings: Settings
-) -> tuple[NDArray, State]:
+def server_step(now: Aggregation) -> tuple[NDArray, State]:
     """Return w_glo + ηm/(√v + τ), with the new m and v."""
     import numpy as np
 
-    rate, tau = settings["server-learning-rate"], settings["server-tau"]
-    beta1, beta2 = settings["server-beta1"], settings["server-beta2"]
-    update = mean - weights
-    m = beta1 * state["m"] + (1 - beta1) * update
-    v = beta2 * state["v"] + (1 - beta2) * np.square(update)
-    return weights + rate * m / (np.sqrt(v) + tau), {"m": m, "v": v}
+    rate, tau = now.settings["server-learning-rate"], now.settings["server-tau"]
+    beta1, beta2 = now.settings["server-beta1"], now.settings["server-beta2"]
+    update = now.mean - now.weights
+    m = beta1 * now.state["m"] + (1 - beta1) * update
+    v = beta2 * now.state["v"] + (1 - beta2) * np.square(update)
+    return now.weights + rate * m / (np.sqrt(v) + tau), {"m": m, "v": v}
 
 
 METHOD = Method(

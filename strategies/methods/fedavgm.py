@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strategies.method import Key, Method, Settings, State
+from strategies.method import Aggregation, Key, Method, Settings, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,12 +21,10 @@ def server_init(weights: NDArray, _settings: Settings) -> State:
     return {"v": np.zeros_like(weights)}
 
 
-def server_step(
-    weights: NDArray, mean: NDArray, state: State, settings: Settings
-) -> tuple[NDArray, State]:
+def server_step(now: Aggregation) -> tuple[NDArray, State]:
     """Return w_glo − v and v = βv + w_glo − mean."""
-    carried = settings["server-momentum"] * state["v"]
-    return mean - carried, {"v": carried + (weights - mean)}
+    kept = now.settings["server-momentum"] * now.state["v"]
+    return now.mean - kept, {"v": kept + (now.weights - now.mean)}
 
 
 METHOD = Method(

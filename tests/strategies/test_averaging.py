@@ -261,7 +261,14 @@ def test_messages_of_a_round() -> None:
     assert [message.metadata.dst_node_id for message in sent] == [30, 10, 20]
     assert {message.metadata.message_type for message in sent} == {"train"}
     assert [dict(settings_of(message)) for message in sent] == [
-        {"experiment": "seed = 1", "round": 5 + 2, "client-index": index} for index in range(3)
+        {
+            "experiment": "seed = 1",
+            "round": 5 + 2,
+            "client-index": index,
+            "counted": 0,
+            "best-round": 0,
+        }
+        for index in range(3)
     ]
     assert all(received_by(message) is arrays for message in sent)
     assert dict(config) == {"experiment": "seed = 1"}
@@ -293,7 +300,7 @@ def test_judging_sends_one_model_and_needs_as_many_replies() -> None:
     sent = deliver(strategy.evaluation_messages(arrays, {"splits": "test"}))
     assert {message.metadata.message_type for message in sent} == {"evaluate"}
     assert all(received_by(message) is arrays for message in sent)
-    assert settings_of(sent[2]) == {"splits": "test", "client-index": 2}
+    assert settings_of(sent[2]) == {"splits": "test", "client-index": 2, "counted": 0}
     replies = [answer(sent[2], num_examples=3, test_loss=0.5), answer(sent[0], num_examples=4)]
     found = strategy.read_evaluation(replies)
     assert [reply.client for reply in found.accepted] == ["client-0", "client-2"]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from strategies.arrays import to_record
 from strategies.layout import Layout
 from strategies.update_ranges import LONGEST, MOST_STEPS, out_of_range, too_long
+from strategies.update_sketch import Update
 
 SENT = {
     "bn.weight": np.ones(3, np.float32),
@@ -81,8 +82,8 @@ def test_an_update_is_bounded_by_the_weights_that_it_started_from(
 ) -> None:
     """By 1,000 times ‖(3, 4)‖ = 5, or 1,000 times 1; the integer does not count."""
     base = to_record({"w": np.array(weights, np.float32), "counter": np.array(10**9)})
-    assert too_long(most * (1 - 1e-6), base) is None
-    found = too_long(most * (1 + 1e-6), base)
+    assert too_long(Update((most * (1 - 1e-6)) ** 2), base) is None
+    found = too_long(Update((most * (1 + 1e-6)) ** 2), base)
     assert found == (
         f"its update (norm {most:.3g}) is longer than {most:.3g}, {LONGEST:,.0f} times the norm of "
         "what it was sent, or of 1"
@@ -90,4 +91,4 @@ def test_an_update_is_bounded_by_the_weights_that_it_started_from(
 
 
 def test_what_cannot_be_measured_is_too_long() -> None:
-    assert too_long(np.inf, to_record(SENT)) == "its update is too large to be measured"
+    assert too_long(Update(np.inf), to_record(SENT)) == "its update is too large to be measured"

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from experiments.app_config import with_defaults
-from strategies.methods import KEYS
+from strategies.methods import KEYS, METHODS
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.config_file import read_config
 from training.errors import ConfigError
@@ -105,7 +105,7 @@ def test_an_integer_is_a_number(key: str) -> None:
 @pytest.mark.parametrize(
     "key, value, allowed",
     [
-        ("strategy", "fedsgd", "fedavg, fedadam, fedavgm or fedprox"),
+        ("strategy", "fedsgd", f"{', '.join([*METHODS][:-1])} or {[*METHODS][-1]}"),
         ("schedule", "linear", "constant, cosine or step"),
         ("warmup-rounds", -1, "greater than or equal to 0"),
         ("step-factor", 0, "greater than 0"),

@@ -7,6 +7,7 @@ start of a round changes everything after it.
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
 from strategies.averaging import Averaging
-from strategies.layout import LAYOUT, Layout
+from strategies.exchange import Exchange, arrays_of
+from strategies.field_kinds import Count
+from strategies.method import Aggregation, Method, carried_name, is_carried
 from strategies.methods import DEFAULT, KEYS, METHODS
 from strategies.replies import TooFewReplies
-from strategies.server_step import ServerStep
-from tests.support import MemoryGrid, answer, assert_same_bits, deliver, same_bits
+from tests.support import MemoryGrid, answer, assert_same_bits, deliver, received_by, same_bits
 from training.checkpoint import Checkpoint, Progress
 from training.config import DEFAULTS, parse
 
@@ -40,7 +42,6 @@ START: dict[str, NDArray] = {
     "bn.num_batches_tracked": np.array(7),
     "table": np.arange(4),
 }
-PLAN = Layout.of(START)
 SHAPES = {name: (array.dtype, array.shape) for name, array in START.items()}
 Weights = dict[str, NDArray]
 WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "one by one"])
@@ -50,28 +51,88 @@ WITH_A_STEP = pytest.mark.parametrize(
 )
 
 
-def strategy_of(
-    name: str,
-    *,
-    clients: dict[int, str] = CLIENTS,
-    done: int = 0,
-    clip: float = 0.0,
-    start: Weights = START,
-    state: Weights | None = None,
-) -> Averaging:
-    """What a run makes of a config, with all keys at their defaults."""
-    settings = parse({"strategy": name}).to_flat()
-    step = None
-    if METHODS[name].server_step is not None:
-        step = ServerStep(METHODS[name], settings, start, TRAINED, state)
-    return Averaging(
-        clients=clients,
-        min_replies=1,
-        rounds_done=done,
-        constants={LAYOUT: PLAN.record()},
-        clip_updates=clip,
-        step=step,
-    )
+class Run:
+    """A run as a config makes it, with all of the method's keys at their defaults.
+
+    Attributes:
+        strategy: the server's.
+        exchange: what travels.
+    """
+
+    def __init__(
+        self,
+        method: str | Method,
+        *,
+        clients: dict[int, str] = CLIENTS,
+        done: int = 0,
+        clip: float = 0.0,
+        start: Weights = START,
+        state: Weights | None = None,
+    ) -> None:
+        self.method = METHODS[method] if isinstance(method, str) else method
+        self.exchange = Exchange(self.method, parse({}).to_flat(), start, TRAINED, state)
+        self.strategy = Averaging(
+            clients=clients,
+            min_replies=1,
+            rounds_done=done,
+            constants=self.exchange.constants(),
+            clip_updates=clip,
+            step=self.exchange.step,
+            train_layout=self.exchange.train_layout,
+        )
+        self.arrays = self.exchange.first
+
+    def state(self) -> Weights:
+        return self.exchange.server_state(self.arrays)
+
+    def scalars_of(self, client: int) -> dict[str, float]:
+        """What a client reports, other numbers for every one."""
+        kinds = {key: kind({}, None) for key, kind in self.method.scalars.items()}
+        return {
+            key: kind.least + client if isinstance(kind, Count) else 0.5 * (client + 1)
+            for key, kind in kinds.items()
+        }
+
+    def round(
+        self,
+        *,
+        order: Sequence[int] | None = None,
+        refused: int | None = None,
+        one_by_one: bool = False,
+    ) -> Weights:
+        """The weights after a round in which every client answers."""
+        sent = deliver(
+            self.strategy.configure_train(1, self.arrays, ConfigRecord(), MemoryGrid({}))
+        )
+        replies = []
+        for index, message in enumerate(sent):
+            if index == refused:
+                error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "not today")
+                replies.append(Message(error, reply_to=message))
+            else:
+                replies.append(answer(message, num_examples=4 + index, **self.scalars_of(index)))
+                plan = self.exchange.train_layout
+                replies[-1].content["arrays"] = plan.flatten(
+                    trained_by(index, plan.views(received_by(message)))
+                )
+        replies = [replies[index] for index in order or range(len(replies))]
+
+        def lazily() -> Iterator[Message]:
+            yield from replies
+
+        result, _ = self.strategy.aggregate_train(1, lazily() if one_by_one else replies)
+        assert result is not None
+        self.arrays = result
+        return copied(self.exchange.weights(result))
+
+    def rounds(self, number: int, **how: bool) -> Weights:
+        for _ in range(number):
+            weights = self.round(**how)
+        return weights
+
+
+def copied(weights: Weights) -> Weights:
+    return {name: array.copy() for name, array in weights.items()}
 
 
 def trained_by(client: int, received: Weights) -> Weights:
@@ -91,115 +152,87 @@ def trained_by(client: int, received: Weights) -> Weights:
     return result
 
 
-def one_round(
-    strategy: Averaging,
-    weights: Weights,
-    *,
-    order: Sequence[int] | None = None,
-    refused: int | None = None,
-    one_by_one: bool = False,
-) -> Weights:
-    """The weights after a round in which every client answers."""
-    sent = deliver(
-        strategy.configure_train(1, PLAN.flatten(weights), ConfigRecord(), MemoryGrid({}))
-    )
-    replies = []
-    for index, message in enumerate(sent):
-        if index == refused:
-            error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "not today")
-            replies.append(Message(error, reply_to=message))
-        else:
-            replies.append(answer(message, num_examples=4 + index))
-            replies[-1].content["arrays"] = PLAN.flatten(trained_by(index, weights))
-    replies = [replies[index] for index in order or range(len(replies))]
-
-    def lazily() -> Iterator[Message]:
-        yield from replies
-
-    result, _ = strategy.aggregate_train(1, lazily() if one_by_one else replies)
-    assert result is not None
-    return {name: array.copy() for name, array in PLAN.views(result).items()}
-
-
-def rounds_of(strategy: Averaging, number: int, weights: Weights = START, **how: bool) -> Weights:
-    for _ in range(number):
-        weights = one_round(strategy, weights, **how)
-    return weights
-
-
 @EVERY
 def test_after_a_kill_the_weights_are_the_same(name: str, tmp_path: Path) -> None:
     """Two rounds, a checkpoint on disk, another strategy from it, two more: as four in one go."""
-    expected = rounds_of(strategy_of(name), 4)
-    killed = strategy_of(name)
-    weights = rounds_of(killed, 2)
-    state = None if killed.step is None else killed.step.state
-    Checkpoint(tmp_path).save(Progress(round=2), weights, state)
-    one_round(killed, weights)  # under way when it was killed
+    expected = Run(name).rounds(4)
+    killed = Run(name)
+    weights = killed.rounds(2)
+    Checkpoint(tmp_path).save(Progress(round=2), weights, killed.state())
+    killed.round()  # under way when it was killed
 
     again = Checkpoint(tmp_path)
     done = again.progress().round
-    weights = again.weights(done)
-    kept = None if state is None else again.server_state(done)
-    resumed = strategy_of(name, done=done, start=weights, state=kept)
-    assert_same_bits(rounds_of(resumed, 2, weights), expected)
+    state = again.server_state(done) if killed.exchange.step is not None else None
+    assert_same_bits(
+        Run(name, done=done, start=again.weights(done), state=state).rounds(2), expected
+    )
 
 
 @EVERY
 @WAYS
 def test_the_order_of_replies_does_not_matter(name: str, one_by_one: bool) -> None:
-    expected = rounds_of(strategy_of(name), 2)
+    expected = Run(name).rounds(2)
     for order in permutations(range(3)):
-        strategy = strategy_of(name)
-        first = one_round(strategy, START, order=order, one_by_one=one_by_one)
-        found = one_round(strategy, first, order=order, one_by_one=one_by_one)
-        assert_same_bits(found, expected)
+        run = Run(name)
+        run.round(order=order, one_by_one=one_by_one)
+        assert_same_bits(run.round(order=order, one_by_one=one_by_one), expected)
 
 
 @EVERY
 def test_one_by_one_and_in_memory_are_the_same(name: str) -> None:
     """Over sites and in a simulation, the state included."""
-    sides = [strategy_of(name), strategy_of(name)]
-    found = [rounds_of(sides[way], 3, one_by_one=bool(way)) for way in range(2)]
-    assert_same_bits(*found)
-    if sides[0].step is not None and sides[1].step is not None:
-        assert_same_bits(sides[0].step.state, sides[1].step.state)
+    sides = [Run(name), Run(name)]
+    assert_same_bits(*(side.rounds(3, one_by_one=bool(way)) for way, side in enumerate(sides)))
+    assert_same_bits(*(side.state() for side in sides))
 
 
 @EVERY
 @WAYS
 def test_one_client_alone(name: str, one_by_one: bool) -> None:
     """Its own weights are the mean: with no step at the server, they are the next model."""
-    strategy = strategy_of(name, clients={5: "client-0"})
-    found = one_round(strategy, START, one_by_one=one_by_one)
-    expected = trained_by(0, START)
-    if (step := strategy_of(name).step) is not None:
-        step.take(START, expected)
-    assert_same_bits(found, expected)
+    run, other = Run(name, clients={5: "client-0"}), Run(name).exchange
+    plan = other.train_layout
+    received = plan.views(other.first)
+    expected = trained_by(0, received)
+    if other.step is not None:
+        other.step.take(received, expected, replies=[(1.0, run.scalars_of(0))])
+    found = run.round(one_by_one=one_by_one)
+    assert_same_bits(found, other.weights(plan.flatten(expected)))
 
 
 @EVERY
 @WAYS
-def test_a_refused_reply_leaves_the_others(name: str, one_by_one: bool) -> None:
-    """As if that client had not been asked; the next round has all of them again."""
-    strategy = strategy_of(name)
-    found = one_round(strategy, START, refused=2, one_by_one=one_by_one)
-    assert strategy.replies.failures == {"client-2": "not today"}
-    two = strategy_of(name, clients={30: "client-0", 10: "client-1"})
-    assert_same_bits(found, one_round(two, START))
-    assert not same_bits(found, one_round(strategy_of(name), START))
-    one_round(strategy, found, one_by_one=one_by_one)
-    assert strategy.replies.failures == {}
+def test_a_refused_reply_leaves_the_others(
+    name: str, one_by_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if that client had not been asked, but that the method knows that one of three is absent;
+    the next round has all of them again.
+    """
+    run = Run(name)
+    found = run.round(refused=2, one_by_one=one_by_one)
+    assert run.strategy.replies.failures == {"client-2": "not today"}
+    assert not same_bits(found, Run(name).round())
+    state = copied(run.state())
+    run.round(one_by_one=one_by_one)
+    assert run.strategy.replies.failures == {}
+    monkeypatch.setattr(Averaging, "_share", lambda _: 2 / 3)
+    two = Run(name, clients={30: "client-0", 10: "client-1"})
+    assert_same_bits(found, two.round())
+    assert_same_bits(state, two.state())
 
 
 @EVERY
 def test_buffers_and_integers_take_the_mean(name: str) -> None:
     """A step of Adam would make a variance negative, and a counter fractional."""
+    run = Run(name)
+    without_step = replace(
+        run.method, carried=(), server_init=None, server_step=lambda now: (now.mean, {})
+    )
     weights = START
-    strategy = strategy_of(name)
     for _ in range(3):
-        mean = one_round(strategy_of(DEFAULT), weights)
-        weights = one_round(strategy, weights)
+        mean = Run(without_step, start=weights).round()
+        weights = run.round()
         assert {n: (a.dtype, a.shape) for n, a in weights.items()} == SHAPES
         assert_same_bits(
             {n: a for n, a in weights.items() if n not in TRAINED},
@@ -208,49 +241,87 @@ def test_buffers_and_integers_take_the_mean(name: str) -> None:
 
 
 @EVERY
+def test_what_stays_is_neither_sent_back_nor_averaged(name: str) -> None:
+    """It travels in its first values, and the server's model has these for ever."""
+    run = Run(name)
+    stays = run.method.local_names(START)
+    (message, *_) = run.strategy.configure_train(1, run.arrays, ConfigRecord(), MemoryGrid({}))
+    sent = arrays_of(message.content)
+    assert {n for n in sent if not is_carried(n)} == START.keys()
+    assert not stays & run.exchange.train_layout.signature.keys()
+    found = run.rounds(2)
+    for weights in (sent, found):
+        assert_same_bits({n: weights[n] for n in stays}, {n: START[n] for n in stays})
+    assert all((found[n] != START[n]).any() for n in set(TRAINED) - stays)
+
+
+@EVERY
+def test_what_is_carried_fits_the_trained_weights(name: str) -> None:
+    """One array of each kind for each trained one, of its shape, and packed as it is."""
+    run = Run(name)
+    plan = run.exchange.train_layout.signature
+    trained = [n for n in TRAINED if n in plan]
+    expected = {carried_name(kind, n) for kind in run.method.carried for n in trained}
+    assert {n for n in plan if is_carried(n)} == expected
+    for n in expected:
+        assert plan[n] == plan[n.partition("/")[2]]
+    assert expected <= run.state().keys()
+
+
+@EVERY
 def test_updates_are_clipped_before_the_step(name: str) -> None:
     """With a bound that no update reaches nothing changes; with a small one every value does."""
-    free = one_round(strategy_of(name), START)
-    assert_same_bits(one_round(strategy_of(name, clip=100.0), START), free)
-    bounded = one_round(strategy_of(name, clip=0.01), START)
-    assert (bounded["head.weight"] != free["head.weight"]).any()
+    free = Run(name).round()
+    assert_same_bits(Run(name, clip=100.0).round(), free)
+    bounded = Run(name, clip=0.01).round()
+    assert any((bounded[n] != free[n]).any() for n in TRAINED)
 
 
 @WITH_A_STEP
 def test_the_state_is_not_changed_while_a_checkpoint_is_written_from_it(name: str) -> None:
-    strategy = strategy_of(name)
-    assert strategy.step is not None
-    weights = one_round(strategy, START)
-    state = strategy.step.state
-    before = {name: array.copy() for name, array in state.items()}
-    one_round(strategy, weights)
+    run = Run(name)
+    run.round()
+    state = run.state()
+    before = copied(state)
+    run.round()
     assert_same_bits(state, before)
-    assert not same_bits(strategy.step.state, before)
+    if state:
+        assert not same_bits(run.state(), before)
 
 
 @WITH_A_STEP
 def test_a_step_that_is_not_finite_fails_the_round(name: str) -> None:
-    strategy = strategy_of(name)
-    assert strategy.step is not None
-    strategy.step.state = {n: np.full_like(a, np.nan) for n, a in strategy.step.state.items()}
+    run = Run(name)
+    assert run.exchange.step is not None
+    step = METHODS[name].server_step
+    assert step is not None
+
+    def spoiled(now: Aggregation) -> tuple[NDArray, Weights]:
+        weights, state = step(now)
+        return np.full_like(weights, np.nan), state
+
+    run.exchange.step.method = replace(METHODS[name], server_step=spoiled)
     with pytest.raises(TooFewReplies, match=r"^round 1: the server's step gives"):
-        one_round(strategy, START)
+        run.round()
 
 
 @WITH_A_STEP
 def test_another_models_state_is_refused(name: str) -> None:
-    step = strategy_of(name).step
-    assert step is not None
+    run = Run(name)
+    state = run.state()
     damaged: list[Callable[[Weights], Weights]] = [
-        lambda state: {},
-        lambda state: dict(list(state.items())[1:]),
         lambda state: {**state, "extra/head.weight": np.zeros(1, np.float32)},
-        lambda state: {n: a.reshape(-1)[:1] for n, a in state.items()},
-        lambda state: {n: a.astype(np.float16) for n, a in state.items()},
     ]
+    if state:
+        damaged += [
+            lambda state: {},
+            lambda state: dict(list(state.items())[1:]),
+            lambda state: {n: a.reshape(-1)[:1] for n, a in state.items()},
+            lambda state: {n: a.astype(np.float16) for n, a in state.items()},
+        ]
     for damage in damaged:
         with pytest.raises(ValueError, match=f"is not the server's state of {METHODS[name].title}"):
-            strategy_of(name, done=1, state=damage(step.state))
+            Run(name, done=1, state=damage(state))
 
 
 @EVERY
@@ -259,7 +330,9 @@ def test_it_says_where_it_is_from(name: str) -> None:
     assert method.title.lower() == name
     assert method.paper[-4:].isdigit()
     assert method.equation
-    assert (method.server_init is None) <= (method.server_step is None)
+    assert method.server_init is None or method.server_step is not None
+    assert not (method.carried or method.weight) or method.server_step is not None
+    assert method.weight is None or method.scalars
     for key, said in method.keys.items():
         assert (type(DEFAULTS[key]), DEFAULTS[key]) == (type(said.default), said.default)
 

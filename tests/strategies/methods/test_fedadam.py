@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from strategies.method import Aggregation
 from strategies.methods.fedadam import server_init, server_step
 from training.config import DEFAULTS, parse
 
@@ -20,7 +21,7 @@ def test_worked_example() -> None:
     """
     settings = settings_of(learning_rate=1.0, beta1=0.5, beta2=0.5, tau=1.0)
     w = np.array([1.0])
-    found, state = server_step(w, np.array([3.0]), server_init(w, settings), settings)
+    found, state = server_step(Aggregation(settings, w, np.array([3.0]), server_init(w, settings)))
     assert (state["m"].tolist(), state["v"].tolist()) == ([1.0], [2.5])
     assert found.tolist() == pytest.approx([1 + 1 / (np.sqrt(2.5) + 1)], rel=1e-15)
 
@@ -38,7 +39,7 @@ def test_it_is_the_papers_update() -> None:
         m = beta1 * m + (1 - beta1) * change
         v = beta2 * v + (1 - beta2) * change**2
         theirs = theirs + rate * m / (np.sqrt(v) + tau)
-        ours, state = server_step(ours, mean, state, settings)
+        ours, state = server_step(Aggregation(settings, ours, mean, state))
         assert ours.dtype == state["m"].dtype == state["v"].dtype == np.float32
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
@@ -46,7 +47,7 @@ def test_it_is_the_papers_update() -> None:
 def test_without_a_change_nothing_moves() -> None:
     settings = settings_of()
     w = np.array([3.0, -0.5], np.float32)
-    found, state = server_step(w, w.copy(), server_init(w, settings), settings)
+    found, state = server_step(Aggregation(settings, w, w.copy(), server_init(w, settings)))
     assert found.tobytes() == w.tobytes()
     assert state["m"].tolist() == [0, 0]
 

@@ -1,0 +1,196 @@
+"""The mean of a round's valid replies, taken from all at once or from one after the other."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+
+from flwr.app import ArrayRecord, Message
+
+from strategies.aggregation import NotFinite
+from strategies.layout import Layout, Signature
+from strategies.replies import (
+    Replies,
+    Reply,
+    TooFewReplies,
+    each_reply,
+    not_finite,
+    read_replies,
+)
+from strategies.running_mean import RunningMean
+from strategies.update_measures import mean_and_updates, measure
+from strategies.update_ranges import out_of_range, too_long
+from strategies.update_size import clip_factor, clipped
+from strategies.update_sketch import Update
+
+_DIVERGED = "the mean of finite weights overflows: the training has diverged"
+
+
+class RoundMean:
+    """The mean of what the clients returned, in their fixed order; both ways give the same bits.
+
+    A reply whose arrays no training makes (`update_ranges`), or which are not finite, is refused
+    with the client's name, and the mean is that of the others.
+
+    Args:
+        sent: the round's messages, in the fixed order of the clients.
+        clients: names by node id, in that order.
+        base: the arrays that were sent.
+        layout: their layout if they are concatenated.
+        weigh: a client's weight in the mean, above 0.
+        clip_updates: maximum L2 norm of an update, 0 for none.
+        check_enough: raises `TooFewReplies` if too few replies are left.
+
+    Attributes:
+        replies: of the round.
+        updates: the measurements of each client in the mean.
+        seconds: the time of the ``clients`` and of the ``aggregation``.
+    """
+
+    def __init__(
+        self,
+        sent: Sequence[Message],
+        *,
+        clients: Mapping[int, str],
+        base: ArrayRecord,
+        layout: Layout | None,
+        weigh: Callable[[Reply], float | Fraction],
+        clip_updates: float,
+        check_enough: Callable[[Replies], None],
+    ) -> None:
+        self._sent = sent
+        self._clients = clients
+        self._base = base
+        self._layout = layout
+        self._weigh = weigh
+        self._clip_updates = clip_updates
+        self._check_enough = check_enough
+        self._expected: Signature = {n: (a.dtype, tuple(a.shape)) for n, a in base.items()}
+        self._started = time.perf_counter()
+        self.replies = Replies()
+        self.updates: dict[str, Update] = {}
+        self.seconds: dict[str, float] = {}
+
+    def take(self, replies: Iterable[Message]) -> ArrayRecord:
+        """Return the mean; the clients' weights are freed.
+
+        If the replies are a sequence, all are in memory, and one more model is held. Otherwise they
+        are processed one after the other, and the sum and one reply are held.
+
+        Raises:
+            TooFewReplies: too few are valid, or the mean overflows.
+        """
+        # A clipped update is a copy, so they are processed one after the other, and there is one
+        # copy at a time.
+        if isinstance(replies, Sequence) and not self._clip_updates:
+            mean = self._of_all(replies)
+        else:
+            mean = self._one_by_one(replies)
+        if isinstance(replies, list):
+            replies.clear()  # Flower's loop would hold the list during the next round
+        return mean
+
+    def _of_all(self, replies: Sequence[Message]) -> ArrayRecord:
+        self.replies = read_replies(
+            self._sent, replies, clients=self._clients, expected=self._expected
+        )
+        started = time.perf_counter()
+        self.seconds["clients"] = started - self._started
+        for reply in self.replies.accepted:
+            self._hold_range(reply)
+        while True:
+            self._need_enough()
+            accepted = self.replies.accepted
+            records = [reply.record for reply in accepted]
+            weights = [self._weigh(reply) for reply in accepted]
+            try:
+                mean, updates = mean_and_updates(records, weights, self._base, self._layout)
+            except NotFinite:
+                if self._refuse_not_finite(accepted):
+                    continue
+                if not self._refuse_too_long(accepted, self._measure(accepted)):
+                    raise TooFewReplies(_DIVERGED) from None
+            else:
+                if self._refuse_too_long(accepted, updates):
+                    continue
+                self.updates = dict(zip((r.client for r in accepted), updates, strict=True))
+                for reply in accepted:
+                    reply.record = ArrayRecord()
+                self.seconds["aggregation"] = time.perf_counter() - started
+                return mean
+
+    def _one_by_one(self, replies: Iterable[Message]) -> ArrayRecord:
+        mean, seconds = RunningMean(), 0.0
+        read = each_reply(
+            self._sent,
+            replies,
+            clients=self._clients,
+            expected=self._expected,
+            result=self.replies,
+        )
+        for reply in read:
+            started = time.perf_counter()
+            self.replies.accepted.append(reply)
+            update = measure(reply.record, self._base, self._layout)
+            kept = self._hold_range(reply)
+            if kept and not update.is_finite:
+                kept = not self._refuse_not_finite([reply])
+            if kept and not self._refuse_too_long([reply], [update]):
+                self.updates[reply.client] = update
+                factor = clip_factor(update.norm, self._clip_updates)
+                if factor < 1:
+                    reply.record = clipped(reply.record, self._base, factor)
+                mean.add(reply.record, self._weigh(reply))
+            reply.record = ArrayRecord()
+            seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        self.seconds["clients"] = started - self._started - seconds
+        self._need_enough()
+        try:
+            result = mean.finish()
+        except NotFinite:
+            raise TooFewReplies(_DIVERGED) from None
+        self.seconds["aggregation"] = time.perf_counter() - started + seconds
+        return result
+
+    def _need_enough(self) -> None:
+        try:
+            self._check_enough(self.replies)
+        except TooFewReplies:
+            # So that all failed clients are named together.
+            self._refuse_not_finite(self.replies.accepted)
+            held = [reply for reply in self.replies.accepted if reply.record]
+            self._refuse_too_long(held, self._measure(held))
+            self._check_enough(self.replies)
+
+    def _measure(self, replies: Iterable[Reply]) -> list[Update]:
+        return [measure(reply.record, self._base, self._layout) for reply in replies]
+
+    def _hold_range(self, reply: Reply) -> bool:
+        """Refuse weights that no training makes; return whether they are kept."""
+        fault = out_of_range(reply.record, self._base, self._layout)
+        if fault is not None:
+            self.replies.refuse(reply.client, fault)
+        return fault is None
+
+    def _refuse_not_finite(self, replies: Iterable[Reply]) -> bool:
+        """Refuse clients whose weights are not finite, naming the array; return whether there are
+        any.
+
+        Only called after a non-finite mean.
+        """
+        found = {reply.client: not_finite(reply, self._layout) for reply in replies if reply.record}
+        for client, name in found.items():
+            if name is not None:
+                self.replies.refuse(client, f"its array {name!r} holds NaN or infinity")
+        return any(found.values())
+
+    def _refuse_too_long(self, replies: Sequence[Reply], updates: Sequence[Update]) -> bool:
+        """Refuse clients whose finite update no training makes; return whether there are any."""
+        found = {
+            reply.client: too_long(update, self._base, self._layout)
+            for reply, update in zip(replies, updates, strict=True)
+        }
+        for client, fault in found.items():
+            if fault is not None:
+                self.replies.refuse(client, fault)
+        return any(found.values())
