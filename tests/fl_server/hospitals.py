@@ -51,7 +51,7 @@ class Hospitals:
     def run_folder(self) -> RunFolder:
         return RunFolder(self.folder / "run")
 
-    def run_federation(
+    def run(
         self, monkeypatch: pytest.MonkeyPatch, *, test_dir: object = "", **changes: Any
     ) -> dict[str, Any]:
         """Begin a run as a coordinator does, or continue it; return its final metrics."""
