@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fl_server.grid_wrapper import GridWrapper
+from operation.flower_internals import ErrorCode
 from operation.text import printable
 from strategies.expected_replies import Announced, form_of
 from strategies.refusal import Refused

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from flwr.app import Message, RecordDict
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
+
+from operation.flower_internals import NodeInfo
 
 
 class GridWrapper(Grid):

@@ -27,12 +27,11 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         RunFailed: with the cause in one line, which is also in the manifest.
     """
-    from flwr.superlink.grid.http_grid import HttpGrid
-
     from fl_server.federated_run import RunFailed, run_federation
     from fl_server.final_log import final_log_lines, superlink_left_running
     from fl_server.streaming_grid import StreamingGrid
     from operation.files import keep_private
+    from operation.flower_internals import HttpGrid
     from training.run_folder import RunFolder
 
     keep_private()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
 
 from fl_server.grid_wrapper import GridWrapper
 from fl_server.streaming_grid import Arrival, StreamingGrid
+from operation.flower_internals import ErrorCode, set_message_id
 
 # Flower's own loop polls for replies every three seconds; one poll takes milliseconds.
 POLL_SECONDS = 0.5
@@ -286,5 +286,5 @@ class SiteGrid(GridWrapper):
 def _answer(one: _Asked, error: Error) -> Message:
     if not one.message.metadata.message_id:
         # Flower numbers a message when it sends it; there is no public way to avoid this.
-        one.message.metadata.__dict__["_message_id"] = f"never sent to {one.node}"
+        set_message_id(one.message, f"never sent to {one.node}")
     return Message(error, reply_to=one.message)

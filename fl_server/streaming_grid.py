@@ -7,8 +7,6 @@ part is encoded when it is sent, and a received part is written directly to its 
 
 A reply comes from another machine, and nothing that it states is trusted. It is checked against the
 request before memory for its arrays is allocated, and they get exactly the requested size.
-
-All private names of Flower's that the ServerApp's side of the grid needs are in this file.
 """
 
 import math
@@ -21,31 +19,30 @@ from functools import partial
 from typing import cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
-from flwr.app.message import remove_content_from_message
-from flwr.app.message.arraychunk import ArrayChunk
-from flwr.common.constant import ErrorCode
-from flwr.common.serde import message_to_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
-from flwr.supercore.inflatable.inflatable_object import (
-    InflatableObject,
-    get_all_nested_objects,
-    get_object_tree,
-    no_object_id_recompute,
-)
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    pull_objects,
-)
-from flwr.superlink.grid.http_grid import HttpGrid
 
 from fl_server.grid_wrapper import GridWrapper
+from operation.flower_internals import (
+    ArrayChunk,
+    ConfirmMessageReceivedRequest,
+    ErrorCode,
+    HttpGrid,
+    InflatableObject,
+    ObjectPullError,
+    ObjectPushError,
+    ProtoMessage,
+    PullAppMessagesRequest,
+    PushAppMessagesRequest,
+    get_all_nested_objects,
+    get_object_tree,
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+    message_to_proto,
+    no_object_id_recompute,
+    pull_objects,
+    remove_content_from_message,
+    runtime_client,
+    set_message_id,
+)
 from operation.text import printable
 from strategies.arrays import npy_header
 from strategies.expected_replies import form_of
@@ -87,7 +84,7 @@ class StreamingGrid(GridWrapper):
 
     def __init__(self, grid: HttpGrid) -> None:
         super().__init__(grid)
-        self._client = grid._runtime_client
+        self._client = runtime_client(grid)
         self._node = grid.node
         self._run_id = grid.run.run_id
 
@@ -97,7 +94,7 @@ class StreamingGrid(GridWrapper):
         objects: dict[str, InflatableObject] = {}
         with no_object_id_recompute():
             for message in messages:
-                message.metadata.__dict__["_message_id"] = message.object_id
+                set_message_id(message, message.object_id)
                 objects |= get_all_nested_objects(message)
             accepted = self._client.PushMessages(
                 PushAppMessagesRequest(
@@ -165,7 +162,7 @@ class StreamingGrid(GridWrapper):
             # The metadata that it states are not used: it could claim to be another site's reply.
             reply = Message(content, reply_to=question)
         self.release(arrival.root)
-        reply.metadata.__dict__["_message_id"] = arrival.root
+        set_message_id(reply, arrival.root)
         return reply
 
     def release(self, root: str) -> None:

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from flwr.app import ArrayRecord, Error, Message, MessageType, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fl_server.grid_wrapper import GridWrapper
+from operation.flower_internals import ErrorCode
 from strategies.arrays import num_bytes
 from strategies.layout import Layout
 from strategies.packed_records import unpack_record

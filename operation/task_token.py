@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from starlette.types import Scope
 
-HEADER = "flwr-task-token"  # Flower's name for it; this layer does not import Flower
+HEADER = "flwr-task-token"  # Flower's name for it
 
 
 def names_task(scope: Scope, task_of: Callable[[str], object | None]) -> bool:

@@ -7,7 +7,7 @@ that is not byte for byte as Flower would write it is refused, so there is no ro
 data.
 
 The guard of a site uses this to read incoming messages and outgoing replies, the coordinator to
-read replies. All private names of Flower's that this needs are in this file.
+read replies.
 """
 
 import json
@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import ConfigRecord, MetricRecord
-from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.proto.message_pb2 import Metadata as ProtoMetadata
-from flwr.proto.message_pb2 import ObjectTree
-from flwr.supercore.inflatable.inflatable_object import (
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from operation.flower_internals import (
+    ObjectTree,
+    ProtoMessage,
+    ProtoMetadata,
     UnexpectedObjectContentError,
     get_object_head_values_from_object_content,
 )
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
 from operation.parsing import parse_json
 from strategies.arrays import dtype_of, npy_header
 from strategies.refusal import Refused

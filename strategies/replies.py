@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, Message, MetricRecord
-from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
+from operation.flower_internals import ErrorCode
 from operation.text import printable
 from strategies.aggregation import is_finite
 from strategies.arrays import num_bytes, views

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from flwr.app import Error, Message
-from flwr.proto.message_pb2 import ObjectTree
-from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable.inflatable_object import get_object_tree, iterate_object_tree
-from flwr.supercore.object_store import ObjectStore
-from flwr.supercore.run import Run
 
+from operation.flower_internals import (
+    Fab,
+    ObjectStore,
+    ObjectTree,
+    Run,
+    get_object_tree,
+    iterate_object_tree,
+    set_message_id,
+)
 from operation.text import printable
 from strategies.refusal import Refused
 
@@ -33,7 +37,7 @@ class Connection(NamedTuple):
     def send_error(self, message: Message, code: int, reason: str) -> None:
         """Answer a message with an error, whose reason is made `printable`."""
         reply = Message(Error(code, printable(reason)), reply_to=message)
-        reply.metadata.__dict__["_message_id"] = reply.object_id  # as Flower itself sets it
+        set_message_id(reply, reply.object_id)  # as Flower itself sets it
         run_id = message.metadata.run_id
         object_ids, session_id = self.send(reply, get_object_tree(reply), 0.0)
         for object_id in object_ids:

@@ -6,8 +6,7 @@ never reaches the app, and its arrays are never fetched. A reply is checked in t
 store, before its first byte leaves.
 
 Memory: only records and array heads, some kilobytes. The object store has the one copy of a model:
-    the message's until the app has read it, and then the reply's.
-copy of a model, the message's until the app has taken it and then the reply's.
+the message's until the app has read it, and then the reply's.
 """
 
 import time
@@ -16,18 +15,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from flwr.app import Message
-from flwr.common.constant import ErrorCode
-from flwr.proto.message_pb2 import ObjectTree
-from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    ObjectUnavailableError,
-    pull_objects,
-)
-from flwr.supercore.object_store import ObjectStore
-from flwr.supercore.run import Run, RunNotRunningException
 
 from fl_client.site.approved_bundles import Approvals, Bundle
 from fl_client.site.cache import make_room
@@ -38,6 +25,19 @@ from fl_client.site.records import Records
 from fl_client.site.reply_rules import check_examples, check_request
 from fl_client.site.site_folder import SiteFolder
 from operation.errors import OperationError
+from operation.flower_internals import (
+    ErrorCode,
+    Fab,
+    ObjectPullError,
+    ObjectPushError,
+    ObjectStore,
+    ObjectTree,
+    ObjectUnavailableError,
+    Run,
+    RunNotRunningException,
+    iterate_object_tree,
+    pull_objects,
+)
 from operation.text import printable
 from strategies.exchange import check_what_travels
 from strategies.expected_replies import form_of

@@ -8,9 +8,8 @@ import time
 from typing import NamedTuple
 
 from flwr.app import Message
-from flwr.common.serde_utils import metadata_to_proto
-from flwr.proto.message_pb2 import Metadata as ProtoMetadata
 
+from operation.flower_internals import ProtoMetadata, metadata_to_proto
 from strategies.message_objects import Opened
 
 # Clocks are read twice for one message.

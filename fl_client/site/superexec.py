@@ -11,16 +11,20 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from flwr.supercore.constant import TaskType
-from flwr.supercore.superexec import run_superexec as flower
-from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
-from flwr.supercore.utils import disable_process_dumping
-from flwr.supernode.runtime.run_clientapp import run_clientapp
+from operation.flower_internals import (
+    ExecutionSpec,
+    LaunchResult,
+    SubprocessExecutor,
+    TaskType,
+    disable_process_dumping,
+    run_clientapp,
+    run_superexec,
+)
 
 # Libraries that the app uses and would import again for every message. No package of the app
 # itself.
 LIBRARIES = (
-    "flwr.supernode.runtime.run_clientapp",
+    run_clientapp.__module__,
     "flwr.clientapp",
     "filelock",
     "joblib",
@@ -85,8 +89,8 @@ def main() -> None:
     def executor(*_: Any, **__: Any) -> ForkingExecutor:
         return ForkingExecutor()
 
-    flower.get_executor = executor  # type: ignore[attr-defined]
-    flower.run_superexec(
+    run_superexec.get_executor = executor  # type: ignore[attr-defined]
+    run_superexec.run_superexec(
         runtime_api_address=f"127.0.0.1:{port}",
         insecure=True,
         superexec_auth_secret=Path(secret).read_bytes().strip(),

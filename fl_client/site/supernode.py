@@ -15,13 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Error
-from flwr.common.constant import ISOLATION_MODE_PROCESS, ErrorCode
-from flwr.supercore.exit import add_exit_handler
-from flwr.supercore.object_store import ObjectStore, ObjectStoreFactory
-from flwr.supernode import start_client_internal as flower
-from flwr.supernode.main import create_app
-from flwr.supernode.nodestate import NodeStateFactory
-from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from starlette.types import Scope
 
 from fl_client.site.connection import Connection
@@ -29,6 +22,17 @@ from fl_client.site.guard import Guard
 from fl_client.site.keys import load_key
 from fl_client.site.site_folder import SiteFolder
 from operation.body_limits import LARGEST_BYTES, SMALL_BYTES, BodyLimits
+from operation.flower_internals import (
+    ISOLATION_MODE_PROCESS,
+    ErrorCode,
+    InMemoryNodeState,
+    NodeStateFactory,
+    ObjectStore,
+    ObjectStoreFactory,
+    add_exit_handler,
+    create_supernode_app,
+    start_client_internal,
+)
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
 from operation.long_poll import ACQUIRE_TASK, LongPoll
@@ -108,7 +112,7 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     _serve_runtime_api(api, port)
     _put_guard_in(site, objects.store())
     collect_promptly()
-    flower.start_client_internal(
+    start_client_internal.start_client_internal(
         state_factory=states,
         server_address=settings.address,
         node_config=site.node_config(),
@@ -136,7 +140,7 @@ def runtime_api(states: NodeStateFactory, secret: bytes) -> LongPoll:
     def most(scope: Scope) -> int:
         return LARGEST_BYTES if names_task(scope, states.state().get_task_by_token) else SMALL_BYTES
 
-    app = BodyLimits(create_app(states, superexec_auth_secret=secret), most)
+    app = BodyLimits(create_supernode_app(states, superexec_auth_secret=secret), most)
     return LongPoll(app, ACQUIRE_TASK)
 
 
@@ -158,7 +162,7 @@ def _serve_runtime_api(app: LongPoll, port: int) -> None:
 
 def _put_guard_in(site: SiteFolder, store: ObjectStore) -> None:
     """Give guarded callbacks to Flower's loop when it asks for its connection."""
-    connect = flower.http_request_response  # type: ignore[attr-defined]
+    connect = start_client_internal.http_request_response  # type: ignore[attr-defined]
 
     @contextmanager
     def guarded(*arguments: Any) -> Iterator[Connection]:
@@ -166,7 +170,7 @@ def _put_guard_in(site: SiteFolder, store: ObjectStore) -> None:
             site.contact.touch()
             yield Guard(site, store, Connection(*connection)).connection()
 
-    flower.http_request_response = guarded  # type: ignore[assignment, attr-defined]
+    start_client_internal.http_request_response = guarded  # type: ignore[assignment, attr-defined]
 
 
 if __name__ == "__main__":

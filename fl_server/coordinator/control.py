@@ -1,7 +1,7 @@
 """Control of the coordinator's SuperLink: Flower's Control API, and Flower's bundles.
 
-This uses Flower's private names: its program ``flwr`` takes seconds per call and builds a new
-bundle from files each time, but exactly the approved bytes must be submitted.
+Flower's program ``flwr`` takes seconds per call and builds a new bundle from files each time, but
+exactly the approved bytes must be submitted.
 """
 
 import ssl
@@ -10,25 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from flwr.cli.build import build_fab_from_disk
-from flwr.common.serde import user_config_to_proto
-from flwr.proto.control_pb2 import (
+
+from fl_server.coordinator.coordinator_folder import CoordinatorFolder
+from fl_server.coordinator.door import PASSWORD_HEADER, password
+from operation.flower_internals import (
+    ControlHttpClient,
+    FlowerError,
     ListNodesRequest,
     ListRunsRequest,
+    NodeStatus,
+    ProtobufCall,
+    ProtobufRequestContext,
+    ProtoFab,
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
     UnregisterNodeRequest,
+    build_fab_from_disk,
+    public_key_to_bytes,
+    user_config_to_proto,
 )
-from flwr.proto.fab_pb2 import Fab
-from flwr.supercore.constant import NodeStatus
-from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.error import FlowerError
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
-
-from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.door import PASSWORD_HEADER, password
 from training.config import Scalar
 
 # A SuperLink on the same machine answers in milliseconds, or is being restarted.
@@ -103,7 +104,7 @@ class Control:
     def start(self, bundle: bytes, sha256: str, run_config: Mapping[str, Scalar]) -> int:
         """Start a run of exactly this bundle, and return Flower's number for it."""
         request = StartRunRequest(
-            fab=Fab(hash_str=sha256, content=bundle),
+            fab=ProtoFab(hash_str=sha256, content=bundle),
             override_config=user_config_to_proto(dict(run_config)),
         )
         with _plain_errors():

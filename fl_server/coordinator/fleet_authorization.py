@@ -9,28 +9,27 @@ reply, with the number limited by its message, each within the bounds of `body_l
 
 from dataclasses import dataclass
 
-from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.proto.fab_pb2 import GetFabRequest
-from flwr.proto.fleet_pb2 import (
-    PullMessagesRequest,
-    PullMessagesResponse,
-    PushMessagesRequest,
-    PushMessagesResponse,
-)
-from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    ObjectTree,
-    PullObjectRequest,
-    PushObjectRequest,
-)
-from flwr.proto.run_pb2 import GetRunRequest
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.object_store import NoObjectInStoreError, ObjectStore
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from operation.flower_internals import (
+    SUPERLINK_NODE_ID,
+    ConfirmMessageReceivedRequest,
+    GetFabRequest,
+    GetRunRequest,
+    NoObjectInStoreError,
+    ObjectStore,
+    ObjectTree,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PullObjectRequest,
+    PushMessagesRequest,
+    PushMessagesResponse,
+    PushObjectRequest,
+    SendNodeHeartbeatRequest,
+    iterate_object_tree,
+)
 from operation.refusals import log_refusal
 
 FLEET = "/v1/fleet/"

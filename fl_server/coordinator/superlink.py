@@ -31,18 +31,19 @@ def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI
         folder: the coordinator's folder, with its certificates and its secret.
         inside: host and port of this machine's socket.
     """
-    # These are private parts of Flower, those that flwr.superlink.cli.flower_superlink puts
-    # together in flwr 1.41.
-    from flwr.common.constant import ISOLATION_MODE_PROCESS, TRANSPORT_TYPE_GRPC_RERE
-    from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
-    from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
-    from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
-    from flwr.superlink.main import create_app
-
     from fl_server.coordinator.fleet_authorization import FleetAuthorization
+    from operation.flower_internals import (
+        FLWR_IN_MEMORY_DB_NAME,
+        ISOLATION_MODE_PROCESS,
+        TRANSPORT_TYPE_GRPC_RERE,
+        SuperLinkLifespan,
+        SuperLinkLifespanConfig,
+        create_superlink_app,
+        load_control_authn_plugin,
+    )
 
     host, port = inside
-    app = create_app(
+    app = create_superlink_app(
         SuperLinkLifespanConfig(
             control_address="",
             health_server_address=None,
@@ -85,10 +86,10 @@ def serve_superlink(
         public: a listening socket; open to the sites.
         inside: a socket listening on a loopback address; open to everything on this machine.
     """
-    from flwr.superlink.routers.fleet.router import router as fleet
+    from operation.flower_internals import fleet_router
 
     address = inside.getsockname()[:2]
-    routes = [route.path for route in fleet.routes if hasattr(route, "path")]
+    routes = [route.path for route in fleet_router.routes if hasattr(route, "path")]
     keep_refusals(folder.logs / "door.log")
     logging.getLogger("flwr").addFilter(lambda record: record.msg not in _ROUTINE)
     app = superlink_app(folder, address)
