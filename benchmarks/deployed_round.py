@@ -24,7 +24,7 @@ import tomli_w
 
 from benchmarks.bare_flower import BareFlower
 from benchmarks.hospitals import FORK, NAMES, Hospitals, command
-from benchmarks.memory import peak_bytes
+from benchmarks.peak_memory import peak_bytes
 from benchmarks.result import Result, ratio
 from data_partition.synthetic import write_ham10000
 from training.run_folder import RunFolder

@@ -19,7 +19,7 @@ BENCHMARKS = {
     "waiting-threads": "waiting_threads",
     "adapter-round": "adapter_round",
     "wire-format": "update_compression",
-    "aggregation": "aggregation",
+    "aggregation": "aggregation_cost",
     "image-store": "image_loading",
     "clip-step": "clip_step",
     "clip-bytes": "clip_bytes",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.memory import peak_bytes, peak_extra_bytes
+from benchmarks.peak_memory import peak_bytes, peak_extra_bytes
 from benchmarks.result import Result
 from data_partition.datasets import find_dataset
 from data_partition.ham10000_names import HAM10000_CLASSES

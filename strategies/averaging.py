@@ -27,7 +27,7 @@ from strategies.replies import (
 )
 from strategies.round_mean import RoundMean
 from strategies.server_step import ServerStep
-from strategies.update_size import describe, warnings
+from strategies.update_size import describe_updates, warnings
 
 _STEP_DIVERGED = "the server's step gives weights that are not finite: the training has diverged"
 _OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
@@ -166,7 +166,7 @@ class Averaging(Strategy):
             self._name_failures(what)
         received, self._base = self._base, ArrayRecord()
         weights = {reply.client: float(self._weight(reply)) for reply in self.replies.accepted}
-        self.updates = describe(mean.updates, weights, self.clip_updates)
+        self.updates = describe_updates(mean.updates, weights, self.clip_updates)
         self.warnings = warnings(mean.updates, self.clip_updates)
         self.earlier += [f"{what}: {warning}" for warning in self.warnings]
         for warning in self.warnings:

@@ -46,7 +46,7 @@ def clipped(record: ArrayRecord, base: ArrayRecord, factor: float) -> ArrayRecor
     return result
 
 
-def describe(
+def describe_updates(
     updates: Mapping[str, Update], weights: Mapping[str, float], most: float = 0.0
 ) -> dict[str, dict[str, float | bool | None]]:
     """Return the entries of a round's record about each client's update.

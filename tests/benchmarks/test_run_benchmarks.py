@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import (
-    aggregation,
+    aggregation_cost,
     clip_bytes,
     clip_step,
     feature_extraction,
@@ -28,7 +28,7 @@ from benchmarks import (
 from benchmarks.result import Result, ratio
 
 TINY = {
-    "aggregation": partial(aggregation.measure, backbone="resnet18"),
+    "aggregation": partial(aggregation_cost.measure, backbone="resnet18"),
     "fedprox-step": partial(fedprox_step.measure, backbone="resnet18", image_size=32, batch_size=2),
     "image-store": partial(image_loading.measure, num_images=4, batch_size=2),
     "clip-step": partial(
@@ -68,7 +68,7 @@ def test_every_benchmark_runs_and_leaves_its_samples(
         assert {"python", "torch", "flwr", "ray", "numpy"} <= row["versions"].keys()
         for side, numbers in row["samples"].items():
             assert len(numbers) == row["repeats"][side] > 0
-    for side in (aggregation.FLOWER, aggregation.OURS):
+    for side in (aggregation_cost.FLOWER, aggregation_cost.OURS):
         assert rows["aggregation"]["repeats"][side] == 2
     latest = (tmp_path / "latest.md").read_text()
     assert path.name in latest

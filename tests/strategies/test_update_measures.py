@@ -13,7 +13,7 @@ from strategies.arrays import to_record, views
 from strategies.layout import Layout
 from strategies.running_mean import RunningMean
 from strategies.update_measures import mean_and_updates, measure, norm_of
-from strategies.update_size import describe
+from strategies.update_size import describe_updates
 from strategies.update_sketch import Update
 from tests.strategies.test_update_size import BASE, Weights, flat, model
 from tests.support import assert_same_bits
@@ -26,7 +26,7 @@ def test_norms_and_cosines_are_those_of_the_updates() -> None:
     exact = [flat(one, BASE) for one in moved]
     mean = sum(weight * update for weight, update in zip((1.0, 2.0, 1.0), exact, strict=True))
     updates = {f"client-{i}": measure(to_record(m), to_record(BASE)) for i, m in enumerate(moved)}
-    found = describe(updates, {"client-0": 1.0, "client-1": 2.0, "client-2": 1.0})
+    found = describe_updates(updates, {"client-0": 1.0, "client-1": 2.0, "client-2": 1.0})
     for client, update in zip(updates, exact, strict=True):
         said = found[client]
         assert said["norm"] == pytest.approx(np.linalg.norm(update), rel=1e-6)
@@ -46,7 +46,7 @@ def test_energy_in_few_places_is_seen_as_well() -> None:
     base = to_record(BASE)
     models = {"a": far, "b": near, "c": other}
     updates = {name: measure(to_record(weights), base) for name, weights in models.items()}
-    found = describe(updates, dict.fromkeys("abc", 1.0))
+    found = describe_updates(updates, dict.fromkeys("abc", 1.0))
     # a and b add up to 150 in their 500 places, c stands alone in its own with −100.
     assert found["a"]["cosine"] == pytest.approx(150 / np.hypot(150, 100), abs=0.04)
     assert found["c"]["cosine"] == pytest.approx(100 / np.hypot(150, 100), abs=0.04)

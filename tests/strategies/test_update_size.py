@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from strategies.aggregation import CHUNK
 from strategies.arrays import to_record, views, writable
 from strategies.update_measures import measure
-from strategies.update_size import clip_factor, clipped, describe, warnings
+from strategies.update_size import clip_factor, clipped, describe_updates, warnings
 from strategies.update_sketch import Update
 from tests.support import assert_same_bits
 
@@ -125,7 +125,7 @@ def test_a_bound_is_told_with_the_warning() -> None:
 
 
 def test_without_a_length_there_is_no_direction() -> None:
-    found = describe(lengths(0.0, 0.0, 0.0), dict.fromkeys(lengths(0, 0, 0), 1.0))
+    found = describe_updates(lengths(0.0, 0.0, 0.0), dict.fromkeys(lengths(0, 0, 0), 1.0))
     assert {said["cosine"] for said in found.values()} == {None}
     assert {said["times_median"] for said in found.values()} == {None}
 

@@ -30,7 +30,7 @@ from flwr.serverapp.strategy import FedAvg as FlowerFedAvg
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
-from benchmarks.memory import peak_extra_bytes
+from benchmarks.peak_memory import peak_extra_bytes
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved
 from models.backbones import build_empty
