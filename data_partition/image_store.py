@@ -16,6 +16,7 @@ from filelock import FileLock
 from data_partition.errors import DataError
 from data_partition.image_reader import Unusable
 from data_partition.image_table import GroupedBy, ImageTable
+from operation.files import creating_folder
 from operation.parsing import parse_json
 
 ProgressCallback = Callable[[int, int], None]
@@ -136,7 +137,7 @@ def _plain(value: Any) -> str | None:
 
 def _remove_leftovers(root: Path) -> None:
     """Delete the files of killed builds; the lock ensures that no build is running."""
-    for leftover in root.glob(".building-*"):
+    for leftover in root.glob(".*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -149,9 +150,7 @@ def _build(table: ImageTable, side: int, folder: Path, progress: ProgressCallbac
             f"{root}: the image store needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
             "free; choose another cache-dir or free disk space"
         )
-    building = root / f".building-{os.getpid()}"
-    building.mkdir()
-    try:
+    with creating_folder(folder) as building:
         kept, digests, set_aside = _write_images(table, side, building / "images.npy", progress)
         if not kept:
             reason, names = next(iter(set_aside.items()))
@@ -175,10 +174,6 @@ def _build(table: ImageTable, side: int, folder: Path, progress: ProgressCallbac
         (building / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         for path in building.iterdir():
             _sync(path)
-        building.rename(folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def _sync(path: Path) -> None:

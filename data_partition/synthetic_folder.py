@@ -1,13 +1,13 @@
 """The folder of a synthetic data set: complete or absent, and marked as synthetic."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from data_partition.errors import DataError
+from operation.files import creating_folder
 
 TITLE = "SYNTHETIC IMAGES, WORTHLESS FOR MEDICINE\n"
 NOTICE = "SYNTHETIC images: a program drew them, and they say nothing about patients"
@@ -41,17 +41,12 @@ def new_folder(directory: Path, readme: str) -> Iterator[Path]:
     Raises:
         DataError: ``directory`` is not empty or cannot be written.
     """
-    building = directory.absolute().parent / f".{directory.name}.writing-{os.getpid()}"
     try:
         if directory.exists() and any(directory.iterdir()):
             raise DataError(f"{directory}: not empty; name a new folder")
-        building.mkdir(parents=True)
-        try:
+        with creating_folder(directory.absolute()) as building:
             (building / "README.txt").write_text(f"{TITLE}\n{readme}", encoding="utf-8")
             yield building
-            building.rename(directory)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{directory}: cannot be written ({error.strerror or error})") from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.console import Console
-from operation.files import replacing, write_text
+from operation.files import write_bytes
 
 if TYPE_CHECKING:
     from experiments.reporting.findings import Findings
@@ -75,11 +75,7 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
         content[f"tables/{table.name}.tex"] = table.latex()
     content["index.html"] = page(findings, drawings, tables)
     for name, value in content.items():
-        if isinstance(value, str):
-            write_text(folder / name, value)
-        else:
-            with replacing(folder / name) as temporary:
-                temporary.write_bytes(value)
+        write_bytes(folder / name, value.encode() if isinstance(value, str) else value)
     for path in [*folder.glob("figures/[!.]*"), *folder.glob("tables/[!.]*")]:
         if path.relative_to(folder).as_posix() not in content:
             path.unlink()  # of an earlier report

@@ -1,6 +1,5 @@
 """Fitted heads in files: scikit-learn's models without pickle, through skops."""
 
-import os
 import tokenize
 import warnings
 import zipfile
@@ -11,6 +10,7 @@ from typing import Any
 from sklearn.exceptions import InconsistentVersionWarning
 
 from models.errors import HeadError, first_line
+from operation.files import replacing
 
 _LAYOUT = "fedskin head 1"
 
@@ -43,19 +43,9 @@ def write_head_file(path: Path, parts: dict[str, Any]) -> None:
     """
     import skops.io  # here, because it imports torch
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                skops.io.dump({"layout": _LAYOUT, **parts}, file)
-                file.flush()
-                os.fsync(
-                    file.fileno()
-                )  # so that a power cut cannot keep the name and lose the bytes
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            skops.io.dump({"layout": _LAYOUT, **parts}, temporary)
     except OSError as error:
         raise HeadError(f"{path} cannot be written ({error.strerror})") from error
 

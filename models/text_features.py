@@ -6,7 +6,6 @@ without a network. With them neither the text encoder's weights nor torch are ne
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.numpy import save
 
 from models.errors import WeightsError, first_line
 from models.text_encoders import TextEncoderSpec, find_text_encoder, weights_file, weights_label
+from operation.files import write_bytes
 from operation.parsing import parse_json
 
 PROMPT = "a picture of a {}"
@@ -60,16 +60,8 @@ class TextFeatures:
             "weights": self.weights,
         }
         content = save({"features": np.ascontiguousarray(self.features)}, metadata=header)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    os.fsync(file.fileno())  # before the rename, for a power cut
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_bytes(path, content)
         except OSError as error:
             raise WeightsError(f"{path} cannot be written ({error.strerror})") from error
 

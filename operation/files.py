@@ -1,9 +1,10 @@
-"""Atomic file writes: a file is either the old one or the new one, never half-written."""
+"""Atomic writes: a file or folder is either the old one or the new one, never half-written."""
 
 import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -87,10 +88,36 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def creating_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` to write to; rename it to ``path`` at the end.
+
+    Missing parent folders are created. If the body raises, the new folder is removed, and so is one
+    that a killed process has left. The bytes of its files are not forced to disk.
+
+    Args:
+        path: the folder, which may exist if it is empty.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    building = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    building.mkdir(parents=True)
+    try:
+        yield building
+        building.replace(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_secret(path: Path, content: bytes) -> None:

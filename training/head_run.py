@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from operation.files import replacing
+from operation.files import creating_folder, replacing
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.run_folder import RunFolder, environment, now
@@ -88,16 +88,11 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
     }
     if folder.path.is_dir() and any(folder.path.iterdir()):
         raise RunFolderError(f"{folder.path}: holds other files; choose an empty folder")
-    made = RunFolder(folder.path.with_name(f".{folder.path.name}.{os.getpid()}.tmp"))
-    for debris in folder.path.parent.glob(f".{folder.path.name}.*.tmp"):  # left by a killed process
-        shutil.rmtree(debris, ignore_errors=True)
-    try:
+    with creating_folder(folder.path) as path:
+        made = RunFolder(path)
         made.create(config)
         made.update_manifest(**manifest)
         made.write_metrics({key: metrics[key] for key in FIGURES if key in metrics})
         for name in FILES:
             with replacing(made.path / name) as temporary:
                 shutil.copyfile(source.path / name, temporary)
-        made.path.replace(folder.path)
-    finally:
-        shutil.rmtree(made.path, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from operation.archives import read_member
 from operation.errors import OperationError
-from operation.files import read_json, replacing, write_json
+from operation.files import read_json, write_bytes, write_json
 from operation.parsing import parse_toml
 from operation.text import printable
 
@@ -158,8 +158,7 @@ class Approvals:
 
     def approve(self, bundle: Bundle) -> None:
         """Add a bundle to the list, as the latest."""
-        with replacing(self._file(bundle.sha256)) as temporary:
-            temporary.write_bytes(bundle.content)
+        write_bytes(self._file(bundle.sha256), bundle.content)
         listed = self.listed()
         listed.pop(bundle.sha256, None)
         when = datetime.now(UTC).isoformat(timespec="seconds")

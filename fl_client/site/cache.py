@@ -97,6 +97,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     # Renamed first, so that no incomplete store has the final name.
-    gone = path.with_name(f"{_UNFINISHED}building-{path.name}")
+    gone = path.with_name(f"{_UNFINISHED}{path.name}.removed.tmp")
     path.rename(gone)
     shutil.rmtree(gone)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from fl_server.bundle import write_app
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from operation.errors import OperationError
-from operation.files import replacing
+from operation.files import write_bytes
 
 
 def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
@@ -23,8 +23,7 @@ def write_bundle(folder: CoordinatorFolder) -> tuple[Path, str]:
         app = Path(temporary) / "app"
         write_app(app)
         content = build_bundle(app)
-    with replacing(folder.bundle) as file:
-        file.write_bytes(content)
+    write_bytes(folder.bundle, content)
     folder.write_invitation()
     return folder.bundle, hashlib.sha256(content).hexdigest()
 

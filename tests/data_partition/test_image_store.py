@@ -88,7 +88,7 @@ def opened(tmp_path: Path) -> Opened:
 
 
 def leftovers(cache: Path) -> list[Path]:
-    return list((cache / "images").glob(".building-*"))
+    return list((cache / "images").glob(".*.tmp"))
 
 
 def stores(cache: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Atomic file writes, and secrets that only their owner may read."""
+"""Atomic writes of files and folders, and secrets that only their owner may read."""
 
 import os
 import stat
@@ -9,6 +9,7 @@ import pytest
 
 from operation.errors import OperationError
 from operation.files import (
+    creating_folder,
     keep_private,
     naming,
     read_json,
@@ -130,3 +131,34 @@ def test_a_record_whose_fields_are_others(values: object, tmp_path: Path) -> Non
 
 def test_a_record(tmp_path: Path) -> None:
     assert read_record(Thing, {"name": "a", "parts": [1]}, tmp_path) == Thing("a", [1])
+
+
+def test_a_folder_is_there_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "one"
+    (tmp_path / "runs" / ".one.4711.tmp").mkdir(parents=True)  # of a killed process
+    with creating_folder(path) as building:
+        assert list(path.parent.iterdir()) == [building]
+        (building / "file").write_text("text")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        *("runs", "runs/one", "runs/one/file")
+    ]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with creating_folder(tmp_path / "one") as building:
+            (building / "file").write_text("text")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_text("old")
+    with pytest.raises(OSError, match="not empty"), creating_folder(tmp_path / "one") as building:
+        (building / "file").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert (tmp_path / "one" / "file").read_text() == "old"
