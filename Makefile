@@ -6,10 +6,11 @@ INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
 # One thread for each test process: on small machines more torch threads only slow each other down.
-# Runs that plan their threads set them themselves. Two test files at a time, because many tests
-# mostly wait for processes to start or end.
+# Runs that plan their threads set them themselves. More test files at a time than the two cores that
+# the suite is made for, because many tests mostly wait for processes to start or end; the slow ones
+# fill the cores.
 TEST_ENV := OMP_NUM_THREADS=1
-TEST_OPTIONS := --numprocesses 2 --dist loadfile
+TEST_OPTIONS := --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo smoke hospitals test test-slow lint app-config bench gpu-check soak
@@ -46,10 +47,10 @@ hospitals: install ## Run a coordinator and three hospitals as on separate machi
 	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/hospitals.sh
 
 test: install ## Run the quick tests (minutes)
-	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS)
+	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) --numprocesses 3
 
 test-slow: $(EXTRAS) ## Run the slow tests (half an hour); needs a C compiler
-	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) -m slow
+	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) --numprocesses 2 -m slow
 
 lint: install ## Check style, types and import layers
 	$(BIN)/ruff check --no-cache .

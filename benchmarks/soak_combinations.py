@@ -19,6 +19,7 @@ from benchmarks.disturbed_run import CONFIG
 from benchmarks.hospitals import Hospitals
 from benchmarks.soaking import soak_folders, write_soak
 from operation.processes import end_processes
+from strategies.methods import METHODS
 from training.config import ExperimentConfig
 from training.run_folder import RunFolder
 
@@ -33,7 +34,10 @@ def combinations() -> Iterator[dict[str, str]]:
     fields = ExperimentConfig.model_fields
     allowed = [get_args(fields[key].annotation) for key in KEYS]
     for values in product(*allowed):
-        yield {key.replace("_", "-"): value for key, value in zip(KEYS, values, strict=True)}
+        settings = {key.replace("_", "-"): value for key, value in zip(KEYS, values, strict=True)}
+        if METHODS[settings["strategy"]].sgd_only:
+            settings["optimizer"] = "sgd"
+        yield settings
 
 
 def run_combination(
