@@ -136,9 +136,10 @@ def run(
     """
     from experiments.campaigns.campaign_display import overview
     from experiments.campaigns.campaign_file import read_campaign
-    from experiments.campaigns.campaign_folder import DONE, FAILED, CampaignFolder, Planned
+    from experiments.campaigns.campaign_folder import CampaignFolder, Planned
     from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.preflight import Preflight
+    from training.run_state import RunState
 
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: only mlflow is supported")
@@ -161,8 +162,8 @@ def run(
         folder.write_plan(wanted.name, planned)
         ledger = _make_room(folder, trials)
         states = folder.states(planned, at_work=False)
-        skipped = (DONE,) if retry_failed else (DONE, FAILED)
-        pending = [i for i in chosen if states[i].word not in skipped]
+        skipped = (RunState.COMPLETED,) if retry_failed else (RunState.COMPLETED, RunState.FAILED)
+        pending = [i for i in chosen if states[i].state not in skipped]
         if pending:
             preflight.check([trials[i][0] for i in pending], device=ray_address is None)
             _run(folder, wanted, trials, planned, pending, ray_address)
@@ -173,7 +174,7 @@ def run(
             console.print(f"not in the ledger: {name}: {reason}", highlight=False, soft_wrap=True)
         console.print(overview(wanted.name, folder, planned, states))
         tracked = track is None or _track(folder, ledger)
-    failed = any(states[i].word != DONE for i in chosen)
+    failed = any(states[i].state != RunState.COMPLETED for i in chosen)
     if failed:
         console.print(
             f"Run failed trials again with --retry-failed; the logs are in {folder.path / 'logs'}",
@@ -223,14 +224,14 @@ def _run(
     """Run the pending trials, as many at a time as fit on the machines, and show the progress."""
     # Imported here: Ray takes a second to import, and a finished campaign does not need it.
     from experiments.campaigns.campaign_display import CampaignDisplay
-    from experiments.campaigns.campaign_folder import FAILED, WAITING
     from experiments.campaigns.jobs import make_jobs
     from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.scheduler import Cluster
+    from training.run_state import RunState
 
     for trial_id in pending:
         folder.write_config(trial_id, trials[trial_id][0])
-        folder.record(trial_id, WAITING)
+        folder.record(trial_id, RunState.WAITING)
     ledger_at = time.monotonic() + _LEDGER_SECONDS
     with (
         Cluster(ray_address) as cluster,
@@ -240,7 +241,7 @@ def _run(
             for ended in cluster.run(make_jobs(campaign, folder, trials, pending, cluster)):
                 for trial_id, cause in ended.items():
                     if cause:
-                        folder.record(trial_id, FAILED, cause)
+                        folder.record(trial_id, RunState.FAILED, cause)
                 display.show(ended)
                 if ended and time.monotonic() > ledger_at:
                     write_ledger(folder.path, read_ledger(folder.path))

@@ -62,7 +62,8 @@ def run_command(
     from experiments.results import show_results
     from experiments.run_setup import open_run
     from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-    from fl_server.coordinator.orders import COMPLETED, UNFINISHED, Orders
+    from fl_server.coordinator.orders import UNFINISHED, Orders
+    from training.run_state import RunState
 
     folder = CoordinatorFolder(on)
     folder.settings()
@@ -95,7 +96,7 @@ def run_command(
         _say(f"The run continues. Watch it again with:  {again} {run_folder.path}")
         _say(f"Stop it with:  {end} {order.number}")
         raise typer.Exit(130) from None
-    if order.state != COMPLETED:
+    if order.state != RunState.COMPLETED:
         console.print(marked(f"[bold red]The run ended:[/] {shown(order.cause)}"), highlight=False)
         _say(f"The logs are {run_folder.log_path} and {folder.logs}")
         raise typer.Exit(1)
@@ -134,6 +135,7 @@ def _order(
     from fl_server.federated_config import for_server
     from training.prefetch import prefetch
     from training.run_folder import environment
+    from training.run_state import RunState
     from training.site_data import open_test_dir
 
     sites = _participants(run_folder, folder)
@@ -146,7 +148,7 @@ def _order(
     run_folder.update_manifest(
         **environment(),
         command="run",
-        status="running",
+        status=RunState.RUNNING,
         phase="waiting for the coordinator",
         cause=None,
         finished=None,

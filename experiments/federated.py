@@ -56,8 +56,9 @@ def simulate_command(
     # Imported here, since --help needs none of it.
     from experiments.results import show_results
     from experiments.run_setup import open_run
-    from fl_server.simulation import SimulationFailed, record_interrupt
+    from fl_server.simulation import SimulationFailed
     from fl_server.simulation_superlink import SuperLinkError
+    from training.run_state import INTERRUPTED
 
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     try:
@@ -68,7 +69,7 @@ def simulate_command(
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         # Again, after the ServerApp has ended, because it may have overwritten the record.
-        record_interrupt(folder)
+        folder.fail(INTERRUPTED)
         console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
         raise typer.Exit(130) from None
     show_results(console, folder)

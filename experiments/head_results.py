@@ -29,9 +29,7 @@ def show_heads(console: Console, folder: RunFolder) -> None:
 
 def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -> bool:
     """If a run already has the heads of a config, show them; return whether it has."""
-    if folder.manifest().get("status") != "completed":
-        return False
-    if folder.metrics().get(FITTED_WITH) != head_values(config):
+    if not folder.is_completed() or folder.metrics().get(FITTED_WITH) != head_values(config):
         return False
     console.print(f"{folder.path} already holds these heads; nothing to do.", soft_wrap=True)
     show_heads(console, folder)

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.command_runner import USER_ERRORS
 from training.run_folder import RunFolder, now
+from training.run_state import INTERRUPTED, RunState
 
 
 @contextmanager
@@ -16,17 +17,16 @@ def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
         folder: the run's.
         entries: further entries for the manifest.
     """
-    folder.update_manifest(status="running", cause=None, **entries)
+    folder.update_manifest(status=RunState.RUNNING, cause=None, **entries)
     try:
         yield
     except USER_ERRORS as error:
-        folder.update_manifest(status="failed", cause=str(error), finished=now())
+        folder.fail(str(error))
         raise
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        folder.update_manifest(status="failed", cause=cause, finished=now())
+        folder.fail(f"{type(error).__name__}: {error}")
         raise
     except KeyboardInterrupt:
-        folder.update_manifest(status="failed", cause="interrupted", finished=now())
+        folder.fail(INTERRUPTED)
         raise
-    folder.update_manifest(status="completed", finished=now())
+    folder.update_manifest(status=RunState.COMPLETED, finished=now())

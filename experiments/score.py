@@ -59,8 +59,7 @@ def score_command(
             f"{folder.path}: is a run on {dataset.title}; the challenge is on the classes "
             f"{', '.join(CHALLENGE_CLASSES)}"
         )
-    if folder.manifest().get("status") != "completed":
-        raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
+    folder.check_completed()
     classes = dataset.classes or folder.manifest()["data"]["classes"]
     if tuple(classes) != CHALLENGE_CLASSES:
         raise RunFolderError(

@@ -67,9 +67,8 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
         return TrainedModel(file.config, file.classes, said, lambda: (file.weights, file.text))
     folder = RunFolder(source)
     config = folder.config()
+    folder.check_completed()
     manifest = folder.manifest()
-    if manifest.get("status") != "completed":
-        raise RunFolderError(f"{folder.path}: the run is not completed; finish it with --resume")
     run = network_run(folder)
     path = folder.path / "heads" / f"{head}.skops"
     if head is not None and not path.is_file():

@@ -28,6 +28,7 @@ from training.errors import ConfigError, RunFolderError, TrainingError
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
 from training.prefetch import prefetch
 from training.run_folder import RunFolder, environment, now
+from training.run_state import RunState
 
 EXPECTED = (
     ConfigError,
@@ -73,15 +74,14 @@ def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Pat
         try:
             _run_locked(grid, config, folder)
         except EXPECTED as error:
-            folder.update_manifest(status="failed", cause=str(error), finished=now())
+            folder.fail(str(error))
             raise RunFailed(str(error)) from None
         except httpx.HTTPError:
             # The SuperLink has ended, which is not the run's fault: its watcher sees that this
             # process ended, and may start another that continues.
             raise
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            folder.update_manifest(status="failed", cause=cause, finished=now())
+            folder.fail(f"{type(error).__name__}: {error}")
             log(ERROR, "fedskin: the run failed", exc_info=error)
             raise
     return folder.path
@@ -93,7 +93,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
     deployed = is_deployed(folder)
     folder.update_manifest(
         command="run" if deployed else "simulate",
-        status="running",
+        status=RunState.RUNNING,
         phase="reading the data",
         cause=None,
         device=config.device,
@@ -101,7 +101,7 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
         server=asdict(ProcessId.own()),
     )
     (run_deployed if deployed else _run_simulated)(grid, config, folder)
-    folder.update_manifest(status="completed", phase="completed", finished=now())
+    folder.update_manifest(status=RunState.COMPLETED, phase="completed", finished=now())
 
 
 def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:

@@ -12,7 +12,8 @@ from operation.files import naming
 from operation.processes import ProcessId, end_processes
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.run_folder import RunFolder, environment, now
+from training.run_folder import RunFolder, environment
+from training.run_state import INTERRUPTED, RunState
 
 POLL_SECONDS = 0.2
 # Until the ServerApp has written its name into the manifest, Flower is asked for the run's status.
@@ -62,7 +63,7 @@ def simulate(
     take_over(folder)
     folder.update_manifest(
         **environment(),
-        status="running",
+        status=RunState.RUNNING,
         phase="starting Flower",
         cause=None,
         finished=None,
@@ -74,16 +75,11 @@ def simulate(
         run_id = _submit(config, superlink, resources)
         _wait(run_id, folder, superlink, watch)
     except (SimulationFailed, SuperLinkError) as failure:
-        folder.update_manifest(status="failed", cause=str(failure), finished=now())
+        folder.fail(str(failure))
         raise SimulationFailed(str(failure)) from None
     except KeyboardInterrupt:
-        record_interrupt(folder)
+        folder.fail(INTERRUPTED)
         raise
-
-
-def record_interrupt(folder: RunFolder) -> None:
-    """Write into the manifest that a person or a batch system ended the run."""
-    folder.update_manifest(status="failed", cause="interrupted", finished=now())
 
 
 def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources) -> str:
@@ -120,10 +116,10 @@ def _wait(
                 gone = f"Flower ended the run before it began ({status})"
         # Checked last: a process that has ended may have finished its work just before.
         manifest = folder.manifest()
-        if manifest["status"] == "completed":
+        if manifest["status"] == RunState.COMPLETED:
             watch(folder)
             return
-        if manifest["status"] == "failed":
+        if manifest["status"] == RunState.FAILED:
             raise SimulationFailed(manifest["cause"])
         if gone:
             raise SimulationFailed(gone)

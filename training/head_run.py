@@ -13,6 +13,7 @@ from operation.files import creating_folder, replacing
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.run_folder import RunFolder, environment, now
+from training.run_state import RunState
 from training.weights import Weights, weights_sha256
 
 # Copied to a folder of heads: the entries of metrics.json and the files about the network.
@@ -42,13 +43,12 @@ def best_weights(folder: RunFolder, source: RunFolder) -> Weights:
         RunFolderError: ``source`` is missing, unfinished, or has other weights than when the heads
             in ``folder`` were started.
     """
-    manifest, origin = source.manifest(), folder.manifest().get("from")
+    origin = folder.manifest().get("from")
     if not source.exists() and origin is not None:
         raise RunFolderError(
             f"{source.path}: is missing, but has the network of {folder.path}; restore it"
         )
-    if manifest.get("status") != "completed":
-        raise RunFolderError(f"{source.path}: the run is not completed; finish it with --resume")
+    source.check_completed()
     weights = source.checkpoint.weights(source.metrics()["best_round"])
     if origin is not None and weights_sha256(weights) != origin["weights_sha256"]:
         raise RunFolderError(
@@ -75,7 +75,7 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
     manifest: dict[str, Any] = {
         **environment(),
         "command": "heads",
-        "status": "running",
+        "status": RunState.RUNNING,
         "cause": None,
         "from": {
             # Relative, so that a campaign's folder can be moved.

@@ -22,6 +22,7 @@ from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.errors import RunFolderError
+from training.run_state import RunState
 from training.schedules import SCHEDULES
 
 # Commands whose rounds are epochs.
@@ -98,10 +99,19 @@ class RunFolder:
 
     def is_completed(self, config: ExperimentConfig | None = None) -> bool:
         """Return whether the run is completed, with the length of a config if one is given."""
-        if self.manifest().get("status") != "completed":
+        if self.manifest().get("status") != RunState.COMPLETED:
             return False
         key = self.length_key()
         return config is None or config.to_flat()[key] == self.config().to_flat()[key]
+
+    def check_completed(self) -> None:
+        """Refuse a run that is not completed.
+
+        Raises:
+            RunFolderError: it is not.
+        """
+        if not self.is_completed():
+            raise RunFolderError(f"{self.path}: the run is not completed; finish it with --resume")
 
     def check_same(self, config: ExperimentConfig) -> None:
         """Refuse a config that would give other results than the run in this folder.
@@ -135,7 +145,7 @@ class RunFolder:
 
     def _reopen(self) -> None:
         """Remove the results of a completed run that will be continued."""
-        self.update_manifest(status="running", phase="resuming", cause=None, finished=None)
+        self.update_manifest(status=RunState.RUNNING, phase="resuming", cause=None, finished=None)
         for pattern in RESULTS:
             for path in self.path.glob(pattern):
                 if path.is_dir():
@@ -197,6 +207,10 @@ class RunFolder:
     def update_manifest(self, **changes: Any) -> None:
         """Change some entries of the manifest."""
         write_json(self.path / "manifest.json", {**self.manifest(), **changes})
+
+    def fail(self, cause: str) -> None:
+        """Write into the manifest that the run ended without a result, with the cause in a line."""
+        self.update_manifest(status=RunState.FAILED, cause=cause, finished=now())
 
     def write_rounds(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write ``rounds.jsonl``: a line for each round whose model has been validated."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments.campaigns.campaign_folder import DONE, FAILED, RUNNING, CampaignFolder
+from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.trial import is_done, text
 from fl_server.simulation import take_over
 from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS
@@ -20,6 +20,7 @@ from operation.processes import TOKEN, end_processes, own_processes
 from training.errors import RunFolderError
 from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder, now
+from training.run_state import RunState
 
 POLL_SECONDS = 0.2
 # Progress and memory are checked less often: reading a process's memory map takes time.
@@ -76,7 +77,7 @@ def attempt(task: AttemptTask, _source_ended: str | None = None) -> str:
         number = int(last.get("number", 0)) + 1 if last.get("run") == task.run else 1
         if number > _ATTEMPTS:
             cause = str(last.get("cause") or "the process that watched it was killed")
-            campaign.record(task.trial_id, FAILED, cause)
+            campaign.record(task.trial_id, RunState.FAILED, cause)
             return cause
         status, cause = _attempt(task, campaign, number)
         if not cause or status == _BAD_INPUT:
@@ -93,7 +94,7 @@ def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[
         "host": platform.node(),
         "token": token,
         "started": now(),
-        "outcome": RUNNING,
+        "outcome": RunState.RUNNING,
         "cause": "",
     }
     campaign.write_attempt(task.trial_id, record)
@@ -105,7 +106,7 @@ def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[
     cause = hung or _cause(task, status, folder, log, said_before)
     if not cause:
         folder.update_manifest(trial={"id": task.trial_id, "seconds": seconds, "peak_memory": peak})
-    outcome = FAILED if cause else DONE
+    outcome = RunState.FAILED if cause else RunState.COMPLETED
     campaign.write_attempt(
         task.trial_id, {**record, "outcome": outcome, "cause": cause, "seconds": seconds}
     )
@@ -115,7 +116,7 @@ def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[
 def end_leftovers(campaign: CampaignFolder, trial_id: str) -> None:
     """End the processes that a killed attempt at a trial may have left running."""
     last = campaign.attempt(trial_id)
-    if last.get("outcome") == RUNNING and last.get("host") == platform.node():
+    if last.get("outcome") == RunState.RUNNING and last.get("host") == platform.node():
         end_processes(str(last.get("token", "")))
         _end_run(campaign.run_folder(trial_id))
 
@@ -253,7 +254,7 @@ def _cause(task: AttemptTask, status: int, folder: RunFolder, log: Path, said_be
         said = folder.manifest()
     except (RunFolderError, OSError) as error:
         return str(error)
-    if status == 1 and said.get("status") == "failed" and said.get("cause"):
+    if status == 1 and said.get("status") == RunState.FAILED and said.get("cause"):
         return str(said["cause"])
     with log.open("rb") as file:
         file.seek(max(said_before, log.stat().st_size - _TAIL))

@@ -13,29 +13,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from experiments.campaigns.campaign_folder import (
-    DONE,
-    FAILED,
-    RUNNING,
-    WAITING,
-    CampaignFolder,
-    Planned,
-    State,
-)
+from experiments.campaigns.campaign_folder import CampaignFolder, Planned, State
 from experiments.console import Console, marked, shown
 from training.errors import RunFolderError
 from training.participation import absences_of
+from training.run_state import RunState
 
 _MOST_SHOWN = 20  # failures, and trials that are not complete
 _REFRESH_SECONDS = 3.0
-_ENDED = State(DONE, "", {})
+_ENDED = State(RunState.COMPLETED, "", {})
 
 
 def finals(folder: CampaignFolder, states: Mapping[str, State]) -> dict[str, dict[str, Any]]:
     """Return ``metrics.json`` of every finished trial that can be read, by trial id."""
     found = {}
     for trial_id, state in states.items():
-        if state.word == DONE:
+        if state.state == RunState.COMPLETED:
             with suppress(OSError, RunFolderError):  # damaged
                 found[trial_id] = folder.run_folder(trial_id).metrics()
     return found
@@ -69,7 +62,7 @@ def seconds_left(
     seconds: dict[tuple[str, str], list[float]] = {}
     everything: list[float] = []
     for trial in planned:
-        if states[trial.id].word == DONE and "seconds" in states[trial.id].attempt:
+        if states[trial.id].state == RunState.COMPLETED and "seconds" in states[trial.id].attempt:
             took = float(states[trial.id].attempt["seconds"])
             seconds.setdefault(_kind(trial), []).append(took)
             everything.append(took)
@@ -78,7 +71,7 @@ def seconds_left(
     total = 0.0
     for trial in planned:
         known = seconds.get(_kind(trial), everything)
-        share = {WAITING: 1.0, RUNNING: 0.5}.get(states[trial.id].word, 0.0)
+        share = {RunState.WAITING: 1.0, RunState.RUNNING: 0.5}.get(states[trial.id].state, 0.0)
         total += share * sum(known) / len(known)
     return total / max(1, side_by_side)
 
@@ -87,34 +80,36 @@ def overview(
     name: str, folder: CampaignFolder, planned: Sequence[Planned], states: Mapping[str, State]
 ) -> RenderableType:
     """Return counts, the running trials, those that are not complete, and the failures."""
-    counts = Counter(state.word for state in states.values())
+    counts = Counter(state.state for state in states.values())
     final = finals(folder, states)
     lacking = incomplete(final)
-    done = f"{counts[DONE]} of {len(planned)} done"
+    done = f"{counts[RunState.COMPLETED]} of {len(planned)} done"
     if lacking:
         done += f", [yellow]{len(lacking)} of them not complete[/]"
     summary = Table.grid(padding=(0, 2))
     summary.add_row(
         marked(f"[bold]{shown(name)}[/]"),
-        ProgressBar(total=len(planned), completed=counts[DONE], width=30),
+        ProgressBar(total=len(planned), completed=counts[RunState.COMPLETED], width=30),
         marked(done),
-        f"{counts[RUNNING]} running",
-        marked(f"[red]{counts[FAILED]} failed[/]") if counts[FAILED] else "0 failed",
-        f"{counts[WAITING]} waiting",
+        f"{counts[RunState.RUNNING]} running",
+        marked(f"[red]{counts[RunState.FAILED]} failed[/]")
+        if counts[RunState.FAILED]
+        else "0 failed",
+        f"{counts[RunState.WAITING]} waiting",
     )
     facts = []
     best = best_so_far(final)
     if best:
         facts.append(f"best AVG so far {best[1]:.2f}: {best[0]}")
-    left = seconds_left(planned, states, counts[RUNNING])
-    if left and counts[RUNNING]:
+    left = seconds_left(planned, states, counts[RunState.RUNNING])
+    if left and counts[RunState.RUNNING]:
         facts.append(f"about {timedelta(seconds=round(left))} left")
     parts: list[RenderableType] = [summary, *facts]
-    running = [trial for trial in planned if states[trial.id].word == RUNNING]
+    running = [trial for trial in planned if states[trial.id].state == RunState.RUNNING]
     if running:
         parts.append(_running(folder, running))
     failed = {trial.id: states[trial.id].cause for trial in planned}
-    failed = {i: cause for i, cause in failed.items() if states[i].word == FAILED}
+    failed = {i: cause for i, cause in failed.items() if states[i].state == RunState.FAILED}
     parts += _lines("[yellow]not complete[/]", lacking) + _lines("[red]failed[/]", failed)
     return Group(*parts)
 

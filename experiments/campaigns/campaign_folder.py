@@ -18,9 +18,8 @@ from training.errors import ConfigError, RunFolderError
 from training.experiment_data import DataFacts
 from training.head_run import network_run
 from training.run_folder import RunFolder
+from training.run_state import RunState
 from training.study import resolve, resolve_like
-
-DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,12 @@ class State:
     """The state of a trial.
 
     Attributes:
-        word: ``DONE``, ``FAILED``, ``RUNNING`` or ``WAITING``.
+        state: completed, failed, running or waiting.
         cause: of a failure, one line.
         attempt: the record of its last attempt, empty before the first.
     """
 
-    word: str
+    state: RunState
     cause: str
     attempt: dict[str, Any]
 
@@ -156,7 +155,7 @@ class CampaignFolder:
         flat = {k: v for k, v in trial.config.to_flat().items() if k != "run-dir"}
         write_text(self.config_path(trial_id), tomli_w.dumps(flat))
 
-    def record(self, trial_id: str, outcome: str, cause: str = "") -> None:
+    def record(self, trial_id: str, outcome: RunState, cause: str = "") -> None:
         """Add an outcome to the record of a trial's last attempt."""
         record = {**self.attempt(trial_id), "outcome": outcome, "cause": cause}
         self.write_attempt(trial_id, record)
@@ -181,12 +180,12 @@ class CampaignFolder:
         except (RunFolderError, OSError, ValueError):
             done = False  # a damaged folder; `move_aside` moves it away
         if done:
-            return State(DONE, "", attempt)
-        if attempt.get("outcome") == FAILED:
-            return State(FAILED, str(attempt.get("cause")), attempt)
-        if attempt.get("outcome") == RUNNING and at_work:
-            return State(RUNNING, "", attempt)
-        return State(WAITING, "", attempt)
+            return State(RunState.COMPLETED, "", attempt)
+        if attempt.get("outcome") == RunState.FAILED:
+            return State(RunState.FAILED, str(attempt.get("cause")), attempt)
+        if attempt.get("outcome") == RunState.RUNNING and at_work:
+            return State(RunState.RUNNING, "", attempt)
+        return State(RunState.WAITING, "", attempt)
 
     def make_room(self, trial_id: str, trial: Trial, facts: DataFacts) -> Path | None:
         """Move away a folder with a trial's name if it is damaged or not of this trial.
@@ -244,8 +243,7 @@ def _name_in(path: Path) -> str | None:
 def has_network(folder: RunFolder) -> bool:
     """Return whether a run folder holds its own trained network."""
     try:
-        trained = folder.manifest().get("status") == "completed"
-        return trained and folder.checkpoint.progress().round > 0
+        return folder.is_completed() and folder.checkpoint.progress().round > 0
     except RunFolderError:
         return False
 

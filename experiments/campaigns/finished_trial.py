@@ -21,6 +21,7 @@ from operation.parsing import parse_toml
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
+from training.run_state import RunState
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -243,7 +244,7 @@ def _is_completed(path: Path) -> bool:
         manifest = from_json(_bytes(path))
     except ValueError as error:
         raise RunFolderError(f"{path.name}: is not JSON: {error}") from None
-    return isinstance(manifest, dict) and manifest.get("status") == "completed"
+    return isinstance(manifest, dict) and manifest.get("status") == RunState.COMPLETED
 
 
 def _read_config(path: Path) -> ExperimentConfig:

@@ -87,6 +87,4 @@ def is_done(command: str, folder: RunFolder) -> bool:
     Raises:
         RunFolderError: its manifest or its figures cannot be read.
     """
-    if folder.manifest().get("status") != "completed":
-        return False
-    return command != "heads" or "heads" in folder.metrics()
+    return folder.is_completed() and (command != "heads" or "heads" in folder.metrics())

@@ -8,10 +8,9 @@ from operation.errors import OperationError
 from operation.files import read_json, read_record, write_json
 from operation.serving import serving
 from training.run_folder import RunFolder, now
+from training.run_state import RunState
 
-WAITING, RUNNING = "waiting", "running"
-COMPLETED, FAILED, STOPPED = "completed", "failed", "stopped"
-UNFINISHED = (WAITING, RUNNING)
+UNFINISHED = (RunState.WAITING, RunState.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Order:
         sites: names of the participating sites, fixed for the whole run.
         bundle: SHA-256 of its bundle.
         submitted: when it was ordered, UTC, ISO 8601.
-        state: ``waiting``, ``running``, ``completed``, ``failed`` or ``stopped``.
+        state: any but lost.
         cause: why it failed, in one line.
     """
 
@@ -33,7 +32,7 @@ class Order:
     sites: list[str]
     bundle: str
     submitted: str
-    state: str = WAITING
+    state: RunState = RunState.WAITING
     cause: str | None = None
 
 
@@ -71,7 +70,7 @@ class Orders:
     def next(self) -> Order | None:
         """Return the next order to work on: one already begun, otherwise the oldest waiting one."""
         unfinished = [order for order in self.all() if order.state in UNFINISHED]
-        return min(unfinished, key=lambda o: (o.state != RUNNING, o.number), default=None)
+        return min(unfinished, key=lambda o: (o.state != RunState.RUNNING, o.number), default=None)
 
     def add(self, run_dir: Path, sites: list[str], bundle: str) -> Order:
         """Order a run, or order an ended run again: it continues from its last finished round.
@@ -85,7 +84,9 @@ class Orders:
                 number = len(self.all()) + 1
                 order = Order(number, str(run_dir), sites, bundle, now())
             elif before.state not in UNFINISHED:
-                order = replace(before, sites=sites, bundle=bundle, state=WAITING, cause=None)
+                order = replace(
+                    before, sites=sites, bundle=bundle, state=RunState.WAITING, cause=None
+                )
             else:
                 raise OperationError(f"{run_dir}: is run {before.number}, which is {before.state}")
             self._write(order)
@@ -102,11 +103,11 @@ class Orders:
             order = self.get(number)
             if order.state not in UNFINISHED:
                 raise OperationError(f"run {number}: has ended, it is {order.state}")
-            self._write(replace(order, state=STOPPED, cause=STOPPED))
-        if order.state == WAITING or serving(self._folder.path) is None:
-            close_run(order, STOPPED)
+            self._write(replace(order, state=RunState.STOPPED, cause=RunState.STOPPED))
+        if order.state == RunState.WAITING or serving(self._folder.path) is None:
+            close_run(order, RunState.STOPPED)
 
-    def record(self, number: int, state: str, cause: str | None = None) -> None:
+    def record(self, number: int, state: RunState, cause: str | None = None) -> None:
         """Record the outcome of an unfinished run; a stopped run stays stopped."""
         with self._folder.changing():
             order = self.get(number)
@@ -131,4 +132,4 @@ def close_run(order: Order, cause: str) -> None:
     """
     folder = RunFolder(Path(order.run_dir))
     if folder.exists():
-        folder.update_manifest(status="failed", cause=cause, finished=now())
+        folder.fail(cause)

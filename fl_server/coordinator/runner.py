@@ -5,19 +5,12 @@ from collections.abc import Callable, Mapping
 
 from fl_server.coordinator.control import Control, ControlError, ControlRefused
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import (
-    COMPLETED,
-    FAILED,
-    RUNNING,
-    STOPPED,
-    Order,
-    Orders,
-    close_run,
-)
+from fl_server.coordinator.orders import Order, Orders, close_run
 from fl_server.coordinator.sites import Sites
-from fl_server.coordinator.submission import LOST, Judgement, Submission
+from fl_server.coordinator.submission import Judgement, Submission
 from operation.errors import OperationError
 from training.errors import ConfigError, RunFolderError
+from training.run_state import RunState
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +61,8 @@ class Runner:
             self._order = self._orders.next()
             self._lost = 0
             return
-        if self._orders.get(order.number).state == STOPPED:
-            self._close(order, STOPPED)
+        if self._orders.get(order.number).state == RunState.STOPPED:
+            self._close(order, RunState.STOPPED)
             return
         admitted = self._sites.active()
         revoked = [name for name in order.sites if name not in admitted]
@@ -82,7 +75,7 @@ class Runner:
             elif self._working() and nodes.keys() >= set(order.sites):
                 self._submission = Submission(self._folder, order, control, nodes)
                 self._round = self._submission.round
-                self._orders.record(order.number, RUNNING)
+                self._orders.record(order.number, RunState.RUNNING)
                 log.info("run %d was submitted, from round %d on", order.number, self._round)
         except (OperationError, RunFolderError, ConfigError, ControlRefused) as error:
             self._close(order, str(error))
@@ -103,13 +96,13 @@ class Runner:
 
     def _heed(self, order: Order, submission: Submission) -> None:
         judgement = submission.judge()
-        if judgement.state == COMPLETED:
-            self._orders.record(order.number, COMPLETED)
+        if judgement.state == RunState.COMPLETED:
+            self._orders.record(order.number, RunState.COMPLETED)
             log.info("run %d is completed", order.number)
             self._order = self._submission = None
-        elif judgement.state == FAILED and self._working():
+        elif judgement.state == RunState.FAILED and self._working():
             self._close(order, str(judgement.cause))
-        elif judgement.state in (FAILED, LOST):
+        elif judgement.state in (RunState.FAILED, RunState.LOST):
             self._try_again(order, submission, judgement)
 
     def _try_again(self, order: Order, submission: Submission, judgement: Judgement) -> None:
@@ -124,7 +117,7 @@ class Runner:
     def _close(self, order: Order, cause: str) -> None:
         """End an order without a result; a person may continue it with ``--resume``."""
         self.abandon()
-        self._orders.record(order.number, FAILED, cause)
+        self._orders.record(order.number, RunState.FAILED, cause)
         self._order = None
         log.warning("run %d ended: %s", order.number, cause)
         close_run(order, cause)

@@ -11,15 +11,13 @@ import tomli_w
 from fl_server.coordinator.bundles import find_bundle
 from fl_server.coordinator.control import Control
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, Order
+from fl_server.coordinator.orders import Order
 from fl_server.federated_config import for_sites
 from operation.files import write_text
 from operation.processes import ProcessId
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
-
-# An attempt that ended without a result because a process died: it is repeated.
-LOST = "lost"
+from training.run_state import RunState
 
 # Until the ServerApp has written its name into the manifest, Flower is asked for the run's status.
 ASK_SECONDS = 5.0
@@ -31,11 +29,11 @@ class Judgement:
     """The state of an attempt.
 
     Attributes:
-        state: ``running``, ``completed``, ``failed`` or ``lost``.
-        cause: in one line, if ``failed`` or ``lost``.
+        state: running, completed, failed or lost.
+        cause: in one line, if failed or lost.
     """
 
-    state: str
+    state: RunState
     cause: str | None = None
 
 
@@ -65,7 +63,7 @@ class Submission:
         config = self._run_folder.config()
         bundle = find_bundle(folder, order.bundle)
         self._run_folder.update_manifest(
-            status="running",
+            status=RunState.RUNNING,
             phase="starting Flower",
             cause=None,
             finished=None,
@@ -97,11 +95,11 @@ class Submission:
         gone = self._what_is_gone()
         # Checked last: a process that has ended may have finished its work just before.
         manifest = self._run_folder.manifest()
-        if manifest.get("status") == "completed":
-            return Judgement(COMPLETED)
-        if manifest.get("status") == "failed":
-            return Judgement(FAILED, str(manifest.get("cause")))
-        return Judgement(LOST, gone) if gone else Judgement(RUNNING)
+        if manifest.get("status") == RunState.COMPLETED:
+            return Judgement(RunState.COMPLETED)
+        if manifest.get("status") == RunState.FAILED:
+            return Judgement(RunState.FAILED, str(manifest.get("cause")))
+        return Judgement(RunState.LOST, gone) if gone else Judgement(RunState.RUNNING)
 
     def stop(self) -> None:
         """End the run in Flower, so that its messages are no longer delivered.

@@ -223,13 +223,13 @@ def test_what_fails_is_recorded_and_the_others_go_on(
     assert "--retry-failed" in first.stdout
     folder = CampaignFolder(out)
     planned = folder.plan()[1]
-    (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.word == "failed"]
+    (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.state == "failed"]
     assert failed.attempt["number"] == 2, "it was tried once more"
     assert "loss" in failed.cause.lower(), failed.cause
 
     again = fedskin(*command, cwd=tmp_path)
     assert again.returncode == 1
-    (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.word == "failed"]
+    (failed,) = [s for s in folder.states(planned, at_work=False).values() if s.state == "failed"]
     assert failed.attempt["number"] == 2, "a failure is not repeated unasked"
 
 

@@ -18,7 +18,7 @@ from experiments.cli import app
 from experiments.deployed import check_deployable
 from fl_server.coordinator import certificates
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, STOPPED, WAITING, Orders
+from fl_server.coordinator.orders import Orders
 from fl_server.coordinator.sites import Sites
 from operation.errors import OperationError
 from operation.serving import serve_folder
@@ -28,6 +28,7 @@ from tests.runs import FEDSKIN, fedskin
 from training.config import parse
 from training.errors import ConfigError, RunFolderError
 from training.run_folder import RunFolder
+from training.run_state import RunState
 
 # What a run over sites must say, and nothing that takes long.
 TINY = ("-c", "dataset=ham10000", "-c", "pretrained=false", "-c", "clients=1")
@@ -114,7 +115,7 @@ def test_a_stopped_run_says_how_to_go_on(folder: CoordinatorFolder, tmp_path: Pa
     orders.add(tmp_path / "run", ["hospital-a"], "")
     output = said("coordinator", "stop", folder.path, 1)
     assert f"fedskin run --on {folder.path} --resume --out {tmp_path / 'run'}" in output
-    assert orders.get(1).state == STOPPED
+    assert orders.get(1).state == RunState.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -224,10 +225,10 @@ def test_a_run_is_ordered_left_alone_and_seen_again(
         with ordered(folder, *TINY, "--out", out) as process:
             wait_until(lambda: orders.all() != [])
             (order,) = orders.all()
-            assert (order.state, order.sites) == (WAITING, ["hospital-a"])
+            assert (order.state, order.sites) == (RunState.WAITING, ["hospital-a"])
             manifest = RunFolder(out).manifest()
             assert (manifest["command"], manifest["status"]) == ("run", "running")
-            orders.record(1, RUNNING)
+            orders.record(1, RunState.RUNNING)
             assert process.stdout is not None
             assert "run 1" in process.stdout.readline()
             wait_until(
@@ -238,18 +239,18 @@ def test_a_run_is_ordered_left_alone_and_seen_again(
             assert process.returncode == 130
             assert f"fedskin run --on {folder.path} --resume --out {out}" in output
             assert f"fedskin coordinator stop {folder.path} 1" in output
-        assert orders.get(1).state == RUNNING
+        assert orders.get(1).state == RunState.RUNNING
         with ordered(folder, "--resume", "--out", out) as process:
             assert process.stdout is not None
             assert "run 1" in process.stdout.readline()
-            orders.record(1, FAILED, "hospital-a: its disk is full")
+            orders.record(1, RunState.FAILED, "hospital-a: its disk is full")
             output, _ = process.communicate(timeout=30)
             assert process.returncode == 1
             assert "The run ended: hospital-a: its disk is full" in output
         # Now it is ordered again, and by the same number.
         with ordered(folder, "--resume", "--out", out):
-            wait_until(lambda: orders.get(1).state == WAITING)
-        orders.record(1, COMPLETED)
+            wait_until(lambda: orders.get(1).state == RunState.WAITING)
+        orders.record(1, RunState.COMPLETED)
         assert len(orders.all()) == 1
 
 

@@ -13,17 +13,10 @@ from experiments.campaigns.campaign_display import (
     overview,
     seconds_left,
 )
-from experiments.campaigns.campaign_folder import (
-    DONE,
-    FAILED,
-    RUNNING,
-    WAITING,
-    CampaignFolder,
-    Planned,
-    State,
-)
+from experiments.campaigns.campaign_folder import CampaignFolder, Planned, State
 from tests.support import make_config
 from training.checkpoint import Progress
+from training.run_state import RunState
 
 CONFIG = make_config(rounds=7).to_flat()
 NAMES = [f"simulate-resnet18-{number:012x}" for number in range(5)]
@@ -49,16 +42,25 @@ def folder(tmp_path: Path) -> CampaignFolder:
     return campaign
 
 
-def states(*words: str) -> dict[str, State]:
-    took = {DONE: {"seconds": 100.0}}
+# Of five trials; two are completed.
+ONE_OF_EACH = (
+    *(RunState.COMPLETED, RunState.COMPLETED, RunState.RUNNING),
+    *(RunState.FAILED, RunState.WAITING),
+)
+
+
+def states(*words: RunState) -> dict[str, State]:
+    took = {RunState.COMPLETED: {"seconds": 100.0}}
     return {
-        name: State(word, "out of memory [9]" if word == FAILED else "", took.get(word, {}))
+        name: State(
+            word, "out of memory [9]" if word == RunState.FAILED else "", took.get(word, {})
+        )
         for name, word in zip(NAMES, words, strict=True)
     }
 
 
 def test_the_overview_counts_names_the_best_and_explains_failures(folder: CampaignFolder) -> None:
-    shown = text(overview("study", folder, PLANNED, states(DONE, DONE, RUNNING, FAILED, WAITING)))
+    shown = text(overview("study", folder, PLANNED, states(*ONE_OF_EACH)))
     for words in (
         *("study", "2 of 5 done", "1 running", "1 failed", "1 waiting"),
         f"best AVG so far 63.25: {NAMES[1]}",
@@ -70,17 +72,17 @@ def test_the_overview_counts_names_the_best_and_explains_failures(folder: Campai
 
 def test_the_time_left_comes_from_finished_trials() -> None:
     """One waits (100 s), one runs (half of it), two at a time: 75 s."""
-    words = states(DONE, DONE, RUNNING, FAILED, WAITING)
+    words = states(*ONE_OF_EACH)
     assert seconds_left(PLANNED, words, 2) == 75.0
-    assert seconds_left(PLANNED, states(*[WAITING] * 5), 2) is None
+    assert seconds_left(PLANNED, states(*[RunState.WAITING] * 5), 2) is None
 
 
 def test_without_test_figures_there_is_no_best(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
-    assert best_so_far(finals(campaign, states(*[WAITING] * 5))) is None
+    assert best_so_far(finals(campaign, states(*[RunState.WAITING] * 5))) is None
     campaign.run_folder(NAMES[0]).create(make_config())
     campaign.run_folder(NAMES[0]).write_metrics({"best_round": 1})
-    words = {NAMES[0]: State(DONE, "", {})}
+    words = {NAMES[0]: State(RunState.COMPLETED, "", {})}
     assert best_so_far(finals(campaign, words)) is None
     (campaign.run_folder(NAMES[0]).path / "metrics.json").write_text("{", encoding="utf-8")
     assert best_so_far(finals(campaign, words)) is None, "nor in a damaged folder"
@@ -112,7 +114,7 @@ def lost_a_client() -> dict[str, object]:
 
 def test_a_trial_that_lost_a_client_is_not_counted_as_plainly_done(folder: CampaignFolder) -> None:
     folder.run_folder(NAMES[1]).write_metrics(lost_a_client())
-    shown = text(overview("study", folder, PLANNED, states(DONE, DONE, RUNNING, FAILED, WAITING)))
+    shown = text(overview("study", folder, PLANNED, states(*ONE_OF_EACH)))
     assert "2 of 5 done, 1 of them not complete" in " ".join(shown.split())
     assert f"not complete {NAMES[1]}: client-1: in 3 of 7 rounds" in shown
     said = io.StringIO()

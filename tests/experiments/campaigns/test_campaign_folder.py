@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.campaigns.campaign_folder import (
-    DONE,
-    FAILED,
-    RUNNING,
-    WAITING,
-    CampaignFolder,
-    Planned,
-)
+from experiments.campaigns.campaign_folder import CampaignFolder, Planned
 from experiments.campaigns.trial import Trial
 from operation.files import write_json
 from tests.support import make_config
@@ -22,6 +15,7 @@ from training.config import parse
 from training.errors import RunFolderError
 from training.experiment_data import DataFacts
 from training.run_folder import RunFolder
+from training.run_state import RunState
 from training.study import resolve
 
 CONFIG = make_config(seed=3)
@@ -38,20 +32,20 @@ def begun(campaign: CampaignFolder, **manifest: object) -> RunFolder:
 
 
 def word(campaign: CampaignFolder, *, at_work: bool = False) -> str:
-    return campaign.states([PLANNED], at_work=at_work)[PLANNED.id].word
+    return campaign.states([PLANNED], at_work=at_work)[PLANNED.id].state
 
 
 def test_the_states_of_a_trial(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
-    assert word(campaign) == WAITING
+    assert word(campaign) == RunState.WAITING
     campaign.write_attempt(PLANNED.id, {"outcome": "running"})
-    assert word(campaign, at_work=True) == RUNNING
-    assert word(campaign) == WAITING, "whoever ran it is gone"
-    campaign.record(PLANNED.id, FAILED, "NaN loss in round 3")
-    assert word(campaign) == FAILED
+    assert word(campaign, at_work=True) == RunState.RUNNING
+    assert word(campaign) == RunState.WAITING, "whoever ran it is gone"
+    campaign.record(PLANNED.id, RunState.FAILED, "NaN loss in round 3")
+    assert word(campaign) == RunState.FAILED
     assert campaign.states([PLANNED], at_work=False)[PLANNED.id].cause == "NaN loss in round 3"
     begun(campaign, status="completed")
-    assert word(campaign) == DONE, "the run folder is the truth"
+    assert word(campaign) == RunState.COMPLETED, "the run folder is the truth"
 
 
 def test_heads_are_done_when_their_figures_are_there(tmp_path: Path) -> None:
@@ -59,16 +53,16 @@ def test_heads_are_done_when_their_figures_are_there(tmp_path: Path) -> None:
     heads = Planned(PLANNED.id, "heads", PLANNED.config)
     folder = begun(campaign, status="completed")
     folder.write_metrics({"best_round": 1})
-    assert campaign.states([heads], at_work=False)[heads.id].word == WAITING
+    assert campaign.states([heads], at_work=False)[heads.id].state == RunState.WAITING
     folder.write_metrics({"best_round": 1, "heads": {}})
-    assert campaign.states([heads], at_work=False)[heads.id].word == DONE
+    assert campaign.states([heads], at_work=False)[heads.id].state == RunState.COMPLETED
 
 
 def test_a_damaged_trial_is_no_finished_one(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
     folder = begun(campaign, status="completed")
     (folder.path / "manifest.json").write_text("{", encoding="utf-8")
-    assert word(campaign) == WAITING
+    assert word(campaign) == RunState.WAITING
 
 
 def test_a_second_run_on_the_same_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:

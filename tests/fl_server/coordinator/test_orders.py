@@ -5,17 +5,11 @@ from pathlib import Path
 import pytest
 
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import (
-    COMPLETED,
-    FAILED,
-    RUNNING,
-    STOPPED,
-    WAITING,
-    Orders,
-)
+from fl_server.coordinator.orders import Orders
 from operation.errors import OperationError
 from tests.support import make_config
 from training.run_folder import RunFolder
+from training.run_state import RunState
 
 SITES = ["hospital-a", "hospital-b"]
 
@@ -29,7 +23,7 @@ def orders(tmp_path: Path) -> Orders:
 def test_orders_are_numbered_and_kept(orders: Orders, tmp_path: Path) -> None:
     first = orders.add(tmp_path / "first", SITES, "ab" * 32)
     second = orders.add(tmp_path / "second", SITES, "ab" * 32)
-    assert (first.number, first.state, second.number) == (1, WAITING, 2)
+    assert (first.number, first.state, second.number) == (1, RunState.WAITING, 2)
     assert orders.all() == [first, second]
     assert orders.get(2) == second == orders.find(tmp_path / "second")
     assert orders.find(tmp_path / "third") is None
@@ -41,11 +35,11 @@ def test_what_was_begun_goes_on_first_and_then_who_waits_longest(
     assert orders.next() is None
     for name in ("one", "two", "three"):
         orders.add(tmp_path / name, SITES, "")
-    orders.record(2, RUNNING)
+    orders.record(2, RunState.RUNNING)
     assert next_number(orders) == 2
-    orders.record(2, COMPLETED)
+    orders.record(2, RunState.COMPLETED)
     assert next_number(orders) == 1
-    orders.record(1, FAILED, "a cause")
+    orders.record(1, RunState.FAILED, "a cause")
     assert next_number(orders) == 3
     orders.stop(3)
     assert next_number(orders) is None
@@ -56,22 +50,22 @@ def next_number(orders: Orders) -> int | None:
     return order.number if order else None
 
 
-@pytest.mark.parametrize("end", [FAILED, STOPPED])
+@pytest.mark.parametrize("end", [RunState.FAILED, RunState.STOPPED])
 def test_what_failed_or_was_stopped_can_be_put_back(
     end: str, orders: Orders, tmp_path: Path
 ) -> None:
     orders.add(tmp_path / "run", SITES, "old bundle")
-    if end == STOPPED:
+    if end == RunState.STOPPED:
         orders.stop(1)
     else:
-        orders.record(1, FAILED, "a cause")
+        orders.record(1, RunState.FAILED, "a cause")
     assert orders.get(1).cause
     again = orders.add(tmp_path / "run", ["hospital-c"], "new bundle")
-    assert (again.number, again.state, again.cause) == (1, WAITING, None)
+    assert (again.number, again.state, again.cause) == (1, RunState.WAITING, None)
     assert (again.sites, again.bundle) == (["hospital-c"], "new bundle")
 
 
-@pytest.mark.parametrize("state", [WAITING, RUNNING])
+@pytest.mark.parametrize("state", [RunState.WAITING, RunState.RUNNING])
 def test_what_is_under_way_is_not_ordered_again(state: str, orders: Orders, tmp_path: Path) -> None:
     orders.add(tmp_path / "run", SITES, "")
     orders.record(1, state)
@@ -83,8 +77,8 @@ def test_a_stopped_run_stays_stopped(orders: Orders, tmp_path: Path) -> None:
     """The supervisor may be about to write what became of it."""
     orders.add(tmp_path / "run", SITES, "")
     orders.stop(1)
-    orders.record(1, COMPLETED)
-    assert orders.get(1).state == STOPPED
+    orders.record(1, RunState.COMPLETED)
+    assert orders.get(1).state == RunState.STOPPED
     with pytest.raises(OperationError, match="run 1: has ended, it is stopped"):
         orders.stop(1)
 

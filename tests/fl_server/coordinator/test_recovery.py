@@ -11,7 +11,7 @@ import pytest
 
 from fl_server.coordinator.bundles import bundle_to_run
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, STOPPED, Orders
+from fl_server.coordinator.orders import Orders
 from fl_server.coordinator.sites import Sites
 from operation.processes import processes_of
 from operation.serving import serving
@@ -25,6 +25,7 @@ from tests.fl_server.coordinator.support import (
 )
 from tests.support import make_config
 from training.run_folder import RunFolder
+from training.run_state import RunState
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,7 @@ def test_a_run_outlives_every_process_of_its_coordinator(tmp_path: Path) -> None
         wait_until(lambda: run_folder.manifest()["server"] not in (server, None))
         assert rounds_done(run_folder) < ROUNDS
         wait_until(lambda: rounds_done(run_folder) > before)
-        assert orders.get(order.number).state == RUNNING
+        assert orders.get(order.number).state == RunState.RUNNING
 
     def kill(name: str) -> None:
         victim = part(folder, name)
@@ -83,7 +84,7 @@ def test_a_run_outlives_every_process_of_its_coordinator(tmp_path: Path) -> None
             wait_until(lambda: not processes_of(before.token))
         with served(folder):
             goes_on(lambda: None)
-            wait_until(lambda: orders.get(order.number).state == COMPLETED)
+            wait_until(lambda: orders.get(order.number).state == RunState.COMPLETED)
     manifest = run_folder.manifest()
     assert manifest["status"] == "completed"
     assert manifest["run"] == submitted["run"], "it is the same run for the sites all along"
@@ -103,10 +104,10 @@ def test_a_run_that_fails_or_is_stopped_makes_room_for_the_next(tmp_path: Path) 
 
     with served(folder):
         wait_until(lambda: rounds_done(RunFolder(tmp_path / "long")) > 0)
-        assert (orders.get(1).state, orders.get(1).cause) == (FAILED, "as the test wished")
+        assert (orders.get(1).state, orders.get(1).cause) == (RunState.FAILED, "as the test wished")
         server = part(folder, "flwr-serverapp")
         assert server is not None
         orders.stop(2)
         wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
-        wait_until(lambda: orders.get(3).state == COMPLETED)
-    assert RunFolder(tmp_path / "long").manifest()["cause"] == STOPPED
+        wait_until(lambda: orders.get(3).state == RunState.COMPLETED)
+    assert RunFolder(tmp_path / "long").manifest()["cause"] == RunState.STOPPED

@@ -13,14 +13,15 @@ import pytest
 
 from fl_server.coordinator import submission as module
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, Order
-from fl_server.coordinator.submission import LOST, Submission
+from fl_server.coordinator.orders import Order
+from fl_server.coordinator.submission import Submission
 from operation.errors import OperationError
 from operation.processes import ProcessId
 from tests.support import make_config
 from training.errors import RunFolderError
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
+from training.run_state import RunState
 
 BUNDLE = b"a bundle"
 SHA256 = hashlib.sha256(BUNDLE).hexdigest()
@@ -96,9 +97,9 @@ def test_the_run_folder_names_the_orders_sites_and_one_run_for_all_attempts(
 @pytest.mark.parametrize(
     "changes, state, cause",
     [
-        ({}, RUNNING, None),
-        ({"status": "completed"}, COMPLETED, None),
-        ({"status": "failed", "cause": "too few"}, FAILED, "too few"),
+        ({}, RunState.RUNNING, None),
+        ({"status": "completed"}, RunState.COMPLETED, None),
+        ({"status": "failed", "cause": "too few"}, RunState.FAILED, "too few"),
     ],
 )
 def test_the_run_folder_is_the_judge(
@@ -110,7 +111,9 @@ def test_the_run_folder_is_the_judge(
     assert (found.state, found.cause) == (state, cause)
 
 
-@pytest.mark.parametrize("status, state", [("running", LOST), ("completed", COMPLETED)])
+@pytest.mark.parametrize(
+    "status, state", [("running", RunState.LOST), ("completed", RunState.COMPLETED)]
+)
 def test_a_serverapp_that_is_gone_has_lost_what_it_had_not_finished(
     status: str, state: str, attempt: Attempt
 ) -> None:
@@ -127,10 +130,10 @@ def test_until_the_serverapp_has_begun_flower_is_asked(
 ) -> None:
     monkeypatch.setattr(module, "ASK_SECONDS", 0)
     submission = attempt.submit()
-    assert submission.judge().state == RUNNING
+    assert submission.judge().state == RunState.RUNNING
     attempt.control.word = "finished:failed:no such module"
     found = submission.judge()
-    assert found.state == LOST
+    assert found.state == RunState.LOST
     assert "(finished:failed:no such module)" in str(found.cause)
 
 
@@ -139,7 +142,7 @@ def test_a_serverapp_that_never_begins_is_lost(
 ) -> None:
     submission = attempt.submit()
     monkeypatch.setattr(module, "START_SECONDS", 0)
-    assert submission.judge().state == LOST
+    assert submission.judge().state == RunState.LOST
 
 
 def test_what_is_missing_is_named(attempt: Attempt) -> None:

@@ -12,13 +12,14 @@ from fl_server.coordinator import runner
 from fl_server.coordinator import supervisor as module
 from fl_server.coordinator.control import ControlError, ControlRefused
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import COMPLETED, FAILED, RUNNING, STOPPED, WAITING, Orders
+from fl_server.coordinator.orders import Orders
 from fl_server.coordinator.sites import Sites
-from fl_server.coordinator.submission import LOST, Judgement
+from fl_server.coordinator.submission import Judgement
 from fl_server.coordinator.supervisor import Supervisor
 from operation.files import read_json
 from tests.support import make_config
 from training.run_folder import RunFolder
+from training.run_state import RunState
 
 
 class Program:
@@ -79,7 +80,7 @@ class Stage:
         self.orders, self.sites = Orders(folder), Sites(folder)
         self.link = Link()
         self.programs: list[Program] = []
-        self.judgement = Judgement(RUNNING)
+        self.judgement = Judgement(RunState.RUNNING)
         self.round = 0
         self.refusal: Exception | None = None
         self.sockets = sockets
@@ -149,20 +150,20 @@ def test_one_run_at_a_time_in_the_order_of_the_orders(stage: Stage) -> None:
     numbers = [stage.order(name, ["hospital-a"]) for name in ("one", "two")]
     supervisor = stage.supervise()
     tend(supervisor)
-    assert [stage.state(number) for number in numbers] == [RUNNING, WAITING]
-    stage.judgement = Judgement(COMPLETED)
+    assert [stage.state(number) for number in numbers] == [RunState.RUNNING, RunState.WAITING]
+    stage.judgement = Judgement(RunState.COMPLETED)
     tend(supervisor, 1)
-    assert [stage.state(number) for number in numbers] == [COMPLETED, WAITING]
-    stage.judgement = Judgement(RUNNING)
+    assert [stage.state(number) for number in numbers] == [RunState.COMPLETED, RunState.WAITING]
+    stage.judgement = Judgement(RunState.RUNNING)
     tend(supervisor)
-    assert [stage.state(number) for number in numbers] == [COMPLETED, RUNNING]
+    assert [stage.state(number) for number in numbers] == [RunState.COMPLETED, RunState.RUNNING]
     assert [number for number, _ in stage.link.submitted] == [1, 2]
 
 
 def test_an_unfinished_run_goes_on_under_a_new_supervisor(stage: Stage) -> None:
     stage.order("waiting", ["hospital-a"])
     number = stage.order("begun", ["hospital-a"])
-    stage.orders.record(number, RUNNING)
+    stage.orders.record(number, RunState.RUNNING)
     tend(stage.supervise())
     assert [number for number, _ in stage.link.submitted] == [2]
 
@@ -188,14 +189,14 @@ def test_a_new_superlink_knows_the_sites_and_the_run_again(stage: Stage) -> None
     stage.superlink.up = False
     # A ServerApp whose SuperLink has ended may mark its run as failed: that is no failure of the
     # run.
-    stage.judgement = Judgement(FAILED, "connection refused")
+    stage.judgement = Judgement(RunState.FAILED, "connection refused")
     tend(supervisor, 1)
     assert stage.superexec.starts == 2, "the old one's ServerApp must not meet the new SuperLink"
-    stage.judgement = Judgement(RUNNING)
+    stage.judgement = Judgement(RunState.RUNNING)
     tend(supervisor)
     assert stage.superlink.starts == 2
     assert len(stage.link.submitted) == 2
-    assert stage.state(1) == RUNNING
+    assert stage.state(1) == RunState.RUNNING
     assert list(stage.link.nodes.values()) == ["hospital-a"]
 
 
@@ -212,11 +213,11 @@ def test_a_superexec_that_died_takes_its_run_along(stage: Stage) -> None:
 def test_a_lost_attempt_is_made_again_but_not_for_ever(stage: Stage) -> None:
     stage.order("run", ["hospital-a"])
     supervisor = stage.supervise()
-    stage.judgement = Judgement(LOST, "the ServerApp ended")
+    stage.judgement = Judgement(RunState.LOST, "the ServerApp ended")
     tend(supervisor, 50)
     order = stage.orders.get(1)
     assert len(stage.link.submitted) == stage.link.stopped == runner.MOST_LOST
-    assert order.state == FAILED
+    assert order.state == RunState.FAILED
     assert order.cause is not None
     assert order.cause.startswith(f"the ServerApp ended, {runner.MOST_LOST} times in a row")
     assert RunFolder(Path(order.run_dir)).manifest()["cause"] == order.cause
@@ -236,10 +237,10 @@ def test_a_silent_superlink_is_started_again(stage: Stage, monkeypatch: pytest.M
 def test_a_run_that_says_that_it_failed_has_failed(stage: Stage) -> None:
     stage.order("run", ["hospital-a"])
     supervisor = stage.supervise()
-    stage.judgement = Judgement(FAILED, "too few replies")
+    stage.judgement = Judgement(RunState.FAILED, "too few replies")
     tend(supervisor)
     order = stage.orders.get(1)
-    assert (order.state, order.cause) == (FAILED, "too few replies")
+    assert (order.state, order.cause) == (RunState.FAILED, "too few replies")
     assert len(stage.link.submitted) == 1
 
 
@@ -249,7 +250,7 @@ def test_a_run_that_the_superlink_refuses_has_failed(stage: Stage) -> None:
     stage.refusal = ControlRefused("its config")
     tend(supervisor)
     order = stage.orders.get(1)
-    assert (order.state, order.cause) == (FAILED, "its config")
+    assert (order.state, order.cause) == (RunState.FAILED, "its config")
 
 
 def test_a_full_disk_is_waited_out(stage: Stage) -> None:
@@ -258,10 +259,10 @@ def test_a_full_disk_is_waited_out(stage: Stage) -> None:
     stage.refusal = OSError("disk full")
     with pytest.raises(OSError, match="disk full"):
         tend(supervisor)
-    assert stage.state(1) == WAITING
+    assert stage.state(1) == RunState.WAITING
     stage.refusal = None
     tend(supervisor)
-    assert stage.state(1) == RUNNING
+    assert stage.state(1) == RunState.RUNNING
 
 
 def test_a_stopped_run_ends_at_once(stage: Stage) -> None:
@@ -270,7 +271,7 @@ def test_a_stopped_run_ends_at_once(stage: Stage) -> None:
     tend(supervisor)
     stage.orders.stop(number)
     tend(supervisor, 1)
-    assert (stage.link.stopped, stage.state(number)) == (1, STOPPED)
+    assert (stage.link.stopped, stage.state(number)) == (1, RunState.STOPPED)
     tend(supervisor)
     assert len(stage.link.submitted) == 1
 
@@ -293,7 +294,7 @@ def test_a_site_that_is_admitted_later_is_not_of_the_run(stage: Stage) -> None:
     stage.sites.admit("hospital-b", "b key")
     tend(supervisor)
     assert stage.orders.get(1).sites == ["hospital-a"]
-    assert stage.state(1) == RUNNING
+    assert stage.state(1) == RunState.RUNNING
 
 
 def test_an_orderly_end_leaves_the_run_unfinished(stage: Stage) -> None:
@@ -302,4 +303,4 @@ def test_an_orderly_end_leaves_the_run_unfinished(stage: Stage) -> None:
     tend(supervisor)
     supervisor.end()
     assert not any(program.up for program in stage.programs)
-    assert stage.state(1) == RUNNING
+    assert stage.state(1) == RunState.RUNNING
