@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -140,12 +139,7 @@ class ImageFiles:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for archive in self._archives.values():
             archive.close()
 
@@ -186,29 +180,6 @@ def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
         raise
     except DAMAGE as error:
         raise DataError(f"{name}: not a readable image ({_reason(error)})") from error
-
-
-def decode_rgb(path: str, member: str = "") -> np.ndarray:
-    """Return the pixels of one image, read from a file or a zip archive.
-
-    Args:
-        path: an image file, or a zip archive if ``member`` is given.
-        member: the image's name inside the archive.
-
-    Returns:
-        uint8 array of shape (H, W, 3), values 0 … 255; ``rgb_image`` describes how images that are
-        not RGB are converted.
-
-    Raises:
-        DataError: the image cannot be read or decoded; the message names it.
-    """
-    name = image_name(path, member)
-    try:
-        with ImageFiles() as files:
-            data = files.read(path, member)
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({_reason(error)})") from error
-    return np.array(rgb_image(data, name))
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

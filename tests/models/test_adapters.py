@@ -7,8 +7,8 @@ from torch import nn
 from models.adapters import REDUCTION, GatedAdapter
 from models.backbones import Backbone, build_backbone, build_empty, build_on_meta, over_features
 from models.registry import BACKBONES, SMALLEST_IMAGE, find_backbone
-from models.sizes import part_sizes
 from models.text_encoders import TEXT_ENCODERS
+from tests.models.test_part_sizes import part_sizes
 
 WITH_LORA = [spec.name for spec in BACKBONES.values() if spec.has_linear_layers]
 # Real numbers go through one that calls its layers and one that only reads their weights.

@@ -2,12 +2,20 @@
 
 import pytest
 
-from models.part_sizes import NUM_CLASSES, PART_SIZES
+from models.part_sizes import NUM_CLASSES, PART_SIZES, PartSize
 from models.registry import BACKBONES
-from models.sizes import part_sizes
+from models.sizes import part_size
 
 # Quick to build: a classifier of each kind, and one without layers for LoRA.
 QUICK = ("resnet18", "swin_t")
+
+
+def part_sizes(name: str, num_classes: int) -> dict[str, PartSize]:
+    """Count by value of ``trainable``, without ``lora`` if it is not possible."""
+    values = ["all", "head", "adapter"]
+    if BACKBONES[name].has_linear_layers:
+        values.append("lora")
+    return {trainable: part_size(name, num_classes, trainable) for trainable in values}
 
 
 @pytest.mark.parametrize("name", QUICK)
