@@ -10,6 +10,7 @@ from rich.text import Text
 
 from data_partition.class_names import in_naming_order
 from training.metrics import METRIC_NAMES, recall_by_class
+from training.scores import FURTHER, SCORES
 
 OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
@@ -49,11 +50,44 @@ def metric_cells(block: Mapping[str, Any]) -> list[str]:
     """Return the figures of a metric block, and after BACC its number of classes."""
     cells = []
     for name in METRIC_NAMES:
-        cells.append(NONE if block[name] is None else f"{block[name]:.2f}")
+        cells.append(_shown(name, block[name]))
         if name == "bacc":
             of = [total for _, total in recall_by_class(np.array(block["confusion"]))]
             cells.append(str(np.count_nonzero(of)))
     return cells
+
+
+def scores_table(blocks: Iterable[tuple[str, Mapping[str, Any]]], first: str) -> Table:
+    """Return a table of the scores beside the study's six figures.
+
+    Args:
+        blocks: each row's name and block; figures by patient, if known, follow below.
+        first: head of the column that names the rows.
+    """
+    table = new_table("Further scores", first, map(str.upper, FURTHER))
+    for name, block in with_patients(blocks):
+        table.add_row(Text(name), *(_shown(score, block.get(score)) for score in FURTHER))
+    return table
+
+
+def classes_table(block: Mapping[str, Any], classes: Sequence[str], of: str) -> Table:
+    """Return a table of the scores that have a figure for each class.
+
+    Args:
+        block: of one test set.
+        classes: names of the classes, in the order of the block.
+        of: names the test set.
+    """
+    table = new_table(f"By class, of the {of}", "class", map(str.upper, block["by_class"]))
+    for name in in_naming_order(classes):
+        figures = block["by_class"].items()
+        cells = (_shown(score, values[classes.index(name)]) for score, values in figures)
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def _shown(score: str, figure: float | None) -> str:
+    return NONE if figure is None else f"{figure:.{SCORES[score].digits}f}"
 
 
 def recall_table(

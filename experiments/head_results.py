@@ -7,7 +7,14 @@ from rich.table import Table
 
 from experiments.console import Console
 from experiments.data_notes import overlap_note
-from experiments.figures_table import OVER, metric_cells, metric_columns, new_table, recall_table
+from experiments.figures_table import (
+    OVER,
+    metric_cells,
+    metric_columns,
+    new_table,
+    recall_table,
+    scores_table,
+)
 from training.config import ExperimentConfig
 from training.head_settings import FITTED_WITH, head_values
 from training.run_folder import RunFolder
@@ -24,6 +31,8 @@ def show_heads(console: Console, folder: RunFolder) -> None:
     console.print()
     blocks = [(TITLES[name], block) for name, block in figures.items()]
     console.print(recall_table(blocks, data["classes"], ""))
+    console.print()
+    console.print(scores_table(blocks, ""))
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
 
 

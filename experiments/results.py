@@ -13,16 +13,19 @@ from experiments.figures_table import (
     BY_PATIENT,
     NONE,
     OVER,
+    classes_table,
     metric_cells,
     metric_columns,
     new_table,
     recall_table,
+    scores_table,
     with_patients,
 )
 from experiments.updates_table import update_warnings, updates_table
 from training.errors import RunFolderError
 from training.participation import absences_of, pooled_clients
 from training.run_folder import RunFolder
+from training.scores import SCORES
 from training.synthetic_note import synthetic_note
 
 Row = tuple[str, Mapping[str, Any]]
@@ -39,7 +42,14 @@ def show_results(console: Console, folder: RunFolder) -> None:
     """
     metrics, manifest, rounds = folder.metrics(), folder.manifest(), folder.rounds()
     try:
-        tables = [results_table(metrics, manifest), _recalls(metrics, manifest)]
+        blocks = [(name, block) for name, block in _blocks(metrics) if block]
+        classes, first = manifest["data"]["classes"], _first(metrics)
+        tables = [results_table(metrics, manifest), recall_table(blocks, classes, first)]
+        tables.append(scores_table(blocks, first))
+        tested = "global_test" if "global_test" in metrics else "client_test"
+        if tested in metrics:
+            of = "global test set" if tested == "global_test" else "clients' pooled test splits"
+            tables.append(classes_table(metrics[tested], classes, of))
         if "clients" in metrics:
             tables += [updates_table(rounds), traffic_table(rounds)]
     except KeyError as error:
@@ -98,16 +108,26 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
         return []
     rounds, absences = metrics["rounds"], absences_of(metrics)
     chosen = "The best round was chosen by the clients' own figures on their validation images."
-    if not metrics["validation"]["n"]:
+    validation, best_by = metrics["validation"], metrics["best_by"]
+    if not validation["n"]:
         chosen = "No client has validation images, so the last round counts as the best."
+    elif validation[best_by] is None:
+        chosen = f"{best_by.upper()} is defined in no round, so the last round counts as the best."
     if not absences:
         whole = f"Every client took part in all rounds ({rounds} of {rounds})."
-        return [Text(f"{whole} {chosen}")]
+        return [Text(f"{whole} {chosen}"), *_without_histograms(metrics)]
     lines = [Text("NOT COMPLETE: some clients are missing from these figures.", "bold yellow")]
     for client, count in metrics["participation"].items():
         said = absences.get(client, f"in {count} of {rounds} rounds")
         lines.append(Text(f"  {client}: {said}", "yellow" if client in absences else ""))
-    return [*lines, Text(chosen)]
+    return [*lines, Text(chosen), *_without_histograms(metrics)]
+
+
+def _without_histograms(metrics: Mapping[str, Any]) -> list[Text]:
+    clients = metrics["client_test"]["no_histograms"]
+    scores = ", ".join(name.upper() for name in SCORES if SCORES[name].needs == "histograms")
+    said = "images are not in the clients' pooled"
+    return [Text(f"{name} {why}: its {said} {scores}.") for name, why in clients.items()]
 
 
 def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -138,11 +158,6 @@ def megabytes(number_of_bytes: float) -> str:
     """Return a number of bytes in units of 10⁶, to two decimals or, below 1, three digits."""
     number = number_of_bytes / 1e6
     return f"{number:,.2f}" if number >= 1 else f"{number:.3g}"
-
-
-def _recalls(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:
-    blocks = [(name, block) for name, block in _blocks(metrics) if block]
-    return recall_table(blocks, manifest["data"]["classes"], _first(metrics))
 
 
 def _first(metrics: Mapping[str, Any]) -> str:

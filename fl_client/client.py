@@ -25,6 +25,7 @@ class Client:
         fingerprint: identifies its images; see ``ImageStore``.
         synthetic: whether its images are generated.
         is_site: whether it is a site's client, which stores the final model.
+        histograms: whether its replies hold histograms of its predicted probabilities.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Client:
     fingerprint: str = ""
     synthetic: bool = False
     is_site: bool = False
+    histograms: bool = True
 
     @property
     def num_classes(self) -> int:

@@ -55,8 +55,9 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
         settings: settings in the message: ``experiment``, the config as TOML, whose paths are
             ignored here; ``run``, 32 hex digits; and ``client-index``, the rank of the site's name.
         node_config: the site's own settings: ``site``, its name; ``folder``, for its files;
-            ``data-dir``, ``cache-dir`` and ``weights-dir``; and, if its images are a shard of a
-            common release, ``partition-id`` and ``num-partitions``.
+            ``policy``, the file of its policy, which is read for each message; ``data-dir``,
+            ``cache-dir`` and ``weights-dir``; and, if its images are a shard of a common release,
+            ``partition-id`` and ``num-partitions``.
 
     Raises:
         ConfigError: this machine lacks what the config asks for.
@@ -91,6 +92,7 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
         fingerprint=data.store.fingerprint,
         synthetic=is_synthetic(config.data_dir),
         is_site=True,
+        histograms=_may_send_histograms(node_config),
     )
 
 
@@ -106,6 +108,14 @@ def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> N
     config = _here(parse(parse_toml(str(settings["experiment"]))), node_config)
     check_backbone(config)
     prefetch_base(config)
+
+
+def _may_send_histograms(node_config: Mapping[str, Any]) -> bool:
+    """Return whether the site's policy allows them; if not, its guard would refuse the reply."""
+    if "policy" not in node_config:
+        return True
+    policy = parse_toml(Path(str(node_config["policy"])).read_text(encoding="utf-8"))
+    return policy.get("histograms", True) is True
 
 
 def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:

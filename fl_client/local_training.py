@@ -115,8 +115,9 @@ def evaluate_locally(
 
     Returns:
         For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row), the same by
-        patient as ``<split>-patient-confusion`` if patients are known, and ``<split>-examples``;
-        and ``num-examples``, the number of evaluated images.
+        patient as ``<split>-patient-confusion`` if patients are known, the histograms of
+        `strategies.histograms` if the client may send them, and ``<split>-examples``; and
+        ``num-examples``, the number of evaluated images.
     """
     model, splits = open_model(client, received, settings, text)
     metrics: Metrics = {}
@@ -130,12 +131,17 @@ def evaluate_locally(
 def _judge(client: Client, model: Backbone, splits: Mapping[str, Split], split: str) -> Metrics:
     started = time.perf_counter()
     result = evaluate_split(client.config, model, splits[split], client.num_classes)
+    counts = result.images.counts(exact=False)
     metrics: Metrics = {
         f"{split}-loss": result.loss,
-        f"{split}-confusion": [int(count) for count in result.confusion.flat],
+        f"{split}-confusion": [int(count) for count in counts.confusion.flat],
         f"{split}-examples": len(splits[split]),
         f"seconds-{split}": time.perf_counter() - started,
     }
-    if result.patient_confusion is not None:
-        metrics[f"{split}-patient-confusion"] = [int(n) for n in result.patient_confusion.flat]
+    if client.histograms and counts.histograms is not None:
+        fields = counts.histograms.to_fields()
+        metrics |= {f"{split}-{name}": value for name, value in fields.items()}
+    if result.patients is not None:
+        patients = result.patients.counts(exact=False).confusion
+        metrics[f"{split}-patient-confusion"] = [int(count) for count in patients.flat]
     return metrics

@@ -1,4 +1,4 @@
-"""Evaluation: the clients' replies, and metrics from their confusion matrices."""
+"""Evaluation: the clients' replies, and scores from their counts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,14 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from strategies.averaging import Averaging
+from strategies.histograms import FIELDS
 from strategies.replies import Replies, Reply
-from training.metrics import Confusion, metric_block, pool
+from training.score_counts import Histograms, ScoreCounts
+from training.scores import score_block
 
 
 def client_metrics(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
-    """Return the clients' metrics on one of their splits, by client and pooled.
+    """Return the clients' scores on one of their splits, by client and pooled.
 
     Args:
         replies: with the metrics ``<split>-confusion``, ``-loss`` and ``-examples``.
@@ -21,43 +23,66 @@ def client_metrics(replies: Replies, split: str, num_classes: int) -> dict[str, 
         num_classes: K.
 
     Returns:
-        ``clients`` by name and ``pooled``, each a metric block with ``loss``, and with ``patients``
-        if the client, or any client, knows them. The pooled metrics are those of the summed
-        confusion matrices, the pooled loss is the mean over all images. ``missing`` has, by name,
-        the reason why a client that was asked is not pooled; the pooled ``patients`` have their
-        own, since a client may send counts of images only.
+        ``clients`` by name and ``pooled``, each a block of scores with ``loss``, and with
+        ``patients`` if the client, or any client, knows them. The pooled scores are those of the
+        summed counts, the pooled loss is the mean over all images. ``missing`` has, by name, the
+        reason why a client that was asked is not pooled; the pooled ``patients`` have their own,
+        since a client may send counts of images only. ``no_histograms`` has the pooled clients
+        whose images are not in the scores that need histograms.
     """
     clients: dict[str, dict[str, Any]] = {}
-    images: list[Confusion] = []
-    patients: list[Confusion] = []
+    images: list[ScoreCounts] = []
+    patients: list[ScoreCounts] = []
     unknown: dict[str, str] = {}
+    no_histograms: dict[str, str] = {}
     total_loss = 0.0
-
-    def counts(reply: Reply, key: str) -> Confusion:
-        return np.array(reply.metrics[key], dtype=np.int64).reshape(num_classes, num_classes)
-
     for reply in replies.accepted:
-        images.append(counts(reply, f"{split}-confusion"))
+        images.append(_counts(reply, split, num_classes))
         loss = float(str(reply.metrics[f"{split}-loss"]))
-        clients[reply.client] = {**metric_block(images[-1]), "loss": loss}
-        total_loss += loss * int(images[-1].sum())
+        clients[reply.client] = {**score_block(images[-1]), "loss": loss}
+        total_loss += loss * images[-1].num_images
+        if images[-1].histograms is None and images[-1].num_images:
+            no_histograms[reply.client] = "sends no histograms"
         if f"{split}-patient-confusion" in reply.metrics:
-            patients.append(counts(reply, f"{split}-patient-confusion"))
-            clients[reply.client]["patients"] = metric_block(patients[-1])
+            patients.append(_counts(reply, f"{split}-patient", num_classes))
+            clients[reply.client]["patients"] = score_block(patients[-1])
         else:
             unknown[reply.client] = "sends no counts of patients"
-    matrix = pool(images, num_classes)
+    together = ScoreCounts.pooled(images, num_classes)
     pooled: dict[str, Any] = {
-        **metric_block(matrix),
-        "loss": total_loss / max(1, int(matrix.sum())),
+        **score_block(together),
+        "loss": total_loss / max(1, together.num_images),
         "missing": dict(replies.failures),
+        "no_histograms": no_histograms,
     }
     if patients:
         pooled["patients"] = {
-            **metric_block(pool(patients, num_classes)),
+            **score_block(ScoreCounts.pooled(patients, num_classes)),
             "missing": {**replies.failures, **unknown},
         }
     return {"clients": clients, "pooled": pooled}
+
+
+def histograms_of(replies: Replies, split: str) -> dict[str, dict[str, Any]]:
+    """Return by client the histograms of one of their splits, as sent, of those that send them."""
+    found: dict[str, dict[str, Any]] = {}
+    for reply in replies.accepted:
+        fields = {name: reply.metrics.get(f"{split}-{name}") for name in FIELDS}
+        if None not in fields.values():
+            found[reply.client] = fields
+    return found
+
+
+def _counts(reply: Reply, of: str, num_classes: int) -> ScoreCounts:
+    """Return the counts in a reply, of a split, or of a split's patients."""
+    prefix = f"{of}-"
+    fields = {
+        name.removeprefix(prefix): value
+        for name, value in reply.metrics.items()
+        if name.startswith(prefix)
+    }
+    confusion = np.array(fields["confusion"], dtype=np.int64).reshape(num_classes, num_classes)
+    return ScoreCounts(confusion, Histograms.of_fields(fields, num_classes))
 
 
 def evaluate_on_clients(

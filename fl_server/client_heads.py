@@ -13,8 +13,10 @@ from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from training.config import ExperimentConfig
 from training.inference import extract_features
-from training.metrics import confusion_matrix, metric_block
+from training.metrics import confusion_matrix
 from training.network import preprocessing
+from training.score_counts import ScoreCounts
+from training.scores import score_block
 from training.split import GlobalTestSet
 
 
@@ -67,7 +69,7 @@ def judge_client_heads(
             if key.endswith("-predicted")
         }
         result[reply.client] = {
-            head: metric_block(confusion_matrix(labels, predicted, num_classes))
+            head: score_block(ScoreCounts(confusion_matrix(labels, predicted, num_classes)))
             for head, predicted in answers.items()
         }
     for client, cause in replies.failures.items():

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
 from fl_server.checking_grid import CheckingGrid
-from fl_server.client_evaluation import client_metrics, evaluate_on_clients
+from fl_server.client_evaluation import client_metrics, evaluate_on_clients, histograms_of
 from fl_server.client_heads import judge_client_heads
 from fl_server.makespan import makespan
 from fl_server.nodes import Gathered, check_bases
@@ -267,6 +267,7 @@ class Federation:
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
         last_figures = self._judge_one(found, exchange.evaluated(sent), "last_global_test")
+        last_histograms = histograms_of(found, "test")
         sha256 = weights_sha256(exchange.evaluated(sent))
         best_round = self.progress.best_round or self.progress.round
         if best_round != self.progress.round:
@@ -274,6 +275,9 @@ class Federation:
             sent = exchange.pack(self.folder.checkpoint.weights(best_round))
             found = self._ask(strategy, sent, "test", best_round)
         best_figures = self._judge_one(found, exchange.evaluated(sent), "global_test")
+        self.folder.write_histograms(
+            {"client_test": histograms_of(found, "test"), "last_client_test": last_histograms}
+        )
         if self.config.client_heads and self.test_data is not None:
             best = exchange.evaluated(sent)
             network = restore_network(self.config, len(self.classes), best, self.text)

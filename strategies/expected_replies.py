@@ -19,11 +19,14 @@ from strategies.field_kinds import (
     Counts,
     Flag,
     Kind,
+    PackedCounts,
     Real,
+    Reals,
     Sha256,
     Text,
     Texts,
 )
+from strategies.histograms import BINS, CONFIDENCE_BINS, FIELDS, PACKED_BYTES
 from strategies.layout import LAYOUT, Layout, LayoutError, Signature
 from strategies.methods import DEFAULT, METHODS
 from strategies.refusal import Refused
@@ -82,7 +85,7 @@ def form_of(kind: str, request: Content, announced: Announced | None = None) -> 
     metrics: dict[str, Kind] = {}
     for split in splits:
         metrics |= _figures(split, announced)
-    optional = {key for key in metrics if key.endswith("-patient-confusion")}
+    optional = {key for key in metrics if key.endswith(("-patient-confusion", *FIELDS))}
     optional |= {key for key in metrics if key.startswith("seconds-")}
     arrays: dict[str, Signature] = {}
     if kind == "train":
@@ -99,7 +102,8 @@ def form_of(kind: str, request: Content, announced: Announced | None = None) -> 
         metrics |= _scalars(experiment, announced)
     else:
         metrics["num-examples"] = Count(len(SPLITS) * MAX_EXAMPLES)
-    return ReplyForm({}, metrics, frozenset(optional), arrays, splits)
+    packed = sum(k.length * PACKED_BYTES for k in metrics.values() if isinstance(k, PackedCounts))
+    return ReplyForm({}, metrics, frozenset(optional), arrays, splits, RECORD_BYTES + packed)
 
 
 def _introduction() -> ReplyForm:
@@ -137,12 +141,20 @@ def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
     if announced is not None and split in announced.sizes:
         examples = Count(announced.sizes[split], least=announced.sizes[split])
     confusion = Counts(tuple(k * k for k in classes), examples.most)
+    # For each of the four fields `strategies.histograms` says what it holds.
+    histograms: tuple[Kind, ...] = (
+        PackedCounts(2 * max(classes) * BINS, examples.most),
+        Counts((2 * CONFIDENCE_BINS,), examples.most),
+        Reals(CONFIDENCE_BINS, 1.0 + examples.most),
+        Real(2.0 + 2 * examples.most),
+    )
     by_patient = announced is None or announced.by_patient
     return {
         f"{split}-loss": Real(MAX_LOSS),
         f"{split}-examples": examples,
         f"{split}-confusion": confusion,
         **({f"{split}-patient-confusion": confusion} if by_patient else {}),
+        **{f"{split}-{name}": kind for name, kind in zip(FIELDS, histograms, strict=True)},
         f"seconds-{split}": Real(MAX_SECONDS),
     }
 

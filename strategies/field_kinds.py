@@ -65,6 +65,52 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class PackedCounts:
+    """A list of counts, packed as by `strategies.histograms.pack`.
+
+    Attributes:
+        length: maximum number of counts.
+        most: maximum of each count.
+    """
+
+    length: int
+    most: int
+
+    def admits(self, value: object) -> bool:
+        if not isinstance(value, list) or len(value) % 2:
+            return False
+        count = Count(self.most, least=1)
+        if not all(type(number) is int for number in value):
+            return False
+        # Only the first count may be at distance 0, from the beginning.
+        distances = all(n > 0 for n in value[2::2]) and all(n >= 0 for n in value[:1])
+        counts = all(count.admits(n) for n in value[1::2])
+        return distances and counts and sum(value[::2]) < self.length
+
+    def __str__(self) -> str:
+        return f"a packed list of at most {self.length} whole numbers from 0 to {self.most}"
+
+
+@dataclass(frozen=True)
+class Reals:
+    """A list of floating-point numbers from 0 to a maximum."""
+
+    length: int
+    most: float
+
+    def admits(self, value: object) -> bool:
+        each = Real(self.most)
+        return (
+            isinstance(value, list)
+            and len(value) == self.length
+            and all(each.admits(number) for number in value)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.length} numbers from 0 to {self.most:.3g}"
+
+
+@dataclass(frozen=True)
 class Text:
     """A line of 1 to `MAX_TEXT` printable characters."""
 
@@ -113,4 +159,4 @@ class Flag:
         return "true or false"
 
 
-Kind = Count | Real | Counts | Text | Texts | Sha256 | Flag
+Kind = Count | Real | Counts | PackedCounts | Reals | Text | Texts | Sha256 | Flag

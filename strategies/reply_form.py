@@ -11,6 +11,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 
 from strategies.field_kinds import Kind
+from strategies.histograms import check_histograms
 from strategies.layout import Signature
 from strategies.refusal import Refused
 
@@ -124,6 +125,7 @@ class ReplyForm:
                     f"its {split}-patient-confusion counts no patient, or more than images",
                     f"{sum(patients)} patients, {examples} images",
                 )
+            check_histograms(split, metrics)
         if self.splits and "train-loss" not in self.metrics:
             together = sum(metrics[f"{split}-examples"] for split in self.splits)
             if metrics["num-examples"] != together:

@@ -14,6 +14,7 @@ from typing import Any
 from operation.files import write_json
 from operation.parsing import parse_json
 from training.errors import RunFolderError
+from training.scores import SCORES
 from training.weights import Weights, load_weights, save_weights
 
 
@@ -24,8 +25,8 @@ class Progress:
     Attributes:
         round: the last finished round, 0 before the first.
         best_round: the round of the best validated model so far; 0 if there is none.
-        best_figure: its pooled validation figure named by key ``best-by`` (AVG, ACC and BACC in
-            percent); None if there is none.
+        best_figure: its pooled validation figure named by key ``best-by``, a score or the loss;
+            None if there is none.
         records: one dictionary per round, as in ``rounds.jsonl``. The last one has no
             ``validation`` until its model has been validated.
     """
@@ -39,15 +40,14 @@ class Progress:
         """Return the progress after a validation; of equally good models the earliest is best.
 
         Args:
-            validation: its ``pooled`` is a metric block with ``loss``.
-            best_by: the figure that decides: the highest is best, of ``loss`` the lowest.
+            validation: its ``pooled`` is a block of scores with ``loss``.
+            best_by: a score (`training.scores`), or ``loss``, of which the lowest is best.
         """
         records = [*self.records[:-1], {**self.records[-1], "validation": validation}]
         pooled, best = validation["pooled"], self.best_figure
         figure: float | None = pooled[best_by] if pooled["n"] else None  # no image has loss 0
-        if figure is None or (
-            best is not None and (figure >= best if best_by == "loss" else figure <= best)
-        ):
+        higher = best_by != "loss" and SCORES[best_by].higher_is_better
+        if figure is None or (best is not None and (figure <= best if higher else figure >= best)):
             return replace(self, records=records)
         return replace(self, records=records, best_round=self.round, best_figure=figure)
 

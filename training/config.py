@@ -25,6 +25,7 @@ from strategies import methods
 from training.errors import ConfigError
 from training.losses import LOSSES, STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
+from training.scores import SCORES
 
 Scalar = str | bool | int | float
 
@@ -111,7 +112,7 @@ class ExperimentConfig(MethodKeys):
     rounds: int = Field(50, ge=1)
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
-    best_by: Literal["avg", "acc", "bacc", "loss"] = "avg"
+    best_by: Literal[(*SCORES, "loss")] = "avg"  # type: ignore[valid-type]
     batch_size: int = Field(0, ge=0)
     heads: str = ",".join(HEADS)
     scaler: Literal["standard", "none"] = "standard"

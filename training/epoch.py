@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.errors import TrainingError
 from training.inference import Inputs, predict, to_device
-from training.metrics import Confusion, confusion_matrix, patient_confusion
+from training.score_counts import Answers
 from training.split import Split
 
 
@@ -20,17 +19,15 @@ class Evaluation:
     """A model's results on a split of n images with K classes.
 
     Attributes:
-        probabilities: (n, K) float32, rows sum to 1.
-        confusion: (K, K) counts of true against most probable class; the first class on ties.
+        images: its answers; the probabilities are float32.
         loss: mean cross-entropy; 0.0 for an empty split.
-        patient_confusion: (K, K) counts of patients, each classified by the mean of the
-            probabilities of the patient's slices; None if the split has no patients.
+        patients: of each patient the mean probabilities of the patient's slices; None if the split
+            has no patients.
     """
 
-    probabilities: NDArray[np.float32]
-    confusion: Confusion
+    images: Answers
     loss: float
-    patient_confusion: Confusion | None = None
+    patients: Answers | None = None
 
 
 def batch_slices(num_examples: int, batch_size: int) -> Iterator[slice]:
@@ -157,15 +154,12 @@ def evaluate(
     )
     labels = split.labels[split.indices]
     probabilities = np.exp(log_probabilities)
-    patients = None if split.patients is None else split.patients[split.indices]
     of_truth = log_probabilities[np.arange(len(split)), labels].astype(np.float64)
+    # Probabilities, not logits, so that the stored predictions have the same most probable class.
+    images = Answers(probabilities, labels)
+    patients = None if split.patients is None else split.patients[split.indices]
     return Evaluation(
-        probabilities=probabilities,
-        # From the probabilities, not the logits, so that the stored predictions have the same most
-        # probable class.
-        confusion=confusion_matrix(labels, probabilities.argmax(axis=1), num_classes),
+        images=images,
         loss=float(-of_truth.mean()) if len(split) else 0.0,
-        patient_confusion=(
-            None if patients is None else patient_confusion(probabilities, labels, patients)
-        ),
+        patients=None if patients is None else images.by_patient(patients),
     )

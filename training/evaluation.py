@@ -6,9 +6,9 @@ from torch import nn
 
 from training.config import ExperimentConfig
 from training.epoch import Evaluation, evaluate
-from training.metrics import metric_block
 from training.network import preprocessing
 from training.run_folder import RunFolder
+from training.scores import score_block
 from training.split import GlobalTestSet, Split
 from training.uncertainty import intervals
 
@@ -32,10 +32,10 @@ def evaluate_split(
 
 
 def evaluation_block(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metric block of an evaluation, also by patient if the split has patients."""
-    result = {**metric_block(evaluation.confusion), "loss": evaluation.loss}
-    if evaluation.patient_confusion is not None:
-        result["patients"] = metric_block(evaluation.patient_confusion)
+    """Return the block of an evaluation, also by patient if the split has patients."""
+    result = {**score_block(evaluation.images.counts()), "loss": evaluation.loss}
+    if evaluation.patients is not None:
+        result["patients"] = score_block(evaluation.patients.counts())
     return result
 
 
@@ -46,7 +46,7 @@ def evaluate_on_test_set(
     folder: RunFolder,
     test_set: str,
 ) -> dict[str, Any]:
-    """Evaluate a network on the test set, store its predictions, and return the metric block.
+    """Evaluate a network on the test set, store its predictions, and return the block.
 
     The block has ``intervals``, the 95 % interval of each figure, for which a patient's images are
     drawn together; and ``in_training``, the number of images that are also in training, None if
@@ -64,13 +64,13 @@ def evaluate_on_test_set(
     folder.write_predictions(
         test_set,
         test_data.rows,
-        evaluation.probabilities,
+        evaluation.images.probabilities,
         classes,
-        by_patient=evaluation.patient_confusion is not None,
+        by_patient=evaluation.patients is not None,
     )
     found = intervals(
-        split.labels[split.indices],
-        evaluation.probabilities.argmax(axis=1),
+        evaluation.images.labels,
+        evaluation.images.predicted,
         len(classes),
         seed=config.seed,
         groups=None if split.patients is None else split.patients[split.indices],

@@ -14,8 +14,9 @@ from training.config import ExperimentConfig
 from training.deep_features import Features, open_features
 from training.errors import RunFolderError
 from training.head_settings import FITTED_WITH, head_settings, head_values, heads_of
-from training.metrics import confusion_matrix, metric_block, patient_confusion
 from training.run_folder import RunFolder
+from training.score_counts import Answers
+from training.scores import score_block
 from training.split import GlobalTestSet, TrainingImages
 from training.uncertainty import intervals, paired_test
 from training.weights import Weights, weights_sha256
@@ -150,17 +151,20 @@ class HeadFigures:
     def _judge(
         self, test: Features, predicted: NDArray[np.int64], probabilities: NDArray
     ) -> dict[str, Any]:
-        num_classes = len(self.training.classes)
+        answers = Answers(probabilities.astype(np.float32), test.labels, predicted)
+        patients = self._patients()
         result = {
-            **metric_block(confusion_matrix(test.labels, predicted, num_classes)),
+            **score_block(answers.counts()),
             "intervals": intervals(
-                test.labels, predicted, num_classes, seed=self.config.seed, groups=self._patients()
+                test.labels,
+                predicted,
+                len(self.training.classes),
+                seed=self.config.seed,
+                groups=patients,
             ),
         }
-        patients = self._patients()
         if patients is not None:
-            counts = patient_confusion(probabilities.astype(np.float32), test.labels, patients)
-            result["patients"] = metric_block(counts)
+            result["patients"] = score_block(answers.by_patient(patients).counts())
         return result
 
     def _patients(self) -> NDArray[np.int64] | None:

@@ -27,10 +27,10 @@ def confusion_matrix(
     return cells.reshape(num_classes, num_classes).astype(np.int64)
 
 
-def patient_confusion(
+def by_patient(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], patients: NDArray[np.int64]
-) -> Confusion:
-    """Count patients, each classified by the mean probabilities of the patient's images.
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the mean probabilities of each patient's images, and the patient's true class.
 
     Args:
         probabilities: (n, K), by image.
@@ -38,7 +38,7 @@ def patient_confusion(
         patients: (n,) the number of each image's patient.
 
     Returns:
-        (K, K) counts that sum to the number of patients; the first class wins a tie.
+        (P, K) and (P,) for P patients, by their numbers.
     """
     _, first_images, patient_of_image, num_images = np.unique(
         patients, return_index=True, return_inverse=True, return_counts=True
@@ -46,8 +46,7 @@ def patient_confusion(
     num_classes = probabilities.shape[1]
     totals = np.zeros((len(first_images), num_classes))
     np.add.at(totals, patient_of_image, probabilities.astype(np.float64))
-    predicted = (totals / num_images[:, None]).argmax(axis=1)
-    return confusion_matrix(labels[first_images], predicted, num_classes)
+    return totals / num_images[:, None], labels[first_images]
 
 
 def pool(matrices: Iterable[Confusion], num_classes: int) -> Confusion:

@@ -31,6 +31,7 @@ CENTRALIZED = ("clip", "heads")
 # The results of a completed run, and files made from its best network later.
 RESULTS = (
     "metrics.json",
+    "histograms.json",
     "predictions-*.csv",
     "submission*.csv",
     "score*.json",
@@ -236,6 +237,10 @@ class RunFolder:
             RunFolderError: they are not JSON.
         """
         return _read_object(self.path / "metrics.json")
+
+    def write_histograms(self, histograms: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the histograms that clients sent, by test set and client."""
+        write_text(self.path / "histograms.json", json.dumps(histograms, allow_nan=False) + "\n")
 
     def write_predictions(
         self,

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic_core import from_json
@@ -22,6 +23,7 @@ from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
 from training.run_state import RunState
+from training.scores import FURTHER, SCORES
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -35,20 +37,32 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Figures(Part):
-    """Figures in percent, all None without images, and the number of images.
+def _figure(name: str) -> Any:
+    low, high = SCORES[name].range
+    return Annotated[float, Field(ge=low, le=high)] | None
 
-    ``confusion`` holds the counts from which they are computed, true classes in rows.
+
+if TYPE_CHECKING:
+    Scores = Part
+else:
+    # A score is None if it is undefined; the study's six figures must be there.
+    Scores = create_model(
+        "Scores",
+        __base__=Part,
+        **{name: (_figure(name), None if name in FURTHER else ...) for name in SCORES},
+    )
+
+
+class Figures(Scores):
+    """Every score, all None without images, and the number of images.
+
+    ``confusion`` holds counts from which they are computed, true classes in rows; ``by_class`` the
+    figures of some scores for each class.
     """
 
     n: int
     confusion: list[list[NonNegativeInt]]
-    acc: Percent | None
-    bacc: Percent | None
-    pre: Percent | None
-    rec: Percent | None
-    f1: Percent | None
-    avg: Percent | None
+    by_class: dict[str, list[float | None]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
@@ -57,6 +71,8 @@ class Figures(Part):
             raise ValueError("confusion is not square")
         if sum(map(sum, self.confusion)) != self.n:
             raise ValueError(f"confusion does not count n = {self.n}")
+        if any(len(figures) != size for figures in self.by_class.values()):
+            raise ValueError("by_class does not hold the classes of confusion")
         return self
 
 
@@ -68,9 +84,13 @@ class Block(Figures):
 
 
 class Pooled(Part):
-    """Figures over all clients that answered; ``missing`` has the reasons of the others."""
+    """Figures over all clients that answered; ``missing`` has the reasons of the others.
+
+    ``no_histograms`` has the clients that are not in the scores that need histograms.
+    """
 
     missing: dict[str, str] = Field(default_factory=dict)
+    no_histograms: dict[str, str] = Field(default_factory=dict)
 
 
 class PooledFigures(Figures, Pooled):

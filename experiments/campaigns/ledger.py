@@ -14,7 +14,9 @@ from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
 from training.metrics import METRIC_NAMES, recall_by_class
+from training.scores import FURTHER, SCORES
 
+BY_CLASS = tuple(name for name, score in SCORES.items() if score.by_class)
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
 # Text by default, numbers when resolved.
 _RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
@@ -30,7 +32,10 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys((*METRIC_NAMES, *_INTERVALS), float),
     "bacc_classes": int,
     **{f"{what}.{name}": float for what in ("recall", "support") for name in known_classes()},
+    **dict.fromkeys(FURTHER, float),
+    **{f"{score}.{name}": float for score in BY_CLASS for name in known_classes()},
     "clients_missing": str,
+    "no_histograms": str,
     "client_rounds": float,
     "complete": bool,
     "absences": str,
@@ -44,12 +49,12 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("weights_sha256", "fedskin_version"), str),
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
-"""The ledger's columns in order, with their types; docs/ledger.md describes them. The recall and
-the support of classes that no published data set has follow at the end."""
+"""The ledger's columns in order, with their types; docs/ledger.md describes them. The figures of
+classes that no published data set has follow at the end."""
 
 
 # For a client that did not evaluate the best model.
-_NOTHING: dict[str, Any] = {"n": 0, **dict.fromkeys(METRIC_NAMES), "bacc_classes": 0}
+_NOTHING: dict[str, Any] = {"n": 0, **dict.fromkeys(SCORES), "bacc_classes": 0}
 
 
 @dataclass(frozen=True)
@@ -159,13 +164,15 @@ class _Rows:
                 yield from self._by_unit("global_test", head, block)
         if metrics.client_test is not None:
             missing = ", ".join(metrics.client_test.missing)
+            unknown = ", ".join(metrics.client_test.no_histograms)
             patients = metrics.client_test.patients
             for row in self._by_unit("client_test", "network", metrics.client_test):
                 if patients is not None and row["unit"] == "patient":
-                    missing = ", ".join(patients.missing)
-                yield {**row, "clients_missing": missing}
+                    missing, unknown = ", ".join(patients.missing), ""
+                yield {**row, "clients_missing": missing, "no_histograms": unknown}
         for client, rounds in metrics.participation.items():
-            rows = [{"test_set": client, "model": "network", "unit": "image", **_NOTHING}]
+            nobody = {"test_set": client, "model": "network", "unit": "image", **_NOTHING}
+            rows = [{**nobody, "no_histograms": ""}]
             if client in metrics.clients:
                 rows = list(self._by_unit(client, "network", metrics.clients[client]))
             missing = "" if client in metrics.clients else client
@@ -173,7 +180,7 @@ class _Rows:
                 yield {**row, "client_rounds": rounds, "clients_missing": missing}
 
     def _by_unit(self, test_set: str, model: str, block: Block) -> Iterator[dict[str, Any]]:
-        where = {"test_set": test_set, "model": model, "clients_missing": ""}
+        where = {"test_set": test_set, "model": model, "clients_missing": "", "no_histograms": ""}
         bounds = {
             f"{name}_{end}": value
             for name, interval in block.intervals.items()
@@ -188,8 +195,15 @@ class _Rows:
         by_class = dict(zip(self._classes, counts, strict=True))
         return {
             "n": figures.n,
-            **{name: getattr(figures, name) for name in METRIC_NAMES},
+            **{name: getattr(figures, name) for name in SCORES},
             "bacc_classes": sum(of > 0 for _, of in counts),
             **{f"recall.{k}": 100 * found / of for k, (found, of) in by_class.items() if of},
             **{f"support.{name}": of for name, (_, of) in by_class.items()},
+            **{
+                f"{score}.{name}": figure
+                for score in BY_CLASS
+                for name, figure in zip(
+                    self._classes, figures.by_class.get(score, [None] * len(counts)), strict=True
+                )
+            },
         }

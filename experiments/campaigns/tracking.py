@@ -16,9 +16,9 @@ import pandas as pd
 
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.finished_trial import FinishedTrial, read_finished
-from experiments.campaigns.ledger import Ledger
+from experiments.campaigns.ledger import BY_CLASS, Ledger
 from training.errors import ConfigError
-from training.metrics import METRIC_NAMES
+from training.scores import SCORES
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -171,7 +171,7 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
             "seconds_waiting": record.seconds.waiting,
             "bytes_sent": record.bytes_sent,
             "bytes_received": record.bytes_received,
-            **{f"validation.{m}": getattr(record.validation.pooled, m) for m in METRIC_NAMES},
+            **{f"validation.{name}": getattr(record.validation.pooled, name) for name in SCORES},
         }
         for name, value in values.items():
             if value is not None:
@@ -182,10 +182,11 @@ def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
     """Yield the best model's figures on each test set, and the totals of the trial."""
     values: dict[str, Any] = {f"total.{name}": rows[name].iloc[0] for name in _TOTALS}
     values["peak_memory"] = rows["peak_memory"].iloc[0]
-    recalls = [str(name) for name in rows if str(name).startswith("recall.")]
+    kinds = ("recall", *BY_CLASS)
+    by_class = [str(name) for name in rows if str(name).partition(".")[0] in kinds]
     for _, row in rows.iterrows():
         unit = ".patient" if row["unit"] == "patient" else ""
-        for metric in (*METRIC_NAMES, *recalls):
+        for metric in (*SCORES, *by_class):
             values[_name(f"{row['test_set']}.{row['model']}.{metric}{unit}")] = row[metric]
     finished = _milliseconds(trial.manifest.finished)
     for name, value in values.items():

@@ -7,12 +7,14 @@ from typing import Any
 import pandas as pd
 
 from data_partition.class_names import named_first
+from experiments.campaigns.ledger import BY_CLASS
 from experiments.reporting.comparisons import WORDS
 from experiments.reporting.findings import Findings
 from experiments.reporting.recall import classes_of, found_of
 from experiments.results import megabytes
 from training.config import NOT_IDENTITY
 from training.metrics import METRIC_NAMES
+from training.scores import SCORES
 
 # Columns of a trial, besides its config.
 _ABOUT = (
@@ -44,6 +46,10 @@ def page_data(findings: Findings) -> str:
     settings, results = _results(findings)
     data = {
         "metrics": METRIC_NAMES,
+        "scores": {
+            name: {"digits": score.digits, "higher": score.higher_is_better}
+            for name, score in SCORES.items()
+        },
         "recall": first_classes(findings),
         "words": WORDS,
         "settings": settings,
@@ -78,7 +84,7 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
             {"global_test": "global", "client_test": "clients', pooled"}
         )
         part["by"] = rows["unit"]
-        figures = rows[[*METRIC_NAMES, "avg_low", "avg_high"]].round(4).rename(columns=str.upper)
+        figures = rows[[*SCORES, "avg_low", "avg_high"]].round(4).rename(columns=str.upper)
         part["AVG"] = figures.pop("AVG")
         bounds = zip(figures.pop("AVG_LOW"), figures.pop("AVG_HIGH"), strict=True)
         intervals = [None if math.isnan(low) else [low, high] for low, high in bounds]
@@ -114,14 +120,16 @@ def _trial(
     findings: Findings, trial: str, config: dict[Any, Any], rows: pd.DataFrame
 ) -> dict[str, Any]:
     record = findings.records[trial]
-    shown = ["test_set", "model", "unit", "n", *METRIC_NAMES, *_INTERVALS]
-    shown += ["bacc_classes", "clients_missing", "client_rounds"]
     classes = classes_of(rows)
+    shown = ["test_set", "model", "unit", "n", *SCORES, *_INTERVALS]
+    shown += ["bacc_classes", "clients_missing", "no_histograms", "client_rounds"]
+    shown += [f"{score}.{name}" for score in BY_CLASS for name in classes]
     counts = [list(zip(*found_of(rows, name), strict=True)) for name in classes]
     return {
         "about": _about(rows.iloc[0]),
         "absences": rows["absences"].iloc[0],
         "recall": {"classes": classes, "rows": list(zip(*counts, strict=True))},
+        "by_class": BY_CLASS,
         "synthetic": rows["synthetic"].iloc[0],
         "config": config,
         "figures": rows[shown].round(4).to_dict("records"),

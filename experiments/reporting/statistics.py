@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.comparisons import Comparison, in_order
-from training.metrics import METRIC_NAMES
+from training.scores import SCORES
 
 ALPHA = 0.05
 KEYS = ["unit", "model", "config.backbone"]
@@ -79,13 +79,13 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each (unit, model, backbone), in this order, with these as columns and: ``seeds``,
-        their number; ``not_complete``, the number of seeds that are not complete; ``acc``, …
-        ``avg``, means in percent; ``acc_sd``, …, standard deviations (n − 1, NaN for one seed);
+        their number; ``not_complete``, the number of seeds that are not complete; for every score
+        its mean, and as ``acc_sd``, … its standard deviation (n − 1, NaN for one seed);
         ``bacc_classes``, the smallest number of classes of any seed's BACC; and ``rank`` by mean
         AVG among all rows of the unit: 1 is the best, and equal values share their mean rank.
     """
     alike = rows.groupby(KEYS)
-    groups = alike[list(METRIC_NAMES)]
+    groups = alike[list(SCORES)]
     result = groups.mean().join(groups.std(ddof=1).add_suffix("_sd"))
     result.insert(0, "seeds", groups.size())
     result.insert(1, "not_complete", alike["complete"].agg(lambda complete: (~complete).sum()))

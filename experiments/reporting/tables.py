@@ -1,16 +1,17 @@
 """The report's tables, each as Markdown, CSV and LaTeX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from experiments.figures_table import OVER
+from experiments.figures_table import NONE, OVER
 from experiments.reporting.comparisons import WORDS, Comparison, slug
 from experiments.reporting.findings import Findings
 from experiments.reporting.published import beside_ours
 from experiments.reporting.statistics import Ranking, summary
 from training.metrics import METRIC_NAMES
+from training.scores import FURTHER, SCORES
 from training.synthetic_note import SYNTHETIC
 
 _LATEX = str.maketrans(
@@ -82,7 +83,8 @@ class Table:
 
 def tables_of(findings: Findings) -> list[Table]:
     """Return the tables of figures and ranks, and the comparison with the study."""
-    tables = [comparison_table(c) for c in findings.comparisons if len(c.judged)]
+    judged = [comparison for comparison in findings.comparisons if len(comparison.judged)]
+    tables = [*map(comparison_table, judged), *map(scores_table, judged)]
     tables += [rank_table(ranking) for ranking in findings.rankings if ranking.test]
     published = published_table(findings)
     return tables if published is None else [*tables, published]
@@ -91,16 +93,8 @@ def tables_of(findings: Findings) -> list[Table]:
 def comparison_table(comparison: Comparison) -> Table:
     """Return mean, standard deviation and rank of each backbone, and of each of its heads."""
     rows = summary(comparison.judged)
-    cells, best = row_names(rows), pd.DataFrame(index=rows.index)
-    for name in METRIC_NAMES:
-        cells[name.upper()] = [
-            f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
-            for mean, sd in zip(rows[name], rows[f"{name}_sd"], strict=True)
-        ]
-        highest = rows.groupby("unit")[name].transform("max")
-        best[name.upper()] = (rows[name].round(2) == highest.round(2)) & (len(rows) > 1)
-        if name == "bacc":
-            cells["over"] = rows["bacc_classes"].astype(str)
+    cells, best = _means(rows, METRIC_NAMES)
+    cells.insert(list(cells).index("BACC") + 1, "over", rows["bacc_classes"].astype(str))
     cells["rank"] = rows["rank"].map("{:g}".format)
     best = best.reindex(columns=cells.columns, fill_value=False)
     return Table(
@@ -116,6 +110,40 @@ def comparison_table(comparison: Comparison) -> Table:
             *not_complete(comparison.judged),
         ),
     )
+
+
+def scores_table(comparison: Comparison) -> Table:
+    """Return the same of the scores beside the study's six figures."""
+    rows = summary(comparison.judged)
+    cells, best = _means(rows, FURTHER)
+    return Table(
+        name=f"{comparison.name}-scores",
+        title=f"Scores · {comparison.title}",
+        synthetic=comparison.synthetic,
+        numbers=rows,
+        cells=cells,
+        best=best.reindex(columns=cells.columns, fill_value=False),
+        notes=tuple(not_complete(comparison.judged)),
+    )
+
+
+def _means(rows: pd.DataFrame, names: Iterable[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the cells of a `summary`, with mean and deviation of some scores, and the best."""
+    cells, best = row_names(rows), pd.DataFrame(index=rows.index)
+    for name in names:
+        score, means = SCORES[name], rows[name]
+        deviations = [
+            "" if pd.isna(sd) else f" ± {sd:.{score.digits}f}" for sd in rows[f"{name}_sd"]
+        ]
+        cells[name.upper()] = [
+            NONE if pd.isna(mean) else f"{mean:.{score.digits}f}{sd}"
+            for mean, sd in zip(means, deviations, strict=True)
+        ]
+        of_unit = rows.groupby("unit")[name]
+        first = of_unit.transform("max" if score.higher_is_better else "min")
+        equal = means.round(score.digits) == first.round(score.digits)
+        best[name.upper()] = equal & (len(rows) > 1)
+    return cells, best
 
 
 def not_complete(rows: pd.DataFrame) -> list[str]:

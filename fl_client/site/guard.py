@@ -22,7 +22,7 @@ from fl_client.site.connection import Connection, wait_until_whole
 from fl_client.site.message_metadata import Moment, is_reply_to, metadata_agrees
 from fl_client.site.policy import check_message_settings, check_override, current_policy
 from fl_client.site.records import Records
-from fl_client.site.reply_rules import check_examples, check_request
+from fl_client.site.reply_rules import check_examples, check_histograms, check_request
 from fl_client.site.site_folder import SiteFolder
 from operation.errors import OperationError
 from operation.flower_internals import (
@@ -265,6 +265,7 @@ class Guard:
         if not is_reply_to(waiting.opened, waiting.since, opened, message):
             raise Refused("it is not a reply to what was asked")
         check_examples(opened.content.metrics["metrics"], policy.min_examples)
+        check_histograms(opened.content.metrics["metrics"], policy.histograms)
         check_data(opened, self._get)
         return opened
 

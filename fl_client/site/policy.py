@@ -33,6 +33,7 @@ class Policy(TomlTable):
         min_examples: a reply about a split with fewer images is not sent.
         max_image_size: maximum side of the images in pixels.
         max_cache_bytes: maximum size of decoded images and features; see `cache`.
+        histograms: whether replies may hold histograms of predicted probabilities.
     """
 
     objectives: list[Literal["classifier", "clip"]] = Field(["classifier", "clip"])
@@ -41,6 +42,7 @@ class Policy(TomlTable):
     min_examples: int = Field(10, ge=0)
     max_image_size: int = Field(512, ge=16)
     max_cache_bytes: int = Field(50_000_000_000, ge=0)
+    histograms: bool = True
 
 
 def write_policy(path: Path, policy: Policy) -> None:

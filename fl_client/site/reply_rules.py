@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strategies.exchange import LOCAL, LOCAL_LAYOUT
+from strategies.histograms import FIELDS
 from strategies.layout import LAYOUT, Layout, LayoutError
 from strategies.refusal import Refused
 from strategies.reply_form import Content
@@ -40,6 +41,21 @@ def check_request(kind: str, content: Content) -> None:
                 raise Refused(str(error)) from None
             if layout.flat_signature() != content.arrays[record]:
                 raise Refused(f"the message's {record} are not as its layout says")
+
+
+def check_histograms(metrics: Mapping[str, Any], allowed: bool) -> None:
+    """Refuse replies with histograms that the policy forbids.
+
+    Args:
+        metrics: metrics of a reply with the declared form.
+        allowed: the policy's ``histograms``.
+
+    Raises:
+        Refused: there are some.
+    """
+    for key in metrics:
+        if not allowed and key.endswith(FIELDS):
+            raise Refused("it has histograms, and its policy allows none", repr(key))
 
 
 def check_examples(metrics: Mapping[str, Any], min_examples: int) -> None:

@@ -121,6 +121,7 @@ class SiteFolder:
         told: dict[str, Any] = {
             "site": settings.name,
             "folder": str(self.path),
+            "policy": str(self.policy),
             "data-dir": settings.data_dir,
             "cache-dir": str(self.cache),
             "weights-dir": settings.weights_dir,

@@ -3,7 +3,8 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const NUMERIC = new Set([...data.metrics.map(name => name.toUpperCase()), data.interval, data.recall, "over", "seed", "n"]);
+const scores = Object.keys(data.scores), further = scores.filter(name => !data.metrics.includes(name));
+const NUMERIC = new Set([...scores.map(name => name.toUpperCase()), data.interval, data.recall, "over", "seed", "n"]);
 const start = { "test set": "global", by: "image" };
 
 function element(name, attributes = {}, ...children) {
@@ -24,7 +25,8 @@ function shown(value, column) {
   if (value === null || value === undefined) return "–";
   if (column === data.recall) return value.join("/");
   if (column === data.interval) return value.map(end => end.toFixed(1)).join("–");
-  return data.metrics.includes(column.toLowerCase()) ? value.toFixed(2) : String(value);
+  const score = data.scores[column.toLowerCase()];
+  return score ? value.toFixed(score.digits) : String(value);
 }
 
 // Intervals are sorted by their lower end, recall by the share found.
@@ -66,7 +68,8 @@ function results() {
 
   function sort(header, i) {
     // Figures are sorted from the best; a second click reverses the order.
-    const first = NUMERIC.has(data.columns[i]) ? "descending" : "ascending";
+    const highest = data.scores[data.columns[i].toLowerCase()]?.higher ?? NUMERIC.has(data.columns[i]);
+    const first = highest ? "descending" : "ascending";
     const other = first === "descending" ? "ascending" : "descending";
     const order = header.getAttribute("aria-sort") === first ? other : first;
     for (const each of head.children) each.setAttribute("aria-sort", "none");
@@ -205,7 +208,8 @@ function config(title, values) {
 
 function testSet(row, rounds) {
   if (row.client_rounds !== null) return `${row.test_set}, in ${row.client_rounds} of ${rounds} rounds`;
-  const without = row.clients_missing ? `, without ${row.clients_missing}` : "";
+  const without = (row.clients_missing ? `, without ${row.clients_missing}` : "")
+    + (row.no_histograms ? `; no histograms of ${row.no_histograms}` : "");
   return { global_test: "global test set", client_test: "clients' test splits, pooled" }[row.test_set] + without;
 }
 
@@ -226,6 +230,12 @@ function trialPage(id) {
       const text = shown(row[name], name.toUpperCase()) + (low === null ? "" : `\n${low.toFixed(1)}–${high.toFixed(1)}`);
       return name === "bacc" ? [text, String(row.bacc_classes)] : [text];
     })]);
+  const others = trial.figures.map((row, k) => [...named[k], ...further.map(name => shown(row[name], name))]);
+  const byClass = trial.by_class.flatMap(score => [
+    element("h3", {}, `${score.toUpperCase()} by class`),
+    table(["test set", "model", "by", ...trial.recall.classes], trial.figures.map((row, k) => [...named[k],
+      ...trial.recall.classes.map(name => shown(row[`${score}.${name}`], score))])),
+  ]);
   const recall = trial.recall.rows.map((row, k) => [...named[k],
     ...row.map(([found, of]) => of ? `${found}/${of}` : "–")]);
   const curve = trial.curve, unit = trial.about.command === "simulate" ? "round" : "epoch";
@@ -236,8 +246,11 @@ function trialPage(id) {
     element("h3", {}, "Figures, in percent; 95 % intervals below"),
     table(["test set", "model", "by", "n", ...metrics], figures),
     element("p", {}, "over: how many classes occur; BACC is their mean recall."),
+    element("h3", {}, "Further scores"),
+    table(["test set", "model", "by", ...further.map(name => name.toUpperCase())], others),
     element("h3", {}, "Recall by class: found, of how many"),
     table(["test set", "model", "by", ...trial.recall.classes], recall),
+    ...byClass,
     element("div", { class: "columns" },
       chart(`validation AVG in percent, by ${unit}`, curve.round, { AVG: curve.validation_avg }),
       chart(`loss, by ${unit}`, curve.round, { training: curve.train_loss, validation: curve.validation_loss })),

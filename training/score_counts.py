@@ -1,0 +1,167 @@
+"""What scores are computed from: sums over images, so that the clients' sums give pooled scores.
+
+No prediction is needed for a pooled score: its counts are summed over the clients, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.histograms import BINS, CONFIDENCE_BINS, EDGES, FIELDS, pack, unpack
+from training.metrics import Confusion, by_patient, confusion_matrix, pool
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Counts of n images by their predicted probabilities.
+
+    Attributes:
+        of_class: for each of K classes (2, B) counts: of the images that are not of the class, and
+            of those that are, how many have a probability of the class in each bin. The bins
+            ascend: those between `EDGES`, or one for each probability that occurs.
+        confidence: (`CONFIDENCE_BINS`, 2) counts: how many images are wrong, and how many right, in
+            each equal bin of the predicted class's probability; the upper edge belongs to the bin.
+        confidence_sums: (`CONFIDENCE_BINS`,) float64, the sums of those probabilities. Exact: a sum
+            of 10⁷ float32 above 2⁻⁷ fits a float64.
+        squared_error: sum over images and classes of (p − 1)² if the class is the image's, else p².
+    """
+
+    of_class: Sequence[NDArray[np.int64]]
+    confidence: NDArray[np.int64]
+    confidence_sums: NDArray[np.float64]
+    squared_error: float
+
+    @property
+    def num_images(self) -> int:
+        """n."""
+        return int(self.confidence.sum())
+
+    def __add__(self, other: Histograms) -> Histograms:
+        """Add the histograms of other images, of the same bins."""
+        return Histograms(
+            [ours + theirs for ours, theirs in zip(self.of_class, other.of_class, strict=True)],
+            self.confidence + other.confidence,
+            self.confidence_sums + other.confidence_sums,
+            self.squared_error + other.squared_error,
+        )
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields of a reply (`strategies.histograms`), without the split's name."""
+        values = (
+            pack(np.array(self.of_class)),
+            [int(count) for count in self.confidence.flat],
+            [float(total) for total in self.confidence_sums],
+            float(self.squared_error),
+        )
+        return dict(zip(FIELDS, values, strict=True))
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any], num_classes: int) -> Histograms | None:
+        """Return the histograms in the fields of a reply; None if it has none."""
+        if FIELDS[0] not in fields:
+            return None
+        packed, confidence, sums, squared_error = (fields[name] for name in FIELDS)
+        return cls(
+            list(unpack(packed, 2 * num_classes * BINS).reshape(num_classes, 2, BINS)),
+            np.array(confidence, dtype=np.int64).reshape(CONFIDENCE_BINS, 2),
+            np.array(sums, dtype=np.float64),
+            float(squared_error),
+        )
+
+
+@dataclass(frozen=True)
+class ScoreCounts:
+    """The counts of some images.
+
+    Attributes:
+        confusion: (K, K), true classes in rows.
+        histograms: of the same images; None if only predicted classes are known. Pooled, they are
+            of the clients that send them.
+    """
+
+    confusion: Confusion
+    histograms: Histograms | None = None
+
+    @property
+    def num_images(self) -> int:
+        """n."""
+        return int(self.confusion.sum())
+
+    @classmethod
+    def pooled(cls, parts: Iterable[ScoreCounts], num_classes: int) -> ScoreCounts:
+        """Return the sum of the counts of some clients."""
+        parts = list(parts)
+        known = [part.histograms for part in parts if part.histograms is not None]
+        confusion = pool((part.confusion for part in parts), num_classes)
+        return cls(confusion, sum(known[1:], known[0]) if known else None)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A classifier's answers for n images, or n patients.
+
+    Attributes:
+        probabilities: (n, K), rows sum to 1.
+        labels: (n,) true classes, each in [0, K).
+        chosen: (n,) predicted classes; None: the most probable ones, the first on ties.
+    """
+
+    probabilities: NDArray[np.floating]
+    labels: NDArray[np.int64]
+    chosen: NDArray[np.int64] | None = None
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The predicted classes (n,)."""
+        return self.probabilities.argmax(axis=1) if self.chosen is None else self.chosen
+
+    def by_patient(self, patients: NDArray[np.int64]) -> Answers:
+        """Return the mean probabilities of each patient's images, with the most probable class.
+
+        Args:
+            patients: (n,) the number of each image's patient, whose images have one label.
+        """
+        return Answers(*by_patient(self.probabilities, self.labels, patients))
+
+    def counts(self, *, exact: bool = True) -> ScoreCounts:
+        """Count the answers.
+
+        Args:
+            exact: give every probability that occurs a bin of its own. Otherwise the bins are those
+                of every client, so that the counts can be summed.
+        """
+        num_classes, predicted = self.probabilities.shape[1], self.predicted
+        # As predictions are stored.
+        values = self.probabilities.astype(np.float32).astype(np.float64)
+        truth = self.labels[:, None] == np.arange(num_classes)
+        confidence = values[np.arange(len(values)), predicted]
+        bins = np.ceil(confidence * CONFIDENCE_BINS).astype(np.int64) - 1
+        bins = bins.clip(0, CONFIDENCE_BINS - 1)
+        right = np.bincount(2 * bins + (predicted == self.labels), minlength=2 * CONFIDENCE_BINS)
+        return ScoreCounts(
+            confusion_matrix(self.labels, predicted, num_classes),
+            Histograms(
+                [_histogram(*of, exact=exact) for of in zip(values.T, truth.T, strict=True)],
+                right.reshape(CONFIDENCE_BINS, 2),
+                np.bincount(bins, confidence, CONFIDENCE_BINS).astype(np.float64),
+                float(np.square(values - truth).sum()),
+            ),
+        )
+
+
+def _histogram(
+    probabilities: NDArray[np.float64], positive: NDArray[np.bool_], *, exact: bool
+) -> NDArray[np.int64]:
+    """Return for one class (2, B) counts of negative and of positive images."""
+    if exact:
+        found, bins = np.unique(probabilities, return_inverse=True)
+        num_bins = len(found)
+    else:
+        bins, num_bins = np.searchsorted(EDGES, probabilities, side="right"), BINS
+    counts = np.bincount(positive * num_bins + bins, minlength=2 * num_bins)
+    return counts.reshape(2, num_bins)

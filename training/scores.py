@@ -1,0 +1,181 @@
+"""The scores: a table by name. A score is a function of counts that add up over clients.
+
+docs/scores.md describes each. A figure that is not defined, such as 0/0, is None. NumPy is imported
+when a score is computed, so that a config can be checked without.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from training.score_counts import ScoreCounts
+
+PERCENT = (0.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of the table.
+
+    Attributes:
+        function: of the counts of one image or more. It returns a figure, or None; with
+            ``by_class`` K of them, and the score is the mean of those that are defined.
+        needs: what it is computed from: the confusion matrix alone, or the histograms too.
+        higher_is_better: otherwise lower is better.
+        range: the lowest and the highest figure.
+        by_class: whether there is a figure for each class.
+    """
+
+    function: Callable[[ScoreCounts], Any]
+    needs: Literal["confusion", "histograms"] = "confusion"
+    higher_is_better: bool = True
+    range: tuple[float, float] = PERCENT
+    by_class: bool = False
+
+    @property
+    def digits(self) -> int:
+        """How many decimals are shown."""
+        return 2 if self.range == PERCENT else 4
+
+
+def score_block(counts: ScoreCounts) -> dict[str, Any]:
+    """Return a block of ``metrics.json``: every score by name, the confusion matrix, and ``n``.
+
+    ``by_class`` holds the K figures of each score that has them.
+    """
+    block: dict[str, Any] = {}
+    by_class: dict[str, list[float | None]] = {}
+    for name, score in SCORES.items():
+        of = counts.histograms if score.needs == "histograms" else counts
+        found = score.function(counts) if of is not None and of.num_images else None
+        if score.by_class:
+            by_class[name] = found or [None] * len(counts.confusion)
+            defined = [figure for figure in by_class[name] if figure is not None]
+            found = sum(defined) / len(defined) if defined else None
+        block[name] = found
+    confusion = counts.confusion.tolist()
+    return {**block, "by_class": by_class, "confusion": confusion, "n": counts.num_images}
+
+
+def _study(name: str) -> Score:
+    """Return one of the study's six figures (docs/study.md)."""
+
+    def figure(counts: ScoreCounts) -> float | None:
+        from training.metrics import metrics
+
+        return metrics(counts.confusion)[name]
+
+    return Score(figure)
+
+
+def _auroc(counts: ScoreCounts) -> list[float | None]:
+    """Area under the ROC curve of each class against the others.
+
+    It is the share of pairs of an image of the class and one that is not, in which the first has
+    the higher probability of the class; a pair in one bin counts half (Hanley and McNeil, The
+    Meaning and Use of the Area under a ROC Curve, 1982). So with bins in place of probabilities it
+    is wrong by half the share of the pairs within one bin, at most. Bins are no wider than 1/1024
+    (`strategies.histograms`); it is exact where no bin holds images of both kinds.
+    """
+    assert counts.histograms is not None
+    found: list[float | None] = []
+    for negatives, positives in counts.histograms.of_class:
+        below = negatives.cumsum() - negatives
+        twice = int(positives @ (2 * below + negatives))  # the pairs, a half as 1
+        found.append(_percent(twice, 2 * int(negatives.sum()) * int(positives.sum())))
+    return found
+
+
+def _sensitivity(counts: ScoreCounts) -> list[float | None]:
+    """Share of the images of each class that are found: the class's recall."""
+    confusion = counts.confusion
+    return list(map(_percent, confusion.diagonal().tolist(), confusion.sum(axis=1).tolist()))
+
+
+def _specificity(counts: ScoreCounts) -> list[float | None]:
+    """Share of the images not of each class that are not taken for it."""
+    confusion = counts.confusion
+    negatives = counts.num_images - confusion.sum(axis=1)
+    false = confusion.sum(axis=0) - confusion.diagonal()
+    return list(map(_percent, (negatives - false).tolist(), negatives.tolist()))
+
+
+def _ece(counts: ScoreCounts) -> float:
+    """Expected calibration error: by how much confidence differs from accuracy, by bin.
+
+    Confidence is the predicted class's probability. The sum over 15 equal bins of (images in the
+    bin / n) · abs(accuracy − mean confidence), equation 3 of Guo et al., On Calibration of Modern
+    Neural Networks, 2017.
+    """
+    histograms = counts.histograms
+    assert histograms is not None
+    difference = abs(histograms.confidence[:, 1] - histograms.confidence_sums).sum()
+    return 100 * float(difference) / histograms.num_images
+
+
+def _brier(counts: ScoreCounts) -> float:
+    """Mean over images of the sum over classes of the squared error of the probability (Brier,
+    Verification of Forecasts Expressed in Terms of Probability, 1950): 0 to 2.
+    """
+    assert counts.histograms is not None
+    return counts.histograms.squared_error / counts.histograms.num_images
+
+
+def _kappa(counts: ScoreCounts) -> float | None:
+    """Agreement of predicted and true class beyond chance: (p_o − p_e) / (1 − p_e).
+
+    p_o is the accuracy, p_e what it would be if both were drawn independently by their frequencies
+    (Cohen, A Coefficient of Agreement for Nominal Scales, 1960).
+    """
+    images, hits, chance, _, _ = _moments(counts)
+    apart = images**2 - chance
+    return (images * hits - chance) / apart if apart else None
+
+
+def _mcc(counts: ScoreCounts) -> float | None:
+    """Matthews correlation coefficient of predicted and true class.
+
+    R_K of Gorodkin, Comparing Two K-Category Assignments by a K-Category Correlation Coefficient,
+    2004. Undefined if all images are of one class, or taken for one; scikit-learn gives 0.
+    """
+    images, hits, chance, of_truth, of_answers = _moments(counts)
+    spread = math.sqrt(images**2 - of_truth) * math.sqrt(images**2 - of_answers)
+    return (images * hits - chance) / spread if spread else None
+
+
+def _moments(counts: ScoreCounts) -> tuple[int, ...]:
+    """Return n, the number of hits, and Σ t p, Σ t² and Σ p² over the classes.
+
+    t and p are the numbers of images of the class, and taken for it. Python's integers: squares of
+    n² would not fit 64 bits.
+    """
+    confusion = counts.confusion
+    truth, answers = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    pairs = [(truth, answers), (truth, truth), (answers, answers)]
+    sums = [sum(a * b for a, b in zip(*pair, strict=True)) for pair in pairs]
+    return (counts.num_images, int(confusion.trace()), *sums)
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None
+
+
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {
+        **{name: _study(name) for name in ("acc", "bacc", "pre", "rec", "f1", "avg")},
+        "auroc": Score(_auroc, needs="histograms", by_class=True),
+        "sensitivity": Score(_sensitivity, by_class=True),
+        "specificity": Score(_specificity, by_class=True),
+        "ece": Score(_ece, needs="histograms", higher_is_better=False),
+        "brier": Score(_brier, needs="histograms", higher_is_better=False, range=(0.0, 2.0)),
+        "kappa": Score(_kappa, range=(-1.0, 1.0)),
+        "mcc": Score(_mcc, range=(-1.0, 1.0)),
+    }
+)
+# Those beside the study's six figures.
+FURTHER = tuple(SCORES)[6:]
