@@ -142,6 +142,6 @@ def _judge(client: Client, model: Backbone, splits: Mapping[str, Split], split: 
         fields = counts.histograms.to_fields()
         metrics |= {f"{split}-{name}": value for name, value in fields.items()}
     if result.patients is not None:
-        patients = result.patients.counts(exact=False).confusion
+        patients = result.patients.confusion
         metrics[f"{split}-patient-confusion"] = [int(count) for count in patients.flat]
     return metrics

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from data_partition.brats2019_names import BRATS2019_CLASSES
 from data_partition.ham10000_names import HAM10000_CLASSES
+from strategies.histograms import CONFIDENCE_BINS
 from training.config import ExperimentConfig, Scalar
 from training.head_settings import FITTED_WITH, head_values
 from training.metrics import METRIC_NAMES, figures
+from training.score_counts import Histograms, ScoreCounts
+from training.scores import score_block
 from training.uncertainty import PERCENTILES, paired_test
 
 HEAD_SETTINGS: dict[str, dict[str, Scalar]] = {
@@ -151,7 +154,7 @@ class Judge:
     def _over_clients(self, skill: float) -> dict[str, Any]:
         blocks = self._blocks(_part(self.images.training, 15), skill, len(self.clients))
         *each, pooled = blocks
-        pooled["missing"] = {}
+        pooled |= {"missing": {}, "no_histograms": {}}
         return {"clients": dict(zip(self.clients, each, strict=True)), "pooled": pooled}
 
     def _blocks(self, support: tuple[int, ...], skill: float, parts: int) -> list[dict[str, Any]]:
@@ -205,16 +208,23 @@ class Judge:
 
 
 def _metric_blocks(counts: NDArray[np.int64], **more: float) -> list[dict[str, Any]]:
-    """Blocks as of `training.metrics.metric_block`, of many matrices at once."""
-    return [
-        {
-            **dict(zip(METRIC_NAMES, values, strict=True)),
-            "confusion": matrix,
-            "n": sum(map(sum, matrix)),
-            **more,
-        }
-        for values, matrix in zip(figures(counts).tolist(), counts.tolist(), strict=True)
+    """Blocks of scores of classifiers that are always certain."""
+    return [{**score_block(certain(matrix)), **more} for matrix in counts]
+
+
+def certain(confusion: NDArray[np.int64]) -> ScoreCounts:
+    """The counts of a classifier that gives every class that it predicts probability 1."""
+    hits, truth, answers = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    num_images = int(confusion.sum())
+    of_class = [
+        np.array([[num_images - t - a + h, a - h], [t - h, h]])
+        for h, t, a in zip(hits, truth, answers, strict=True)
     ]
+    confidence = np.zeros((CONFIDENCE_BINS, 2), dtype=np.int64)
+    confidence[-1] = num_images - hits.sum(), hits.sum()
+    sums = confidence.sum(axis=1).astype(np.float64)
+    wrong = float(num_images - hits.sum())
+    return ScoreCounts(confusion, Histograms(of_class, confidence, sums, 2 * wrong))
 
 
 def _answers(block: dict[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strategies.histograms import BINS, CONFIDENCE_BINS, EDGES, FIELDS, pack, unpack
-from training.metrics import Confusion, by_patient, confusion_matrix, pool
+from training.metrics import Confusion, by_patient, confusion_matrix, metrics, pool
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class ScoreCounts:
         """n."""
         return int(self.confusion.sum())
 
+    @cached_property
+    def study(self) -> dict[str, float | None]:
+        """The study's six figures."""
+        return metrics(self.confusion)
+
     @classmethod
     def pooled(cls, parts: Iterable[ScoreCounts], num_classes: int) -> ScoreCounts:
         """Return the sum of the counts of some clients."""
@@ -120,6 +126,11 @@ class Answers:
         """The predicted classes (n,)."""
         return self.probabilities.argmax(axis=1) if self.chosen is None else self.chosen
 
+    @property
+    def confusion(self) -> Confusion:
+        """Counts (K, K), true classes in rows."""
+        return confusion_matrix(self.labels, self.predicted, self.probabilities.shape[1])
+
     def by_patient(self, patients: NDArray[np.int64]) -> Answers:
         """Return the mean probabilities of each patient's images, with the most probable class.
 
@@ -135,16 +146,16 @@ class Answers:
             exact: give every probability that occurs a bin of its own. Otherwise the bins are those
                 of every client, so that the counts can be summed.
         """
-        num_classes, predicted = self.probabilities.shape[1], self.predicted
+        predicted = self.predicted
         # As predictions are stored.
         values = self.probabilities.astype(np.float32).astype(np.float64)
-        truth = self.labels[:, None] == np.arange(num_classes)
+        truth = self.labels[:, None] == np.arange(values.shape[1])
         confidence = values[np.arange(len(values)), predicted]
         bins = np.ceil(confidence * CONFIDENCE_BINS).astype(np.int64) - 1
         bins = bins.clip(0, CONFIDENCE_BINS - 1)
         right = np.bincount(2 * bins + (predicted == self.labels), minlength=2 * CONFIDENCE_BINS)
         return ScoreCounts(
-            confusion_matrix(self.labels, predicted, num_classes),
+            self.confusion,
             Histograms(
                 [_histogram(*of, exact=exact) for of in zip(values.T, truth.T, strict=True)],
                 right.reshape(CONFIDENCE_BINS, 2),

@@ -1,7 +1,7 @@
 """The scores: a table by name. A score is a function of counts that add up over clients.
 
-docs/scores.md describes each. A figure that is not defined, such as 0/0, is None. NumPy is imported
-when a score is computed, so that a config can be checked without.
+docs/scores.md describes each. A figure that is not defined, such as 0/0, is None. Nothing heavy is
+imported, so that a config can be checked without.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Score:
     @property
     def digits(self) -> int:
         """How many decimals are shown."""
-        return 2 if self.range == PERCENT else 4
+        return 2 if self.range == PERCENT else 3
 
 
 def score_block(counts: ScoreCounts) -> dict[str, Any]:
@@ -60,17 +60,6 @@ def score_block(counts: ScoreCounts) -> dict[str, Any]:
         block[name] = found
     confusion = counts.confusion.tolist()
     return {**block, "by_class": by_class, "confusion": confusion, "n": counts.num_images}
-
-
-def _study(name: str) -> Score:
-    """Return one of the study's six figures (docs/study.md)."""
-
-    def figure(counts: ScoreCounts) -> float | None:
-        from training.metrics import metrics
-
-        return metrics(counts.confusion)[name]
-
-    return Score(figure)
 
 
 def _auroc(counts: ScoreCounts) -> list[float | None]:
@@ -167,7 +156,13 @@ def _percent(part: int, whole: int) -> float | None:
 
 SCORES: Mapping[str, Score] = MappingProxyType(
     {
-        **{name: _study(name) for name in ("acc", "bacc", "pre", "rec", "f1", "avg")},
+        # The study's (docs/study.md).
+        "acc": Score(lambda counts: counts.study["acc"]),
+        "bacc": Score(lambda counts: counts.study["bacc"]),
+        "pre": Score(lambda counts: counts.study["pre"]),
+        "rec": Score(lambda counts: counts.study["rec"]),
+        "f1": Score(lambda counts: counts.study["f1"]),
+        "avg": Score(lambda counts: counts.study["avg"]),
         "auroc": Score(_auroc, needs="histograms", by_class=True),
         "sensitivity": Score(_sensitivity, by_class=True),
         "specificity": Score(_specificity, by_class=True),

@@ -17,8 +17,9 @@ from experiments.updates_table import update_warnings, updates_table
 from tests.generated_campaign import write_campaign
 from training.checkpoint import Progress
 from training.errors import RunFolderError
-from training.metrics import metric_block
 from training.run_folder import RunFolder
+from training.score_counts import ScoreCounts
+from training.scores import FURTHER, score_block
 
 
 def record(failures: int, transport: float, waiting: float = 0.0) -> dict[str, Any]:
@@ -78,17 +79,19 @@ def change(folder: RunFolder, old: str = "", new: str = "", **metrics: Any) -> N
 
 def test_recall_by_class_stands_below_with_melanoma_first(runs: dict[str, RunFolder]) -> None:
     """Nine nevi of ten images: the study's figures look well, and no melanoma was found."""
-    block = metric_block(
-        np.array([[0] * 7] * 4 + [[0, 0, 0, 0, 0, 3, 0], [0, 0, 0, 0, 0, 27, 0], [0] * 7])
-    )
+    confusion = [[0] * 7] * 4 + [[0, 0, 0, 0, 0, 3, 0], [0, 0, 0, 0, 0, 27, 0], [0] * 7]
+    block = score_block(ScoreCounts(np.array(confusion)))
     intervals = runs["simulate"].metrics()["global_test"]["intervals"]
     change(runs["simulate"], global_test={**block, "loss": 1.0, "intervals": intervals})
     lines = shown(runs["simulate"])
-    figures, recall = row(lines, "global test set")
+    figures, recall, scores = row(lines, "global test set")
     assert figures[3:7] == ["30", "90.00", "50.00", "2"], "BACC is over 2 classes"
     assert recall[3:] == ["0/3", "–", "–", "–", "–", "27/27", "–"]
-    (heads,) = [line.split() for line in lines if "akiec" in line]
+    # By predicted classes alone nothing is said of probabilities; kappa is 0, and MCC 0/0.
+    assert scores[3:] == ["–", "50.00", "85.71", "–", "–", "0.000", "–"]
+    heads, *_ = [line.split() for line in lines if "akiec" in line]
     assert heads[-7:] == ["mel", "akiec", "bcc", "bkl", "df", "nv", "vasc"]
+    assert row(lines, "nv ")[-1][1:] == ["–", "100.00", "0.00"]
 
 
 def test_every_table_of_figures_says_recall_by_class(runs: dict[str, RunFolder]) -> None:
@@ -108,9 +111,11 @@ def test_every_table_of_figures_says_recall_by_class(runs: dict[str, RunFolder])
 
 def test_brain_scans_begin_with_high_grade_and_tell_patients(runs: dict[str, RunFolder]) -> None:
     lines = shown(runs["clip"])
-    (heads,) = [line.split() for line in lines if "LGG" in line]
+    heads, *_ = [line.split() for line in lines if "LGG" in line]
     assert heads[-2:] == ["HGG", "LGG"]
-    assert [cells[-1].split("/")[1] for cells in row(lines, "by patient")[2:]] == ["16", "16"]
+    assert [cells[-1].split("/")[1] for cells in row(lines, "by patient")[2:4]] == ["16", "16"]
+    block = runs["clip"].metrics()["global_test"]["patients"]
+    assert row(lines, "by patient")[4][2] == f"{block['auroc']:.2f}"
 
 
 def test_a_complete_run_says_so(runs: dict[str, RunFolder]) -> None:
@@ -122,7 +127,8 @@ def test_a_complete_run_says_so(runs: dict[str, RunFolder]) -> None:
 
 
 def test_without_validation_images_nobody_chose_the_best_round(runs: dict[str, RunFolder]) -> None:
-    nothing = {**metric_block(np.zeros((7, 7), dtype=np.int64)), "loss": 0.0, "missing": {}}
+    none = ScoreCounts(np.zeros((7, 7), dtype=np.int64))
+    nothing = {**score_block(none), "loss": 0.0, "missing": {}}
     change(runs["simulate"], validation=nothing)
     text = " ".join(" ".join(shown(runs["simulate"])).split())
     assert "No client has validation images, so the last round counts as the best." in text
@@ -157,10 +163,10 @@ def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:
 def test_pooled_patients_of_fewer_clients_say_so(runs: dict[str, RunFolder]) -> None:
     """client-1 sends its images' counts only: the row by patient is of the other two."""
     pooled = runs["simulate"].metrics()["client_test"]
-    patients = {**metric_block(np.eye(7, dtype=np.int64)), "missing": {}}
+    patients = {**score_block(ScoreCounts(np.eye(7, dtype=np.int64))), "missing": {}}
     change(runs["simulate"], client_test={**pooled, "patients": patients})
     lines = shown(runs["simulate"])
-    assert [cells[2] for cells in row(lines, "by patient")] == ["7", "1/1"]
+    assert [cells[2] for cells in row(lines, "by patient")] == ["7", "1/1", "–"]
     missing = {"client-1": "sends no counts of patients"}
     change(
         runs["simulate"],
@@ -168,9 +174,39 @@ def test_pooled_patients_of_fewer_clients_say_so(runs: dict[str, RunFolder]) -> 
     )
     lines = shown(runs["simulate"])
     text = " ".join(" ".join(lines).split())
-    assert text.count("by patient, 2 of 3 ") == 2, "of the figures and of the recalls"
+    assert text.count("by patient, 2 of 3 ") == 3, "of the figures, the recalls and the scores"
     assert "all clients, pooled" in text
     assert "client-1: not in the pooled test figures by patient" in text
+
+
+def test_every_table_of_figures_says_the_further_scores(runs: dict[str, RunFolder]) -> None:
+    """A score that is not in percent has three decimals."""
+    block = runs["simulate"].metrics()["client_test"]
+    lines = shown(runs["simulate"])
+    assert row(lines, "all clients, pooled")[2][3:] == [
+        f"{block[name]:.{3 if name in ('brier', 'kappa', 'mcc') else 2}f}" for name in FURTHER
+    ]
+    block = runs["heads"].metrics()["heads"]["svm"]
+    assert row(shown(runs["heads"], show_heads), "+SVM")[2][1] == f"{block['auroc']:.2f}"
+
+
+def test_whose_histograms_are_missing_is_said(runs: dict[str, RunFolder]) -> None:
+    """The run is complete all the same: the study's six figures are of everybody."""
+    pooled = runs["simulate"].metrics()["client_test"]
+    why = {"client-1": "sends no histograms"}
+    change(runs["simulate"], client_test={**pooled, "no_histograms": why})
+    text = " ".join(" ".join(shown(runs["simulate"])).split())
+    assert (
+        "client-1 sends no histograms: its images are not in the clients' pooled AUROC, ECE, BRIER."
+    ) in text
+    assert "NOT COMPLETE" not in text
+
+
+def test_a_score_that_no_round_has_chose_no_round(runs: dict[str, RunFolder]) -> None:
+    validation = {**runs["simulate"].metrics()["validation"], "mcc": None}
+    change(runs["simulate"], best_by="mcc", validation=validation)
+    text = " ".join(" ".join(shown(runs["simulate"])).split())
+    assert "MCC is defined in no round, so the last round counts as the best." in text
 
 
 def test_what_must_be_known_of_the_images_stands_below(runs: dict[str, RunFolder]) -> None:

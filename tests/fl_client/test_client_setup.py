@@ -86,6 +86,18 @@ def test_no_path_of_a_message_counts(node_config: dict[str, Any]) -> None:
     assert (client.config.test_dir, client.config.run_dir) == ("", "")
 
 
+def test_the_policy_says_whether_histograms_are_sent(
+    node_config: dict[str, Any], tmp_path: Path
+) -> None:
+    """It is read for each message; a policy of an earlier version does not have the key."""
+    policy = tmp_path / "policy.toml"
+    told = {**node_config, "policy": str(policy)}
+    for text, sent in (("", True), ("histograms = false", False), ("histograms = true", True)):
+        policy.write_text(text)
+        assert open_it(told).histograms is sent
+    assert open_it(node_config).histograms
+
+
 def test_what_stays_open_is_found_at_the_site(node_config: dict[str, Any]) -> None:
     client = open_it(node_config, make_config().replace(device="auto", threads_per_client=0))
     assert client.config.device == resolve_device("auto")

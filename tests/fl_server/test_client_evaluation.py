@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from flwr.app import MetricRecord
 
 from fl_client.local_training import evaluate_locally
-from fl_server.client_evaluation import client_metrics, evaluate_on_clients
+from fl_server.client_evaluation import client_metrics, evaluate_on_clients, histograms_of
 from strategies.arrays import to_record, views
 from strategies.averaging import Averaging
 from strategies.replies import Replies, Reply
@@ -20,9 +21,11 @@ from tests.support import (
     settings_of,
 )
 from training.evaluation import evaluate_on_test_set
-from training.metrics import METRIC_NAMES, metric_block
+from training.metrics import METRIC_NAMES
 from training.network import restore_network
 from training.run_folder import RunFolder
+from training.score_counts import Histograms, ScoreCounts
+from training.scores import SCORES, score_block
 from training.split import GlobalTestSet
 
 
@@ -47,7 +50,8 @@ def test_figures_are_pooled_from_summed_counts() -> None:
     assert found["pooled"]["n"] == 10
     assert found["pooled"]["loss"] == pytest.approx(1.0, rel=1e-15)
     assert list(found["clients"]) == ["a", "b"]
-    assert found["clients"]["a"] == {**metric_block(np.array([[8, 0], [0, 0]])), "loss": 0.5}
+    counts = ScoreCounts(np.array([[8, 0], [0, 0]]))
+    assert found["clients"]["a"] == {**score_block(counts), "loss": 0.5}
     assert found["clients"]["b"]["acc"] == 50.0
 
 
@@ -114,6 +118,31 @@ def test_the_servers_judgement_is_a_clients(tmp_path: Path) -> None:
     assert found["loss"] == expected["test-loss"]
     predictions = pd.read_csv(tmp_path / "predictions-global_test.csv")
     assert predictions["image_id"].tolist() == list("abcdef")
+
+
+@pytest.mark.usefixtures("flower_task")
+def test_clients_that_may_not_send_histograms_are_named(tmp_path: Path) -> None:
+    """The scores that need them are of the others' images; all other figures are of everybody."""
+    open_minded, reticent = (make_client(tmp_path, index=index) for index in range(2))
+    clients = [open_minded, replace(reticent, histograms=False)]
+    replies = Replies()
+    for client in clients:
+        metrics = evaluate_locally(client, first_weights(), {"splits": "test"})
+        replies.accepted.append(Reply(client.name, {}, MetricRecord(metrics), 0))
+    found = client_metrics(replies, "test", 3)
+    pooled, alone, silent = found["pooled"], *found["clients"].values()
+    assert pooled["no_histograms"] == {"client-1": "sends no histograms"}
+    assert pooled["n"] == 12
+    for name, score in SCORES.items():
+        if score.needs == "histograms":
+            assert pooled[name] == alone[name]
+            assert silent[name] is None
+    # What the run folder keeps gives the same figures.
+    kept = histograms_of(replies, "test")
+    assert kept.keys() == {"client-0"}
+    confusion = np.array(alone["confusion"])
+    counts = ScoreCounts(confusion, Histograms.of_fields(kept["client-0"], 3))
+    assert {**score_block(counts), "loss": alone["loss"]} == alone
 
 
 def test_patients_are_pooled_over_the_clients_that_send_them() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from hypothesis import strategies as st
 
 from strategies.expected_replies import Announced, form_of
@@ -13,13 +14,17 @@ from strategies.field_kinds import (
     Counts,
     Flag,
     Kind,
+    PackedCounts,
     Real,
+    Reals,
     Sha256,
     Text,
     Texts,
 )
+from strategies.histograms import FIELDS
 from strategies.layout import Layout, Signature
 from strategies.reply_form import Content, ReplyForm
+from training.score_counts import Answers
 
 # Two classes; every client has 60, 20 and 20 images.
 ANNOUNCED = Announced(2, {"train": 60, "validation": 20, "test": 20}, by_patient=True)
@@ -89,6 +94,10 @@ def values_of(kind: Kind) -> st.SearchStrategy[Any]:
             return st.sampled_from(lengths).flatmap(
                 lambda n: st.lists(st.integers(0, most), min_size=n, max_size=n)
             )
+        case PackedCounts():
+            return st.just([])  # `honest` has others
+        case Reals(length, most):
+            return st.lists(st.floats(0, most), min_size=length, max_size=length)
         case Text():
             return st.text("abcdefgäé0123 -_", min_size=1, max_size=MAX_TEXT)
         case Texts():
@@ -114,10 +123,15 @@ def honest(draw: st.DrawFn, form: ReplyForm) -> Content:
         metrics[f"{split}-patient-confusion"] = draw(
             partitions(draw(st.integers(min(1, examples), examples)), 4)
         )
+        seed = draw(st.none() | st.integers(0, 2**32))
+        for name, value in histograms(metrics[f"{split}-confusion"], seed or 0).items():
+            metrics[f"{split}-{name}"] = value
+            if seed is None:
+                del metrics[f"{split}-{name}"]
     if form.splits and "train-loss" not in metrics:
         metrics["num-examples"] = sum(metrics[f"{split}-examples"] for split in form.splits)
     for key in form.optional & metrics.keys():
-        if draw(st.booleans()):
+        if not key.endswith(FIELDS) and draw(st.booleans()):
             del metrics[key]
     content = Content(
         metrics={"metrics": metrics}, arrays={k: dict(v) for k, v in form.arrays.items()}
@@ -126,6 +140,18 @@ def honest(draw: st.DrawFn, form: ReplyForm) -> Content:
         client = {key: draw(values_of(kind)) for key, kind in form.client.items()}
         content.configs["client"] = client
     return content
+
+
+def histograms(confusion: list[int], seed: int) -> dict[str, Any]:
+    """The histograms of two classes' random probabilities that give a confusion matrix."""
+    labels, predicted = np.indices((2, 2)).reshape(2, -1).repeat(confusion, axis=1)
+    confidence = np.random.default_rng(seed).uniform(0.51, 1, len(labels))
+    probabilities = np.where(
+        predicted[:, None] == [0, 1], confidence[:, None], 1 - confidence[:, None]
+    )
+    counts = Answers(probabilities, labels).counts(exact=False)
+    assert counts.histograms is not None
+    return counts.histograms.to_fields()
 
 
 @st.composite

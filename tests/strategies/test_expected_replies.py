@@ -18,6 +18,7 @@ from tests.strategies.replies_of_forms import (
     EXPERIMENT,
     Asked,
     broken,
+    histograms,
     honest,
 )
 
@@ -78,6 +79,7 @@ def reply_to(asked: Asked, **changes: Any) -> Content:
         metrics |= {"train-loss": 0.5, "optimizer-round": 0, "seconds-message": 1.0}
     for split in asked.form().splits:
         figures = {"loss": 0.3, "confusion": [9, 3, 2, 6], "examples": 20}
+        figures |= histograms([9, 3, 2, 6], seed=0)
         metrics |= {f"{split}-{key}": value for key, value in figures.items()}
     if asked.kind == "evaluate":
         metrics["num-examples"] = 40
@@ -125,6 +127,17 @@ ATTACKS: list[tuple[str, dict[str, Any]]] = [
     ("later round", {"validation_loss": NAN}),
     ("later round", {"validation_loss": 1}),
     ("later round", {"validation_examples": 21, "validation_confusion": [10, 3, 2, 6]}),
+    ("later round", {"validation_probabilities": None}),  # the other histograms are there
+    ("later round", {"validation_probabilities": [0, 0]}),
+    ("later round", {"validation_probabilities": [10**9, 1]}),
+    ("later round", {"validation_probabilities": [5.5, 1]}),
+    ("later round", {"validation_probabilities": [5, 20, 3]}),
+    ("later round", {"validation_confidence": [20, 0] * 15}),
+    ("later round", {"validation_confidence_sums": [NAN] * 15}),
+    ("later round", {"validation_confidence_sums": [0.0] * 14}),
+    ("later round", {"validation_squared_error": NAN}),
+    ("later round", {"validation_squared_error": 40.5}),
+    ("later round", {"validation_squared_error": None}),
     ("later round", {"train_loss": None}),
     ("later round", {"train_loss": NAN}),
     ("later round", {"train_loss": INFINITY}),

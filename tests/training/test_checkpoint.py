@@ -11,6 +11,7 @@ import training.checkpoint
 from tests.support import assert_same_bits
 from training.checkpoint import Checkpoint, Progress
 from training.errors import RunFolderError
+from training.scores import SCORES
 
 Weights = dict[str, NDArray]
 
@@ -40,7 +41,7 @@ def after(*figures: float | None, by: str = "avg") -> Progress:
     return progress
 
 
-@pytest.mark.parametrize("by", ["avg", "acc", "bacc"])
+@pytest.mark.parametrize("by", [name for name in SCORES if SCORES[name].higher_is_better])
 @pytest.mark.parametrize(
     "figures, best_round, best",
     [
@@ -60,6 +61,7 @@ def test_the_best_is_the_earliest_best(
     assert progress.best_figure == best
 
 
+@pytest.mark.parametrize("by", ["loss", "ece", "brier"])
 @pytest.mark.parametrize(
     "losses, best_round, best",
     [
@@ -69,11 +71,20 @@ def test_the_best_is_the_earliest_best(
         ((0.0, 0.1), 1, 0.0),
     ],
 )
-def test_of_losses_the_lowest_is_the_best(
-    losses: tuple[float | None, ...], best_round: int, best: float
+def test_of_losses_and_errors_the_lowest_is_the_best(
+    by: str, losses: tuple[float | None, ...], best_round: int, best: float
 ) -> None:
-    progress = after(*losses, by="loss")
+    progress = after(*losses, by=by)
     assert (progress.best_round, progress.best_figure) == (best_round, best)
+
+
+def test_a_round_without_the_figure_is_not_the_best() -> None:
+    """Where it is not defined though there are images, as MCC if all are taken for one class."""
+    progress = Progress()
+    for figure in (None, 0.2, None, 0.1):
+        undefined = {"pooled": {"n": 9, "mcc": figure}}
+        progress = finish(progress).validated(undefined, "mcc")
+    assert (progress.best_round, progress.best_figure) == (2, 0.2)
 
 
 def test_the_named_figure_decides_alone() -> None:

@@ -10,6 +10,7 @@ from strategies.methods import KEYS, METHODS
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.config_file import read_config
 from training.errors import ConfigError
+from training.scores import SCORES
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "experiments" / "configs").glob("*.toml"))
@@ -132,7 +133,7 @@ def test_an_integer_is_a_number(key: str) -> None:
         ("beta1", 1, "auto, or less than 1"),
         ("momentum", 1, "less than 1"),
         ("momentum", -0.1, "greater than or equal to 0"),
-        ("best-by", "f1", "avg, acc, bacc or loss"),
+        ("best-by", "accuracy", f"{', '.join(SCORES)} or loss"),
         ("scaler", "minmax", "standard or none"),
         ("knn-neighbors", 0, "greater than or equal to 1"),
         ("svm-c", 0, "greater than 0"),

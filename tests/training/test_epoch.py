@@ -163,7 +163,7 @@ def test_labels_belong_to_their_images() -> None:
     model = Recorder(FEATURES, 2)
     for seed in range(60):
         train(model, split, seed=seed, rate=0.05, batch_size=2)
-    assert judge(model, split, classes=2).confusion.tolist() == [[3, 0], [0, 3]]
+    assert judge(model, split, classes=2).images.confusion.tolist() == [[3, 0], [0, 3]]
 
 
 def test_the_generator_alone_decides() -> None:
@@ -251,13 +251,13 @@ def test_evaluation_is_scikit_learns() -> None:
     found = judge(model, split, classes=4)
     labels, expected = split.labels[split.indices], softmax(logits_of(model, split))
 
-    assert found.probabilities.dtype == np.float32
-    assert found.probabilities == pytest.approx(expected, abs=1e-6)
-    assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(21), abs=1e-6)
+    assert found.images.probabilities.dtype == np.float32
+    assert found.images.probabilities == pytest.approx(expected, abs=1e-6)
+    assert found.images.probabilities.sum(axis=1) == pytest.approx(np.ones(21), abs=1e-6)
     answers = expected.argmax(axis=1)
     assert len(set(answers)) > 1
     confusion = sklearn.confusion_matrix(labels, answers, labels=range(4))
-    assert (found.confusion == confusion).all()
+    assert (found.images.confusion == confusion).all()
     loss = sklearn.log_loss(labels, expected, labels=range(4))
     assert found.loss == pytest.approx(loss, rel=1e-5)
 
@@ -277,8 +277,8 @@ def test_evaluation_is_in_eval_mode_without_gradients_and_changes_nothing() -> N
 
 def test_an_empty_split() -> None:
     found = judge(Recorder(FEATURES, 3), random_split(0, side=SIDE))
-    assert found.probabilities.shape == (0, 3)
-    assert found.confusion.tolist() == [[0] * 3] * 3
+    assert found.images.probabilities.shape == (0, 3)
+    assert found.images.confusion.tolist() == [[0] * 3] * 3
     assert found.loss == 0.0
 
 
@@ -286,8 +286,8 @@ def test_an_empty_split() -> None:
 def test_the_batch_size_of_an_evaluation_does_not_matter(batch_size: int) -> None:
     model, split = Recorder(FEATURES, 3), random_split(11, side=SIDE)
     found, expected = judge(model, split, batch_size), judge(model, split, 11)
-    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-    assert (found.confusion == expected.confusion).all()
+    assert found.images.probabilities == pytest.approx(expected.images.probabilities, abs=1e-6)
+    assert (found.images.confusion == expected.images.confusion).all()
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
 
 
@@ -297,7 +297,7 @@ def test_the_first_class_wins_a_tie() -> None:
         nn.init.zeros_(parameter)
     split = plain_split([1, 2, 3], [0, 1, 2])
     found = judge(model, split)
-    assert found.confusion.tolist() == [[1, 0, 0]] * 3
+    assert found.images.confusion.tolist() == [[1, 0, 0]] * 3
     assert found.loss == pytest.approx(np.log(3), rel=1e-6)
 
 
@@ -324,11 +324,11 @@ def test_patients_are_judged_where_they_are_known() -> None:
     split = replace(store, indices=np.array([3, 1, 2]), patients=np.array([9, 4, 8, 8]))
     found = judge(model, split, classes=2)
     # Slices 3 and 2 of patient 8 have the logits -0.4 and 1.2: by slice one is wrong.
-    assert found.confusion.tolist() == [[1, 0], [1, 1]]
+    assert found.images.confusion.tolist() == [[1, 0], [1, 1]]
     # Their mean probability is (0.40 + 0.77)/2 = 0.58: by patient none is.
-    assert found.patient_confusion is not None
-    assert found.patient_confusion.tolist() == [[1, 0], [0, 1]]
-    assert judge(model, store, classes=2).patient_confusion is None
+    assert found.patients is not None
+    assert found.patients.confusion.tolist() == [[1, 0], [0, 1]]
+    assert judge(model, store, classes=2).patients is None
 
 
 def test_answers_that_are_no_numbers_are_refused() -> None:

@@ -7,11 +7,11 @@ from sklearn import metrics as sklearn
 
 from training.metrics import (
     METRIC_NAMES,
+    by_patient,
     confusion_matrix,
     figures,
     metric_block,
     metrics,
-    patient_confusion,
     pool,
 )
 
@@ -153,15 +153,19 @@ def test_a_patient_is_judged_by_the_mean_of_its_slices() -> None:
     probabilities = np.stack([first, 1 - first], axis=1)
     by_slice = confusion_matrix(labels, probabilities.argmax(axis=1), 2)
     assert by_slice.tolist() == [[1, 2], [1, 3]]
-    assert patient_confusion(probabilities, labels, patients).tolist() == [[1, 0], [1, 1]]
+    means, of_patients = by_patient(probabilities, labels, patients)  # of 2, 5 and 7
+    assert of_patients.tolist() == [1, 1, 0]
+    assert means[:, 1] == pytest.approx([0.45, 0.75, 1 - 1.7 / 3], rel=1e-6)
+    assert confusion_matrix(of_patients, means.argmax(axis=1), 2).tolist() == [[1, 0], [1, 1]]
 
 
 def test_the_first_class_wins_a_patients_tie() -> None:
     probabilities = np.array([[0.25, 0.75], [0.75, 0.25]], dtype=np.float32)
-    found = patient_confusion(probabilities, np.array([1, 1]), np.array([0, 0]))
-    assert found.tolist() == [[0, 0], [1, 0]]
+    means, labels = by_patient(probabilities, np.array([1, 1]), np.array([0, 0]))
+    assert (means.argmax(axis=1).tolist(), labels.tolist()) == ([0], [1])
 
 
 def test_no_patients() -> None:
     nobody = np.zeros(0, dtype=np.int64)
-    assert patient_confusion(np.zeros((0, 3)), nobody, nobody).tolist() == [[0] * 3] * 3
+    means, labels = by_patient(np.zeros((0, 3), dtype=np.float32), nobody, nobody)
+    assert (means.shape, labels.shape) == ((0, 3), (0,))

@@ -108,6 +108,15 @@ function results() {
     filters.append(element("label", {}, column, select));
     select.addEventListener("change", filter);
   }
+  // All scores side by side would be too wide.
+  const upper = names => names.map(name => name.toUpperCase());
+  const views = {
+    "the study's": upper(further), further: [data.interval, data.recall, "over", ...upper(data.metrics)],
+  };
+  const view = element("select", { id: "filter-scores" },
+    ...Object.keys(views).map(name => element("option", { value: name }, name)));
+  filters.append(element("label", {}, "scores", view));
+  view.addEventListener("change", filter);
   if (same.size) {
     document.getElementById("same").textContent = `The same wherever it applies: ${[...same.values()].join(", ")}.`;
   }
@@ -123,7 +132,8 @@ function results() {
     }
     // A column with only one value is hidden, to make room for the figures.
     places.forEach((i, k) => {
-      const hidden = same.has(i) || Boolean(selects.get(i)?.value);
+      const hidden = same.has(i) || Boolean(selects.get(i)?.value)
+        || views[view.value].includes(data.columns[i]);
       for (const cells of [head.children, ...rows.map(row => row.cells)]) cells[k].hidden = hidden;
     });
     document.getElementById("count").textContent = `${count} of ${rows.length} rows`;

@@ -7,12 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from data_partition.ham10000_names import HAM10000_CLASSES
 from experiments.campaigns.ledger import COLUMNS, Ledger, read_ledger, write_ledger
 from experiments.reporting.recall import classes_of
 from tests.experiments.campaigns.trials import edit, replace
 from tests.runs import read_json
 from training.config import DEFAULTS
 from training.metrics import METRIC_NAMES
+from training.scores import SCORES
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,11 @@ def test_figures_are_those_of_the_best_model(campaign: Path, ledger: Ledger) -> 
         blocks = {k: final[k] for k in ("global_test", "client_test")} | final["clients"]
         assert rows["test_set"].tolist() == list(blocks)
         for (_, row), block in zip(rows.iterrows(), blocks.values(), strict=True):
-            names = [*METRIC_NAMES, "n"]
+            names = [*SCORES, "n"]
             assert row[names].tolist() == [block[name] for name in names]
+            for score, figures in block["by_class"].items():
+                columns = [f"{score}.{name}" for name in HAM10000_CLASSES]
+                assert row[columns].tolist() == figures
         assert set(rows["best_round"]) == {final["best_round"]}
         assert set(rows["weights_sha256"]) == {final["weights_sha256"]}
 
@@ -137,12 +142,35 @@ def test_classes_of_your_own_have_columns_at_the_end(
 
     edit(three["simulate"] / "manifest.json", rename)
     ledger = read_ledger(tmp_path)
-    further = ["recall.angioma", "recall.wart", "support.angioma", "support.wart"]
+    kinds = ("auroc", "recall", "sensitivity", "specificity", "support")
+    further = [f"{kind}.{name}" for kind in kinds for name in ("angioma", "wart")]
     assert list(ledger.table) == [*COLUMNS, *further]
     rows = only(ledger, command="simulate")
     assert rows["support.nv"].isna().all()
     assert classes_of(rows)[0] == "mel"
     assert set(own.values()) < set(classes_of(rows))
+
+
+def test_whose_histograms_are_missing_stands_in_the_pooled_row(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    """The trial is complete, and the site's own row has no such score."""
+
+    def silent(final: dict[str, Any]) -> None:
+        final["client_test"]["no_histograms"] = {"client-1": "sends no histograms"}
+        block = final["clients"]["client-1"]
+        block |= {"auroc": None, "ece": None, "brier": None}
+        block["by_class"]["auroc"] = [None] * 7
+
+    edit(three["simulate"] / "metrics.json", silent)
+    rows = only(read_ledger(tmp_path), command="simulate").set_index("test_set")
+    assert rows["no_histograms"].to_dict() == {
+        **dict.fromkeys(rows.index, ""),
+        "client_test": "client-1",
+    }
+    assert rows.loc["client-1", ["auroc", "ece", "brier", "auroc.mel"]].isna().all()
+    assert rows.loc["client-1", ["kappa", "mcc", "sensitivity.mel"]].notna().all()
+    assert rows["complete"].all()
 
 
 def test_clients_stand_in_the_runs_order(three: dict[str, Path], tmp_path: Path) -> None:

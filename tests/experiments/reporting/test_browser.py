@@ -156,6 +156,18 @@ def test_the_results_need_no_scrolling_sideways(browser: webdriver.Chrome) -> No
         Select(select).select_by_visible_text("all")
     assert header(browser, "by").is_displayed()
     assert browser.execute_script(wide) <= 0
+    Select(browser.find_element(By.ID, "filter-scores")).select_by_visible_text("further")
+    assert browser.execute_script(wide) <= 0
+
+
+def test_the_further_scores_take_the_place_of_the_studys(browser: webdriver.Chrome) -> None:
+    """All side by side would be too wide. An error is sorted from the lowest."""
+    assert (header(browser, "F1").is_displayed(), header(browser, "ECE").is_displayed()) == (1, 0)
+    Select(browser.find_element(By.ID, "filter-scores")).select_by_visible_text("further")
+    assert (header(browser, "F1").is_displayed(), header(browser, "ECE").is_displayed()) == (0, 1)
+    header(browser, "ECE").find_element(By.TAG_NAME, "button").click()
+    cells = [row.find_element(By.CSS_SELECTOR, "[data-label=ECE]").text for row in rows(browser)]
+    assert [float(cell) for cell in cells] == sorted(float(cell) for cell in cells)
 
 
 def test_what_all_rows_share_is_said_once(browser: webdriver.Chrome) -> None:

@@ -208,6 +208,7 @@ def test_a_row_begins_with_what_it_is_and_what_it_reached(data: Any) -> None:
     assert data["columns"][:-5] == [
         *("trial", "backbone", "setting", "seed", "model", "test set", "by"),
         *("AVG", "AVG, 95 %", "mel / HGG", "ACC", "BACC", "over", "PRE", "REC", "F1"),
+        *("AUROC", "SENSITIVITY", "SPECIFICITY", "ECE", "BRIER", "KAPPA", "MCC"),
         *("complete", "n"),
     ]
     rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]

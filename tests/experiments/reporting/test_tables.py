@@ -17,6 +17,7 @@ from experiments.reporting.tables import (
     comparison_table,
     published_table,
     rank_table,
+    scores_table,
     signed,
     tables_of,
 )
@@ -56,6 +57,26 @@ def test_equal_as_written_is_equally_best() -> None:
 
 def test_a_single_row_is_not_called_the_best() -> None:
     assert "**" not in table_of(row(71)).markdown()
+
+
+def test_of_scores_that_are_errors_the_lowest_is_the_best() -> None:
+    """A score that is undefined is a dash, and three decimals say that it is not in percent."""
+    rows = [row(70, backbone="swin_t", seed=0), row(74, backbone="swin_b", seed=0)]
+    for figures, found in zip(
+        ((90, 5, 0.3, 0.6, None), (80, 9, 0.4, 0.7, None)), rows, strict=True
+    ):
+        found |= dict(zip(("auroc", "ece", "brier", "kappa", "mcc"), figures, strict=True))
+    (comparison,) = compare(ledger(*rows))
+    table = scores_table(comparison)
+    shown = ["AUROC", "ECE", "BRIER", "KAPPA", "MCC"]
+    assert table.cells[shown].to_numpy().tolist() == [
+        ["90.00", "5.00", "0.300", "0.600", "–"],
+        ["80.00", "9.00", "0.400", "0.700", "–"],
+    ]
+    assert table.best[shown].to_numpy().tolist() == [
+        [True, True, True, False, False],
+        [False, False, False, True, False],
+    ]
 
 
 def test_heads_and_patients_have_columns_of_their_own() -> None:
@@ -183,11 +204,14 @@ def test_a_report_writes_each_table_three_times(campaign: Path, findings: Findin
     assert names == {
         "centralized-clip-brats2019-vit-l-14",
         "centralized-clip-brats2019-vit-l-14-recall",
+        "centralized-clip-brats2019-vit-l-14-scores",
         "federated-classifier-ham10000-fedprox-sgd",
         "federated-classifier-ham10000-fedprox-sgd-communication",
         "federated-classifier-ham10000-fedprox-sgd-recall",
+        "federated-classifier-ham10000-fedprox-sgd-scores",
         "heads-on-deep-features-ham10000",
         "heads-on-deep-features-ham10000-recall",
+        "heads-on-deep-features-ham10000-scores",
         "heads-on-deep-features-ranks-of-the-backbones",
         "published",
     }

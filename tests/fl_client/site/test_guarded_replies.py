@@ -11,7 +11,9 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 
 from fl_client.site import connection
+from fl_client.site.policy import Policy, write_policy
 from fl_client.site.records import last_records
+from strategies.histograms import FIELDS
 from tests.fl_client.site.fake_coordinator import (
     WEIGHT,
     arrays_of,
@@ -109,6 +111,33 @@ def test_a_reply_that_does_not_keep_to_the_rules_stays_here(
     assert len(coordinator.pushed) == 1 + len(get_object_ids(second))
     events = [line["event"] for line in last_records(site.records)]
     assert events == ["in", "refused", "in", "out"]
+
+
+def test_histograms_leave_only_where_the_policy_allows_them(tmp_path: Path) -> None:
+    """Read again for each reply; without them the reply is sent as before."""
+
+    def without(message: Message) -> Message:
+        reply = train_reply(message)
+        metrics = reply.content.metric_records["metrics"]
+        for name in FIELDS:
+            del metrics[f"validation-{name}"]
+        return reply
+
+    site, coordinator, node = set_up(tmp_path)
+    for number in (2, 3, 4):
+        coordinator.ask(train_message(round=number))
+    answers = iter([train_reply, train_reply, without])
+
+    def app(message: Message) -> Message:
+        reply = next(answers)(message)
+        if message.content.config_records["config"]["round"] == 3:
+            write_policy(site.policy, Policy(histograms=False))
+        return reply
+
+    allowed, refused, bare = node.work(app)
+    assert allowed.has_content()
+    assert "it has histograms, and its policy allows none" in reason(refused)
+    assert bare.has_content()
 
 
 @pytest.mark.parametrize("seconds", [-7200.0, -2.0, 2.0, 7200.0])

@@ -56,6 +56,7 @@ def test_the_app_is_told_every_path_and_its_shard(tmp_path: Path) -> None:
     assert site.node_config() == {
         "site": "hospital-a",
         "folder": str(site.path),
+        "policy": str(site.path / "policy.toml"),
         "data-dir": str(tmp_path / "data"),
         "cache-dir": str(site.path / "cache"),
         "weights-dir": "",
@@ -169,6 +170,7 @@ def test_the_policy_a_site_begins_with(tmp_path: Path) -> None:
         "min-examples = 10",
         "max-image-size = 512",
         "max-cache-bytes = 50000000000",
+        "histograms = true",
     ]
 
 
