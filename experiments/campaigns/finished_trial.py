@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
@@ -71,8 +72,11 @@ class Figures(Scores):
             raise ValueError("confusion is not square")
         if sum(map(sum, self.confusion)) != self.n:
             raise ValueError(f"confusion does not count n = {self.n}")
-        if any(len(figures) != size for figures in self.by_class.values()):
-            raise ValueError("by_class does not hold the classes of confusion")
+        for name, figures in self.by_class.items():
+            low, high = SCORES[name].range if name in SCORES else (-inf, inf)
+            outside = [f for f in figures if f is not None and not low <= f <= high]
+            if len(figures) != size or outside:
+                raise ValueError(f"by_class does not hold {size} figures of {name} in its range")
         return self
 
 

@@ -74,6 +74,18 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         edited("metrics.json", lambda m: m["client_test"].update(n=7)),
         "metrics.json: client_test: Value error, confusion does not count n = 7",
     ),
+    "a score out of its range": (
+        edited("metrics.json", lambda m: m["client_test"].update(kappa=-1.5)),
+        "metrics.json: client_test.kappa: Input should be greater than or equal to -1",
+    ),
+    "a score of other classes": (
+        edited("metrics.json", lambda m: m["client_test"]["by_class"].update(auroc=[50.0])),
+        "metrics.json: client_test: Value error, by_class does not hold 7 figures of auroc",
+    ),
+    "a score of a class out of its range": (
+        edited("metrics.json", lambda m: m["client_test"]["by_class"].update(auroc=[101.0] * 7)),
+        "metrics.json: client_test: Value error, by_class does not hold 7 figures of auroc",
+    ),
     "counts of other classes": (
         edited("manifest.json", lambda m: m["data"].update(classes=["mel", "nv"])),
         "metrics.json: confusion is not of 2 classes",

@@ -20,8 +20,8 @@ from experiments.campaigns.tracking import TRIAL_TAG, TrackingError, track
 from tests.generated_campaign import write_campaign
 from tests.runs import read_json
 from training.errors import ConfigError, RunFolderError
-from training.metrics import METRIC_NAMES
 from training.run_folder import RunFolder
+from training.scores import SCORES
 
 # Slow, since make test does not install MLflow.
 pytestmark = [
@@ -122,8 +122,9 @@ def test_figures_are_those_of_the_ledger(campaign: Path, command: str) -> None:
         unit = ".patient" if row["unit"] == "patient" else ""
         classes = ("mel", "nv") if row["config.dataset"] == "ham10000" else ("HGG", "LGG")
         assert {f"recall.{label}" for label in classes} <= {*row.dropna().index}
-        recalls = [name for name in row.dropna().index if name.startswith("recall.")]
-        for name in (*METRIC_NAMES, *recalls):
+        kinds = ("recall.", "auroc.", "sensitivity.", "specificity.")
+        by_class = [name for name in row.dropna().index if name.startswith(kinds)]
+        for name in (*SCORES, *by_class):
             expected[f"{row['test_set']}.{row['model']}.{name}{unit}"] = row[name]
     found = {name: v for name, v in run.data.metrics.items() if name.count(".") > 1}
     assert found == expected
@@ -136,7 +137,7 @@ def test_curves_have_a_point_for_each_round(campaign: Path) -> None:
     assert curve(uri, run, "seconds") == [(1, 51.0), (2, 51.0)]
     for name in ("train_loss", "bytes_sent", "bytes_received"):
         assert curve(uri, run, name) == [(r["round"], r[name]) for r in records]
-    for name in METRIC_NAMES:
+    for name in SCORES:
         expected = [(r["round"], r["validation"]["pooled"][name]) for r in records]
         assert curve(uri, run, f"validation.{name}") == expected
 
