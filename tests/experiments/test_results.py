@@ -19,7 +19,7 @@ from training.checkpoint import Progress
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.score_counts import ScoreCounts
-from training.scores import FURTHER, score_block
+from training.scores import FURTHER, PERCENT, SCORES, score_block
 
 
 def record(failures: int, transport: float, waiting: float = 0.0) -> dict[str, Any]:
@@ -88,10 +88,10 @@ def test_recall_by_class_stands_below_with_melanoma_first(runs: dict[str, RunFol
     assert figures[3:7] == ["30", "90.00", "50.00", "2"], "BACC is over 2 classes"
     assert recall[3:] == ["0/3", "–", "–", "–", "–", "27/27", "–"]
     # By predicted classes alone nothing is said of probabilities; kappa is 0, and MCC 0/0.
-    assert scores[3:] == ["–", "50.00", "85.71", "–", "–", "0.000", "–"]
+    assert scores[3:10] == ["–", "50.00", "85.71", "–", "–", "0.000", "–"]
     heads, *_ = [line.split() for line in lines if "akiec" in line]
     assert heads[-7:] == ["mel", "akiec", "bcc", "bkl", "df", "nv", "vasc"]
-    assert row(lines, "nv ")[-1][1:] == ["–", "100.00", "0.00"]
+    assert row(lines, "nv ")[-1][1:4] == ["–", "100.00", "0.00"]
 
 
 def test_every_table_of_figures_says_recall_by_class(runs: dict[str, RunFolder]) -> None:
@@ -184,7 +184,7 @@ def test_every_table_of_figures_says_the_further_scores(runs: dict[str, RunFolde
     block = runs["simulate"].metrics()["client_test"]
     lines = shown(runs["simulate"])
     assert row(lines, "all clients, pooled")[2][3:] == [
-        f"{block[name]:.{3 if name in ('brier', 'kappa', 'mcc') else 2}f}" for name in FURTHER
+        f"{block[name]:.{2 if SCORES[name].range == PERCENT else 3}f}" for name in FURTHER
     ]
     block = runs["heads"].metrics()["heads"]["svm"]
     assert row(shown(runs["heads"], show_heads), "+SVM")[2][1] == f"{block['auroc']:.2f}"

@@ -1,6 +1,7 @@
 """Every score: scikit-learn's figure, the sum of clients' counts, and what is not defined."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,9 @@ from sklearn.calibration import calibration_curve
 from strategies.histograms import CONFIDENCE_BINS, EDGES
 from training.metrics import METRIC_NAMES
 from training.score_counts import Answers, ScoreCounts
-from training.scores import FURTHER, SCORES, score_block
+from training.scores import FURTHER, PERCENT, SCORES, score_block
+
+DOCS = Path(__file__).parents[2] / "docs" / "scores.md"
 
 every_score = pytest.mark.parametrize("name", SCORES)
 
@@ -269,4 +272,18 @@ def test_a_chosen_class_counts_even_if_another_is_more_probable() -> None:
 def test_the_studys_six_come_first() -> None:
     assert tuple(SCORES)[:6] == METRIC_NAMES
     assert tuple(SCORES)[6:] == FURTHER
-    assert EXPECTED.keys() == SCORES.keys()
+
+
+@every_score
+def test_a_score_has_a_row_in_the_docs(name: str) -> None:
+    """With its range, what is best, and what it is computed from."""
+    score = SCORES[name]
+    low, high = (f"{bound:g}".replace("-", "−") for bound in score.range)
+    about = [
+        f"{low}–{high}{' %' if score.range == PERCENT else ''}",
+        "high" if score.higher_is_better else "low",
+        {"confusion": "confusion matrix"}.get(score.needs, score.needs),
+    ]
+    rows = [line.strip("|").split("|") for line in DOCS.read_text().splitlines()]
+    (row,) = [row for row in rows if f"`{name}`" in row[0]]
+    assert [cell.strip() for cell in row[-3:]] == about

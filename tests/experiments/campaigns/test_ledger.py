@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from data_partition.ham10000_names import HAM10000_CLASSES
-from experiments.campaigns.ledger import COLUMNS, Ledger, read_ledger, write_ledger
+from experiments.campaigns.ledger import BY_CLASS, COLUMNS, Ledger, read_ledger, write_ledger
 from experiments.reporting.recall import classes_of
 from tests.experiments.campaigns.trials import edit, replace
 from tests.runs import read_json
@@ -142,7 +142,7 @@ def test_classes_of_your_own_have_columns_at_the_end(
 
     edit(three["simulate"] / "manifest.json", rename)
     ledger = read_ledger(tmp_path)
-    kinds = ("auroc", "recall", "sensitivity", "specificity", "support")
+    kinds = sorted(["recall", "support", *BY_CLASS])
     further = [f"{kind}.{name}" for kind in kinds for name in ("angioma", "wart")]
     assert list(ledger.table) == [*COLUMNS, *further]
     rows = only(ledger, command="simulate")

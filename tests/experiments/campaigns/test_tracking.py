@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from experiments.campaigns.ledger import read_ledger
+from experiments.campaigns.ledger import BY_CLASS, read_ledger
 from experiments.campaigns.tracking import TRIAL_TAG, TrackingError, track
 from tests.generated_campaign import write_campaign
 from tests.runs import read_json
@@ -122,8 +122,8 @@ def test_figures_are_those_of_the_ledger(campaign: Path, command: str) -> None:
         unit = ".patient" if row["unit"] == "patient" else ""
         classes = ("mel", "nv") if row["config.dataset"] == "ham10000" else ("HGG", "LGG")
         assert {f"recall.{label}" for label in classes} <= {*row.dropna().index}
-        kinds = ("recall.", "auroc.", "sensitivity.", "specificity.")
-        by_class = [name for name in row.dropna().index if name.startswith(kinds)]
+        kinds = ("recall", *BY_CLASS)
+        by_class = [name for name in row.dropna().index if name.split(".")[0] in kinds]
         for name in (*SCORES, *by_class):
             expected[f"{row['test_set']}.{row['model']}.{name}{unit}"] = row[name]
     found = {name: v for name, v in run.data.metrics.items() if name.count(".") > 1}

@@ -14,6 +14,7 @@ from experiments.reporting.findings import Findings
 from experiments.reporting.page import page
 from experiments.reporting.page_data import page_data
 from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
+from training.scores import FURTHER
 from training.synthetic_note import SYNTHETIC
 
 
@@ -208,7 +209,7 @@ def test_a_row_begins_with_what_it_is_and_what_it_reached(data: Any) -> None:
     assert data["columns"][:-5] == [
         *("trial", "backbone", "setting", "seed", "model", "test set", "by"),
         *("AVG", "AVG, 95 %", "mel / HGG", "ACC", "BACC", "over", "PRE", "REC", "F1"),
-        *("AUROC", "SENSITIVITY", "SPECIFICITY", "ECE", "BRIER", "KAPPA", "MCC"),
+        *(name.upper() for name in FURTHER),
         *("complete", "n"),
     ]
     rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]
