@@ -15,6 +15,8 @@ from training.scores import FURTHER, SCORES
 OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
 BY_PATIENT = "  by patient"
+# As many scores fit into 80 columns.
+_SCORES = 7
 
 
 def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
@@ -57,17 +59,21 @@ def metric_cells(block: Mapping[str, Any]) -> list[str]:
     return cells
 
 
-def scores_table(blocks: Iterable[tuple[str, Mapping[str, Any]]], first: str) -> Table:
-    """Return a table of the scores beside the study's six figures.
+def scores_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]], first: str) -> list[Table]:
+    """Return tables of the scores beside the study's six figures, of some scores each.
 
     Args:
         blocks: each row's name and block; figures by patient, if known, follow below.
         first: head of the column that names the rows.
     """
-    table = new_table("Further scores", first, map(str.upper, FURTHER))
-    for name, block in with_patients(blocks):
-        table.add_row(Text(name), *(_shown(score, block.get(score)) for score in FURTHER))
-    return table
+    tables = []
+    for start in range(0, len(FURTHER), _SCORES):
+        part = FURTHER[start : start + _SCORES]
+        table = new_table("Further scores", first, map(str.upper, part))
+        for name, block in with_patients(blocks):
+            table.add_row(Text(name), *(_shown(score, block.get(score)) for score in part))
+        tables.append(table)
+    return tables
 
 
 def classes_table(block: Mapping[str, Any], classes: Sequence[str], of: str) -> Table:

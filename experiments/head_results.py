@@ -13,7 +13,7 @@ from experiments.figures_table import (
     metric_columns,
     new_table,
     recall_table,
-    scores_table,
+    scores_tables,
 )
 from training.config import ExperimentConfig
 from training.head_settings import FITTED_WITH, head_values
@@ -31,8 +31,9 @@ def show_heads(console: Console, folder: RunFolder) -> None:
     console.print()
     blocks = [(TITLES[name], block) for name, block in figures.items()]
     console.print(recall_table(blocks, data["classes"], ""))
-    console.print()
-    console.print(scores_table(blocks, ""))
+    for table in scores_tables(blocks, ""):
+        console.print()
+        console.print(table)
     console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
 
 

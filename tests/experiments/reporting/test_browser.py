@@ -156,8 +156,6 @@ def test_the_results_need_no_scrolling_sideways(browser: webdriver.Chrome) -> No
         Select(select).select_by_visible_text("all")
     assert header(browser, "by").is_displayed()
     assert browser.execute_script(wide) <= 0
-    Select(browser.find_element(By.ID, "filter-scores")).select_by_visible_text("further")
-    assert browser.execute_script(wide) <= 0
 
 
 def test_the_further_scores_take_the_place_of_the_studys(browser: webdriver.Chrome) -> None:
