@@ -60,7 +60,7 @@ def metric_cells(block: Mapping[str, Any]) -> list[str]:
 
 
 def scores_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]], first: str) -> list[Table]:
-    """Return tables of the scores beside the study's six figures, of some scores each.
+    """Return tables of the scores beside the study's six (docs/study.md), of some scores each.
 
     Args:
         blocks: each row's name and block; figures by patient, if known, follow below.

@@ -95,7 +95,7 @@ class ScoreCounts:
 
     @cached_property
     def study(self) -> dict[str, float | None]:
-        """The study's six figures."""
+        """The study's six figures (docs/study.md)."""
         return metrics(self.confusion)
 
     @classmethod

@@ -46,7 +46,7 @@ def _figure(name: str) -> Any:
 if TYPE_CHECKING:
     Scores = Part
 else:
-    # A score is None if it is undefined; the study's six figures must be there.
+    # A score that is not defined, or not known, is None; the first six must be there.
     Scores = create_model(
         "Scores",
         __base__=Part,

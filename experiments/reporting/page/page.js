@@ -111,7 +111,7 @@ function results() {
   // All scores side by side would be too wide.
   const upper = names => names.map(name => name.toUpperCase());
   const views = {
-    "the study's": upper(further), further: [data.interval, data.recall, "over", ...upper(data.metrics)],
+    main: upper(further), further: [data.interval, data.recall, "over", ...upper(data.metrics)],
   };
   const view = element("select", { id: "filter-scores" },
     ...Object.keys(views).map(name => element("option", { value: name }, name)));
