@@ -7,6 +7,7 @@ As in the paper, and unlike in Adam, the moments are not corrected for their sta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from strategies.method import Aggregation, Key, Method, Settings, State
@@ -23,28 +24,44 @@ def server_init(weights: NDArray, settings: Settings) -> State:
     return {"m": np.zeros_like(weights), "v": np.full_like(weights, least)}
 
 
-def server_step(now: Aggregation) -> tuple[NDArray, State]:
-    """Return w_glo + ηm/(√v + τ), with the new m and v."""
+def adaptive_step(
+    now: Aggregation, second_moment: Callable[[NDArray, NDArray, float], NDArray]
+) -> tuple[NDArray, State]:
+    """Return w_glo + ηm/(√v + τ), with the new m and v.
+
+    Args:
+        now: with the state m and v.
+        second_moment: the new v from the old one, Δ² and β₂.
+    """
     import numpy as np
 
     rate, tau = now.settings["server-learning-rate"], now.settings["server-tau"]
     beta1, beta2 = now.settings["server-beta1"], now.settings["server-beta2"]
     update = now.mean - now.weights
     m = beta1 * now.state["m"] + (1 - beta1) * update
-    v = beta2 * now.state["v"] + (1 - beta2) * np.square(update)
+    v = second_moment(now.state["v"], np.square(update), beta2)
     return now.weights + rate * m / (np.sqrt(v) + tau), {"m": m, "v": v}
 
 
+def server_step(now: Aggregation) -> tuple[NDArray, State]:
+    """Return `adaptive_step` with v ← β₂v + (1 − β₂)Δ²."""
+    return adaptive_step(now, lambda v, squared, beta2: beta2 * v + (1 - beta2) * squared)
+
+
+# Of all adaptive methods of the paper.
+KEYS = {
+    "server-learning-rate": Key(0.01, gt=0),
+    "server-beta1": Key(0.9, ge=0, lt=1),
+    "server-beta2": Key(0.99, ge=0, lt=1),
+    "server-tau": Key(0.001, gt=0),
+}
+PAPER = "Reddi et al., Adaptive Federated Optimization, 2021"
+
 METHOD = Method(
     title="FedAdam",
-    paper="Reddi et al., Adaptive Federated Optimization, 2021",
+    paper=PAPER,
     equation="Algorithm 2",
-    keys={
-        "server-learning-rate": Key(0.01, gt=0),
-        "server-beta1": Key(0.9, ge=0, lt=1),
-        "server-beta2": Key(0.99, ge=0, lt=1),
-        "server-tau": Key(0.001, gt=0),
-    },
+    keys=KEYS,
     server_init=server_init,
     server_step=server_step,
 )
