@@ -185,7 +185,7 @@ class Federation:
 
     def _exchange(self, method: Method, weights: Weights, trained: Iterable[str]) -> Exchange:
         done, checkpoint = self.progress.round, self.folder.checkpoint
-        keeps = done and method.server_step is not None
+        keeps = done and method.server_init is not None
         state = checkpoint.server_state(done) if keeps else None
         try:
             return Exchange(method, self.config.to_flat(), weights, trained, state)

@@ -1,7 +1,7 @@
-"""FedAdagrad: Adagrad at the server, with the mean of the clients' updates in place of a gradient.
+"""FedAdagrad: Adagrad at the server, with the mean of the clients' updates as its gradient.
 
-With Δ = (1/M) Σ w_i − w_glo the server takes v ← v + Δ² and w_glo ← w_glo + ηΔ/(√v + τ), with v = τ²
-before round one. That is the paper's algorithm with β₁ = 0, as in its experiments.
+With Δ = (1/M) Σ w_i − w_glo the server takes v ← v + Δ² and w_glo ← w_glo + ηΔ/(√v + τ), with
+v = τ² before round one. That is the paper's algorithm with β₁ = 0, as in its experiments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FedBN: BatchNorm's parameters and statistics stay at the clients; all else is federated averaging.
+"""FedBN: BatchNorm's parameters and statistics stay at the clients; the rest is averaged.
 
 BatchNorm is known by its running mean. A network without it is averaged as a whole.
 """

@@ -2,11 +2,10 @@
 
 Client i minimises F_i(w) − ⟨g_i, w⟩ + (α/2)‖w − w_glo‖² and then takes g_i ← g_i − α(w_i − w_glo),
 from 0; at a minimum that is the gradient of F_i there. With h = 0 before round one the server takes
-h ← h − α (1/N) Σ (w_i − w_glo) over the clients S that replied, and w_glo ← mean − h/α. Here it keeps
+h ← h − α (1/N) Σ (w_i − w_glo) over the clients that replied, and w_glo ← mean − h/α. Here it keeps
 h/α. For α = 0, where that is not defined, w_glo is the mean.
 
-A client that is absent, or whose reply does not count, keeps its g_i, so that h stays the mean of
-all of them.
+A client that is absent, or whose reply does not count, keeps its g_i: so h stays the mean of all.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """FedNova: each client's update is divided by its number of local steps before the mean is taken.
 
-Client i takes τ_i steps and its weight is p_i, with Σ p_i = 1. The server takes
-w_glo ← w_glo − τ_eff Σ p_i (w_glo − w_i)/τ_i with τ_eff = Σ p_i τ_i; for plain SGD, whose a_i are all 1.
+Client i takes τ_i steps and its weight is p_i, with Σ p_i = 1. With τ_eff = Σ p_i τ_i the server
+takes w_glo ← w_glo − τ_eff Σ p_i (w_glo − w_i)/τ_i. That is for plain SGD, where all a_i are 1.
 
-It is computed from the mean with the weights p_i/τ_i: with that, w_glo ← w_glo + s (mean − w_glo) and
-s = τ_eff Σ p_i/τ_i, which is 1 exactly where all τ_i are equal. s is at least 1.
+It is computed from the mean with the weights p_i/τ_i: with that, w_glo ← w_glo + s (mean − w_glo)
+and s = τ_eff Σ p_i/τ_i ≥ 1, which is 1 exactly where all τ_i are equal.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ METHOD = Method(
     title="FedNova",
     paper="Wang et al., Tackling the Objective Inconsistency Problem in Heterogeneous Federated "
     "Optimization, 2020",
-    equation="section 4",
+    equation="w ← w − τ_eff Σ p_i η d_i",
     scalars={STEPS: steps_of},
     weight=weight,
     server_step=server_step,

@@ -1,4 +1,4 @@
-"""FedPer: the head stays at the clients; the rest is federated averaging.
+"""FedPer: the head stays at the clients; the rest is averaged.
 
 The paper's personalization layers are the last K_P; here they are the last one.
 """

@@ -163,7 +163,7 @@ def test_after_a_kill_the_weights_are_the_same(name: str, tmp_path: Path) -> Non
 
     again = Checkpoint(tmp_path)
     done = again.progress().round
-    state = again.server_state(done) if killed.exchange.step is not None else None
+    state = again.server_state(done) if killed.method.server_init is not None else None
     assert_same_bits(
         Run(name, done=done, start=again.weights(done), state=state).rounds(2), expected
     )
