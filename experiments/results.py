@@ -23,7 +23,7 @@ from experiments.figures_table import (
 )
 from experiments.updates_table import update_warnings, updates_table
 from training.errors import RunFolderError
-from training.participation import absences_of, pooled_clients
+from training.participation import absences_of, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
 from training.scores import SCORES
 from training.synthetic_note import synthetic_note
@@ -83,6 +83,8 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
     if said := synthetic_note(manifest):
         title += f"\n{said}"
     if note := overlap_note(manifest["data"]):
+        title += f"\n{note}"
+    if note := local_arrays_note(metrics):
         title += f"\n{note}"
     text = manifest.get("text")
     if text and text["weights"].startswith("random"):

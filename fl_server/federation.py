@@ -21,6 +21,7 @@ from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange
 from strategies.expected_replies import Announced
+from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
 from strategies.replies import Replies
@@ -138,6 +139,7 @@ class Federation:
             ).arrays
 
     def _strategy(self, clients: Gathered, exchange: Exchange) -> Averaging:
+        flower = METHODS[self.config.strategy].flower
         return Averaging(
             clients=clients.names,
             aggregation_weights=self.config.aggregation_weights,
@@ -159,6 +161,7 @@ class Federation:
                 for name in record["clients"]
             },
             best_round=self.progress.best_round,
+            flower=FlowerMean(flower(self.config.to_flat())) if flower else None,
         )
 
     def _text_record(self) -> dict[str, ArrayRecord]:
@@ -294,6 +297,7 @@ class Federation:
                 "participation": participation(self.progress.records, strategy.clients.values()),
                 "rounds": self.progress.round,
                 "weights_sha256": sha256,
+                **({"local_arrays": exchange.num_local} if exchange.num_local else {}),
             }
         )
 

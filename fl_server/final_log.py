@@ -7,7 +7,7 @@ import psutil
 
 from operation.text import printable
 from training.metrics import METRIC_NAMES
-from training.participation import pooled_clients
+from training.participation import local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
 from training.synthetic_note import synthetic_note
 
@@ -27,6 +27,8 @@ def final_log_lines(folder: RunFolder) -> Iterator[str]:
     )
     if said := synthetic_note(manifest):
         yield printable(said)
+    if said := local_arrays_note(metrics):
+        yield said
     rows = [(name, block) for name, block in metrics["clients"].items() if block]
     pooled = metrics["client_test"]
     whole = pooled_clients(pooled["missing"], len(metrics["participation"]))

@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import Strategy
 from operation.text import quoted
 from strategies.aggregation import NotFinite
 from strategies.arrays import views, writable
+from strategies.flower_mean import FlowerMean
 from strategies.layout import LAYOUT, Layout
 from strategies.replies import (
     ARRAYS,
@@ -66,6 +67,7 @@ class Averaging(Strategy):
         examples: number of training images by client.
         counted: by client, the last round that counted before this start.
         best_round: the best round before this start.
+        flower: what makes the next model in the place of the mean, if anything.
 
     Attributes:
         best_round: may be set after each round.
@@ -86,6 +88,7 @@ class Averaging(Strategy):
         examples: Mapping[str, int] | None = None,
         counted: Mapping[str, int] | None = None,
         best_round: int = 0,
+        flower: FlowerMean | None = None,
     ) -> None:
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
@@ -96,6 +99,7 @@ class Averaging(Strategy):
         self.earlier = list(earlier)
         self.step = step
         self.best_round = best_round
+        self._flower = flower
         self.replies = Replies()
         self.updates: dict[str, dict[str, float | bool | None]] = {}
         self.warnings: list[str] = []
@@ -126,6 +130,8 @@ class Averaging(Strategy):
         array record.
         """
         self._base = arrays
+        if self._flower is not None:
+            self._flower.begin(server_round, arrays, grid)
         number = self.rounds_done + server_round
         settings = {**config, "round": number, "best-round": self.best_round}
         layout = {} if self._layout is None else {LAYOUT: self._layout.record()}
@@ -137,6 +143,7 @@ class Averaging(Strategy):
             layout=self._layout,
             weigh=self._weight,
             clip_updates=self.clip_updates,
+            flower=self._flower,
             check_enough=self._check_enough,
         )
         return messages

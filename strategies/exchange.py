@@ -62,6 +62,11 @@ class Exchange:
             self.train_layout = Layout.of({**shared, **carried})
         self.first: ArrayRecord = self.train_layout.flatten({**shared, **carried})
 
+    @property
+    def num_local(self) -> int:
+        """How many of the arrays stay at the clients."""
+        return len(self._local)
+
     def constants(self) -> dict[str, ArrayRecord | ConfigRecord]:
         """Return the records that are sent with every message and never change."""
         constants: dict[str, ArrayRecord | ConfigRecord] = {LAYOUT: self.layout.record()}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from strategies.field_kinds import Count, Real
 
 if TYPE_CHECKING:
+    from flwr.serverapp.strategy import Strategy
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -125,6 +126,8 @@ class Method:
             from the settings and its number of training images, None where that is not known, the
             range of each.
         weight: the factor of a client's weight in the mean, exact and above 0, from its scalars.
+        flower: returns a strategy of Flower's own that makes the next model in the place of the
+            mean; see `flower_mean`.
         server_init: returns the server's state of one array of trained weights before round one.
         server_step: returns the next weights and the next state of one array. It is pure. None: the
             mean is the next model. Buffers and integers always take the mean.
@@ -145,6 +148,7 @@ class Method:
         default_factory=dict
     )
     weight: Callable[[Scalars], Fraction] | None = None
+    flower: Callable[[Settings], Strategy] | None = None
     server_init: Callable[[NDArray, Settings], State] | None = None
     server_step: Callable[[Aggregation], tuple[NDArray, State]] | None = None
     client_half: Callable[[LocalTraining], ClientHalf | None] | None = None

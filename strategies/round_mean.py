@@ -7,6 +7,7 @@ from fractions import Fraction
 from flwr.app import ArrayRecord, Message
 
 from strategies.aggregation import NotFinite
+from strategies.flower_mean import FlowerMean
 from strategies.layout import Layout, Signature
 from strategies.replies import (
     Replies,
@@ -38,6 +39,7 @@ class RoundMean:
         layout: their layout if they are concatenated.
         weigh: a client's weight in the mean, above 0.
         clip_updates: maximum L2 norm of an update, 0 for none.
+        flower: what makes the next arrays in the place of the mean, if anything.
         check_enough: raises `TooFewReplies` if too few replies are left.
 
     Attributes:
@@ -55,6 +57,7 @@ class RoundMean:
         layout: Layout | None,
         weigh: Callable[[Reply], float | Fraction],
         clip_updates: float,
+        flower: FlowerMean | None,
         check_enough: Callable[[Replies], None],
     ) -> None:
         self._sent = sent
@@ -63,6 +66,7 @@ class RoundMean:
         self._layout = layout
         self._weigh = weigh
         self._clip_updates = clip_updates
+        self._flower = flower
         self._check_enough = check_enough
         self._expected: Signature = {n: (a.dtype, tuple(a.shape)) for n, a in base.items()}
         self._started = time.perf_counter()
@@ -74,14 +78,17 @@ class RoundMean:
         """Return the mean; the clients' weights are freed.
 
         If the replies are a sequence, all are in memory, and one more model is held. Otherwise they
-        are processed one after the other, and the sum and one reply are held.
+        are processed one after the other, and the sum and one reply are held; a strategy of
+        Flower's own needs all.
 
         Raises:
             TooFewReplies: too few are valid, or the mean overflows.
         """
         # A clipped update is a copy, so they are processed one after the other, and there is one
         # copy at a time.
-        if isinstance(replies, Sequence) and not self._clip_updates:
+        if self._flower is not None:
+            mean = self._of_all(list(replies))
+        elif isinstance(replies, Sequence) and not self._clip_updates:
             mean = self._of_all(replies)
         else:
             mean = self._one_by_one(replies)
@@ -103,7 +110,7 @@ class RoundMean:
             records = [reply.record for reply in accepted]
             weights = [self._weigh(reply) for reply in accepted]
             try:
-                mean, updates = mean_and_updates(records, weights, self._base, self._layout)
+                mean, updates = self._combine(records, weights)
             except NotFinite:
                 if self._refuse_not_finite(accepted):
                     continue
@@ -117,6 +124,21 @@ class RoundMean:
                     reply.record = ArrayRecord()
                 self.seconds["aggregation"] = time.perf_counter() - started
                 return mean
+
+    def _combine(
+        self, records: Sequence[ArrayRecord], weights: Sequence[float | Fraction]
+    ) -> tuple[ArrayRecord, list[Update]]:
+        if self._flower is None:
+            return mean_and_updates(records, weights, self._base, self._layout)
+        updates = [measure(record, self._base, self._layout) for record in records]
+        if not all(update.is_finite for update in updates):
+            raise NotFinite
+        factors = [clip_factor(update.norm, self._clip_updates) for update in updates]
+        shortened = [
+            record if factor == 1 else clipped(record, self._base, factor)
+            for record, factor in zip(records, factors, strict=True)
+        ]
+        return self._flower.of(shortened, weights), updates
 
     def _one_by_one(self, replies: Iterable[Message]) -> ArrayRecord:
         mean, seconds = RunningMean(), 0.0

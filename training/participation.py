@@ -1,4 +1,4 @@
-"""Which clients took part in a federated run, and which are missing in its figures."""
+"""Which clients took part in a federated run, and what its figures are of."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -62,6 +62,17 @@ def absences_of(metrics: Mapping[str, Any]) -> dict[str, str]:
         not_validated=metrics["validation"]["missing"],
         not_tested=metrics["client_test"]["missing"],
         not_by_patient=metrics["client_test"].get("patients", {}).get("missing", ()),
+    )
+
+
+def local_arrays_note(metrics: Mapping[str, Any]) -> str | None:
+    """Return a line about whose model the figures are of; None if there is one for all."""
+    number = metrics.get("local_arrays", 0)
+    if not number:
+        return None
+    return (
+        f"{number} arrays stay at the clients: their figures are of models with their own, the "
+        "global test set's of one with the run's first values"
     )
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from fl_client.client import Client
 from fl_client.local_training import train_locally
-from strategies.method import ClientHalf, LocalTraining, Method
+from strategies.method import ClientHalf, LocalTraining, Method, carried_name
 from strategies.methods import DEFAULT, METHODS
-from tests.support import assert_same_bits, first_weights, make_client, same_bits
+from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
 from training.round_files import KEPT
 
 Weights = dict[str, NDArray]
@@ -58,6 +59,45 @@ def settings(round_number: int) -> dict[str, Any]:
 def train(client: Client, received: Weights, round_number: int) -> Weights:
     trained, _ = train_locally(client, received, settings(round_number))
     return {name: array.copy() for name, array in trained.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.client_half])
+def test_a_clients_state_is_as_large_as_declared(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every array that is carried comes back, with every number that is declared."""
+    monkeypatch.undo()
+    method, received = METHODS[name], first_weights()
+    client = make_client(tmp_path, make_config(strategy=name))
+    trained = [n for n in received if n.rpartition(".")[2] in ("weight", "bias")]
+    carried = {carried_name(k, n): received[n] * 0 for k in method.carried for n in trained}
+    found, metrics = train_locally(client, {**received, **carried}, settings(1))
+    assert found.keys() == received.keys() | carried.keys()
+    for array in carried:
+        assert (found[array].dtype, found[array].shape) == (
+            carried[array].dtype,
+            carried[array].shape,
+        )
+        assert found[array].any()
+    for key, kind in method.scalars.items():
+        assert kind(client.config.to_flat(), 12).admits(metrics[key])
+    files = list((client.folder / "method").glob("*"))
+    kept = load_file(files[0]) if files else {}
+    size = sum(received[n].nbytes for n in trained)
+    assert sum(array.nbytes for array in kept.values()) == method.client_state * size
+
+
+def test_a_round_that_did_not_count_is_forgotten(tmp_path: Path) -> None:
+    """Round three then begins from the state of round one, as if it had been absent in two."""
+    received = first_weights()
+    lost, absent = make_client(tmp_path / "a"), make_client(tmp_path / "b")
+    train(lost, received, 1)
+    train(lost, received, 2)
+    train(absent, received, 1)
+    found, _ = train_locally(lost, received, {**settings(3), "counted": 1})
+    expected, _ = train_locally(absent, received, {**settings(3), "counted": 1})
+    assert_same_bits(found, expected)
+    assert rounds_kept(lost) == rounds_kept(absent) == [1, 3]
 
 
 def rounds_kept(client: Client) -> list[int]:

@@ -28,8 +28,9 @@ from training.weights import weights_sha256
 pytestmark = pytest.mark.usefixtures("flower_run")
 
 
-# With a step at the server, which follows the mean of both ways.
-STRATEGY = "fedadam"
+# With a step at the server, which follows the mean of both ways, a state of server and clients, and
+# arrays that travel beside the weights.
+STRATEGY = "scaffold"
 
 
 @pytest.fixture(scope="module")

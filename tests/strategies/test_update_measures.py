@@ -159,3 +159,25 @@ def test_the_norm_of_a_model_is_without_running_statistics() -> None:
     """Five weights of one; the variances are one as well, and do not count."""
     layout = Layout.of(BATCHNORM)
     assert norm_of(layout.flatten(BATCHNORM), layout) == pytest.approx(5**0.5)
+
+
+CARRYING = {"w": np.full(4, 3.0, np.float32), "c/w": np.full(4, 2.0, np.float32)}
+
+
+@pytest.mark.parametrize("concatenated", [True, False])
+def test_what_is_carried_is_measured_apart(concatenated: bool) -> None:
+    """w moves by 1 and what is carried by 10 in four values each: norms of 2 and 20."""
+    layout = Layout.of(CARRYING)
+    moved = {"w": CARRYING["w"] + 1, "c/w": CARRYING["c/w"] + 10}
+    record = layout.flatten if concatenated else to_record
+    plan = layout if concatenated else None
+    update = measure(record(moved), record(CARRYING), plan)
+    assert (update.norm, update.carried_norm, update.statistics) == (2.0, 20.0, 0.0)
+    alone = {"w": CARRYING["w"]}
+    expected = measure(to_record({"w": moved["w"]}), to_record(alone))
+    assert update.sketch.tobytes() == expected.sketch.tobytes()
+    _, (together,) = mean_and_updates([record(moved)], [1.0], record(CARRYING), plan)
+    assert same_bits(together, update)
+    assert together.carried == update.carried
+    assert norm_of(record(CARRYING), plan) == norm_of(to_record(alone)) == 6.0
+    assert norm_of(record(CARRYING), plan, carried=True) == 4.0

@@ -92,3 +92,13 @@ def test_an_update_is_bounded_by_the_weights_that_it_started_from(
 
 def test_what_cannot_be_measured_is_too_long() -> None:
     assert too_long(Update(np.inf), to_record(SENT)) == "its update is too large to be measured"
+
+
+def test_what_is_carried_has_a_bound_of_its_own() -> None:
+    """‖c‖ = 5, so a million times that; gradients say nothing of the weights' size."""
+    base = to_record({"w": np.zeros(1, np.float32), "c/w": np.array([3.0, 4.0], np.float32)})
+    assert too_long(Update(carried=(4.9e6) ** 2), base) is None
+    found = too_long(Update(carried=(5.1e6) ** 2), base)
+    assert found is not None
+    assert found.startswith("the update of what it carries beside the weights (norm 5.1e+06)")
+    assert too_long(Update(carried=np.inf), base) == "its update is too large to be measured"

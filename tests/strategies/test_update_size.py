@@ -130,6 +130,14 @@ def test_without_a_length_there_is_no_direction() -> None:
     assert {said["times_median"] for said in found.values()} == {None}
 
 
+def test_what_is_carried_far_off_is_named_although_no_norm_shows_it() -> None:
+    far = {f"client-{i}": Update(1.0, carried=4e6 if i == 1 else 4.0) for i in range(3)}
+    assert warnings(far, 5.0) == [
+        "the change of what the method carries beside the weights at client-1 (norm 2e+03) is "
+        "1,000 times the median of the others'"
+    ]
+
+
 def test_running_statistics_far_off_are_named_although_no_norm_shows_them() -> None:
     far = {
         "client-0": Update(1.0, statistics=4.0),

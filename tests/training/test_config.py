@@ -224,6 +224,19 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
             "modalities = 't1,t1,flair': allowed are three of flair, t1, t1ce, t2, separated by "
             "commas: the network's three channels",
         ),
+        *(
+            (
+                {"strategy": "scaffold", **keys},
+                "strategy = 'scaffold': its formulas hold for SGD without momentum only; set "
+                "optimizer = sgd and momentum = 0",
+            )
+            for keys in ({"optimizer": "adam"}, {"momentum": 0.9}, {"objective": "clip"})
+        ),
+        (
+            {"strategy": "fedper", "trainable": "head"},
+            "trainable = 'head': with strategy = 'fedper' the head stays at the clients, so "
+            "nothing would be shared",
+        ),
         (
             {"precision": "bfloat16", "device": "cpu"},
             "precision = 'bfloat16': needs device = cuda, but device = 'cpu'",
@@ -252,6 +265,9 @@ def test_an_unknown_backbone_lists_the_known_ones() -> None:
         {"trainable": "adapter", "backbone": "resnet18", "augmented-views": 100},
         {"momentum": 0.9},  # auto is sgd
         {"momentum": 0, "optimizer": "adam"},
+        {"strategy": "scaffold"},
+        {"strategy": "scaffold", "objective": "clip", "optimizer": "sgd"},
+        {"strategy": "fedper", "trainable": "adapter"},
         {"heads": "rf"},
         {"heads": "svm,knn"},
         {"precision": "bfloat16", "device": "cuda"},

@@ -16,6 +16,9 @@ CONVNEXT_L = 785 * 10**6
         ({}, 6),
         ({"wire-format": "bfloat16"}, 6),
         ({"wire-format": "int8"}, 7),  # what int8 left over
+        ({"strategy": "scaffold"}, 9),  # c in the message and in the reply, and the client's own
+        ({"strategy": "scaffold", "wire-format": "int8"}, 11),
+        ({"strategy": "feddyn"}, 7),
         ({"trainable": "lora"}, 2),
         ({"trainable": "adapter", "wire-format": "int8"}, 2),
     ],

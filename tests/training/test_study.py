@@ -1,10 +1,13 @@
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 
 from models.registry import BACKBONES
+from strategies.methods import DEFAULT, METHODS
 from training.config import ExperimentConfig, parse
+from training.errors import ConfigError
 from training.head_settings import head_settings
 from training.study import resolve
 
@@ -117,3 +120,11 @@ def test_the_experiments_with_heads() -> None:
         settings = head_settings(config)
         assert (settings.neighbors, settings.c, settings.gamma) == (5, 1.0, "scale")
         assert not settings.tune
+
+
+def test_a_method_that_needs_every_client_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolved(clients=4).min_replies == 3
+    monkeypatch.setitem(METHODS, DEFAULT, replace(METHODS[DEFAULT], needs_every_client=True))
+    assert resolved(clients=4).min_replies == resolved(clients=4, min_replies=4).min_replies == 4
+    with pytest.raises(ConfigError, match=r"^min-replies = 3: strategy = 'fedavg' needs every"):
+        resolved(clients=4, min_replies=3)

@@ -1,0 +1,90 @@
+"""A strategy of Flower's own in the place of the mean, such as Krum or the median."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from strategies.aggregation import NotFinite, is_finite, mean_into
+from strategies.arrays import Blank, view
+from strategies.replies import ARRAYS, METRICS, NUM_EXAMPLES, TooFewReplies
+
+
+class FlowerMean:
+    """Lets a strategy make the next arrays from the valid replies of a round.
+
+    It sees floats only, as the long arrays in which they travel, and as ``num-examples`` the
+    clients' weights; integers take the largest value. It configures each round, so that a wrapper
+    for differential privacy knows what updates start from, but our own messages are sent. What it
+    keeps from round to round is not in the checkpoint.
+
+    Memory: all replies, and what the strategy needs.
+
+    Args:
+        strategy: Flower's.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._round = 0
+
+    def begin(self, server_round: int, arrays: ArrayRecord, grid: Grid) -> None:
+        """Tell it what the clients receive.
+
+        Args:
+            server_round: counted from 1 in this start.
+            arrays: what they receive.
+            grid: of the run.
+        """
+        self._round = server_round
+        self._strategy.configure_train(server_round, _floats(arrays), ConfigRecord(), grid)
+
+    def of(
+        self, records: Sequence[ArrayRecord], weights: Sequence[float | Fraction]
+    ) -> ArrayRecord:
+        """Return what it makes of the clients' arrays, in their dtypes and shapes.
+
+        Raises:
+            NotFinite: it is NaN or infinite somewhere.
+            TooFewReplies: it makes nothing of so few replies.
+        """
+        messages = [
+            Message(
+                RecordDict(
+                    {
+                        ARRAYS: _floats(record),
+                        METRICS: MetricRecord({NUM_EXAMPLES: float(weight)}),
+                    }
+                ),
+                dst_node_id=index,
+                message_type=MessageType.TRAIN,
+            )
+            for index, (record, weight) in enumerate(zip(records, weights, strict=True))
+        ]
+        found, _ = self._strategy.aggregate_train(self._round, messages)
+        if found is None:
+            name = type(self._strategy).__name__
+            raise TooFewReplies(f"Flower's {name} makes no model of {len(records)} replies")
+        result = ArrayRecord()
+        for name, array in records[0].items():
+            blank = Blank(np.dtype(array.dtype), tuple(array.shape))
+            if name in found:
+                np.copyto(blank.values, found[name].numpy(), casting="same_kind")
+            else:
+                mean_into(blank.values, [view(record[name]) for record in records], weights)
+            if not is_finite(blank.values):
+                raise NotFinite
+            result[name] = blank.finish()
+        return result
+
+
+def _floats(record: ArrayRecord) -> ArrayRecord:
+    """Return a record with the same float arrays, uncopied."""
+    floats = ArrayRecord()
+    for name, array in record.items():
+        if np.issubdtype(np.dtype(array.dtype), np.floating):
+            floats[name] = array
+    return floats
