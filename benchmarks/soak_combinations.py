@@ -20,7 +20,7 @@ from benchmarks.hospitals import Hospitals
 from benchmarks.soaking import soak_folders, write_soak
 from operation.processes import end_processes
 from strategies.methods import METHODS
-from training.config import ExperimentConfig
+from training.config import ExperimentConfig, shares_nothing
 from training.run_folder import RunFolder
 
 ROUNDS = 4
@@ -30,11 +30,13 @@ console = Console()
 
 
 def combinations() -> Iterator[dict[str, str]]:
-    """Yield all combinations, as settings of a config."""
+    """Yield all combinations that share anything, as settings of a config."""
     fields = ExperimentConfig.model_fields
     allowed = [get_args(fields[key].annotation) for key in KEYS]
     for values in product(*allowed):
         settings = {key.replace("_", "-"): value for key, value in zip(KEYS, values, strict=True)}
+        if shares_nothing(settings["strategy"], settings["trainable"]):
+            continue
         if METHODS[settings["strategy"]].sgd_only:
             settings["optimizer"] = "sgd"
         yield settings

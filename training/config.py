@@ -233,7 +233,7 @@ class ExperimentConfig(MethodKeys):
                 f"min-replies = {self.min_replies}: strategy = {self.strategy!r} needs every "
                 "client in every round; allowed are 0 and the number of clients"
             )
-        if self.trainable == "head" and method.local_names(HEAD_NAMES) == set(HEAD_NAMES):
+        if shares_nothing(self.strategy, self.trainable):
             faults.append(
                 f"trainable = 'head': with strategy = {self.strategy!r} the head stays at the "
                 "clients, so nothing would be shared"
@@ -309,6 +309,12 @@ def _explain(error: ValidationError) -> dict[str, str]:
         said.append(allowed.replace("a valid integer", "an integer").replace("valid ", ""))
         lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}"
     return lines
+
+
+def shares_nothing(strategy: str, trainable: str) -> bool:
+    """Return whether all that is trained stays at the clients."""
+    stays = methods.METHODS[strategy].local_names(HEAD_NAMES)
+    return trainable == "head" and stays == set(HEAD_NAMES)
 
 
 def no_lora(backbone: str) -> str:

@@ -23,6 +23,8 @@ WEIGHTS = {
 }
 TRAINED = ("trunk.weight", "bn.weight", "head.weight")
 PLAIN = METHODS[DEFAULT]
+C = carried_name("c", "trunk.weight")
+AS_IT_IS = ("float32", (2, 3))
 # Carries a kind c; keeps the head at the clients.
 BOTH = replace(
     PLAIN,
@@ -96,11 +98,9 @@ def request(method: Method, **changes: tuple[str, tuple[int, ...]] | None) -> Co
 
 @pytest.mark.parametrize("method", [PLAIN, BOTH], ids=["plain", "both"])
 def test_a_site_lets_in_what_the_method_declares(method: Method) -> None:
-    check_what_travels(method, request(method))
-
-
-C = carried_name("c", "trunk.weight")
-AS_IT_IS = ("float32", (2, 3))
+    asked = request(method)
+    check_what_travels(method, asked)
+    assert (C in asked.configs[LAYOUT]["names"]) == bool(method.carried)
 
 
 @pytest.mark.parametrize(
