@@ -1,9 +1,7 @@
 """The error that unusable data cause."""
 
+from operation.errors import InputError
 
-class DataError(ValueError):
-    """Input data that cannot be used.
 
-    The message is one line that names the problem and the remedy. The command line prints it and
-    exits with status 2.
-    """
+class DataError(InputError, ValueError):
+    """Input data that cannot be used."""

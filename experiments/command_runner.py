@@ -6,28 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from data_partition.errors import DataError
 from experiments.console import Console, marked, shown
-from models.errors import BackboneError, HeadError, WeightsError
 from operation.environment import let_threads_sleep
-from operation.errors import OperationError
+from operation.errors import InputError
 from operation.files import keep_private
-from training.errors import ConfigError, RunFolderError, TrainingError
-
-USER_ERRORS = (
-    BackboneError,
-    ConfigError,
-    DataError,
-    HeadError,
-    OperationError,
-    RunFolderError,
-    TrainingError,
-    WeightsError,
-)
 
 
 def run_command_line(command: Callable[[], object]) -> None:
-    """Run a command; errors that the user can fix give a line each and exit status 2.
+    """Run a command; an `InputError` gives its lines and exit status 2.
 
     SIGTERM, with which batch systems and service managers end a process, has the effect of Ctrl-C:
     the run folder records it, every process ends, and the exit status is 130.
@@ -37,7 +23,7 @@ def run_command_line(command: Callable[[], object]) -> None:
         keep_private()
         with _sigterm_interrupts():
             command()
-    except USER_ERRORS as error:
+    except InputError as error:
         _complain(str(error))
     except OSError as error:
         if error.filename is None:

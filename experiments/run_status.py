@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.command_runner import USER_ERRORS
+from operation.errors import InputError
 from training.run_folder import RunFolder, now
 from training.run_state import INTERRUPTED, RunState
 
@@ -20,7 +20,7 @@ def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
     folder.update_manifest(status=RunState.RUNNING, cause=None, **entries)
     try:
         yield
-    except USER_ERRORS as error:
+    except InputError as error:
         folder.fail(str(error))
         raise
     except Exception as error:

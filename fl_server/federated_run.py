@@ -12,35 +12,23 @@ import httpx
 from flwr.common import log
 from flwr.serverapp import Grid
 
-from data_partition.errors import DataError
 from fl_server.deployment import is_deployed, places, run_deployed
 from fl_server.federated_config import prepare_deployed, prepare_simulated
 from fl_server.federation import Federation
 from fl_server.nodes import FederationError, Gathered, introductions, wait_for_nodes
-from models.errors import BackboneError, WeightsError
+from operation.errors import InputError
 from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig, parse
 from training.data_description import describe_data
 from training.data_outline import outline_data
-from training.errors import ConfigError, RunFolderError, TrainingError
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
 from training.prefetch import prefetch
 from training.run_folder import RunFolder, environment, now
 from training.run_state import RunState
 
-EXPECTED = (
-    ConfigError,
-    RunFolderError,
-    DataError,
-    BackboneError,
-    WeightsError,
-    FederationError,
-    TooFewReplies,
-    ProcessLost,
-    TrainingError,
-)
+_EXPECTED = (InputError, FederationError, TooFewReplies, ProcessLost)
 
 
 class RunFailed(RuntimeError):
@@ -68,12 +56,12 @@ def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Pat
         config = prepare_deployed(wanted) if is_deployed(folder) else prepare_simulated(wanted)[0]
         folder.create(config)
         lock = folder.lock()
-    except EXPECTED as error:
+    except _EXPECTED as error:
         raise RunFailed(str(error)) from None
     with lock, _log_file(folder.log_path):
         try:
             _run_locked(grid, config, folder)
-        except EXPECTED as error:
+        except _EXPECTED as error:
             folder.fail(str(error))
             raise RunFailed(str(error)) from None
         except httpx.HTTPError:

@@ -1,18 +1,17 @@
-"""Errors of this package that the user can fix; each message is one line."""
+"""Errors of this package."""
+
+from operation.errors import InputError
 
 
-class BackboneError(ValueError):
+class BackboneError(InputError, ValueError):
     """A backbone or text encoder does not exist, or cannot take an image size."""
 
 
-class WeightsError(ValueError):
-    """Pretrained weights or text features are missing or unusable.
-
-    The message names the file and the fix.
-    """
+class WeightsError(InputError, ValueError):
+    """Pretrained weights or text features are missing or unusable."""
 
 
-class HeadError(ValueError):
+class HeadError(InputError, ValueError):
     """Features or a head's file cannot be used."""
 
 

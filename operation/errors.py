@@ -1,5 +1,13 @@
-"""The error of this package."""
+"""The errors of bad input, and the one of this package."""
 
 
-class OperationError(Exception):
-    """Something is missing or cannot be done; the message names the problem and the fix."""
+class InputError(Exception):
+    """Something that was given or found cannot be used.
+
+    The message has a line for each problem, which names the thing and the remedy. The command line
+    prints it and exits with status 2.
+    """
+
+
+class OperationError(InputError):
+    """Something is missing or cannot be done."""

@@ -1,13 +1,15 @@
-"""Errors of this package; each message is one line for the user."""
+"""Errors of this package."""
+
+from operation.errors import InputError
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError, ValueError):
     """A config that cannot be run; the message has one line for each error."""
 
 
-class RunFolderError(ValueError):
+class RunFolderError(InputError, ValueError):
     """A run folder cannot be used as requested."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(InputError, RuntimeError):
     """Training cannot continue."""

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
-from data_partition.errors import DataError
 from data_partition.image_store import ProgressCallback
 from experiments.campaigns.trial import Trial
-from models.errors import BackboneError, WeightsError
+from operation.errors import InputError
 from training.clip_text import prepare_text
 from training.config import ExperimentConfig
 from training.data_outline import DataOutline, outline_data
@@ -113,7 +112,7 @@ class Preflight:
             self._known[key] = None
             try:
                 self._known[key] = function(*arguments)
-            except (BackboneError, ConfigError, DataError, WeightsError) as error:
+            except InputError as error:
                 self._fault(str(error))
         return self._known[key]  # type: ignore[return-value]
 
