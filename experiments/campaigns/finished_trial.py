@@ -128,10 +128,16 @@ class Metrics(Part):
         return [*whole, *(block.patients for block in whole if block.patients is not None)]
 
 
+class RoundFigures(Figures):
+    """Figures of a round's model, with the mean loss."""
+
+    loss: float | None = None
+
+
 class Validation(Part):
     """The figures of a round's model on all validation images."""
 
-    pooled: Figures
+    pooled: RoundFigures
 
 
 class Seconds(Part):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from data_partition.class_names import known_classes
 from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
+from experiments.campaigns.trial_record import TrialRecord, record_of
 from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
@@ -67,10 +68,12 @@ class Ledger:
             network before heads; then images before patients.
         set_aside: by name, for each folder that is damaged or not a trial's, the reason in one
             line.
+        records: of the finished trials, by their id.
     """
 
     table: pd.DataFrame
     set_aside: dict[str, str]
+    records: dict[str, TrialRecord]
 
 
 def read_ledger(folder: Path) -> Ledger:
@@ -84,6 +87,7 @@ def read_ledger(folder: Path) -> Ledger:
     """
     rows: list[dict[str, Any]] = []
     set_aside: dict[str, str] = {}
+    records: dict[str, TrialRecord] = {}
     for path in sorted((folder / "trials").glob("[!.]*")):
         if not path.is_dir():
             continue
@@ -95,9 +99,11 @@ def read_ledger(folder: Path) -> Ledger:
         if trial is not None:
             about = _about(trial)
             rows += [{**about, **figures} for figures in _Rows(trial)]
+            records[trial.id] = record_of(trial)
     further = {column for row in rows for column in row} - COLUMNS.keys()
     columns = COLUMNS | dict.fromkeys(sorted(further), float)
-    return Ledger(pd.DataFrame(rows, columns=list(columns)).astype(columns), set_aside)
+    table = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    return Ledger(table, set_aside, records)
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:

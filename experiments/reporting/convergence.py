@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.campaigns.trial_record import TrialRecord
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.style import line_of, new_figure
-from experiments.reporting.trials import TrialRecord
 
 
 def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) -> Figure:

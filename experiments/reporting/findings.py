@@ -7,9 +7,9 @@ import pandas as pd
 
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
+from experiments.campaigns.trial_record import TrialRecord
 from experiments.reporting.comparisons import Comparison, compare, over_traffic
 from experiments.reporting.statistics import Ranking, rankings
-from experiments.reporting.trials import TrialRecord, read_trial_record
 from training.errors import RunFolderError
 
 
@@ -70,21 +70,13 @@ def read_findings(folder: Path) -> Findings:
         )
     name, planned = campaign.plan() if campaign.exists() else (folder.name, [])
     ledger = read_ledger(folder)
-    set_aside = dict(ledger.set_aside)
-    records = {}
-    for trial in ledger.table["trial"].unique():
-        try:
-            records[trial] = read_trial_record(folder / "trials" / trial)
-        except RunFolderError as error:
-            set_aside[trial] = str(error)
-    table = ledger.table[ledger.table["trial"].isin(list(records))]
-    comparisons = compare(table)
+    comparisons = compare(ledger.table)
     return Findings(
         name=name,
         planned=[trial.id for trial in planned],
-        table=table,
-        set_aside=set_aside,
-        records=records,
+        table=ledger.table,
+        set_aside=ledger.set_aside,
+        records=ledger.records,
         comparisons=comparisons,
         rankings=rankings(comparisons),
     )

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from experiments.campaigns.trial_record import TrialRecord
 from experiments.reporting.bars import draw_heads
 from experiments.reporting.comparisons import Comparison, compare
 from experiments.reporting.convergence import draw_convergence
@@ -26,7 +27,6 @@ from experiments.reporting.rank_diagram import draw_ranks
 from experiments.reporting.spider import draw_spider, scale
 from experiments.reporting.statistics import rank_test
 from experiments.reporting.style import SETTINGS, line_of, new_figure, render
-from experiments.reporting.trials import TrialRecord
 from models.registry import BACKBONES
 from tests.experiments.reporting.made_ledger import ledger, row
 from training.synthetic_note import SYNTHETIC
