@@ -20,8 +20,9 @@ from data_partition.image_store import store_side
 from fl_client.client import Client, base_of
 from fl_client.local_training import train_locally
 from training.config import ExperimentConfig, parse
-from training.network import build_network, sent_part
+from training.network import sent_part
 from training.study import resolve
+from training.task import Task
 
 FULL, ADAPTER = "full fine-tuning round", "adapter round, features kept"
 
@@ -89,7 +90,7 @@ class _Round:
         }
         classes = tuple(map(str, range(NUM_CLASSES)))
         self.client = Client("client-0", config, splits, classes, folder / trainable)
-        self.weights = sent_part(build_network(config, NUM_CLASSES, None))
+        self.weights = sent_part(Task(config, NUM_CLASSES).build())
         self.megabytes = sum(array.nbytes for array in self.weights.values()) / 1e6
         self.settings: dict[str, int | str] = {"round": 2, "client-index": 0}
         if trainable != "all":

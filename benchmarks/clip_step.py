@@ -33,8 +33,9 @@ from training.clip_text import ClipText
 from training.config import parse
 from training.epoch import train_epoch
 from training.losses import loss_function
-from training.network import build_network, preprocessing
+from training.network import preprocessing
 from training.study import resolve
+from training.task import Task
 
 CLASSIFIER, CLIP, NAIVE = "classifier step", "CLIP step", "CLIP step that runs the text tower"
 
@@ -91,7 +92,7 @@ def measure(
             parse(values), dataset="ham10000", device="cpu", threads_per_client=threads
         )
         with_text = text if objective == "clip" else None
-        network: nn.Module = build_network(config, len(HAM10000_CLASSES), with_text)
+        network: nn.Module = Task(config, len(HAM10000_CLASSES), with_text).build()
         optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
         if naive:
             assert isinstance(network, ImageTextClassifier)

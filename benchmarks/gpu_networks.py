@@ -30,10 +30,11 @@ from training.config import ExperimentConfig, parse
 from training.device import use_exact_kernels
 from training.epoch import evaluate, train_epoch
 from training.inference import extract_features
-from training.network import build_network, move_to_device, preprocessing
+from training.network import move_to_device, preprocessing
 from training.randomness import layer_randomness
 from training.split import Split
 from training.study import resolve
+from training.task import Task
 
 CLASSES = 7
 REFERENCE, FLOAT32, TF32, BFLOAT16 = "cpu float32", "float32", "tf32", "bfloat16"
@@ -73,7 +74,7 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
         weights after one step of AdamW.
     """
     config = configured(backbone, device, image_size=image_size, batch_size=8)
-    network = build_network(config, CLASSES, None)
+    network = Task(config, CLASSES).build()
     for module in network.modules():
         if isinstance(module, StochasticDepth):
             module.p = 0.0
@@ -128,7 +129,7 @@ def repeats_itself(
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), 64, config.image_size)
         for _ in range(2):
-            network = move_to_device(build_network(config, CLASSES, None), config)
+            network = move_to_device(Task(config, CLASSES).build(), config)
             with _pytorch_defaults() if default else nullcontext():
                 optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
                 for _ in range(2):
@@ -151,7 +152,7 @@ def peak_gigabytes(
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    network = move_to_device(build_network(config, CLASSES, None), config)
+    network = move_to_device(Task(config, CLASSES).build(), config)
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), 2 * batch_size, config.image_size)
         optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
@@ -188,7 +189,7 @@ def speed(
 ) -> Speed:
     """Time all sides alternately, and return the medians."""
     config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
-    network = move_to_device(build_network(config, CLASSES, None), config)
+    network = move_to_device(Task(config, CLASSES).build(), config)
     bare = deepcopy(network)
     optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
     bare_optimizer = optimizers.build_optimizer(config.to_flat(), bare.parameters())

@@ -12,9 +12,10 @@ from training import optimizers
 from training.config import ExperimentConfig
 from training.epoch import evaluate, train_epoch
 from training.inference import Preprocessing
-from training.network import build_network, move_to_device
+from training.network import move_to_device
 from training.randomness import derive_seed, layer_randomness
 from training.split import FederatedData
+from training.task import Task
 
 State = dict[str, Tensor]
 
@@ -55,7 +56,7 @@ def run_plain_loop(config: ExperimentConfig, data: FederatedData, rounds: int) -
     validation = [data.split(name, "validation") for name in names]
     spec = find_backbone(config.backbone)
     preprocessing = Preprocessing(config.image_size, spec.mean, spec.std)
-    model = move_to_device(build_network(config, classes, None), config)
+    model = move_to_device(Task(config, classes).build(), config)
     global_state: State = {name: value.clone() for name, value in model.state_dict().items()}
 
     results = []

@@ -209,11 +209,11 @@ def _fit(
 
     def network() -> Backbone:
         # Imported here: torch takes seconds, and heads on stored features do not need it.
-        from training.network import restore_network
+        from training.task import Task
 
         text = as_text(text_of_run(config, source, classes))
         base = source.manifest().get("base_sha256")
-        return restore_network(config, len(classes), weights, text, base=base)
+        return Task(config, len(classes), text, base).restore(weights)
 
     own = nullcontext() if folder is source else recorded(folder, device=config.device)
     with folder.lock(), own, console.status("") as status:

@@ -90,12 +90,12 @@ def open_network(model: TrainedModel) -> tuple[Backbone, ExperimentConfig]:
     Raises:
         RunFolderError, WeightsError: its weights cannot be read, or need another base.
     """
-    from training.network import restore_network
+    from training.task import Task
 
     # The run's device need not exist on this machine.
     here = model.config.replace(device=resolve_device("auto"), precision="float32")
     weights, text = model.load()
-    return restore_network(here, len(model.classes), weights, text, base=model.base), here
+    return Task(here, len(model.classes), text, model.base).restore(weights), here
 
 
 def classifier(

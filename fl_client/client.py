@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from training.config import ExperimentConfig
-from training.network import base_sha256, build_base
+from training.network import base_sha256
 from training.split import Split
+from training.task import build_base
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fl_client.client import Client
 from training.clip_text import ClipText
 from training.model_file import ModelFile
-from training.network import restore_network
+from training.task import Task
 
 
 def save_final_model(
@@ -35,7 +35,7 @@ def save_final_model(
     if config.trainable != "all":
         base = str(settings["base"])
         on_cpu = config.replace(device="cpu", precision="float32")
-        network = restore_network(on_cpu, client.num_classes, received, text, base=base)
+        network = Task(on_cpu, client.num_classes, text, base).restore(received)
         weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     ModelFile(
         config=config.replace(data_dir="", cache_dir="", weights_dir=""),

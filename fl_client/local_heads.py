@@ -11,11 +11,9 @@ from fl_client.client import Client
 from fl_client.local_model import open_model
 from fl_client.local_training import Metrics
 from models.heads import fit_head
-from models.registry import find_backbone
 from training.clip_text import ClipText
 from training.head_settings import head_settings, heads_of
-from training.inference import extract_features
-from training.network import preprocessing
+from training.network import features_of
 
 
 def fit_heads_locally(
@@ -45,17 +43,9 @@ def fit_heads_locally(
         HeadError: the client's images cannot train a head, for example if all have one class.
     """
     config = client.config
-    model, splits = open_model(client, received, settings, text)
+    _, model, splits = open_model(client, received, settings, text)
     split = splits["train"]
-    features = extract_features(
-        model,
-        split.images,
-        split.indices,
-        width=find_backbone(config.backbone).width,
-        batch_size=config.batch_size,
-        preprocessing=preprocessing(config, split),
-        precision=config.precision,
-    )
+    features = features_of(model, split, config)
     answers: Metrics = {"num-examples": len(split)}
     how = replace(head_settings(config), tune=False)
     for name in heads_of(config):

@@ -9,8 +9,8 @@ from fl_client.client import Client
 from models.backbones import Backbone
 from training.clip_text import ClipText
 from training.feature_splits import open_feature_splits
-from training.network import restore_network, restore_over_features
 from training.split import Split
+from training.task import Task
 
 
 def open_model(
@@ -18,8 +18,9 @@ def open_model(
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
     text: ClipText | None,
-) -> tuple[Backbone, Mapping[str, Split]]:
-    """Return a model with the received weights, on its device, and the client's splits for it.
+) -> tuple[Task, Backbone, Mapping[str, Split]]:
+    """Return the message's task, a model with the received weights, on its device, and the client's
+    splits for it.
 
     If only a head or an adapter is trained, the splits contain features, and no trunk is built
     after the first time.
@@ -36,9 +37,9 @@ def open_model(
         WeightsError: the base's pretrained weights are missing or unusable.
     """
     config = client.config
+    task = Task(config, client.num_classes, text, settings.get("base"))
     if not config.on_features:
-        base = settings.get("base")
-        return restore_network(config, client.num_classes, received, text, base=base), client.splits
+        return task, task.restore(received), client.splits
     splits = open_feature_splits(
         config,
         client.splits,
@@ -46,4 +47,4 @@ def open_model(
         client_index=int(settings["client-index"]),
         base=str(settings["base"]),
     )
-    return restore_over_features(config, client.num_classes, received, text), splits
+    return task, task.restore_over_features(received), splits

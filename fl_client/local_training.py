@@ -4,8 +4,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fl_client.client import Client
@@ -16,14 +14,11 @@ from models.backbones import Backbone
 from strategies.method import is_carried
 from training import optimizers
 from training.clip_text import ClipText
-from training.epoch import train_epoch
-from training.evaluation import evaluate_split
-from training.losses import loss_function
-from training.network import preprocessing, sent_part
+from training.network import sent_part
 from training.optimizer_state import OptimizerStates
-from training.randomness import derive_seed, layer_randomness
 from training.schedules import learning_rate
 from training.split import Split
+from training.task import Task
 
 Metrics = dict[str, int | float | list[int] | list[float]]
 
@@ -58,11 +53,11 @@ def train_locally(
     round_number, index = int(settings["round"]), int(settings["client-index"])
     received = with_own(client, received, settings, before=round_number)
     weights = {name: array for name, array in received.items() if not is_carried(name)}
-    model, splits = open_model(client, weights, settings, text)
+    task, model, splits = open_model(client, weights, settings, text)
     del weights
     metrics: Metrics = {}
     if round_number > 1:  # the initial weights of round one are not validated
-        metrics |= _judge(client, model, splits, "validation")
+        metrics |= _judge(client, task, model, splits, "validation")
 
     started = time.perf_counter()
     trained = model.trained()
@@ -72,35 +67,20 @@ def train_locally(
     metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
     half = MethodHalf(client, trained, received, settings, rate)
     del received  # freed here unless the method, or the message elsewhere, still holds it
-
-    def seed(purpose: str) -> int:
-        return derive_seed(
-            config.seed, round_number=round_number, client_index=index, purpose=purpose
-        )
-
-    loss = loss_function(config.loss, splits["train"], client.num_classes)
-    generator = torch.Generator().manual_seed(seed("batches"))
-    losses = []
-    with layer_randomness(seed("layers"), client.device):
-        for _ in range(config.local_epochs):
-            losses.append(
-                train_epoch(
-                    model,
-                    splits["train"],
-                    optimizer,
-                    batch_size=config.batch_size,
-                    preprocessing=preprocessing(config, splits["train"]),
-                    generator=generator,
-                    precision=config.precision,
-                    loss_function=loss,
-                    before_step=half.before_step,
-                )
-            )
+    train_loss = task.train(
+        model,
+        splits["train"],
+        optimizer,
+        round_number=round_number,
+        client_index=index,
+        epochs=config.local_epochs,
+        before_step=half.before_step,
+    )
     carried, scalars = half.finish()
     states.save(model, optimizer, round_number)
     returned = keep_own(client, sent_part(model), settings)
     metrics["num-examples"] = len(splits["train"])
-    metrics["train-loss"] = float(np.mean(losses))
+    metrics["train-loss"] = train_loss
     metrics["seconds-training"] = time.perf_counter() - started
     return {**returned, **carried}, {**metrics, **scalars}
 
@@ -119,18 +99,20 @@ def evaluate_locally(
         `strategies.histograms` if the client may send them, and ``<split>-examples``; and
         ``num-examples``, the number of evaluated images.
     """
-    model, splits = open_model(client, received, settings, text)
+    task, model, splits = open_model(client, received, settings, text)
     metrics: Metrics = {}
     num_examples = 0
     for split in str(settings["splits"]).split(","):
-        metrics |= _judge(client, model, splits, split)
+        metrics |= _judge(client, task, model, splits, split)
         num_examples += len(splits[split])
     return {**metrics, "num-examples": num_examples}
 
 
-def _judge(client: Client, model: Backbone, splits: Mapping[str, Split], split: str) -> Metrics:
+def _judge(
+    client: Client, task: Task, model: Backbone, splits: Mapping[str, Split], split: str
+) -> Metrics:
     started = time.perf_counter()
-    result = evaluate_split(client.config, model, splits[split], client.num_classes)
+    result = task.evaluate(model, splits[split])
     counts = result.images.counts(exact=False)
     metrics: Metrics = {
         f"{split}-loss": result.loss,

@@ -8,13 +8,11 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from models.backbones import Backbone
-from models.registry import find_backbone
 from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from training.config import ExperimentConfig
-from training.inference import extract_features
 from training.metrics import confusion_matrix
-from training.network import preprocessing
+from training.network import features_of
 from training.score_counts import ScoreCounts
 from training.scores import score_block
 from training.split import GlobalTestSet
@@ -43,15 +41,7 @@ def judge_client_heads(
         By client the metric block of each head, or ``failed`` with the cause.
     """
     split = test_data.split
-    features = extract_features(
-        network,
-        split.images,
-        split.indices,
-        width=find_backbone(config.backbone).width,
-        batch_size=config.batch_size,
-        preprocessing=preprocessing(config),
-        precision=config.precision,
-    )
+    features = features_of(network, split, config)
     messages = strategy.query_messages(
         "heads",
         arrays,

@@ -30,10 +30,11 @@ from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.evaluation import evaluate_on_test_set
-from training.network import base_sha256, build_network, restore_network, sent_part
+from training.network import base_sha256, sent_part
 from training.participation import participation
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
+from training.task import Task
 from training.weights import Weights, weights_sha256
 
 
@@ -70,6 +71,7 @@ class Federation:
         self.classes = classes
         self.test_data = test_data
         self.text = text
+        self.task = Task(config, len(classes), text)
         self.progress = folder.checkpoint.progress()
         self._settings = dict(settings)
         self._round_started = 0.0
@@ -175,14 +177,14 @@ class Federation:
         or the initial ones, and the sha256 of their base.
         """
         done, frozen = self.progress.round, self.config.trainable != "all"
-        method, num_classes = METHODS[self.config.strategy], len(self.classes)
+        method = METHODS[self.config.strategy]
         weights = self.folder.checkpoint.weights(done) if done else None
         if weights is not None and not frozen:
             trained: Iterable[str] = ()
             if method.server_step is not None:
-                trained = restore_network(self.config, num_classes, weights, self.text).trained()
+                trained = self.task.restore(weights).trained()
             return self._exchange(method, weights, trained), None
-        network = build_network(self.config, num_classes, self.text)
+        network = self.task.build()
         exchange = self._exchange(method, weights or sent_part(network), network.trained())
         return exchange, base_sha256(network) if frozen else None
 
@@ -282,8 +284,7 @@ class Federation:
             {"client_test": histograms_of(found, "test"), "last_client_test": last_histograms}
         )
         if self.config.client_heads and self.test_data is not None:
-            best = exchange.evaluated(sent)
-            network = restore_network(self.config, len(self.classes), best, self.text)
+            network = self.task.restore(exchange.evaluated(sent))
             best_figures["client_heads"] = judge_client_heads(
                 self.grid, strategy, sent, network, self.config, self.test_data, self._settings
             )
@@ -312,6 +313,5 @@ class Federation:
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
         if self.test_data is None:
             return result
-        network = restore_network(self.config, len(self.classes), weights, self.text)
-        block = evaluate_on_test_set(self.config, network, self.test_data, self.folder, test_set)
+        block = evaluate_on_test_set(self.task, weights, self.test_data, self.folder, test_set)
         return {"global_test": block, **result}

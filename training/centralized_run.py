@@ -18,23 +18,15 @@ from training import optimizers
 from training.checkpoint import Progress
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
-from training.epoch import batch_slices, train_epoch
-from training.evaluation import evaluate_on_test_set, evaluate_split, evaluation_block
+from training.epoch import batch_slices
+from training.evaluation import evaluate_on_test_set, evaluation_block
 from training.feature_splits import open_feature_splits
-from training.losses import loss_function
-from training.network import (
-    base_sha256,
-    build_network,
-    move_to_device,
-    preprocessing,
-    restore_network,
-    sent_part,
-)
+from training.network import base_sha256, move_to_device, sent_part
 from training.optimizer_state import OptimizerStates
-from training.randomness import derive_seed, layer_randomness
 from training.run_folder import RunFolder
 from training.schedules import learning_rate
 from training.split import CentralData, GlobalTestSet, Split
+from training.task import Task
 from training.weights import Weights, weights_sha256
 
 Watch = Callable[[int, int], None]
@@ -69,9 +61,8 @@ class CentralizedRun:
         self.folder = folder
         self.data = data
         self.test_data = test_data
-        self.text = text
         self.watch = watch
-        self.classes = data.store.classes
+        self.task = Task(config, len(data.store.classes), text)
         self.progress: Progress = folder.checkpoint.progress()
 
     def run(self, after_epoch: Callable[[], None] = lambda: None) -> None:
@@ -120,11 +111,9 @@ class CentralizedRun:
         return model, splits
 
     def _model(self) -> Backbone:
-        num_classes = len(self.classes)
         if self.progress.round:
-            weights = self.folder.checkpoint.weights(self.progress.round)
-            return restore_network(self.config, num_classes, weights, self.text)
-        return move_to_device(build_network(self.config, num_classes, self.text), self.config)
+            return self.task.restore(self.folder.checkpoint.weights(self.progress.round))
+        return move_to_device(self.task.build(), self.config)
 
     def _epoch(
         self,
@@ -135,28 +124,13 @@ class CentralizedRun:
     ) -> dict[str, Any]:
         started = time.perf_counter()
         train = splits["train"]
-
-        def seed(purpose: str) -> int:
-            return derive_seed(
-                self.config.seed, round_number=epoch, client_index=0, purpose=purpose
-            )
-
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.config, epoch, self.config.epochs)
-        with layer_randomness(seed("layers"), torch.device(self.config.device)):
-            loss = train_epoch(
-                model,
-                train,
-                optimizer,
-                batch_size=self.config.batch_size,
-                preprocessing=preprocessing(self.config, train),
-                generator=torch.Generator().manual_seed(seed("batches")),
-                precision=self.config.precision,
-                loss_function=loss_function(self.config.loss, train, len(self.classes)),
-                before_step=self._counting(len(train)),
-            )
+        loss = self.task.train(
+            model, train, optimizer, round_number=epoch, before_step=self._counting(len(train))
+        )
         trained = time.perf_counter()
-        validation = evaluate_split(self.config, model, splits["validation"], len(self.classes))
+        validation = self.task.evaluate(model, splits["validation"])
         finished = time.perf_counter()
         return {
             "round": epoch,
@@ -210,6 +184,5 @@ class CentralizedRun:
     def _judge_one(self, weights: Weights, test_set: str) -> dict[str, Any]:
         if self.test_data is None:
             return {}
-        network = restore_network(self.config, len(self.classes), weights, self.text)
-        figures = evaluate_on_test_set(self.config, network, self.test_data, self.folder, test_set)
+        figures = evaluate_on_test_set(self.task, weights, self.test_data, self.folder, test_set)
         return {"global_test": figures}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registry import find_backbone
 from training.array_store import kept
 from training.config import ExperimentConfig
 from training.split import Split
@@ -66,19 +65,9 @@ def open_features(
     labels = split.labels[split.indices]
 
     def compute() -> dict[str, NDArray]:
-        from training.inference import extract_features
-        from training.network import preprocessing
+        from training.network import features_of
 
-        features = extract_features(
-            network(),
-            split.images,
-            split.indices,
-            width=find_backbone(config.backbone).width,
-            batch_size=config.batch_size,
-            preprocessing=preprocessing(config),
-            precision=config.precision,
-        )
-        return {"features": features, "labels": labels}
+        return {"features": features_of(network(), split, config), "labels": labels}
 
     key = _key(config, identity, image_ids)
     arrays = kept(path, key, compute, image_ids=json.dumps(list(image_ids)))

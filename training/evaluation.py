@@ -1,34 +1,16 @@
-"""Evaluates a network on a split, with the figures that the run folder stores."""
+"""The figures of an evaluation, as the run folder stores them."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from numpy.typing import NDArray
 
-from training.config import ExperimentConfig
-from training.epoch import Evaluation, evaluate
-from training.network import preprocessing
+from training.epoch import Evaluation
 from training.run_folder import RunFolder
 from training.scores import score_block
-from training.split import GlobalTestSet, Split
+from training.split import GlobalTestSet
+from training.task import Task
 from training.uncertainty import intervals
-
-
-def evaluate_split(
-    config: ExperimentConfig, network: nn.Module, split: Split, num_classes: int
-) -> Evaluation:
-    """Evaluate a network with its config's batch size, preprocessing and precision.
-
-    Raises:
-        TrainingError: an output is NaN or infinite.
-    """
-    return evaluate(
-        network,
-        split,
-        num_classes=num_classes,
-        batch_size=config.batch_size,
-        preprocessing=preprocessing(config, split),
-        precision=config.precision,
-    )
 
 
 def evaluation_block(evaluation: Evaluation) -> dict[str, Any]:
@@ -40,8 +22,8 @@ def evaluation_block(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def evaluate_on_test_set(
-    config: ExperimentConfig,
-    network: nn.Module,
+    task: Task,
+    weights: Mapping[str, NDArray],
     test_data: GlobalTestSet,
     folder: RunFolder,
     test_set: str,
@@ -53,14 +35,14 @@ def evaluate_on_test_set(
     this cannot be checked.
 
     Args:
-        config: resolved; its seed is used for the draws.
-        network: on its device.
+        task: the run's; the seed of its config is used for the draws.
+        weights: of the network, see `Task.restore`.
         test_data: the images.
         folder: the run's.
         test_set: names the file ``predictions-<test_set>.csv``.
     """
     classes, split = test_data.classes, test_data.split
-    evaluation = evaluate_split(config, network, split, len(classes))
+    evaluation = task.evaluate(task.restore(weights), split)
     folder.write_predictions(
         test_set,
         test_data.rows,
@@ -72,7 +54,7 @@ def evaluate_on_test_set(
         evaluation.images.labels,
         evaluation.images.predicted,
         len(classes),
-        seed=config.seed,
+        seed=task.config.seed,
         groups=None if split.patients is None else split.patients[split.indices],
     )
     overlap = test_data.overlap

@@ -21,10 +21,11 @@ from models.registry import find_backbone
 from training.array_store import kept
 from training.config import ExperimentConfig
 from training.experiment_data import cache_dir
-from training.inference import Preprocessing, extract_features
-from training.network import build_base, move_to_device, preprocessing
+from training.inference import Inputs, Preprocessing
+from training.network import features_of, move_to_device, preprocessing
 from training.randomness import derive_seed
 from training.split import Split
+from training.task import build_base
 
 
 def open_feature_splits(
@@ -79,26 +80,14 @@ def _views(
     config: ExperimentConfig, network: Backbone, split: Split, name: str, client_index: int
 ) -> NDArray[np.float32]:
     spec = find_backbone(config.backbone)
-    inputs = [preprocessing(config)]
+    inputs: list[Inputs] = [preprocessing(config)]
     for view in range(config.augmented_views if name == "train" else 0):
         seed = derive_seed(
             config.seed, round_number=0, client_index=client_index, purpose=f"view {view}"
         )
         generator = torch.Generator().manual_seed(seed)
         inputs.append(_Augmented(config.image_size, spec.mean, spec.std, generator))
-    of_views = [
-        extract_features(
-            network,
-            split.images,
-            split.indices,
-            width=spec.width,
-            batch_size=config.batch_size,
-            preprocessing=one,
-            precision=config.precision,
-        )
-        for one in inputs
-    ]
-    return np.stack(of_views, axis=1)
+    return np.stack([features_of(network, split, config, one) for one in inputs], axis=1)
 
 
 def _of_features(split: Split, features: NDArray[np.float32]) -> Split:

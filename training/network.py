@@ -1,71 +1,27 @@
-"""The network of an experiment, built from its config or around weights.
+"""The network of an experiment: where it is, its weights, its base, its input.
 
 The weights of a network are its sent part (`models.backbones.Backbone`), which is in messages and
-checkpoints. Its base, if it has one, is built from the config and identified by a sha256.
-
-In all functions ``config`` is resolved, ``num_classes`` is K, and ``text`` is the text features of
-objective ``clip``, otherwise None.
+checkpoints. Its base, if it has one, is built from the config and identified by a sha256. In all
+functions ``config`` is resolved.
 """
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.backbones import Backbone, build_backbone, build_empty, over_features
-from models.clip import ImageTextClassifier
+from models.backbones import Backbone
 from models.registry import find_backbone
-from models.text_encoders import find_text_encoder
-from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.device import use_exact_kernels
 from training.errors import TrainingError
 from training.feature_views import FeatureViews
-from training.inference import Inputs, Preprocessing
+from training.inference import Inputs, Preprocessing, extract_features
 from training.split import Split
 from training.weights import Weights, weights_sha256
-
-
-def build_network(config: ExperimentConfig, num_classes: int, text: ClipText | None) -> Backbone:
-    """Return the network that a run starts from, on the CPU.
-
-    Raises:
-        WeightsError: the pretrained weights are missing or unusable.
-    """
-    encoder = find_text_encoder(config.text_encoder)
-    network = build_backbone(
-        config.backbone,
-        _num_outputs(num_classes, text),
-        pretrained=config.pretrained,
-        weights_dir=Path(config.weights_dir) if config.weights_dir else None,
-        image_size=config.image_size,
-        seed=config.seed,
-        # A CLIP image tower with its own text tower starts from CLIP's alignment of the two.
-        identity_head=text is not None and encoder.image_tower == config.backbone,
-        trainable=config.trainable,
-    )
-    return _with_text(network, text)
-
-
-def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
-    """Return a network of which only the base is used, on the CPU; its head has no meaning.
-
-    With ``trainable`` ``head`` and ``adapter``, the base is the whole trunk.
-
-    Args:
-        sha256: of the base; None: not checked.
-
-    Raises:
-        TrainingError: the base has another sha256.
-        WeightsError: the pretrained weights are missing or unusable.
-    """
-    trainable = "head" if config.trainable == "adapter" else config.trainable
-    network = build_network(config.replace(trainable=trainable), 1, None)
-    _check_base(network, config, sha256)
-    return network
 
 
 def move_to_device(network: Backbone, config: ExperimentConfig) -> Backbone:
@@ -77,60 +33,6 @@ def move_to_device(network: Backbone, config: ExperimentConfig) -> Backbone:
         use_exact_kernels()
         network = network.to(memory_format=torch.channels_last)
     return network.to(config.device)
-
-
-def restore_network(
-    config: ExperimentConfig,
-    num_classes: int,
-    weights: Mapping[str, NDArray],
-    text: ClipText | None,
-    *,
-    base: str | None = None,
-) -> Backbone:
-    """Return the network with a copy of some weights, on the device; only one copy is made.
-
-    Args:
-        weights: the sent part, for which the base is built, or the whole state dict. They are not
-            changed, so they may be views of a message's bytes.
-        base: the sha256 of the base; None: not checked.
-
-    Raises:
-        TrainingError: the weights are of another network, or the base has another sha256.
-        WeightsError: the pretrained weights of the base are missing or unusable.
-    """
-    tensors = as_tensors(weights)
-    if config.trainable == "all" or any(_of_base(name) for name in weights):
-        outputs = _num_outputs(num_classes, text)
-        network = build_empty(
-            config.backbone, outputs, image_size=config.image_size, trainable=config.trainable
-        )
-        _load(network, tensors, config)
-        return move_to_device(_with_text(network, text), config)
-    network = build_network(config, num_classes, text)
-    _check_base(network, config, base)
-    _load(network, {**network.base(), **tensors}, config)
-    return move_to_device(network, config)
-
-
-def restore_over_features(
-    config: ExperimentConfig,
-    num_classes: int,
-    weights: Mapping[str, NDArray],
-    text: ClipText | None,
-) -> Backbone:
-    """Return the network without its trunk, for features instead of images.
-
-    Args:
-        config: ``trainable`` is ``head`` or ``adapter``.
-        weights: the sent part.
-
-    Raises:
-        TrainingError: the weights are of another network.
-    """
-    outputs = _num_outputs(num_classes, text)
-    network = over_features(config.backbone, outputs, trainable=config.trainable)
-    _load(network, as_tensors(weights), config)
-    return move_to_device(_with_text(network, text), config)
 
 
 def sent_part(network: Backbone) -> Weights:
@@ -159,11 +61,42 @@ def preprocessing(config: ExperimentConfig, split: Split | None = None) -> Input
     return Preprocessing(config.image_size, spec.mean, spec.std)
 
 
-def _of_base(name: str) -> bool:
+def features_of(
+    network: Backbone, split: Split, config: ExperimentConfig, inputs: Inputs | None = None
+) -> NDArray[np.float32]:
+    """Return the features (n, width) of a split's n images, in its order.
+
+    Args:
+        network: on its device.
+        split: n images, or their features.
+        config: its batch size, preprocessing and precision are used.
+        inputs: another preprocessing.
+
+    Raises:
+        TrainingError: a feature is NaN or infinite.
+    """
+    return extract_features(
+        network,
+        split.images,
+        split.indices,
+        width=find_backbone(config.backbone).width,
+        batch_size=config.batch_size,
+        preprocessing=preprocessing(config, split) if inputs is None else inputs,
+        precision=config.precision,
+    )
+
+
+def of_base(name: str) -> bool:
+    """Return whether a state dict's array belongs to the base."""
     return name.startswith("trunk.") and ".lora_" not in name
 
 
-def _load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentConfig) -> None:
+def load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentConfig) -> None:
+    """Load weights into a network.
+
+    Raises:
+        TrainingError: they are of another network.
+    """
     try:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -174,7 +107,12 @@ def _load(network: Backbone, tensors: Mapping[str, Tensor], config: ExperimentCo
         ) from None
 
 
-def _check_base(network: Backbone, config: ExperimentConfig, sha256: str | None) -> None:
+def check_base(network: Backbone, config: ExperimentConfig, sha256: str | None) -> None:
+    """Compare the network's base with the run's, unless that is None.
+
+    Raises:
+        TrainingError: it is another one.
+    """
     if sha256 is not None and base_sha256(network) != sha256:
         library = find_backbone(config.backbone).provider
         raise TrainingError(
@@ -185,14 +123,3 @@ def _check_base(network: Backbone, config: ExperimentConfig, sha256: str | None)
 
 def _as_arrays(tensors: Mapping[str, Tensor]) -> Weights:
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
-def _num_outputs(num_classes: int, text: ClipText | None) -> int:
-    return num_classes if text is None else text.features.shape[1]
-
-
-def _with_text(network: Backbone, text: ClipText | None) -> Backbone:
-    if text is None:
-        return network
-    # A copy, so that the network does not keep a message's bytes in memory.
-    return ImageTextClassifier(network, torch.tensor(text.features), text.logit_scale)

@@ -137,17 +137,9 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
 
     from training import optimizers
     from training.clip_text import ClipText
-    from training.epoch import evaluate, train_epoch
-    from training.losses import loss_function
-    from training.network import (
-        build_network,
-        move_to_device,
-        preprocessing,
-        restore_over_features,
-        sent_part,
-    )
-    from training.randomness import layer_randomness
+    from training.network import move_to_device, sent_part
     from training.split import Split
+    from training.task import Task
 
     batch_size, side = _batch_size(config), store_side(config.image_size)
     generator = np.random.default_rng(0)
@@ -161,14 +153,14 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
     if config.objective == "clip":
         width = find_text_encoder(config.text_encoder).width
         text = ClipText(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
-    network = move_to_device(
-        build_network(config.replace(pretrained=False), _NUM_CLASSES, text), config
-    )
-    trained, seen = network, batch
+    task = Task(config.replace(pretrained=False, batch_size=batch_size), _NUM_CLASSES, text)
+    network = move_to_device(task.build(), config)
+    training, trained, seen = task, network, batch
     if config.on_features:
         shape = (config.batch_size, 1, find_backbone(config.backbone).width)
         seen = split_of(generator.normal(size=shape).astype(np.float32))
-        trained = restore_over_features(config, _NUM_CLASSES, sent_part(network), text)
+        training = Task(config, _NUM_CLASSES, text)
+        trained = training.restore_over_features(sent_part(network))
     optimizer = optimizers.build_optimizer(config.to_flat(), trained.trained().values())
     device = torch.device(config.device)
     gradients_done = 0.0
@@ -181,33 +173,15 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
 
     def train() -> tuple[float, float]:
         started = time.perf_counter()
-        train_epoch(
-            trained,
-            seen,
-            optimizer,
-            batch_size=len(seen),
-            preprocessing=preprocessing(config, seen),
-            generator=torch.Generator().manual_seed(0),
-            precision=config.precision,
-            loss_function=loss_function(config.loss, seen, _NUM_CLASSES),
-            before_step=mark,
-        )
+        training.train(trained, seen, optimizer, round_number=1, before_step=mark)
         return gradients_done - started, time.perf_counter() - gradients_done
 
     def judge() -> tuple[float]:
         started = time.perf_counter()
-        evaluate(
-            network,
-            batch,
-            num_classes=_NUM_CLASSES,
-            batch_size=batch_size,
-            preprocessing=preprocessing(config),
-            precision=config.precision,
-        )
+        task.evaluate(network, batch)
         return (time.perf_counter() - started,)
 
-    with layer_randomness(0, device):
-        gradients, step = _mean_of(train)
+    gradients, step = _mean_of(train)
     (judging,) = _mean_of(judge)
     return StepTime(gradients / len(seen), step, judging / batch_size)
 

@@ -8,7 +8,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 import fl_client.client_setup
-import fl_client.local_training
+import training.task
 from fl_client.client import Client
 from fl_client.client_app import app
 from tests.support import assert_same_bits, end_to_end, first_weights, make_client, make_config
@@ -75,13 +75,13 @@ def test_received_weights_are_let_go_while_training_unless_the_method_needs_them
     data = record["float32"].data
     del record
     held = []
-    train_epoch = fl_client.local_training.train_epoch
+    train_epoch = training.task.train_epoch
 
     def spy(*arguments: Any, **options: Any) -> float:
         held.append(sys.getrefcount(data) - 2)
         return train_epoch(*arguments, **options)
 
-    monkeypatch.setattr(fl_client.local_training, "train_epoch", spy)
+    monkeypatch.setattr(training.task, "train_epoch", spy)
     content = ask(message)
     assert [count > 0 for count in held] == [held_on]
     assert set(content) == {"arrays", "metrics"}

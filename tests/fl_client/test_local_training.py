@@ -20,7 +20,7 @@ from tests.support import (
     state_of,
 )
 from training.errors import TrainingError
-from training.network import build_network
+from training.task import Task
 
 Weights = dict[str, NDArray]
 # Twelve training images in batches of eight: 8 + 4.
@@ -217,7 +217,7 @@ def test_an_image_encoder_is_trained_against_the_given_text(tmp_path: Path, mu: 
     config = make_config(objective="clip", strategy="fedprox", proximal_mu=mu)
     client = make_client(tmp_path, config)
     text, other = make_text(seed=0), make_text(seed=1)
-    start = views(to_record(state_of(build_network(config, 3, text))))
+    start = views(to_record(state_of(Task(config, 3, text).build())))
     trained, metrics = train_locally(client, start, settings(2), text)
     assert trained.keys() == start.keys()
     assert metrics["validation-examples"] == 5
@@ -230,7 +230,7 @@ def test_an_image_encoder_is_trained_against_the_given_text(tmp_path: Path, mu: 
 def test_an_image_encoder_is_judged_against_the_text(tmp_path: Path) -> None:
     config = make_config(objective="clip")
     client, text = make_client(tmp_path, config), make_text()
-    weights = state_of(build_network(config, 3, text))
+    weights = state_of(Task(config, 3, text).build())
     found = evaluate_locally(client, weights, {"splits": "test"}, text)
     assert sum(found["test-confusion"]) == 6
     assert found["test-loss"] > 0

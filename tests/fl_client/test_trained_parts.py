@@ -14,7 +14,8 @@ from fl_client.local_training import evaluate_locally, train_locally
 from tests.support import assert_same_bits, make_client, make_config, make_text, same_bits
 from training.errors import TrainingError
 from training.model_file import ModelFile
-from training.network import build_network, restore_network, sent_part
+from training.network import sent_part
+from training.task import Task
 from training.weights import Weights, load_weights
 
 
@@ -30,7 +31,7 @@ def settings(client: Client, round_number: int = 1, **more: Any) -> dict[str, An
 
 
 def first(client: Client) -> Weights:
-    return sent_part(build_network(client.config, 3, None))
+    return sent_part(Task(client.config, 3).build())
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_an_adapter_for_another_backbone_is_refused(tmp_path: Path) -> None:
 def test_an_image_encoder_trains_its_adapter_against_the_text(tmp_path: Path) -> None:
     client = client_of(tmp_path, objective="clip", optimizer="adagrad")
     text = make_text()
-    received = sent_part(build_network(client.config, 3, text))
+    received = sent_part(Task(client.config, 3, text).build())
     assert received["head.weight"].shape == (16, 512)
     trained, _ = train_locally(client, received, settings(client), text)
     assert trained.keys() == received.keys()
@@ -130,9 +131,9 @@ def test_a_site_takes_the_whole_model_home(tmp_path: Path, trainable: str, backb
     trained, _ = train_locally(client, first(client), settings(client))
     save_final_model(client, trained, settings(client, run="0" * 32), None)
     kept = ModelFile.load(client.folder / "model.safetensors")
-    network = restore_network(client.config, 3, trained, None)
+    network = Task(client.config, 3).restore(trained)
     elsewhere = kept.config.replace(seed=7)  # where the base would be another
-    home = restore_network(elsewhere, 3, kept.weights, None)
+    home = Task(elsewhere, 3).restore(kept.weights)
     expected = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     assert_same_bits({name: t.numpy() for name, t in home.state_dict().items()}, expected)
 

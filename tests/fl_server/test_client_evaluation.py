@@ -22,11 +22,11 @@ from tests.support import (
 )
 from training.evaluation import evaluate_on_test_set
 from training.metrics import METRIC_NAMES
-from training.network import restore_network
 from training.run_folder import RunFolder
 from training.score_counts import Histograms, ScoreCounts
 from training.scores import SCORES, score_block
 from training.split import GlobalTestSet
+from training.task import Task
 
 
 def reply(client: str, confusion: list[int], loss: float, split: str = "test") -> Reply:
@@ -109,10 +109,8 @@ def test_the_servers_judgement_is_a_clients(tmp_path: Path) -> None:
     split = random_split(6)
     rows = pd.DataFrame({"image_id": list("abcdef"), "label": "x", "lesion_id": None})
     test_data = GlobalTestSet(split, rows, ("x", "y", "z"), "", {})
-    network = restore_network(client.config, 3, weights, None)
-    found = evaluate_on_test_set(
-        client.config, network, test_data, RunFolder(tmp_path), "global_test"
-    )
+    task = Task(client.config, 3)
+    found = evaluate_on_test_set(task, weights, test_data, RunFolder(tmp_path), "global_test")
     expected = evaluate_locally(client, weights, {"splits": "test"})
     assert np.ravel(found["confusion"]).tolist() == expected["test-confusion"]
     assert found["loss"] == expected["test-loss"]

@@ -20,8 +20,8 @@ from tests.support import (
     random_split,
     received_by,
 )
-from training.network import restore_network
 from training.split import GlobalTestSet
+from training.task import Task
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -33,7 +33,7 @@ def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> No
     split = random_split(10, seed=9)
     rows = pd.DataFrame({"image_id": [str(number) for number in range(10)]})
     test_data = GlobalTestSet(split, rows, ("a", "b", "c"), "", {})
-    network = restore_network(config, 3, first_weights(), None)
+    network = Task(config, 3).restore(first_weights())
     kinds: list[str] = []
 
     def fit(message: Message) -> Message:

@@ -9,7 +9,8 @@ from tests.fl_server.hospitals import NODES, RUN, Hospitals
 from tests.support import assert_same_bits
 from training.config import ExperimentConfig
 from training.model_file import ModelFile
-from training.network import base_sha256, restore_network
+from training.network import base_sha256
+from training.task import Task
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -22,13 +23,13 @@ def test_an_adapter_is_trained_and_the_whole_model_taken_home(
     folder = hospitals.run_folder
     sent = folder.checkpoint.weights(figures["best_round"])
     assert len(sent) == 6
-    network = restore_network(folder.config().replace(device="cpu"), 7, sent, None)
+    network = Task(folder.config().replace(device="cpu"), 7).restore(sent)
     assert folder.manifest()["base_sha256"] == base_sha256(network)
     whole = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for name in NODES:
         kept = ModelFile.load(hospitals.folder / name / "runs" / RUN / "model.safetensors")
         assert_same_bits(kept.weights, whole)
-    elsewhere = restore_network(kept.config.replace(device="cpu"), 7, kept.weights, None)
+    elsewhere = Task(kept.config.replace(device="cpu"), 7).restore(kept.weights)
     with torch.inference_mode():
         pixels = torch.ones(1, 3, 32, 32)
         assert torch.equal(elsewhere.eval()(pixels), network.eval()(pixels))

@@ -10,8 +10,9 @@ import pytest
 from fl_server.simulation import SimulationFailed
 from fl_server.simulation_superlink import SuperLink
 from tests.runs import run_tiny, tiny_config
-from training.network import base_sha256, build_base
+from training.network import base_sha256
 from training.run_folder import RunFolder
+from training.task import build_base
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,8 @@ from safetensors import safe_open
 
 from models.backbones import Backbone, build_backbone
 from tests.support import make_config, random_split
-from training import array_store, inference
+from training import array_store
+from training import network as network_module
 from training.deep_features import Features, open_features
 
 SPLIT = random_split(6)
@@ -29,13 +30,13 @@ def open_them(path: Path, network: Backbone, identity: str = "weights data") -> 
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every pass over the images."""
     counted: list[int] = []
-    extract = inference.extract_features
+    extract = network_module.extract_features
 
     def count(*arguments, **options):  # type: ignore[no-untyped-def]
         counted.append(1)
         return extract(*arguments, **options)
 
-    monkeypatch.setattr(inference, "extract_features", count)
+    monkeypatch.setattr(network_module, "extract_features", count)
     return counted
 
 

@@ -10,9 +10,9 @@ import pytest
 from tests.support import first_weights, make_config, random_split
 from training.evaluation import evaluate_on_test_set
 from training.metrics import METRIC_NAMES
-from training.network import restore_network
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet, Split
+from training.task import Task
 from training.uncertainty import intervals
 
 CLASSES = ("x", "y", "z")
@@ -22,9 +22,9 @@ def judged(split: Split, folder: Path, seed: int = 0) -> tuple[dict, np.ndarray]
     """Judge random weights; return the block, and the answers that the predictions tell."""
     rows = pd.DataFrame({"image_id": range(len(split)), "label": "x", "lesion_id": "p"})
     config = make_config(seed=seed)
-    network = restore_network(config, len(CLASSES), first_weights(), None)
+    task = Task(config, len(CLASSES))
     test_data = GlobalTestSet(split, rows, CLASSES, "", {})
-    block = evaluate_on_test_set(config, network, test_data, RunFolder(folder), "global_test")
+    block = evaluate_on_test_set(task, first_weights(), test_data, RunFolder(folder), "global_test")
     table = RunFolder(folder).predictions("global_test")
     return block, table[list(CLASSES)].to_numpy(np.float32).argmax(axis=1)
 

@@ -12,20 +12,16 @@ from training import feature_splits
 from training.config import ExperimentConfig
 from training.epoch import train_epoch
 from training.errors import TrainingError
-from training.evaluation import evaluate_split
 from training.feature_splits import open_feature_splits
 from training.feature_views import FeatureViews
 from training.inference import Preprocessing
 from training.network import (
     base_sha256,
-    build_base,
-    build_network,
     preprocessing,
-    restore_network,
-    restore_over_features,
     sent_part,
 )
 from training.split import Split
+from training.task import Task, build_base
 
 SPLITS = {"train": random_split(12), "validation": random_split(5), "test": random_split(0)}
 
@@ -172,10 +168,10 @@ def test_training_on_features_is_training_on_centre_views(
     So both do the same steps, up to rounding: the trunk sees the images in other batches.
     """
     config = config.replace(trainable=trainable)
-    weights = sent_part(build_network(config, 3, None))
+    weights = sent_part(Task(config, 3).build())
     kept = opened(config, base)
-    whole = restore_network(config, 3, weights, None, base=base)
-    small = restore_over_features(config, 3, weights, None)
+    whole = Task(config, 3, None, base).restore(weights)
+    small = Task(config, 3).restore_over_features(weights)
     plain = preprocessing(config)
     assert isinstance(plain, Preprocessing)
     losses, figures = [], []
@@ -193,7 +189,7 @@ def test_training_on_features_is_training_on_centre_views(
         )
         losses.append(loss)
         validation = (SPLITS if network is whole else kept)["validation"]
-        figures.append(evaluate_split(config, network, validation, 3).probabilities)
+        figures.append(Task(config, 3).evaluate(network, validation).images.probabilities)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     np.testing.assert_allclose(figures[1], figures[0], atol=1e-5)
     for name, array in sent_part(small).items():

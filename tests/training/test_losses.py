@@ -12,8 +12,9 @@ from training.config import parse
 from training.epoch import train_epoch
 from training.errors import ConfigError
 from training.losses import LOSSES, LossFunction, loss_function
-from training.network import build_network, preprocessing
+from training.network import preprocessing
 from training.split import Split
+from training.task import Task
 
 CLASSES = 3
 
@@ -69,7 +70,7 @@ def test_training_lowers_every_loss(objective: str, loss: str) -> None:
     """Each class one grey level: the loss must fall, and all weights but the text's move."""
     config = make_config(objective=objective, loss=loss, learning_rate=0.003)
     text = make_text() if objective == "clip" else None
-    network = build_network(config, CLASSES, text)
+    network = Task(config, CLASSES, text).build()
     split = random_split(12, side=STORED_SIDE)
     split.images[:] = (split.labels * 100)[:, None, None, None]
     before = state_of(network)

@@ -1,0 +1,197 @@
+"""What a network learns, and how: one object for centralized, federated and head runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from models.backbones import Backbone, build_backbone, build_empty, over_features
+from models.clip import ImageTextClassifier
+from models.text_encoders import find_text_encoder
+from training.clip_text import ClipText
+from training.config import ExperimentConfig
+from training.epoch import Evaluation, evaluate, train_epoch
+from training.losses import loss_function
+from training.network import as_tensors, check_base, load, move_to_device, of_base, preprocessing
+from training.randomness import derive_seed, layer_randomness
+from training.split import Split
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that building, training and evaluating a network depend on beside images and weights.
+
+    Attributes:
+        config: resolved.
+        num_classes: K.
+        text: the text features for objective ``clip``, otherwise None.
+        base: the sha256 that the network's base must have; None: not checked.
+    """
+
+    config: ExperimentConfig
+    num_classes: int
+    text: ClipText | None = None
+    base: str | None = None
+
+    def build(self) -> Backbone:
+        """Return the network that a run starts from, on the CPU.
+
+        Raises:
+            WeightsError: the pretrained weights are missing or unusable.
+        """
+        config = self.config
+        encoder = find_text_encoder(config.text_encoder)
+        network = build_backbone(
+            config.backbone,
+            self._num_outputs,
+            pretrained=config.pretrained,
+            weights_dir=Path(config.weights_dir) if config.weights_dir else None,
+            image_size=config.image_size,
+            seed=config.seed,
+            # A CLIP image tower with its own text tower starts from CLIP's alignment of the two.
+            identity_head=self.text is not None and encoder.image_tower == config.backbone,
+            trainable=config.trainable,
+        )
+        return self._with_text(network)
+
+    def restore(self, weights: Mapping[str, NDArray]) -> Backbone:
+        """Return the network with a copy of some weights, on the device; only one copy is made.
+
+        Args:
+            weights: the sent part, for which the base is built, or the whole state dict. They are
+                not changed, so they may be views of a message's bytes.
+
+        Raises:
+            TrainingError: the weights are of another network, or the base has another sha256.
+            WeightsError: the pretrained weights of the base are missing or unusable.
+        """
+        config, tensors = self.config, as_tensors(weights)
+        if config.trainable == "all" or any(of_base(name) for name in weights):
+            network = build_empty(
+                config.backbone,
+                self._num_outputs,
+                image_size=config.image_size,
+                trainable=config.trainable,
+            )
+            load(network, tensors, config)
+            return move_to_device(self._with_text(network), config)
+        network = self.build()
+        check_base(network, config, self.base)
+        load(network, {**network.base(), **tensors}, config)
+        return move_to_device(network, config)
+
+    def restore_over_features(self, weights: Mapping[str, NDArray]) -> Backbone:
+        """Return the network without its trunk, for features instead of images, on the device.
+
+        Args:
+            weights: the sent part, under ``trainable`` ``head`` or ``adapter``.
+
+        Raises:
+            TrainingError: the weights are of another network.
+        """
+        config = self.config
+        network = over_features(config.backbone, self._num_outputs, trainable=config.trainable)
+        load(network, as_tensors(weights), config)
+        return move_to_device(self._with_text(network), config)
+
+    def train(
+        self,
+        network: nn.Module,
+        split: Split,
+        optimizer: torch.optim.Optimizer,
+        *,
+        round_number: int,
+        client_index: int = 0,
+        epochs: int = 1,
+        before_step: Callable[[], None] | None = None,
+    ) -> float:
+        """Train a network, which is on its device and stays there; return the mean training loss.
+
+        The order, the augmentation and the layers' randomness depend on the seed, the round and
+        the client only.
+
+        Args:
+            network: is changed.
+            split: at least two images, or their features.
+            optimizer: of the network's trained parameters.
+            round_number: the round, or the epoch of a centralized run, ≥ 1.
+            client_index: the client's, ≥ 0.
+            epochs: ≥ 1.
+            before_step: called between ``backward`` and every step of the optimizer.
+
+        Raises:
+            TrainingError: fewer than two images, or the loss became NaN or infinite.
+        """
+        config = self.config
+
+        def seed(purpose: str) -> int:
+            return derive_seed(
+                config.seed, round_number=round_number, client_index=client_index, purpose=purpose
+            )
+
+        loss = loss_function(config.loss, split, self.num_classes)
+        generator = torch.Generator().manual_seed(seed("batches"))
+        with layer_randomness(seed("layers"), torch.device(config.device)):
+            losses = [
+                train_epoch(
+                    network,
+                    split,
+                    optimizer,
+                    batch_size=config.batch_size,
+                    preprocessing=preprocessing(config, split),
+                    generator=generator,
+                    precision=config.precision,
+                    loss_function=loss,
+                    before_step=before_step,
+                )
+                for _ in range(epochs)
+            ]
+        return float(np.mean(losses))
+
+    def evaluate(self, network: nn.Module, split: Split) -> Evaluation:
+        """Evaluate a network with the config's batch size, preprocessing and precision.
+
+        Raises:
+            TrainingError: an output is NaN or infinite.
+        """
+        return evaluate(
+            network,
+            split,
+            num_classes=self.num_classes,
+            batch_size=self.config.batch_size,
+            preprocessing=preprocessing(self.config, split),
+            precision=self.config.precision,
+        )
+
+    @property
+    def _num_outputs(self) -> int:
+        return self.num_classes if self.text is None else self.text.features.shape[1]
+
+    def _with_text(self, network: Backbone) -> Backbone:
+        if self.text is None:
+            return network
+        # A copy, so that the network does not keep a message's bytes in memory.
+        return ImageTextClassifier(network, torch.tensor(self.text.features), self.text.logit_scale)
+
+
+def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
+    """Return a network of which only the base is used, on the CPU; its head has no meaning.
+
+    With ``trainable`` ``head`` and ``adapter``, the base is the whole trunk.
+
+    Args:
+        config: resolved.
+        sha256: of the base; None: not checked.
+
+    Raises:
+        TrainingError: the base has another sha256.
+        WeightsError: the pretrained weights are missing or unusable.
+    """
+    trainable = "head" if config.trainable == "adapter" else config.trainable
+    network = Task(config.replace(trainable=trainable), 1).build()
+    check_base(network, config, sha256)
+    return network
