@@ -14,7 +14,7 @@ from flwr.app import Message
 from numpy.typing import NDArray
 from torch import nn
 
-import training.network
+import training.task
 from fl_client.client import Client
 from fl_client.local_training import train_locally
 from models.backbones import Backbone, build_empty
@@ -71,7 +71,7 @@ def smooth_network() -> Backbone:
 def smooth_start(monkeypatch: pytest.MonkeyPatch) -> Weights:
     """First weights of that network, which clients then train instead of a backbone."""
     monkeypatch.setattr(
-        training.network, "build_empty", lambda *_args, **_options: smooth_network()
+        training.task, "build_empty", lambda *_args, **_options: smooth_network()
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
