@@ -70,9 +70,7 @@ def smooth_network() -> Backbone:
 @pytest.fixture
 def smooth_start(monkeypatch: pytest.MonkeyPatch) -> Weights:
     """First weights of that network, which clients then train instead of a backbone."""
-    monkeypatch.setattr(
-        training.task, "build_empty", lambda *_args, **_options: smooth_network()
-    )
+    monkeypatch.setattr(training.task, "build_empty", lambda *_args, **_options: smooth_network())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return state_of(smooth_network())
