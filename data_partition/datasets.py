@@ -1,47 +1,89 @@
-"""The data sets by name: one for each file ``dataset_<name>.py`` in this folder."""
+"""The data sets by name: one for each file ``dataset_<name>.py`` in this folder, and those of
+installed packages.
+"""
 
 import pkgutil
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import data_partition
 from data_partition.errors import DataError
+from operation.extension_point import ExtensionPoint
 from operation.names import known_names
+from operation.plugins import PlugInError
 
 if TYPE_CHECKING:  # it imports pandas, which takes long, and a config needs the names only
-    from data_partition.dataset import DataSet
+    from data_partition.dataset import DataSet, Reading
+    from data_partition.image_table import ImageTable
 
 _PREFIX = "dataset_"
 
 
-@cache
-def dataset_names() -> tuple[str, ...]:
-    """Return the names of all data sets, sorted; nothing is imported, so that this is fast."""
+def _own() -> tuple[str, ...]:
     modules = (module.name for module in pkgutil.iter_modules(data_partition.__path__))
     return tuple(sorted(name.removeprefix(_PREFIX) for name in modules if name.startswith(_PREFIX)))
 
 
-def dataset_choice() -> str:
-    """Return the names of all data sets, with "or" before the last."""
-    *names, last = dataset_names()
-    return f"{', '.join(names)} or {last}"
-
-
-@cache
-def find_dataset(name: str) -> "DataSet":
-    """Return a data set.
-
-    Raises:
-        DataError: there is none of this name.
-    """
-    if name not in dataset_names():
-        known = known_names(name, dataset_names())
-        raise DataError(f"dataset = {name!r}: no such data set; {known}")
+def _load(name: str) -> "DataSet":
     found: DataSet = import_module(f"data_partition.{_PREFIX}{name}").DATA_SET
     return found
 
 
-def all_datasets() -> "list[DataSet]":
-    """Return all data sets: those with most classes first, then those whose folders name them."""
-    return sorted(map(find_dataset, dataset_names()), key=lambda found: -len(found.classes or ()))
+def _fault(name: str, found: object) -> str:
+    from data_partition.dataset import DataSet
+
+    if not isinstance(found, DataSet):
+        return f"is of type {type(found).__name__}, not DataSet"
+    return "" if found.name == name else f"calls itself {found.name!r}"
+
+
+DATASETS: ExtensionPoint["DataSet"] = ExtensionPoint("datasets", _own(), cache(_load), _fault)
+"""All data sets; nothing is imported before one is asked for."""
+
+
+def dataset_choice() -> str:
+    """Return the names of all data sets, with "or" before the last."""
+    *names, last = DATASETS
+    return f"{', '.join(names)} or {last}"
+
+
+def find_dataset(name: str) -> "DataSet":
+    """Return a data set.
+
+    Raises:
+        DataError: there is none of this name, or a package's cannot be used.
+    """
+    if name not in DATASETS:
+        raise DataError(f"dataset = {name!r}: no such data set; {known_names(name, DATASETS)}")
+    try:
+        return DATASETS[name] if name in DATASETS.own else _with_checked_tables(name)
+    except PlugInError as error:
+        raise DataError(f"dataset = {name!r}: {error}") from None
+
+
+@cache
+def _with_checked_tables(name: str) -> "DataSet":
+    """Return a package's data set, whose loaders raise DataError for a table that is not one."""
+    from data_partition.image_table import check_table
+
+    found, load_test = DATASETS[name], DATASETS[name].load_test
+
+    def training(data_dir: Path, reading: "Reading") -> "ImageTable":
+        return check_table(found.load_training(data_dir, reading), name)
+
+    def test(data_dir: Path, test_dir: Path | None) -> "ImageTable | None":
+        assert load_test is not None
+        table = load_test(data_dir, test_dir)
+        return None if table is None else check_table(table, name)
+
+    return replace(found, load_training=training, load_test=test if load_test else None)
+
+
+def own_datasets() -> "list[DataSet]":
+    """Return the project's own data sets: those with most classes first, then those whose folders
+    name them.
+    """
+    return sorted(map(find_dataset, DATASETS.own), key=lambda found: -len(found.classes or ()))

@@ -60,3 +60,29 @@ class ImageTable:
                 f"does not have: {', '.join(classes)}; correct the label or leave the image out"
             )
         return replace(self, classes=tuple(classes))
+
+
+def check_table(table: object, dataset: str) -> ImageTable:
+    """Return the table that a package's data set gave, if it is one with labels.
+
+    Raises:
+        DataError: it is not what `ImageTable` describes.
+    """
+    if not isinstance(table, ImageTable):
+        raise DataError(f"dataset = {dataset!r}: gives {type(table).__name__}, not an ImageTable")
+    rows = table.rows
+    if lacking := {"image_id", "label", "lesion_id", "source"} - set(rows):
+        raise DataError(f"dataset = {dataset!r}: its table lacks the column {min(lacking)}")
+    ids = rows["image_id"]
+    if not (
+        ids.is_unique and ids.is_monotonic_increasing and (rows.index == range(len(ids))).all()
+    ):
+        raise DataError(
+            f"dataset = {dataset!r}: the rows of its table must be sorted by image_id, each once, "
+            "with the index 0, 1, …"
+        )
+    if strange := sorted(set(rows["label"]) - set(table.classes)):
+        raise DataError(
+            f"dataset = {dataset!r}: its table has the label {strange[0]!r}, but not this class"
+        )
+    return table

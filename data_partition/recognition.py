@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data_partition.dataset import DataSet
-from data_partition.datasets import all_datasets
+from data_partition.datasets import DATASETS, own_datasets
 from data_partition.errors import DataError
 from data_partition.image_files import find_files
 from data_partition.other_releases import say_what_else
@@ -18,8 +18,8 @@ def recognise(data_dir: Path) -> DataSet:
         DataError: there is no such folder, or it has no data set or several.
     """
     files = find_files(data_dir)
-    published = [each for each in all_datasets() if each.classes is not None]
-    others = [each for each in all_datasets() if each.classes is None]
+    published = [each for each in own_datasets() if each.classes is not None]
+    others = [each for each in own_datasets() if each.classes is None]
     for candidates in (published, others):
         found = [each for each in candidates if each.is_in(files)]
         if len(found) > 1:
@@ -32,6 +32,8 @@ def recognise(data_dir: Path) -> DataSet:
     known = " nor ".join(f"{each.title} ({each.layouts})" for each in published)
     own = " or ".join(f"{each.name} ({each.layouts})" for each in others)
     own = f"; for images of your own, dataset = {own}" if own else ""
+    if further := " or ".join(plugin.name for plugin in DATASETS.plugins()):
+        own += f"; of an installed package, dataset = {further}"
     raise DataError(
         f"{data_dir} holds no data set that is known: neither {known}{own}{say_what_else(files)}"
     )

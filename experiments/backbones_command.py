@@ -41,7 +41,8 @@ def backbones_command(
     networks are classifiers of HAM10000's seven classes; with objective clip the head is larger.
     Nothing is downloaded or computed.
 
-    The last lines tell how every other model of timm and open_clip is named. With BACKBONE, the
+    The last lines tell how every other model of timm and open_clip is named, and which installed
+    packages have further ones. With BACKBONE, the
     facts about one of them are shown, which takes the seconds that its library needs to import.
     """
     if backbone is not None:
@@ -55,9 +56,11 @@ def backbones_command(
         for number, licence in enumerate(_licences(), start=1):
             console.print(f"licence {number}: {licence}", highlight=False)
         console.print(_table(rows))
-        for provider in PROVIDERS.values():
-            if provider.USAGE:
-                console.print(f"also {provider.USAGE}", highlight=False)
+        for name in PROVIDERS.own:
+            if usage := PROVIDERS[name].USAGE:
+                console.print(f"also {usage}", highlight=False)
+        for plugin in PROVIDERS.plugins():
+            console.print(f"also {plugin.name}:…, of {plugin.owner}", highlight=False)
 
 
 def _facts(spec: BackboneSpec, weights_dir: Path | None) -> Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_partition.datasets import dataset_choice, dataset_names
+from data_partition.datasets import DATASETS, dataset_choice
 from experiments.console import Console, marked, shown
 from experiments.display import counting
 from operation.names import known_names
@@ -75,8 +75,9 @@ def plan(
     # Imported here and below, since --help needs none of it.
     from experiments.campaigns.campaign_file import read_campaign
 
-    patterns = _patterns(only)
-    wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
+    found = read_campaign(_find(campaign), override or [], _folders(data))
+    patterns = _patterns(only, found)
+    wanted = found.asked(patterns)
     chosen = [trial for trial in wanted.trials if _is_chosen(trial, patterns)]
     if not chosen:
         raise ConfigError(f"--only: no trial of {wanted.name} matches")
@@ -88,8 +89,8 @@ def plan(
 
     missing = find_missing(wanted.trials)
     with counting(console, "Measuring training steps") as progress:
-        found = forecast(wanted, progress)
-    show_plan(console, wanted.name, found, missing, Path.cwd())
+        forecasts = forecast(wanted, progress)
+    show_plan(console, wanted.name, forecasts, missing, Path.cwd())
     if not only:
         for keys, count in _variants(wanted).items():
             console.print(
@@ -143,8 +144,9 @@ def run(
 
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: only mlflow is supported")
-    patterns = _patterns(only)
-    wanted = read_campaign(_find(campaign), override or [], _folders(data)).asked(patterns)
+    found = read_campaign(_find(campaign), override or [], _folders(data))
+    patterns = _patterns(only, found)
+    wanted = found.asked(patterns)
     folder = CampaignFolder(out.absolute())
     folder.take(wanted.name)
     with folder.lock():
@@ -297,7 +299,7 @@ def _folders(data: Sequence[str] | None) -> dict[str, Path]:
     folders = {}
     for given in data or ():
         name, equals, folder = given.partition("=")
-        if not equals or name not in dataset_names():
+        if not equals or name not in DATASETS:
             raise ConfigError(f"--data {given}: write it as NAME=DIR; NAME is {dataset_choice()}")
         folders[name] = Path(folder)
     return folders
@@ -307,15 +309,14 @@ def _is_chosen(trial: Trial, patterns: Sequence[tuple[str, str]]) -> bool:
     return all(trial.matches(dict([pattern])) for pattern in patterns)
 
 
-def _patterns(only: Sequence[str] | None) -> list[tuple[str, str]]:
-    from training.config import DEFAULTS
-
+def _patterns(only: Sequence[str] | None, campaign: Campaign) -> list[tuple[str, str]]:
+    trials = [*campaign.trials, *(trial for _, trial in campaign.variants)]
+    known = [*dict.fromkeys(key for trial in trials for key in trial.config.to_flat()), "command"]
     patterns = []
     for given in only or ():
         key, equals, pattern = given.partition("=")
         if not equals:
             raise ConfigError(f"--only {given}: write it as KEY=PATTERN, such as backbone=swin_*")
-        known = [*DEFAULTS, "command"]
         if key not in known:
             raise ConfigError(f"--only {given}: no such key; {known_names(key, known)}")
         patterns.append((key, pattern))

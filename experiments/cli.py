@@ -4,6 +4,8 @@ from importlib import metadata
 from typing import Annotated
 
 import typer
+from click import Context, HelpFormatter
+from typer.core import TyperGroup
 
 from experiments import (
     backbones_command,
@@ -21,9 +23,25 @@ from experiments import (
     text_features_commands,
 )
 from experiments.command_runner import run_command_line
+from operation.plugins import all_plugins
+
+
+class WithPlugIns(TyperGroup):
+    """Names the installed plug-ins in the help; only this asks for them."""
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the help."""
+        whats: dict[str, list[str]] = {}
+        for plugin in all_plugins():
+            whats.setdefault(plugin.owner, []).append(plugin.what)
+        lines = [f"{owner}: {', '.join(found)}" for owner, found in whats.items()]
+        self.epilog = "\n\n".join(["Installed plug-ins:", *lines]) if lines else None
+        super().format_help(ctx, formatter)
+
 
 app = typer.Typer(
     name="fedskin",
+    cls=WithPlugIns,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

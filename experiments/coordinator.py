@@ -153,17 +153,30 @@ def renew(directory: Directory) -> None:
 
 
 @app.command()
-def bundle(directory: Directory) -> None:
+def bundle(
+    directory: Directory,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PACKAGE",
+            help="Put an installed package with plug-ins into the bundle. Repeatable.",
+        ),
+    ] = None,
+) -> None:
     """Write the bundle that runs at the sites, for them to approve, and print its SHA-256.
+
+    A plug-in runs at the sites only if its package is in the bundle.
 
     Examples
     --------
 
         fedskin coordinator bundle coordinator
+
+        fedskin coordinator bundle coordinator --include fedskin-example
     """
     from fl_server.coordinator.bundles import write_bundle
 
-    path, sha256 = write_bundle(_open(directory))
+    path, sha256 = write_bundle(_open(directory), include or ())
     _say(f"{path}")
     _say(sha256)
 

@@ -10,10 +10,9 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from data_partition.datasets import dataset_names
 from experiments.console import Console, echo
 from experiments.display import counting
-from operation.names import known_names
+from experiments.options import DatasetName, DatasetOption
 
 app = typer.Typer(
     help="Check a data set, partition it among clients, or generate a synthetic one.",
@@ -24,24 +23,6 @@ PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
 
 # Each command's text explains DIR: Typer 0.20 drops an argument's help under Click 8.5.
 Directory = Annotated[Path, typer.Argument(metavar="DIR")]
-
-
-def _known(name: str) -> str:
-    """Refuse the name of no data set before anything is read."""
-    if name and name not in dataset_names():
-        raise typer.BadParameter(f"no such data set; {known_names(name, dataset_names())}")
-    return name
-
-
-DatasetOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        callback=_known,
-        help=f"What DIR holds: {', '.join(dataset_names())}.",
-        show_default="looks at the files",
-    ),
-]
 
 
 @app.command()
@@ -225,8 +206,7 @@ def synth(
     dataset: Annotated[
         str,
         typer.Option(
-            metavar="NAME",
-            callback=_known,
+            click_type=DatasetName(),
             help="Which data set's layout.",
             show_default="skin lesions",
         ),
@@ -252,9 +232,9 @@ def synth(
 
     fedskin data synth /tmp/brats --dataset brats2019 --patients 60
     """
-    from data_partition.datasets import all_datasets, find_dataset
+    from data_partition.datasets import find_dataset, own_datasets
 
-    made = [each for each in all_datasets() if each.synthetic is not None]
+    made = [each for each in own_datasets() if each.synthetic is not None]
     chosen = find_dataset(dataset) if dataset else made[0]
     synthetic = chosen.synthetic
     if synthetic is None:

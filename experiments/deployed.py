@@ -131,7 +131,7 @@ def _order(
 ) -> Order:
     """Check a run, make its folder, and submit it to the coordinator."""
     from data_partition.datasets import find_dataset
-    from fl_server.coordinator.bundles import bundle_to_run
+    from fl_server.coordinator.bundles import bundle_to_run, check_plugins
     from fl_server.federated_config import for_server
     from training.prefetch import prefetch
     from training.run_folder import environment
@@ -140,6 +140,7 @@ def _order(
 
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
+    check_plugins(folder, config)
     here = for_server(config)
     prefetch(here, run_folder, find_dataset(config.dataset).classes)
     with console.status("Reading the images of test-dir"):

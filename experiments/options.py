@@ -1,9 +1,30 @@
 """The arguments and options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
+
+from data_partition.datasets import DATASETS
+from operation.names import known_names
+
+
+class DatasetName(click.ParamType):
+    """The name of a data set; an unknown one is refused before anything is read."""
+
+    name = "NAME"
+
+    def get_metavar(self, *_: object, **__: object) -> str:
+        """Return the names, for the help: only this asks which packages are installed."""
+        return " | ".join(DATASETS)
+
+    def convert(self, value: str, param: Any, ctx: Any) -> str:
+        """Return a known name unchanged; empty stands for none."""
+        if value and value not in DATASETS:
+            self.fail(f"no such data set; {known_names(value, DATASETS)}", param, ctx)
+        return value
+
 
 ConfigArgument = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)]
 OverrideOption = Annotated[
@@ -11,3 +32,11 @@ OverrideOption = Annotated[
     typer.Option("-c", metavar="KEY=VALUE", help="Set one key; overrides the file. Repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        click_type=DatasetName(),
+        help="What the folder of images holds.",
+        show_default="looks at the files",
+    ),
+]

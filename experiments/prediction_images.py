@@ -94,7 +94,9 @@ def decode_images(
 
 
 def _find(path: Path, config: ExperimentConfig) -> ImageTable:
-    load_unlabelled = find_dataset(config.dataset).load_unlabelled
+    # A model file names no data set of a package whose images are plain files.
+    named = config.dataset != "auto"
+    load_unlabelled = find_dataset(config.dataset).load_unlabelled if named else None
     if path.is_dir() and load_unlabelled is not None:
         return load_unlabelled(path, reading(config))
     if path.is_dir():

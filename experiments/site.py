@@ -8,6 +8,7 @@ import typer
 
 from data_partition.errors import DataError
 from experiments.console import Console
+from experiments.options import DatasetOption
 from fl_client.site.approved_bundles import Approvals, Bundle, changed_files, open_bundle
 from fl_client.site.diagnosis import local_fault
 from fl_client.site.invitation import ca_fingerprint, read_invitation
@@ -40,6 +41,7 @@ def init(
             metavar="K/M", help="Use the Kth of M equal shards of a common data set, not all of it."
         ),
     ] = None,
+    dataset: DatasetOption = "",
 ) -> None:
     """Make the folder DIR of this site: its keys, its settings, its images decoded once.
 
@@ -66,7 +68,7 @@ def init(
         num_partitions=num_partitions,
     )
     site.create()
-    _check_and_decode(site, settings)
+    _check_and_decode(site, settings, dataset)
     fill_folder(site, settings, invited)
     console.print(f"Send back to the coordinator, and nothing else: {site.public_key()}")
     console.print(f"Compare by telephone the coordinator's fingerprint: {invited.fingerprint}")
@@ -252,7 +254,7 @@ def _shard(text: str | None) -> tuple[int | None, int | None]:
     return int(number) - 1, int(total)
 
 
-def _check_and_decode(site: SiteFolder, settings: SiteSettings) -> None:
+def _check_and_decode(site: SiteFolder, settings: SiteSettings, dataset: str) -> None:
     """Show what the data folder holds, and decode its images into the site's own store."""
     from data_partition.image_store import open_store, store_side
     from experiments import data_commands
@@ -260,8 +262,8 @@ def _check_and_decode(site: SiteFolder, settings: SiteSettings) -> None:
     from training.config import parse
     from training.experiment_data import training_table
 
-    config = parse({"data-dir": settings.data_dir})
-    data_commands.check(Path(settings.data_dir))
+    config = parse({"data-dir": settings.data_dir, "dataset": dataset or "auto"})
+    data_commands.check(Path(settings.data_dir), dataset=dataset)
     with counting(Console(stderr=True), "Decoding images") as progress:
         store = open_store(
             training_table(config),
@@ -280,6 +282,8 @@ def _show(bundle: Bundle, before: Bundle | None) -> None:
         said = f"but fedskin {installed} is installed here; install the same version"
         console.print(said, style="yellow")
     console.print(f"sha256   {bundle.sha256}")
+    for plugin in bundle.plugins:
+        console.print(f"plug-in  {plugin.what}, of {plugin.owner}, in {plugin.place}")
     console.print(f"files    {len(bundle.files)}")
     if before is None:
         for name in sorted(bundle.files):

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fl_client.client import Client
-from strategies.method import LocalTraining, carried_name
+from strategies.method import ClientHalf, LocalTraining, carried_name
 from strategies.methods import METHODS
+from training.errors import TrainingError
 from training.network import as_tensors
 from training.round_files import RoundFiles
 
@@ -65,6 +66,11 @@ class MethodHalf:
             state=load_file(newest[1], device=str(client.device)) if newest else {},
         )
         self._half = self._method.client_half(self._training)
+        if not isinstance(self._half, ClientHalf | None):
+            raise TrainingError(
+                f"strategy = {client.config.strategy!r}: its client_half gives "
+                f"{type(self._half).__name__}, not a ClientHalf"
+            )
         # Otherwise the function would keep the received weights.
         self._training.received = _too_late
         if self._half is not None:

@@ -5,12 +5,14 @@ pyproject.toml. So the folder is generated, with the same content from a checkou
 install.
 """
 
+from collections.abc import Iterable, Mapping
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
-from training.config import DEFAULTS
+from training.config import DEFAULTS, Scalar
 
 PACKAGES = (
     "data_partition",
@@ -25,20 +27,33 @@ PACKAGES = (
 
 
 def write_app(folder: Path) -> None:
-    """Write the app's packages and its pyproject.toml into a new folder."""
+    """Write the app's packages and its pyproject.toml into a new folder, without plug-ins."""
     for package in PACKAGES:
         target = folder / package
         target.mkdir(parents=True)
         for source in resources.files(package.replace("/", ".")).iterdir():
             if source.name.endswith(".py"):
                 (target / source.name).write_bytes(source.read_bytes())
-    (folder / "pyproject.toml").write_text(tomli_w.dumps(app_settings()), encoding="utf-8")
+    write_settings(folder)
 
 
-def app_settings() -> dict[str, object]:
-    """Return the content of the app's pyproject.toml that Flower reads."""
+def write_settings(
+    folder: Path,
+    config: Mapping[str, Scalar] = DEFAULTS,
+    ours: Mapping[str, Any] | None = None,
+    files: Iterable[str] = (),
+) -> None:
+    """Write the app's pyproject.toml, for Flower.
+
+    Args:
+        folder: the app's.
+        config: every key with its default. Flower lets a run set these keys and no others.
+        ours: the table ``tool.fedskin``, with the only plug-ins that the app then knows; None: it
+            knows those that are installed where it runs.
+        files: of the plug-ins, in the app's folder.
+    """
     about = metadata.metadata("fedskin")
-    return {
+    settings = {
         "project": {
             "name": about["Name"],
             "version": about["Version"],
@@ -50,13 +65,15 @@ def app_settings() -> dict[str, object]:
             "flwr": {
                 "app": {
                     "publisher": "fedskin",
-                    "fab-include": [f"{package}/*.py" for package in PACKAGES],
+                    "fab-include": [*(f"{package}/*.py" for package in PACKAGES), *files],
                     "components": {
                         "serverapp": "fl_server.server_app:app",
                         "clientapp": "fl_client.client_app:app",
                     },
-                    "config": DEFAULTS,
+                    "config": config,
                 }
-            }
+            },
+            **({} if ours is None else {"fedskin": ours}),
         },
     }
+    (folder / "pyproject.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")

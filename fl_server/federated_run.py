@@ -20,7 +20,7 @@ from operation.errors import InputError
 from operation.processes import ProcessId
 from strategies.replies import ProcessLost, TooFewReplies
 from training.clip_text import as_text, describe_text, text_of_run
-from training.config import ExperimentConfig, parse
+from training.config import ExperimentConfig, defaults, parse
 from training.data_description import describe_data
 from training.data_outline import outline_data
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
@@ -49,7 +49,10 @@ def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Pat
         httpx.HTTPError: the SuperLink has ended; in the manifest the run is still running.
     """
     try:
-        wanted = parse({**values, **places()})
+        # An app in a bundle also has the keys of the plug-ins that this run does not use.
+        known = defaults(str(values.get("strategy", "")))
+        own = {key: value for key, value in values.items() if key in known}
+        wanted = parse({**own, **places()})
         run_dir = Path(wanted.run_dir or cache_dir(wanted) / "runs" / str(run_id))
         folder = RunFolder(run_dir)
         wanted = wanted.replace(run_dir=str(run_dir))

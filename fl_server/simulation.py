@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fl_server.bundle import write_app
+from fl_server.bundle import write_app, write_settings
 from fl_server.resources import Resources
 from fl_server.simulation_superlink import SuperLink, SuperLinkError
 from operation.files import naming
@@ -87,8 +87,7 @@ def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources
     with naming(superlink.home):
         if not app.exists():
             write_app(app)
-        run_config = superlink.home / "run-config.toml"
-        run_config.write_text(config.to_toml(), encoding="utf-8")
+        write_settings(app, config.to_flat())
     federation: dict[str, Any] = {
         "num-supernodes": config.clients,
         "client-resources-num-cpus": 1,
@@ -98,7 +97,7 @@ def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources
         federation["client-resources-num-gpus"] = resources.gpu_fraction
         federation["init-args-num-gpus"] = 1
     pairs = " ".join(f"{key}={value}" for key, value in federation.items())
-    return superlink.submit(app, federation_config=pairs, run_config=run_config)
+    return superlink.submit(app, federation_config=pairs)
 
 
 def _wait(

@@ -67,13 +67,12 @@ class SuperLink:
         assert self._process is not None
         return self._process.poll()
 
-    def submit(self, app: Path, *, federation_config: str, run_config: Path) -> str:
+    def submit(self, app: Path, *, federation_config: str) -> str:
         """Start a run of an app folder and return Flower's id for it.
 
         Args:
-            app: folder with the app and its pyproject.toml.
+            app: folder with the app and its pyproject.toml, which has the run's config.
             federation_config: ``key=value`` pairs as `flwr run --federation-config` takes them.
-            run_config: TOML file of the run config.
 
         Raises:
             SuperLinkError: Flower refuses the run.
@@ -81,7 +80,6 @@ class SuperLink:
         answer = self._flwr(
             *("run", str(app), CONNECTION),
             *("--federation-config", federation_config),
-            *("--run-config", str(run_config)),
         )
         return str(answer["run-id"])
 

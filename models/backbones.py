@@ -199,7 +199,10 @@ def check_images(name: str, image_size: int) -> None:
         BackboneError: unknown name or impossible image size.
     """
     check_image_size(name, image_size)
-    run_empty(name, build_on_meta(name, 1).trunk, image_size)
+    spec = find_backbone(name)
+    width = run_empty(name, PROVIDERS[spec.provider].build_trunk(spec, "meta"), image_size)
+    if width != spec.width:
+        raise BackboneError(f"{name} has {width} features, but is said to have {spec.width}")
 
 
 def _build_to_fill(spec: BackboneSpec) -> nn.Module:

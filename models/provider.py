@@ -5,10 +5,13 @@ It does not import torch, so that checking a config is fast.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from models.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,10 +54,11 @@ class BackboneSpec:
 
 
 class Provider(Protocol):
-    """A library's module. Importing it must import neither torch nor the library.
+    """A library's module, or an object. Importing it must import neither torch nor the library.
 
     Attributes:
-        NAMED: backbones with a name of the project, whose facts are known without the library.
+        NAMED: backbones with a name of the project, whose facts are known without the library. A
+            package has none: its backbones are called ``provider:model``.
         USAGE: how its other models are named in a config, with an example; empty if it has none.
     """
 
@@ -109,3 +113,34 @@ class Provider(Protocol):
         Raises:
             WeightsError: the file is damaged or holds something other than this network's weights.
         """
+
+
+class WithoutWeights:
+    """A base class for a provider whose networks have no pretrained weights."""
+
+    NAMED: Mapping[str, BackboneSpec] = {}
+
+    def find_weights(self, _spec: BackboneSpec, _weights_dir: Path | None) -> Path | None:
+        """Return None."""
+        return None
+
+    def locate_weights(self, spec: BackboneSpec, _weights_dir: Path | None) -> Path:
+        """Raise WeightsError."""
+        raise WeightsError(f"{spec.name} has no pretrained weights; set pretrained = false")
+
+    def load_weights(self, _trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:
+        """Raise WeightsError."""
+        raise WeightsError(f"{path}: {spec.name} has no pretrained weights")
+
+
+def fault(_: str, found: object) -> str:
+    """Return which member a package's provider lacks, as the end of a sentence; or nothing."""
+    functions = [
+        name
+        for name, member in vars(Provider).items()
+        if name[0] != "_" and inspect.isfunction(member)
+    ]
+    lacking = [name for name in functions if not callable(getattr(found, name, None))]
+    if not isinstance(getattr(found, "USAGE", None), str):
+        lacking.append("USAGE")
+    return f"lacks {', '.join(lacking)}" if lacking else ""

@@ -1,31 +1,38 @@
 """The table of the backbones' providers, and what is known of a backbone by its name.
 
 It does not import torch, so that checking a config is fast. The facts about the named backbones
-stand in the providers; those about ``timm:`` and ``open_clip:`` models are asked of the library,
-which imports torch.
+stand in the project's own providers; those about ``timm:`` and ``open_clip:`` models are asked of
+the library, which imports torch; those about a package's models are asked of the package.
 """
 
+import re
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 from models import open_clip_provider, timm_provider, torchvision_provider
 from models.errors import BackboneError
-from models.provider import BackboneSpec, Provider
+from models.provider import BackboneSpec, Provider, fault
+from operation.extension_point import ExtensionPoint
 from operation.names import known_names
+from operation.plugins import PlugInError
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 SMALLEST_IMAGE = 32
 """Pixels: nearly every trunk reduces the side by 32; a smaller image has no last feature map."""
 
-PROVIDERS: Mapping[str, Provider] = MappingProxyType(
+OWN: Mapping[str, Provider] = MappingProxyType(
     {
         "torchvision": torchvision_provider,
         "open_clip": open_clip_provider,
         "timm": timm_provider,
     }
 )
+PROVIDERS: ExtensionPoint[Provider] = ExtensionPoint("backbones", OWN, OWN.__getitem__, fault)
 
 BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
-    {name: spec for provider in PROVIDERS.values() for name, spec in provider.NAMED.items()}
+    {name: spec for provider in OWN.values() for name, spec in provider.NAMED.items()}
 )
 """By name: the twelve of docs/study.md, resnet18 for demos and tests, two image towers of CLIP."""
 
@@ -43,11 +50,17 @@ def known(name: str) -> BackboneSpec | None:
         return BACKBONES[name]
     prefix, colon, model = name.partition(":")
     if not colon or prefix not in PROVIDERS:
-        open_names = [f"{key}:…" for key, provider in PROVIDERS.items() if provider.USAGE]
+        open_names = [f"{key}:…" for key, provider in OWN.items() if provider.USAGE]
+        open_names += [f"{plugin.name}:…" for plugin in PROVIDERS.plugins()]
         raise BackboneError(
             f"no backbone is called {name!r}; {known_names(name, [*BACKBONES, *open_names])}"
         )
-    PROVIDERS[prefix].check_model(model)
+    provider = _provider(prefix)
+    if prefix not in OWN and not _MODEL.fullmatch(model):  # it becomes part of file names
+        raise BackboneError(
+            f"no backbone is called {name!r}; after the colon are letters, digits, '.', '_' and '-'"
+        )
+    provider.check_model(model)
     return None
 
 
@@ -60,7 +73,27 @@ def find_backbone(name: str) -> BackboneSpec:
     spec = known(name)
     if spec is None:
         prefix, _, model = name.partition(":")
-        spec = PROVIDERS[prefix].find(model)
+        spec = OWN[prefix].find(model) if prefix in OWN else _ask(prefix, model)
+    return spec
+
+
+def _provider(prefix: str) -> Provider:
+    try:
+        return PROVIDERS[prefix]
+    except PlugInError as error:
+        raise BackboneError(str(error)) from None
+
+
+@cache
+def _ask(prefix: str, model: str) -> BackboneSpec:
+    """Return what a package says about its model.
+
+    Raises:
+        BackboneError: it is not a spec of that model.
+    """
+    name, spec = f"{prefix}:{model}", _provider(prefix).find(model)
+    if not isinstance(spec, BackboneSpec) or (spec.name, spec.provider) != (name, prefix):
+        raise BackboneError(f"{name}: its package describes it as {spec!r:.300}")
     return spec
 
 

@@ -47,6 +47,8 @@ def run_empty(name: str, trunk: nn.Module, image_size: int) -> int:
     Raises:
         BackboneError: it does not turn images of this side into feature vectors.
     """
+    if not isinstance(trunk, nn.Module):
+        raise BackboneError(f"{name} is built as {type(trunk).__name__}, not as a torch module")
     images = torch.empty(2, 3, image_size, image_size, device="meta")
     try:
         with torch.no_grad():

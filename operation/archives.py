@@ -1,12 +1,26 @@
-"""Zip archives from outside: the sizes that they state are not trusted."""
+"""Zip archives from outside: the names and sizes that they state are not trusted."""
 
 import copy
+import re
 import sys
 import zipfile
 
 _PIECE = 2**16
 # These can be unpacked piece by piece; with other methods one piece can become gigabytes.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+MAX_NAME = 200
+# Letters that look alike, and dots and slashes without meaning, are refused: the name that is shown
+# must be the one that is installed.
+_PART = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-]")
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a file's name in an archive means the same to a person, Python and any disk.
+
+    ASCII letters, digits, dots, hyphens and underscores, ``MAX_NAME`` characters at most.
+    """
+    return len(name) <= MAX_NAME and all(map(_PART.fullmatch, name.split("/")))
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:

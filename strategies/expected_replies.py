@@ -28,6 +28,7 @@ from strategies.field_kinds import (
 )
 from strategies.histograms import BINS, CONFIDENCE_BINS, FIELDS, PACKED_BYTES
 from strategies.layout import LAYOUT, Layout, LayoutError, Signature
+from strategies.method import Method
 from strategies.methods import DEFAULT, METHODS
 from strategies.refusal import Refused
 from strategies.reply_form import RECORD_BYTES, Content, ReplyForm
@@ -59,13 +60,19 @@ class Announced:
     by_patient: bool
 
 
-def form_of(kind: str, request: Content, announced: Announced | None = None) -> ReplyForm:
+def form_of(
+    kind: str,
+    request: Content,
+    announced: Announced | None = None,
+    methods: Mapping[str, Method] = METHODS,
+) -> ReplyForm:
     """Return the form of the replies to a message.
 
     Args:
         kind: the message's type: ``query``, ``train``, ``evaluate`` or ``query.heads``.
         request: the content of the message.
         announced: known facts about the client, if any.
+        methods: by name.
 
     Raises:
         Refused: the message has no valid reply.
@@ -99,7 +106,7 @@ def form_of(kind: str, request: Content, announced: Announced | None = None) -> 
         optional.add("seconds-training")
         experiment = _experiment(settings)
         arrays["arrays"] = _update(request, experiment)
-        metrics |= _scalars(experiment, announced)
+        metrics |= _scalars(experiment, announced, methods)
     else:
         metrics["num-examples"] = Count(len(SPLITS) * MAX_EXAMPLES)
     packed = sum(k.length * PACKED_BYTES for k in metrics.values() if isinstance(k, PackedCounts))
@@ -166,13 +173,15 @@ def _trained_on(announced: Announced | None) -> Count:
     return Count(announced.sizes["train"], least=max(2, announced.sizes["train"]))
 
 
-def _scalars(experiment: Mapping[str, Any], announced: Announced | None) -> dict[str, Kind]:
+def _scalars(
+    experiment: Mapping[str, Any], announced: Announced | None, methods: Mapping[str, Method]
+) -> dict[str, Kind]:
     """The numbers that the run's method has clients report."""
     name = str(experiment.get("strategy", DEFAULT))
-    if name not in METHODS:
+    if name not in methods:
         raise Refused("the message asks for no known strategy")
     images = None if announced is None else announced.sizes.get("train")
-    return {key: kind(experiment, images) for key, kind in METHODS[name].scalars.items()}
+    return {key: kind(experiment, images) for key, kind in methods[name].scalars.items()}
 
 
 def _update(request: Content, experiment: Mapping[str, Any]) -> Signature:

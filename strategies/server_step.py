@@ -86,6 +86,7 @@ class ServerStep:
 
         Raises:
             NotFinite: the next weights or the next state are NaN or infinite somewhere.
+            TypeError: the method gives arrays of other shapes or names than it got.
         """
         assert self.method.server_step is not None
         following: dict[str, State] = {}
@@ -104,6 +105,10 @@ class ServerStep:
             )
             with np.errstate(all="ignore"):  # what is not finite is found below
                 weights, state = self.method.server_step(one)
+                # NumPy would stretch a single number to any shape.
+                if _shapes({"": weights, **state}) != _shapes({"": one.mean, **one.state}):
+                    title = self.method.title
+                    raise TypeError(f"{title}: its server_step changes the shapes of {name}")
                 mean[name][...] = weights
             if not all(map(is_finite, (mean[name], *state.values()))):
                 raise NotFinite
@@ -117,6 +122,10 @@ class ServerStep:
             return {}
         wide = np.result_type(weights.dtype, np.float32)
         return self.method.server_init(weights.astype(wide, copy=False), self._settings)
+
+
+def _shapes(arrays: Mapping[str, NDArray]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in arrays.items()}
 
 
 def _flat(state: Mapping[str, State]) -> dict[str, NDArray]:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.peak_memory import give_back_freed
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
+from tests.packages import Packages
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -15,6 +16,16 @@ def freed_memory_is_given_back() -> Iterator[None]:
     """After a file of tests; or gigabytes of its models' memory lack the processes of the next."""
     yield
     give_back_freed()
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
+    """A folder for packages with plug-ins, on Python's path."""
+    found = Packages(tmp_path / "site-packages")
+    monkeypatch.syspath_prepend(found.folder)
+    yield found
+    monkeypatch.undo()
+    found.forget()
 
 
 @pytest.fixture

@@ -15,15 +15,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from data_partition.datasets import dataset_choice, dataset_names
+from data_partition.datasets import DATASETS, dataset_choice
 from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
 from models.text_encoders import find_text_encoder
 from operation.names import known_names
+from operation.plugins import PlugInError
 from strategies import methods
 from training.errors import ConfigError
 from training.losses import LOSSES, STUDY_LOSSES
+from training.method_keys import class_for, fields_of
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 from training.scores import SCORES
 
@@ -45,8 +47,15 @@ HEAD_NAMES = ("head.weight", "head.bias")
 
 
 def _check_dataset(name: str) -> str:
-    if name not in ("auto", *dataset_names()):
+    if name != "auto" and name not in DATASETS:
         raise PydanticCustomError("dataset", f"auto, {dataset_choice()}")
+    return name
+
+
+def _check_strategy(name: str) -> str:
+    if name not in methods.OWN:  # a package's is only in the class with its keys
+        *others, last = methods.METHODS
+        raise PydanticCustomError("strategy", f"{', '.join(others)} or {last}")
     return name
 
 
@@ -54,16 +63,7 @@ if TYPE_CHECKING:
     MethodKeys = BaseModel
 else:
     # The keys that methods declare; only a method reads its own, by name.
-    MethodKeys = create_model(
-        "MethodKeys",
-        **{
-            name.replace("-", "_"): (
-                type(key.default),
-                Field(key.default, ge=key.ge, gt=key.gt, le=key.le, lt=key.lt),
-            )
-            for name, key in methods.KEYS.items()
-        },
-    )
+    MethodKeys = create_model("MethodKeys", **fields_of(methods.KEYS))
 
 
 class ExperimentConfig(MethodKeys):
@@ -71,7 +71,8 @@ class ExperimentConfig(MethodKeys):
 
     `resolve` replaces the value ``auto`` (and 0, where it means "planned") before a run by the
     setting of the study (docs/study.md) for the objective and the data set.
-    docs/configuration.md describes every key.
+    docs/configuration.md describes every key. With a package's method, `parse` returns a subclass
+    that has its keys, too.
     """
 
     model_config = ConfigDict(
@@ -92,7 +93,7 @@ class ExperimentConfig(MethodKeys):
     loss: str = "auto"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)
-    strategy: Literal[tuple(methods.METHODS)] = methods.DEFAULT  # type: ignore[valid-type]
+    strategy: Annotated[str, AfterValidator(_check_strategy)] = methods.DEFAULT
     aggregation_weights: Literal["equal", "examples"] = "equal"
     min_replies: int = Field(0, ge=0)
     round_timeout: int = Field(0, ge=0, le=MESSAGE_SECONDS)
@@ -197,17 +198,20 @@ class ExperimentConfig(MethodKeys):
             raise ValueError("\n".join(faults))
         return self
 
-    def _faults_of_training(self) -> list[str]:
-        faults = []
+    def _fault_of_loss(self) -> str:
         loss = STUDY_LOSSES[self.objective] if self.loss == "auto" else self.loss
         if loss not in LOSSES:
-            known = known_names(loss, ("auto", *LOSSES))
-            faults.append(f"loss = {loss!r}: no such loss; {known}")
-        elif self.objective not in LOSSES[loss].objectives:
-            faults.append(
-                f"loss = {loss!r}: allowed with objective = "
-                f"{' or '.join(LOSSES[loss].objectives)} only"
-            )
+            return f"loss = {loss!r}: no such loss; {known_names(loss, ('auto', *LOSSES))}"
+        try:
+            allowed = LOSSES[loss].objectives
+        except PlugInError as error:
+            return f"loss = {loss!r}: {error}"
+        if self.objective in allowed:
+            return ""
+        return f"loss = {loss!r}: allowed with objective = {' or '.join(allowed)} only"
+
+    def _faults_of_training(self) -> list[str]:
+        faults = [fault] if (fault := self._fault_of_loss()) else []
         optimizer = STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
         if optimizer not in OPTIMIZERS:
             known = known_names(optimizer, ("auto", *OPTIMIZERS))
@@ -264,8 +268,14 @@ class ExperimentConfig(MethodKeys):
         return tomli_w.dumps(self.to_flat())
 
     def replace(self, **changes: Scalar) -> "ExperimentConfig":
-        """Return a checked copy with the named fields changed."""
-        return parse({**self.to_flat(), **{k.replace("_", "-"): v for k, v in changes.items()}})
+        """Return a checked copy with the named fields changed.
+
+        The keys of a package's method do not stay with another one.
+        """
+        values, new = self.to_flat(), {k.replace("_", "-"): v for k, v in changes.items()}
+        if new.get("strategy", self.strategy) != self.strategy:
+            values = {key: value for key, value in values.items() if key in DEFAULTS}
+        return parse({**values, **new})
 
 
 def parse(values: Mapping[str, Any]) -> ExperimentConfig:
@@ -274,24 +284,35 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
         ConfigError: one line for each wrong key, with its value and the allowed values.
     """
+    model = class_for(values.get("strategy"), ExperimentConfig, DEFAULTS)
     try:
-        return ExperimentConfig.model_validate(dict(values))
+        return model.model_validate(dict(values))
     except ValidationError as error:
-        faults = _explain(error)
+        known = model().to_flat()
+        faults = _explain(error, known)
     # Combinations are only checked if every key is valid by itself, so check the valid keys again.
     # Errors about keys that now have their defaults are dropped, because nobody wrote those values.
-    replaced = faults.keys() & DEFAULTS.keys()
+    replaced = faults.keys() & known.keys()
     rest = {key: value for key, value in values.items() if key not in faults}
     try:
-        ExperimentConfig.model_validate(rest)
+        model.model_validate(rest)
     except ValidationError as error:
-        for key, line in _explain(error).items():
+        for key, line in _explain(error, known).items():
             if not any(bad in line for bad in replaced):
                 faults[key] = line
     raise ConfigError("\n".join(faults.values()))
 
 
-def _explain(error: ValidationError) -> dict[str, str]:
+def defaults(strategy: str = methods.DEFAULT) -> dict[str, Scalar]:
+    """Return every key with its default, those of a package's method only with its name.
+
+    Raises:
+        ConfigError: the method cannot be loaded.
+    """
+    return class_for(strategy, ExperimentConfig, DEFAULTS)().to_flat()
+
+
+def _explain(error: ValidationError, known: Mapping[str, Scalar]) -> dict[str, str]:
     """Return a line for each error, by its key (for a combination, by the line itself)."""
     lines: dict[str, str] = {}
     messages: dict[str, list[str]] = {}
@@ -302,7 +323,7 @@ def _explain(error: ValidationError) -> dict[str, str]:
             continue
         key, value = str(fault["loc"][0]), fault["input"]
         if fault["type"] == "extra_forbidden":
-            lines[key] = f"{key} = {value!r}: no such key; {known_names(key, DEFAULTS)}"
+            lines[key] = f"{key} = {value!r}: no such key; {known_names(key, known)}"
             continue
         said = messages.setdefault(key, [])
         allowed = fault["msg"].removeprefix("Input should be ").replace("'", "")

@@ -1,4 +1,4 @@
-"""The losses: a table by name, with what each needs. torch is imported when one is built."""
+"""The losses by name, with what each needs. torch is imported when one is built."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
+
+from operation.extension_point import ExtensionPoint
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +46,24 @@ def loss_function(name: str, split: Split, num_classes: int) -> LossFunction:
     import numpy as np
 
     counts = np.bincount(split.labels[split.indices], minlength=num_classes)
-    return LOSSES[name].build(counts)
+    found = LOSSES[name].build(counts)
+    return found if name in OWN else _checked(name, found)
+
+
+def _checked(name: str, found: LossFunction) -> LossFunction:
+    """Return a package's loss, which raises TrainingError if its value is not one number."""
+    from torch import Tensor
+
+    def checked(logits: Tensor, labels: Tensor) -> Tensor:
+        loss = found(logits, labels)
+        if not isinstance(loss, Tensor) or loss.shape:
+            given = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss)}"
+            raise TrainingError(
+                f"loss = {name!r}: returns {given}, not a tensor of one number, the batch's mean"
+            )
+        return loss
+
+    return checked
 
 
 def _cross_entropy(_: NDArray[np.int64]) -> LossFunction:
@@ -79,12 +99,19 @@ def _contrastive(_: NDArray[np.int64]) -> LossFunction:
     return contrastive_loss
 
 
-LOSSES: Mapping[str, Loss] = MappingProxyType(
+def _fault(_: str, found: object) -> str:
+    if not isinstance(found, Loss):
+        return f"is of type {type(found).__name__}, not Loss"
+    return "" if callable(found.build) else "has a build that is not a function"
+
+
+OWN: Mapping[str, Loss] = MappingProxyType(
     {
         "cross-entropy": Loss(_cross_entropy),
         "balanced": Loss(_balanced),
         "contrastive": Loss(_contrastive, objectives=("clip",)),
     }
 )
+LOSSES: ExtensionPoint[Loss] = ExtensionPoint("losses", OWN, OWN.__getitem__, _fault)
 # What ``auto`` means, by objective: the study's.
 STUDY_LOSSES = {"classifier": "cross-entropy", "clip": "contrastive"}

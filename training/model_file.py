@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from data_partition.datasets import find_dataset
 from operation.files import replacing
 from operation.parsing import parse_json, parse_toml
 from training.clip_text import ClipText
-from training.config import ExperimentConfig, parse
-from training.errors import RunFolderError
+from training.config import DEFAULTS, ExperimentConfig, parse
+from training.errors import ConfigError, RunFolderError
+from training.extension_points import names_of_others
 from training.weights import Weights
 
 TEXT_FEATURES = "text.features"
@@ -43,9 +45,12 @@ class ModelFile:
     synthetic: bool
 
     def save(self, path: Path) -> None:
-        """Write the file, atomically. Needs memory for one copy of the weights."""
+        """Write the file, atomically. Needs memory for one copy of the weights.
+
+        What packages did for training only is not needed to classify, nor named in the file.
+        """
         metadata = {
-            "config": self.config.to_toml(),
+            "config": _for_prediction(self.config).to_toml(),
             "classes": json.dumps(self.classes),
             "run": self.run,
             "round": str(self.round),
@@ -82,9 +87,22 @@ class ModelFile:
                 round=int(metadata["round"]),
                 synthetic=bool(parse_json(metadata["synthetic"])),
             )
+        except ConfigError as error:
+            line = str(error).splitlines()[0]
+            raise RunFolderError(
+                f"{path}: is not a model file of this version, or needs a plug-in: {line}"
+            ) from None
         except (OSError, SafetensorError) as error:
             raise RunFolderError(f"{path}: this model cannot be read ({error})") from None
         except (KeyError, TypeError, ValueError):
             raise RunFolderError(
                 f"{path}: is not a model file of this version; a site writes model.safetensors"
             ) from None
+
+
+def _for_prediction(config: ExperimentConfig) -> ExperimentConfig:
+    left_out = names_of_others(config.to_flat()).keys() - {"backbone"}
+    # A package's volumes can be read by the package only.
+    if "dataset" in left_out and find_dataset(config.dataset).load_unlabelled is not None:
+        left_out -= {"dataset"}
+    return config.replace(**{key: DEFAULTS[key] for key in left_out})

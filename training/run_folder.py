@@ -22,6 +22,7 @@ from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.errors import RunFolderError
+from training.extension_points import packages_of
 from training.run_state import RunState
 from training.schedules import SCHEDULES
 
@@ -83,6 +84,8 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.toml", config.to_toml())
+        if packages := packages_of(config.to_flat()):
+            self.update_manifest(plugins=packages)
 
     def config(self) -> ExperimentConfig:
         """Read the resolved config of the run.
@@ -115,21 +118,22 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: the run is not completed; finish it with --resume")
 
     def check_same(self, config: ExperimentConfig) -> None:
-        """Refuse a config that would give other results than the run in this folder.
+        """Refuse a config that would give other results than the run in this folder, or other
+        versions of its plug-ins.
 
         Only the length may differ (`length_key`), and not be below what is already done; not even
         that with a schedule whose learning rates depend on it.
 
         Raises:
-            RunFolderError: naming the keys that differ.
+            RunFolderError: naming the keys or the packages that differ.
         """
         ours, theirs = self.config().identity(), config.identity()
         key = self.length_key()
         fixed = SCHEDULES[config.schedule].needs_length
         different = [
-            f"{k} = {ours[k]!r}, not {theirs[k]!r}"
-            for k in ours
-            if (k != key or fixed) and ours[k] != theirs[k]
+            f"{k} = {ours.get(k)!r}, not {theirs.get(k)!r}"
+            for k in {**ours, **theirs}
+            if (k != key or fixed) and ours.get(k) != theirs.get(k)
         ]
         if different:
             raise RunFolderError(
@@ -137,6 +141,14 @@ class RunFolder:
                 f"{'not even' if fixed else 'only'} {key} may change when a run"
                 f"{f' with schedule = {config.schedule}' if fixed else ''} is resumed; choose "
                 "another folder for another config"
+            )
+        packages = packages_of(config.to_flat())
+        began = self.manifest().get("plugins", packages)
+        if began != packages:
+            first, other = (" and ".join(map(" ".join, p.items())) for p in (began, packages))
+            raise RunFolderError(
+                f"{self.path}: holds a run that began with {first}, not {other}; install that, or "
+                "choose another folder"
             )
         done = self.checkpoint.progress().round
         if int(theirs[key]) < done:

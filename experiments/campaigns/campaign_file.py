@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from data_partition.datasets import dataset_choice, dataset_names
+from data_partition.datasets import DATASETS, dataset_choice
 from experiments.campaigns.trial import Trial, is_like, text
 from operation.names import known_names
 from operation.parsing import parse_toml
-from training.config import DEFAULTS, Scalar, parse
+from training.config import DEFAULTS, Scalar, defaults, parse
 from training.config_file import parse_override
 from training.errors import ConfigError
 from training.preparation import PATH_KEYS
@@ -49,7 +49,7 @@ def _check_gpus(gpus: float) -> float:
 
 
 def _check_dataset(name: str) -> str:
-    if name not in dataset_names():
+    if name not in DATASETS:
         raise PydanticCustomError("dataset", dataset_choice())
     return name
 
@@ -120,7 +120,8 @@ def read_campaign(
     """
     file = _read(path)
     given = dict(parse_override(override) for override in overrides)
-    faults = list(_faulty_keys(file, given))
+    known = _known_keys(file, given)
+    faults = list(_faulty_keys(file, given, known))
     if faults:
         raise ConfigError("\n".join(faults))
     trials: list[tuple[Keys, Trial]] = []
@@ -129,9 +130,12 @@ def read_campaign(
         for variant, settings in _points(part, file.seeds):
             values = _values(file, part, given, settings, data or {})
             # Before the check, because an excluded config may be invalid.
-            known = {**DEFAULTS, **values, "command": part.command}
-            if any(is_like(known, patterns) for patterns in part.exclude):
+            own = defaults(str(values.get("strategy")))
+            keys = {**known, **own, **values, "command": part.command}
+            if any(is_like(keys, patterns) for patterns in part.exclude):
                 continue
+            # Like those of fedskin's methods, a package's keys have no effect with another one.
+            values = {key: value for key, value in values.items() if key in own}
             where = ", ".join(f"{key} = {text(value)}" for key, value in settings.items())
             try:
                 trial = Trial(part.command, parse(values), settings)
@@ -188,7 +192,25 @@ def _explain(error: ValidationError) -> Iterator[str]:
 _TYPE_NAMES = ("str", "bool", "int", "float")
 
 
-def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
+def _known_keys(file: _File, given: Mapping[str, Any]) -> Keys:
+    """Return every key with its default, also those of all methods that a file names.
+
+    Raises:
+        ConfigError: a package's method cannot be loaded.
+    """
+    tables = [given, file.base, *file.data.values()]
+    for part in file.part:
+        tables += [part.base, *part.variant]
+        tables += [{"strategy": value} for value in part.grid.get("strategy", ())]
+    known = dict(DEFAULTS)
+    for strategy in dict.fromkeys(str(keys.get("strategy")) for keys in tables):
+        known = defaults(strategy) | known
+    return known
+
+
+def _faulty_keys(
+    file: _File, given: Mapping[str, Any], known: Mapping[str, Scalar]
+) -> Iterator[str]:
     """Yield a line for each key that is not allowed in its place."""
     places: list[tuple[str, Mapping[str, Any]]] = [("base", file.base)]
     places += [(f"data.{name}", keys) for name, keys in file.data.items()]
@@ -200,15 +222,15 @@ def _faulty_keys(file: _File, given: Mapping[str, Any]) -> Iterator[str]:
         for key in sorted(given.keys() & part.grid.keys()):
             yield f"-c {key}: is in the grid of part {number}; use --only, or change the file"
         for patterns in part.exclude:
-            for key in patterns.keys() - DEFAULTS.keys() - {"command"}:
-                meant = known_names(key, [*DEFAULTS, "command"])
+            for key in patterns.keys() - known.keys() - {"command"}:
+                meant = known_names(key, [*known, "command"])
                 yield f"part {number}, exclude: {key}: no such key; {meant}"
     for place, keys in [*places, ("-c", given)]:
         for key in keys:
             if key in _RESERVED:
                 yield f"{place}: {key}: is set by the campaign; {_RESERVED[key]}"
-            elif key not in DEFAULTS:
-                yield f"{place}: {key}: no such key; {known_names(key, DEFAULTS)}"
+            elif key not in known:
+                yield f"{place}: {key}: no such key; {known_names(key, known)}"
 
 
 def _points(part: _Part, seeds: Iterable[int]) -> Iterator[tuple[Keys, Keys]]:

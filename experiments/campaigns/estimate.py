@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from data_partition.datasets import all_datasets, find_dataset
+from data_partition.datasets import find_dataset, own_datasets
 from data_partition.image_store import store_side
 from data_partition.splits import split_patients
 from experiments.campaigns.step_times import StepTime
@@ -93,7 +93,7 @@ def count_images(config: ExperimentConfig) -> ImageCounts:
 
 def studied(dataset: str) -> str:
     """Return a data set's name; for ``auto`` without a data folder the study's first."""
-    return all_datasets()[0].name if dataset == "auto" else dataset
+    return own_datasets()[0].name if dataset == "auto" else dataset
 
 
 def store_bytes(image_size: int, images: ImageCounts) -> int:

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 
 from models.registry import file_name
 from operation.parsing import parse_toml
-from training.config import DEFAULTS, ExperimentConfig, parse
+from training.config import ExperimentConfig, defaults, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
 from training.run_state import RunState
@@ -282,10 +282,10 @@ def _read_config(path: Path) -> ExperimentConfig:
         values = parse_toml(_bytes(path).decode())
     except ValueError as error:
         raise RunFolderError(f"{path.name}: is not TOML: {error}") from None
-    if strange := sorted(values.keys() ^ DEFAULTS.keys()):
-        what = "unknown" if strange[0] in values else "missing"
-        raise RunFolderError(f"{path.name}: of another version, key {strange[0]} is {what}")
     try:
+        if strange := sorted(values.keys() ^ defaults(str(values.get("strategy"))).keys()):
+            what = "unknown" if strange[0] in values else "missing"
+            raise RunFolderError(f"{path.name}: of another version, key {strange[0]} is {what}")
         config = parse(values)
     except ConfigError as error:
         raise RunFolderError(f"{path.name}: {str(error).splitlines()[0]}") from None

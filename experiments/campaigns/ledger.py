@@ -24,7 +24,9 @@ _RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
 
 
 def _config_type(key: str) -> type:
-    return float if key in _RESOLVED_NUMBERS else type(DEFAULTS[key])
+    # The keys of packages' methods are numbers, too.
+    numbers = key in _RESOLVED_NUMBERS or key not in DEFAULTS
+    return float if numbers else type(DEFAULTS[key])
 
 
 COLUMNS: dict[str, type] = {
@@ -51,7 +53,8 @@ COLUMNS: dict[str, type] = {
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
 """The ledger's columns in order, with their types; docs/ledger.md describes them. The figures of
-classes that no published data set has follow at the end."""
+classes that no published data set has follow at the end, and the keys of methods that packages
+bring."""
 
 
 # For a client that did not evaluate the best model.

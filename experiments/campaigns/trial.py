@@ -69,9 +69,12 @@ class Trial:
 
 
 def is_like(keys: Mapping[str, Any], patterns: Mapping[str, Scalar]) -> bool:
-    """Return whether every key equals its pattern, or matches it like a file name pattern."""
+    """Return whether every key equals its pattern, or matches it like a file name pattern.
+
+    A key that is not there, of another method, matches nothing.
+    """
     return all(
-        keys[key] == wanted or fnmatchcase(text(keys[key]), text(wanted))
+        key in keys and (keys[key] == wanted or fnmatchcase(text(keys[key]), text(wanted)))
         for key, wanted in patterns.items()
     )
 

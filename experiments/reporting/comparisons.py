@@ -7,16 +7,16 @@ from typing import cast
 
 import pandas as pd
 
-from data_partition.datasets import all_datasets
+from data_partition.datasets import own_datasets
 from models.registry import BACKBONES
-from strategies.methods import METHODS
+from strategies import methods
 from training.config import NOT_IDENTITY
 from training.optimizers import OPTIMIZERS
 
 # Usual spelling of the configs' values.
 WORDS = {
-    **{dataset.name: dataset.title for dataset in all_datasets()},
-    **{name: method.title for name, method in METHODS.items()},
+    **{dataset.name: dataset.title for dataset in own_datasets()},
+    **{name: method.title for name, method in methods.OWN.items()},
     **{name: row.torch_name for name, row in OPTIMIZERS.items()},
     "network": "network",
     "knn": "KNN",

@@ -1,31 +1,30 @@
 """The bundles that may run at a site: inspection, approval by hash, withdrawal."""
 
 import hashlib
-import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from operation.archives import read_member
+from operation.archives import MAX_NAME, is_plain_name, read_member
 from operation.errors import OperationError
 from operation.files import read_json, write_bytes, write_json
 from operation.parsing import parse_toml
+from operation.plugins import PlugIn, from_pyproject
 from operation.text import printable
+from strategies.method import Method
+from strategies.methods import METHODS
+from strategies.package_methods import declared
 
 # Flower accepts no larger ones.
 _MAX_BYTES = 10 * 1024 * 1024
 _MAX_UNPACKED_BYTES = 10 * _MAX_BYTES
-_MAX_NAME = 200
-# Letters that look alike, and dots and slashes without meaning, are refused: the name that is shown
-# must be the one that is installed.
-_PART = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-]")
 # The errors that reading an arbitrary file can raise, besides OperationError.
 _UNSOUND = (
     ArithmeticError,  # an offset that no file has
@@ -52,12 +51,16 @@ class Bundle:
         version: the app's, printable.
         files: sha256 of each file's bytes, by name; including Flower's own lists in ``.info/``.
         config: the keys that a run may set, with their defaults.
+        plugins: what it holds of other packages.
+        methods: what those of them that are methods say about messages and replies, by name.
     """
 
     content: bytes
     version: str
     files: dict[str, str]
     config: dict[str, Any]
+    plugins: tuple[PlugIn, ...] = ()
+    methods: Mapping[str, Method] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
@@ -108,7 +111,14 @@ def _open(content: bytes) -> Bundle:
     version, config = about["project"]["version"], about["tool"]["flwr"]["app"].get("config", {})
     if not isinstance(version, str) or not isinstance(config, dict):
         raise TypeError("pyproject.toml")
-    return Bundle(content, printable(version), files, config)
+    plugins = from_pyproject(about) or ()
+    if not all(plugin.files & files.keys() for plugin in plugins):
+        raise ValueError("a plug-in without its file")
+    listed = about["tool"]["fedskin"].get("methods", {}) if plugins else {}
+    methods = {name: declared(table) for name, table in listed.items()}
+    if methods.keys() != {plugin.name for plugin in plugins if plugin.group == METHODS.group}:
+        raise ValueError("a method that says nothing of its messages")
+    return Bundle(content, printable(version), files, config, plugins, methods)
 
 
 def _check_names(members: Iterable[zipfile.ZipInfo]) -> None:
@@ -123,12 +133,11 @@ def _check_names(members: Iterable[zipfile.ZipInfo]) -> None:
         above = {str(path) for path in PurePosixPath(alike).parents}
         if (
             member.orig_filename != name  # it was cut at a NUL
-            or len(name) > _MAX_NAME
-            or not all(map(_PART.fullmatch, name.split("/")))
+            or not is_plain_name(name)
             or alike in files | folders
             or above & files
         ):
-            raise _Name(printable(member.orig_filename, _MAX_NAME))
+            raise _Name(printable(member.orig_filename, MAX_NAME))
         files.add(alike)
         folders |= above
 

@@ -42,7 +42,8 @@ from operation.text import printable
 from strategies.exchange import check_what_travels
 from strategies.expected_replies import form_of
 from strategies.message_objects import Opened, check_data, open_message
-from strategies.methods import METHODS
+from strategies.method import Method
+from strategies.methods import OWN
 from strategies.refusal import Refused
 from strategies.replies import cause
 
@@ -65,6 +66,7 @@ class _Open(NamedTuple):
     message: Message
     opened: Opened
     since: Moment
+    methods: Mapping[str, Method]
 
 
 class Guard:
@@ -216,7 +218,8 @@ class Guard:
         self._round = None
         policy = current_policy(self._site.policy)
         run = self.get_run(message.metadata.run_id)
-        check_override(policy, run.override_config, self._bundle(run.fab_hash).config)
+        bundle = self._bundle(run.fab_hash)
+        check_override(policy, run.override_config, bundle)
         self._pulled = {}
         opened = open_message(tree.object_id, lambda ids: self._fetch(run.run_id, ids))
         if opened.has_error or opened.tree != tree or not metadata_agrees(opened, message):
@@ -225,14 +228,15 @@ class Guard:
         check_request(kind, opened.content)
         settings = opened.content.configs["config"]
         self._round = settings["round"] if isinstance(settings.get("round"), int) else None
-        config = check_message_settings(policy, settings)
+        config, strategy = check_message_settings(policy, settings, bundle)
+        methods = {**OWN, **bundle.methods}
         if kind == "train":
-            check_what_travels(METHODS[config.strategy], opened.content)
+            check_what_travels(methods[strategy], opened.content)
         if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
             raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
         make_room(self._site.cache, config.image_size, policy.max_cache_bytes)
         self._note("in", message, opened)
-        return _Open(message, opened, Moment.now())
+        return _Open(message, opened, Moment.now(), methods)
 
     def _bundle(self, sha256: str) -> Bundle:
         try:
@@ -254,7 +258,11 @@ class Guard:
     def _check_reply(self, waiting: _Open, message: Message, tree: ObjectTree) -> Opened:
         policy = current_policy(self._site.policy)
         wait_until_whole(tree, self._store)
-        form = form_of(waiting.message.metadata.message_type, waiting.opened.content)
+        form = form_of(
+            waiting.message.metadata.message_type,
+            waiting.opened.content,
+            methods=waiting.methods,
+        )
         opened = open_message(
             tree.object_id,
             lambda ids: {object_id: self._get(object_id) for object_id in ids},

@@ -9,16 +9,21 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field
 
+from fl_client.site.approved_bundles import Bundle
 from fl_client.site.settings_file import TomlTable, read_settings
 from operation.errors import OperationError
 from operation.files import write_text
 from operation.parsing import parse_toml
+from operation.text import printable
 from strategies.refusal import Refused
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError
+from training.extension_points import EXTENSION_POINTS, names_of_others
 
 # A site reads and writes only in folders of its own choice.
 PATH_KEYS = [key for key in DEFAULTS if key.endswith("-dir")]
+
+_MAX_SHOWN = 60
 
 _RUN = re.compile(r"[0-9a-f]{32}")  # it names a folder here
 
@@ -71,27 +76,31 @@ def current_policy(path: Path) -> Policy:
         raise Refused("its policy.toml is damaged", str(error)) from None
 
 
-def check_override(policy: Policy, override: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def check_override(policy: Policy, override: Mapping[str, Any], bundle: Bundle) -> None:
     """Check the run config that a run was started with against the policy.
 
     Args:
         policy: the site's policy.
-        override: the keys that the run sets.
-        known: the keys of the bundle. Flower's own process fails on others.
+        override: the keys that the run sets. Flower's own process fails on those that the bundle
+            does not have.
+        bundle: the approved one that runs.
 
     Raises:
         Refused: naming the key and its bound.
     """
-    if unknown := sorted(override.keys() - known.keys()):
+    if unknown := sorted(override.keys() - bundle.config.keys()):
         raise Refused(f"the run config sets {unknown[0]!r}, which the bundle does not know")
-    _check(policy, _parsed("run config", override))
+    _check(policy, _parsed("run config", override, bundle))
 
 
-def check_message_settings(policy: Policy, settings: Mapping[str, Any]) -> ExperimentConfig:
+def check_message_settings(
+    policy: Policy, settings: Mapping[str, Any], bundle: Bundle
+) -> tuple[ExperimentConfig, str]:
     """Check the settings of a message, its record ``config``, against the policy.
 
     Returns:
-        The experiment in the settings.
+        The experiment in the settings, with defaults in the place of plug-ins; and its method's
+        name, fedskin's own or one that the bundle holds.
 
     Raises:
         Refused: naming the key and its bound.
@@ -104,16 +113,39 @@ def check_message_settings(policy: Policy, settings: Mapping[str, Any]) -> Exper
         raise Refused("the message's experiment is not TOML") from None
     if not values:
         raise Refused("the message contains no experiment")
-    config = _parsed("experiment", values)
+    config = _parsed("experiment", values, bundle)
     _check(policy, config)
-    return config
+    return config, str(values.get("strategy", config.strategy))
 
 
-def _parsed(what: str, values: Mapping[str, Any]) -> ExperimentConfig:
+def _parsed(what: str, values: Mapping[str, Any], bundle: Bundle) -> ExperimentConfig:
     try:
-        return parse(values)
+        return parse(_without_plugins(what, values, bundle))
     except ConfigError as error:
         raise Refused(f"{what}: {str(error).splitlines()[0]}") from None
+
+
+def _without_plugins(what: str, values: Mapping[str, Any], bundle: Bundle) -> dict[str, Any]:
+    """Return the keys that fedskin itself can check; the site's own process loads no plug-in.
+
+    The app checks the others, by the bundle's code.
+
+    Raises:
+        Refused: a plug-in that the bundle does not hold, or a key of one with another type.
+    """
+    held = {(plugin.group, plugin.name) for plugin in bundle.plugins}
+    others = names_of_others(values)
+    for key, name in others.items():
+        if (EXTENSION_POINTS[key].group, name) not in held:
+            raise Refused(
+                f"{what}: {key} = {printable(name, _MAX_SHOWN)!r} is neither in the approved "
+                "bundle nor fedskin's own"
+            )
+    further = {key: value for key, value in bundle.config.items() if key not in DEFAULTS}
+    for key in values.keys() & further.keys():
+        if type(values[key]) is not type(further[key]):
+            raise Refused(f"{what}: {key} is not of type {type(further[key]).__name__}")
+    return {k: value for k, value in values.items() if k not in others and k not in further}
 
 
 def _check(policy: Policy, config: ExperimentConfig) -> None:

@@ -1,10 +1,16 @@
-"""The methods: each file of this folder is one, under the name that key ``strategy`` has for it."""
+"""The methods, under the names that key ``strategy`` has for them.
+
+Each file of this folder is one; further ones come from installed packages, which are imported when
+they are asked for.
+"""
 
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
+from operation.extension_point import ExtensionPoint
 from strategies.method import Key, Method
+from strategies.package_methods import fault
 
 # The study's (docs/study.md).
 DEFAULT = "fedavg"
@@ -16,14 +22,13 @@ def _found() -> Iterator[tuple[str, Method]]:
         yield name, import_module(f"{__name__}.{name}").METHOD
 
 
-METHODS: dict[str, Method] = dict(_found())
+OWN: dict[str, Method] = dict(_found())
+METHODS: ExtensionPoint[Method] = ExtensionPoint("strategies", OWN, OWN.__getitem__, fault)
 
-# Every key of any method, by name.
-KEYS: dict[str, Key] = {
-    key: said for method in METHODS.values() for key, said in method.keys.items()
-}
+# Every key of the project's own methods, by name.
+KEYS: dict[str, Key] = {key: said for method in OWN.values() for key, said in method.keys.items()}
 
 
 def users_of(key: str) -> list[Method]:
-    """Return the methods that read a key of the config; none if it is not a method's."""
-    return [method for method in METHODS.values() if key in method.keys]
+    """Return the project's own methods that read a key of the config; none if it is not theirs."""
+    return [method for method in OWN.values() if key in method.keys]

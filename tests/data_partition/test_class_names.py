@@ -4,11 +4,11 @@ import pytest
 
 from data_partition.class_names import in_naming_order, known_classes
 from data_partition.dataset import DataSet
-from data_partition.datasets import all_datasets, find_dataset
+from data_partition.datasets import find_dataset, own_datasets
 from data_partition.ham10000_names import HAM10000_CLASSES, short_label
 
 
-@pytest.mark.parametrize("dataset", [d for d in all_datasets() if d.classes], ids=lambda d: d.name)
+@pytest.mark.parametrize("dataset", [d for d in own_datasets() if d.classes], ids=lambda d: d.name)
 def test_names_are_words_and_differ(dataset: DataSet) -> None:
     classes = dataset.classes or ()
     names = dataset.names_in_words(classes)

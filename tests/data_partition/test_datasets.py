@@ -11,7 +11,7 @@ import pytest
 import data_partition
 from data_partition.check import check_folder
 from data_partition.dataset import DataSet, Reading
-from data_partition.datasets import all_datasets, dataset_names, find_dataset
+from data_partition.datasets import DATASETS, find_dataset, own_datasets
 from data_partition.errors import DataError
 from data_partition.partition import plan_partition
 from data_partition.recognition import recognise
@@ -24,7 +24,7 @@ MAKERS = {"table": own_table, "folders": own_folders}
 COUNT = {"images": 120, "patients": 20}
 
 
-@pytest.fixture(scope="module", params=all_datasets(), ids=lambda dataset: dataset.name)
+@pytest.fixture(scope="module", params=own_datasets(), ids=lambda dataset: dataset.name)
 def dataset(request: pytest.FixtureRequest) -> DataSet:
     return request.param
 
@@ -41,7 +41,7 @@ def folder(dataset: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_its_name_is_its_file(dataset: DataSet) -> None:
     assert find_dataset(dataset.name) is dataset
-    assert dataset.name in dataset_names()
+    assert dataset.name in DATASETS.own
 
 
 def test_it_is_recognised(dataset: DataSet, folder: Path) -> None:
@@ -179,7 +179,7 @@ def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def test_only_its_own_files_name_a_data_set() -> None:
     """A published data set by its name, and an open one as a value of ``dataset``."""
     root = Path(data_partition.__file__).parents[1]
-    own = {dataset.name for dataset in all_datasets() if dataset.classes is None}
+    own = {dataset.name for dataset in own_datasets() if dataset.classes is None}
     found = []
     packages = ("data_partition", "models", "strategies", "training", "operation")
     for package in (*packages, "fl_server", "fl_client", "experiments"):

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from fl_client.client import Client
 from fl_client.local_training import train_locally
 from strategies.method import ClientHalf, LocalTraining, Method, carried_name
-from strategies.methods import DEFAULT, METHODS
+from strategies.methods import DEFAULT, METHODS, OWN
 from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
 from training.round_files import KEPT
 
@@ -49,7 +49,7 @@ class Drift(ClientHalf):
 def drift(monkeypatch: pytest.MonkeyPatch) -> None:
     """The method of the default config has this client's half for the test."""
     method = Method("Drift", "Nobody et al., Nothing, 2020", "none", client_half=Drift)
-    monkeypatch.setitem(METHODS, DEFAULT, method)
+    monkeypatch.setitem(OWN, DEFAULT, method)
 
 
 def settings(round_number: int) -> dict[str, Any]:
@@ -135,10 +135,10 @@ def test_a_method_without_a_state_leaves_no_file(
 ) -> None:
     plain = Method("Plain", "Nobody et al., Nothing, 2020", "none", client_half=lambda _: None)
     client, received = make_client(tmp_path), first_weights()
-    monkeypatch.setitem(METHODS, DEFAULT, plain)
+    monkeypatch.setitem(OWN, DEFAULT, plain)
     found = train(client, received, 1)
     assert not client.folder.exists()
     nothing = Method("Plain", "Nobody et al., Nothing, 2020", "none")
-    monkeypatch.setitem(METHODS, DEFAULT, nothing)
+    monkeypatch.setitem(OWN, DEFAULT, nothing)
     assert_same_bits(train(client, received, 1), found)
     assert np.isfinite(found["head.bias"]).all()

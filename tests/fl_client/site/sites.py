@@ -1,5 +1,6 @@
 """Generated sites, invitations and bundles."""
 
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from flwr.cli.build import build_fab_from_files
 from fl_client.site.approved_bundles import Approvals, open_bundle
 from fl_client.site.invitation import read_invitation
 from fl_client.site.site_folder import SiteFolder, SiteSettings, fill_folder
+from operation.plugins import PlugIn, for_pyproject
 from tests.fl_client.site.certificates import Authority
 
 VERSION = metadata.version("fedskin")
@@ -48,25 +50,28 @@ def make_bundle(
     *,
     version: str = VERSION,
     config: dict[str, object] | None = None,
+    plugins: Sequence[PlugIn] = (),
+    methods: Mapping[str, object] | None = None,
 ) -> Path:
-    """A Flower App bundle with a few files and the run-config keys given."""
+    """A Flower App bundle with a few files, and the run-config keys and plug-ins given."""
+    files = {"tiny/client.py": "", "tiny/server.py": "", "tiny/__init__.py": ""} | (sources or {})
     about = {
         "project": {"name": "tiny", "version": version, "description": "A test's own."},
         "tool": {
             "flwr": {
                 "app": {
                     "publisher": "test",
-                    "fab-include": ["tiny/*.py"],
+                    "fab-include": ["tiny/*.py", *(n for n in files if "/" not in n)],
                     "components": {
                         "serverapp": "tiny.server:app",
                         "clientapp": "tiny.client:app",
                     },
                     "config": config if config is not None else {"rounds": 50, "data-dir": ""},
                 }
-            }
+            },
+            "fedskin": for_pyproject(plugins) | {"methods": methods or {}},
         },
     }
-    files = {"tiny/client.py": "", "tiny/server.py": "", "tiny/__init__.py": ""} | (sources or {})
     content = {name: text.encode() for name, text in files.items()}
     content["pyproject.toml"] = tomli_w.dumps(about).encode()
     path.write_bytes(build_fab_from_files(content)[0])
