@@ -29,9 +29,10 @@ CHANGES = {
     "client_optimizer": "persistent",
     "optimizer": "adam",
 }
-# int8's residual is a state of the clients, too; FedAdam's moments are one of the server.
+# int8's residual is a state of the clients, too; FedAdam's moments are one of the server, and
+# SCAFFOLD's controls are of both and travel.
 OWN = {
-    "classifier": {"wire_format": "float32"},
+    "classifier": {"wire_format": "float32", "strategy": "scaffold", "optimizer": "sgd"},
     "clip": {"wire_format": "int8", "strategy": "fedadam"},
 }
 # So many rounds that a run is still under way when the test has looked at its processes.
@@ -147,7 +148,7 @@ def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
 ) -> None:
     """Flower and Ray can do without these for the rest of a short run, and may end it."""
     out = tmp_path / "run"
-    starter, token = start(synthetic_ham, cache, out)
+    starter, token = start(synthetic_ham, cache, out, **OWN["classifier"])
     kill_one(victim)(starter, token)
     if starter.wait(timeout=200) != 0:
         assert not (out / "metrics.json").exists()
