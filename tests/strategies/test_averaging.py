@@ -274,6 +274,23 @@ def test_messages_of_a_round() -> None:
     assert dict(config) == {"experiment": "seed = 1"}
 
 
+def test_each_client_is_told_which_round_counted_last_and_which_was_the_best() -> None:
+    """Not client-1, whose reply was refused; and it is known again after a kill."""
+
+    def told(strategy: Averaging, number: int) -> list[tuple[object, object]]:
+        found = map(settings_of, ask(strategy, model(0), number))
+        return [(one["counted"], one["best-round"]) for one in found]
+
+    strategy = Averaging(clients=CLIENTS, rounds_done=4, counted={"client-1": 3}, best_round=2)
+    assert told(strategy, 1) == [(0, 2), (3, 2), (0, 2)]
+    trained = [model(2), with_nan, model(2)]
+    average(strategy, [*map(refused, ask(strategy, model(0)), trained)])
+    strategy.best_round = 5
+    assert told(strategy, 2) == [(5, 5), (3, 5), (5, 5)]
+    sent = strategy.evaluation_messages(to_record(model(0)), {"splits": "test"})
+    assert [settings_of(message)["counted"] for message in sent] == [5, 3, 5]
+
+
 def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest) -> None:
     """Flower's loop would keep its list of them, three models, until the next replies arrive.
 

@@ -280,3 +280,38 @@ def test_a_site_that_knows_no_classes_still_bounds_them() -> None:
 def test_a_message_that_cannot_be_answered_is_said_to_be_that(kind: str, config: dict) -> None:
     with pytest.raises(Refused, match=r"^(messages of type|the message)"):
         form_of(kind, Content(configs={"config": config}))
+
+
+def of_fednova(**metrics: Any) -> Content:
+    asked = Asked("train", {"round": 1})
+    base = {"num-examples": 60, "train-loss": 0.5, "optimizer-round": 0, "seconds-message": 1.0}
+    return Content(metrics={"metrics": base | metrics}, arrays=dict(asked.form().arrays))
+
+
+@pytest.mark.parametrize(("steps", "known"), [(16, True), (15, False), (1, False), (10**6, False)])
+def test_a_number_that_a_method_asks_for_is_what_the_announced_images_make(
+    steps: int, known: bool
+) -> None:
+    """60 images in batches of eight are eight steps, in two epochs sixteen. A site's guard, which
+    does not know the sizes, lets any count pass.
+    """
+    experiment = EXPERIMENT + 'strategy = "fednova"\nlocal-epochs = 2\nbatch-size = 8\n'
+    asked = Asked("train", {"round": 1, "experiment": experiment})
+    reply = of_fednova(**{"local-steps": steps})
+    asked.form(None).check(reply)
+    if known:
+        asked.form().check(reply)
+    else:
+        with pytest.raises(Refused, match="its local-steps is not 16"):
+            asked.form().check(reply)
+    with pytest.raises(Refused, match="a key that is not declared"):
+        Asked("train", {"round": 1}).form().check(reply)
+    with pytest.raises(Refused, match="lack local-steps"):
+        asked.form().check(of_fednova())
+
+
+@pytest.mark.parametrize("strategy", ['"of mine"', "7", "[1]"])
+def test_a_message_of_an_unknown_method_has_no_reply(strategy: str) -> None:
+    asked = Asked("train", {"round": 1, "experiment": f"strategy = {strategy}"})
+    with pytest.raises(Refused, match="asks for no known strategy"):
+        asked.form()

@@ -18,6 +18,8 @@ from fl_client.site.guard import Guard
 from fl_client.site.policy import Policy, write_policy
 from fl_client.site.records import last_records
 from strategies.arrays import to_record, views
+from strategies.exchange import LOCAL, LOCAL_LAYOUT
+from strategies.layout import Layout
 from tests.fl_client.site.fake_coordinator import (
     COUNTER,
     OPEN,
@@ -30,6 +32,7 @@ from tests.fl_client.site.fake_coordinator import (
     train_message,
     train_reply,
 )
+from tests.support import end_to_end
 
 
 def never(_message: Message) -> Message:
@@ -305,3 +308,58 @@ def test_a_site_looks_often_while_a_run_is_on_and_seldom_after(
     monkeypatch.setattr(time, "monotonic", lambda: now)
     assert [guard._pause(), guard._pause()] == [8.0, 8.0]
     assert asked == [RUN, RUN]
+
+
+def fedbn_message(**more: np.ndarray) -> Message:
+    """A training message of FedBN's: a weight and more to train, and BatchNorm's first values."""
+    bn = {"bn.running_mean": np.zeros(2, np.float32), "bn.weight": np.ones(2, np.float32)}
+    layout = Layout.of(bn)
+    message = train_message(experiment='rounds = 3\nstrategy = "fedbn"')
+    for name, record in end_to_end({"weight": WEIGHT, "counter": COUNTER, **more}).items():
+        message.content[name] = record
+    message.content[LOCAL] = layout.flatten(bn)
+    message.content[LOCAL_LAYOUT] = layout.record()
+    return message
+
+
+def test_what_stays_at_the_site_comes_in_first_values_and_is_never_asked_for(
+    tmp_path: Path,
+) -> None:
+    _, coordinator, node = set_up(tmp_path / "a")
+    coordinator.ask(fedbn_message())
+    (answer,) = node.work(train_reply)
+    assert views(arrays_of(answer)).keys() == {"float32", "int64"}
+    asking = fedbn_message(**{"bn.weight": np.ones(2, np.float32)})
+    assert "asks for what stays at clients with FedBN" in refused(tmp_path / "b", asking)
+
+
+def test_a_reply_with_what_stays_at_the_site_does_not_leave(tmp_path: Path) -> None:
+    def leaking(message: Message) -> Message:
+        reply = train_reply(message)
+        reply.content[LOCAL] = to_record({"float32": np.ones(4, np.float32)})
+        return reply
+
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(fedbn_message())
+    assert "its records are not those declared" in reason(node.work(leaking)[0])
+
+
+def test_a_message_carries_what_its_method_does_and_nothing_else(tmp_path: Path) -> None:
+    controls = {"c/weight": np.zeros_like(WEIGHT)}
+
+    def message(strategy: str) -> Message:
+        asked = train_message(experiment=f'rounds = 3\nstrategy = "{strategy}"')
+        for name, record in end_to_end({"weight": WEIGHT, **controls}).items():
+            asked.content[name] = record
+        return asked
+
+    def answer_to(asked: Message) -> Message:
+        reply = train_reply(asked)
+        reply.content["arrays"] = end_to_end({"weight": WEIGHT, **controls})["arrays"]
+        return reply
+
+    _, coordinator, node = set_up(tmp_path / "a")
+    coordinator.ask(message("scaffold"))
+    (answer,) = node.work(answer_to)
+    assert views(arrays_of(answer))["float32"].size == 2 * WEIGHT.size
+    assert "sends what FedAvg does not carry" in refused(tmp_path / "b", message("fedavg"))
