@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from training.score_counts import ScoreCounts
 
-PERCENT = (0.0, 100.0)
-
 
 @dataclass(frozen=True)
 class Score:
@@ -34,13 +32,17 @@ class Score:
     function: Callable[[ScoreCounts], Any]
     needs: Literal["confusion", "histograms"] = "confusion"
     higher_is_better: bool = True
-    range: tuple[float, float] = PERCENT
+    range: tuple[float, float] = (0.0, 100.0)
     by_class: bool = False
+
+    @property
+    def in_percent(self) -> bool:
+        return self.range[1] == 100
 
     @property
     def digits(self) -> int:
         """How many decimals are shown."""
-        return 2 if self.range == PERCENT else 3
+        return 2 if self.in_percent else 3
 
 
 def score_block(counts: ScoreCounts) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from experiments.reporting.findings import Findings
 from experiments.reporting.page_data import first_classes, page_data
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import Table
-from training.scores import FURTHER, PERCENT, SCORES
+from training.scores import FURTHER, SCORES
 from training.synthetic_note import SYNTHETIC
 
 # Matplotlib gives ids such as "axes_1"; in one page with several figures they would be repeated.
@@ -43,7 +43,7 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
         },
         tables={table.name: table for table in tables},
         lowest=[name.upper() for name in FURTHER if not SCORES[name].higher_is_better],
-        not_percent=[name.upper() for name in FURTHER if SCORES[name].range != PERCENT],
+        not_percent=[name.upper() for name in FURTHER if not SCORES[name].in_percent],
         alpha=ALPHA,
         slug=slug,
         synthetic_line=SYNTHETIC,

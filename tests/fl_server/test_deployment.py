@@ -1,5 +1,6 @@
 """Deployed runs with the real apps of server and clients; only Flower's processes are left out."""
 
+import json
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,10 @@ from training.config import parse
 from training.device import resolve_device
 from training.errors import ConfigError
 from training.model_file import ModelFile
+from training.participation import absences_of
 from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
+from training.scores import SCORES
 from training.weights import weights_sha256
 
 pytestmark = pytest.mark.usefixtures("flower_run")
@@ -86,6 +89,27 @@ def test_numbered_shards_do_so_too_with_sites_that_are_lost_on_the_way(
     found = hospitals.run(monkeypatch, strategy=STRATEGY)
     assert found["weights_sha256"] == simulated["weights_sha256"]
     assert [record["failures"] for record in hospitals.run_folder.rounds()] == [{}, {}]
+
+
+def test_a_site_whose_policy_forbids_histograms_is_in_all_other_figures(
+    hospitals: Hospitals, simulated: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing fails, the weights are the same, and what needs histograms is the other sites'."""
+    policy = hospitals.folder / "policy.toml"
+    policy.write_text("histograms = false")
+    hospitals.node_configs["hospital-b"]["policy"] = str(policy)
+    found = hospitals.run(monkeypatch, strategy=STRATEGY)
+    assert found["weights_sha256"] == simulated["weights_sha256"]
+    pooled = found["client_test"]
+    assert pooled["no_histograms"] == {"hospital-b": "sends no histograms"}
+    assert pooled["auroc"] is not None
+    assert found["clients"]["hospital-b"]["auroc"] is None
+    needs_none = [name for name, score in SCORES.items() if score.needs == "confusion"]
+    for name in needs_none:
+        assert pooled[name] == simulated["client_test"][name]
+    assert absences_of(found) == {}
+    kept = json.loads((hospitals.run_folder.path / "histograms.json").read_text())
+    assert list(kept["client_test"]) == ["hospital-a", "hospital-c"]
 
 
 def test_a_run_that_failed_goes_on_to_the_same_weights(

@@ -13,7 +13,7 @@ from sklearn.calibration import calibration_curve
 from strategies.histograms import CONFIDENCE_BINS, EDGES
 from training.metrics import METRIC_NAMES
 from training.score_counts import Answers, ScoreCounts
-from training.scores import FURTHER, PERCENT, SCORES, score_block
+from training.scores import FURTHER, SCORES, score_block
 
 DOCS = Path(__file__).parents[2] / "docs" / "scores.md"
 
@@ -276,7 +276,7 @@ def test_a_score_has_a_row_in_the_docs(name: str) -> None:
     score = SCORES[name]
     low, high = (f"{bound:g}".replace("-", "−") for bound in score.range)
     about = [
-        f"{low}–{high}{' %' if score.range == PERCENT else ''}",
+        f"{low}–{high}{' %' if score.in_percent else ''}",
         "high" if score.higher_is_better else "low",
         {"confusion": "confusion matrix"}.get(score.needs, score.needs),
     ]
