@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.console import Console, marked, shown
+from training.scores import as_text
 
 if TYPE_CHECKING:
     from training.run_folder import RunFolder
@@ -85,7 +86,8 @@ class RunDisplay:
 
     def show(self, folder: RunFolder) -> None:
         """Show the progress of the run."""
-        phase = str(folder.manifest().get("phase") or "")
+        manifest = folder.manifest()
+        phase = str(manifest.get("phase") or "")
         progress = folder.checkpoint.progress()
         done = progress.round
         records = folder.rounds()
@@ -99,7 +101,7 @@ class RunDisplay:
         self._warned = max(self._warned, len(progress.records))
         for record in records[self._shown :]:
             newest = record is records[-1] and not self._console.is_terminal  # else the bar has it
-            line = self._line(record, left if newest else "")
+            line = self._line(record, left if newest else "", str(manifest.get("best_by", "avg")))
             self._console.print(marked(line), highlight=False, soft_wrap=True)
         self._shown = max(self._shown, len(records))
         # The last round's model is validated during the final evaluation, so its line comes first.
@@ -122,7 +124,7 @@ class RunDisplay:
         left = timedelta(seconds=round(median(seconds) * (self._rounds - done)))
         return f"about {left} left"
 
-    def _line(self, record: Mapping[str, Any], left: str) -> str:
+    def _line(self, record: Mapping[str, Any], left: str, best_by: str = "avg") -> str:
         validation = record["validation"]
         pooled = validation["pooled"]
         parts = [
@@ -131,7 +133,10 @@ class RunDisplay:
         ]
         if pooled["n"]:
             of = _pooled(validation) if "clients" in validation else ""
-            parts.append(f"validation{of} AVG {pooled['avg']:5.2f}, BACC {pooled['bacc']:5.2f}")
+            figures = f"AVG {pooled['avg']:5.2f}, BACC {pooled['bacc']:5.2f}"
+            if best_by not in ("avg", "bacc"):
+                figures += f", {best_by.upper()} {as_text(best_by, pooled[best_by])}"
+            parts.append(f"validation{of} {figures}")
         parts.append(f"{record['seconds']['round']:.1f} s")
         if left:
             parts.append(left)

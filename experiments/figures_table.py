@@ -10,7 +10,7 @@ from rich.text import Text
 
 from data_partition.class_names import in_naming_order
 from training.metrics import METRIC_NAMES, recall_by_class
-from training.scores import FURTHER, SCORES
+from training.scores import FURTHER, as_text
 
 OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
@@ -52,7 +52,7 @@ def metric_cells(block: Mapping[str, Any]) -> list[str]:
     """Return the figures of a metric block, and after BACC its number of classes."""
     cells = []
     for name in METRIC_NAMES:
-        cells.append(_shown(name, block[name]))
+        cells.append(as_text(name, block[name]))
         if name == "bacc":
             of = [total for _, total in recall_by_class(np.array(block["confusion"]))]
             cells.append(str(np.count_nonzero(of)))
@@ -71,7 +71,7 @@ def scores_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]], first: str) -
         part = FURTHER[start : start + _SCORES]
         table = new_table("Further scores", first, map(str.upper, part))
         for name, block in with_patients(blocks):
-            table.add_row(Text(name), *(_shown(score, block.get(score)) for score in part))
+            table.add_row(Text(name), *(as_text(score, block.get(score)) for score in part))
         tables.append(table)
     return tables
 
@@ -87,13 +87,9 @@ def classes_table(block: Mapping[str, Any], classes: Sequence[str], of: str) -> 
     table = new_table(f"By class, of the {of}", "class", map(str.upper, block["by_class"]))
     for name in in_naming_order(classes):
         figures = block["by_class"].items()
-        cells = (_shown(score, values[classes.index(name)]) for score, values in figures)
+        cells = (as_text(score, values[classes.index(name)]) for score, values in figures)
         table.add_row(Text(name), *cells)
     return table
-
-
-def _shown(score: str, figure: float | None) -> str:
-    return NONE if figure is None else f"{figure:.{SCORES[score].digits}f}"
 
 
 def recall_table(

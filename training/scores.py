@@ -45,6 +45,13 @@ class Score:
         return 2 if self.in_percent else 3
 
 
+def as_text(name: str, figure: float | None) -> str:
+    """Return a score, or the loss, as a table shows it."""
+    if figure is None:
+        return "–"
+    return f"{figure:.{4 if name == 'loss' else SCORES[name].digits}f}"
+
+
 def score_block(counts: ScoreCounts) -> dict[str, Any]:
     """Return a block of ``metrics.json``: every score by name, the confusion matrix, and ``n``.
 

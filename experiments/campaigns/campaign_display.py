@@ -18,7 +18,7 @@ from experiments.console import Console, marked, shown
 from training.errors import RunFolderError
 from training.participation import absences_of
 from training.run_state import RunState
-from training.scores import SCORES
+from training.scores import as_text
 
 _MOST_SHOWN = 20  # failures, and trials that are not complete
 _REFRESH_SECONDS = 3.0
@@ -135,8 +135,7 @@ def _running(folder: CampaignFolder, trials: Sequence[Planned]) -> Table:
             continue  # it may be complete the next time
         unit = "rounds" if trial.command == "simulate" else "epochs"
         figure, by = progress.best_figure, str(trial.config["best-by"])
-        digits = 4 if by == "loss" else SCORES[by].digits
-        best = "–" if figure is None else f"{by.upper()} {figure:.{digits}f}"
+        best = "–" if figure is None else f"{by.upper()} {as_text(by, figure)}"
         table.add_row(trial.id, f"{progress.round} of {trial.config[unit]} {unit}", best)
     return table
 

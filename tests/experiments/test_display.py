@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def record(number: int, *, missing: tuple[str, ...] = (), clients: int = 3) -> dict[str, Any]:
     """A round of `number` minutes; every client's figures are the same."""
     names = [f"client-{index}" for index in range(clients)]
-    block = {"n": 6, "avg": 50.0, "bacc": 40.0}
+    block = {"n": 6, "avg": 50.0, "bacc": 40.0, "mcc": 0.1234, "loss": 0.5}
     return {
         "round": number,
         "train_loss": 1.0,
@@ -102,6 +102,12 @@ def test_rounds_of_an_earlier_start_are_not_shown_as_new(folder: RunFolder) -> N
 def test_a_line_says_whose_figures_are_pooled(missing: tuple[str, ...], said: str) -> None:
     line = RunDisplay(Console(), ROUNDS)._line(record(1, missing=missing), "")
     assert said in line
+
+
+def test_a_line_says_the_score_that_chooses_the_best_round() -> None:
+    for best_by, said in (("avg", "40.00"), ("mcc", "40.00, MCC 0.123"), ("loss", "LOSS 0.5000")):
+        line = RunDisplay(Console(), ROUNDS)._line(record(1), "", best_by)
+        assert f"{said}  60.0 s" in line
 
 
 def test_a_centralized_epoch_has_no_clients() -> None:
