@@ -27,8 +27,8 @@ class Histograms:
             ascend: those between `EDGES`, or one for each probability that occurs.
         confidence: (`CONFIDENCE_BINS`, 2) counts: how many images are wrong, and how many right, in
             each equal bin of the predicted class's probability; the upper edge belongs to the bin.
-        confidence_sums: (`CONFIDENCE_BINS`,) float64, the sums of those probabilities. Exact: a sum
-            of 10⁷ float32 above 2⁻⁷ fits a float64.
+        confidence_sums: (`CONFIDENCE_BINS`,) float64, the sums of those probabilities; exact, since
+            float64 has room for 10⁷ float32 of one bin of which none is below 1/32.
         squared_error: sum over images and classes of (p − 1)² if the class is the image's, else p².
     """
 
