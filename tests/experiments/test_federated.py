@@ -11,6 +11,8 @@ from data_partition.ham10000_names import HAM10000_CLASSES
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
+from training.score_counts import Answers, Histograms, ScoreCounts
+from training.scores import score_block
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,7 @@ def test_run_folder_is_complete(finished: tuple[Path, str]) -> None:
         "rounds.jsonl",
         "checkpoint",
         "metrics.json",
+        "histograms.json",
         "predictions-global_test.csv",
         "predictions-last_global_test.csv",
         "flower.log",
@@ -59,6 +62,8 @@ def test_every_figure_can_be_recomputed_from_the_predictions(finished: tuple[Pat
         confusion = confusion_matrix(labels, probabilities.argmax(axis=1), 7)
         assert block["global_test"]["confusion"] == confusion.tolist()
         assert {key: block["global_test"][key] for key in METRIC_NAMES} == metrics(confusion)
+        scores = score_block(Answers(probabilities, labels).counts())
+        assert {key: block["global_test"][key] for key in scores} == scores
 
 
 def test_pooled_figures_are_those_of_the_summed_counts(finished: tuple[Path, str]) -> None:
@@ -67,6 +72,16 @@ def test_pooled_figures_are_those_of_the_summed_counts(finished: tuple[Path, str
     total = sum(np.array(block["confusion"]) for block in final["clients"].values())
     assert final["client_test"]["confusion"] == total.tolist()
     assert {key: final["client_test"][key] for key in METRIC_NAMES} == metrics(total)
+    kept = read_json(out / "histograms.json")
+    for histograms, figures in (("client_test", final), ("last_client_test", final["last"])):
+        counts = [
+            ScoreCounts(
+                np.array(figures["clients"][client]["confusion"]), Histograms.of_fields(fields, 7)
+            )
+            for client, fields in kept[histograms].items()
+        ]
+        scores = score_block(ScoreCounts.pooled(counts, 7))
+        assert {key: figures["client_test"][key] for key in scores} == scores
     rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     assert [record["round"] for record in rounds] == [1, 2]
     averages = [record["validation"]["pooled"]["avg"] for record in rounds]
