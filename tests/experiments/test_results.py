@@ -77,6 +77,17 @@ def change(folder: RunFolder, old: str = "", new: str = "", **metrics: Any) -> N
     folder.write_metrics(json.loads(text.replace(old, new) if old else text))
 
 
+def test_a_run_whose_clients_have_arrays_of_their_own_says_of_which_model_its_figures_are(
+    runs: dict[str, RunFolder],
+) -> None:
+    said = "arrays stay at the clients"
+    assert said not in " ".join(shown(runs["simulate"]))
+    change(runs["simulate"], local_arrays=100)
+    assert f"100 {said}: their figures are of models with their own" in " ".join(
+        " ".join(shown(runs["simulate"])).split()
+    )
+
+
 def test_recall_by_class_stands_below_with_melanoma_first(runs: dict[str, RunFolder]) -> None:
     """Nine nevi of ten images: the study's figures look well, and no melanoma was found."""
     confusion = [[0] * 7] * 4 + [[0, 0, 0, 0, 0, 3, 0], [0, 0, 0, 0, 0, 27, 0], [0] * 7]
