@@ -47,21 +47,18 @@ PACKAGES = (
 
 
 class RunFolder:
-    """One run's folder, described in docs/run-folder.md."""
+    """One run's folder, described in docs/run-folder.md.
+
+    Attributes:
+        log_path: of the log of Flower, Ray and the clients.
+        text_path: of the text features of a run with objective ``clip``.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = Checkpoint(path / "checkpoint")
-
-    @property
-    def log_path(self) -> Path:
-        """The log of Flower, Ray and the clients."""
-        return self.path / "flower.log"
-
-    @property
-    def text_path(self) -> Path:
-        """The text features of a run with objective ``clip``."""
-        return self.path / "text-features.safetensors"
+        self.log_path = path / "flower.log"
+        self.text_path = path / "text-features.safetensors"
 
     def exists(self) -> bool:
         """Return whether this folder holds a run."""

@@ -1,7 +1,6 @@
 """A site's folder: the places of its files, and the settings in site.toml."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,61 +37,28 @@ class SiteSettings(TomlTable):
     num_partitions: int | None = None
 
 
-@dataclass(frozen=True)
 class SiteFolder:
-    """The paths of a site's folder."""
+    """The paths of a site's folder.
 
-    path: Path
+    Attributes:
+        contact: a file that is touched whenever the coordinator has answered this SuperNode.
+        state: the state of the connection in one line, from the process that serves.
+    """
 
-    @property
-    def key(self) -> Path:
-        return self.path / "site.key"
-
-    @property
-    def ca(self) -> Path:
-        return self.path / "ca.crt"
-
-    @property
-    def secret(self) -> Path:
-        return self.path / "secret"
-
-    @property
-    def policy(self) -> Path:
-        return self.path / "policy.toml"
-
-    @property
-    def approved(self) -> Path:
-        return self.path / "approved"
-
-    @property
-    def cache(self) -> Path:
-        return self.path / "cache"
-
-    @property
-    def runs(self) -> Path:
-        return self.path / "runs"
-
-    @property
-    def records(self) -> Path:
-        return self.path / "records.jsonl"
-
-    @property
-    def paused(self) -> Path:
-        return self.path / "paused"
-
-    @property
-    def contact(self) -> Path:
-        """A file that is touched whenever the coordinator has answered this SuperNode."""
-        return self.path / "contact"
-
-    @property
-    def state(self) -> Path:
-        """The state of the connection in one line, from the process that serves."""
-        return self.path / "state"
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key = path / "site.key"
+        self.ca = path / "ca.crt"
+        self.secret = path / "secret"
+        self.policy = path / "policy.toml"
+        self.approved = path / "approved"
+        self.cache = path / "cache"
+        self.runs = path / "runs"
+        self.records = path / "records.jsonl"
+        self.paused = path / "paused"
+        self.contact = path / "contact"
+        self.state = path / "state"
+        self.logs = path / "logs"
 
     def create(self) -> None:
         """Make the folder, readable by its owner only."""

@@ -128,7 +128,7 @@ class CoordinatorFolder:
             OperationError: the folder is not empty.
         """
         # Imported here: importing cryptography takes a moment, and other commands do not need it.
-        from fl_server.coordinator.certificates import make_authority, make_server_certificate
+        from fl_server.coordinator.certificates import make_authority
 
         if (self.path / "coordinator.toml").exists():
             raise OperationError(
@@ -139,13 +139,7 @@ class CoordinatorFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
         make_authority(self.ca_certificate, self.ca_key)
-        make_server_certificate(
-            settings.host,
-            certificate=self.certificate,
-            key=self.key,
-            ca_certificate=self.ca_certificate,
-            ca_key=self.ca_key,
-        )
+        self._make_certificate(settings)
         write_secret(self.secret, secrets.token_bytes(32))
         self._write_invitation(settings)
         for folder in (self.runs, self.logs):
@@ -167,10 +161,13 @@ class CoordinatorFolder:
         Raises:
             OperationError: this is not a coordinator's folder, or its authority has expired.
         """
+        self._make_certificate(self.settings())
+
+    def _make_certificate(self, settings: CoordinatorSettings) -> None:
         from fl_server.coordinator.certificates import make_server_certificate
 
         make_server_certificate(
-            self.settings().host,
+            settings.host,
             certificate=self.certificate,
             key=self.key,
             ca_certificate=self.ca_certificate,
