@@ -1,12 +1,10 @@
 """A private SuperLink in simulation mode; all processes that it started end with it."""
 
-import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import tomli_w
 
 from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, script
 from operation.parsing import parse_json
-from operation.processes import end_processes, start_watchdog
+from operation.processes import own_processes
 
 START_SECONDS = 60.0
 CONNECTION = "fedskin"
@@ -39,13 +37,11 @@ class SuperLink:
     def __init__(self, log_path: Path) -> None:
         self.log_path = log_path
         self.token = uuid.uuid4().hex
-        # Ray's socket names must be short, so neither the run folder nor a long TMPDIR is possible.
-        base = "/tmp" if os.name == "posix" else None
-        self.home = Path(tempfile.mkdtemp(prefix="fedskin-", dir=base))
+        self._ends = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "SuperLink":
+        self.home = self._ends.enter_context(own_processes(self.token))
         try:
             self._start()
         except BaseException:
@@ -93,7 +89,6 @@ class SuperLink:
         address = f"127.0.0.1:{port}"
         settings = {"superlink": {CONNECTION: {"address": address, "insecure": True}}}
         (self.home / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
-        self._watchdog = start_watchdog(self.token, self.home)
         command = [
             script("flower-superlink"),
             *("--simulation", "--insecure", "--isolation", "subprocess"),
@@ -123,13 +118,9 @@ class SuperLink:
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         try:
-            end_processes(self.token)
+            self._ends.close()
             if self._process is not None:
                 self._process.wait()
-            shutil.rmtree(self.home, ignore_errors=True)
-            if self._watchdog is not None and self._watchdog.stdin is not None:
-                self._watchdog.stdin.close()
-                self._watchdog.wait()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
