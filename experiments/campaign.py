@@ -93,9 +93,7 @@ def plan(
     show_plan(console, wanted.name, forecasts, missing, Path.cwd())
     if not only:
         for keys, count in _variants(wanted).items():
-            console.print(
-                f"{count} trials more with --only {keys}", highlight=False, soft_wrap=True
-            )
+            console.say(f"{count} trials more with --only {keys}")
 
 
 @app.command()
@@ -173,15 +171,13 @@ def run(
             ledger = read_ledger(folder.path)
         write_ledger(folder.path, ledger)
         for name, reason in ledger.set_aside.items():
-            console.print(f"not in the ledger: {name}: {reason}", highlight=False, soft_wrap=True)
+            console.say(f"not in the ledger: {name}: {reason}")
         console.print(overview(wanted.name, folder, planned, states))
         tracked = track is None or _track(folder, ledger)
     failed = any(states[i].state != RunState.COMPLETED for i in chosen)
     if failed:
-        console.print(
-            f"Run failed trials again with --retry-failed; the logs are in {folder.path / 'logs'}",
-            highlight=False,
-            soft_wrap=True,
+        console.say(
+            f"Run failed trials again with --retry-failed; the logs are in {folder.path / 'logs'}"
         )
     if failed or not tracked:
         raise typer.Exit(1)
@@ -281,9 +277,7 @@ def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
     try:
         count = track(ledger, folder.path, None)
     except TrackingError as error:
-        console.print(
-            marked(f"[bold red]MLflow:[/] {shown(error)}"), highlight=False, soft_wrap=True
-        )
+        console.say(marked(f"[bold red]MLflow:[/] {shown(error)}"))
         return False
     console.print(f"{count} trials sent to MLflow")
     return True

@@ -44,7 +44,5 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 def _complain(text: str) -> NoReturn:
     for line in text.splitlines():
-        Console(stderr=True, soft_wrap=True).print(
-            marked(f"[bold red]fedskin:[/] {shown(line)}"), highlight=False
-        )
+        Console(stderr=True).say(marked(f"[bold red]fedskin:[/] {shown(line)}"))
     sys.exit(2)

@@ -30,6 +30,10 @@ class Console(rich.Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(emoji=False, markup=False, **options)
 
+    def say(self, line: str | Text, style: str | None = None) -> None:
+        """Print a line that is neither wrapped nor highlighted."""
+        self.print(line, style=style, highlight=False, soft_wrap=True)
+
     def render(
         self, renderable: rich.RenderableType, options: rich.ConsoleOptions | None = None
     ) -> Iterable[Segment]:

@@ -53,10 +53,12 @@ def init(
     folder = CoordinatorFolder(directory)
     folder.create(check_settings({"host": host, "port": port, "bind": bind}, "init"))
 
-    _say(f"Made {folder.path}; keep it secret, and make a backup of it.")
-    _say(f"Send every site the folder {folder.invitation}")
-    _say("It holds nothing secret. Ask each site to read you the fingerprint of the CA, which is")
-    _say(certificate_fingerprint(read_certificate(folder.ca_certificate)))
+    console.say(f"Made {folder.path}; keep it secret, and make a backup of it.")
+    console.say(f"Send every site the folder {folder.invitation}")
+    console.say(
+        "It holds nothing secret. Ask each site to read you the fingerprint of the CA, which is"
+    )
+    console.say(certificate_fingerprint(read_certificate(folder.ca_certificate)))
 
 
 @app.command()
@@ -76,7 +78,7 @@ def admit(
 
     folder = _open(directory)
     Sites(folder).admit(name, read_public_key(public_key))
-    _say(f"{name} is admitted. All admitted sites: {', '.join(Sites(folder).active())}")
+    console.say(f"{name} is admitted. All admitted sites: {', '.join(Sites(folder).active())}")
 
 
 @app.command("list")
@@ -128,7 +130,7 @@ def revoke(
     from fl_server.coordinator.sites import Sites
 
     Sites(_open(directory)).revoke(name)
-    _say(f"{name} is revoked; its name and its key are never accepted again.")
+    console.say(f"{name} is revoked; its name and its key are never accepted again.")
 
 
 @app.command()
@@ -146,10 +148,12 @@ def renew(directory: Directory) -> None:
     folder = CoordinatorFolder(directory)
     folder.renew()
     server, authority = map(read_certificate, (folder.certificate, folder.ca_certificate))
-    _say(f"The new certificate expires on {server.not_valid_after_utc.date()}.")
-    _say(f"The CA, which the sites trust, expires on {authority.not_valid_after_utc.date()}.")
+    console.say(f"The new certificate expires on {server.not_valid_after_utc.date()}.")
+    console.say(
+        f"The CA, which the sites trust, expires on {authority.not_valid_after_utc.date()}."
+    )
     if serving(folder.path):
-        _say(f"To use it, stop  fedskin coordinator serve {directory}  and start it again.")
+        console.say(f"To use it, stop  fedskin coordinator serve {directory}  and start it again.")
 
 
 @app.command()
@@ -177,8 +181,8 @@ def bundle(
     from fl_server.coordinator.bundles import write_bundle
 
     path, sha256 = write_bundle(_open(directory), include or ())
-    _say(f"{path}")
-    _say(sha256)
+    console.say(f"{path}")
+    console.say(sha256)
 
 
 @app.command()
@@ -201,7 +205,7 @@ def serve(directory: Directory) -> None:
     try:
         serve_coordinator(folder)
     except KeyboardInterrupt:
-        _say("Stopped. Unfinished runs continue when this folder is served again.")
+        console.say("Stopped. Unfinished runs continue when this folder is served again.")
 
 
 @app.command()
@@ -220,8 +224,8 @@ def stop(
 
     orders = Orders(_open(directory))
     orders.stop(run)
-    _say(f"Run {run} is stopped. Resume it with  fedskin run --on {directory} --resume")
-    _say(f"--out {orders.get(run).run_dir}")
+    console.say(f"Run {run} is stopped. Resume it with  fedskin run --on {directory} --resume")
+    console.say(f"--out {orders.get(run).run_dir}")
 
 
 def _open(directory: Path) -> CoordinatorFolder:
@@ -230,10 +234,6 @@ def _open(directory: Path) -> CoordinatorFolder:
     folder = CoordinatorFolder(directory)
     folder.settings()
     return folder
-
-
-def _say(line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _log_to(path: Path) -> None:

@@ -10,7 +10,7 @@ def show_notes(console: Console, data: Mapping[str, Any]) -> None:
     """Print the notes, a line each."""
     for note in (overlap_note(data), copies_note(data)):
         if note is not None:
-            console.print(note, style="yellow", highlight=False, soft_wrap=True)
+            console.say(note, style="yellow")
 
 
 def overlap_note(data: Mapping[str, Any]) -> str | None:

@@ -88,17 +88,17 @@ def run_command(
                 f"{run_folder.path}: is running with rounds = {rounds}; when it has ended "
                 f"or was stopped, resume it with rounds = {wanted.rounds}"
             )
-    console.print(f"This is run {order.number} of {folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"This is run {order.number} of {folder.path}")
     try:
         order = _watch(order, orders, run_folder, folder, wanted.rounds)
     except KeyboardInterrupt:
         again, end = f"fedskin run --on {on} --resume --out", f"fedskin coordinator stop {on}"
-        _say(f"The run continues. Watch it again with:  {again} {run_folder.path}")
-        _say(f"Stop it with:  {end} {order.number}")
+        console.say(f"The run continues. Watch it again with:  {again} {run_folder.path}")
+        console.say(f"Stop it with:  {end} {order.number}")
         raise typer.Exit(130) from None
     if order.state != RunState.COMPLETED:
         console.print(marked(f"[bold red]The run ended:[/] {shown(order.cause)}"), highlight=False)
-        _say(f"The logs are {run_folder.log_path} and {folder.logs}")
+        console.say(f"The logs are {run_folder.log_path} and {folder.logs}")
         raise typer.Exit(1)
     show_results(console, run_folder)
 
@@ -193,7 +193,3 @@ def _watch(
                     f"coordinator serve {folder.path}"
                 )
             time.sleep(POLL_SECONDS)
-
-
-def _say(line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True)

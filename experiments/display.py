@@ -102,7 +102,7 @@ class RunDisplay:
         for record in records[self._shown :]:
             newest = record is records[-1] and not self._console.is_terminal  # else the bar has it
             line = self._line(record, left if newest else "", str(manifest.get("best_by", "avg")))
-            self._console.print(marked(line), highlight=False, soft_wrap=True)
+            self._console.say(marked(line))
         self._shown = max(self._shown, len(records))
         # The last round's model is validated during the final evaluation, so its line comes first.
         awaited = phase == "judging" and self._shown < done

@@ -65,7 +65,7 @@ def simulate_command(
         run_simulation(wanted, folder, console)
     except (SimulationFailed, SuperLinkError) as failure:
         console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
-        console.print(f"The log is {folder.log_path}", highlight=False, soft_wrap=True)
+        console.say(f"The log is {folder.log_path}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         # Again, after the ServerApp has ended, because it may have overwritten the record.

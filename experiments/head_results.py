@@ -34,7 +34,7 @@ def show_heads(console: Console, folder: RunFolder) -> None:
     for table in scores_tables(blocks, ""):
         console.print()
         console.print(table)
-    console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"The run folder is {folder.path}")
 
 
 def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -> bool:

@@ -62,7 +62,7 @@ def predict_command(
     if out is not None:
         with replacing(out) as temporary:
             answers.drop(columns=["name", "patient"]).to_csv(temporary, index=False)
-        console.print(f"Wrote {out}", highlight=False, soft_wrap=True)
+        console.say(f"Wrote {out}")
         return
     table = _table(answers, list(model.classes), model.synthetic)
     # Names are never broken: on a narrow terminal, or in a file, the lines are longer.

@@ -48,7 +48,7 @@ def report_command(
         f"Wrote {folder / 'report' / 'index.html'}, {figures} figures and {tables} tables beside it"
     )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.say(line)
 
 
 def write_report(findings: Findings, folder: Path) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
     show_notices(console, manifest["data"].get("notices", ()))
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")
-    console.print(f"The run folder is {folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"The run folder is {folder.path}")
 
 
 def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Table:

@@ -85,7 +85,7 @@ def score_command(
     console.print(challenge_score.score_table(score, synthetic_note(folder.manifest())))
     console.print(recall_table(challenge_score.counted(score), CLASSES, "counted by"))
     for line in (*challenge_score.notes(score), f"Wrote {submission} and {path}"):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.say(line)
     if refusal:
         raise RunFolderError(f"{folder.path}: no official score; {refusal}")
     difference = abs(score["official"]["bacc"] - score["official_rules"]["bacc"]) / 100

@@ -184,7 +184,7 @@ class CampaignDisplay:
             if cause or lacking:
                 kind = "[red]failed[/]" if cause else "done, [yellow]not complete[/]"
                 word = _line(kind, trial_id, cause or lacking[trial_id])
-            self._console.print(word, highlight=False, soft_wrap=True)
+            self._console.say(word)
         # Reading the state of many trials takes CPU time that the trials need.
         if self._console.is_terminal and (ended or time.monotonic() > self._refresh_at):
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS

@@ -41,13 +41,11 @@ def show_plan(
         console.print(f"{command}: {_size(part)}")
         console.print(_table(part))
     for line in _totals(name, forecast, folder):
-        console.print(marked(line), highlight=False, soft_wrap=True)
+        console.say(marked(line))
     for line in missing.to_download:
-        console.print(f"To be downloaded: {line}", highlight=False, soft_wrap=True)
+        console.say(f"To be downloaded: {line}")
     for line in missing.to_bring:
-        console.print(
-            marked(f"[bold red]Missing:[/] {shown(line)}"), highlight=False, soft_wrap=True
-        )
+        console.say(marked(f"[bold red]Missing:[/] {shown(line)}"))
 
 
 def duration(seconds: float) -> str:

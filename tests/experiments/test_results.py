@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from experiments.console import Console
 from experiments.console import Console as DisplayConsole
 from experiments.display import RunDisplay
 from experiments.head_results import show_heads
@@ -60,7 +60,7 @@ def runs(tmp_path: Path) -> dict[str, RunFolder]:
 def shown(folder: RunFolder, show: Any = show_results) -> list[str]:
     """The lines that a person sees on a terminal of 80 columns."""
     output = io.StringIO()
-    show(Console(file=output, width=80, emoji=False), folder)
+    show(Console(file=output, width=80), folder)
     lines = output.getvalue().splitlines()
     assert max(len(line) for line in lines if str(folder.path) not in line) <= 80
     return lines

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from experiments.centralized import train_centralized
+from experiments.console import Console
 from experiments.run_setup import open_run
 from tests.support import make_config
 from training.checkpoint import Progress

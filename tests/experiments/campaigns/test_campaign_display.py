@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from experiments.campaigns.campaign_display import (
     CampaignDisplay,
@@ -14,6 +13,7 @@ from experiments.campaigns.campaign_display import (
     seconds_left,
 )
 from experiments.campaigns.campaign_folder import CampaignFolder, Planned, State
+from experiments.console import Console
 from tests.support import make_config
 from training.checkpoint import Progress
 from training.run_state import RunState

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from experiments.campaigns.campaign_file import Campaign, read_campaign
 from experiments.campaigns.estimate import Estimate
 from experiments.campaigns.forecast import Forecast
 from experiments.campaigns.missing import Missing
 from experiments.campaigns.plan_table import duration, show_plan
+from experiments.console import Console
 
 SHIPPED = Path(__file__).parents[3] / "experiments" / "campaigns"
 
