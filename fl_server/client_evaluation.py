@@ -14,13 +14,16 @@ from training.score_counts import Histograms, ScoreCounts
 from training.scores import score_block
 
 
-def client_metrics(replies: Replies, split: str, num_classes: int) -> dict[str, Any]:
+def client_metrics(
+    replies: Replies, split: str, num_classes: int, best_by: str = "loss"
+) -> dict[str, Any]:
     """Return the clients' scores on one of their splits, by client and pooled.
 
     Args:
         replies: with the metrics ``<split>-confusion``, ``-loss`` and ``-examples``.
         split: ``validation`` or ``test``.
         num_classes: K.
+        best_by: as for `score_block`, for images.
 
     Returns:
         ``clients`` by name and ``pooled``, each a block of scores with ``loss``, and with
@@ -39,7 +42,7 @@ def client_metrics(replies: Replies, split: str, num_classes: int) -> dict[str, 
     for reply in replies.accepted:
         images.append(_counts(reply, split, num_classes))
         loss = float(str(reply.metrics[f"{split}-loss"]))
-        clients[reply.client] = {**score_block(images[-1]), "loss": loss}
+        clients[reply.client] = {**score_block(images[-1], best_by), "loss": loss}
         total_loss += loss * images[-1].num_images
         if images[-1].histograms is None and images[-1].num_images:
             no_histograms[reply.client] = "sends no histograms"
@@ -50,7 +53,7 @@ def client_metrics(replies: Replies, split: str, num_classes: int) -> dict[str, 
             unknown[reply.client] = "sends no counts of patients"
     together = ScoreCounts.pooled(images, num_classes)
     pooled: dict[str, Any] = {
-        **score_block(together),
+        **score_block(together, best_by),
         "loss": total_loss / max(1, together.num_images),
         "missing": dict(replies.failures),
         "no_histograms": no_histograms,

@@ -208,7 +208,7 @@ class Federation:
         replies = strategy.replies
         if self.progress.round:
             # Before training, the clients validated the received model, that of the previous round.
-            self._take_validation(client_metrics(replies, "validation", len(self.classes)))
+            self._take_validation(self._client_metrics(replies, "validation"))
         clients = {
             reply.client: {
                 "examples": reply.metrics["num-examples"],
@@ -260,6 +260,9 @@ class Federation:
         planned = self.folder.manifest().get("resources", {})
         return int(planned.get("concurrency", self.config.clients))
 
+    def _client_metrics(self, replies: Replies, split: str) -> dict[str, Any]:
+        return client_metrics(replies, split, len(self.classes), self.config.best_by)
+
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, self.config.best_by)
 
@@ -268,7 +271,7 @@ class Federation:
         sent = exchange.to_evaluate(last)
         found = self._ask(strategy, sent, "validation,test", self.progress.round)
         if "validation" not in self.progress.records[-1]:
-            self._take_validation(client_metrics(found, "validation", len(self.classes)))
+            self._take_validation(self._client_metrics(found, "validation"))
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
         last_figures = self._judge_one(found, exchange.evaluated(sent), "last_global_test")
@@ -309,7 +312,7 @@ class Federation:
         return evaluate_on_clients(self.grid, strategy, arrays, settings, self.config.longest_round)
 
     def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
-        tests = client_metrics(found, "test", len(self.classes))
+        tests = self._client_metrics(found, "test")
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
         if self.test_data is None:
             return result

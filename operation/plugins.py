@@ -25,6 +25,7 @@ GROUPS = {
     "datasets": "data set",
     "backbones": "library of backbones",
     "losses": "loss",
+    "scores": "score",
 }
 
 APP = Path(__file__).resolve().parents[1]

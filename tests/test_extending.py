@@ -31,7 +31,14 @@ PAGE = (CHECKOUT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 EXPERIMENT = {
     **{"dataset": "prefixed", "backbone": "tiny:8", "strategy": "step-size", "loss": "smoothed"},
-    **{"step-size": 0.5, "pretrained": False, "image-size": 32, "batch-size": 4, "rounds": 2},
+    **{
+        "best-by": "worst-recall",
+        "step-size": 0.5,
+        "pretrained": False,
+        "image-size": 32,
+        "batch-size": 4,
+        "rounds": 2,
+    },
     **{"threads-per-client": 1, "device": "cpu"},
 }
 TOML = "".join(
@@ -117,7 +124,13 @@ def test_it_is_simulated(python: Path, tmp_path: Path) -> None:
     assert manifest["status"] == "completed"
     assert manifest["plugins"] == {"fedskin-example": "1.0"}
     assert manifest["data"]["classes"] == ["melanoma", "naevus", "scar"]
-    assert read_json(tmp_path / "run" / "metrics.json")["global_test"]["n"] == 12
+    figures = read_json(tmp_path / "run" / "metrics.json")
+    assert figures["global_test"]["n"] == 12
+    assert figures["best_by"] == "worst-recall"
+    for block in (figures["validation"], figures["global_test"], figures["client_test"]):
+        rows = enumerate(block["confusion"])
+        recalls = [100 * row[k] / sum(row) for k, row in rows if sum(row)]
+        assert block["worst-recall"] == min(recalls)
     config = (tmp_path / "run" / "config.toml").read_text()
     assert all(line in config for line in ("step-size = 0.5", 'loss = "smoothed"'))
     said = run(*fedskin, "--help", cwd=tmp_path)

@@ -142,7 +142,7 @@ class CentralizedRun:
                 "round": finished - started,
             },
             "failures": {},
-            "validation": {"pooled": evaluation_block(validation)},
+            "validation": {"pooled": evaluation_block(validation, self.config.best_by)},
         }
 
     def _counting(self, num_examples: int) -> Callable[[], None]:

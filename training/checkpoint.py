@@ -14,7 +14,7 @@ from typing import Any
 from operation.files import write_json
 from operation.parsing import parse_json
 from training.errors import RunFolderError
-from training.scores import SCORES
+from training.scores import ALL_SCORES
 from training.weights import Weights, load_weights, save_weights
 
 
@@ -46,7 +46,7 @@ class Progress:
         records = [*self.records[:-1], {**self.records[-1], "validation": validation}]
         pooled, best = validation["pooled"], self.best_figure
         figure: float | None = pooled[best_by] if pooled["n"] else None  # no image has loss 0
-        higher = best_by != "loss" and SCORES[best_by].higher_is_better
+        higher = best_by != "loss" and ALL_SCORES[best_by].higher_is_better
         if figure is None or (best is not None and (figure <= best if higher else figure >= best)):
             return replace(self, records=records)
         return replace(self, records=records, best_round=self.round, best_figure=figure)

@@ -27,7 +27,7 @@ from training.errors import ConfigError
 from training.losses import LOSSES, STUDY_LOSSES
 from training.method_keys import class_for, fields_of
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
-from training.scores import SCORES
+from training.scores import ALL_SCORES
 
 Scalar = str | bool | int | float
 
@@ -56,6 +56,12 @@ def _check_strategy(name: str) -> str:
     if name not in methods.OWN:  # a package's is only in the class with its keys
         *others, last = methods.METHODS
         raise PydanticCustomError("strategy", f"{', '.join(others)} or {last}")
+    return name
+
+
+def _check_best_by(name: str) -> str:
+    if name != "loss" and name not in ALL_SCORES:
+        raise PydanticCustomError("score", f"{', '.join(ALL_SCORES)} or loss")
     return name
 
 
@@ -113,7 +119,7 @@ class ExperimentConfig(MethodKeys):
     rounds: int = Field(50, ge=1)
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
-    best_by: Literal[(*SCORES, "loss")] = "avg"  # type: ignore[valid-type]
+    best_by: Annotated[str, AfterValidator(_check_best_by)] = "avg"
     batch_size: int = Field(0, ge=0)
     heads: str = ",".join(HEADS)
     scaler: Literal["standard", "none"] = "standard"
@@ -210,8 +216,16 @@ class ExperimentConfig(MethodKeys):
             return ""
         return f"loss = {loss!r}: allowed with objective = {' or '.join(allowed)} only"
 
+    def _fault_of_score(self) -> str:
+        try:
+            if self.best_by != "loss":  # which is no score
+                ALL_SCORES[self.best_by]
+        except PlugInError as error:
+            return f"best-by = {self.best_by!r}: {error}"
+        return ""
+
     def _faults_of_training(self) -> list[str]:
-        faults = [fault] if (fault := self._fault_of_loss()) else []
+        faults = [*filter(None, (self._fault_of_loss(), self._fault_of_score()))]
         optimizer = STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
         if optimizer not in OPTIMIZERS:
             known = known_names(optimizer, ("auto", *OPTIMIZERS))

@@ -13,9 +13,14 @@ from training.task import Task
 from training.uncertainty import intervals
 
 
-def evaluation_block(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the block of an evaluation, also by patient if the split has patients."""
-    result = {**score_block(evaluation.images.counts()), "loss": evaluation.loss}
+def evaluation_block(evaluation: Evaluation, best_by: str) -> dict[str, Any]:
+    """Return the block of an evaluation, also by patient if the split has patients.
+
+    Args:
+        evaluation: of a split.
+        best_by: as for `score_block`.
+    """
+    result = {**score_block(evaluation.images.counts(), best_by), "loss": evaluation.loss}
     if evaluation.patients is not None:
         result["patients"] = score_block(evaluation.patients.counts())
     return result
@@ -59,7 +64,7 @@ def evaluate_on_test_set(
     )
     overlap = test_data.overlap
     return {
-        **evaluation_block(evaluation),
+        **evaluation_block(evaluation, task.config.best_by),
         "in_training": None if overlap is None else len(overlap),
         "intervals": found,
     }

@@ -10,12 +10,14 @@ from operation.plugins import PlugIn, PlugInError
 from strategies.methods import METHODS
 from training.errors import ConfigError
 from training.losses import LOSSES
+from training.scores import ALL_SCORES
 
 EXTENSION_POINTS: Mapping[str, ExtensionPoint[Any]] = {
     "strategy": METHODS,
     "dataset": DATASETS,
     "backbone": PROVIDERS,
     "loss": LOSSES,
+    "best-by": ALL_SCORES,
 }
 """By key of the config."""
 
@@ -31,7 +33,7 @@ def names_of_others(values: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, point in EXTENSION_POINTS.items():
         value = values.get(key)
-        if not isinstance(value, str) or value == "auto":
+        if not isinstance(value, str) or value == "auto" or (key, value) == ("best-by", "loss"):
             continue
         name, colon, _ = value.partition(":")
         if key == "backbone" and not colon:  # a package's backbones are called name:model

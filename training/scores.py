@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from operation.extension_point import ExtensionPoint
+from training.errors import TrainingError
+
 if TYPE_CHECKING:
     from training.score_counts import ScoreCounts
 
@@ -49,19 +52,29 @@ def as_text(name: str, figure: float | None) -> str:
     """Return a score, or the loss, as a table shows it."""
     if figure is None:
         return "–"
-    return f"{figure:.{4 if name == 'loss' else SCORES[name].digits}f}"
+    return f"{figure:.{4 if name == 'loss' else ALL_SCORES[name].digits}f}"
 
 
-def score_block(counts: ScoreCounts) -> dict[str, Any]:
+def score_block(counts: ScoreCounts, best_by: str = "loss") -> dict[str, Any]:
     """Return a block of ``metrics.json``: every score by name, the confusion matrix, and ``n``.
 
     ``by_class`` holds the K figures of each score that has them.
+
+    Args:
+        counts: of the images.
+        best_by: the config's key; a package's score is in the block only if this names it.
+
+    Raises:
+        TrainingError: a package's score returns something else than it should.
     """
     block: dict[str, Any] = {}
     by_class: dict[str, list[float | None]] = {}
-    for name, score in SCORES.items():
+    asked = {} if best_by in (*SCORES, "loss") else {best_by: ALL_SCORES[best_by]}
+    for name, score in {**SCORES, **asked}.items():
         of = counts.histograms if score.needs == "histograms" else counts
         found = score.function(counts) if of is not None and of.num_images else None
+        if name in asked:
+            _check(name, score, found, len(counts.confusion))
         if score.by_class:
             by_class[name] = found or [None] * len(counts.confusion)
             defined = [figure for figure in by_class[name] if figure is not None]
@@ -69,6 +82,22 @@ def score_block(counts: ScoreCounts) -> dict[str, Any]:
         block[name] = found
     confusion = counts.confusion.tolist()
     return {**block, "by_class": by_class, "confusion": confusion, "n": counts.num_images}
+
+
+def _check(name: str, score: Score, found: object, num_classes: int) -> None:
+    figures = found if score.by_class and isinstance(found, list) else [found]
+    numbers = [figure for figure in figures if figure is not None]
+    sound = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+    if not sound or (score.by_class and found is not None and len(figures) != num_classes):
+        raise TrainingError(f"best-by = {name!r}: returns {found!r:.100}, not what a score returns")
+
+
+def _fault(_: str, found: object) -> str:
+    if not isinstance(found, Score):
+        return f"is of type {type(found).__name__}, not Score"
+    if not callable(found.function) or found.needs not in ("confusion", "histograms"):
+        return "has no function, or needs something else than confusion or histograms"
+    return ""
 
 
 def _auroc(counts: ScoreCounts) -> list[float | None]:
@@ -181,5 +210,7 @@ SCORES: Mapping[str, Score] = MappingProxyType(
         "mcc": Score(_mcc, range=(-1.0, 1.0)),
     }
 )
+# A package's score counts if ``best-by`` names it.
+ALL_SCORES: ExtensionPoint[Score] = ExtensionPoint("scores", SCORES, SCORES.__getitem__, _fault)
 # Those beside the study's six figures.
 FURTHER = tuple(SCORES)[6:]

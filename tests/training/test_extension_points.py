@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from operation.parsing import parse_toml
@@ -9,10 +10,12 @@ from strategies.methods import DEFAULT
 from tests.packages import METHOD, Packages
 from tests.support import first_weights, make_config
 from training.config import DEFAULTS, ExperimentConfig, defaults, parse
-from training.errors import ConfigError, RunFolderError
+from training.errors import ConfigError, RunFolderError, TrainingError
 from training.extension_points import names_of_others, packages_of, plugins_of
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
+from training.score_counts import ScoreCounts
+from training.scores import score_block
 
 LOSS = "from training.losses import Loss\nLOSS = Loss(lambda counts: sum)\n"
 
@@ -88,9 +91,11 @@ def test_a_key_that_another_method_declares_equally_is_shared(packages: Packages
     assert parse({"strategy": "step-size"}).to_flat() == {**DEFAULTS, "strategy": "step-size"}
 
 
-@pytest.mark.parametrize("key", ["loss", "dataset", "backbone"])
+@pytest.mark.parametrize("key", ["loss", "dataset", "backbone", "best-by"])
 def test_what_is_no_loss_and_no_library(packages: Packages, key: str) -> None:
-    group = {"loss": "losses", "dataset": "datasets", "backbone": "backbones"}[key]
+    group = {"loss": "losses", "dataset": "datasets", "backbone": "backbones", "best-by": "scores"}[
+        key
+    ]
     packages.add({"example.py": "ENTRY = 3"}, {group: {"new": "example:ENTRY"}})
     if key == "dataset":  # it is loaded when its images are looked for
         assert parse({"dataset": "new"}).dataset == "new"
@@ -99,6 +104,32 @@ def test_what_is_no_loss_and_no_library(packages: Packages, key: str) -> None:
         assert " 'new' of fedskin-example 1.0 cannot be used: example:ENTRY " in complaint(
             **{key: value}
         )
+
+
+@pytest.mark.parametrize(
+    "function, found",
+    [
+        ("counts.num_images", 2),
+        ("None", None),
+        ("float('nan')", "nan"),
+        ("'high'", "'high'"),
+        ("[1.0]", r"[1.0]"),
+    ],
+)
+def test_a_packages_score_counts_where_it_is_asked_for(
+    packages: Packages, function: str, found: object
+) -> None:
+    text = f"from training.scores import Score\nSCORE = Score(lambda counts: {function})\n"
+    packages.add({"score_.py": text}, {"scores": {"new": "score_:SCORE"}})
+    assert parse({"best-by": "new"}).best_by == "new"
+    counts = ScoreCounts(np.eye(2, dtype=np.int64))
+    assert "new" not in score_block(counts)
+    if isinstance(found, str):
+        with pytest.raises(TrainingError) as caught:
+            score_block(counts, "new")
+        assert str(caught.value) == f"best-by = 'new': returns {found}, not what a score returns"
+    else:
+        assert score_block(counts, "new") == {**score_block(counts), "new": found}
 
 
 def test_the_plugins_of_a_config(packages: Packages) -> None:
