@@ -14,7 +14,8 @@ from experiments.ml_heads import heads_command
 from experiments.prediction import predict_command
 from models.errors import HeadError
 from tests.runs import read_json, tiny_options
-from training import head_figures, inference
+from training import head_figures
+from training import network as network_module
 from training.config_file import read_config
 from training.errors import ConfigError, RunFolderError
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
@@ -234,7 +235,7 @@ def test_two_folders_share_the_features_of_one_run(
 ) -> None:
     """Both begin without features. One computes them; while it does, it alone has the run."""
     shutil.rmtree(source / "features")
-    extract, fit = inference.extract_features, head_figures.fit_head
+    extract, fit = network_module.extract_features, head_figures.fit_head
     extracted: list[int] = []
     locked: dict[str, list[bool]] = {"extracting": [], "fitting": []}
     both_fit = threading.Barrier(2)
@@ -259,7 +260,7 @@ def test_two_folders_share_the_features_of_one_run(
         locked["fitting"].append(is_locked())
         return fit(*arguments, **options)
 
-    monkeypatch.setattr(inference, "extract_features", watched_extract)
+    monkeypatch.setattr(network_module, "extract_features", watched_extract)
     monkeypatch.setattr(head_figures, "fit_head", watched_fit)
     threads = [
         threading.Thread(

@@ -62,10 +62,10 @@ def test_a_report_is_written_and_said(campaign: Path, report: Report) -> None:
     assert output.splitlines() == [
         "SYNTHETIC images: these figures say nothing about patients",
         "2 of 2 trials are done",
-        f"Wrote {campaign}/report/index.html, 2 figures and 4 tables beside it",
+        f"Wrote {campaign}/report/index.html, 2 figures and 6 tables beside it",
     ]
     added = files(campaign) - before
-    assert len(added) == 1 + 2 * 2 + 3 * 4
+    assert len(added) == 1 + 2 * 2 + 3 * 6
     assert all(name.startswith("report/") for name in added)
     assert "report/index.html" in added
 

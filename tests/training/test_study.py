@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from models.registry import BACKBONES
-from strategies.methods import DEFAULT, METHODS
+from strategies.methods import DEFAULT, OWN
 from training.config import ExperimentConfig, parse
 from training.errors import ConfigError
 from training.head_settings import head_settings
@@ -124,7 +124,8 @@ def test_the_experiments_with_heads() -> None:
 
 def test_a_method_that_needs_every_client_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolved(clients=4).min_replies == 3
-    monkeypatch.setitem(METHODS, DEFAULT, replace(METHODS[DEFAULT], needs_every_client=True))
+    needing = replace(OWN[DEFAULT], needs_every_client=True)
+    monkeypatch.setitem(OWN, DEFAULT, needing)
     assert resolved(clients=4).min_replies == resolved(clients=4, min_replies=4).min_replies == 4
     with pytest.raises(ConfigError, match=r"^min-replies = 3: strategy = 'fedavg' needs every"):
         resolved(clients=4, min_replies=3)
