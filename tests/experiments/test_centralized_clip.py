@@ -120,6 +120,7 @@ def test_predictions_are_those_of_the_run(
     assert found["predicted"].tolist() == found[classes].idxmax(axis=1).tolist()
 
 
+@pytest.mark.slow
 def test_predictions_as_a_table(finished: tuple[Path, str], synthetic_ham: Path) -> None:
     out, _ = finished
     image = next((synthetic_ham / "ISIC2018_Task3_Test_Input").glob("*.jpg"))
