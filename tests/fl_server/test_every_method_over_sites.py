@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import (
 )
 
 from strategies.exchange import arrays_of
-from strategies.methods import DEFAULT, METHODS
+from strategies.methods import DEFAULT, METHODS, OWN
 from tests.fl_server.clients_in_memory import Clients, run_in_memory
 from tests.fl_server.hospitals import Hospitals
 from tests.support import settings_of
@@ -109,7 +109,7 @@ def test_a_strategy_of_flowers_own_takes_the_means_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The median of every value; one client's model; and, unclipped, the mean up to rounding."""
-    monkeypatch.setitem(METHODS, DEFAULT, replace(METHODS[DEFAULT], flower=lambda _: flower))
+    monkeypatch.setitem(OWN, DEFAULT, replace(OWN[DEFAULT], flower=lambda _: flower))
     clients = Listening()
     run_in_memory(synthetic_ham, cache, tmp_path, clients, rounds=1)
     found = RunFolder(tmp_path).checkpoint.weights(1)
