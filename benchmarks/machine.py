@@ -9,7 +9,7 @@ import joblib
 import psutil
 
 from training.device import processor_name
-from training.run_folder import environment
+from training.run_environment import environment
 
 VERSIONS = ("python", "torch", "torchvision", "flwr", "ray", "numpy")
 

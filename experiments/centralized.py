@@ -16,7 +16,8 @@ from training.errors import RunFolderError, TrainingError
 from training.experiment_data import open_central_data, open_test_data
 from training.optimizers import state_tensors
 from training.preparation import prepare_centralized
-from training.run_folder import RunFolder, environment, now
+from training.run_environment import environment
+from training.run_folder import RunFolder, now
 
 
 def train_centralized(

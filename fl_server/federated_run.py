@@ -25,7 +25,8 @@ from training.data_description import describe_data
 from training.data_outline import outline_data
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
 from training.prefetch import prefetch
-from training.run_folder import RunFolder, environment, now
+from training.run_environment import environment
+from training.run_folder import RunFolder, now
 from training.run_state import RunState
 
 _EXPECTED = (InputError, FederationError, TooFewReplies, ProcessLost)

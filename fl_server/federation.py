@@ -17,6 +17,7 @@ from fl_server.client_heads import judge_client_heads
 from fl_server.makespan import makespan
 from fl_server.nodes import Gathered, check_bases
 from fl_server.unpacking_grid import UnpackingGrid
+from models.backbones import build_on_meta
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange
@@ -182,7 +183,7 @@ class Federation:
         if weights is not None and not frozen:
             trained: Iterable[str] = ()
             if method.server_step is not None:
-                trained = self.task.restore(weights).trained()
+                trained = build_on_meta(self.config.backbone, 1).trained()  # names alone
             return self._exchange(method, weights, trained), None
         network = self.task.build()
         exchange = self._exchange(method, weights or sent_part(network), network.trained())

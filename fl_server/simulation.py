@@ -12,7 +12,8 @@ from operation.files import naming
 from operation.processes import ProcessId, end_processes
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.run_folder import RunFolder, environment
+from training.run_environment import environment
+from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
 
 POLL_SECONDS = 0.2

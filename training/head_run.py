@@ -12,7 +12,8 @@ from typing import Any
 from operation.files import creating_folder, replacing
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.run_folder import RunFolder, environment, now
+from training.run_environment import environment
+from training.run_folder import RunFolder, now
 from training.run_state import RunState
 from training.weights import Weights, weights_sha256
 
