@@ -59,11 +59,9 @@ class AxialSlices:
     left, to the back) this is the radiologist's view.
 
     Attributes:
-        modalities: of the three channels, in order.
         cases: for each case the files of these modalities and, with ``tumour``, the segmentation as
             the last one.
         slices_per_patient: n; not used with ``all``.
-        choice: which slices are used: ``tumour``, ``brain`` or ``all``.
     """
 
     modalities: tuple[str, str, str]
@@ -84,11 +82,7 @@ class AxialSlices:
         return f"{self.slices_per_patient} slices {of}, {how[self.choice]}"
 
     def num_slices(self, case: str) -> int:
-        """Return how many slices a case should give; 1 for a volume with an unreadable header.
-
-        Raises:
-            DataError: the system refuses to read a file.
-        """
+        """Return how many slices a case should give; 1 for a volume with an unreadable header."""
         if self.choice != "all":
             return self.slices_per_patient
         file = self.cases[case][0]
@@ -106,11 +100,7 @@ class AxialSlices:
         return [paths[case] for case in rows["lesion_id"]]
 
     def decode(self, rows: pd.DataFrame, side: int) -> Iterator[Decoded | Unusable]:
-        """Decode the rows' slices in order; every case is read once.
-
-        Raises:
-            DataError: the system refuses to read a file.
-        """
+        """Decode the rows' slices in order; every case is read once."""
         slices = zip(rows["lesion_id"], rows["image_id"], rows["slice"].astype(int), strict=True)
         cases = [
             (case, [(image_id, number) for _, image_id, number in group])
@@ -179,7 +169,6 @@ def most_brain(volumes: Sequence[NDArray], num_slices: int | None) -> list[int]:
     """Return the positions along the third axis with the most brain, in rising order.
 
     Args:
-        volumes: the modalities, (X, Y, Z) each, above 0 in the brain.
         num_slices: the largest number of positions; None: all that show brain. Of two slices with
             equal brain, the lower one is preferred.
 
@@ -207,7 +196,6 @@ def slice_positions(segmentation: NDArray, num_slices: int) -> NDArray[np.int64]
     """Return the positions of slices k = 1 … n, as `AxialSlices` describes for ``tumour``.
 
     Args:
-        segmentation: (X, Y, Z), above 0 in the tumour.
         num_slices: n ≥ 1.
 
     Returns:
@@ -229,7 +217,6 @@ def scaled_slices(volume: NDArray, positions: NDArray[np.int64]) -> NDArray[np.u
     """Return slices of one modality in grey levels, scaled as `AxialSlices` describes.
 
     Args:
-        volume: (X, Y, Z), above 0 in the brain.
         positions: (n,) along the third axis.
 
     Returns:

@@ -55,16 +55,7 @@ def evaluation_batch(
     """Resize whole images (bilinear, antialiased, rounded to integers) and normalise.
 
     Args:
-        images: uint8, (B, S, S, 3), values 0 … 255, on any device.
         image_size: side of the result, in pixels.
-        mean: mean of each channel, of values in 0 … 1.
-        std: standard deviation of each channel, of values in 0 … 1.
-
-    Returns:
-        float32, (B, 3, image_size, image_size), channels last in memory, on the images' device.
-
-    Raises:
-        ValueError: ``images`` is not such a tensor.
     """
     if _checked_side(images) == image_size:
         return _normalised(images, mean, std)

@@ -49,12 +49,6 @@ def load_brats2019(
     ``{train,valid,test}/{HGG,LGG}/*`` as PNG, JPEG or TIFF. If there are volumes and slices, the
     volumes are used. Nothing is decoded; unusable volumes are found when the image store is built.
 
-    Args:
-        data_dir: the folder that holds the data set.
-        modalities: of the red, the green and the blue channel; for volumes only.
-        slices_per_patient: number of slices of each volume, at least 1; for volumes only.
-        slice_choice: which slices, see `AxialSlices`; for volumes only.
-
     Returns:
         The slices. ``lesion_id`` is the case and ``source`` its site; both are None for extracted
         slices whose name does not contain the case. Extracted slices have a ``split``. Volumes have

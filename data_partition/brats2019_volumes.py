@@ -35,7 +35,6 @@ class Cases:
 
     Attributes:
         files: for each case its volumes by kind; of copies the first by name.
-        volumes: all of them.
         set_aside: names of the volumes that are not used, by reason.
     """
 
@@ -71,8 +70,6 @@ def volume_table(
     """Make a table of the cases that can be used.
 
     Args:
-        data_dir: the folder, for error messages.
-        cases: its cases.
         modalities, slices_per_patient, slice_choice: as for `AxialSlices`.
         set_aside: other files that are not used, by reason.
         graded: whether a case needs a grade, and may be in a split's folder.
@@ -140,9 +137,6 @@ def _splits(data_dir: Path, cases: Cases, usable: Iterable[str]) -> dict[str, st
     """Return the split of each usable case that is in a split's folder.
 
     The result is empty if there is no such folder, or only one for training.
-
-    Raises:
-        DataError: a case in two splits, or cases for validation or testing but none for training.
     """
     splits: dict[str, str] = {}
     for case in usable:

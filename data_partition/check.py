@@ -26,20 +26,15 @@ class SetReport:
     """The contents of one data set. Images that cannot be decoded are only in ``set_aside``.
 
     Attributes:
-        layout: the recognised layout, as text.
         grouped_by: what images are grouped by, ``lesion`` or ``patient``.
         sliced: whether images are slices of patients' volumes.
-        images: number of usable images.
         classes: number of usable images by class, in the order of the classes.
         lesions: number of known lesions, or patients; 0 where the release does not name them.
         lesions_with_several_images: number of lesions with two images or more.
         diagnoses: for each lesion whose images have several classes, the image ids by class.
         origins: for each lesion whose images have several sources, the image ids by source.
         sources: number of usable images by source, if the release names sources.
-        splits: number of usable images by split, if the data set is already split.
         set_aside: names of unused files and rows, by reason.
-        notices: see `ImageTable`.
-        copies: images with identical pixels under several ids.
     """
 
     layout: str
@@ -64,7 +59,6 @@ class CheckReport:
 
     Attributes:
         training: the training set; of slices all images, test patients included.
-        test: the test set, or None if there is no separate one.
         overlap: the test images that are also in training; None if the test images depend on a
             seed.
         images: all usable images, training and test, with the columns ``image_id``, ``label``,
@@ -87,7 +81,6 @@ def check_folder(
     """Find the data sets in a folder and decode all their images.
 
     Args:
-        data_dir: the folder of the training set.
         test_dir: the folder of the test set; None looks inside ``data_dir``.
         progress: called after each image; it counts the images of one set.
         look: called with the pixels (SIDE, SIDE, 3) of each usable image, in the order of the
@@ -136,14 +129,10 @@ def decode_all(
     """Decode all images of a table and return the table of the usable ones.
 
     Args:
-        table: the images.
         progress, look: as for `check_folder`.
 
     Returns:
         The table with the columns ``DIGESTS`` added; unusable images are set aside.
-
-    Raises:
-        DataError: the system refuses to read a file.
     """
     usable = np.zeros(len(table.rows), dtype=bool)
     digests: list[tuple[str, str | None]] = []

@@ -12,7 +12,6 @@ class Copies:
 
     Attributes:
         ids: ids of the images, two or more, sorted.
-        labels: the label of each.
         groups: the lesion (or patient) of each, None if unknown.
     """
 

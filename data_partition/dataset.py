@@ -40,7 +40,6 @@ class Study:
     """The settings of the study (docs/study.md) that depend on the data set, or our choice.
 
     Attributes:
-        batch_size: by objective.
         central_shares: of training and validation in a centralized run.
         images: number of training and of test images in the study, by the slices of a volume that
             are used; None if the study does not have the data set.
@@ -57,7 +56,6 @@ class Synthetic:
 
     Attributes:
         unit: what is counted, and the option of ``fedskin data synth``.
-        default: how many by default.
         write: writes so many into a new folder, from a seed.
         wrote: what was written, with ``{count}``.
     """
@@ -92,8 +90,6 @@ class DataSet:
         load_unlabelled: reads a folder of volumes to predict; None: such images are plain files.
         sliced: whether images are slices of patients' volumes: figures are also by patient, a
             patient is never divided, and some patients of its own are the test set.
-        study: its settings.
-        synthetic: its maker, if there is one.
         notices: what every table says, by the choice of slices.
     """
 

@@ -147,11 +147,7 @@ def _split(row: Row) -> str:
 
 
 def _patients(rows: Sequence[Row]) -> dict[str, str]:
-    """Return the patient of each lesion whose patient is known.
-
-    Raises:
-        DataError: a lesion has two patients, so that its images could be in training and in test.
-    """
+    """Return the patient of each lesion whose patient is known."""
     patient_of: dict[str, str] = {}
     for row in rows:
         lesion, patient = row.known("lesion"), row.known("patient")

@@ -103,11 +103,6 @@ class ImageFiles:
 
         Args:
             path, member: as for `read`.
-            num_bytes: some kilobytes.
-
-        Raises:
-            OSError: the file cannot be read.
-            DataError: the archive or its member is damaged or missing.
         """
         if not member:
             with Path(path).open("rb") as file:
@@ -152,8 +147,6 @@ def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
     EXIF orientation is ignored. Of several frames, the first is used.
 
     Args:
-        data: the encoded file.
-        name: of the image in error messages.
         reduce_to: if above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as
             both sides keep at least this many pixels; 0 decodes at full size.
 

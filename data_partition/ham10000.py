@@ -46,7 +46,6 @@ def load_training(data_dir: Path, *, tests_in: Sequence[Path] | None = None) -> 
     challenge's own validation set is not used. Nothing is decoded.
 
     Args:
-        data_dir: the folder that holds the release.
         tests_in: the folders whose test images are used; None: the data folder itself. Other test
             images in the data folder are set aside.
 

@@ -143,9 +143,6 @@ def beginning(folder: Path) -> str:
 def find_files(directory: Path) -> list[FoundFile]:
     """Return all files below a folder. Links are followed; hidden files are left out.
 
-    Args:
-        directory: the folder; zip archives in it are searched, too.
-
     Returns:
         The files sorted by ``parts``.
 
@@ -181,15 +178,9 @@ def find_files(directory: Path) -> list[FoundFile]:
 def keep_first_copies(images: Iterable[FoundFile]) -> tuple[dict[str, FoundFile], tuple[str, ...]]:
     """Keep one file for each image id.
 
-    Args:
-        images: image files in any order.
-
     Returns:
         By image id, the first file in order of ``parts``; and the names of the other copies. The
         name of a copy with different bytes says so.
-
-    Raises:
-        DataError: a copy is inside a damaged archive.
     """
     kept: dict[str, FoundFile] = {}
     copies: list[str] = []

@@ -41,14 +41,11 @@ class ImageStore:
             of the bytes of the image's files), and ``pixels_sha256`` (str in hex, of its pixels as
             stored; None if all have the same colour); sorted by ``image_id``, index 0 … N - 1.
         labels: int64 (N,), the label's index in ``classes``.
-        classes: class names in the order of the network's outputs.
         fingerprint: sha256 in hex over every image's id, label, lesion, source, split (if any) and
             the sha256 of its files' bytes. It identifies the data, independent of machine, folder,
             layout, file times and ``side``.
         set_aside: the table's, and the images that could not be decoded.
         grouped_by: what ``lesion_id`` names.
-        sliced: the table's.
-        notices: the table's.
     """
 
     images: np.memmap
@@ -85,8 +82,6 @@ def open_store(
     Args:
         table: the images; damaged images are set aside.
         side: stored height and width, in pixels.
-        cache_dir: the cache folder; created if necessary.
-        progress: called while building.
 
     Raises:
         DataError: a file is missing or cannot be read, no image is usable, or the cache cannot be

@@ -27,10 +27,8 @@ class ImageTable:
             reader needs. For photographs these are ``path`` (str, absolute: an image file, or a zip
             archive) and ``member`` (str, the image's name inside that archive, or "").
         classes: class names in the order of the network's outputs.
-        layout: the recognised layout, as text for users.
         set_aside: names of files and rows that are not used, by reason (``"row without an image"``,
             ``"image without a row"``, ``"duplicate file"``, ``"unreadable image"``, …).
-        reader: turns rows into pixels.
         grouped_by: the meaning of ``lesion_id``: ``lesion`` or ``patient``, which may have several
             images.
         sliced: whether images are slices of patients' volumes, see `dataset.DataSet`.

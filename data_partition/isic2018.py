@@ -29,7 +29,6 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
     ``test/<class>/*.jpg``. Nothing is decoded.
 
     Args:
-        data_dir: the folder of the training set, searched if ``test_dir`` is None.
         test_dir: the folder of the test set. If nothing in it is named as test data, files of any
             name are used, except those named as training or validation data. All other images in it
             that are not below ``data_dir`` are set aside.

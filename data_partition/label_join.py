@@ -31,14 +31,9 @@ def join_labels(
     """Join label rows and image files by image id.
 
     Args:
-        directory: the data folder, for the error message.
         labels: label rows as ``label_tables`` reads them; those of one image are merged.
         images: image files; of copies of one image the first by name is used. If some are in a
             folder for validation, the table has a column ``split``.
-        layout: the recognised layout, as text.
-        classes: class names in the order of the network's outputs.
-        found: all files of the folder.
-        set_aside: what is set aside already.
         elsewhere: ids of images in a folder for testing; their rows count as used.
         hint: the remedy to name if many images are missing.
 

@@ -45,10 +45,6 @@ class Volume(NamedTuple):
 def read_volume(data: bytes, name: str) -> Volume:
     """Decode a NIfTI-1 file held in memory, compressed by gzip or not.
 
-    Args:
-        data: the file.
-        name: of the file in error messages.
-
     Raises:
         DataError: the file is empty, truncated, damaged, not NIfTI, larger than 512 MiB, not
             three-dimensional, or has values that are not finite real numbers.

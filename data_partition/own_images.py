@@ -33,8 +33,6 @@ class OwnImages:
     Attributes:
         rows: one row for each image, with the columns of an `ImageTable` and ``split``: "train",
             "validation", "test", or None if nothing says.
-        layout: as text for users.
-        set_aside: names of rows and files that are not used, by reason.
         grouped_by: what ``lesion_id`` names.
         notices: see `ImageTable`.
     """
@@ -53,7 +51,6 @@ def load_own_training(data_dir: Path, reading: Reading, read: Read) -> ImageTabl
     """Return the training table of a folder, its classes in the order of their names.
 
     Args:
-        data_dir: the folder.
         reading: ``tests_in`` counts.
         read: reads the images of a folder from its files.
 

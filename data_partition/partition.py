@@ -53,8 +53,6 @@ def plan_partition(
         dirichlet_alpha: concentration, > 0; the smaller, the more the clients' classes differ.
         split_by: "image" or "lesion". A lesion has the label and source of its first image; lesions
             that share identical pixels count as one.
-        seed: ≥ 0.
-        grouped_by: the meaning of ``lesion_id``.
         sliced: whether images are slices of patients. If so, the test patients of
             ``split_patients`` are the global test set and belong to no client; the slices of each
             other patient stay together for any ``split_by``, if patients are known.

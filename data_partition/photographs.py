@@ -32,11 +32,7 @@ class Photographs:
         return [(path,) for path in rows["path"]]
 
     def decode(self, rows: pd.DataFrame, side: int) -> Iterator[Decoded | Unusable]:
-        """Decode the rows' images in order.
-
-        Raises:
-            DataError: the system refuses to read a file.
-        """
+        """Decode the rows' images in order."""
         with ImageFiles() as source:
 
             def decode_one(place: tuple[str, str, str]) -> Decoded | Unusable:

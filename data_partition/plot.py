@@ -17,7 +17,6 @@ def plot_counts(counts: pd.DataFrame, path: Path, *, title: str = "") -> None:
 
     Args:
         counts: from ``partition.split_counts``; at most 8 classes.
-        path: the PNG file, written atomically.
         title: in red, above the plot.
     """
     clients = counts.index.get_level_values("client").unique()

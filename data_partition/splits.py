@@ -75,9 +75,7 @@ def split_client(
     Args:
         image_ids: unique ids, in any order.
         groups: from ``together``, in the same order. Used only with ``split_by="lesion"``.
-        seed: the experiment's seed, ≥ 0.
         client_index: the rank of the client's name in the experiment's list of clients, ≥ 0.
-        split_by: ``image`` or ``lesion``: what stays together.
 
     Returns:
         One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
@@ -106,7 +104,6 @@ def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
     """Return the splits that a training release already has.
 
     Args:
-        rows: columns ``image_id``, ``lesion_id`` and ``split``.
         split_by: with "lesion", no lesion may be in two splits.
 
     Returns:

@@ -53,7 +53,6 @@ def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
     Args:
         directory: the folder to write; it may exist if it is empty.
         images: number of training images, at least 14.
-        seed: 0 or more.
 
     Raises:
         DataError: ``directory`` is not empty or cannot be written, or ``images`` or ``seed`` is too

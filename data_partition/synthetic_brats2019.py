@@ -62,7 +62,6 @@ def write_brats2019(directory: Path, patients: int = 40, seed: int = 0) -> None:
     Args:
         directory: the folder to write; it may exist if it is empty.
         patients: at least 10.
-        seed: 0 or more.
 
     Raises:
         DataError: ``directory`` is not empty or cannot be written, or ``patients`` or ``seed`` is
@@ -96,7 +95,6 @@ def draw_volumes(grade: str, generator: np.random.Generator) -> dict[str, NDArra
 
     Args:
         grade: HGG or LGG.
-        generator: of all random numbers.
 
     Returns:
         ``flair``, ``t1``, ``t1ce``, ``t2`` and ``seg`` (0, 1, 2, 4), each of `SHAPE`.

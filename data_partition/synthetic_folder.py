@@ -36,7 +36,6 @@ def new_folder(directory: Path, readme: str) -> Iterator[Path]:
 
     Args:
         directory: the final folder; it may exist if it is empty.
-        readme: text of README.txt below the title.
 
     Raises:
         DataError: ``directory`` is not empty or cannot be written.

@@ -64,9 +64,6 @@ def read_truth(path: Path) -> pd.DataFrame:
 def as_one_hot(rows: pd.DataFrame) -> pd.DataFrame:
     """Return labels as the challenge publishes them.
 
-    Args:
-        rows: n rows with ``image_id`` and ``label``, one of the seven.
-
     Returns:
         Columns ``image`` and ``CHALLENGE_COLUMNS``, a single 1.0 in each of the n rows.
     """

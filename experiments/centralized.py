@@ -26,7 +26,6 @@ def train_centralized(
     """Train the missing epochs of a run folder, in this process.
 
     Args:
-        console: where to show progress.
         wanted: the config, unresolved, with absolute paths and ``run-dir``.
         folder: the run's, new or started with the same config.
         kind: the command's name, for the manifest and for the command to resume.

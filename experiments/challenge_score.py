@@ -72,7 +72,6 @@ def score_table(score: dict[str, Any], note: str | None) -> Table:
 
     Args:
         score: as in ``score.json``.
-        note: on synthetic images, if there are any.
     """
     title = "ISIC 2018 Task 3, in percent"
     if note:

@@ -22,10 +22,8 @@ def read_answers(
     """Read the predictions of a run's network, or of a head on its features.
 
     Args:
-        folder: the run's.
         head: name of the head, or None for the network.
         image_ids: of the ground truth, unique.
-        truth: the ground truth's file, for the message.
 
     Returns:
         One row for each of ``image_ids``, in their order; index 0 … n - 1. Columns ``image_id``,

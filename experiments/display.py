@@ -45,8 +45,6 @@ class RunDisplay:
     """A bar over the rounds, and a line for each round whose model has been validated.
 
     Args:
-        console: to print on.
-        rounds: the number of rounds.
         unit: ``round``, or ``epoch`` for a centralized run.
         before: the number of rounds whose lines an earlier start has shown.
     """

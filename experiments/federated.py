@@ -81,7 +81,6 @@ def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console
     Args:
         wanted: as the user wrote it, with absolute paths and ``run-dir``.
         folder: the run folder; new, or of a run with the same config.
-        console: where notices and progress are shown.
 
     Raises:
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.

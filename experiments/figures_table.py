@@ -25,7 +25,6 @@ def new_table(title: str, first: str, columns: Iterable[str]) -> Table:
     Args:
         title: of the table; may have several lines.
         first: head of the column that names the rows.
-        columns: heads of the other columns.
     """
     table = Table(
         title=title,
@@ -64,7 +63,6 @@ def scores_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]], first: str) -
 
     Args:
         blocks: each row's name and block; figures by patient, if known, follow below.
-        first: head of the column that names the rows.
     """
     tables = []
     for start in range(0, len(FURTHER), _SCORES):
@@ -80,7 +78,6 @@ def classes_table(block: Mapping[str, Any], classes: Sequence[str], of: str) -> 
     """Return a table of the scores that have a figure for each class.
 
     Args:
-        block: of one test set.
         classes: names of the classes, in the order of the block.
         of: names the test set.
     """
@@ -98,9 +95,7 @@ def recall_table(
     """Return a table of the number of images of each class that were found, and the total.
 
     Args:
-        blocks: each row's name and metric block; figures by patient, if known, follow below.
         classes: names of the classes, in the order of the confusion matrices.
-        first: head of the column that names the rows.
     """
     order = in_naming_order(classes)
     table = new_table("Recall by class: found, of how many", first, order)

@@ -74,7 +74,6 @@ def predictions_of(model: TrainedModel, images: Sequence[Path]) -> pd.DataFrame:
     """Classify images, and the patients that they belong to.
 
     Args:
-        model: from a run folder or a file.
         images: images, or folders of images or of BraTS2019's cases.
 
     Returns:

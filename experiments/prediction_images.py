@@ -42,7 +42,6 @@ def find_images(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[P
     Args:
         paths: image files; folders of image files, zipped or not; for a run on slices folders of
             cases.
-        config: of the model.
 
     Raises:
         DataError: a path does not exist, or contains no image.
@@ -57,7 +56,6 @@ def decode_images(
 
     Args:
         tables: from `find_images`.
-        config: of the model.
         errors: prints the images that are left out, with the reason.
 
     Raises:

@@ -86,7 +86,6 @@ def check_prerequisites(
 
     Args:
         config, federated, needs_test: as for `outline_data`.
-        folder: the run's.
 
     Returns:
         Notices about the data, see `data_partition.image_table.ImageTable`.

@@ -11,12 +11,7 @@ from training.run_state import INTERRUPTED, RunState
 
 @contextmanager
 def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
-    """Record the status in the manifest: running, then completed, or failed with the cause.
-
-    Args:
-        folder: the run's.
-        entries: further entries for the manifest.
-    """
+    """Record the status in the manifest: running, then completed, or failed with the cause."""
     folder.update_manifest(status=RunState.RUNNING, cause=None, **entries)
     try:
         yield

@@ -43,11 +43,7 @@ def updates_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def update_warnings(rounds: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """Return a line for each update that was much larger than the others.
-
-    Args:
-        rounds: as in ``rounds.jsonl``.
-    """
+    """Return a line for each update that was much larger than the others."""
     return [
         Text(f"Round {record['round']}: {warning}", "bold yellow")
         for record in rounds

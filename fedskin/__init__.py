@@ -58,7 +58,6 @@ class Run:
     """A run folder, of any command.
 
     Attributes:
-        path: the folder.
         config: the run's, resolved.
     """
 

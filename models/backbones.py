@@ -95,11 +95,8 @@ def build_backbone(
     starts at zero (vit_l_16).
 
     Args:
-        name: see `models.registry.find_backbone`.
-        num_classes: number of outputs, at least 1.
         pretrained: whether the trunk starts from published weights.
         image_size: the images' side in pixels; only checked.
-        seed: of all random weights.
         weights_dir: folder of weight files; None: the cache of torch.hub or the Hugging Face hub,
             or a download.
         identity_head: start with the identity as head, so that an image tower trained against its
@@ -173,8 +170,6 @@ def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
     `build_empty`.
 
     Args:
-        name: see `models.registry.find_backbone`.
-        num_classes: number of outputs.
         trainable: ``head`` or ``adapter``.
     """
     head = nn.Linear(find_backbone(name).width, num_classes, device="meta")

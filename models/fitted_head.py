@@ -21,7 +21,6 @@ class Head:
 
     Attributes:
         name: ``knn``, ``svm`` or ``rf``.
-        num_classes: K.
         settings: the hyper-parameters it was fitted with, by scikit-learn's names.
         pipeline: scales features, unless the scaler is ``none``, and classifies them.
         calibrated: gives the SVM's probabilities; None for heads that have their own.
@@ -58,9 +57,6 @@ class Head:
 
         KNN: the share of the votes. Forest: the mean over the trees. SVM: a sigmoid for each class
         (Platt), fitted to training images held out from the machine, and scaled to sum to 1.
-
-        Args:
-            features: (m, F), with the width that the head was fitted on.
 
         Returns:
             (m, K), rows that sum to 1; zero for classes that were absent from training.

@@ -78,8 +78,6 @@ def fit_head(
         name: one of ``HEADS``.
         features: (n, F), of the training images.
         labels: (n,) their classes, each in [0, num_classes).
-        settings: the hyper-parameters.
-        num_classes: K.
         groups: the images' lesions, each kept in one fold; an image with None is a separate lesion.
             None: every image is a separate lesion.
         class_names: K names, for messages; None: the classes' numbers.

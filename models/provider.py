@@ -83,7 +83,6 @@ class Provider(Protocol):
         """Build the network that ends in pooled features, randomly initialised.
 
         Args:
-            spec: the backbone.
             device: ``cpu`` or ``meta``.
         """
 
@@ -93,7 +92,6 @@ class Provider(Protocol):
         Only the file's name is checked, `locate_weights` checks the content.
 
         Args:
-            spec: the backbone.
             weights_dir: as in a config; None for the library's own cache.
 
         Returns:

@@ -9,11 +9,6 @@ def part_size(name: str, num_classes: int, trainable: str) -> PartSize:
 
     Nothing is computed and no weights are needed.
 
-    Args:
-        name: a backbone.
-        num_classes: number of outputs.
-        trainable: as in a config.
-
     Raises:
         BackboneError: unknown name.
     """

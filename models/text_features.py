@@ -32,7 +32,6 @@ class TextFeatures:
     """The text features of K classes.
 
     Attributes:
-        encoder: name of the text encoder.
         prompts: K texts, one for each class, in the order of the classes.
         features: (K, D) float32, rows of unit length.
         logit_scale: 1/τ > 0, as trained with the encoder; OpenAI's: 100.
@@ -130,8 +129,6 @@ def open_text_features(
     """Return text features from the cache; compute and cache them if they are not there.
 
     Args:
-        encoder: see `models.text_encoders.find_text_encoder`.
-        prompts: K texts, see `prompts`.
         pretrained: whether the encoder has published weights, or random ones drawn from ``seed``.
         weights_dir: folder of weight files; None: the hub's cache, or a download.
         seed: of random weights; not used for published ones.

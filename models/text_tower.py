@@ -30,7 +30,6 @@ def encode_pretrained(
     """Return text features and logit scale of a text encoder with trained weights.
 
     Args:
-        spec: the text encoder.
         prompts: K texts; only the first 77 tokens of each are used.
         path: safetensors file of the whole CLIP model with open_clip's names, in float32, float16
             or bfloat16.

@@ -21,7 +21,6 @@ def measure_trunk(name: str, trunk: nn.Module, image_size: int) -> TrunkFacts:
     """Return the facts about a trunk on the meta device.
 
     Args:
-        name: of the backbone, for the message.
         trunk: on the meta device.
         image_size: a side that it takes, in pixels.
 

@@ -29,7 +29,6 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) ->
     Python's own reading unpacks everything, even if the archive states a small size.
 
     Args:
-        archive: an open archive.
         member: one of its `infolist`.
         most: maximum bytes, whatever the archive states.
 

@@ -33,7 +33,6 @@ class BodyLimits:
     408; both are logged. A request whose sender has disconnected is dropped.
 
     Args:
-        app: the app that gets the requests.
         most: returns the maximum size of a request's body in bytes, given its scope; by default
             `LARGEST_BYTES`.
     """

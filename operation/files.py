@@ -37,11 +37,6 @@ def keep_private() -> None:
 def read_record(kind: type[Record], values: object, path: Path) -> Record:
     """Return a dataclass made of the values in a file, after checking their types.
 
-    Args:
-        kind: the dataclass.
-        values: the contents of the file.
-        path: the file, for the message.
-
     Raises:
         OperationError: a field is missing, unknown, or of another type.
     """

@@ -26,7 +26,6 @@ def bounded_server(app: ASGIApp, **options: Any) -> uvicorn.Server:
     """Return a server of an app that applies the bounds of this file to every connection.
 
     Args:
-        app: the app that answers requests.
         options: further options of `uvicorn.Config`.
     """
     return _Server(

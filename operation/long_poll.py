@@ -22,7 +22,6 @@ class LongPoll:
     when it reads the body.
 
     Args:
-        app: the app that gets the requests: the held ones later, all others at once.
         path: the path of the requests that are held.
     """
 

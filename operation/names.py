@@ -13,7 +13,6 @@ def known_names(name: str, known: Iterable[str]) -> str:
     Similar names may differ in capital letters, blanks, ``_`` and ``-``.
 
     Args:
-        name: the unknown name, of any length.
         known: the known names, in the order to list them.
     """
     names = list(known)

@@ -44,8 +44,6 @@ class PlugIn:
     """An entry of a package.
 
     Attributes:
-        group: a key of ``GROUPS``.
-        name: in a config.
         package, version: of the distribution.
         place: where the entry is: ``module:attribute``, or a module.
     """

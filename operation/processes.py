@@ -28,7 +28,6 @@ class ProcessId:
     """A process; its creation time distinguishes it from a later one with the same id.
 
     Attributes:
-        pid: its id.
         created: ``<boot id>:<clock ticks since the boot>`` on Linux, because a time of day would
             change when the clock is set; elsewhere seconds since 1970.
     """
@@ -78,7 +77,6 @@ def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[
     """Kill every process that has the token, and any that these start in the meantime.
 
     Args:
-        token: the processes' token.
         wait_seconds: how long to try at most.
         spared: ids of processes that are not killed.
     """

@@ -20,7 +20,6 @@ class Serving:
     """The process that serves a folder.
 
     Attributes:
-        process: the serving process.
         token: the token of every process that it started.
     """
 

@@ -15,11 +15,8 @@ class Supervised:
     """A program that must run all the time; `tend` must be called often.
 
     Args:
-        name: for the log.
-        command: program and arguments.
         log_path: its output is appended to this file, which is kept short.
         environment: its whole environment.
-        folder: its working directory.
         restart_seconds: least time from one start to the next. A SuperNode that was killed can
             connect again only when its heartbeat has expired, so it is tried every ten seconds.
         pass_fds: open files that it inherits, such as the sockets it listens on.

@@ -14,7 +14,6 @@ def printable(text: str, max_length: int = MAX_LENGTH) -> str:
     characters is cut, with an ellipsis as the last character.
 
     Args:
-        text: of any length and content.
         max_length: at least 1.
     """
     # Cut first, so that a text of many megabytes is not processed.

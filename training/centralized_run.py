@@ -40,11 +40,6 @@ class CentralizedRun:
     one more copy of the model and of that state.
 
     Args:
-        config: resolved.
-        folder: the run's, locked by this process.
-        data: training and validation images.
-        test_data: the test set, if there is one.
-        text: the text features of objective ``clip``, otherwise None.
         watch: called at every step.
     """
 

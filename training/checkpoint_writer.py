@@ -14,9 +14,6 @@ class CheckpointWriter:
     Only one is written at a time: while round r runs, the checkpoint of round r − 1 may not be
     complete yet, but that of r − 2 is. Leaving the ``with`` block waits for the last one and raises
     its error, unless another error is being raised.
-
-    Args:
-        folder: the run's.
     """
 
     def __init__(self, folder: RunFolder) -> None:

@@ -33,7 +33,6 @@ def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatur
 
     Args:
         config: with a data set, or a data folder to recognise it.
-        classes: of the data set.
 
     Raises:
         WeightsError: the text tower's weights are missing, or the cached file is unusable.

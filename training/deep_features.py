@@ -51,12 +51,8 @@ def open_features(
     Whole images are used, as for testing (no crop, no flip).
 
     Args:
-        path: the store's file.
-        config: resolved.
         network: makes the network, on its device; called only if features are missing, and
             only then torch is imported.
-        split: n images.
-        image_ids: their ids, in the split's order.
         identity: of the weights and the data set; features with another one are replaced.
 
     Raises:

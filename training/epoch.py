@@ -134,11 +134,6 @@ def evaluate(
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
-        split: the images; may be empty.
-        num_classes: K.
-        batch_size: images at a time.
-        preprocessing: of the model's input.
-        precision: as in `train_epoch`; probabilities are always float32.
 
     Raises:
         TrainingError: an output is NaN or infinite.

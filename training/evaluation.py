@@ -17,7 +17,6 @@ def evaluation_block(evaluation: Evaluation, best_by: str) -> dict[str, Any]:
     """Return the block of an evaluation, also by patient if the split has patients.
 
     Args:
-        evaluation: of a split.
         best_by: as for `score_block`.
     """
     result = {**score_block(evaluation.images.counts(), best_by), "loss": evaluation.loss}
@@ -40,10 +39,7 @@ def evaluate_on_test_set(
     this cannot be checked.
 
     Args:
-        task: the run's; the seed of its config is used for the draws.
         weights: of the network, see `Task.restore`.
-        test_data: the images.
-        folder: the run's.
         test_set: names the file ``predictions-<test_set>.csv``.
     """
     classes, split = test_data.classes, test_data.split

@@ -44,8 +44,6 @@ def open_feature_splits(
 
     Args:
         config: resolved; ``trainable`` is ``head`` or ``adapter``.
-        splits: the client's images, by name.
-        fingerprint: of their store.
         client_index: the client's, ≥ 0.
         base: sha256 of the base that computes the features.
 

@@ -33,10 +33,8 @@ class HeadFigures:
         folder: for heads, figures and predictions; it also has the run's metrics and predictions;
             locked by this process.
         source: the run's own folder, which has the features; it may be ``folder``.
-        weights: of its best network.
         network: makes that network, on its device; called only if features are missing.
         training: the images it was trained on.
-        test_data: the global test set.
         watch: called with a description of the current step.
     """
 

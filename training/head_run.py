@@ -37,7 +37,6 @@ def best_weights(folder: RunFolder, source: RunFolder) -> Weights:
     """Return the weights of a run's best network.
 
     Args:
-        folder: the run's.
         source: the folder that has the weights: its `network_run`, or that folder's new place.
 
     Raises:
@@ -64,9 +63,6 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
 
     Args:
         folder: to be made; it may exist if it is empty.
-        config: the run's, with the heads' settings.
-        source: the run's.
-        weights: of its best network.
 
     Raises:
         RunFolderError: the folder holds files already.

@@ -59,10 +59,6 @@ def predict(
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in eval mode.
         images: (N, S, S, 3) uint8, from an image store, or other input of ``preprocessing``.
-        indices: (n,) of the images to use.
-        num_classes: K.
-        batch_size: images at a time.
-        preprocessing: of the model's input.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
 
     Raises:

@@ -18,7 +18,6 @@ def confusion_matrix(
     Args:
         labels: (N,) true classes, each in [0, num_classes).
         predicted: (N,) predicted classes, in the same range.
-        num_classes: K.
 
     Returns:
         (K, K) counts that sum to N.
@@ -80,9 +79,6 @@ def recall_by_class(confusion: Confusion) -> list[tuple[int, int]]:
     """Return for each class the number of images found (classified correctly) and the total.
 
     BACC is the mean share of found images, over the classes that have images.
-
-    Args:
-        confusion: (K, K) counts, true classes in rows.
     """
     found = np.diagonal(confusion)
     return list(zip(found.tolist(), confusion.sum(axis=1).tolist(), strict=True))

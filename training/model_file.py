@@ -29,10 +29,8 @@ class ModelFile:
     Attributes:
         config: of the run, without paths; its device need not exist here.
         classes: K names, in the order of the network's outputs.
-        weights: of the network, read only.
         text: the text features of objective ``clip``, otherwise None.
         run: id of the weights' run, 32 hex digits.
-        round: of that run.
         synthetic: whether the network was trained on synthetic images.
     """
 

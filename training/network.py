@@ -67,7 +67,6 @@ def features_of(
     """Return the features (n, width) of a split's n images, in its order.
 
     Args:
-        network: on its device.
         split: n images, or their features.
         config: its batch size, preprocessing and precision are used.
         inputs: another preprocessing.

@@ -77,7 +77,6 @@ def build_optimizer(
 
     Args:
         values: the flat keys of a resolved config, so nothing in it is ``auto``.
-        parameters: the trained parameters.
         learning_rate: of this round (`training.schedules`); None: the config's.
     """
     import torch

@@ -33,7 +33,6 @@ def absences(
 
     Args:
         participation: from `participation`.
-        rounds: the number of rounds.
         not_validated: clients whose images did not help to choose the best round.
         not_tested: clients whose images are not in the pooled test figures.
         not_by_patient: clients whose patients are not in those by patient, if there are any.
@@ -81,6 +80,5 @@ def pooled_clients(missing: Collection[str], clients: int) -> str:
 
     Args:
         missing: the clients that are not in it.
-        clients: number of the run's clients.
     """
     return f"{clients - len(missing)} of {clients} clients" if missing else "all clients"

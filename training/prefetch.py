@@ -15,8 +15,6 @@ def prefetch(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str]
     base, which is built again.
 
     Args:
-        config: of the run.
-        folder: of the run.
         classes: None if they are not known yet: then there are no text features.
 
     Raises:

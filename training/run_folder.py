@@ -41,7 +41,6 @@ class RunFolder:
     """One run's folder, described in docs/run-folder.md.
 
     Attributes:
-        log_path: of the log of Flower, Ray and the clients.
         text_path: of the text features of a run with objective ``clip``.
     """
 
@@ -256,9 +255,6 @@ class RunFolder:
 
         Args:
             test_set: for example ``global_test``.
-            rows: n rows with the columns ``image_id``, ``label`` and ``lesion_id``.
-            probabilities: (n, K).
-            classes: K names, used as column names.
             by_patient: add the column ``patient_id``, for figures by patient.
             predicted: n class names, if the prediction may differ from the most probable class.
         """

@@ -44,7 +44,6 @@ def learning_rate(config: ExperimentConfig, round_number: int, rounds: int) -> f
     In the first ``warmup-rounds`` = W rounds it rises evenly, r/(W + 1) of the whole in round r.
 
     Args:
-        config: resolved.
         round_number: r, from 1.
         rounds: of the whole run; epochs of a centralized one.
     """

@@ -60,7 +60,6 @@ def open_test_dir(
     """Open the global test set in ``test-dir``, without training images; None if it is not set.
 
     Args:
-        config: of the run.
         classes: those of the run; None if they are not known yet.
 
     Raises:

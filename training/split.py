@@ -93,7 +93,6 @@ class GlobalTestSet:
     """The global test set: its own store or, of slices, some patients of the common store.
 
     Attributes:
-        split: its images.
         rows: their rows in the store, in the order of the split.
         classes: the store's, as are the labels and the fingerprint.
         set_aside: images that its own store could not use; empty if it shares the training set's
@@ -125,10 +124,7 @@ class TrainingImages:
     """The images that a run's network was trained on.
 
     Attributes:
-        split: n images.
         rows: their rows in the store, in the split's order.
-        fingerprint: the store's.
-        classes: the store's.
     """
 
     split: Split

@@ -30,8 +30,6 @@ def resolve(
     """Return the config without ``auto`` values, so that running it again repeats the run.
 
     Args:
-        config: as the user wrote it.
-        dataset: the data set's name.
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """

@@ -27,8 +27,6 @@ class Task:
 
     Attributes:
         config: resolved.
-        num_classes: K.
-        text: the text features for objective ``clip``, otherwise None.
         base: the sha256 that the network's base must have; None: not checked.
     """
 
@@ -115,12 +113,10 @@ class Task:
         the client only.
 
         Args:
-            network: is changed.
             split: at least two images, or their features.
             optimizer: of the network's trained parameters.
             round_number: the round, or the epoch of a centralized run, ≥ 1.
             client_index: the client's, ≥ 0.
-            epochs: ≥ 1.
             before_step: called between ``backward`` and every step of the optimizer.
 
         Raises:
@@ -182,10 +178,6 @@ def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
     """Return a network of which only the base is used, on the CPU; its head has no meaning.
 
     With ``trainable`` ``head`` and ``adapter``, the base is the whole trunk.
-
-    Args:
-        config: resolved.
-        sha256: of the base; None: not checked.
 
     Raises:
         TrainingError: the base has another sha256.

@@ -40,8 +40,6 @@ def intervals(
     Args:
         labels: (n,) true classes, each in [0, num_classes).
         predicted: (n,) predicted classes, in the same range.
-        num_classes: K.
-        seed: of the draws.
         resamples: how often n units are drawn.
         groups: (n,) the images' patients, whose images are drawn together; None: images are drawn.
 

@@ -41,11 +41,7 @@ class AttemptTask:
     """The task of an attempt.
 
     Attributes:
-        campaign: the campaign's folder.
-        trial_id: the trial's id.
-        command: see `experiments.campaigns.trial.Trial`.
         network_of: for ``heads``, the trial whose network is used; "" to train one.
-        cpus: cores to compute on.
         run: id of one call of ``campaign run``, in which a trial has two attempts.
         hang_seconds: after so long without progress the attempt has failed.
     """
@@ -63,7 +59,6 @@ def attempt(task: AttemptTask, _source_ended: str | None = None) -> str:
     """Start or continue a trial; try once more if it crashes, is killed or hangs.
 
     Args:
-        task: what to run.
         _source_ended: result of the trial that Ray waits for before it calls this.
 
     Returns:

@@ -145,14 +145,7 @@ def _kind(trial: Planned) -> tuple[str, str]:
 
 
 class CampaignDisplay:
-    """Shows a campaign while it runs: a live table, or without a terminal a line for each trial.
-
-    Args:
-        console: to print on.
-        name: the campaign's.
-        folder: the campaign's.
-        planned: its trials.
-    """
+    """Shows a campaign while it runs: a live table, or without a terminal a line for each trial."""
 
     def __init__(
         self, console: Console, name: str, folder: CampaignFolder, planned: Sequence[Planned]

@@ -71,7 +71,6 @@ class Campaign:
 
     Attributes:
         name: of the campaign; a folder belongs to one name.
-        trials: in the order of the file.
         variants: the trials of each part with other values of some keys, and those values; they run
             only if selected, see `asked`.
         hang_minutes: after so long without progress a trial has failed.
@@ -111,7 +110,6 @@ def read_campaign(
     for the data set, ``overrides``, the grid and the seed.
 
     Args:
-        path: the TOML file.
         overrides: ``key=value`` for all trials, as after ``-c``.
         data: data folders by data set; they override the file's.
 
@@ -193,11 +191,7 @@ _TYPE_NAMES = ("str", "bool", "int", "float")
 
 
 def _known_keys(file: _File, given: Mapping[str, Any]) -> Keys:
-    """Return every key with its default, also those of all methods that a file names.
-
-    Raises:
-        ConfigError: a package's method cannot be loaded.
-    """
+    """Return every key with its default, also those of all methods that a file names."""
     tables = [given, file.base, *file.data.values()]
     for part in file.part:
         tables += [part.base, *part.variant]

@@ -28,7 +28,6 @@ class Planned:
 
     Attributes:
         id: see `Trial.id`; also the name of its folder.
-        command: see `Trial`.
         config: flat, as written.
     """
 
@@ -42,7 +41,6 @@ class State:
     """The state of a trial.
 
     Attributes:
-        state: completed, failed, running or waiting.
         cause: of a failure, one line.
         attempt: the record of its last attempt, empty before the first.
     """
@@ -130,11 +128,7 @@ class CampaignFolder:
             ) from None
 
     def take(self, name: str) -> None:
-        """Refuse this folder if it belongs to another campaign or holds other files.
-
-        Raises:
-            RunFolderError: with the name it belongs to.
-        """
+        """Refuse this folder if it belongs to another campaign or holds other files."""
         if self.exists():
             theirs = _name_in(self.path / "plan.json")
             if theirs not in (None, name):
@@ -168,7 +162,6 @@ class CampaignFolder:
         """Return the state of each trial, in the plan's order.
 
         Args:
-            planned: the trials.
             at_work: whether a process runs the campaign; if not, running trials count as waiting.
         """
         return {trial.id: self._state(trial, at_work=at_work) for trial in planned}

@@ -40,7 +40,6 @@ class ImageCounts:
 
     Attributes:
         training: of the training set; of slices those of all except the test patients.
-        test: of the global test set.
         counted: whether they were counted in the data folder; otherwise they are those of the study
             (docs/study.md).
     """
@@ -115,10 +114,7 @@ def estimate(
     cores. Fitting heads is not counted: it is short compared with training the network.
 
     Args:
-        command: ``simulate``, ``clip`` or ``heads``.
         config: resolved.
-        times: measured for this config.
-        images: of its data set.
     """
     rounds = _federated_seconds if command == "simulate" else _centralized_seconds
     seconds = STARTING[command] + rounds(config, times, images)

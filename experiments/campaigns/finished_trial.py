@@ -213,7 +213,6 @@ class FinishedTrial:
     Attributes:
         id: the name of its run folder.
         config: resolved.
-        manifest, metrics: of the run.
         rounds: one for each round or epoch, in order.
     """
 

@@ -64,7 +64,6 @@ def forecast(
 
     Args:
         campaign: its trials need neither data folders nor weights.
-        progress: called with (settings measured, settings in total).
 
     Raises:
         ConfigError, DataError: a data folder cannot be used, or the device is not available.

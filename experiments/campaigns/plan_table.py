@@ -29,10 +29,6 @@ def show_plan(
     """Print the trials with their time, the totals, and what is missing.
 
     Args:
-        console: to print on.
-        name: of the campaign.
-        forecast: of its trials.
-        missing: what they lack.
         folder: the campaign's; it need not exist.
     """
     kinds = groupby(forecast.trials, lambda pair: (pair[0].command, tuple(pair[0].settings)))

@@ -35,9 +35,6 @@ class Preflight:
 
     Missing image stores are built, text features computed, and weights downloaded, so that trials
     side by side find them.
-
-    Args:
-        progress: called while an image store is built.
     """
 
     def __init__(self, progress: ProgressCallback | None = None) -> None:
@@ -77,7 +74,6 @@ class Preflight:
         """Check that trials can start.
 
         Args:
-            trials: those that will run.
             device: check this machine's device, because they run on it.
 
         Raises:

@@ -44,7 +44,6 @@ class Share:
     """What one trial gets of the machines.
 
     Attributes:
-        cpus: cores.
         gpus: of one GPU or several; 0 for none.
         memory: bytes that it is expected to need at most.
     """
@@ -59,8 +58,6 @@ class Job:
     """An attempt that Ray will run.
 
     Attributes:
-        task: see `attempt`.
-        share: its resources; see `Cluster.share`.
         after: the trial whose end it waits for, "" for none; it is earlier in the list.
     """
 

@@ -50,7 +50,6 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
     """Send every trial of a ledger that the MLflow server does not have yet.
 
     Args:
-        ledger: the campaign's.
         folder: the campaign's; its name in ``plan.json`` becomes the experiment's name.
         uri: MLflow's tracking URI; None: the environment variable ``MLFLOW_TRACKING_URI``, or if it
             is not set, ``mlflow.db`` in the campaign's folder.

@@ -73,7 +73,6 @@ class _Panel:
         means: a row for each backbone, a column for each bar of a group.
         deviations: of the same shape; NaN with one seed.
         bars: of each column, label and colour.
-        label: of the axis.
     """
 
     means: pd.DataFrame

@@ -21,7 +21,6 @@ class Cost:
     """The costs of some points on an axis.
 
     Attributes:
-        label: of the axis.
         values: of each point, in the unit of the label.
         symbol: of the unit, if each tick has its own prefix; otherwise empty.
     """

@@ -41,7 +41,6 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
 
     Args:
         config: of the trial, resolved.
-        command: of the trial.
         model: the figure's model: ``network``, or a head.
     """
     found = {
@@ -88,7 +87,6 @@ def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[st
         kind: of experiment, one of ``STUDY_CAMPAIGNS``.
         rows: of the ledger, on the global test set by image; at least one. The trials differ only
             in the seed.
-        model: the figure's model: ``network``, or a head.
 
     Returns:
         As text for users, one entry for each difference: a config key with its value and the

@@ -26,8 +26,6 @@ class Drawing:
         name: the files', without suffix.
         about: title of the comparison or ranking that it shows.
         what: description for people who cannot see it.
-        svg: text of the SVG file.
-        png: bytes of the PNG file.
     """
 
     name: str

@@ -18,13 +18,9 @@ class Findings:
     """The results of a campaign so far.
 
     Attributes:
-        name: the campaign's.
         planned: ids of the trials of the last plan; empty without a plan.
-        table: the ledger's.
         set_aside: by folder, why it is not in the report.
         records: of each trial of the table, by its id.
-        comparisons: of the table.
-        rankings: of the comparisons.
     """
 
     name: str

@@ -25,7 +25,6 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
 
     Args:
         findings: of the campaign; if no trial is finished, the page says so.
-        drawings, tables: of the findings.
     """
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined

@@ -23,7 +23,6 @@ class Published:
 
     Attributes:
         where: part of the study that has it.
-        kind: of experiment; see `Comparison`.
         settings: those that the study names, by the names of `Comparison.settings`.
         backbone: by the study's name, which is ours.
         metric: by our name, for instance ``avg``.
@@ -83,10 +82,8 @@ class Beside:
     """A published figure and ours.
 
     Attributes:
-        published: the study's.
         setting: title of the comparison with our figure.
         ours: mean over the seeds, in the same unit.
-        seeds: number of seeds.
         synthetic: whether ours is on synthetic images, so that a difference has no meaning.
         otherwise: differences of our trials from the study, as text for users; see
             `differences_from_study`.

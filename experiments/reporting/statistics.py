@@ -24,7 +24,6 @@ class RankTest:
 
     Attributes:
         mean_ranks: of each backbone over the blocks, sorted; 1 is the best.
-        num_blocks: number of blocks with all backbones.
         left_out: number of the other blocks.
         p_value: of Friedman's test; its hypothesis is that all backbones are equal.
         critical_difference: mean ranks that are closer than this do not differ at ``ALPHA``.
@@ -54,7 +53,6 @@ class Ranking:
     """The backbones of one kind of experiment.
 
     Attributes:
-        kind: see `Comparison`.
         synthetic: whether any of its images are synthetic.
         test: None if there are too few figures to compare.
         why_not: what is missing then, as text for users.

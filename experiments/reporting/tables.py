@@ -34,7 +34,6 @@ class Table:
 
     Attributes:
         name: the files', without suffix.
-        title: as text for users.
         synthetic: whether it must be marked SYNTHETIC.
         numbers: the content of the CSV file.
         cells: the same, formatted as text.
