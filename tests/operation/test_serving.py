@@ -60,7 +60,7 @@ def test_a_second_one_is_refused_by_name(tmp_path: Path) -> None:
             serve_folder(tmp_path),
         ):
             pass
-        assert processes_of(token), "the first one's processes are left alone"
+        wait_until(lambda: processes_of(token))  # the first one's processes are left alone
     finally:
         process.kill()
         process.communicate()
