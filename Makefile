@@ -7,9 +7,9 @@ EXTRAS := $(VENV)/.extras
 
 # One thread for each test process: on small machines more torch threads only slow each other down.
 # Runs that plan their threads set them themselves. Compiled modules are kept whatever the shell says,
-# or some hundred processes would each compile the whole project. More test files at a time than the two cores that
-# the suite is made for, because many tests mostly wait for processes to start or end; the slow ones
-# fill the cores.
+# or some hundred processes would each compile the whole project. More test files at a time than the
+# two cores that the suite is made for, because many tests mostly wait for processes to start or end;
+# the slow ones fill the cores.
 TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 TEST_OPTIONS := --dist loadfile
 
