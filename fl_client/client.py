@@ -18,8 +18,6 @@ class Client:
     """The state of a client before a message arrives.
 
     Attributes:
-        name: its name in the federation.
-        config: the resolved config.
         splits: its images, by ``train``, ``validation`` and ``test``.
         classes: K class names, in the order of the network's outputs.
         folder: for its files that are kept between rounds.

@@ -29,7 +29,6 @@ def save_final_model(
         received: the weights of the sent part.
         settings: settings in the message: ``run``; ``round``, the round of the weights; and
             ``base``, the sha256 of the base, unless the whole network is trained.
-        text: the text features for objective ``clip``.
     """
     config, weights = client.config, received
     if config.trainable != "all":

@@ -20,7 +20,6 @@ def with_own(
     in the client's folder ``local``; see `RoundFiles`.
 
     Args:
-        client: of the arrays.
         received: the model, and what is carried beside it.
         settings: ``counted``, the last round in which this client's reply counted.
         before: only arrays of earlier rounds are taken.
@@ -45,7 +44,6 @@ def keep_own(
     end.
 
     Args:
-        client: of the arrays.
         trained: the model after training.
         settings: ``round``, and ``best-round``, the best so far.
     """

@@ -26,11 +26,9 @@ def open_model(
     after the first time.
 
     Args:
-        client: the client with the images.
         received: the weights, read only.
         settings: settings in the message: ``client-index``, and ``base``, the sha256 of the base,
             unless the whole network is trained.
-        text: the text features for objective ``clip``.
 
     Raises:
         TrainingError: the weights do not fit, or this client has another base.

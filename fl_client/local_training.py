@@ -35,11 +35,9 @@ def train_locally(
     keeps: its state, and the received weights if it asks for them.
 
     Args:
-        client: the client that trains.
         received: the global weights, and what the method carries beside them, read only.
         settings: ``round``, ``client-index``, and those of `fl_client.local_model.open_model` and
             `MethodHalf`.
-        text: the text features for objective ``clip``.
 
     Returns:
         What is returned: of the sent part, which shares the model's memory, what does not stay

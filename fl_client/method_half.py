@@ -21,13 +21,11 @@ class MethodHalf:
     The state is stored by round in the client's folder ``method``; see `RoundFiles`.
 
     Args:
-        client: the client that trains.
         trained: the trained parameters by name, with the received weights.
         received: the global weights, and what is carried beside them; read only, and kept only if
             the method asks for them.
         settings: ``round``, the round that begins, and ``counted``, the last one in which this
             client's reply counted.
-        learning_rate: of this round.
 
     Attributes:
         before_step: to be called before every step of the optimizer; None under plain training.

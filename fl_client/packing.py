@@ -26,10 +26,8 @@ def pack_update(
     model: the residual, which is read, changed in place and written.
 
     Args:
-        client: the client of the update.
         trained: weights after training.
         received: the global weights before training; not used with ``float32``.
-        layout: the layout of the weights.
         round_number: counted from 1 over the whole run.
 
     Raises:

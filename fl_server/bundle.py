@@ -46,11 +46,9 @@ def write_settings(
     """Write the app's pyproject.toml, for Flower.
 
     Args:
-        folder: the app's.
         config: every key with its default. Flower lets a run set these keys and no others.
         ours: the table ``tool.fedskin``, with the only plug-ins that the app then knows; None: it
             knows those that are installed where it runs.
-        files: of the plug-ins, in the app's folder.
     """
     about = metadata.metadata("fedskin")
     settings = {

@@ -20,7 +20,6 @@ class CheckingGrid(GridWrapper):
     strategy then continues without that client.
 
     Args:
-        grid: delivers the replies.
         announced: known facts about each client, by node id.
     """
 

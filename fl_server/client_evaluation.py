@@ -22,7 +22,6 @@ def client_metrics(
     Args:
         replies: with the metrics ``<split>-confusion``, ``-loss`` and ``-examples``.
         split: ``validation`` or ``test``.
-        num_classes: K.
         best_by: as for `score_block`, for images.
 
     Returns:
@@ -98,8 +97,6 @@ def evaluate_on_clients(
     """Let every client evaluate a model on some of its splits.
 
     Args:
-        grid, strategy: of the run.
-        arrays: the model's weights.
         settings: settings in every message: ``experiment``, ``round``, the round of the weights,
             and ``splits``, comma-separated.
         timeout: seconds after which clients are no longer waited for.

@@ -30,12 +30,9 @@ def judge_client_heads(
     """Let every client fit its own heads and classify the global test set.
 
     Args:
-        grid, strategy: of the run.
         arrays: the weights of ``network``, as sent.
         network: its features are used; on its device.
-        config: resolved.
         test_data: the global test set; only its features are sent.
-        settings: settings in every message.
 
     Returns:
         By client the metric block of each head, or ``failed`` with the cause.

@@ -140,8 +140,6 @@ def agreed_classes(
     first site's.
 
     Args:
-        dataset: of the run.
-        manifest: of the run.
         found: the sites' introductions, in the order of the clients; at least one.
 
     Raises:

@@ -40,7 +40,6 @@ def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Pat
     """Run a federation to its end and return its run folder.
 
     Args:
-        grid: the clients.
         values: the flat config; if ``run-dir`` is empty the results go into the cache folder. The
             coordinator's `places` take precedence.
         run_id: Flower's number for the run.

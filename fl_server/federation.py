@@ -46,11 +46,7 @@ class Federation:
         checkpoint is written from the global weights while the clients continue to train.
 
     Args:
-        grid: the clients.
-        config: resolved.
         folder: the run folder, locked by this process.
-        classes: the names of the classes.
-        test_data: the global test set, if there is one.
         text: the text features for objective ``clip``, else None. They are sent with every message,
             so that no client builds a text tower.
         settings: settings in every message: ``experiment``, the config as clients need it.

@@ -10,11 +10,7 @@ from operation.flower_internals import NodeInfo
 
 
 class GridWrapper(Grid):
-    """A grid that passes every call to another; subclasses override what differs.
-
-    Args:
-        grid: the other.
-    """
+    """A grid that passes every call to another; subclasses override what differs."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

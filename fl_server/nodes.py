@@ -28,7 +28,6 @@ class Participant:
 
     Attributes:
         node_id: Flower's number for it in this run.
-        name: its name; clients are ordered by it.
         sizes: number of images by split.
         base: sha256 of its network's base, None if the whole network is trained.
     """
@@ -85,7 +84,6 @@ def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
 
     Args:
         bases: the sha256 of each client's base, by name.
-        expected: the sha256 of the server's base.
 
     Raises:
         FederationError: names them all.
@@ -108,11 +106,6 @@ def natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
 
 def read_introduction(who: str, question: Message, answer: Message) -> Content:
     """Return a node's introduction from its answer, which is no error.
-
-    Args:
-        who: the node, for the error.
-        question: the message that asked for it.
-        answer: the node's answer.
 
     Raises:
         FederationError: the answer has not the form of an introduction.

@@ -53,9 +53,7 @@ def simulate(
 
     Args:
         config: resolved, with absolute paths and ``run-dir``.
-        folder: the run folder, made by `RunFolder.create`.
         superlink: a running one; it can be used for further runs afterwards.
-        resources: number of parallel clients and their threads.
         watch: called a few times a second with the folder, to show progress.
 
     Raises:

@@ -29,9 +29,6 @@ class SuperLink:
     Flower would start one by itself, leave it running, and silently reuse it later with the
     environment of its first call. This one takes any number of runs, one after the other. At the
     end of the ``with`` block, or when this process dies in any way, all its processes end.
-
-    Args:
-        log_path: file for the output of it and of its child processes.
     """
 
     def __init__(self, log_path: Path) -> None:

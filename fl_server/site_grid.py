@@ -108,7 +108,6 @@ class SiteGrid(GridWrapper):
 
     Args:
         grid: Flower's, read and sent in pieces.
-        names: the sites' names by node id.
         needed: number of valid replies that a round needs.
         waiting: called with the names of the awaited sites whenever they change; with none when the
             wait is over.
@@ -158,7 +157,6 @@ class SiteGrid(GridWrapper):
         Nothing is sent before the first reply is taken.
 
         Args:
-            messages: one for each site.
             needed: number of valid replies that is enough.
             timeout: seconds from the first message to the last reply; None for no limit.
             patience: seconds to wait for all lost sites, even if enough replied.

@@ -23,12 +23,8 @@ class Introduction:
 
     Attributes:
         sizes: number of images by split.
-        dataset: the data set of the images.
         classes: names of the classes, in the order of the network's outputs.
-        fingerprint: identifies its images.
         synthetic: whether it says that they are generated.
-        device: its device for computing.
-        threads: number of its CPU threads.
         base: sha256 of its network's base, None if the whole network is trained.
     """
 
@@ -87,8 +83,6 @@ def collect_introductions(
     """Ask every site for its introduction; return them by name, in the order of the clients.
 
     Args:
-        grid: the sites.
-        names: the sites' names by node id.
         settings: settings in every message: ``experiment`` and ``run``.
         needed: number of sites that must reply.
         timeout: seconds after which no site is waited for.

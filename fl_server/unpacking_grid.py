@@ -27,9 +27,7 @@ class UnpackingGrid(GridWrapper):
     round continues without it.
 
     Args:
-        grid: delivers the replies.
         wire_format: the clients' format; not ``float32``, which needs no unpacking.
-        layout: layout of the global weights.
     """
 
     def __init__(self, grid: Grid, wire_format: str, layout: Layout) -> None:

@@ -93,7 +93,6 @@ def in_threads(sizes: Mapping[str, int], work: Callable[[str, slice], object]) -
     so the result does not depend on the number of threads.
 
     Args:
-        sizes: number of values of each array, by name.
         work: processes some values of the named array.
     """
     shares = shares_of(sizes)

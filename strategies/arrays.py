@@ -106,7 +106,6 @@ class Blank:
     The values are written directly into the bytes that are sent, so nothing is copied later.
 
     Args:
-        dtype: dtype of the values.
         shape: shape of the values, which are zero at first.
     """
 

@@ -250,9 +250,6 @@ class Averaging(Strategy):
 
         Args:
             action: the query's name in the ClientApp.
-            arrays: a model.
-            config: settings.
-            records: further records to send.
         """
         return self._messages(f"{MessageType.QUERY}.{action}", arrays, config, records)
 

@@ -25,13 +25,11 @@ class Exchange:
     never change, as record ``local``.
 
     Args:
-        method, settings: of the run.
         weights: the sent part of the network, at the start of this process.
         trained: the names of its trained parameters.
         state: the server's of the last finished round; None before round one.
 
     Attributes:
-        step: the method's step at the server; None if it has none.
         layout: of what is shared.
         train_layout: of what is shared and carried.
 
@@ -130,7 +128,6 @@ def check_what_travels(method: Method, request: Content) -> None:
     """Check that a training message asks for no other arrays than its method declares.
 
     Args:
-        method: of the run.
         request: the content of the message, whose arrays fit their layouts.
 
     Raises:

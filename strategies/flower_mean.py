@@ -22,9 +22,6 @@ class FlowerMean:
     keeps from round to round is not in the checkpoint.
 
     Memory: all replies, and what the strategy needs.
-
-    Args:
-        strategy: Flower's.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -35,9 +32,7 @@ class FlowerMean:
         """Tell it what the clients receive.
 
         Args:
-            server_round: counted from 1 in this start.
             arrays: what they receive.
-            grid: of the run.
         """
         self._round = server_round
         self._strategy.configure_train(server_round, _floats(arrays), ConfigRecord(), grid)

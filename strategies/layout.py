@@ -157,9 +157,6 @@ class Layout:
 class FlatBlank:
     """Concatenated arrays under construction: write into ``values``, then `finish`.
 
-    Args:
-        layout: the layout of the arrays.
-
     Attributes:
         values: the arrays by name; they share memory with the bytes that are sent.
     """

@@ -54,7 +54,6 @@ class Aggregation:
     Arrays are float32, or float64 where the weights are, and must not be changed.
 
     Attributes:
-        settings: the config's keys with their values.
         weights: what the clients received.
         mean: the mean of what they made of it.
         state: the server's state of this array, by kind.
@@ -78,7 +77,6 @@ class LocalTraining:
     """One round of training at a client, as the client's half of a method sees it.
 
     Attributes:
-        settings: the config's keys with their values.
         trained: the trained parameters by name, on their device; training changes them in place.
         received: returns the global weights of these parameters, in the same order and on the same
             device, or with one of `Method.carried` what came beside them. Read only. Call it before

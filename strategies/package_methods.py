@@ -42,7 +42,6 @@ def declare(method: Method, settings: Settings) -> dict[str, Any]:
     """Return what a site's guard knows of a method, as a table for the bundle.
 
     Args:
-        method: of a package.
         settings: a resolved config's keys with their values.
     """
     found = {name: kind(settings, None) for name, kind in method.scalars.items()}

@@ -43,8 +43,6 @@ def unpack_record(
     Args:
         packed: the update as received.
         sent: the global weights that the client was sent, concatenated.
-        layout: the layout of the global weights.
-        wire_format: the requested format, ``bfloat16`` or ``int8``.
 
     Raises:
         WireError: the update does not fit; see `unpack_into`.

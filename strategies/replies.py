@@ -39,9 +39,7 @@ class Reply:
     """One client's accepted reply.
 
     Attributes:
-        client: the client's name.
         record: its weights; empty for an evaluation.
-        metrics: its metric record.
         num_bytes: bytes of its arrays as sent; metric ``num-bytes`` has them if they were packed.
     """
 
@@ -199,7 +197,6 @@ def not_finite(reply: Reply, layout: Layout | None = None) -> str | None:
     """Return the name of the first array that holds NaN or infinity, if any.
 
     Args:
-        reply: its weights are checked.
         layout: layout of the concatenated weights, for the names of the model's own arrays.
     """
     arrays = reply.arrays if layout is None else layout.views(reply.record)

@@ -43,7 +43,6 @@ class RoundMean:
         check_enough: raises `TooFewReplies` if too few replies are left.
 
     Attributes:
-        replies: of the round.
         updates: the measurements of each client in the mean.
         seconds: the time of the ``clients`` and of the ``aggregation``.
     """

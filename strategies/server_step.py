@@ -21,13 +21,11 @@ class ServerStep:
 
     Args:
         method: with a ``server_step``.
-        settings: the config's keys with their values.
         weights: the initial weights of this start; only the shapes matter if ``state`` is given.
         trained: the names of the arrays that are trained parameters.
         state: of the last finished round; None before round one.
 
     Attributes:
-        method: as given.
         state: by name, without what is carried; replaced by a step, never changed in place.
         carried: by name, what clients receive beside the weights in the first round of this start.
 

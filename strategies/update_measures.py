@@ -29,7 +29,6 @@ def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None
     Args:
         record: the client's weights.
         base: the global weights that it was sent, with the same names, dtypes and shapes.
-        layout: layout of both if they are concatenated.
     """
     ours, theirs = _flat(record), _flat(base)
     numbers, apart = _numbers(ours), _apart(ours, layout)
@@ -55,7 +54,6 @@ def norm_of(record: ArrayRecord, layout: Layout | None = None, *, carried: bool 
 
     Args:
         record: the model.
-        layout: its layout if it is concatenated.
         carried: whether the norm is that of what the method carries beside the weights instead.
     """
     arrays = _flat(record)
@@ -95,7 +93,6 @@ def mean_and_updates(
 
     Args:
         records: M ≥ 1 models.
-        weights: M positive weights.
         base: the global weights that all were sent.
         layout: layout of all if they are concatenated.
 

@@ -44,7 +44,6 @@ def out_of_range(record: ArrayRecord, base: ArrayRecord, layout: Layout | None) 
     Args:
         record: the client's weights.
         base: the global weights that it was sent, of the same names, dtypes and shapes.
-        layout: in which both lie end to end, if they do.
     """
     read = views if layout is None else layout.views
     ours, theirs = read(record), read(base)

@@ -126,8 +126,6 @@ def unpack_into(
     Args:
         out: the target arrays; C-ordered, with the names, shapes and dtypes of ``received``.
         packed: the update as received.
-        received: the global weights that the client was sent.
-        wire_format: the requested format, ``bfloat16`` or ``int8``.
 
     Raises:
         WireError: the update has another format or other arrays, a scale is negative, or a value is

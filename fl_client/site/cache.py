@@ -41,8 +41,6 @@ def make_room(cache: Path, image_size: int, most: int) -> None:
     changed. If they do not exist yet, as many are expected as there are of another size.
 
     Args:
-        cache: the site's cache folder, which may not exist.
-        image_size: the requested size, in pixels.
         most: maximum bytes of the cache, including images of that size.
 
     Raises:

@@ -74,8 +74,6 @@ class Guard:
 
     Args:
         site: its policy, approvals and records are used; they are read again for each message.
-        store: the node's object store.
-        connection: Flower's own.
     """
 
     def __init__(self, site: SiteFolder, store: ObjectStore, connection: Connection) -> None:

@@ -48,9 +48,6 @@ def is_reply_to(asked: Opened, since: Moment, reply: Opened, delivered: Message)
     """Return whether a reply's object and metadata contain nothing except the reply to a message.
 
     Args:
-        asked: the message.
-        since: when it came.
-        reply: the reply's object.
         delivered: the reply as the app delivered it.
     """
     inside, outside = reply.metadata, metadata_to_proto(delivered.metadata)

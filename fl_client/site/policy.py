@@ -80,7 +80,6 @@ def check_override(policy: Policy, override: Mapping[str, Any], bundle: Bundle) 
     """Check the run config that a run was started with against the policy.
 
     Args:
-        policy: the site's policy.
         override: the keys that the run sets. Flower's own process fails on those that the bundle
             does not have.
         bundle: the approved one that runs.

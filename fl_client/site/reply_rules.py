@@ -47,7 +47,6 @@ def check_histograms(metrics: Mapping[str, Any], allowed: bool) -> None:
     """Refuse replies with histograms that the policy forbids.
 
     Args:
-        metrics: metrics of a reply with the declared form.
         allowed: the policy's ``histograms``.
 
     Raises:
@@ -62,7 +61,6 @@ def check_examples(metrics: Mapping[str, Any], min_examples: int) -> None:
     """Refuse replies about too few images.
 
     Args:
-        metrics: metrics of a reply with the declared form.
         min_examples: counts of examples between 1 and this minus 1 are not sent.
 
     Raises:

@@ -20,7 +20,6 @@ class SiteSettings(TomlTable):
     """site.toml.
 
     Attributes:
-        name: the site's name, as the coordinator admits it.
         address: ``HOST:PORT`` of the coordinator.
         data_dir: the images, absolute.
         weights_dir: weight files, absolute, or empty.

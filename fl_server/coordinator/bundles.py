@@ -25,7 +25,6 @@ def write_bundle(folder: CoordinatorFolder, packages: Sequence[str] = ()) -> tup
     A bundle that it replaces is kept under another name, for the runs that began with it.
 
     Args:
-        folder: the coordinator's.
         packages: names of installed packages with plug-ins that are in the bundle.
 
     Returns:

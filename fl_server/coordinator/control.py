@@ -60,7 +60,6 @@ class Control:
 
     Args:
         address: HOST:PORT of its inner socket.
-        folder: the coordinator's folder, with the authority of its certificate.
     """
 
     def __init__(self, address: str, folder: CoordinatorFolder) -> None:

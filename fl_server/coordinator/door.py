@@ -35,7 +35,6 @@ class Door:
     more than 64 KiB only with the password, or with the token of a running task.
 
     Args:
-        app: the app behind the door.
         inside: host and port of the local socket.
         routes: the paths that all other sockets answer, for POST.
         password: password for the Control API, in the header ``fedskin-password``.

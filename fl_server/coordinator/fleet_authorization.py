@@ -64,9 +64,6 @@ class FleetAuthorization:
 
     It is inside Flower's app, behind its check of the sender. A SuperNode that gets this answer
     assumes that the run has ended, drops the message, and continues.
-
-    Args:
-        app: the app behind it.
     """
 
     def __init__(self, app: ASGIApp) -> None:

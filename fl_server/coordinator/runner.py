@@ -22,7 +22,6 @@ class Runner:
     """Works on one order at a time, and repeats attempts whose processes died.
 
     Args:
-        folder: the coordinator's folder.
         drop_server: ends the ServerApp, if there is one.
         working: returns whether SuperLink and superexec run.
     """

@@ -18,7 +18,6 @@ class Site:
     """A site as the coordinator knows it.
 
     Attributes:
-        name: its name in all runs and tables.
         public_key: OpenSSH text of its EC public key.
         admitted: when, UTC, ISO 8601.
         revoked: when, or None.

@@ -41,9 +41,6 @@ class Submission:
     """A Flower run that was submitted for an order.
 
     Args:
-        folder: the coordinator's folder.
-        order: the order.
-        control: the control of the SuperLink.
         nodes: Flower's number of each of the order's sites.
 
     Raises:

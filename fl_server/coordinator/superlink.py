@@ -28,7 +28,6 @@ def superlink_app(folder: CoordinatorFolder, inside: tuple[str, int]) -> FastAPI
     """Create Flower's app, in which a site's requests are restricted to its own message.
 
     Args:
-        folder: the coordinator's folder, with its certificates and its secret.
         inside: host and port of this machine's socket.
     """
     from fl_server.coordinator.fleet_authorization import FleetAuthorization
@@ -82,7 +81,6 @@ def serve_superlink(
     """Serve a SuperLink until the process is asked to end.
 
     Args:
-        folder: the coordinator's folder, with its certificates and its secret.
         public: a listening socket; open to the sites.
         inside: a socket listening on a loopback address; open to everything on this machine.
     """

@@ -35,9 +35,6 @@ class Supervisor:
     """Supervises what a coordinator needs; `tend` must be called often.
 
     Args:
-        folder: the coordinator's folder, served by this process.
-        token: the token of all its processes.
-        home: temporary folder for Flower.
         public: a listening socket for the sites.
         inside: a socket listening on 127.0.0.1, for this machine.
     """
