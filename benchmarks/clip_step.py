@@ -22,7 +22,7 @@ from benchmarks.fedprox_step import random_images
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved, torch_threads
 from data_partition.datasets import find_dataset
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from data_partition.image_store import store_side
 from models.clip import ImageTextClassifier
 from models.text_encoders import TEXT_ENCODERS

@@ -22,7 +22,7 @@ from torchvision import transforms
 from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved, torch_threads
 from data_partition.batches import training_batch
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from data_partition.image_store import open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.synthetic_lesion import draw_lesion

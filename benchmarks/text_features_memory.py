@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.peak_memory import peak_bytes, peak_extra_bytes
 from benchmarks.result import Result
 from data_partition.datasets import find_dataset
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from models.text_encoders import find_text_encoder
 from models.text_features import prompts
 

@@ -1,5 +1,6 @@
-"""BraTS2019 as NIfTI volumes: cases, their grades and their splits."""
+"""BraTS2019 as NIfTI volumes: what the names of files and folders say, cases, grades and splits."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,19 +8,60 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_partition.axial_slices import AxialSlices, SliceChoice
-from data_partition.brats2019_names import (
-    BRATS2019_CLASSES,
-    SPLIT_OF_ROLE,
-    grade_of,
-    site_of,
-    volume_name,
-)
+from data_partition.axial_slices import AxialSlices
+from data_partition.dataset import Reading
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
+from data_partition.image_files import FoundFile, Role
 from data_partition.image_table import ImageTable
 from data_partition.label_join import storage
+from data_partition.nifti import NIFTI_SUFFIXES
 from data_partition.unread_files import SetAside, merge_set_aside
+
+BRATS2019_CLASSES = ("HGG", "LGG")
+SPLIT_OF_ROLE: dict[Role | None, str] = {
+    "training": "train",
+    "validation": "validation",
+    "test": "test",
+}
+
+# Every case is one patient: BraTS19_<site>_<id>_1. Cases of earlier years are included.
+CASE = re.compile(r"brats1[789]_(?P<site>[a-z0-9]+)_[a-z0-9]+_\d+(?![a-z0-9])", re.IGNORECASE)
+VOLUME = re.compile(rf"(?P<case>{CASE.pattern})_(?P<kind>[a-z0-9]+)\.nii(\.gz)?", re.IGNORECASE)
+
+_SLICE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def is_nifti(file: FoundFile) -> bool:
+    """Return whether a file is a NIfTI volume."""
+    return file.parts[-1].lower().endswith(NIFTI_SUFFIXES) and not file.dangling
+
+
+def is_picture(file: FoundFile) -> bool:
+    """Return whether a file is an image in a format used for slices."""
+    return file.suffix in _SLICE_SUFFIXES and not file.dangling
+
+
+def is_slice(file: FoundFile) -> bool:
+    """Return whether a file is an extracted slice: below folders of a split and a grade."""
+    return bool(is_picture(file) and file.role in SPLIT_OF_ROLE and grade_of(file))
+
+
+def volume_name(file: FoundFile) -> re.Match[str] | None:
+    """Return case and kind of a volume, from its name or that of a folder with only this file."""
+    names = reversed(file.parts[-2:])
+    return next((match for name in names if (match := VOLUME.fullmatch(name))), None)
+
+
+def grade_of(file: FoundFile) -> str | None:
+    """Return the class of a file, from the innermost folder named after a class."""
+    folders = (part.upper() for part in reversed(file.parts[:-1]))
+    return next((folder for folder in folders if folder in BRATS2019_CLASSES), None)
+
+
+def site_of(case: str) -> str:
+    """Return the site in a case's name."""
+    return case.split("_")[1]
+
 
 ORACLE = (
     "The slices were chosen by the expert's segmentation, also for test patients: no one has "
@@ -60,9 +102,7 @@ class Cases:
 def volume_table(
     data_dir: Path,
     cases: Cases,
-    modalities: tuple[str, str, str],
-    slices_per_patient: int,
-    slice_choice: SliceChoice,
+    reading: Reading,
     set_aside: SetAside,
     *,
     graded: bool,
@@ -70,7 +110,6 @@ def volume_table(
     """Make a table of the cases that can be used.
 
     Args:
-        modalities, slices_per_patient, slice_choice: as for `AxialSlices`.
         set_aside: other files that are not used, by reason.
         graded: whether a case needs a grade, and may be in a split's folder.
 
@@ -78,7 +117,8 @@ def volume_table(
         DataError: there is no complete case or no training case, or a case has two grades or two
             splits.
     """
-    kinds = (*modalities, _SEGMENTATION) if slice_choice == "tumour" else modalities
+    modalities, by_tumour = reading.modalities, reading.slice_choice == "tumour"
+    kinds = (*modalities, _SEGMENTATION) if by_tumour else modalities
     faults: defaultdict[str, list[str]] = defaultdict(list)
     grades: dict[str, str | None] = {}
     for case, found in cases.files.items():
@@ -108,8 +148,8 @@ def volume_table(
     reader = AxialSlices(
         modalities,
         {case: tuple(cases.files[case][kind] for kind in kinds) for case in grades},
-        slices_per_patient,
-        slice_choice,
+        reading.slices_per_patient,
+        reading.slice_choice,
     )
     rows = [
         (f"{case}-{number:0{len(str(count))}d}", grade, case, site_of(case), str(number))
@@ -129,7 +169,7 @@ def volume_table(
         reader=reader,
         grouped_by="patient",
         sliced=True,
-        notices=(ORACLE,) if slice_choice == "tumour" else (),
+        notices=(ORACLE,) if by_tumour else (),
     )
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_partition.copies import Copies, find_copies
+from data_partition.copies import Copies, Overlap, find_copies, find_overlap
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import DIGESTS, ProgressCallback, store_side
 from data_partition.image_table import GroupedBy, ImageTable
-from data_partition.overlap import Overlap, find_overlap
 from data_partition.recognition import recognise
 
 # Pixels are compared at the size of an image store with the default image-size.

@@ -9,7 +9,6 @@ from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.label_join import storage
-from data_partition.other_releases import say_what_else
 from data_partition.own_images import (
     OwnImages,
     as_rows,
@@ -17,7 +16,7 @@ from data_partition.own_images import (
     load_own_test,
     load_own_training,
 )
-from data_partition.unread_files import merge_set_aside, unread_files
+from data_partition.unread_files import merge_set_aside, say_what_else, unread_files
 from operation.text import printable
 
 _SPLITS = {"training": "train", "validation": "validation", "test": "test"}

@@ -4,20 +4,141 @@ Tschandl, Rosendahl, Kittler: The HAM10000 dataset. Scientific Data 5:180161, 20
 CC BY-NC 4.0.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from data_partition.dataset import DataSet, Reading, Study, Synthetic
-from data_partition.ham10000 import is_ham10000, load_training
-from data_partition.ham10000_names import FULL_NAMES, HAM10000_CLASSES
+from data_partition.errors import DataError
+from data_partition.ham10000_tables import (
+    FULL_NAMES,
+    HAM10000_CLASSES,
+    ONE_HOT_COLUMNS,
+    read_class_folders,
+    read_lesion_groupings,
+    read_metadata,
+    read_one_hot,
+)
+from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import ImageTable
 from data_partition.isic2018 import load_test
+from data_partition.label_join import join_labels, storage
+from data_partition.label_tables import is_table, read_header
 from data_partition.synthetic import write_ham10000
+from data_partition.unread_files import say_what_else, unread_files
+
+_PARTS = (
+    "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
+    "HAM10000_images_part_2 with 5,015: provide both"
+)
+
+
+def is_ham10000(files: Iterable[FoundFile]) -> bool:
+    """Return whether files are HAM10000's, by its metadata, truth or class folders."""
+    return any(
+        _is_metadata(file)
+        or _is_truth(file)
+        or (file.is_image and file.parts[-2:-1] and file.parts[-2].lower() in HAM10000_CLASSES)
+        for file in files
+    )
+
+
+def load_training(
+    data_dir: Path,
+    reading: Reading = Reading(),  # noqa: B008 - immutable
+) -> ImageTable:
+    """Find the training images of HAM10000 in a folder and return them as a table.
+
+    Four layouts are read: the Dataverse release (folders, or zip archives), the Kaggle release, the
+    ISIC challenge 2018 Task 3 release and folders ``train/<class>/*.jpg``; each may be one folder
+    deeper. Images in a validation folder are included and have the ``split`` "validation"; the
+    challenge's own validation set is not used. Nothing is decoded.
+
+    Returns:
+        The labelled images; ``lesion_id`` and ``source`` are None if the release does not give
+        them. Every image in the folder that is neither used nor a test image is set aside.
+
+    Raises:
+        DataError: there is no such folder, or no release in it; a label is not one of the seven
+            classes; two rows of an image contradict each other; or no image has a label.
+    """
+    found = find_files(data_dir)
+    files = [file for file in found if file.role in ("training", "validation", None)]
+    images = [file for file in files if file.is_image]
+    tests = [file for file in found if file.is_image and file.role == "test"]
+    labels, layout = _labels(data_dir, files, found)
+    unused = []
+    if reading.tests_in is not None:
+        used = tuple(map(beginning, reading.tests_in))
+        unused = [file.name for file in tests if not file.path.startswith(used)]
+    set_aside = {
+        **unread_files(found),
+        "image of the ISIC challenge's validation set, left alone": [
+            file.name for file in found if file.is_image and file.role == "challenge validation"
+        ],
+        "image in a folder for testing, left alone: other images are the test set": unused,
+    }
+    return join_labels(
+        data_dir,
+        labels,
+        images,
+        layout,
+        classes=HAM10000_CLASSES,
+        found=found,
+        set_aside=set_aside,
+        elsewhere={file.stem for file in tests},
+        hint=_PARTS if any(_is_metadata(file) for file in files) else "",
+    )
+
+
+def _labels(
+    data_dir: Path, files: list[FoundFile], found: list[FoundFile]
+) -> tuple[list[pd.DataFrame], str]:
+    images = [file for file in files if file.is_image]
+    metadata = [file for file in files if _is_metadata(file)]
+    # HAM10000's metadata is preferred to the challenge's truth: it has lesions and sources.
+    if metadata:
+        kaggle = any(_named(file, "hmnist_") for file in files)
+        release = "Kaggle" if kaggle else "Dataverse"
+        layout = f"HAM10000, {release} release ({storage(images)})"
+        return [read_metadata(file) for file in metadata], layout
+    truths = [file for file in files if _is_truth(file)]
+    if truths:
+        layout = f"HAM10000, ISIC challenge 2018 Task 3 release ({storage(images)})"
+        return [_with_lesions(read_one_hot(file), files) for file in truths], layout
+    by_folder = read_class_folders(images)
+    if len(by_folder):
+        return [by_folder], f"HAM10000, one folder per class ({storage(images)})"
+    raise DataError(
+        f"no HAM10000 training set in {data_dir}: found {len(images)} training images, but neither "
+        "HAM10000_metadata, nor ISIC2018_Task3_Training_GroundTruth.csv, nor train/<class>/ folders"
+        f"{say_what_else(found)}"
+    )
+
+
+def _with_lesions(rows: pd.DataFrame, files: list[FoundFile]) -> pd.DataFrame:
+    for file in files:
+        if is_table(file) and file.stem.lower().endswith("lesiongroupings"):
+            lesions = read_lesion_groupings(file)
+            rows["lesion_id"] = [lesions.get(image_id) for image_id in rows["image_id"]]
+    return rows
+
+
+def _is_metadata(file: FoundFile) -> bool:
+    return is_table(file) and _named(file, "ham10000_metadata")
+
+
+def _is_truth(file: FoundFile) -> bool:
+    named = is_table(file) and file.stem.lower().endswith("groundtruth")
+    return named and read_header(file) >= ONE_HOT_COLUMNS
+
+
+def _named(file: FoundFile, prefix: str) -> bool:
+    return file.parts[-1].lower().startswith(prefix)
+
 
 STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
-
-
-def _load(data_dir: Path, reading: Reading) -> ImageTable:
-    return load_training(data_dir, tests_in=reading.tests_in)
 
 
 DATA_SET = DataSet(
@@ -33,7 +154,7 @@ DATA_SET = DataSet(
     ),
     layouts="HAM10000_metadata, ISIC2018_Task3_Training_GroundTruth.csv or train/<class>/ folders",
     is_in=is_ham10000,
-    load_training=_load,
+    load_training=load_training,
     load_test=load_test,
     study=Study(
         batch_size={"classifier": 32, "clip": 16},

@@ -4,15 +4,53 @@ No column is read but those named below: ``dx_type``, how a diagnosis was confir
 diagnosis. For label rows see ``label_tables``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.ham10000_names import HAM10000_CLASSES, short_label
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import optional_column, read_table
+
+HAM10000_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+
+FULL_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "akiec": "actinic keratosis",
+        "bcc": "basal cell carcinoma",
+        "bkl": "benign keratosis",
+        "df": "dermatofibroma",
+        "mel": "melanoma",
+        "nv": "melanocytic nevus",
+        "vasc": "vascular lesion",
+    }
+)
+"""Full names by label, those of Tschandl et al. (2018)."""
+
+_SHORT_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: label for label, name in FULL_NAMES.items()},
+        "actinic keratoses": "akiec",
+        "actinic keratoses and intraepithelial carcinoma": "akiec",
+        "benign keratosis like lesion": "bkl",
+        "benign keratosis like lesions": "bkl",
+        "dermatofibromas": "df",
+        "melanomas": "mel",
+        "melanocytic nevi": "nv",
+        "nevi": "nv",
+        "nevus": "nv",
+        "vascular": "vasc",
+        "vascular lesions": "vasc",
+    }
+)
+
+
+def short_label(words: str) -> str | None:
+    """Return HAM10000's label for a class in words, in any case, or None."""
+    return _SHORT_LABELS.get(" ".join(words.lower().replace("-", " ").replace("_", " ").split()))
+
 
 METADATA_COLUMNS = frozenset({"image_id", "dx"})
 ONE_HOT_COLUMNS = frozenset({"image", *(name.upper() for name in HAM10000_CLASSES)})

@@ -7,8 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.image_reader import ImageReader
-from data_partition.photographs import Photographs
+from data_partition.image_reader import ImageReader, Photographs
 from operation.text import printable, quoted
 
 GroupedBy = Literal["lesion", "patient"]

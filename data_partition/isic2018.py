@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.ham10000_names import HAM10000_CLASSES
 from data_partition.ham10000_tables import (
+    HAM10000_CLASSES,
     METADATA_COLUMNS,
     ONE_HOT_COLUMNS,
     read_class_folders,
@@ -17,8 +17,7 @@ from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import ImageTable
 from data_partition.label_join import join_labels, storage
 from data_partition.label_tables import is_table, read_header
-from data_partition.other_releases import say_what_else
-from data_partition.unread_files import SetAside, merge_set_aside, unread_files
+from data_partition.unread_files import SetAside, merge_set_aside, say_what_else, unread_files
 
 
 def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:

@@ -9,8 +9,7 @@ from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, keep_first_copies
 from data_partition.image_table import ImageTable
 from data_partition.label_tables import merge_rows
-from data_partition.other_releases import say_what_else
-from data_partition.unread_files import merge_set_aside
+from data_partition.unread_files import merge_set_aside, say_what_else
 
 # Share of rows without a file, or of files without a row, from which a notice is given.
 _LOUD = 1 / 20

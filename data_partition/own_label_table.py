@@ -9,7 +9,7 @@ from pathlib import Path
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import delimiter, read_header
-from data_partition.other_releases import say_what_else
+from data_partition.unread_files import say_what_else
 from operation.text import printable, quoted
 
 NEEDED = ("image", "label")

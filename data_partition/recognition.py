@@ -6,7 +6,7 @@ from data_partition.dataset import DataSet
 from data_partition.datasets import DATASETS, own_datasets
 from data_partition.errors import DataError
 from data_partition.image_files import find_files
-from data_partition.other_releases import say_what_else
+from data_partition.unread_files import say_what_else
 
 
 def recognise(data_dir: Path) -> DataSet:

@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from data_partition.errors import DataError
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from data_partition.synthetic_folder import in_parallel, new_folder
 from data_partition.synthetic_lesion import draw_lesion
 from data_partition.truth_file import as_one_hot

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from data_partition.check import CheckReport, SetReport
-from data_partition.copies import Copies
+from data_partition.copies import Copies, Overlap
 from data_partition.image_table import ImageTable
-from data_partition.overlap import Overlap
 
 _NAMES_SHOWN = 20
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_partition.brats2019_names import BRATS2019_CLASSES
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.brats2019_volumes import BRATS2019_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from strategies.histograms import CONFIDENCE_BINS
 from training.config import ExperimentConfig, Scalar
 from training.head_settings import FITTED_WITH, head_values

@@ -15,11 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_partition import datasets, recognition
+from data_partition.copies import find_overlap, refuse
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
 from data_partition.image_table import ImageTable
-from data_partition.overlap import find_overlap, refuse
 from data_partition.partition import plan_partition
 from data_partition.splits import split_by_folders, split_patients, split_release, together
 from training.config import ExperimentConfig

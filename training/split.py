@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_partition.copies import Overlap
 from data_partition.image_store import ImageStore
-from data_partition.overlap import Overlap
 from data_partition.partition import source_of
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 
 # image id: (label, lesion, source); two images of lesion HAM_1, every class once or more.
 IMAGES = {

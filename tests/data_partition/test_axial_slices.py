@@ -14,7 +14,8 @@ from data_partition.axial_slices import (
     scaled_slices,
     slice_positions,
 )
-from data_partition.brats2019 import load_brats2019
+from data_partition.dataset import Reading
+from data_partition.dataset_brats2019 import load_brats2019
 from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import open_store
@@ -132,7 +133,9 @@ def test_the_pixels_of_a_slice(tmp_path: Path) -> None:
     volumes = {kind: voxels[:10] for kind, voxels in draw(case).items()}
     for kind, voxels in volumes.items():
         replace_volume(tmp_path, case, kind, nifti(voxels))
-    table = load_brats2019(tmp_path, modalities=("flair", "t1", "t2"), slices_per_patient=2)
+    table = load_brats2019(
+        tmp_path, Reading(modalities=("flair", "t1", "t2"), slices_per_patient=2)
+    )
     [_, second] = decode(table)
     assert isinstance(second, Decoded)
     pixels = np.frombuffer(second.pixels, dtype=np.uint8).reshape(10, 10, 3)
@@ -156,7 +159,7 @@ def test_all_slices_go_through_the_store(folder: Path, tmp_path: Path) -> None:
 
 def test_what_makes_another_store_and_what_other_data(folder: Path, tmp_path: Path) -> None:
     def opened(**settings: object) -> tuple[str, str]:
-        table = load_brats2019(folder, **settings)  # type: ignore[arg-type]
+        table = load_brats2019(folder, Reading(**settings))  # type: ignore[arg-type]
         store = open_store(table, side=8, cache_dir=tmp_path)
         return Path(str(store.images.filename)).parent.name, store.fingerprint
 
@@ -207,7 +210,7 @@ def test_a_modality_that_is_not_asked_for_may_be_damaged(folder: Path) -> None:
 
 def test_slices_repeated_in_a_thin_tumour_are_set_aside(folder: Path, tmp_path: Path) -> None:
     """Eight slices of tumour for sixteen: every second one is a repetition."""
-    table = load_brats2019(folder, slices_per_patient=16)
+    table = load_brats2019(folder, Reading(slices_per_patient=16))
     store = open_store(table, side=8, cache_dir=tmp_path)
     assert len(store.images) == 24
     [(reason, names)] = store.set_aside.items()
@@ -222,16 +225,18 @@ def test_slices_without_brain_are_set_aside(folder: Path, tmp_path: Path) -> Non
     volume[:, :, 4:7] += 1
     for kind in ("t1ce", "t2", "flair"):
         replace_volume(folder, CASES[1], kind, nifti(volume))
-    every = open_store(load_brats2019(folder, slice_choice="all"), side=8, cache_dir=tmp_path)
+    every = open_store(
+        load_brats2019(folder, Reading(slice_choice="all")), side=8, cache_dir=tmp_path
+    )
     assert every.set_aside == {"slice without brain": (f"{CASES[1]}-01", f"{CASES[1]}-16")}
     assert len(every.images) == 3 * 16 - 2
-    brain = load_brats2019(folder, slice_choice="brain", slices_per_patient=3)
+    brain = load_brats2019(folder, Reading(slice_choice="brain", slices_per_patient=3))
     kept = open_store(brain, side=8, cache_dir=tmp_path)
     chosen = [kept.images[kept.rows["image_id"] == f"{CASES[1]}-{k}"][0] for k in (1, 2, 3)]
     numbers = [f"{CASES[1]}-{k:02d}" for k in (5, 6, 7)]
     expected = [every.images[every.rows["image_id"] == number][0] for number in numbers]
     assert (np.array(chosen) == np.array(expected)).all()
-    few = load_brats2019(folder, slice_choice="brain", slices_per_patient=15)
+    few = load_brats2019(folder, Reading(slice_choice="brain", slices_per_patient=15))
     assert open_store(few, side=8, cache_dir=tmp_path).set_aside == {
         "slice beyond those that show brain": (f"{CASES[1]}-15",)
     }
@@ -239,7 +244,7 @@ def test_slices_without_brain_are_set_aside(folder: Path, tmp_path: Path) -> Non
 
 def test_a_volume_without_a_header_sets_its_case_aside(folder: Path, tmp_path: Path) -> None:
     replace_volume(folder, CASES[1], "t1ce", b"damaged")
-    table = load_brats2019(folder, slice_choice="all")
+    table = load_brats2019(folder, Reading(slice_choice="all"))
     assert len(table.rows) == 2 * 16 + 1
     store = open_store(table, side=8, cache_dir=tmp_path)
     assert store.set_aside == {"unreadable t1ce": (CASES[1],)}
@@ -247,7 +252,9 @@ def test_a_volume_without_a_header_sets_its_case_aside(folder: Path, tmp_path: P
 
 def test_modalities_of_different_shapes(folder: Path, tmp_path: Path) -> None:
     replace_volume(folder, CASES[1], "t2", nifti(np.ones((12, 10, 15))))
-    store = open_store(load_brats2019(folder, slice_choice="brain"), side=8, cache_dir=tmp_path)
+    store = open_store(
+        load_brats2019(folder, Reading(slice_choice="brain")), side=8, cache_dir=tmp_path
+    )
     assert store.set_aside == {"modalities of different shapes": (CASES[1],)}
 
 

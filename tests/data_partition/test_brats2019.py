@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from data_partition.axial_slices import SliceChoice
-from data_partition.brats2019 import MODALITIES, load_brats2019, load_ungraded
 from data_partition.brats2019_volumes import ORACLE
+from data_partition.dataset import Reading
+from data_partition.dataset_brats2019 import load_brats2019, load_ungraded
 from data_partition.errors import DataError
 from data_partition.image_store import open_store
 from data_partition.image_table import ImageTable
@@ -47,7 +48,7 @@ def test_the_official_release(tmp_path: Path) -> None:
 
 def test_ids_sort_as_slices_do(tmp_path: Path) -> None:
     touch_cases(tmp_path, {HIGH: "HGG"})
-    ids = load_brats2019(tmp_path, slices_per_patient=12).rows["image_id"].tolist()
+    ids = load_brats2019(tmp_path, Reading(slices_per_patient=12)).rows["image_id"].tolist()
     assert ids == [f"{HIGH}-{number:02d}" for number in range(1, 13)]
 
 
@@ -80,7 +81,7 @@ def test_a_zip_archive_is_read_in_place(tmp_path: Path) -> None:
     store = open_store(table, side=8, cache_dir=tmp_path / "cache")
     assert len(store.images) == 8
     # Other channels are another store, though the archive is the same file.
-    other = load_brats2019(tmp_path, modalities=("t1", "t2", "flair"))
+    other = load_brats2019(tmp_path, Reading(modalities=("t1", "t2", "flair")))
     others = open_store(other, side=8, cache_dir=tmp_path / "cache")
     assert (others.images != store.images).any()
 
@@ -111,7 +112,7 @@ def test_cases_that_lack_something_are_set_aside_by_name(tmp_path: Path) -> None
     }
     # That the third lacks t1 matters only to those who ask for t1.
     assert set(of_cases(table)) == {HIGH, "BraTS19_TMC_3_1"}
-    asked = load_brats2019(tmp_path, modalities=("t1", "t1ce", "flair"))
+    asked = load_brats2019(tmp_path, Reading(modalities=("t1", "t1ce", "flair")))
     assert asked.set_aside["lacks t1"] == ("BraTS19_TMC_3_1",)
 
 
@@ -315,7 +316,7 @@ def test_without_the_experts_segmentation(tmp_path: Path, choice: SliceChoice) -
     """All but a border of one voxel is brain in each of the 16 slices."""
     write_case(tmp_path / "HGG", HIGH, KINDS[:-1])
     write_case(tmp_path / "LGG", LOW)
-    table = load_brats2019(tmp_path, slice_choice=choice)
+    table = load_brats2019(tmp_path, Reading(slice_choice=choice))
     assert table.set_aside == {}
     assert table.notices == ()
     assert "tumour" not in table.layout
@@ -323,9 +324,7 @@ def test_without_the_experts_segmentation(tmp_path: Path, choice: SliceChoice) -
     count, width = (16, 2) if choice == "all" else (8, 1)
     assert ids == [f"{HIGH}-{number:0{width}d}" for number in range(1, count + 1)]
     assert len(open_store(table, side=8, cache_dir=tmp_path / "cache").images) == 2 * count
-    ungraded = load_ungraded(
-        tmp_path, modalities=MODALITIES, slices_per_patient=8, slice_choice=choice
-    )
+    ungraded = load_ungraded(tmp_path, Reading(slice_choice=choice))
     assert ungraded.rows["image_id"].tolist() == table.rows["image_id"].tolist()
 
 

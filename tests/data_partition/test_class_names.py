@@ -5,7 +5,7 @@ import pytest
 from data_partition.class_names import in_naming_order, known_classes
 from data_partition.dataset import DataSet
 from data_partition.datasets import find_dataset, own_datasets
-from data_partition.ham10000_names import HAM10000_CLASSES, short_label
+from data_partition.ham10000_tables import HAM10000_CLASSES, short_label
 
 
 @pytest.mark.parametrize("dataset", [d for d in own_datasets() if d.classes], ids=lambda d: d.name)

@@ -153,7 +153,7 @@ OF_ONE = re.compile(
 )
 ALLOWED = {
     "data_partition/image_files.py": "how the files of published releases are called",
-    "data_partition/other_releases.py": "tells what a folder of another release lacks",
+    "data_partition/unread_files.py": "tells what a folder of another release lacks",
     "experiments/reporting/published.py": "the study's published figures",
 }
 PUBLISHED = re.compile("ham_?10000|brats_?2019|isic_?2018", re.IGNORECASE)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from data_partition.dataset_ham10000 import load_training
 from data_partition.errors import DataError
-from data_partition.ham10000 import load_training
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
 from tests.data_partition import layouts

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from data_partition.copies import Match, Overlap, find_overlap, refuse
 from data_partition.errors import DataError
-from data_partition.overlap import Match, Overlap, find_overlap, refuse
 
 
 def rows(*images: tuple[str, str | None, str, str | None]) -> pd.DataFrame:

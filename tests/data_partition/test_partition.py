@@ -8,7 +8,7 @@ import pytest
 from data_partition.copies import num_straddling
 from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from data_partition.partition import counts, plan_partition, split_counts, straddling_lesions
 from data_partition.splits import split_client, split_patients
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_partition.brats2019 import load_brats2019
+from data_partition.dataset_brats2019 import load_brats2019
 from data_partition.splits import split_client, split_patients, split_release, together
 from tests.data_partition.volumes import study_cases, touch_cases
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from data_partition.dataset import Reading
+from data_partition.dataset_ham10000 import load_training
 from data_partition.errors import DataError
-from data_partition.ham10000 import load_training
 from data_partition.isic2018 import load_test
 from data_partition.recognition import recognise
 from data_partition.unread_files import UNREAD_ARCHIVES, UNREAD_IMAGES
@@ -84,10 +85,10 @@ def test_test_images_are_left_alone_where_others_are_the_test_set(tmp_path: Path
     reason = "image in a folder for testing, left alone: other images are the test set"
     assert load_training(tmp_path / "data").set_aside == {}
     for folders in ([], [other]):
-        table = load_training(tmp_path / "data", tests_in=folders)
+        table = load_training(tmp_path / "data", Reading(folders))
         assert table.set_aside == {reason: left}
     inside = tmp_path / "data" / "ISIC2018_Task3_Test_Input"
-    assert load_training(tmp_path / "data", tests_in=[inside]).set_aside == {}
+    assert load_training(tmp_path / "data", Reading([inside])).set_aside == {}
 
 
 def test_rows_of_images_for_testing_are_not_missed(tmp_path: Path) -> None:

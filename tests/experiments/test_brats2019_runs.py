@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_partition.brats2019_names import BRATS2019_CLASSES
+from data_partition.brats2019_volumes import BRATS2019_CLASSES
 from tests.runs import fedskin, read_json, tiny_options
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import FEDSKIN, fedskin, read_json
 from training.run_folder import RunFolder

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics

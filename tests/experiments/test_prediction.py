@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from data_partition.errors import DataError
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments import prediction, prediction_images
 from experiments.prediction import predict_command
 from models.backbones import build_backbone

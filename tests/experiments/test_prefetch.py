@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data_partition.photographs import Photographs
+from data_partition.image_reader import Photographs
 from experiments.campaigns.preflight import Preflight
 from experiments.campaigns.trial import Trial
 from experiments.centralized_clip import clip_command

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data_partition.datasets import find_dataset
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments import cli
 from experiments.text_features_commands import app
 from models.errors import WeightsError

@@ -10,7 +10,7 @@ import httpx
 import joblib
 import pytest
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from fl_server.deployment import places
 from fl_server.federated_run import RunFailed, run_federation
 from fl_server.site_introductions import collect_introductions

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from tests.support import make_config, make_text
 from training.centralized_run import CentralizedRun
 from training.config import ExperimentConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_partition.datasets import find_dataset
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from models.errors import WeightsError
 from models.text_features import TextFeatures, prompts, store
 from tests.support import make_config

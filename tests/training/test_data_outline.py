@@ -9,7 +9,7 @@ import pytest
 from data_partition.axial_slices import AxialSlices
 from data_partition.brats2019_volumes import ORACLE
 from data_partition.errors import DataError
-from data_partition.photographs import Photographs
+from data_partition.image_reader import Photographs
 from tests.data_partition import layouts
 from tests.support import make_config
 from training.config import ExperimentConfig

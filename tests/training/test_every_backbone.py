@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from models.registry import BACKBONES, find_backbone
 from tests.data_partition import layouts
 from tests.support import make_config, make_text

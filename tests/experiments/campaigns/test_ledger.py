@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_partition.ham10000_names import HAM10000_CLASSES
+from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments.campaigns.ledger import BY_CLASS, COLUMNS, Ledger, read_ledger, write_ledger
 from experiments.reporting.recall import classes_of
 from tests.experiments.campaigns.trials import edit, replace
