@@ -144,10 +144,10 @@ class RunDisplay:
 
 
 def _pooled(validation: Mapping[str, Any]) -> str:
-    """Return which clients' validation images are pooled: all, or all except some, by name."""
+    """Return of which clients the validation images are pooled: of those asked, except some."""
     missing = validation["pooled"].get("missing", {})
     there = len(validation["clients"])
     if not missing:
-        return f" of all {there} clients"
+        return f" of {there} clients"
     names = ", ".join(shown(name) for name in missing)
     return f" of {there} of {there + len(missing)} clients, not {names}:"

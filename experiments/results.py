@@ -117,10 +117,13 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
         chosen = f"{best_by.upper()} is defined in no round, so the last round counts as the best."
     if not absences:
         whole = f"Every client took part in all rounds ({rounds} of {rounds})."
+        if "sampled" in metrics:
+            whole = "Every client took part in all rounds that asked it."
         return [Text(f"{whole} {chosen}"), *_without_histograms(metrics)]
     lines = [Text("NOT COMPLETE: some clients are missing from these figures.", "bold yellow")]
+    those = " that asked it" if "sampled" in metrics else ""
     for client, count in metrics["participation"].items():
-        said = absences.get(client, f"in {count} of {rounds} rounds")
+        said = absences.get(client, f"in {count} of {count} rounds{those}")
         lines.append(Text(f"  {client}: {said}", "yellow" if client in absences else ""))
     return [*lines, Text(chosen), *_without_histograms(metrics)]
 

@@ -24,7 +24,7 @@ def prepare_simulated(config: ExperimentConfig) -> tuple[ExperimentConfig, Resou
     """
     dataset, device = find_dataset_and_device(config)
     resources = plan_resources(
-        config.clients, cuda=device == "cuda", client_bytes=training_bytes(config)
+        config.asked_clients, cuda=device == "cuda", client_bytes=training_bytes(config)
     )
     resolved = resolve(
         config,

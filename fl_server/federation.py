@@ -32,7 +32,8 @@ from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.evaluation import evaluate_on_test_set
 from training.network import base_sha256, sent_part
-from training.participation import participation
+from training.participation import participation, sampled
+from training.randomness import sample_clients
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.task import Task
@@ -143,6 +144,7 @@ class Federation:
             clients=clients.names,
             aggregation_weights=self.config.aggregation_weights,
             min_replies=self.config.min_replies,
+            sample=self._sample if self.config.samples_clients else None,
             rounds_done=self.progress.round,
             constants={**exchange.constants(), **self._text_record()},
             clip_updates=self.config.clip_updates,
@@ -161,6 +163,14 @@ class Federation:
             },
             best_round=self.progress.best_round,
             flower=FlowerMean(flower(self.config.to_flat())) if flower else None,
+        )
+
+    def _sample(self, round_number: int) -> list[int]:
+        return sample_clients(
+            self.config.seed,
+            round_number=round_number,
+            clients=self.config.clients,
+            size=self.config.asked_clients,
         )
 
     def _text_record(self) -> dict[str, ArrayRecord]:
@@ -233,7 +243,7 @@ class Federation:
             "round": self.progress.round + 1,
             "train_loss": float(np.average(losses, weights=examples)),
             "examples": sum(examples),
-            "bytes_sent": len(strategy.clients)
+            "bytes_sent": (len(replies.accepted) + len(replies.failures))
             * sum(num_bytes(r) for r in travelling if isinstance(r, ArrayRecord)),
             "bytes_received": sum(reply.num_bytes for reply in replies.accepted),
             "seconds": seconds,
@@ -255,7 +265,7 @@ class Federation:
     def _side_by_side(self) -> int:
         """Return how many clients work at the same time: a simulation may have fewer processes."""
         planned = self.folder.manifest().get("resources", {})
-        return int(planned.get("concurrency", self.config.clients))
+        return int(planned.get("concurrency", self.config.asked_clients))
 
     def _client_metrics(self, replies: Replies, split: str) -> dict[str, Any]:
         return client_metrics(replies, split, len(self.classes), self.config.best_by)
@@ -296,11 +306,17 @@ class Federation:
                 "best_by": self.config.best_by,
                 "best_round": best_round,
                 "participation": participation(self.progress.records, strategy.clients.values()),
+                **self._sampled(strategy.clients.values()),
                 "rounds": self.progress.round,
                 "weights_sha256": sha256,
                 **({"local_arrays": exchange.num_local} if exchange.num_local else {}),
             }
         )
+
+    def _sampled(self, clients: Iterable[str]) -> dict[str, dict[str, int]]:
+        if not self.config.samples_clients:
+            return {}
+        return {"sampled": sampled(self.progress.records, clients)}
 
     def _ask(
         self, strategy: Averaging, arrays: ArrayRecord, splits: str, round_number: int

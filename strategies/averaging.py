@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from logging import INFO, WARNING
 from typing import Any
@@ -56,6 +56,8 @@ class Averaging(Strategy):
         clients: names by node id, in the fixed order of the clients.
         aggregation_weights: ``equal``, or ``examples`` for weights n_i / Σ n_j.
         min_replies: number of accepted replies that a round needs, 1 to M.
+        sample: returns the indices of the clients that train in a round, by its number; None: all
+            do. Every client evaluates.
         rounds_done: rounds finished before this start, for a resumed run.
         constants: records by name that are sent with every message and never change, such as the
             text features that images are compared with, and the layout, which names the arrays.
@@ -79,6 +81,7 @@ class Averaging(Strategy):
         clients: Mapping[int, str],
         aggregation_weights: str = "equal",
         min_replies: int = 1,
+        sample: Callable[[int], Collection[int]] | None = None,
         rounds_done: int = 0,
         constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
         clip_updates: float = 0.0,
@@ -93,6 +96,7 @@ class Averaging(Strategy):
         self.clients = dict(clients)
         self.aggregation_weights = aggregation_weights
         self.min_replies = min_replies
+        self._sample = sample
         self.rounds_done = rounds_done
         self.constants = dict(constants or {})
         self.clip_updates = clip_updates
@@ -118,7 +122,7 @@ class Averaging(Strategy):
         log(
             INFO,
             "averaging over %d clients, weights: %s, replies needed: %d",
-            len(self.clients),
+            len(self.clients) if self._sample is None else len(self._sample(1)),
             self.aggregation_weights,
             self.min_replies,
         )
@@ -126,8 +130,8 @@ class Averaging(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Return messages that ask every client to train from the global weights; they share one
-        array record.
+        """Return messages that ask the clients of the round to train from the global weights; they
+        share one array record.
         """
         self._base = arrays
         if self._flower is not None:
@@ -135,7 +139,8 @@ class Averaging(Strategy):
         number = self.rounds_done + server_round
         settings = {**config, "round": number, "best-round": self.best_round}
         layout = {} if self._layout is None else {LAYOUT: self._layout.record()}
-        messages = self._messages(MessageType.TRAIN, arrays, settings, layout)
+        whom = None if self._sample is None else self._sample(number)
+        messages = self._messages(MessageType.TRAIN, arrays, settings, layout, whom=whom)
         self._mean = RoundMean(
             messages,
             clients=self.clients,
@@ -263,9 +268,13 @@ class Averaging(Strategy):
         arrays: ArrayRecord,
         config: Mapping[str, Any],
         records: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
+        *,
+        whom: Collection[int] | None = None,
     ) -> list[Message]:
         self._sent = []
         for index, (node, name) in enumerate(self.clients.items()):
+            if whom is not None and index not in whom:
+                continue
             mine = {"client-index": index, "counted": self._counted.get(name, 0)}
             own = ConfigRecord({**config, **mine})
             content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants, **(records or {})})
@@ -280,9 +289,10 @@ class Averaging(Strategy):
     def _check_enough(self, replies: Replies) -> None:
         if len(replies.accepted) < self.min_replies:
             failures = replies.failures.items()
+            asked = len(replies.accepted) + len(failures)
             causes = "; ".join(f"{client}: {quoted(reason)}" for client, reason in failures)
             raise TooFewReplies(
-                f"{len(replies.accepted)} of {len(self.clients)} clients answered, but "
+                f"{len(replies.accepted)} of {asked} clients answered, but "
                 f"min-replies = {self.min_replies} ({causes})"
             )
 

@@ -129,6 +129,7 @@ class ExperimentConfig(MethodKeys):
     forest_trees: int = Field(100, ge=1)
     tune_heads: bool = False
     clients: int = Field(3, ge=1)
+    clients_per_round: int = Field(0, ge=0)
     partition: Literal["iid", "dirichlet", "source"] = "iid"
     dirichlet_alpha: float = Field(0.5, gt=0)
     split_by: Literal["image", "lesion"] = "image"
@@ -168,10 +169,15 @@ class ExperimentConfig(MethodKeys):
                 f"augmented-views = {self.augmented_views}: allowed with trainable = head or "
                 f"adapter only, whose clients keep features; trainable = {self.trainable!r}"
             )
-        if self.min_replies > self.clients:
+        if self.clients_per_round > self.clients:
             faults.append(
-                f"min-replies = {self.min_replies}: allowed are 0 to {self.clients}, "
-                f"the number of clients"
+                f"clients-per-round = {self.clients_per_round}: allowed are 0, which means all, "
+                f"to {self.clients}, the number of clients"
+            )
+        elif self.min_replies > self.asked_clients:
+            faults.append(
+                f"min-replies = {self.min_replies}: allowed are 0 to {self.asked_clients}, "
+                f"the number of clients{' of a round' if self.samples_clients else ''}"
             )
         faults += self._faults_of_training()
         faults += self._faults_of_method()
@@ -246,7 +252,13 @@ class ExperimentConfig(MethodKeys):
                 f"strategy = {self.strategy!r}: its formulas hold for SGD without momentum only; "
                 "set optimizer = sgd and momentum = 0"
             )
-        if method.needs_every_client and 0 < self.min_replies < self.clients:
+        if method.needs_every_client and self.samples_clients:
+            others = (n for n, m in methods.OWN.items() if not m.needs_every_client)
+            faults.append(
+                f"clients-per-round = {self.clients_per_round}: strategy = {self.strategy!r} needs "
+                f"every client in every round; those that do not are {', '.join(others)}"
+            )
+        elif method.needs_every_client and 0 < self.min_replies < self.clients:
             faults.append(
                 f"min-replies = {self.min_replies}: strategy = {self.strategy!r} needs every "
                 "client in every round; allowed are 0 and the number of clients"
@@ -262,6 +274,16 @@ class ExperimentConfig(MethodKeys):
     def longest_round(self) -> float:
         """Seconds after which a round no longer waits for clients."""
         return float(self.round_timeout or MESSAGE_SECONDS)
+
+    @property
+    def asked_clients(self) -> int:
+        """The number of clients that train in a round."""
+        return self.clients_per_round or self.clients
+
+    @property
+    def samples_clients(self) -> bool:
+        """Whether a round has a sample of the clients only."""
+        return self.asked_clients < self.clients
 
     @property
     def on_features(self) -> bool:

@@ -18,28 +18,37 @@ def participation(rounds: Iterable[Mapping[str, Any]], clients: Iterable[str]) -
     return counts
 
 
+def sampled(rounds: Iterable[Mapping[str, Any]], clients: Iterable[str]) -> dict[str, int]:
+    """Count for each client the rounds that asked it to train; arguments as of `participation`."""
+    asked = ({"clients": {*record["clients"], *record["failures"]}} for record in rounds)
+    return participation(asked, clients)
+
+
 def absences(
     participation: Mapping[str, int],
     rounds: int,
     *,
+    sampled: Mapping[str, int] | None = None,
     not_validated: Collection[str],
     not_tested: Collection[str],
     not_by_patient: Collection[str] = (),
 ) -> dict[str, str]:
     """Return, for each client that missed something, what it missed.
 
-    If the result is empty, the run is complete: every client took part in every round, validated
-    the best model, and evaluated it on its test images.
+    If the result is empty, the run is complete: every client took part in every round that asked
+    it, validated the best model if asked, and evaluated it on its test images.
 
     Args:
         participation: from `participation`.
+        sampled: by client, the number of rounds that asked it, if not all did.
         not_validated: clients whose images did not help to choose the best round.
         not_tested: clients whose images are not in the pooled test figures.
         not_by_patient: clients whose patients are not in those by patient, if there are any.
     """
     found = {}
     for client, count in participation.items():
-        missed = [f"in {count} of {rounds} rounds"] if count < rounds else []
+        asked, them = (rounds, "") if sampled is None else (sampled[client], " that asked it")
+        missed = [f"in {count} of {asked} rounds{them}"] if count < asked else []
         if client in not_validated:
             missed.append("not in the validation of the best round")
         if client in not_tested:
@@ -58,6 +67,7 @@ def absences_of(metrics: Mapping[str, Any]) -> dict[str, str]:
     return absences(
         metrics["participation"],
         metrics["rounds"],
+        sampled=metrics.get("sampled"),
         not_validated=metrics["validation"]["missing"],
         not_tested=metrics["client_test"]["missing"],
         not_by_patient=metrics["client_test"].get("patients", {}).get("missing", ()),

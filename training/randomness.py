@@ -17,6 +17,23 @@ def derive_seed(seed: int, *, round_number: int, client_index: int, purpose: str
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def sample_clients(seed: int, *, round_number: int, clients: int, size: int) -> list[int]:
+    """Return the indices of the clients that train in a round, in ascending order.
+
+    Each set of ``size`` of them is equally likely, and rounds are independent, as in Algorithm 1 of
+    McMahan et al., 2017.
+
+    Args:
+        seed: of the run.
+        round_number: counted from 1 over the whole run.
+        clients: number of all clients.
+        size: 1 to ``clients``.
+    """
+    drawn_from = derive_seed(seed, round_number=round_number, client_index=0, purpose="clients")
+    drawn = np.random.default_rng(drawn_from).choice(clients, size, replace=False)
+    return sorted(drawn.tolist())
+
+
 @contextmanager
 def layer_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the generators of dropout and stochastic depth, and restore their state afterwards.

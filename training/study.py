@@ -52,7 +52,7 @@ def resolve(
         batch_size=config.batch_size or data_set.study.batch_size[config.objective],
         # All slices of a patient are in one client and split.
         split_by="lesion" if data_set.sliced else config.split_by,
-        min_replies=config.min_replies or max(1, config.clients - (not needs_all)),
+        min_replies=config.min_replies or max(1, config.asked_clients - (not needs_all)),
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,
     )

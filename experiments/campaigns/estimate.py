@@ -190,7 +190,11 @@ def _centralized_seconds(config: ExperimentConfig, times: StepTime, images: Imag
 
 def _federated_seconds(config: ExperimentConfig, times: StepTime, images: ImageCounts) -> float:
     train, validation, test = (share * images.training for share in _CLIENT_SHARES)
-    steps = config.clients * ceil(train / config.clients / config.batch_size)
+    # Clients of equal size are assumed, of which a round may have a sample.
+    train, validation = (
+        part * config.asked_clients / config.clients for part in (train, validation)
+    )
+    steps = config.asked_clients * ceil(train / config.asked_clients / config.batch_size)
     a_round = (
         config.local_epochs * (train * times.training + steps * times.step)
         + validation * _judging(config, times)

@@ -108,13 +108,18 @@ class PooledBlock(Block, Pooled):
 
 
 class Metrics(Part):
-    """``metrics.json``; ``participation`` has each client's number of rounds, if federated."""
+    """``metrics.json``.
+
+    If federated, ``participation`` has each client's number of rounds, and ``sampled`` the number
+    of those that asked it, if not all did.
+    """
 
     global_test: Block | None = None
     client_test: PooledBlock | None = None
     clients: dict[str, Block] = Field(default_factory=dict)
     validation: Pooled
     participation: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    sampled: dict[str, NonNegativeInt] | None = None
     heads: dict[Literal["network", "knn", "svm", "rf"], Block] | None = None
     best_round: int
     rounds: int
@@ -229,6 +234,7 @@ class FinishedTrial:
         return absences(
             self.metrics.participation,
             self.metrics.rounds,
+            sampled=self.metrics.sampled,
             not_validated=self.metrics.validation.missing,
             not_tested=pooled.missing if pooled else (),
             not_by_patient=pooled.patients.missing if pooled and pooled.patients else (),
@@ -259,6 +265,10 @@ def read_finished(path: Path) -> FinishedTrial | None:
         return None
     if manifest.command == "simulate" and len(metrics.participation) != config.clients:
         raise RunFolderError(f"metrics.json: participation: not of {config.clients} clients")
+    if (metrics.sampled is not None) != (manifest.command == "simulate" and config.samples_clients):
+        raise RunFolderError("metrics.json: sampled: not as clients-per-round says")
+    if metrics.sampled is not None and metrics.sampled.keys() != metrics.participation.keys():
+        raise RunFolderError("metrics.json: sampled: not of the clients of participation")
     num_classes = len(manifest.data.classes)
     if any(len(block.confusion) != num_classes for block in metrics.blocks()):
         raise RunFolderError(f"metrics.json: confusion is not of {num_classes} classes")

@@ -63,9 +63,9 @@ def memory_needed(trial: Trial, cpus: int) -> int:
     if trial.command != "simulate":
         return training_bytes(config)
     # The server holds all replies of a round, or builds the base to evaluate the trained part.
-    models = config.clients + 2 if config.trainable == "all" else 1
+    models = config.asked_clients + 2 if config.trainable == "all" else 1
     server = _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6
-    return server + concurrency(config.clients, cpus) * training_bytes(config)
+    return server + concurrency(config.asked_clients, cpus) * training_bytes(config)
 
 
 def _network_sources(

@@ -40,6 +40,7 @@ COLUMNS: dict[str, type] = {
     "clients_missing": str,
     "no_histograms": str,
     "client_rounds": float,
+    "client_rounds_asked": float,
     "complete": bool,
     "absences": str,
     **dict.fromkeys(("best_round", "rounds"), int),
@@ -179,6 +180,7 @@ class _Rows:
                 if patients is not None and row["unit"] == "patient":
                     missing, unknown = ", ".join(patients.missing), ""
                 yield {**row, "clients_missing": missing, "no_histograms": unknown}
+        asked = metrics.sampled or dict.fromkeys(metrics.participation, metrics.rounds)
         for client, rounds in metrics.participation.items():
             nobody = {"test_set": client, "model": "network", "unit": "image", **_NOTHING}
             rows = [{**nobody, "no_histograms": ""}]
@@ -186,7 +188,12 @@ class _Rows:
                 rows = list(self._by_unit(client, "network", metrics.clients[client]))
             missing = "" if client in metrics.clients else client
             for row in rows:
-                yield {**row, "client_rounds": rounds, "clients_missing": missing}
+                yield {
+                    **row,
+                    "client_rounds": rounds,
+                    "client_rounds_asked": asked[client],
+                    "clients_missing": missing,
+                }
 
     def _by_unit(self, test_set: str, model: str, block: Block) -> Iterator[dict[str, Any]]:
         where = {"test_set": test_set, "model": model, "clients_missing": "", "no_histograms": ""}

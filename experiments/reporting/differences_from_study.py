@@ -28,7 +28,15 @@ STUDY_CAMPAIGNS = {
 
 _OF_A_FEDERATION = (
     *("strategy", "aggregation-weights", "min-replies", "wire-format"),
-    *("client-optimizer", "rounds", "local-epochs", "clients", "partition", "dirichlet-alpha"),
+    *(
+        "client-optimizer",
+        "rounds",
+        "local-epochs",
+        "clients",
+        "clients-per-round",
+        "partition",
+        "dirichlet-alpha",
+    ),
     *KEYS,
 )
 

@@ -122,7 +122,8 @@ def _trial(
     record = findings.records[trial]
     classes = classes_of(rows)
     shown = ["test_set", "model", "unit", "n", *SCORES, *_INTERVALS]
-    shown += ["bacc_classes", "clients_missing", "no_histograms", "client_rounds"]
+    shown += ["bacc_classes", "clients_missing", "no_histograms"]
+    shown += ["client_rounds", "client_rounds_asked"]
     shown += [f"{score}.{name}" for score in BY_CLASS for name in classes]
     counts = [list(zip(*found_of(rows, name), strict=True)) for name in classes]
     return {

@@ -22,14 +22,15 @@ def traffic_tables(findings: Findings) -> list[Table]:
 def comparison_traffic_table(comparison: Comparison) -> Table:
     """Return megabytes, and seconds of transport and waiting, by backbone and ``TRAFFIC``.
 
-    Means over the seeds. Megabytes to and from a client in a round are means over all clients and
-    rounds; a client that did not answer counts as one that sent nothing.
+    Means over the seeds. Megabytes to and from a client in a round are means over the clients
+    asked and the rounds; a client that did not answer counts as one that sent nothing.
 
     Args:
         comparison: of federated trials, some of which have figures.
     """
     rows = comparison.network.copy()
-    messages = rows["rounds"] * rows["config.clients"]
+    sampled = rows["config.clients-per-round"]
+    messages = rows["rounds"] * sampled.where(sampled > 0, rows["config.clients"])
     rows["bytes_to_client"] = rows["bytes_sent"] / messages
     rows["bytes_from_client"] = rows["bytes_received"] / messages
     rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]

@@ -95,7 +95,7 @@ def test_rounds_of_an_earlier_start_are_not_shown_as_new(folder: RunFolder) -> N
 @pytest.mark.parametrize(
     "missing, said",
     [
-        ((), "validation of all 3 clients AVG 50.00, BACC 40.00"),
+        ((), "validation of 3 clients AVG 50.00, BACC 40.00"),
         (("client-1",), "validation of 2 of 3 clients, not client-1: AVG 50.00, BACC 40.00"),
     ],
 )

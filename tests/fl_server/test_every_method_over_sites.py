@@ -19,8 +19,10 @@ from flwr.serverapp.strategy import (
 from strategies.exchange import arrays_of
 from strategies.methods import DEFAULT, METHODS, OWN
 from tests.fl_server.clients_in_memory import Clients, run_in_memory
-from tests.fl_server.hospitals import Hospitals
+from tests.fl_server.hospitals import NODES, Hospitals
 from tests.support import settings_of
+from training.participation import absences_of
+from training.randomness import sample_clients
 from training.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("flower_run")]
@@ -46,6 +48,41 @@ def test_a_simulation_is_a_deployment_to_the_bit(
     assert found["weights_sha256"] == simulated["weights_sha256"]
     assert found["client_test"] == simulated["client_test"]
     assert found["validation"] == simulated["validation"]
+
+
+@pytest.mark.parametrize("strategy", [DEFAULT, *WITH_A_CLIENTS_STATE])
+def test_a_sample_of_the_clients_is_the_same_over_sites_and_after_a_resume(
+    strategy: str,
+    hospitals: Hospitals,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two of three a round. What clients keep from round to round, also rounding errors, skips the
+    rounds that did not ask them; all three judge the result.
+    """
+    changes: dict[str, Any] = {"strategy": strategy, "clients_per_round": 2, "min_replies": 2}
+    changes |= {"wire_format": "int8"}
+    if not METHODS[strategy].sgd_only:
+        changes |= {"optimizer": "adam", "client_optimizer": "persistent"}
+    simulated = run_in_memory(hospitals.data, cache, tmp_path / "simulated", **changes, rounds=4)
+    hospitals.run(monkeypatch, test_dir=hospitals.data, **changes, rounds=2)
+    found = hospitals.run(monkeypatch, test_dir=hospitals.data, **changes, rounds=4)
+    assert found["weights_sha256"] == simulated["weights_sha256"]
+    assert found["client_test"] == simulated["client_test"]
+    assert found["participation"] == dict(
+        zip(NODES, simulated["participation"].values(), strict=True)
+    )
+
+    names = list(NODES)
+    rounds = hospitals.run_folder.rounds()
+    for record in rounds:
+        drawn = sample_clients(0, round_number=record["round"], clients=3, size=2)
+        assert list(record["clients"]) == [names[index] for index in drawn]
+    assert found["sampled"] == found["participation"] != dict.fromkeys(NODES, 4)
+    assert found["clients"].keys() == NODES.keys()
+    assert rounds[-1]["validation"]["clients"].keys() == NODES.keys()
+    assert absences_of(found) == {}
 
 
 class LosesTheReply(Clients):

@@ -180,6 +180,14 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
             "min-replies = 3: allowed are 0 to 2, the number of clients",
         ),
         (
+            {"clients": 9, "clients-per-round": 2, "min-replies": 3},
+            "min-replies = 3: allowed are 0 to 2, the number of clients of a round",
+        ),
+        (
+            {"clients": 2, "clients-per-round": 3, "min-replies": 3},
+            "clients-per-round = 3: allowed are 0, which means all, to 2, the number of clients",
+        ),
+        (
             {"batch-size": 1},
             "batch-size = 1: allowed are 0 (the study's) and 2 or more, since BatchNorm cannot "
             "train on one image",

@@ -1,6 +1,8 @@
 """Clients that took part in a federated run, and those that are missing."""
 
-from training.participation import absences, absences_of, participation, pooled_clients
+from typing import Any
+
+from training.participation import absences, absences_of, participation, pooled_clients, sampled
 
 CLIENTS = ("a", "b", "c")
 
@@ -18,6 +20,23 @@ def test_what_each_missed_is_said_and_of_a_complete_run_nothing() -> None:
         "b": "in 0 of 2 rounds, not in the validation of the best round",
         "c": "not in the validation of the best round, not in the pooled test figures",
     }
+
+
+def test_a_client_that_was_not_asked_missed_nothing() -> None:
+    rounds: list[dict[str, Any]] = [
+        {"clients": {"a": {}, "b": {}}, "failures": {}},
+        {"clients": {"a": {}}, "failures": {"b": "its process died"}},
+    ]
+    asked = sampled(rounds, CLIENTS)
+    assert asked == {"a": 2, "b": 2, "c": 0}
+    final = {
+        "participation": participation(rounds, CLIENTS),
+        "sampled": asked,
+        "rounds": 2,
+        "validation": {"missing": {}},
+        "client_test": {"missing": {}},
+    }
+    assert absences_of(final) == {"b": "in 1 of 2 rounds that asked it"}
 
 
 def test_the_figures_of_a_run_tell_it() -> None:

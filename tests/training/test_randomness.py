@@ -1,10 +1,10 @@
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 import torch
 
-from training.randomness import derive_seed, layer_randomness
+from training.randomness import derive_seed, layer_randomness, sample_clients
 
 CPU = torch.device("cpu")
 
@@ -31,6 +31,25 @@ def test_torch_and_numpy_take_the_largest_experiment_seed() -> None:
     number = seed_of(2**31 - 1, 10**6, 10**4, "batches")
     assert torch.Generator().manual_seed(number).initial_seed() == number
     assert np.random.default_rng(number).bit_generator.seed_seq.entropy == number
+
+
+def sample(round_number: int, clients: int = 5, size: int = 2, seed: int = 3) -> list[int]:
+    return sample_clients(seed, round_number=round_number, clients=clients, size=size)
+
+
+def test_each_client_is_sampled_equally_often() -> None:
+    """In 2 of 5 of 2,000 rounds, up to five standard deviations; and 2 of 5 are 10 pairs."""
+    drawn = [sample(number) for number in range(1, 2001)]
+    assert {tuple(pair) for pair in drawn} == set(combinations(range(5), 2))
+    times = np.bincount(np.ravel(drawn), minlength=5)
+    assert (abs(times - 800) < 5 * np.sqrt(2000 * 0.4 * 0.6)).all()
+
+
+def test_a_sample_is_that_of_its_seed_and_round() -> None:
+    """Whatever was drawn before, so that a resumed run goes on as it would have."""
+    assert sample(7) == sample(7)
+    assert sample(1, 1000, 500) != sample(2, 1000, 500) != sample(2, 1000, 500, seed=4)
+    assert sample(1, 4, 4) == [0, 1, 2, 3]
 
 
 def test_layers_draw_from_the_seed_and_the_global_generator_is_put_back() -> None:

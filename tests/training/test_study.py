@@ -129,3 +129,16 @@ def test_a_method_that_needs_every_client_waits_for_all(monkeypatch: pytest.Monk
     assert resolved(clients=4).min_replies == resolved(clients=4, min_replies=4).min_replies == 4
     with pytest.raises(ConfigError, match=r"^min-replies = 3: strategy = 'fedavg' needs every"):
         resolved(clients=4, min_replies=3)
+    with pytest.raises(ConfigError) as refused:
+        resolved(clients=4, clients_per_round=2)
+    assert str(refused.value) == (
+        "clients-per-round = 2: strategy = 'fedavg' needs every client in every round; those that "
+        f"do not are {', '.join(name for name in OWN if name != DEFAULT)}"
+    )
+    assert resolved(clients=4, clients_per_round=4).min_replies == 4
+
+
+def test_replies_needed_of_a_sample() -> None:
+    assert resolved(clients=10, clients_per_round=4).min_replies == 3
+    assert resolved(clients=10, clients_per_round=1).min_replies == 1
+    assert resolved(clients=10, clients_per_round=4, min_replies=4).min_replies == 4

@@ -217,7 +217,10 @@ function config(title, values) {
 }
 
 function testSet(row, rounds) {
-  if (row.client_rounds !== null) return `${row.test_set}, in ${row.client_rounds} of ${rounds} rounds`;
+  if (row.client_rounds !== null) {
+    const asked = row.client_rounds_asked, those = asked < rounds ? " that asked it" : "";
+    return `${row.test_set}, in ${row.client_rounds} of ${asked} rounds${those}`;
+  }
   const without = (row.clients_missing ? `, without ${row.clients_missing}` : "")
     + (row.no_histograms ? `; no histograms of ${row.no_histograms}` : "");
   return { global_test: "global test set", client_test: "clients' test splits, pooled" }[row.test_set] + without;

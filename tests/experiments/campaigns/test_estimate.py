@@ -63,6 +63,14 @@ def test_seconds_of_a_federated_run() -> None:
     assert found.seconds == pytest.approx(STARTING["simulate"] + 2 * (2000 + overhead) + 60)
 
 
+def test_seconds_of_a_round_are_those_of_its_sample() -> None:
+    """One of 3 clients: 200 · 1 + 13 · 10 for training and 67 · 0.1 for validating; all judge."""
+    found = estimate("simulate", config(clients_per_round=1), TIMES, IMAGES)
+    overhead = ROUND_SECONDS + 0.045 * ROUND_SECONDS_PER_GB
+    a_round = 200 + 130 + 200 / 3 * 0.1 + overhead
+    assert found.seconds == pytest.approx(STARTING["simulate"] + 2 * a_round + 60)
+
+
 def test_brats_trains_on_seven_patients_of_eight() -> None:
     """The 7 and the 1 of 7:1:2: 875 slices in 55 batches, 125 validate."""
     brats = config().replace(dataset="brats2019", split_by="lesion", optimizer="sgd")

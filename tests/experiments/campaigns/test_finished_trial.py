@@ -94,6 +94,10 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         edited("metrics.json", lambda m: m.pop("participation")),
         "metrics.json: participation: not of 3 clients",
     ),
+    "a sample that its config does not have": (
+        edited("metrics.json", lambda m: m.update(sampled=m["participation"])),
+        "metrics.json: sampled: not as clients-per-round says",
+    ),
     "a config that is no TOML": (
         lambda run: (run / "config.toml").write_text("seed = \n"),
         "config.toml: is not TOML: Invalid value (at line 1, column 8)",

@@ -230,7 +230,28 @@ def test_a_trial_that_lost_a_client_is_not_complete(three: dict[str, Path], tmp_
     assert rows.loc["client-2", ["n", "avg"]].isna().tolist() == [False, True]
     others = table[table["command"] != "simulate"]
     assert others["complete"].all()
-    assert others["client_rounds"].isna().all()
+    assert others[["client_rounds", "client_rounds_asked"]].isna().all(axis=None)
+
+
+def test_a_client_that_a_round_did_not_ask_is_not_missing(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    """Two of three a round: client-1 took part in each that asked it, client-2 missed one."""
+    run = three["simulate"]
+    asked = {"client-0": 3, "client-1": 1, "client-2": 2}
+    edit(
+        run / "metrics.json",
+        lambda final: final.update(participation={**asked, "client-2": 1}, sampled=asked),
+    )
+    config = (run / "config.toml").read_text("utf-8")
+    (run / "config.toml").write_text(
+        config.replace("clients-per-round = 0", "clients-per-round = 2"), "utf-8"
+    )
+    table = read_ledger(tmp_path).table
+    rows = table[table["command"] == "simulate"].set_index("test_set")
+    assert set(rows["absences"]) == {"client-2: in 1 of 2 rounds that asked it"}
+    assert rows.loc[list(asked), "client_rounds"].tolist() == [3, 1, 1]
+    assert rows.loc[list(asked), "client_rounds_asked"].tolist() == [3, 1, 2]
 
 
 def test_patients_of_fewer_clients_name_who_is_missing(

@@ -46,6 +46,13 @@ def test_bytes_are_shared_out_among_clients_and_rounds() -> None:
     }
 
 
+def test_bytes_are_shared_out_among_the_clients_of_a_round() -> None:
+    """2 of 3 in 10 rounds: 20 MB in 20 messages."""
+    cells = table_of(federated(80, sent=20e6, received=10e6, **{"clients-per-round": 2})).cells
+    assert cells["MB to a client, a round"].tolist() == ["1.00"]
+    assert cells["MB from a client, a round"].tolist() == ["0.5"]
+
+
 def test_the_highest_avg_and_the_fewest_bytes_are_the_best() -> None:
     best = table_of(WHOLE, PACKED).best
     assert best["AVG"].tolist() == [True, False]

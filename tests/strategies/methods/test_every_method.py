@@ -23,7 +23,15 @@ from strategies.field_kinds import Count
 from strategies.method import Aggregation, Method, carried_name, is_carried
 from strategies.methods import DEFAULT, KEYS, METHODS
 from strategies.replies import TooFewReplies
-from tests.support import MemoryGrid, answer, assert_same_bits, deliver, received_by, same_bits
+from tests.support import (
+    MemoryGrid,
+    answer,
+    assert_same_bits,
+    deliver,
+    received_by,
+    same_bits,
+    settings_of,
+)
 from training.checkpoint import Checkpoint, Progress
 from training.config import DEFAULTS, parse
 
@@ -68,12 +76,14 @@ class Run:
         clip: float = 0.0,
         start: Weights = START,
         state: Weights | None = None,
+        sample: Callable[[int], list[int]] | None = None,
     ) -> None:
         self.method = METHODS[method] if isinstance(method, str) else method
         self.exchange = Exchange(self.method, parse({}).to_flat(), start, TRAINED, state)
         self.strategy = Averaging(
             clients=clients,
             min_replies=1,
+            sample=sample,
             rounds_done=done,
             constants=self.exchange.constants(),
             clip_updates=clip,
@@ -81,6 +91,7 @@ class Run:
             train_layout=self.exchange.train_layout,
         )
         self.arrays = self.exchange.first
+        self._done = 0
 
     def state(self) -> Weights:
         return self.exchange.server_state(self.arrays)
@@ -100,12 +111,15 @@ class Run:
         refused: int | None = None,
         one_by_one: bool = False,
     ) -> Weights:
-        """The weights after a round in which every client answers."""
+        """The weights after a round in which every client that is asked answers."""
+        self._done += 1
+        number = self._done
         sent = deliver(
-            self.strategy.configure_train(1, self.arrays, ConfigRecord(), MemoryGrid({}))
+            self.strategy.configure_train(number, self.arrays, ConfigRecord(), MemoryGrid({}))
         )
         replies = []
-        for index, message in enumerate(sent):
+        for message in sent:
+            index = int(str(settings_of(message)["client-index"]))
             if index == refused:
                 error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "not today")
                 replies.append(Message(error, reply_to=message))
@@ -120,7 +134,7 @@ class Run:
         def lazily() -> Iterator[Message]:
             yield from replies
 
-        result, _ = self.strategy.aggregate_train(1, lazily() if one_by_one else replies)
+        result, _ = self.strategy.aggregate_train(number, lazily() if one_by_one else replies)
         assert result is not None
         self.arrays = result
         return copied(self.exchange.weights(result))
@@ -220,6 +234,43 @@ def test_a_refused_reply_leaves_the_others(
     two = Run(name, clients={30: "client-0", 10: "client-1"})
     assert_same_bits(found, two.round())
     assert_same_bits(state, two.state())
+
+
+def of_three(round_number: int) -> list[int]:
+    """The sample of a round: 0 and 1, 1 and 2, 0 and 2, and so on."""
+    return sorted({(round_number - 1) % 3, round_number % 3})
+
+
+@EVERY
+@WAYS
+def test_a_client_that_a_round_does_not_ask_is_to_the_method_as_one_that_refuses(
+    name: str, one_by_one: bool
+) -> None:
+    """But it is no failure, and of two replies that are needed two are there."""
+    run = Run(name, sample=of_three)
+    run.strategy.min_replies = 2
+    found = run.round(one_by_one=one_by_one)
+    assert run.strategy.replies.failures == {}
+    other = Run(name)
+    assert_same_bits(found, other.round(refused=2, one_by_one=one_by_one))
+    assert_same_bits(run.state(), other.state())
+    again = run.round(order=[1, 0], one_by_one=one_by_one)
+    assert [reply.client for reply in run.strategy.replies.accepted] == ["client-1", "client-2"]
+    assert_same_bits(again, other.round(refused=0, one_by_one=one_by_one))
+    with pytest.raises(TooFewReplies, match="round 3: 1 of 2 clients answered"):
+        run.round(refused=0, one_by_one=one_by_one)
+
+
+@EVERY
+def test_after_a_kill_the_samples_are_the_same(name: str) -> None:
+    expected = Run(name, sample=of_three).rounds(4)
+    run = Run(name, sample=of_three)
+    weights = run.rounds(2)
+    state = run.state() if run.method.server_init is not None else None
+    again = Run(
+        name, sample=of_three, done=2, start=weights, state=copied(state) if state else None
+    )
+    assert_same_bits(again.rounds(2), expected)
 
 
 @EVERY
