@@ -18,6 +18,7 @@ from experiments import (
     ml_heads,
     prediction,
     report,
+    runs,
     score,
     site,
     text_features_commands,
@@ -59,6 +60,7 @@ app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
+app.command("runs")(runs.runs_command)
 app.command("backbones")(backbones_command.backbones_command)
 
 

@@ -1,0 +1,127 @@
+"""The run folders below a folder, each read for one line of a list."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operation.errors import InputError
+from operation.parsing import parse_toml
+from training.errors import RunFolderError
+from training.run_folder import CENTRALIZED, RunFolder
+from training.run_state import RunState
+
+DAMAGED = "damaged"
+FIGURES = ("avg", "bacc", "auroc")
+# A run that begins says "running" before its process locks the folder.
+_SECONDS_TO_LOCK = 120
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run folder in a line.
+
+    Attributes:
+        run: the folder, relative to the one that was searched.
+        state: of `RunState`; ``lost`` if it says running and no process holds it; or ``damaged``.
+        cause: why it is failed, lost or damaged; else empty.
+        method: of federated learning; empty for a centralized run.
+        rounds: as planned; of a centralized run, epochs. ``done`` of them are done.
+        avg, bacc, auroc: of the best model on the global test set, or if there is none pooled over
+            the clients' test splits; None until the run is completed, or if not defined.
+        date: when it began, UTC.
+        bytes: of all its files.
+    """
+
+    run: str
+    state: str
+    cause: str
+    command: str
+    method: str
+    backbone: str
+    data: str
+    done: int
+    rounds: int
+    avg: float | None
+    bacc: float | None
+    auroc: float | None
+    date: str
+    bytes: int
+
+
+def run_folders(folder: Path) -> Iterator[Path]:
+    """Find the run folders below a folder, or itself; links and hidden folders are not entered."""
+    for path, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if {"config.toml", "manifest.json"} <= {*files}:
+            names.clear()  # a run holds no other runs
+            yield Path(path)
+
+
+def read_run(path: Path, folder: Path) -> ListedRun:
+    """Read what a line of the list says of a run; files that cannot be read make it damaged."""
+    run = RunFolder(path)
+    size = sum(
+        (Path(inside) / name).lstat().st_size
+        for inside, _, names in os.walk(path)
+        for name in names
+    )
+    name = "." if path == folder else path.relative_to(folder).as_posix()
+    try:
+        return _read(run, name, size)
+    except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        nothing: dict[str, Any] = dict.fromkeys(FIGURES)
+        cause = f"{type(error).__name__}: {error}"
+        nothing |= dict.fromkeys(("command", "method", "backbone", "data", "date"), "")
+        return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
+
+
+def _read(run: RunFolder, name: str, size: int) -> ListedRun:
+    config = parse_toml((run.path / "config.toml").read_text(encoding="utf-8"))
+    manifest = run.manifest()
+    command = str(manifest["command"])
+    state, cause = str(manifest["status"]), str(manifest.get("cause") or "")
+    if state == RunState.RUNNING and _lost(run):
+        state, cause = RunState.LOST.value, "its process is gone; continue it with --resume"
+    metrics: Mapping[str, Any] = run.metrics() if state == RunState.COMPLETED else {}
+    block = metrics.get("global_test") or metrics.get("client_test") or {}
+    return ListedRun(
+        run=name,
+        state=state,
+        cause=cause,
+        command=command,
+        method="" if command in CENTRALIZED else str(config["strategy"]),
+        backbone=str(config["backbone"]),
+        data=str(manifest.get("data", {}).get("dataset") or config["dataset"]),
+        done=metrics["rounds"] if metrics else run.checkpoint.progress().round,
+        rounds=int(config[run.length_key()]),
+        date=str(manifest.get("started") or ""),
+        bytes=size,
+        **{figure: block.get(figure) for figure in FIGURES},
+    )
+
+
+def _lost(run: RunFolder) -> bool:
+    """Return whether no process holds a run that says it is running."""
+    if time.time() - (run.path / "manifest.json").stat().st_mtime < _SECONDS_TO_LOCK:
+        return False
+    try:
+        run.lock().release()
+    except RunFolderError:
+        return False
+    return True
+
+
+def order(run: ListedRun, column: str) -> tuple[Any, ...]:
+    """Return a key to sort by a column: numbers from the highest, none last; text from A to Z."""
+    value = getattr(run, column)
+    if isinstance(value, str):
+        return value, run.run
+    return value is None, -(value or 0), run.run
+
+
+def of_campaign(path: Path) -> bool:
+    """Return whether a run folder is a trial's, which only its campaign removes."""
+    return (path.parent.parent / "plan.json").is_file()

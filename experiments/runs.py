@@ -1,0 +1,124 @@
+"""The list of runs: ``fedskin runs``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.console import Console, echo
+from operation.errors import InputError
+from operation.names import known_names
+from training.run_state import RunState
+
+if TYPE_CHECKING:
+    from experiments.run_list import ListedRun
+
+console = Console()
+
+
+def runs_command(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Sort by a column; figures with the best first.")
+    ] = "date",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only these runs. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove failed and lost runs, after a question.")
+    ] = False,
+) -> None:
+    """List every run below DIR, with its state and its figures.
+
+    AVG, BACC and AUROC are those of the best model on the global test set, or without one on the
+    clients' pooled test splits. A run is lost if its process is gone without a word; --resume
+    continues a failed or lost run. The trials of campaigns are listed, too, but --clean leaves them
+    to their campaign.
+
+    Examples:
+
+    fedskin runs
+
+    fedskin runs runs --sort bacc --where state=completed --where backbone=resnet18
+
+    fedskin runs --clean
+    """
+    from experiments.run_list import ListedRun, order, read_run, run_folders
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; name the folder that your runs are in")
+    columns = [field.name for field in fields(ListedRun)]
+    for name in (sort, *(condition.partition("=")[0] for condition in where or ())):
+        if name not in columns:
+            raise InputError(f"{name}: is no column; {known_names(name, columns)}")
+    found = [read_run(path, folder) for path in run_folders(folder)]
+    for condition in where or ():
+        name, _, value = condition.partition("=")
+        found = [run for run in found if str(getattr(run, name)) == value]
+    found.sort(key=lambda run: order(run, sort))
+    if clean:
+        _clean(folder, found)
+    elif as_json:
+        print(json.dumps([asdict(run) for run in found], indent=1))
+    else:
+        _print(found, folder)
+
+
+def _print(found: list[ListedRun], folder: Path) -> None:
+    from experiments.results import megabytes
+    from training.scores import as_text
+
+    if not found:
+        console.say(f"There are no such runs below {folder}")
+        return
+    head = ["run", "state", "command", "method", "backbone", "data", "rounds"]
+    head += ["AVG", "BACC", "AUROC", "began", "MB"]
+    rows = [
+        [
+            *(run.run, run.state, run.command, run.method or "–", run.backbone, run.data),
+            f"{run.done}/{run.rounds}",
+            *(as_text(figure, getattr(run, figure)) for figure in ("avg", "bacc", "auroc")),
+            run.date[:16].replace("T", " "),
+            megabytes(run.bytes),
+        ]
+        for run in found
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    right = ("rounds", "AVG", "BACC", "AUROC", "MB")
+    for row in (head, *rows):
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ]
+        echo("  ".join(cells).rstrip())
+    for run in found:
+        if run.cause:
+            echo(f"{run.run}: {run.state}: {run.cause.splitlines()[0]}")
+
+
+def _clean(folder: Path, found: list[ListedRun]) -> None:
+    from experiments.results import megabytes
+    from experiments.run_list import of_campaign
+    from training.run_folder import RunFolder
+
+    unwanted = [run for run in found if run.state in (RunState.FAILED, RunState.LOST)]
+    unwanted = [run for run in unwanted if not of_campaign(folder / run.run)]
+    if not unwanted:
+        console.say(f"There are no failed or lost runs below {folder}")
+        return
+    _print(unwanted, folder)
+    total = megabytes(sum(run.bytes for run in unwanted))
+    if not typer.confirm(f"Remove what is listed ({total} MB) for good?"):
+        return
+    for run in unwanted:
+        held = RunFolder(folder / run.run)
+        with held.lock():  # it may have been resumed while the question stood
+            shutil.rmtree(held.path)
+    console.say(f"Runs removed: {len(unwanted)}, {total} MB")

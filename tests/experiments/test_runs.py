@@ -1,0 +1,110 @@
+"""``fedskin runs`` lists the runs below a folder, and removes those that failed."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from experiments.cli import app
+from tests.generated_campaign import write_campaign
+from training.run_folder import RunFolder
+from training.run_state import RunState
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A campaign with a trial of each command, and copies of the federated one in other states."""
+    names = write_campaign(tmp_path / "campaign", rounds=3, backbones=["swin_t"])
+    trials = tmp_path / "campaign" / "trials"
+    federated = next(trials / name for name in names if name.startswith("simulate"))
+    for state in (RunState.FAILED, RunState.RUNNING):
+        run = tmp_path / state
+        run.mkdir()
+        for name in ("config.toml", "manifest.json"):
+            (run / name).write_bytes((federated / name).read_bytes())
+        RunFolder(run).update_manifest(status=state, cause="no luck" if state == "failed" else None)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.toml").write_text("rounds = 3")
+    (tmp_path / "broken" / "manifest.json").write_text("{")
+    return tmp_path
+
+
+def runs(*arguments: object, answer: str = "") -> Result:
+    return CliRunner().invoke(app, ["runs", *map(str, arguments)], input=answer)
+
+
+def listed(*arguments: object) -> dict[str, dict[str, object]]:
+    return {run["run"]: run for run in json.loads(runs(*arguments, "--json").stdout)}
+
+
+def test_a_line_has_the_figures_of_the_run(folder: Path) -> None:
+    found = listed(folder)
+    assert {name for name in found if "/" not in name} == {"failed", "running", "broken"}
+    for name, run in found.items():
+        if run["state"] == "completed":
+            of = RunFolder(folder / name)
+            block = of.metrics()["global_test"]
+            assert [run[key] for key in ("avg", "bacc", "auroc")] == [
+                block[key] for key in ("avg", "bacc", "auroc")
+            ]
+            assert run["done"] == run["rounds"] == 3
+            assert run["bytes"] == sum(p.stat().st_size for p in of.path.rglob("*") if p.is_file())
+            assert bool(run["method"]) == (run["command"] == "simulate")
+            assert f"{run['run']} " in runs(folder).stdout, "whole, however long"
+
+
+def test_figures_are_sorted_with_the_best_first_and_no_figure_last(folder: Path) -> None:
+    figures = [run["bacc"] for run in listed(folder, "--sort", "bacc").values()]
+    known = [figure for figure in figures if figure is not None]
+    assert known == sorted(known, reverse=True)
+    assert figures[len(known) :] == [None] * 3
+
+
+def test_conditions_hold_together(folder: Path) -> None:
+    found = listed(folder, "--where", "command=simulate", "--where", "state=failed")
+    assert found.keys() == {"failed"}
+    assert "no such runs" in runs(folder, "--where", "backbone=none").stdout
+
+
+def test_a_run_without_a_process_is_lost_once_it_had_the_time_to_begin(folder: Path) -> None:
+    assert listed(folder)["running"]["state"] == "running", "it may be about to take its lock"
+    os.utime(folder / "running" / "manifest.json", (0, 0))
+    with RunFolder(folder / "running").lock():
+        assert listed(folder)["running"]["state"] == "running"
+    assert listed(folder)["running"]["state"] == "lost"
+
+
+def test_what_failed_is_removed_if_the_answer_is_yes(folder: Path) -> None:
+    trial = next(folder.glob("campaign/trials/simulate*"))
+    RunFolder(trial).update_manifest(status=RunState.FAILED)
+    assert "failed: no luck" in runs(folder, "--clean", answer="n\n").stdout
+    assert (folder / "failed").is_dir()
+    answered = runs(folder, "--clean", answer="y\n").stdout
+    assert "Runs removed: 1" in answered
+    left = listed(folder)
+    assert "failed" not in left
+    assert left.keys() >= {"running", "broken", trial.relative_to(folder).as_posix()}
+    assert "no failed or lost runs" in runs(folder, "--clean").stdout
+
+
+def test_a_damaged_run_is_in_the_list_with_the_reason(folder: Path) -> None:
+    run = listed(folder)["broken"]
+    assert run["state"] == "damaged"
+    assert "manifest.json" in str(run["cause"])
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--sort", "bac"], "did you mean bacc"),
+        (["--where", "nothing=1"], "nothing: is no column"),
+    ],
+)
+def test_an_unknown_column_is_refused(folder: Path, arguments: list[str], said: str) -> None:
+    assert said in str(runs(folder, *arguments).exception)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    assert "is not a folder" in str(runs(tmp_path / "none").exception)
