@@ -3,6 +3,7 @@ installed packages.
 """
 
 import pkgutil
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -15,9 +16,10 @@ from operation.extension_point import ExtensionPoint
 from operation.names import known_names
 from operation.plugins import PlugInError
 
-if TYPE_CHECKING:  # it imports pandas, which takes long, and a config needs the names only
+if TYPE_CHECKING:
     from data_partition.dataset import DataSet, Reading
     from data_partition.image_table import ImageTable
+
 
 _PREFIX = "dataset_"
 
@@ -87,3 +89,20 @@ def own_datasets() -> "list[DataSet]":
     name them.
     """
     return sorted(map(find_dataset, DATASETS.own), key=lambda found: -len(found.classes or ()))
+
+
+@cache
+def named_first() -> tuple[str, ...]:
+    """Return the classes that every table names first: missing one harms a patient most."""
+    return tuple(label for dataset in own_datasets() for label in dataset.named_first)
+
+
+@cache
+def known_classes() -> tuple[str, ...]:
+    """Return the classes of all published data sets, in the order of tables."""
+    return tuple(in_naming_order(c for dataset in own_datasets() for c in dataset.classes or ()))
+
+
+def in_naming_order(classes: Iterable[str]) -> list[str]:
+    """Return class names as tables show them: those named first, then the others."""
+    return sorted(classes, key=lambda label: label not in named_first())

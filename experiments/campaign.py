@@ -84,8 +84,8 @@ def plan(
     wanted = replace(wanted, trials=tuple(chosen))
     # Imported here: torch takes seconds, too long to wait for an error in the file.
     from experiments.campaigns.forecast import forecast
-    from experiments.campaigns.missing import find_missing
     from experiments.campaigns.plan_table import show_plan
+    from experiments.campaigns.preflight import find_missing
 
     missing = find_missing(wanted.trials)
     with counting(console, "Measuring training steps") as progress:

@@ -5,10 +5,8 @@ import shutil
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.data_notes import show_notes
-from experiments.display import RunDisplay, counting, show_notices
-from experiments.run_setup import check_prerequisites
-from experiments.run_status import recorded
+from experiments.display import RunDisplay, counting, show_notes, show_notices
+from experiments.run_setup import check_prerequisites, recorded
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig
 from training.data_description import describe_data

@@ -86,8 +86,7 @@ def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
         SimulationFailed, SuperLinkError: it ended without a result; the cause is in the manifest.
     """
-    from experiments.data_notes import show_notes
-    from experiments.display import RunDisplay, counting, show_notices
+    from experiments.display import RunDisplay, counting, show_notes, show_notices
     from experiments.run_setup import check_prerequisites
     from fl_server.federated_config import prepare_simulated
     from fl_server.simulation import simulate, take_over

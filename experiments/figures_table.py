@@ -1,5 +1,6 @@
-"""Tables of figures in percent: the metrics, and recall by class."""
+"""Tables of figures: the metrics in percent, recall by class, and the clients' updates."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from data_partition.class_names import in_naming_order
+from data_partition.datasets import in_naming_order
 from training.metrics import METRIC_NAMES, recall_by_class
 from training.scores import FURTHER, as_text
 
@@ -117,3 +118,45 @@ def with_patients(
         if "patients" in block:
             rows.append((BY_PATIENT, block["patients"]))
     return rows
+
+
+_NOTE = (
+    "norm: local minus global weights, over all floating-point arrays that travel;\n"
+    "cosine: to the mean update, 1 where both point the same way. Medians over rounds."
+)
+
+
+def updates_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of the clients' updates, a row for each client that ever answered.
+
+    Args:
+        rounds: as in ``rounds.jsonl``.
+    """
+    updates: dict[str, list[Mapping[str, Any]]] = {}
+    for record in rounds:
+        for client, said in record["clients"].items():
+            updates.setdefault(client, []).append(said["update"])
+    columns = ["rounds", "norm", "largest", "cosine", "clipped"]
+    table = new_table("The clients' updates", "", columns)
+    table.caption = _NOTE
+    for client, said in updates.items():
+        norms = [one["norm"] for one in said]
+        cosines = [one["cosine"] for one in said if one["cosine"] is not None]
+        table.add_row(
+            Text(client),
+            str(len(said)),
+            f"{statistics.median(norms):.3g}",
+            f"{max(norms):.3g}",
+            f"{statistics.median(cosines):.2f}" if cosines else NONE,
+            str(sum(one["clipped"] for one in said)),
+        )
+    return table
+
+
+def update_warnings(rounds: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """Return a line for each update that was much larger than the others."""
+    return [
+        Text(f"Round {record['round']}: {warning}", "bold yellow")
+        for record in rounds
+        for warning in record["warnings"]
+    ]

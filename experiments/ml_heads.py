@@ -17,7 +17,7 @@ from experiments.options import ConfigArgument, OverrideOption, ResumeOption
 from training.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
-    from experiments.head_images import HeadImages
+    from experiments.head_results import HeadImages
     from models.backbones import Backbone
     from training.config import ExperimentConfig
     from training.run_folder import RunFolder
@@ -96,8 +96,7 @@ def _train_and_fit(
 ) -> None:
     """Train a network and fit heads on it, in one run folder."""
     from experiments.centralized import train_centralized
-    from experiments.head_images import open_head_images
-    from experiments.head_results import show_fitted
+    from experiments.head_results import open_head_images, show_fitted
     from experiments.run_setup import check_prerequisites, open_run
     from training.head_run import best_weights
     from training.preparation import prepare_centralized
@@ -128,8 +127,7 @@ def _fit_on(
     resume: bool,
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in a separate one."""
-    from experiments.head_images import open_head_images
-    from experiments.head_results import show_fitted
+    from experiments.head_results import open_head_images, show_fitted
     from training.data_outline import outline_data
     from training.device import resolve_device
     from training.head_run import begin, best_weights, network_run
@@ -201,7 +199,7 @@ def _fit(
 ) -> None:
     # Imported here: scikit-learn takes a second, and no other command needs it.
     from experiments.head_results import show_heads
-    from experiments.run_status import recorded
+    from experiments.run_setup import recorded
     from training.clip_text import as_text, text_of_run
     from training.head_figures import HeadFigures
 

@@ -57,11 +57,10 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
     Returns:
         How many figures and how many tables there are.
     """
+    from experiments.reporting.counts import recall_tables, traffic_tables
     from experiments.reporting.figures import draw_all
     from experiments.reporting.page import page
-    from experiments.reporting.recall import recall_tables
     from experiments.reporting.tables import tables_of
-    from experiments.reporting.traffic import traffic_tables
 
     drawings = draw_all(findings)
     tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]

@@ -7,8 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.console import Console
-from experiments.data_notes import overlap_note
-from experiments.display import show_notices
+from experiments.display import overlap_note, show_notices
 from experiments.figures_table import (
     BY_PATIENT,
     NONE,
@@ -19,9 +18,10 @@ from experiments.figures_table import (
     new_table,
     recall_table,
     scores_tables,
+    update_warnings,
+    updates_table,
     with_patients,
 )
-from experiments.updates_table import update_warnings, updates_table
 from training.errors import RunFolderError
 from training.participation import absences_of, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder

@@ -1,17 +1,21 @@
-"""From the command line to a config and a run folder."""
+"""From the command line to a config, a run folder, and its status in the manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from models.registry import file_name
+from operation.errors import InputError
 from training.config import ExperimentConfig, Scalar
 from training.config_file import read_config
 from training.data_outline import outline_data
 from training.errors import RunFolderError
 from training.prefetch import prefetch
 from training.preparation import PATH_KEYS
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, now
+from training.run_state import INTERRUPTED, RunState
 from training.study import resolve_like
 
 
@@ -103,3 +107,21 @@ def _check_kind(folder: RunFolder, kind: str) -> None:
     began = folder.manifest().get("command", kind)
     if began != kind:
         raise RunFolderError(f"{folder.path}: was started by  fedskin {began};  use that command")
+
+
+@contextmanager
+def recorded(folder: RunFolder, **entries: Any) -> Iterator[None]:
+    """Record the status in the manifest: running, then completed, or failed with the cause."""
+    folder.update_manifest(status=RunState.RUNNING, cause=None, **entries)
+    try:
+        yield
+    except InputError as error:
+        folder.fail(str(error))
+        raise
+    except Exception as error:
+        folder.fail(f"{type(error).__name__}: {error}")
+        raise
+    except KeyboardInterrupt:
+        folder.fail(INTERRUPTED)
+        raise
+    folder.update_manifest(status=RunState.COMPLETED, finished=now())

@@ -43,10 +43,9 @@ def score_command(
     # Imported here, since --help needs none of it.
     from data_partition.datasets import find_dataset
     from data_partition.truth_file import CHALLENGE_CLASSES
-    from experiments import challenge_score
-    from experiments.challenge_submission import CLASSES, as_submission, read_answers
+    from experiments import challenge
+    from experiments.challenge import CLASSES, ScorerError, as_submission, read_answers
     from experiments.figures_table import recall_table
-    from experiments.official_scorer import ScorerError
     from operation.files import replacing, write_json
     from operation.text import printable
     from training.run_folder import RunFolder
@@ -66,25 +65,25 @@ def score_command(
             f"{folder.path}: is a run on the classes {printable(', '.join(classes))}; the "
             f"challenge is on {', '.join(CHALLENGE_CLASSES)}"
         )
-    truth = challenge_score.read_whole_truth(truth_csv)
+    truth = challenge.read_whole_truth(truth_csv)
     answers = read_answers(folder, head, list(truth["image_id"]), truth_csv)
 
     suffix = f"-heads-{head}" if head else ""
     submission = folder.path / f"submission{suffix}.csv"
     with replacing(submission) as temporary:
         as_submission(answers).to_csv(temporary, index=False)
-    score = challenge_score.our_figures(truth, answers)
+    score = challenge.our_figures(truth, answers)
     refusal = ""
     try:
-        score["official"] = challenge_score.official_figures(truth, submission)
+        score["official"] = challenge.official_figures(truth, submission)
     except ScorerError as error:
         refusal = str(error)
     path = folder.path / f"score{suffix}.json"
     write_json(path, score)
 
-    console.print(challenge_score.score_table(score, synthetic_note(folder.manifest())))
-    console.print(recall_table(challenge_score.counted(score), CLASSES, "counted by"))
-    for line in (*challenge_score.notes(score), f"Wrote {submission} and {path}"):
+    console.print(challenge.score_table(score, synthetic_note(folder.manifest())))
+    console.print(recall_table(challenge.counted(score), CLASSES, "counted by"))
+    for line in (*challenge.notes(score), f"Wrote {submission} and {path}"):
         console.say(line)
     if refusal:
         raise RunFolderError(f"{folder.path}: no official score; {refusal}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_partition.class_names import known_classes
+from data_partition.datasets import known_classes
 from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
 from experiments.campaigns.trial_record import TrialRecord, record_of
 from operation.files import replacing

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from experiments.campaigns.estimate import Estimate, num_evaluations
 from experiments.campaigns.forecast import Forecast
-from experiments.campaigns.missing import Missing
+from experiments.campaigns.preflight import Missing
 from experiments.campaigns.trial import Trial, text
 from experiments.console import Console, marked, shown
 

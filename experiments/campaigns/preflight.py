@@ -1,10 +1,17 @@
-"""Checks before the first trial starts: data, device, weights, text features; each once."""
+"""What trials need, found before the first one starts: data, device, weights, text features."""
 
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from data_partition.datasets import dataset_choice, find_dataset
 from data_partition.image_store import ProgressCallback
 from experiments.campaigns.trial import Trial
+from models import text_encoders
+from models.errors import WeightsError
+from models.registry import PROVIDERS, find_backbone
+from models.text_features import cached_path, prompts
 from operation.errors import InputError
 from training.clip_text import prepare_text
 from training.config import ExperimentConfig
@@ -12,6 +19,7 @@ from training.data_outline import DataOutline, outline_data
 from training.errors import ConfigError
 from training.experiment_data import (
     DataFacts,
+    cache_dir,
     data_facts,
     open_central_data,
     open_federated_data,
@@ -130,3 +138,72 @@ def _outline(trial: Trial) -> DataOutline:
     return outline_data(
         trial.config, federated=command == "simulate", needs_test=command == "heads"
     )
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a campaign lacks on this machine, one line each.
+
+    Attributes:
+        to_bring: required; the user must provide it.
+        to_download: downloaded by the first run, if there is a network.
+    """
+
+    to_bring: tuple[str, ...]
+    to_download: tuple[str, ...]
+
+
+def find_missing(trials: Iterable[Trial]) -> Missing:
+    """Look for the trials' data folders and the weights of their backbones and text encoders."""
+    to_bring: dict[str, None] = {}
+    to_download: dict[str, None] = {}
+    seen = set()
+    for trial in trials:
+        config = trial.config
+        if not config.data_dir:
+            name = dataset_choice() if config.dataset == "auto" else config.dataset
+            to_bring[f"the images of {name}: give their folder with --data NAME=DIR"] = None
+        if not config.pretrained:
+            continue
+        found_in = to_bring if config.weights_dir else to_download
+        if (config.backbone, config.weights_dir) not in seen:
+            seen.add((config.backbone, config.weights_dir))
+            found_in |= _weights(config)
+        if config.objective == "clip":
+            found_in |= _text(config)
+    return Missing(tuple(to_bring), tuple(to_download))
+
+
+def _weights(config: ExperimentConfig) -> dict[str, None]:
+    spec = find_backbone(config.backbone)
+    if config.weights_dir:
+        # Imported here: torch takes seconds.
+        from models.backbones import locate_pretrained
+
+        try:
+            locate_pretrained(config.backbone, Path(config.weights_dir))
+        except WeightsError as error:
+            return {str(error): None}
+    elif PROVIDERS[spec.provider].find_weights(spec, None) is None:
+        return {f"the weights of {config.backbone}, {spec.megabytes} MB": None}
+    return {}
+
+
+def _text(config: ExperimentConfig) -> dict[str, None]:
+    """Return the text tower's weights if they are missing; cached text features replace them."""
+    dataset = None if config.dataset == "auto" else find_dataset(config.dataset)
+    spec = text_encoders.find_text_encoder(config.text_encoder)
+    label = text_encoders.weights_label(spec)
+    if dataset is not None and dataset.classes is not None and label is not None:
+        texts = prompts(dataset.names_in_words(dataset.classes))
+        if cached_path(cache_dir(config), config.text_encoder, label, texts).is_file():
+            return {}
+    file = text_encoders.weights_file(spec)
+    if config.weights_dir:
+        try:
+            file.locate(Path(config.weights_dir))
+        except WeightsError as error:
+            return {str(error): None}
+    elif file.find(None) is None:
+        return {f"{file.file_name} of {file.repository or spec.name}": None}
+    return {}

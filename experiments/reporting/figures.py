@@ -7,14 +7,12 @@ from functools import partial
 import matplotlib
 from matplotlib.figure import Figure
 
-from experiments.reporting.bars import draw_heads
-from experiments.reporting.communication import draw_communication
+from experiments.reporting.bars import draw_heads, draw_spider
 from experiments.reporting.comparisons import Comparison, slug
 from experiments.reporting.convergence import draw_convergence
-from experiments.reporting.cost import draw_cost
+from experiments.reporting.cost import draw_communication, draw_cost
 from experiments.reporting.findings import Findings
 from experiments.reporting.rank_diagram import draw_ranks
-from experiments.reporting.spider import draw_spider
 from experiments.reporting.style import SETTINGS, render
 
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from data_partition.class_names import in_naming_order, known_classes
 from data_partition.dataset import DataSet
-from data_partition.datasets import find_dataset, own_datasets
+from data_partition.datasets import find_dataset, in_naming_order, known_classes, own_datasets
 from data_partition.ham10000_tables import HAM10000_CLASSES, short_label
 
 

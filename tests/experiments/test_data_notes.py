@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.data_notes import copies_note, overlap_note
+from experiments.display import copies_note, overlap_note
 
 
 def data(**entries: Any) -> dict[str, Any]:

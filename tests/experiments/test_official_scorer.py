@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from data_partition.truth_file import as_one_hot
-from experiments.official_scorer import ScorerError, official_balanced_accuracy
+from experiments.challenge import ScorerError, official_balanced_accuracy
 from tests.data_partition.layouts import metadata, one_hot, write
 from tests.experiments.scored_runs import finished_run, neighbours_answers, write_answers
 from tests.runs import fedskin, read_json

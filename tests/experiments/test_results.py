@@ -11,9 +11,9 @@ import pytest
 from experiments.console import Console
 from experiments.console import Console as DisplayConsole
 from experiments.display import RunDisplay
+from experiments.figures_table import update_warnings, updates_table
 from experiments.head_results import show_heads
 from experiments.results import show_results, traffic_table
-from experiments.updates_table import update_warnings, updates_table
 from tests.generated_campaign import write_campaign
 from training.checkpoint import Progress
 from training.errors import RunFolderError

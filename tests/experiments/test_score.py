@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from experiments import challenge_score, cli
+from experiments import challenge, cli
 from experiments.command_runner import run_command_line
 from tests.data_partition.layouts import metadata, one_hot, write
 from tests.experiments.scored_runs import finished_run, sure_of, write_answers
@@ -79,7 +79,7 @@ def scorer_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def scorer_says(accuracy: float) -> None:
         figures = {"bacc": 100 * accuracy, "version": "5.6.0"}
-        monkeypatch.setattr(challenge_score, "official_figures", lambda *_: figures)
+        monkeypatch.setattr(challenge, "official_figures", lambda *_: figures)
 
     return scorer_says
 

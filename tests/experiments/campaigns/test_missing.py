@@ -9,7 +9,7 @@ import torch
 
 from data_partition.datasets import dataset_choice, find_dataset
 from data_partition.ham10000_tables import HAM10000_CLASSES
-from experiments.campaigns.missing import Missing, find_missing
+from experiments.campaigns.preflight import Missing, find_missing
 from experiments.campaigns.trial import Trial
 from models.text_features import TextFeatures, prompts, store
 from training.config import parse

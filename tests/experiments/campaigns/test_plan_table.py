@@ -9,8 +9,8 @@ import pytest
 from experiments.campaigns.campaign_file import Campaign, read_campaign
 from experiments.campaigns.estimate import Estimate
 from experiments.campaigns.forecast import Forecast
-from experiments.campaigns.missing import Missing
 from experiments.campaigns.plan_table import duration, show_plan
+from experiments.campaigns.preflight import Missing
 from experiments.console import Console
 
 SHIPPED = Path(__file__).parents[3] / "experiments" / "campaigns"

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import get_args
 
-from experiments.reporting.communication import draw_communication
 from experiments.reporting.comparisons import TRAFFIC, Comparison, compare, over_traffic
+from experiments.reporting.cost import draw_communication
 from experiments.reporting.figures import draw_all
 from experiments.reporting.findings import Findings
 from tests.experiments.reporting.made_ledger import ledger, row

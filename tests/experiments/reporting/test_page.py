@@ -11,8 +11,7 @@ import pytest
 
 from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
-from experiments.reporting.page import page
-from experiments.reporting.page_data import page_data
+from experiments.reporting.page import page, page_data
 from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
 from training.scores import FURTHER
 from training.synthetic_note import SYNTHETIC

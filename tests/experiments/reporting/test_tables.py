@@ -9,8 +9,13 @@ import pandas as pd
 import pytest
 
 from experiments.reporting.comparisons import compare
+from experiments.reporting.counts import (
+    comparison_recall_table,
+    comparison_traffic_table,
+    recall_tables,
+    traffic_tables,
+)
 from experiments.reporting.findings import Findings
-from experiments.reporting.recall import comparison_recall_table, recall_tables
 from experiments.reporting.statistics import rankings
 from experiments.reporting.tables import (
     Table,
@@ -21,7 +26,6 @@ from experiments.reporting.tables import (
     signed,
     tables_of,
 )
-from experiments.reporting.traffic import comparison_traffic_table, traffic_tables
 from tests.experiments.reporting.made_ledger import ledger, row
 
 

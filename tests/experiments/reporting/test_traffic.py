@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from experiments.reporting.comparisons import compare, over_traffic
+from experiments.reporting.counts import comparison_traffic_table
 from experiments.reporting.tables import Table
-from experiments.reporting.traffic import comparison_traffic_table
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
