@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import data_partition
 from data_partition.errors import DataError
 from operation.extension_point import ExtensionPoint
-from operation.names import known_names
 from operation.plugins import PlugInError
+from operation.text import known_names
 
 if TYPE_CHECKING:
     from data_partition.dataset import DataSet, Reading

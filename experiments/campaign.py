@@ -14,7 +14,7 @@ import typer
 from data_partition.datasets import DATASETS, dataset_choice
 from experiments.console import Console, marked, shown
 from experiments.display import counting
-from operation.names import known_names
+from operation.text import known_names
 from training.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -133,7 +133,7 @@ def _order(
     from data_partition.datasets import find_dataset
     from fl_server.coordinator.bundles import bundle_to_run, check_plugins
     from fl_server.federated_config import for_server
-    from training.prefetch import prefetch
+    from training.preparation import prefetch
     from training.run_environment import environment
     from training.run_state import RunState
     from training.site_data import open_test_dir

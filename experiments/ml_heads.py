@@ -128,10 +128,9 @@ def _fit_on(
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in a separate one."""
     from experiments.head_results import open_head_images, show_fitted
-    from training.data_outline import outline_data
     from training.device import resolve_device
     from training.head_run import begin, best_weights, network_run
-    from training.prefetch import prefetch_base
+    from training.preparation import outline_data, prefetch_base
 
     manifest = source.manifest()
     if "from" in manifest:

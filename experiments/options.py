@@ -7,7 +7,7 @@ import click
 import typer
 
 from data_partition.datasets import DATASETS
-from operation.names import known_names
+from operation.text import known_names
 
 
 class DatasetName(click.ParamType):

@@ -10,10 +10,8 @@ from models.registry import file_name
 from operation.errors import InputError
 from training.config import ExperimentConfig, Scalar
 from training.config_file import read_config
-from training.data_outline import outline_data
 from training.errors import RunFolderError
-from training.prefetch import prefetch
-from training.preparation import PATH_KEYS
+from training.preparation import PATH_KEYS, outline_data, prefetch
 from training.run_folder import RunFolder, now
 from training.run_state import INTERRUPTED, RunState
 from training.study import resolve_like

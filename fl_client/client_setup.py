@@ -18,8 +18,7 @@ from training.config import ExperimentConfig, parse
 from training.device import resolve_device
 from training.errors import TrainingError
 from training.experiment_data import open_federated_data
-from training.prefetch import prefetch_base
-from training.preparation import check_backbone
+from training.preparation import check_backbone, prefetch_base
 from training.site_data import open_own_data
 from training.split import CentralData, FederatedData
 

@@ -15,7 +15,7 @@ from strategies.method import is_carried
 from training import optimizers
 from training.clip_text import ClipText
 from training.network import sent_part
-from training.optimizer_state import OptimizerStates
+from training.round_files import OptimizerStates
 from training.schedules import learning_rate
 from training.split import Split
 from training.task import Task

@@ -29,8 +29,7 @@ from training.clip_text import as_text, describe_text, text_of_run
 from training.config import MESSAGE_SECONDS, ExperimentConfig
 from training.data_description import describe_test_data
 from training.errors import ConfigError
-from training.prefetch import prefetch
-from training.preparation import PATH_KEYS
+from training.preparation import PATH_KEYS, prefetch
 from training.run_folder import RunFolder
 from training.site_data import open_test_dir
 

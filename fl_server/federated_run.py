@@ -22,9 +22,8 @@ from strategies.replies import ProcessLost, TooFewReplies
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig, defaults, parse
 from training.data_description import describe_data
-from training.data_outline import outline_data
 from training.experiment_data import cache_dir, open_federated_data, open_test_data
-from training.prefetch import prefetch
+from training.preparation import outline_data, prefetch
 from training.run_environment import environment
 from training.run_folder import RunFolder, now
 from training.run_state import RunState

@@ -14,8 +14,8 @@ from data_partition.datasets import find_dataset
 from fl_server.checking_grid import CheckingGrid
 from fl_server.client_evaluation import client_metrics, evaluate_on_clients, histograms_of
 from fl_server.client_heads import judge_client_heads
-from fl_server.makespan import makespan
 from fl_server.nodes import Gathered, check_bases
+from fl_server.resources import makespan
 from fl_server.unpacking_grid import UnpackingGrid
 from models.backbones import build_on_meta
 from strategies.arrays import num_bytes, to_record

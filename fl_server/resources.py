@@ -1,5 +1,6 @@
 """The number of clients that compute in parallel on this machine, and the threads of each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import joblib
@@ -53,3 +54,19 @@ def plan_resources(
 def concurrency(clients: int, cores: int) -> int:
     """Return how many clients compute at the same time if memory is sufficient."""
     return clients if clients <= 2 * cores else cores
+
+
+def makespan(working: Sequence[float], side_by_side: int) -> float:
+    """Return the time that clients take together if they take turns.
+
+    Each starts, in order, as soon as an earlier one has finished.
+
+    Args:
+        working: working seconds of each client, in the fixed order of the clients; not empty.
+        side_by_side: number of clients that work at the same time, ≥ 1.
+    """
+    free = [0.0] * min(side_by_side, len(working))
+    for seconds in working:
+        first = free.index(min(free))
+        free[first] += seconds
+    return max(free)

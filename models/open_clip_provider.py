@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from models.errors import BackboneError
 from models.hub_files import HubFile, read_tensors
 from models.provider import BackboneSpec
-from operation.names import near_name
 from operation.parsing import parse_json
+from operation.text import near_name
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,8 +14,8 @@ from models import open_clip_provider, timm_provider, torchvision_provider
 from models.errors import BackboneError
 from models.provider import BackboneSpec, Provider, fault
 from operation.extension_point import ExtensionPoint
-from operation.names import known_names
 from operation.plugins import PlugInError
+from operation.text import known_names
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from models import open_clip_provider
 from models.errors import BackboneError
 from models.hub_files import HubFile
-from operation.names import known_names
+from operation.text import known_names
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from models.errors import BackboneError, WeightsError
 from models.hub_files import HubFile, read_tensors
 from models.provider import BackboneSpec
-from operation.names import near_name
+from operation.text import near_name
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg

@@ -22,7 +22,7 @@ from training.epoch import batch_slices
 from training.evaluation import evaluate_on_test_set, evaluation_block
 from training.feature_splits import open_feature_splits
 from training.network import base_sha256, move_to_device, sent_part
-from training.optimizer_state import OptimizerStates
+from training.round_files import OptimizerStates
 from training.run_folder import RunFolder
 from training.schedules import learning_rate
 from training.split import CentralData, GlobalTestSet, Split

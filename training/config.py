@@ -20,8 +20,8 @@ from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
 from models.text_encoders import find_text_encoder
-from operation.names import known_names
 from operation.plugins import PlugInError
+from operation.text import known_names
 from strategies import methods
 from training.errors import ConfigError
 from training.losses import LOSSES, STUDY_LOSSES

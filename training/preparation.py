@@ -1,15 +1,20 @@
-"""Resolves a config for this machine: data set, device and threads."""
+"""What is checked and fetched before a run decodes images: config, device, data tables, weights."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
 
+from data_partition.splits import split_patients
 from models.errors import BackboneError
 from models.registry import find_backbone, known
+from training.clip_text import prepare_text
 from training.config import ExperimentConfig, no_lora
 from training.device import resolve_device
 from training.errors import ConfigError
-from training.experiment_data import recognise_dataset
+from training.experiment_data import cut, deal, recognise_dataset, test_table, training_table
+from training.run_folder import RunFolder
 from training.study import resolve
 
 PATH_KEYS = ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir")
@@ -88,3 +93,96 @@ def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:
         device=device,
         threads_per_client=joblib.cpu_count(),  # respects affinity and a container's limits
     )
+
+
+@dataclass(frozen=True)
+class DataOutline:
+    """Facts about an experiment's data from its tables and file names.
+
+    Attributes:
+        classes: class names in the order of the network's outputs.
+        notices: see `data_partition.image_table.ImageTable`.
+    """
+
+    classes: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def outline_data(
+    config: ExperimentConfig, *, federated: bool, needs_test: bool = False
+) -> DataOutline:
+    """Check an experiment's data as far as possible without decoding, which may take an hour.
+
+    Errors are found in labels, lesions, sources, sites, the number of images for the clients, and
+    the test set. Only the shares of ``partition = dirichlet`` are checked later, when the usable
+    images are known.
+
+    Args:
+        config: resolved, or with ``dataset = "auto"``.
+        federated: whether the images are partitioned among clients.
+        needs_test: whether the experiment needs a test set.
+
+    Raises:
+        ConfigError: no data folder is set, a test folder is set for a data set that has its own
+            test patients, or a needed test set is missing.
+        DataError: a folder is unusable, or does not fit the config.
+    """
+    table = training_table(config)
+    if table.sliced:
+        notices = table.notices
+        has_test = "test" in split_patients(table.rows, seed=config.seed)
+    else:
+        test = test_table(config)
+        notices = (*table.notices, *(test.notices if test else ()))
+        has_test = test is not None
+    if needs_test and not has_test:
+        raise ConfigError(
+            f"{config.data_dir}: heads are evaluated on a test set, and there is none; set test-dir"
+        )
+    if not federated:
+        cut(config, table)
+    elif config.partition != "dirichlet":
+        deal(config, table)
+    return DataOutline(table.classes, notices)
+
+
+def prefetch(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None) -> None:
+    """Find, download or compute what a run starts from, so that errors come before the start.
+
+    These are the text features and the pretrained weights. A resumed run has its own, except its
+    base, which is built again.
+
+    Args:
+        classes: None if they are not known yet: then there are no text features.
+
+    Raises:
+        WeightsError: weights are missing or unusable.
+    """
+    if classes is not None and not folder.text_path.is_file():
+        prepare_text(config, classes)
+    if config.trainable != "all" or not folder.checkpoint.progress().round:
+        prefetch_weights(config)
+
+
+def prefetch_base(config: ExperimentConfig) -> None:
+    """Find or download the weights of a network's base, if it has one.
+
+    Raises:
+        WeightsError: they are missing or unusable.
+    """
+    if config.trainable != "all":
+        prefetch_weights(config)
+
+
+def prefetch_weights(config: ExperimentConfig) -> None:
+    """Find or download a backbone's pretrained weights, if the config wants them.
+
+    Raises:
+        WeightsError: they are missing or unusable.
+    """
+    if not config.pretrained:
+        return
+    # Imported here: torch takes seconds, and runs without pretrained weights do not need it.
+    from models.backbones import locate_pretrained
+
+    locate_pretrained(config.backbone, Path(config.weights_dir) if config.weights_dir else None)

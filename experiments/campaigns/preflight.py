@@ -15,7 +15,6 @@ from models.text_features import cached_path, prompts
 from operation.errors import InputError
 from training.clip_text import prepare_text
 from training.config import ExperimentConfig
-from training.data_outline import DataOutline, outline_data
 from training.errors import ConfigError
 from training.experiment_data import (
     DataFacts,
@@ -24,8 +23,13 @@ from training.experiment_data import (
     open_central_data,
     open_federated_data,
 )
-from training.prefetch import prefetch_weights
-from training.preparation import check_backbone, find_dataset_and_device
+from training.preparation import (
+    DataOutline,
+    check_backbone,
+    find_dataset_and_device,
+    outline_data,
+    prefetch_weights,
+)
 
 Found = TypeVar("Found")
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from operation.errors import OperationError
-from operation.names import known_names
 from operation.parsing import parse_toml
+from operation.text import known_names
 
 
 class TomlTable(BaseModel):

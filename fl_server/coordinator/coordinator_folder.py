@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from operation.errors import OperationError
 from operation.files import write_secret, write_text
-from operation.names import known_names
 from operation.parsing import parse_toml
+from operation.text import known_names
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 

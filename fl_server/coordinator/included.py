@@ -12,8 +12,8 @@ from data_partition.datasets import own_datasets
 from fl_server.bundle import PACKAGES
 from operation.archives import is_plain_name
 from operation.errors import OperationError
-from operation.names import known_names
 from operation.plugins import PlugIn, installed
+from operation.text import known_names
 from strategies.methods import METHODS
 from strategies.package_methods import declare
 from training.config import DEFAULTS, Scalar, defaults, parse

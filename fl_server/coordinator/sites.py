@@ -7,7 +7,7 @@ from pathlib import Path
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from operation.errors import OperationError
 from operation.files import read_json, read_record, write_json
-from operation.names import known_names
+from operation.text import known_names
 from training.run_folder import now
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")

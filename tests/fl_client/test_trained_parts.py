@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fl_client.client import Client, base_of
-from fl_client.final_model import save_final_model
+from fl_client.local_model import save_final_model
 from fl_client.local_training import evaluate_locally, train_locally
 from tests.support import assert_same_bits, make_client, make_config, make_text, same_bits
 from training.errors import TrainingError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl_server.makespan import makespan
+from fl_server.resources import makespan
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from models.folds import MOST_FOLDS, folds
+from models.heads import MOST_FOLDS, folds
 
 
 def cut(labels: list[int], groups: list[str | None] | None = None, seed: int = 0):

@@ -8,8 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.folds import folds
-from models.heads import GRIDS
+from models.heads import GRIDS, folds
 from tests.models.clusters import LABELS, SETTINGS, TRAIN, clusters, fitted
 
 

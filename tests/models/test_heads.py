@@ -15,9 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from models.errors import HeadError
-from models.folds import folds
 from models.head_names import HEADS
-from models.heads import GRIDS, HeadSettings
+from models.heads import GRIDS, HeadSettings, folds
 from tests.models.clusters import (
     LABELS,
     NUM_CLASSES,

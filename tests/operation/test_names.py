@@ -2,7 +2,7 @@
 
 import pytest
 
-from operation.names import LISTED, known_names
+from operation.text import LISTED, known_names
 
 KNOWN = ["backbone", "batch-size", "RN50x16"]
 MANY = [*KNOWN, *(f"{number}" for number in range(LISTED))]

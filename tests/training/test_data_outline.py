@@ -13,8 +13,8 @@ from data_partition.image_reader import Photographs
 from tests.data_partition import layouts
 from tests.support import make_config
 from training.config import ExperimentConfig
-from training.data_outline import outline_data
 from training.errors import ConfigError
+from training.preparation import outline_data
 
 
 @pytest.fixture(autouse=True)

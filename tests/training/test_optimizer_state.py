@@ -8,8 +8,8 @@ from torch import nn
 
 from fl_client.local_training import train_locally
 from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
-from training.optimizer_state import OptimizerStates
 from training.optimizers import build_optimizer
+from training.round_files import OptimizerStates
 
 OPTIMIZERS = ("sgd", "sgd with momentum", "adam", "adamw", "adagrad", "adadelta")
 

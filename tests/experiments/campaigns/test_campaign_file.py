@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.campaigns.campaign_file import read_campaign
-from operation.names import known_names
+from operation.text import known_names
 from training.config import DEFAULTS
 from training.errors import ConfigError
 

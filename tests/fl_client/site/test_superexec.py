@@ -16,7 +16,7 @@ import importlib, json, sys
 for name in {libraries}:
     importlib.import_module(name)
 before = set(sys.modules)
-import fl_client.client_app, fl_client.client_setup, fl_client.local_training, fl_client.final_model
+import fl_client.client_app, fl_client.client_setup, fl_client.local_training, fl_client.local_model
 found = {{name.split(".")[0] for name in set(sys.modules) - before}}
 print(json.dumps(sorted(found - set(sys.stdlib_module_names))))
 """
