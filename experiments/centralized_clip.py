@@ -10,7 +10,7 @@ import typer
 
 from experiments.command_runner import run_command_line
 from experiments.console import Console
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
 from training.errors import ConfigError
 
 console = Console()
@@ -19,10 +19,7 @@ console = Console()
 def clip_command(
     config: ConfigArgument = None,
     override: OverrideOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder.", show_default="runs/<date>-clip-<backbone>"),
-    ] = None,
+    out: Annotated[Path | None, run_folder_option("clip")] = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train one image encoder against the frozen text features of a CLIP encoder.

@@ -11,7 +11,7 @@ import typer
 
 from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
 from operation.errors import OperationError
 from operation.serving import serving
 from training.errors import ConfigError, RunFolderError
@@ -36,10 +36,7 @@ def run_command(
     ],
     config: ConfigArgument = None,
     override: OverrideOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder.", show_default="runs/<date>-run-<backbone>"),
-    ] = None,
+    out: Annotated[Path | None, run_folder_option("run")] = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train one network over the sites that the coordinator of DIR admitted.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
 
 if TYPE_CHECKING:
     from training.config import ExperimentConfig
@@ -20,10 +20,7 @@ console = Console()
 def simulate_command(
     config: ConfigArgument = None,
     override: OverrideOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder.", show_default="runs/<date>-simulate-<backbone>"),
-    ] = None,
+    out: Annotated[Path | None, run_folder_option("simulate")] = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train one network over several simulated hospitals, on this machine.

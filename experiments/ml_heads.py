@@ -13,7 +13,7 @@ import typer
 
 from experiments.command_runner import run_command_line
 from experiments.console import Console
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption
+from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
 from training.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ console = Console()
 def heads_command(
     config: ConfigArgument = None,
     override: OverrideOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder.", show_default="runs/<date>-heads-<backbone>"),
-    ] = None,
+    out: Annotated[Path | None, run_folder_option("heads")] = None,
     resume: ResumeOption = False,
     from_run: Annotated[
         Path | None,

@@ -40,3 +40,8 @@ DatasetOption = Annotated[
         show_default="looks at the files",
     ),
 ]
+
+
+def run_folder_option(kind: str) -> Any:
+    """Return the option of a command for its run folder, which is named after ``kind``."""
+    return typer.Option(help="The run folder.", show_default=f"runs/<date>-{kind}-<backbone>")

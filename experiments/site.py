@@ -89,8 +89,7 @@ def approve(
 
     fedskin site approve site fedskin-0.1.0.fab
     """
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     wanted, approvals = open_bundle(bundle), Approvals(site.approved)
     _show(wanted, approvals.latest())
     if not yes:
@@ -102,8 +101,7 @@ def approve(
 @app.command()
 def approved(directory: Directory) -> None:
     """List the bundles that may run at the site in DIR."""
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     for sha256, facts in Approvals(site.approved).listed().items():
         console.print(f"{sha256}  version {facts['version']}, approved {facts['approved']}")
 
@@ -114,8 +112,7 @@ def withdraw(
     sha256: Annotated[str, typer.Argument(metavar="SHA256-PREFIX", show_default=False)],
 ) -> None:
     """Withdraw the approval of a bundle; from the next message on it does not run."""
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     console.print(f"Withdrawn {Approvals(site.approved).withdraw(sha256)}")
 
 
@@ -130,8 +127,7 @@ def serve(directory: Directory) -> None:
     # Imported here: not needed for --help.
     from fl_client.site.serve_site import serve_site, set_up_log
 
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     set_up_log(site.logs / "site.log")
     serve_site(site)
 
@@ -142,8 +138,7 @@ def log(
     last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20,
 ) -> None:
     """Show the latest messages received, sent and refused; DIR/records.jsonl has all."""
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     for line in last_records(site.records, last):
         console.print(
             f"{line['time']}  {line['event']:<8} {line['type']}, round "
@@ -190,8 +185,7 @@ def status(directory: Directory) -> None:
 @app.command()
 def pause(directory: Directory) -> None:
     """Leave the federation for a while; training in progress is cancelled."""
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     site.paused.touch()
     console.print("Paused; resume with  fedskin site resume")
 
@@ -199,8 +193,7 @@ def pause(directory: Directory) -> None:
 @app.command()
 def resume(directory: Directory) -> None:
     """Take part again after a pause."""
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     site.paused.unlink(missing_ok=True)
     console.print("Resumed; a site that is served connects within seconds")
 
@@ -221,8 +214,7 @@ def model(
 
     from operation.files import replacing
 
-    site = _site(directory)
-    site.settings()
+    site = _open(directory)
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"{out} must end in .safetensors", param_hint="--out")
     found = [
@@ -243,6 +235,13 @@ def model(
 
 def _site(directory: Path) -> SiteFolder:
     return SiteFolder(directory.expanduser().absolute())
+
+
+def _open(directory: Path) -> SiteFolder:
+    """Return a folder that is a site's, which its settings show."""
+    site = _site(directory)
+    site.settings()
+    return site
 
 
 def _shard(text: str | None) -> tuple[int | None, int | None]:

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 
 TRIAL_TAG = "fedskin.trial"
 
-# MLflow's limits: values at a time, characters of a parameter's value, of a name.
-_METRICS, _PARAMETERS = 1000, 100
+# MLflow's limits: characters of a parameter's value, of a name.
 _VALUE_LENGTH, _NAME_LENGTH = 6000, 250
 _TOTALS = ("seconds", "seconds_transport", "seconds_waiting", "bytes_sent", "bytes_received")
 _NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
@@ -149,12 +147,11 @@ def _send(
         },
     ).info.run_id
     flat = trial.config.to_flat().items()
-    parameters = iter([Param(key, str(value)[:_VALUE_LENGTH]) for key, value in flat])
-    while chunk := list(islice(parameters, _PARAMETERS)):
-        client.log_batch(run, params=chunk)
-    points = (Metric(*point) for point in [*_curves(trial), *_totals(trial, rows)])
-    while batch := list(islice(points, _METRICS)):
-        client.log_batch(run, metrics=batch)
+    client.log_batch(
+        run,
+        metrics=[Metric(*point) for point in (*_curves(trial), *_totals(trial, rows))],
+        params=[Param(key, str(value)[:_VALUE_LENGTH]) for key, value in flat],
+    )
     client.set_terminated(run, "FINISHED", end_time=_milliseconds(manifest.finished))
 
 

@@ -8,7 +8,7 @@ from data_partition.datasets import in_naming_order
 from experiments.reporting.comparisons import TRAFFIC, Comparison
 from experiments.reporting.findings import Findings
 from experiments.reporting.statistics import KEYS, in_table_order
-from experiments.reporting.tables import Table, not_complete, row_names, seeds_cells
+from experiments.reporting.tables import Table, row_names, seeds_cells, table_of
 from experiments.results import megabytes
 
 SUPPORT = "support."
@@ -39,15 +39,8 @@ def comparison_recall_table(comparison: Comparison) -> Table:
         share = found / of.where(of > 0)
         highest = share.groupby(numbers["unit"]).transform("max")
         best[name] = (share == highest) & (len(numbers) > 1)
-    return Table(
-        name=f"{comparison.name}-recall",
-        title=f"Recall by class: found, of how many · {comparison.title}",
-        synthetic=comparison.synthetic,
-        numbers=numbers,
-        cells=cells,
-        best=best.reindex(columns=cells.columns, fill_value=False),
-        notes=tuple(not_complete(rows)),
-    )
+    title = "Recall by class: found, of how many · "
+    return table_of(comparison, "-recall", title, numbers, cells, best)
 
 
 def classes_of(rows: pd.DataFrame) -> list[str]:
@@ -118,7 +111,4 @@ def comparison_traffic_table(comparison: Comparison) -> Table:
     several = len(numbers) > 1
     best["AVG"] = several & (cells["AVG"] == f"{numbers['avg'].max():.2f}")
     best["MB altogether"] = several & (numbers["bytes"] == numbers["bytes"].min())
-    best = best.reindex(columns=cells.columns, fill_value=False)
-    name, title = f"{comparison.name}-communication", f"Communication · {comparison.title}"
-    notes = tuple(not_complete(rows))
-    return Table(name, title, comparison.synthetic, numbers, cells, best, notes)
+    return table_of(comparison, "-communication", "Communication · ", numbers, cells, best)

@@ -33,56 +33,47 @@ class Drawing:
     png: bytes
 
 
-@dataclass(frozen=True)
-class _Sketch:
-    about: str
-    suffix: str
-    what: str
-    draw: Callable[[], Figure]
-
-
 def draw_all(findings: Findings) -> list[Drawing]:
     """Draw every figure of a report, those of a comparison one after another.
 
     It uses one process: a figure takes a quarter of a second, and a campaign may need the other
     cores.
     """
-    return [_draw(sketch) for sketch in _plan(findings)]
+    return list(_drawings(findings))
 
 
-def _draw(sketch: _Sketch) -> Drawing:
-    name = f"{slug(sketch.about)}{sketch.suffix}"
-    with matplotlib.rc_context(SETTINGS):
-        svg, png = render(sketch.draw(), name)
-    return Drawing(name, sketch.about, sketch.what, svg, png)
-
-
-def _plan(findings: Findings) -> Iterator[_Sketch]:
+def _drawings(findings: Findings) -> Iterator[Drawing]:
     for comparison in findings.comparisons:
         yield from _of_comparison(comparison, findings)
     for together in findings.communication:
         if together.varied_traffic and len(together.network):
             what = "AVG against bytes and time, by backbone, trained part and wire format"
-            yield _Sketch(
-                together.title, "-communication", what, partial(draw_communication, together)
-            )
+            yield _draw(together.title, "-communication", what, draw_communication, together)
     for ranking in findings.rankings:
         if ranking.test is not None:
             draw = partial(draw_ranks, ranking.title, ranking.test, synthetic=ranking.synthetic)
-            yield _Sketch(ranking.title, "", "critical-difference diagram", draw)
+            yield _draw(ranking.title, "", "critical-difference diagram", draw)
 
 
-def _of_comparison(comparison: Comparison, findings: Findings) -> Iterator[_Sketch]:
-    def sketch(suffix: str, what: str, draw: Callable[..., Figure], *more: object) -> _Sketch:
-        return _Sketch(comparison.title, suffix, what, partial(draw, comparison, *more))
-
+def _of_comparison(comparison: Comparison, findings: Findings) -> Iterator[Drawing]:
+    draw = partial(_draw, comparison.title)
     if comparison.judged["model"].nunique() > 1:
         what = "AVG of the network and of each head, then each head's metrics, by backbone"
-        yield sketch("-heads", what, draw_heads)
+        yield draw("-heads", what, draw_heads, comparison)
     if len(comparison.network):
-        yield sketch("-metrics", "the metrics of the network, by backbone", draw_spider)
+        yield draw("-metrics", "the metrics of the network, by backbone", draw_spider, comparison)
     records = {trial: findings.records[trial] for trial in comparison.rows["trial"].unique()}
     if any(record.curve["validation_avg"].notna().any() for record in records.values()):
-        yield sketch("-convergence", "validation AVG, by round", draw_convergence, records)
+        what = "validation AVG, by round"
+        yield draw("-convergence", what, draw_convergence, comparison, records)
     if len(comparison.network):
-        yield sketch("-cost", "AVG against bytes and time, by backbone", draw_cost)
+        yield draw("-cost", "AVG against bytes and time, by backbone", draw_cost, comparison)
+
+
+def _draw(
+    about: str, suffix: str, what: str, draw: Callable[..., Figure], *shown: object
+) -> Drawing:
+    name = f"{slug(about)}{suffix}"
+    with matplotlib.rc_context(SETTINGS):
+        svg, png = render(draw(*shown), name)
+    return Drawing(name, about, what, svg, png)

@@ -95,35 +95,36 @@ def comparison_table(comparison: Comparison) -> Table:
     cells, best = _means(rows, METRIC_NAMES)
     cells.insert(list(cells).index("BACC") + 1, "over", rows["bacc_classes"].astype(str))
     cells["rank"] = rows["rank"].map("{:g}".format)
-    best = best.reindex(columns=cells.columns, fill_value=False)
-    return Table(
-        name=comparison.name,
-        title=comparison.title,
-        synthetic=comparison.synthetic,
-        numbers=rows,
-        cells=cells,
-        best=best,
-        notes=(
-            f"Judged on {comparison.judged_on}.",
-            f"{OVER}.",
-            *not_complete(comparison.judged),
-        ),
-    )
+    notes = (f"Judged on {comparison.judged_on}.", f"{OVER}.")
+    return table_of(comparison, "", "", rows, cells, best, notes)
 
 
 def scores_table(comparison: Comparison) -> Table:
     """Return the same of the scores beside the study's six figures."""
     rows = summary(comparison.judged)
-    cells, best = _means(rows, FURTHER)
-    return Table(
-        name=f"{comparison.name}-scores",
-        title=f"Scores · {comparison.title}",
-        synthetic=comparison.synthetic,
-        numbers=rows,
-        cells=cells,
-        best=best.reindex(columns=cells.columns, fill_value=False),
-        notes=tuple(not_complete(comparison.judged)),
-    )
+    return table_of(comparison, "-scores", "Scores · ", rows, *_means(rows, FURTHER))
+
+
+def table_of(
+    comparison: Comparison,
+    suffix: str,
+    title: str,
+    numbers: pd.DataFrame,
+    cells: pd.DataFrame,
+    best: pd.DataFrame,
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """Return a table of a comparison, whose last notes name the trials that are not complete.
+
+    Args:
+        suffix: of the files' name, after the comparison's.
+        title: what the comparison's title is put after.
+        numbers, cells, best: see `Table`; ``best`` may lack columns.
+    """
+    best = best.reindex(columns=cells.columns, fill_value=False)
+    notes = (*notes, *not_complete(comparison.judged))
+    name, titled = f"{comparison.name}{suffix}", f"{title}{comparison.title}"
+    return Table(name, titled, comparison.synthetic, numbers, cells, best, notes)
 
 
 def _means(rows: pd.DataFrame, names: Iterable[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
