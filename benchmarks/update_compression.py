@@ -36,8 +36,7 @@ from models.backbones import build_on_meta
 from models.sizes import part_size
 from strategies.arrays import num_bytes
 from strategies.layout import Layout
-from strategies.packed_records import pack_record, unpack_record
-from strategies.wire_format import FORMATS
+from strategies.wire_format import FORMATS, pack_record, unpack_record
 from training.config import ExperimentConfig
 from training.run_folder import RunFolder
 

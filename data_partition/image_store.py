@@ -16,8 +16,7 @@ from filelock import FileLock
 from data_partition.errors import DataError
 from data_partition.image_reader import Unusable
 from data_partition.image_table import GroupedBy, ImageTable
-from operation.files import creating_folder
-from operation.parsing import parse_json
+from operation.files import creating_folder, parse_json
 
 ProgressCallback = Callable[[int, int], None]
 """Called in the caller's thread with (images done, images in total), while images are decoded."""

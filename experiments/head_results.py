@@ -18,12 +18,12 @@ from experiments.figures_table import (
 )
 from models.errors import HeadError
 from training.config import ExperimentConfig
+from training.data_description import SYNTHETIC
 from training.errors import ConfigError, RunFolderError
 from training.experiment_data import open_test_data, training_images
 from training.head_settings import FITTED_WITH, head_values
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet, TrainingImages
-from training.synthetic_note import SYNTHETIC
 
 
 @dataclass(frozen=True)

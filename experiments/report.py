@@ -34,7 +34,7 @@ def report_command(
     fedskin report runs/smoke && xdg-open runs/smoke/report/index.html
     """
     from experiments.reporting.findings import read_findings
-    from training.synthetic_note import SYNTHETIC
+    from training.data_description import SYNTHETIC
 
     findings = read_findings(folder)
     figures, tables = write_report(findings, folder / "report")

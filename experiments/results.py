@@ -22,11 +22,11 @@ from experiments.figures_table import (
     updates_table,
     with_patients,
 )
+from training.data_description import synthetic_note
 from training.errors import RunFolderError
 from training.participation import absences_of, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
 from training.scores import SCORES
-from training.synthetic_note import synthetic_note
 
 Row = tuple[str, Mapping[str, Any]]
 

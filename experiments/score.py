@@ -48,8 +48,8 @@ def score_command(
     from experiments.figures_table import recall_table
     from operation.files import replacing, write_json
     from operation.text import printable
+    from training.data_description import synthetic_note
     from training.run_folder import RunFolder
-    from training.synthetic_note import synthetic_note
 
     folder = RunFolder(run_dir.absolute())
     dataset = find_dataset(folder.config().dataset)

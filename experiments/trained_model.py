@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from models.registry import find_backbone
 from training.clip_text import ClipText, as_text, text_of_run
 from training.config import ExperimentConfig
+from training.data_description import synthetic_claims
 from training.device import resolve_device
 from training.errors import RunFolderError
 from training.head_run import best_weights, network_run
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
-from training.synthetic_note import synthetic_claims
 
 if TYPE_CHECKING:
     from models.backbones import Backbone

@@ -80,9 +80,9 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on the splits that the message names; a site also stores it."""
     from fl_client.client_setup import open_client
-    from fl_client.local_arrays import with_own
     from fl_client.local_model import save_final_model
     from fl_client.local_training import evaluate_locally
+    from fl_client.method_half import with_own
     from strategies.exchange import arrays_of
 
     settings = _settings(message)

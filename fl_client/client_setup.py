@@ -13,7 +13,7 @@ from data_partition.errors import DataError
 from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from fl_client.client import Client
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from training.config import ExperimentConfig, parse
 from training.device import resolve_device
 from training.errors import TrainingError

@@ -7,9 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fl_client.client import Client
-from fl_client.local_arrays import keep_own, with_own
 from fl_client.local_model import open_model
-from fl_client.method_half import MethodHalf
+from fl_client.method_half import MethodHalf, keep_own, with_own
 from models.backbones import Backbone
 from strategies.method import is_carried
 from training import optimizers

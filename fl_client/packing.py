@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fl_client.client import Client
 from strategies.layout import Layout
-from strategies.packed_records import pack_record
+from strategies.wire_format import pack_record
 from training.round_files import RoundFiles
 from training.weights import Weights, load_weights, save_weights
 

@@ -22,7 +22,7 @@ from fl_server.nodes import FederationError, Gathered
 from fl_server.site_grid import SiteGrid
 from fl_server.site_introductions import Introduction, collect_introductions, site_names
 from fl_server.streaming_grid import StreamingGrid
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from operation.text import quoted
 from strategies.expected_replies import SPLITS
 from training.clip_text import as_text, describe_text, text_of_run

@@ -11,12 +11,15 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
-from fl_server.checking_grid import CheckingGrid
-from fl_server.client_evaluation import client_metrics, evaluate_on_clients, histograms_of
-from fl_server.client_heads import judge_client_heads
+from fl_server.client_evaluation import (
+    client_metrics,
+    evaluate_on_clients,
+    histograms_of,
+    judge_client_heads,
+)
+from fl_server.federated_config import makespan
 from fl_server.nodes import Gathered, check_bases
-from fl_server.resources import makespan
-from fl_server.unpacking_grid import UnpackingGrid
+from fl_server.reply_grids import CheckingGrid, UnpackingGrid
 from models.backbones import build_on_meta
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging

@@ -6,10 +6,10 @@ from typing import Any
 import psutil
 
 from operation.text import printable
+from training.data_description import synthetic_note
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
-from training.synthetic_note import synthetic_note
 
 _NAME_WIDTH = 40
 

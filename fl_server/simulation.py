@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fl_server.bundle import write_app, write_settings
-from fl_server.resources import Resources
+from fl_server.federated_config import Resources
 from fl_server.simulation_superlink import SuperLink, SuperLinkError
 from operation.files import naming
 from operation.processes import ProcessId, end_processes

@@ -12,7 +12,7 @@ import httpx
 import tomli_w
 
 from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, script
-from operation.parsing import parse_json
+from operation.files import parse_json
 from operation.processes import own_processes
 
 START_SECONDS = 60.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flwr.app import Error, Message
 
-from fl_server.grid_wrapper import GridWrapper
+from fl_server.reply_grids import GridWrapper
 from fl_server.streaming_grid import Arrival, StreamingGrid
 from operation.flower_internals import ErrorCode, set_message_id
 

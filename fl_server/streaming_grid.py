@@ -20,7 +20,7 @@ from typing import cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from fl_server.grid_wrapper import GridWrapper
+from fl_server.reply_grids import GridWrapper
 from operation.flower_internals import (
     ArrayChunk,
     ConfirmMessageReceivedRequest,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import BackboneError
 from models.hub_files import HubFile, read_tensors
 from models.provider import BackboneSpec
-from operation.parsing import parse_json
+from operation.files import parse_json
 from operation.text import near_name
 
 if TYPE_CHECKING:

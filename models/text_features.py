@@ -17,8 +17,7 @@ from safetensors.numpy import save
 
 from models.errors import WeightsError, first_line
 from models.text_encoders import TextEncoderSpec, find_text_encoder, weights_file, weights_label
-from operation.files import write_bytes
-from operation.parsing import parse_json
+from operation.files import parse_json, write_bytes
 
 PROMPT = "a picture of a {}"
 """That of the study (docs/study.md), filled with a class's full name."""

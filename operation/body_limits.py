@@ -6,13 +6,42 @@ bounds, before Flower sees the request, and is passed on in one piece.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from operation.refusals import log_refusal
+from operation.logs import log_file
+
+log = logging.getLogger(__name__)
+
+# At most this much of a request is logged; the rest could be of any size and content.
+_LOGGED_CHARACTERS = 200
+
+
+def log_refusal(scope: Scope, reason: str = "") -> None:
+    """Log a refused request: its address, its path, and the reason if the path does not explain it.
+
+    Args:
+        scope: the request's scope; of an incomplete request its ``type`` and ``client``.
+        reason: text from this program, never from the sender.
+    """
+    client = scope.get("client") or ("unknown", 0)
+    asked = f"{scope.get('method', scope['type'])} {scope.get('raw_path', b'')!r}"
+    because = f": {reason}" if reason else ""
+    log.warning("refused %s:%s %s%s", client[0], client[1], asked[:_LOGGED_CHARACTERS], because)
+
+
+def keep_refusals(path: Path) -> None:
+    """Write refusals to a file, and nowhere else."""
+    handler = log_file(path, older=5)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
+
 
 # The largest body that Flower sends is a piece of an array: it cuts them at 5 MiB (5 242 880 bytes)
 # and adds some hundred bytes. The list of a reply's objects is some hundred kilobytes for 1500

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from operation.refusals import log_refusal
+from operation.body_limits import log_refusal
 
 # Flower's requests have some 20 headers in less than 2 KiB.
 HEAD_BYTES = 2**15

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from operation.errors import OperationError
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 
 # By group of entry points, what an entry is called in messages.
 GROUPS = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from strategies.field_kinds import (
     MAX_CLASSES,
     MAX_EXAMPLES,

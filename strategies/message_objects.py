@@ -20,6 +20,7 @@ from typing import Any
 from flwr.app import ConfigRecord, MetricRecord
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from operation.files import parse_json
 from operation.flower_internals import (
     ObjectTree,
     ProtoMessage,
@@ -27,7 +28,6 @@ from operation.flower_internals import (
     UnexpectedObjectContentError,
     get_object_head_values_from_object_content,
 )
-from operation.parsing import parse_json
 from strategies.arrays import dtype_of, npy_header
 from strategies.refusal import Refused
 from strategies.reply_form import Content, ReplyForm

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from flwr.app import ArrayRecord, Message
 
-from strategies.aggregation import NotFinite
+from strategies.aggregation import NotFinite, RunningMean
 from strategies.flower_mean import FlowerMean
 from strategies.layout import Layout, Signature
 from strategies.replies import (
@@ -17,7 +17,6 @@ from strategies.replies import (
     not_finite,
     read_replies,
 )
-from strategies.running_mean import RunningMean
 from strategies.update_measures import mean_and_updates, measure
 from strategies.update_ranges import out_of_range, too_long
 from strategies.update_size import clip_factor, clipped

@@ -6,8 +6,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from fl_server.federated_config import prepare_simulated
-from fl_server.resources import Resources
+from fl_server.federated_config import Resources, prepare_simulated
 from fl_server.simulation import simulate
 from fl_server.simulation_superlink import SuperLink
 from training.config import ExperimentConfig

@@ -49,7 +49,7 @@ TOML = "".join(
 LOOK = """
 from data_partition.datasets import DATASETS
 from models.registry import PROVIDERS, find_backbone
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from training.config import parse
 from training.losses import LOSSES
 

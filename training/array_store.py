@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from operation.files import replacing
-from operation.parsing import parse_json
+from operation.files import parse_json, replacing
 
 _DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I64": np.int64}
 

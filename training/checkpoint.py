@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from operation.files import write_json
-from operation.parsing import parse_json
+from operation.files import parse_json, write_json
 from training.errors import RunFolderError
 from training.scores import ALL_SCORES
 from training.weights import Weights, load_weights, save_weights

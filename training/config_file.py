@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
 from training.errors import ConfigError
 

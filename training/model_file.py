@@ -11,8 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from data_partition.datasets import find_dataset
-from operation.files import replacing
-from operation.parsing import parse_json, parse_toml
+from operation.files import parse_json, parse_toml, replacing
 from training.clip_text import ClipText
 from training.config import DEFAULTS, ExperimentConfig, parse
 from training.errors import ConfigError, RunFolderError

@@ -12,8 +12,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from operation.files import replacing, write_json, write_text
-from operation.parsing import parse_json
+from operation.files import parse_json, replacing, write_json, write_text
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
 from training.config_file import read_config

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from data_partition.datasets import DATASETS, dataset_choice
 from experiments.campaigns.trial import Trial, is_like, text
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from operation.text import known_names
 from training.config import DEFAULTS, Scalar, defaults, parse
 from training.config_file import parse_override

@@ -10,8 +10,7 @@ import tomli_w
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from experiments.campaigns.trial import PLACES, Trial, is_done
-from operation.files import write_json, write_text
-from operation.parsing import parse_json
+from operation.files import parse_json, write_json, write_text
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.errors import ConfigError, RunFolderError

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from models.registry import file_name
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from training.config import ExperimentConfig, defaults, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences

@@ -9,7 +9,7 @@ from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder, has_network
 from experiments.campaigns.scheduler import Cluster, Job
 from experiments.campaigns.trial import Trial
-from fl_server.resources import concurrency
+from fl_server.federated_config import concurrency
 from models.registry import find_backbone
 from training.experiment_data import DataFacts
 from training.memory import training_bytes

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from data_partition.image_store import store_side
 from models.registry import find_backbone
 from models.text_encoders import find_text_encoder
-from operation.files import write_json
-from operation.parsing import parse_json
+from operation.files import parse_json, write_json
 from training.config import ExperimentConfig
 from training.device import processor_name
 

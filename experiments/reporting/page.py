@@ -21,9 +21,9 @@ from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import Table
 from experiments.results import megabytes
 from training.config import NOT_IDENTITY
+from training.data_description import SYNTHETIC
 from training.metrics import METRIC_NAMES
 from training.scores import FURTHER, SCORES
-from training.synthetic_note import SYNTHETIC
 
 # Columns of a trial, besides its config.
 _ABOUT = (

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.typing import FillStyleType
 
-from training.synthetic_note import SYNTHETIC
+from training.data_description import SYNTHETIC
 
 ALARM = "#A32A00"
 GREY = "0.35"

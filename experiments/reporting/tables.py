@@ -10,9 +10,9 @@ from experiments.reporting.comparisons import WORDS, Comparison, slug
 from experiments.reporting.findings import Findings
 from experiments.reporting.published import beside_ours
 from experiments.reporting.statistics import Ranking, summary
+from training.data_description import SYNTHETIC
 from training.metrics import METRIC_NAMES
 from training.scores import FURTHER, SCORES
-from training.synthetic_note import SYNTHETIC
 
 _LATEX = str.maketrans(
     {

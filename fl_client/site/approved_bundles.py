@@ -14,8 +14,7 @@ from typing import Any
 
 from operation.archives import MAX_NAME, is_plain_name, read_member
 from operation.errors import OperationError
-from operation.files import read_json, write_bytes, write_json
-from operation.parsing import parse_toml
+from operation.files import parse_toml, read_json, write_bytes, write_json
 from operation.plugins import PlugIn, from_pyproject
 from operation.text import printable
 from strategies.method import Method

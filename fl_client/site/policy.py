@@ -12,8 +12,7 @@ from pydantic import Field
 from fl_client.site.approved_bundles import Bundle
 from fl_client.site.settings_file import TomlTable, read_settings
 from operation.errors import OperationError
-from operation.files import write_text
-from operation.parsing import parse_toml
+from operation.files import parse_toml, write_text
 from operation.text import printable
 from strategies.refusal import Refused
 from training.config import DEFAULTS, ExperimentConfig, parse

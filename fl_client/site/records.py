@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from operation.parsing import parse_json
+from operation.files import parse_json
 
 DAY_SECONDS = 86400.0
 _KEYS = {"time", "event", "type"}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from operation.errors import OperationError
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from operation.text import known_names
 
 

@@ -11,8 +11,7 @@ from typing import Any
 from fl_server.bundle import write_app, write_settings
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from operation.errors import OperationError
-from operation.files import write_bytes
-from operation.parsing import parse_toml
+from operation.files import parse_toml, write_bytes
 from operation.plugins import PlugIn, for_pyproject, from_pyproject
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import ConfigError

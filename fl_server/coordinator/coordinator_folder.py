@@ -14,8 +14,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from operation.errors import OperationError
-from operation.files import write_secret, write_text
-from operation.parsing import parse_toml
+from operation.files import parse_toml, write_secret, write_text
 from operation.text import known_names
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")

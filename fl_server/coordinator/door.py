@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from operation.body_limits import LARGEST_BYTES, SMALL_BYTES, BodyLimits
+from operation.body_limits import LARGEST_BYTES, SMALL_BYTES, BodyLimits, log_refusal
 from operation.long_poll import ACQUIRE_TASK, LongPoll
-from operation.refusals import log_refusal
 
 CONTROL = "/v1/control"
 START_RUN = f"{CONTROL}/start-run"

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from operation.body_limits import log_refusal
 from operation.flower_internals import (
     SUPERLINK_NODE_ID,
     ConfirmMessageReceivedRequest,
@@ -30,7 +31,6 @@ from operation.flower_internals import (
     SendNodeHeartbeatRequest,
     iterate_object_tree,
 )
-from operation.refusals import log_refusal
 
 FLEET = "/v1/fleet/"
 # A reply without its records is its metadata, or an error: some hundred bytes.

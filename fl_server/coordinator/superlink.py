@@ -15,9 +15,9 @@ from starlette.middleware import Middleware
 
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.door import Door, password
+from operation.body_limits import keep_refusals
 from operation.garbage import collect_promptly
 from operation.http_bounds import bounded_server
-from operation.refusals import keep_refusals
 from operation.task_token import names_task
 
 # The supervisor's frequent requests, as Flower logs them.

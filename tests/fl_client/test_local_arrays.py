@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fl_client.client import Client
-from fl_client.local_arrays import keep_own, with_own
 from fl_client.local_training import train_locally
+from fl_client.method_half import keep_own, with_own
 from tests.support import assert_same_bits, first_weights, make_client, make_config, same_bits
 
 Weights = dict[str, NDArray]

@@ -10,8 +10,8 @@ from flwr.common.constant import ErrorCode
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from fl_server.checking_grid import CheckingGrid
 from fl_server.client_evaluation import client_metrics
+from fl_server.reply_grids import CheckingGrid
 from strategies.averaging import Averaging
 from strategies.expected_replies import Announced
 from strategies.layout import LAYOUT, Layout

@@ -8,7 +8,7 @@ import pytest
 from flwr.app import ArrayRecord, Message
 
 from fl_client.local_heads import fit_heads_locally
-from fl_server.client_heads import judge_client_heads
+from fl_server.client_evaluation import judge_client_heads
 from strategies.arrays import to_record, views
 from strategies.averaging import Averaging
 from tests.support import (

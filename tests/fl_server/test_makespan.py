@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl_server.resources import makespan
+from fl_server.federated_config import makespan
 
 
 @pytest.mark.parametrize(

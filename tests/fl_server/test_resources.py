@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fl_server import resources
-from fl_server.resources import Resources, plan_resources
+from fl_server import federated_config
+from fl_server.federated_config import Resources, plan_resources
 
 # Bytes of a client.
 RESNET18, CONVNEXT_L = 1_270_000_000, 5_710_000_000
@@ -13,7 +13,7 @@ RESNET18, CONVNEXT_L = 1_270_000_000, 5_710_000_000
 def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A machine whose free memory, in bytes, a test sets."""
     machine = SimpleNamespace(available=10**12)
-    monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(federated_config.psutil, "virtual_memory", lambda: machine)
     return machine
 
 

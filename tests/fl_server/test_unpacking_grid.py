@@ -15,13 +15,12 @@ from flwr.serverapp.strategy import (
 )
 from numpy.typing import NDArray
 
-from fl_server.unpacking_grid import UnpackingGrid
+from fl_server.reply_grids import UnpackingGrid
 from strategies.arrays import num_bytes
 from strategies.averaging import Averaging
 from strategies.layout import Layout
-from strategies.packed_records import pack_record
 from strategies.replies import TooFewReplies
-from strategies.wire_format import signature
+from strategies.wire_format import pack_record, signature
 from tests.support import MemoryGrid, answer, assert_same_bits, received_by
 
 pytestmark = pytest.mark.usefixtures("flower_task")

@@ -68,7 +68,7 @@ def everything(stream: socket.socket) -> str:
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == "operation.refusals"]
+    return [r.getMessage() for r in caplog.records if r.name == "operation.body_limits"]
 
 
 def test_requests_within_the_bounds_follow_one_another(

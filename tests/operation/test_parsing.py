@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fl_server.bundle import PACKAGES
-from operation.parsing import parse_json, parse_toml
+from operation.files import parse_json, parse_toml
 
 DEEP = "[" * 100_000 + "]" * 100_000
 

@@ -7,9 +7,8 @@ import pytest
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
-from strategies.aggregation import NotFinite, mean_into
+from strategies.aggregation import NotFinite, RunningMean, mean_into
 from strategies.arrays import to_record, views
-from strategies.running_mean import RunningMean
 from tests.support import assert_same_bits
 
 

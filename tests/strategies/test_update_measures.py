@@ -8,10 +8,9 @@ import pytest
 from flwr.app import ArrayRecord
 
 from strategies import update_measures
-from strategies.aggregation import CHUNK
+from strategies.aggregation import CHUNK, RunningMean
 from strategies.arrays import to_record, views
 from strategies.layout import Layout
-from strategies.running_mean import RunningMean
 from strategies.update_measures import mean_and_updates, measure, norm_of
 from strategies.update_size import describe_updates
 from strategies.update_sketch import Update

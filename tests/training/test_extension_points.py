@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from strategies.methods import DEFAULT
 from tests.packages import METHOD, Packages
 from tests.support import first_weights, make_config

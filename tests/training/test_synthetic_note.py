@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.synthetic_note import SYNTHETIC, synthetic_note
+from training.data_description import SYNTHETIC, synthetic_note
 
 
 @pytest.mark.parametrize(

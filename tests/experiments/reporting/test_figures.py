@@ -28,7 +28,7 @@ from experiments.reporting.statistics import rank_test
 from experiments.reporting.style import SETTINGS, line_of, new_figure, render
 from models.registry import BACKBONES
 from tests.experiments.reporting.made_ledger import ledger, row
-from training.synthetic_note import SYNTHETIC
+from training.data_description import SYNTHETIC
 
 THREE = ("convnext_t", "maxvit_t", "swin_b")
 

@@ -13,8 +13,8 @@ from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
 from experiments.reporting.page import page, page_data
 from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
+from training.data_description import SYNTHETIC
 from training.scores import FURTHER
-from training.synthetic_note import SYNTHETIC
 
 
 class Elements(html.parser.HTMLParser):

@@ -97,10 +97,10 @@ def test_a_forged_message_behind_an_honest_reply(
     """Flower checks the first message only, so a request must have only one."""
     forged = whole(RecordDict(), src=SUPERLINK_NODE_ID, dst=other.node, run=coordinator.run)
     reply = attacker.reply(asked)
-    with caplog.at_level(logging.WARNING, "operation.refusals"):
+    with caplog.at_level(logging.WARNING, "operation.body_limits"):
         assert attacker.status(announcement(attacker, reply, forged)) == 403
         assert attacker.status(announcement(attacker)) == 403
-    refusals = [r for r in caplog.records if r.name == "operation.refusals"]
+    refusals = [r for r in caplog.records if r.name == "operation.body_limits"]
     line = refusals[0].getMessage()
     assert line.startswith("refused 127.0.0.1:")
     assert line.endswith(

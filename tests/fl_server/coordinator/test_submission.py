@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from fl_server.coordinator import submission as module
+from fl_server.coordinator import runner as module
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import Order
-from fl_server.coordinator.submission import Submission
+from fl_server.coordinator.runner import Submission
 from operation.errors import OperationError
 from operation.processes import ProcessId
 from tests.support import make_config

@@ -13,8 +13,8 @@ from fl_server.coordinator import supervisor as module
 from fl_server.coordinator.control import ControlError, ControlRefused
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import Orders
+from fl_server.coordinator.runner import Judgement
 from fl_server.coordinator.sites import Sites
-from fl_server.coordinator.submission import Judgement
 from fl_server.coordinator.supervisor import Supervisor
 from operation.files import read_json
 from tests.support import make_config
