@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from operation.errors import InputError
-from operation.parsing import parse_toml
+from operation.files import parse_toml
 from training.errors import RunFolderError
 from training.run_folder import CENTRALIZED, RunFolder
 from training.run_state import RunState

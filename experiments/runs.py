@@ -12,7 +12,7 @@ import typer
 
 from experiments.console import Console, echo
 from operation.errors import InputError
-from operation.names import known_names
+from operation.text import known_names
 from training.run_state import RunState
 
 if TYPE_CHECKING:
