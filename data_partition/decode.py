@@ -176,6 +176,9 @@ def rgb_image(data: bytes, name: str, *, reduce_to: int = 0) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB":
+        image.load()  # convert() would copy it
+        return image
     if image.mode.startswith("I;16"):
         # Pillow would clip at 255 instead of scaling.
         grey = (np.asarray(image) >> 8).astype(np.uint8)

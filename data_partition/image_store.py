@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from filelock import FileLock
 from data_partition.errors import DataError
 from data_partition.image_reader import Unusable
 from data_partition.image_table import GroupedBy, ImageTable
+from data_partition.store_files import Stamp, stamps_of, write_files
 from operation.files import creating_folder, parse_json
 
 ProgressCallback = Callable[[int, int], None]
@@ -87,41 +89,32 @@ def open_store(
             written.
     """
     root = cache_dir / "images"
-    folder = root / _key(table, side)
+    stamps = stamps_of(table)
+    folder = root / _key(table, side, stamps)
     if not folder.is_dir():
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / ".lock"):
                 if not folder.is_dir():
                     _remove_leftovers(root)
-                    _build(table, side, folder, progress)
+                    _build(table, side, stamps, folder, progress)
         except OSError as error:
             raise DataError(
                 f"{root}: the image store cannot be written ({error.strerror or error}); "
                 "choose another cache-dir or free disk space"
             ) from error
+    with suppress(OSError):  # in somebody else's cache
+        folder.touch()  # when it was last used, for `training.cache_folder`
     return _open(folder, table)
 
 
-def _key(table: ImageTable, side: int) -> str:
+def _key(table: ImageTable, side: int, stamps: dict[str, Stamp]) -> str:
     facts = [FORMAT, side, table.classes, table.reader.settings, table.rows.columns.tolist()]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    stamps: dict[str, tuple[str, int, int, int]] = {}
     rows = table.rows.itertuples(index=False, name=None)
     for row, files in zip(rows, table.reader.files(table.rows), strict=True):
-        for path in files:
-            if path not in stamps:
-                stamps[path] = _stamp(path)
         digest.update(json.dumps([*map(_plain, row), *(stamps[p] for p in files)]).encode())
     return digest.hexdigest()
-
-
-def _stamp(path: str) -> tuple[str, int, int, int]:
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - a Path per image doubles the time to open
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _plain(value: Any) -> str | None:
@@ -135,7 +128,13 @@ def _remove_leftovers(root: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(table: ImageTable, side: int, folder: Path, progress: ProgressCallback | None) -> None:
+def _build(
+    table: ImageTable,
+    side: int,
+    stamps: dict[str, Stamp],
+    folder: Path,
+    progress: ProgressCallback | None,
+) -> None:
     root, total = folder.parent, len(table.rows)
     needed = total * side * side * 3
     free = shutil.disk_usage(root).free
@@ -166,6 +165,7 @@ def _build(table: ImageTable, side: int, folder: Path, progress: ProgressCallbac
             "set_aside": set_aside,
         }
         (building / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        write_files(building, stamps)
         for path in building.iterdir():
             _sync(path)
 

@@ -1,4 +1,4 @@
-"""``fedskin data``: check a data set, partition it, or generate a synthetic one."""
+"""``fedskin data``: check a data set, partition it, generate a synthetic one; the cache."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from experiments.cache_command import cache
 from experiments.console import Console, echo
 from experiments.display import counting
 from experiments.options import DatasetName, DatasetOption
 
 app = typer.Typer(
-    help="Check a data set, partition it among clients, or generate a synthetic one.",
+    help="Check a data set, partition it among clients, or generate a synthetic one; clean the "
+    "cache.",
     no_args_is_help=True,
 )
+app.command()(cache)
 
 PLAN_COLUMNS = ("image_id", "label", "lesion_id", "client", "split")
 

@@ -81,7 +81,6 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
     else:
         data = open_own_data(config, int(settings["client-index"]))
         splits = {split: data.split(split) for split in SPLITS}
-    Path(str(data.store.images.filename)).parent.touch()  # mark as used now, for the cache's bound
     return Client(
         name=name,
         config=config,
