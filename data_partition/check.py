@@ -14,6 +14,7 @@ from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Unusable
 from data_partition.image_store import DIGESTS, ProgressCallback, store_side
 from data_partition.image_table import GroupedBy, ImageTable
+from data_partition.isic2019_split import with_split
 from data_partition.recognition import recognise
 
 # Pixels are compared at the size of an image store with the default image-size.
@@ -60,6 +61,8 @@ class CheckReport:
         training: the training set; of slices all images, test patients included.
         overlap: the test images that are also in training; None if the test images depend on a
             seed.
+        divided: the test images of a split file whose lesion, or which themselves, are also in its
+            training part; None without a split file.
         images: all usable images, training and test, with the columns ``image_id``, ``label``,
             ``lesion_id``, ``pixels_sha256``, and ``is_test``.
     """
@@ -67,6 +70,7 @@ class CheckReport:
     training: SetReport
     test: SetReport | None
     overlap: Overlap | None
+    divided: Overlap | None
     images: pd.DataFrame
 
 
@@ -76,6 +80,7 @@ def check_folder(
     progress: ProgressCallback | None = None,
     look: Callable[[NDArray[np.uint8]], None] | None = None,
     dataset: DataSet | None = None,
+    split_file: Path | None = None,
 ) -> CheckReport:
     """Find the data sets in a folder and decode all their images.
 
@@ -85,6 +90,7 @@ def check_folder(
         look: called with the pixels (SIDE, SIDE, 3) of each usable image, in the order of the
             report's ``images``.
         dataset: the data set; None: the one that is recognised.
+        split_file: a split of the training set to check, see `isic2019_split.read_split`.
 
     Raises:
         DataError: as raised by ``recognise`` and the data set's loaders; a test folder is given for
@@ -99,6 +105,10 @@ def check_folder(
         )
     tests_in = None if test_dir is None else [test_dir]
     training = decode_all(dataset.load_training(data_dir, Reading(tests_in)), progress, look)
+    divided = None
+    if split_file is not None:
+        rows = with_split(training.rows, split_file)
+        divided = find_overlap(rows[rows["fold"] == "train"], rows[rows["fold"] == "test"])
     if dataset.load_test is not None:
         found = dataset.load_test(data_dir, test_dir)
         if found is not None:
@@ -116,6 +126,7 @@ def check_folder(
         training=_report(training),
         test=None if test is None else _report(test),
         overlap=overlap,
+        divided=divided,
         images=images,
     )
 

@@ -27,12 +27,14 @@ class Reading:
         modalities: of the red, the green and the blue channel; for volumes only.
         slices_per_patient: number of slices of each volume, at least 1; for volumes only.
         slice_choice: which slices, see `AxialSlices`; for volumes only.
+        by_source: whether sources are the clients; images that cannot have one are then set aside.
     """
 
     tests_in: Sequence[Path] | None = None
     modalities: tuple[str, str, str] = ("t1ce", "t2", "flair")
     slices_per_patient: int = 8
     slice_choice: SliceChoice = "tumour"
+    by_source: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,20 @@ from data_partition.ham10000_tables import (
     FULL_NAMES,
     HAM10000_CLASSES,
     ONE_HOT_COLUMNS,
+    read_challenge_truth,
     read_class_folders,
     read_lesion_groupings,
     read_metadata,
-    read_one_hot,
 )
-from data_partition.image_files import FoundFile, beginning, find_files
+from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
 from data_partition.isic2018 import load_test
-from data_partition.label_join import join_labels, storage
+from data_partition.isic2019_tables import is_isic2019
+from data_partition.label_join import storage
 from data_partition.label_tables import is_table, read_header
+from data_partition.published import Labels, load_published_training
 from data_partition.synthetic import write_ham10000
-from data_partition.unread_files import say_what_else, unread_files
+from data_partition.unread_files import say_what_else
 
 _PARTS = (
     "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
@@ -35,8 +37,12 @@ _PARTS = (
 
 
 def is_ham10000(files: Iterable[FoundFile]) -> bool:
-    """Return whether files are HAM10000's, by its metadata, truth or class folders."""
-    return any(
+    """Return whether files are HAM10000's, by its metadata, truth or class folders.
+
+    ISIC 2019 contains its images, and HAM10000's metadata is put beside them for their sources.
+    """
+    files = list(files)
+    return not is_isic2019(files) and any(
         _is_metadata(file)
         or _is_truth(file)
         or (file.is_image and file.parts[-2:-1] and file.parts[-2].lower() in HAM10000_CLASSES)
@@ -63,38 +69,10 @@ def load_training(
         DataError: there is no such folder, or no release in it; a label is not one of the seven
             classes; two rows of an image contradict each other; or no image has a label.
     """
-    found = find_files(data_dir)
-    files = [file for file in found if file.role in ("training", "validation", None)]
-    images = [file for file in files if file.is_image]
-    tests = [file for file in found if file.is_image and file.role == "test"]
-    labels, layout = _labels(data_dir, files, found)
-    unused = []
-    if reading.tests_in is not None:
-        used = tuple(map(beginning, reading.tests_in))
-        unused = [file.name for file in tests if not file.path.startswith(used)]
-    set_aside = {
-        **unread_files(found),
-        "image of the ISIC challenge's validation set, left alone": [
-            file.name for file in found if file.is_image and file.role == "challenge validation"
-        ],
-        "image in a folder for testing, left alone: other images are the test set": unused,
-    }
-    return join_labels(
-        data_dir,
-        labels,
-        images,
-        layout,
-        classes=HAM10000_CLASSES,
-        found=found,
-        set_aside=set_aside,
-        elsewhere={file.stem for file in tests},
-        hint=_PARTS if any(_is_metadata(file) for file in files) else "",
-    )
+    return load_published_training(data_dir, _labels, HAM10000_CLASSES, reading.tests_in)
 
 
-def _labels(
-    data_dir: Path, files: list[FoundFile], found: list[FoundFile]
-) -> tuple[list[pd.DataFrame], str]:
+def _labels(data_dir: Path, files: list[FoundFile], found: list[FoundFile]) -> Labels:
     images = [file for file in files if file.is_image]
     metadata = [file for file in files if _is_metadata(file)]
     # HAM10000's metadata is preferred to the challenge's truth: it has lesions and sources.
@@ -102,14 +80,14 @@ def _labels(
         kaggle = any(_named(file, "hmnist_") for file in files)
         release = "Kaggle" if kaggle else "Dataverse"
         layout = f"HAM10000, {release} release ({storage(images)})"
-        return [read_metadata(file) for file in metadata], layout
+        return Labels([*map(read_metadata, metadata)], layout, hint=_PARTS)
     truths = [file for file in files if _is_truth(file)]
     if truths:
         layout = f"HAM10000, ISIC challenge 2018 Task 3 release ({storage(images)})"
-        return [_with_lesions(read_one_hot(file), files) for file in truths], layout
+        return Labels([_with_lesions(read_challenge_truth(file), files) for file in truths], layout)
     by_folder = read_class_folders(images)
     if len(by_folder):
-        return [by_folder], f"HAM10000, one folder per class ({storage(images)})"
+        return Labels([by_folder], f"HAM10000, one folder per class ({storage(images)})")
     raise DataError(
         f"no HAM10000 training set in {data_dir}: found {len(images)} training images, but neither "
         "HAM10000_metadata, nor ISIC2018_Task3_Training_GroundTruth.csv, nor train/<class>/ folders"

@@ -85,10 +85,12 @@ def _with_checked_tables(name: str) -> "DataSet":
 
 
 def own_datasets() -> "list[DataSet]":
-    """Return the project's own data sets: those with most classes first, then those whose folders
-    name them.
-    """
-    return sorted(map(find_dataset, DATASETS.own), key=lambda found: -len(found.classes or ()))
+    """Return the project's own data sets: the study's first, then those with most classes."""
+
+    def place(found: "DataSet") -> tuple[bool, int]:
+        return found.study.images is None, -len(found.classes or ())
+
+    return sorted(map(find_dataset, DATASETS.own), key=place)
 
 
 @cache
@@ -100,7 +102,8 @@ def named_first() -> tuple[str, ...]:
 @cache
 def known_classes() -> tuple[str, ...]:
     """Return the classes of all published data sets, in the order of tables."""
-    return tuple(in_naming_order(c for dataset in own_datasets() for c in dataset.classes or ()))
+    every = dict.fromkeys(c for dataset in own_datasets() for c in dataset.classes or ())
+    return tuple(in_naming_order(every))
 
 
 def in_naming_order(classes: Iterable[str]) -> list[str]:

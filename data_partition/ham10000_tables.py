@@ -7,12 +7,11 @@ diagnosis. For label rows see ``label_tables``.
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
-from data_partition.label_tables import optional_column, read_table
+from data_partition.label_tables import optional_column, read_one_hot, read_table
 
 HAM10000_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
@@ -80,25 +79,9 @@ def read_metadata(file: FoundFile) -> pd.DataFrame:
     return rows
 
 
-def read_one_hot(file: FoundFile) -> pd.DataFrame:
-    """Read a ground truth of the ISIC challenge: one column per class, a single 1 in each row.
-
-    Raises:
-        DataError: the table is unreadable, lacks a column, or has a row that is not one-hot.
-    """
-    table = read_table(file, ONE_HOT_COLUMNS)
-    names = [name.upper() for name in HAM10000_CLASSES]
-    values = table[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    wrong = ~(np.isin(values, (0.0, 1.0)).all(axis=1) & (values.sum(axis=1) == 1.0))
-    if wrong.any():
-        image_id = table["image"].iloc[int(np.argmax(wrong))]
-        raise DataError(
-            f"{file.name}: the row of image {image_id} is not one-hot; "
-            "it needs a single 1 among the seven classes and 0 elsewhere"
-        )
-    labels = np.array(HAM10000_CLASSES, dtype=object)[values.argmax(axis=1)]
-    rows = pd.DataFrame({"image_id": table["image"], "label": labels})
-    return rows.assign(lesion_id=None, source=None)
+def read_challenge_truth(file: FoundFile) -> pd.DataFrame:
+    """Read the ground truth of the ISIC challenge 2018; for errors see `read_one_hot`."""
+    return read_one_hot(file, HAM10000_CLASSES)
 
 
 def read_lesion_groupings(file: FoundFile) -> dict[str, str | None]:

@@ -23,6 +23,8 @@ _ROLE_PREFIXES: tuple[tuple[str, Role], ...] = (
     # 193 images that belong to neither HAM10000 nor the test set.
     ("isic2018_task3_validation", "challenge validation"),
     ("isic2018_task3_test", "test"),
+    ("isic_2019_training", "training"),
+    ("isic_2019_test", "test"),
     ("ham10000_images", "training"),
     ("ham10000_metadata", "training"),
 )

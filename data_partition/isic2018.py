@@ -2,30 +2,34 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from data_partition.errors import DataError
 from data_partition.ham10000_tables import (
     HAM10000_CLASSES,
     METADATA_COLUMNS,
     ONE_HOT_COLUMNS,
+    read_challenge_truth,
     read_class_folders,
     read_metadata,
-    read_one_hot,
 )
-from data_partition.image_files import FoundFile, beginning, find_files
+from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
-from data_partition.label_join import join_labels, storage
+from data_partition.label_join import storage
 from data_partition.label_tables import is_table, read_header
-from data_partition.unread_files import SetAside, merge_set_aside, say_what_else, unread_files
+from data_partition.pad_ufes20 import COMMON, pad_ufes20_tables, read_pad_ufes20
+from data_partition.published import Labels, load_published_test
+from data_partition.unread_files import say_what_else
+
+# Squamous cell carcinoma is left out: HAM10000 has none, and its class akiec only the disease that
+# becomes one, Bowen's, which PAD-UFES-20's release counts under SCC.
+_OF_PAD_UFES20 = {**COMMON, "ACK": "akiec", "BOD": "akiec"}
 
 
 def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
     """Find the test images in a folder and return them as a table.
 
-    Three layouts are read: the ISIC challenge's release (one-hot truth), Dataverse's (a folder or
+    Four layouts are read: the ISIC challenge's release (one-hot truth), Dataverse's (a folder or
     zip archive of images, with the truth in the format of HAM10000's metadata) and folders
-    ``test/<class>/*.jpg``. Nothing is decoded.
+    ``test/<class>/*.jpg``; and PAD-UFES-20, in HAM10000's classes. Nothing is decoded.
 
     Args:
         test_dir: the folder of the test set. If nothing in it is named as test data, files of any
@@ -40,44 +44,14 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
             truth; a label is not one of the seven classes; a row is not one-hot; two rows of an
             image contradict each other; or no image has a label.
     """
-    directory = data_dir if test_dir is None else test_dir
-    found = find_files(directory)
-    files = [file for file in found if file.role == "test"]
-    if test_dir is not None and not any(file.is_image for file in files):
-        files = [file for file in found if file.role in ("test", None)]
-    images = [file for file in files if file.is_image]
-    if not images:
-        if test_dir is None:
-            return None
-        raise DataError(
-            f"no test images in {test_dir}; give the folder that holds the ISIC2018 Task 3 test "
-            f"set, or leave the test folder out{say_what_else(found)}"
-        )
-    labels, layout = _labels(directory, files, found)
-    set_aside: SetAside = {}
-    if test_dir is not None:
-        # Files below the data folder were already checked with the training set.
-        inside = beginning(data_dir)
-        beyond = [file for file in found if not file.path.startswith(inside)]
-        used = set(images)
-        others = [file.name for file in beyond if file.is_image and file not in used]
-        set_aside = merge_set_aside(
-            unread_files(beyond), {"image that is not named as a test image": others}
-        )
-    return join_labels(
-        directory,
-        labels,
-        images,
-        layout,
-        classes=HAM10000_CLASSES,
-        found=found,
-        set_aside=set_aside,
+    return load_published_test(
+        data_dir, test_dir, _labels, HAM10000_CLASSES, "ISIC2018 Task 3 test set"
     )
 
 
-def _labels(
-    directory: Path, files: list[FoundFile], found: list[FoundFile]
-) -> tuple[list[pd.DataFrame], str]:
+def _labels(directory: Path, files: list[FoundFile], found: list[FoundFile]) -> Labels:
+    if pad_ufes20_tables(files):
+        return read_pad_ufes20(files, _OF_PAD_UFES20)
     images = [file for file in files if file.is_image]
     headers = {file: read_header(file) for file in files if is_table(file)}
     one_hot = [file for file, header in headers.items() if header >= ONE_HOT_COLUMNS]
@@ -89,12 +63,11 @@ def _labels(
         metadata = [file for file in metadata if file in named]
     if one_hot or metadata:
         release = "ISIC challenge" if one_hot else "Dataverse"
-        labels = [read_one_hot(file) for file in one_hot]
-        labels += [read_metadata(file) for file in metadata]
-        return labels, f"ISIC2018 Task 3 test set, {release} release ({storage(images)})"
+        rows = [*map(read_challenge_truth, one_hot), *map(read_metadata, metadata)]
+        return Labels(rows, f"ISIC2018 Task 3 test set, {release} release ({storage(images)})")
     by_folder = read_class_folders(images)
     if len(by_folder):
-        return [by_folder], f"test set, one folder per class ({storage(images)})"
+        return Labels([by_folder], f"test set, one folder per class ({storage(images)})")
     raise DataError(
         f"{directory} has {len(images)} test images but no labels for them; add "
         "ISIC2018_Task3_Test_GroundTruth.csv or test/<class>/ folders, or move the images away"

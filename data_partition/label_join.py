@@ -24,6 +24,7 @@ def join_labels(
     classes: tuple[str, ...],
     found: Sequence[FoundFile],
     set_aside: Mapping[str, Iterable[str]],
+    left_out: Mapping[str, Collection[str]] = {},
     elsewhere: Collection[str] = (),
     hint: str = "",
 ) -> ImageTable:
@@ -33,6 +34,7 @@ def join_labels(
         labels: label rows as ``label_tables`` reads them; those of one image are merged.
         images: image files; of copies of one image the first by name is used. If some are in a
             folder for validation, the table has a column ``split``.
+        left_out: ids of images that have a label but are not used, by reason.
         elsewhere: ids of images in a folder for testing; their rows count as used.
         hint: the remedy to name if many images are missing.
 
@@ -43,7 +45,9 @@ def join_labels(
         DataError: rows of one image contradict each other, or no image has both.
     """
     rows = merge_rows(labels)
-    files, copies = keep_first_copies(images)
+    unused = {image_id for ids in left_out.values() for image_id in ids}
+    rows = rows[~rows["image_id"].isin(unused)]
+    files, copies = keep_first_copies(image for image in images if image.stem not in unused)
     known = set(rows["image_id"])
     ids_in_lower_case = {image_id.lower() for image_id in known}
     without_file = [image_id for image_id in rows["image_id"] if image_id not in files]
@@ -91,7 +95,7 @@ def join_labels(
         rows=used,
         classes=classes,
         layout=layout,
-        set_aside=merge_set_aside(unmatched, set_aside),
+        set_aside=merge_set_aside(unmatched, left_out, set_aside),
         notices=tuple(notices),
     )
 

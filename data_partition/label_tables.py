@@ -5,8 +5,9 @@ last two None if unknown.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
@@ -97,3 +98,27 @@ def optional_column(table: pd.DataFrame, column: str) -> pd.Series:
     """Return a column with None for empty cells; all are None if the table lacks it."""
     values = table[column] if column in table.columns else [None] * len(table)
     return pd.Series([value or None for value in values], index=table.index, dtype=object)
+
+
+def read_one_hot(file: FoundFile, classes: Sequence[str]) -> pd.DataFrame:
+    """Read a ground truth of an ISIC challenge: ``image`` and a column for each class, in capitals.
+
+    Returns:
+        Label rows in the table's order; lesions and sources are None.
+
+    Raises:
+        DataError: the table is unreadable, lacks a column, or has a row without a single 1.
+    """
+    names = [name.upper() for name in classes]
+    table = read_table(file, frozenset({"image", *names}))
+    values = table[names].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    wrong = ~(np.isin(values, (0.0, 1.0)).all(axis=1) & (values.sum(axis=1) == 1.0))
+    if wrong.any():
+        image_id = table["image"].iloc[int(np.argmax(wrong))]
+        raise DataError(
+            f"{file.name}: the row of image {image_id} is not one-hot; "
+            f"it needs a single 1 among the {len(names)} classes and 0 elsewhere"
+        )
+    labels = np.array(classes, dtype=object)[values.argmax(axis=1)]
+    rows = pd.DataFrame({"image_id": table["image"], "label": labels})
+    return rows.assign(lesion_id=None, source=None)

@@ -65,6 +65,25 @@ class NearDuplicates:
         return nearest.sort_values(["bits", "first", "second"], ignore_index=True)
 
 
+def near_groups(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return for each image the number of the first image that it is near, also through others.
+
+    Args:
+        images: (n, S, S, 3), read one after the other.
+
+    Returns:
+        (n,): of image i at most i; equal numbers mean images that look alike.
+    """
+    found = NearDuplicates()
+    for image in images:
+        found.add(image)
+    first = np.arange(len(images))
+    for one, other in found.pairs()[["first", "second"]].itertuples(index=False, name=None):
+        joined = np.isin(first, (first[one], first[other]))
+        first[joined] = min(first[one], first[other])
+    return first
+
+
 def _cut(image: Image.Image, width: float, height: float) -> Image.Image:
     left, upper = image.width * (1 - width) / 2, image.height * (1 - height) / 2
     box = (left, upper, image.width - left, image.height - upper)

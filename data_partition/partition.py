@@ -14,6 +14,7 @@ from data_partition.splits import (
     number_units,
     split_client,
     split_patients,
+    split_rest,
     together,
 )
 from operation.text import printable
@@ -45,7 +46,8 @@ def plan_partition(
 
     Args:
         rows: columns ``image_id`` (unique), ``label``, ``lesion_id`` and ``source``, optionally
-            ``split`` and ``pixels_sha256``. The order of rows does not matter.
+            ``split``, ``pixels_sha256``, ``look``, and ``fold``: "test" for the images that are for
+            testing at whichever client they are. The order of rows does not matter.
         partition: "iid": parts of equal size, at random; "dirichlet": each class in shares drawn
             from a symmetric Dirichlet distribution; "source": one client per source of the images,
             in order of the sources' names.
@@ -72,7 +74,7 @@ def plan_partition(
         split_by = "lesion" if rows["lesion_id"].notna().any() else "image"
     rows = rows.sort_values("image_id", ignore_index=True)
     plan, groups = rows[["image_id", "label", "lesion_id", "source"]], together(rows)
-    if split_by == "lesion" and plan["lesion_id"].isna().all():
+    if split_by == "lesion" and plan["lesion_id"].isna().all() and "look" not in rows:
         raise DataError(
             "split-by = lesion needs lesion ids, which this data set does not have; "
             "take split-by = image"
@@ -96,10 +98,17 @@ def plan_partition(
     split = np.empty(len(plan), dtype=object)
     for index in range(clients):
         held = client_of_image == index
-        ids = plan.loc[held, "image_id"].tolist()
-        their_groups = [groups[place] for place in np.flatnonzero(held)]
-        split[held] = split_client(
-            ids, their_groups, seed=seed, client_index=index, split_by=split_by
+        split[held] = "test"
+        if "fold" in rows:
+            cut, held = split_rest, held & (rows["fold"] != "test").to_numpy()
+        else:
+            cut = split_client
+        split[held] = cut(
+            plan.loc[held, "image_id"].tolist(),
+            [groups[place] for place in np.flatnonzero(held)],
+            seed=seed,
+            client_index=index,
+            split_by=split_by,
         )
         num_train = int(np.sum(split[held] == "train"))
         if num_train < 2:

@@ -22,6 +22,7 @@ SPLITS = ("train", "validation", "test")
 _CLIENT_STREAM = 1
 _RELEASE_STREAM = 4
 _PATIENT_STREAM = 5
+_REST_STREAM = 6
 
 
 def together(rows: pd.DataFrame) -> list[Hashable]:
@@ -29,17 +30,26 @@ def together(rows: pd.DataFrame) -> list[Hashable]:
 
     Args:
         rows: columns ``image_id`` and ``lesion_id`` (str or None), and optionally ``pixels_sha256``
-            (str or None); equal hashes mean identical pixels.
+            (str or None), where equal hashes mean identical pixels, and ``look`` (str or None),
+            where equal names mean images that look alike.
 
     Returns:
-        Equal names for images of one lesion, and of lesions that share identical pixels; None for
-        an image of unknown lesion without copies. If no lesions share pixels, the names are the
-        lesions.
+        Equal names for images of one lesion, and of lesions that share identical pixels or looks;
+        None for an image of unknown lesion without copies. If no lesions share pixels or looks, the
+        names are the lesions.
     """
-    lesions = [lesion if isinstance(lesion, str) else None for lesion in rows["lesion_id"]]
-    if "pixels_sha256" not in rows or not rows["pixels_sha256"].dropna().duplicated().any():
-        return list(lesions)
-    # Union-find over lesions and pixels: each image joins its lesion and its pixels.
+    groups: list[Hashable] = [
+        lesion if isinstance(lesion, str) else None for lesion in rows["lesion_id"]
+    ]
+    for column, kind in (("pixels_sha256", "pixels"), ("look", "look")):
+        if column in rows and rows[column].dropna().duplicated().any():
+            groups = _joined(groups, rows[column], kind)
+    return groups
+
+
+def _joined(groups: Sequence[Hashable], marks: pd.Series, kind: str) -> list[Hashable]:
+    """Join the groups of images with equal marks."""
+    # Union-find over groups and marks: each image joins its group and its mark.
     above: dict[Hashable, Hashable] = {}
 
     def top(node: Hashable) -> Hashable:
@@ -48,12 +58,11 @@ def together(rows: pd.DataFrame) -> list[Hashable]:
         return node
 
     names: list[Hashable] = []
-    copied = rows["pixels_sha256"].duplicated(keep=False)
-    for lesion, pixels, has_copy in zip(lesions, rows["pixels_sha256"], copied, strict=True):
-        copies = ("pixels", pixels) if has_copy and isinstance(pixels, str) else None
-        names.append(copies if lesion is None else lesion)
-        if lesion is not None and copies is not None and top(lesion) != top(copies):
-            above[top(copies)] = top(lesion)
+    for group, mark, shared in zip(groups, marks, marks.duplicated(keep=False), strict=True):
+        marked = (kind, mark) if shared and isinstance(mark, str) else None
+        names.append(marked if group is None else group)
+        if group is not None and marked is not None and top(group) != top(marked):
+            above[top(marked)] = top(group)
     return [None if name is None else top(name) for name in names]
 
 
@@ -81,7 +90,29 @@ def split_client(
         One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
     """
     rng = np.random.default_rng([seed, client_index, _CLIENT_STREAM])
-    return _split(image_ids, groups, tenths=(6, 8), rng=rng, split_by=split_by)
+    bounds = [(tenths * len(image_ids) + 5) // 10 for tenths in (6, 8)]
+    return _split(image_ids, groups, bounds=bounds, rng=rng, split_by=split_by)
+
+
+def split_rest(
+    image_ids: Sequence[str],
+    groups: Sequence[Hashable],
+    *,
+    seed: int,
+    client_index: int,
+    split_by: SplitBy,
+) -> np.ndarray:
+    """Split the images of a client that are not for testing 3:1 into training and validation.
+
+    Beside a published test set of a fifth this gives 60/20/20, too. Of n images, a unit goes to
+    training if fewer than ⌊(3n + 2)/4⌋ images come before it. Arguments as for ``split_client``.
+
+    Returns:
+        "train" or "validation" for each image (array of str), in the order of ``image_ids``.
+    """
+    rng = np.random.default_rng([seed, client_index, _REST_STREAM])
+    bounds = [(3 * len(image_ids) + 2) // 4, len(image_ids)]
+    return _split(image_ids, groups, bounds=bounds, rng=rng, split_by=split_by)
 
 
 def split_release(
@@ -97,7 +128,8 @@ def split_release(
         "train" or "validation" for each image (array of str), in the order of ``image_ids``.
     """
     rng = np.random.default_rng([seed, _RELEASE_STREAM])
-    return _split(image_ids, groups, tenths=(8, 10), rng=rng, split_by=split_by)
+    bounds = [(8 * len(image_ids) + 5) // 10, len(image_ids)]
+    return _split(image_ids, groups, bounds=bounds, rng=rng, split_by=split_by)
 
 
 def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
@@ -175,20 +207,18 @@ def _split(
     image_ids: Sequence[str],
     groups: Sequence[Hashable],
     *,
-    tenths: tuple[int, int],
+    bounds: Sequence[int],
     rng: np.random.Generator,
     split_by: SplitBy,
 ) -> np.ndarray:
-    """Cut randomly ordered units at these tenths of the images."""
+    """Cut randomly ordered units after these numbers of images."""
     order = np.argsort(np.asarray(image_ids, dtype=object), kind="stable")
     unit_of_image = number_units([groups[place] for place in order], split_by)
     unit_sizes = np.bincount(unit_of_image)
     permuted = rng.permutation(len(unit_sizes))
     images_before = np.empty(len(unit_sizes), dtype=np.int64)
     images_before[permuted] = np.cumsum(unit_sizes[permuted]) - unit_sizes[permuted]
-    num_images = len(image_ids)
-    bounds = [(tenth * num_images + 5) // 10 for tenth in tenths]
     split_of_unit = np.searchsorted(bounds, images_before, side="right")
-    answer = np.empty(num_images, dtype=f"<U{max(map(len, SPLITS))}")
+    answer = np.empty(len(image_ids), dtype=f"<U{max(map(len, SPLITS))}")
     answer[order] = np.array(SPLITS)[split_of_unit[unit_of_image]]
     return answer

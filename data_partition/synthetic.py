@@ -88,7 +88,7 @@ def _write_training(directory: Path, num_images: int, seed: int) -> None:
 
     def draw(index: int) -> None:
         folder = folders[index >= num_images // 2]
-        _save(
+        save_jpeg(
             folder / f"{table['image_id'][index]}.jpg",
             draw_lesion(
                 labels[index],
@@ -113,7 +113,7 @@ def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> N
     folder.mkdir()
 
     def draw(index: int) -> None:
-        _save(
+        save_jpeg(
             folder / f"{image_ids[index]}.jpg",
             draw_lesion(
                 labels[index],
@@ -164,5 +164,6 @@ def _image_ids(first: int, count: int) -> list[str]:
     return [f"ISIC_{number:07d}" for number in range(first, first + count)]
 
 
-def _save(path: Path, pixels: np.ndarray) -> None:
+def save_jpeg(path: Path, pixels: np.ndarray) -> None:
+    """Write pixels (H, W, 3) uint8 as a photograph of a data set."""
     Image.fromarray(pixels).save(path, "JPEG", quality=90)

@@ -69,6 +69,10 @@ LOOKS = {
         (142, 92, 64), (122, 76, 54), (0.18, 0.32), 0.05, 0.14, 0.5,
         (Marks((98, 60, 44), 10, 0.25, 0.35, lines=True),),
     ),
+    "scc": Look(
+        (214, 120, 110), (240, 214, 190), (0.28, 0.42), 0.20, 0.15, 0.7,
+        (Marks((250, 244, 232), 3, 0.4, 0.85), Marks((150, 30, 40), 7, 1.2, 0.7)),
+    ),
     "vasc": Look(
         (164, 34, 62), (120, 22, 74), (0.20, 0.34), 0.09, 0.06, 0.8,
         (Marks((84, 10, 52), 6, 0.6, 0.8),),
@@ -87,7 +91,7 @@ def draw_lesion(
     """Draw one image of one lesion.
 
     Args:
-        label: a HAM10000 class.
+        label: a class in `LOOKS`.
         lesion: generator for the lesion: shape, colours, skin. Equal states give the same lesion.
         view: generator for the photograph: zoom, rotation, light, hair, grain.
         width: in pixels.
@@ -97,7 +101,7 @@ def draw_lesion(
         uint8 (height, width, 3).
 
     Raises:
-        KeyError: ``label`` is not a class of HAM10000.
+        KeyError: ``label`` is not in `LOOKS`.
     """
     look = LOOKS[label]
     # Pixel positions from the centre, in image heights; then rotated and zoomed.

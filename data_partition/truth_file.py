@@ -9,8 +9,8 @@ from data_partition.errors import DataError
 from data_partition.ham10000_tables import (
     METADATA_COLUMNS,
     ONE_HOT_COLUMNS,
+    read_challenge_truth,
     read_metadata,
-    read_one_hot,
 )
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import read_header
@@ -47,7 +47,7 @@ def read_truth(path: Path) -> pd.DataFrame:
                 f"{path}: has the column {', '.join(further)} beside the image and the seven "
                 "classes; remove it"
             )
-        rows = read_one_hot(file)
+        rows = read_challenge_truth(file)
     elif header >= METADATA_COLUMNS:
         rows = read_metadata(file)
     else:

@@ -42,6 +42,10 @@ def check(
         ),
     ] = False,
     dataset: DatasetOption = "",
+    split_file: Annotated[
+        Path | None,
+        typer.Option(help="Also check this split of the training set, of Fed-ISIC2019 (FLamby)."),
+    ] = None,
 ) -> None:
     """Check the data folder DIR: show what it holds; every image is decoded.
 
@@ -49,7 +53,8 @@ def check(
     lesions with several diagnoses.
 
     It reads HAM10000 and the ISIC2018 test set as Dataverse, Kaggle and the ISIC challenge publish
-    them (zip archives need no unpacking), and train/CLASS/ and test/CLASS/ folders; BraTS2019
+    them (zip archives need no unpacking), and train/CLASS/ and test/CLASS/ folders; ISIC 2019 with
+    its test set; PAD-UFES-20 as the test set of either; BraTS2019
     as NIfTI volumes, of which eight slices per patient are used, and as slices in
     {train,valid,test}/{HGG,LGG}/ folders; and images of your own, of any classes, with a table of
     labels or in class-named folders.
@@ -63,6 +68,8 @@ def check(
     fedskin data check ~/HAM10000 --near
 
     fedskin data check ~/clinic --dataset folders
+
+    fedskin data check ~/ISIC2019 --split-file train_test_split.csv
     """
     # Imported here and below, since --help needs none of it.
     from data_partition.check import check_folder
@@ -81,7 +88,7 @@ def check(
     with _decoding() as progress:
         look = search.add if search else None
         chosen = find_dataset(dataset) if dataset else None
-        report = check_folder(data_dir, test_dir, progress, look, chosen)
+        report = check_folder(data_dir, test_dir, progress, look, chosen, split_file)
     _print(report_lines(report))
     if search:
         _print(near_lines(report.images, search.pairs()))
@@ -148,10 +155,11 @@ def partition(
     from experiments.data_text import set_aside_lines, words
     from operation.files import replacing
 
+    reading = Reading(by_source=partition == "source")
     with _decoding() as progress:
         # A run cannot use images that cannot be decoded, so no client gets them.
         found = find_dataset(dataset) if dataset else recognise(data_dir)
-        training = decode_all(found.load_training(data_dir, Reading()), progress)
+        training = decode_all(found.load_training(data_dir, reading), progress)
     plan = plan_partition(
         training.rows,
         partition=partition,
@@ -224,14 +232,16 @@ def synth(
 ) -> None:
     """Write a synthetic data set to DIR.
 
-    Laid out like HAM10000, with a test set of every class, or like BraTS2019,
-    NIfTI volumes of both grades from several sites.
+    Laid out like HAM10000, with a test set of every class; like ISIC 2019, from six centres; or
+    like BraTS2019, NIfTI volumes of both grades from several sites.
 
     Examples:
 
     fedskin data synth /tmp/ham
 
     fedskin data synth /tmp/ham --images 60 --seed 1
+
+    fedskin data synth /tmp/isic --dataset isic2019
 
     fedskin data synth /tmp/brats --dataset brats2019 --patients 60
     """

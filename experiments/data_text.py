@@ -30,6 +30,9 @@ def report_lines(report: CheckReport) -> Iterator[str]:
             yield from _set_lines("Test set", report.test)
     if report.overlap is not None:
         yield from _overlap_lines(report.overlap)
+    if report.divided is not None:
+        yield "Of the split file, among the images here:"
+        yield from _overlap_lines(report.divided)
 
 
 def set_aside_lines(set_aside: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

@@ -130,6 +130,11 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
             "allow-overlap = true: leave it out; sites' images cannot be compared with the test "
             "set, so no overlap is looked for"
         )
+    if config.split_file:
+        faults.append(
+            f"split-file = {config.split_file!r}: allowed in a simulation only; sites' images are "
+            "split 60/20/20, with split = lesion-clean without a lesion on two sides"
+        )
     if faults:
         raise ConfigError("\n".join(faults))
     check_paths(config)

@@ -132,6 +132,8 @@ class ExperimentConfig(MethodKeys):
     clients_per_round: int = Field(0, ge=0)
     partition: Literal["iid", "dirichlet", "source"] = "iid"
     dirichlet_alpha: float = Field(0.5, gt=0)
+    split: Literal["random", "flamby", "lesion-clean"] = "random"
+    split_file: str = ""
     split_by: Literal["image", "lesion"] = "image"
     modalities: str = "t1ce,t2,flair"
     slices_per_patient: int = Field(8, ge=1, le=155)
@@ -178,6 +180,13 @@ class ExperimentConfig(MethodKeys):
             faults.append(
                 f"min-replies = {self.min_replies}: allowed are 0 to {self.asked_clients}, "
                 f"the number of clients{' of a round' if self.samples_clients else ''}"
+            )
+        if self.split == "flamby" and not self.split_file:
+            faults.append("split = 'flamby': name its train_test_split.csv as split-file")
+        if self.split == "random" and self.split_file:
+            faults.append(
+                f"split-file = {self.split_file!r}: allowed with split = flamby or lesion-clean "
+                "only; split = 'random'"
             )
         faults += self._faults_of_training()
         faults += self._faults_of_method()

@@ -19,6 +19,7 @@ def describe_data(
     in_training = np.ones(len(store.labels), dtype=bool)
     if test_data is not None and store.sliced:  # both are in one store
         in_training[test_data.split.indices] = False
+    in_training &= [place is not None for place in data.places()]  # at no client
     rows = store.rows[in_training]
     copies = find_copies(rows)
     places = [place for place, held in zip(data.places(), in_training, strict=True) if held]

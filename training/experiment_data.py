@@ -5,6 +5,7 @@ folder is set for a data set that has its own test patients; and `DataError` if 
 missing or unusable. The docstrings below name only further errors.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,16 @@ from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
 from data_partition.image_table import ImageTable
+from data_partition.isic2019_split import with_split
 from data_partition.partition import plan_partition
-from data_partition.splits import split_by_folders, split_patients, split_release, together
+from data_partition.splits import (
+    SplitBy,
+    split_by_folders,
+    split_patients,
+    split_release,
+    together,
+)
+from training.array_store import kept
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.split import (
@@ -111,8 +120,13 @@ def open_federated_data(
     """
     store = open_training(config, progress)
     plan = deal(config, store)
-    shares = plan[["image_id", "client", "split"]]
-    rows = store.rows.drop(columns="split", errors="ignore")
+    beyond = store.rows["image_id"][~store.rows["image_id"].isin(plan["image_id"])].tolist()
+    if config.split_file and beyond:
+        reason = "image that the split file does not name"
+        store = replace(store, set_aside={**store.set_aside, reason: tuple(beyond)})
+    store = replace(store, notices=(*store.notices, *_split_notices(config, plan)))
+    shares = plan[["image_id", "client", "split", "source"]]
+    rows = store.rows.drop(columns=["split", "source"], errors="ignore")
     merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
     return FederatedData(store, merged)
 
@@ -138,17 +152,82 @@ def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFram
     Raises:
         DataError: they cannot be partitioned as the config says.
     """
+    rows, split_by = units(config, data)
     return plan_partition(
-        data.rows,
+        rows,
         partition=config.partition,
         clients=config.clients,
         dirichlet_alpha=config.dirichlet_alpha,
-        split_by=config.split_by,
+        split_by=split_by,
         seed=config.seed,
         grouped_by=data.grouped_by,
         sliced=data.sliced,
         sources=recognise_dataset(config).sources,
     )
+
+
+def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.DataFrame, SplitBy]:
+    """Return the rows of the images that are split, and what stays together.
+
+    With ``split = flamby`` they have the column ``fold``. With ``split = lesion-clean`` lesions
+    stay together, and of images without one those that look alike: column ``look``.
+
+    Raises:
+        DataError: the split file cannot be used, or the images are slices.
+    """
+    rows = data.rows
+    if config.split == "random":
+        return rows, config.split_by
+    if data.sliced:
+        raise DataError(f"split = {config.split}: slices are always split by patient; leave it out")
+    if config.split_file:
+        rows = with_split(rows, Path(config.split_file))
+    if config.split == "flamby":
+        return rows, config.split_by
+    rows = rows.drop(columns="fold", errors="ignore")
+    return rows.assign(look=_looks(config, data, rows)), "lesion"
+
+
+def _looks(
+    config: ExperimentConfig, data: ImageStore | ImageTable, rows: pd.DataFrame
+) -> pd.Series:
+    """Return for each image without a lesion the id of the first image that looks alike."""
+    unknown = rows.index[rows["lesion_id"].isna()]
+    looks = pd.Series(None, index=rows.index, dtype=object)
+    if isinstance(data, ImageTable) or unknown.empty:  # a table is not decoded yet
+        return looks
+
+    def compute() -> dict[str, NDArray[np.int64]]:
+        from data_partition.near_duplicates import near_groups  # SciPy takes long
+
+        return {"first": near_groups(data.images[unknown])}
+
+    chosen = "\n".join(rows["image_id"][unknown])
+    key = hashlib.sha256(f"{data.fingerprint} {data.images.shape}\n{chosen}".encode()).hexdigest()
+    first = kept(cache_dir(config) / "looks" / f"{key[:32]}.safetensors", key, compute)["first"]
+    looks[unknown] = rows["image_id"][unknown].to_numpy()[first]
+    return looks
+
+
+def _split_notices(config: ExperimentConfig, plan: pd.DataFrame) -> tuple[str, ...]:
+    """Return what every table says about the clients' test images, if ``split`` is not random."""
+    if config.split == "random":
+        return ()
+    trained = set(plan["lesion_id"][plan["split"] == "train"].dropna())
+    tested = plan["lesion_id"][plan["split"] == "test"]
+    if leaking := int(tested.isin(trained).sum()):
+        return (
+            f"split = {config.split}: {leaking:,} of the clients' {len(tested):,} test images show "
+            "a lesion that is also in training, so these figures are too good",
+        )
+    unknown = plan["source"][plan["lesion_id"].isna()]
+    if config.split == "lesion-clean" and len(unknown):
+        named = ", ".join(map(str, sorted(set(unknown.dropna())))) or "unknown sources"
+        return (
+            f"split = lesion-clean: {len(unknown):,} images ({named}) have no lesion id; of these, "
+            "images whose perceptual hashes are near count as one lesion",
+        )
+    return ()
 
 
 def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.str_]:
@@ -157,17 +236,22 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
     Raises:
         DataError: no image is left for training or for validation.
     """
-    rows = data.rows
+    if config.split_file:
+        raise ConfigError(
+            f"split-file = {config.split_file!r}: allowed in federations only, since it divides "
+            "clients' images"
+        )
+    rows, split_by = units(config, data)
     if data.sliced:
         names = split_patients(rows, seed=config.seed)
     elif "split" in rows:
-        names = split_by_folders(rows, split_by=config.split_by)
+        names = split_by_folders(rows, split_by=split_by)
     else:
         names = split_release(
             rows["image_id"].tolist(),
             together(rows),
             seed=config.seed,
-            split_by=config.split_by,
+            split_by=split_by,
         )
     for name in ("train", "validation"):
         if name not in names:
@@ -242,7 +326,13 @@ def training_table(
 def reading(config: ExperimentConfig, tests_in: Sequence[Path] | None = None) -> Reading:
     """Return what a config says about reading a data folder."""
     first, second, third = config.modalities.split(",")
-    return Reading(tests_in, (first, second, third), config.slices_per_patient, config.slice_choice)
+    return Reading(
+        tests_in,
+        (first, second, third),
+        config.slices_per_patient,
+        config.slice_choice,
+        by_source=config.partition == "source",
+    )
 
 
 def test_table(config: ExperimentConfig) -> ImageTable | None:

@@ -17,7 +17,7 @@ from training.experiment_data import cut, deal, recognise_dataset, test_table, t
 from training.run_folder import RunFolder
 from training.study import resolve
 
-PATH_KEYS = ("data-dir", "test-dir", "weights-dir", "run-dir", "cache-dir")
+PATH_KEYS = ("data-dir", "test-dir", "split-file", "weights-dir", "run-dir", "cache-dir")
 
 
 def check_paths(config: ExperimentConfig) -> None:

@@ -9,7 +9,7 @@ from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.splits import split_client, together
 from training.config import ExperimentConfig
-from training.experiment_data import open_table, open_training
+from training.experiment_data import open_table, open_training, units
 from training.split import CentralData, GlobalTestSet
 
 
@@ -29,8 +29,10 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
         DataError: the folder is unusable, or gives fewer than two training images.
     """
     store = open_training(config, tests_in=[])
-    lesions = store.rows["lesion_id"]
-    if config.split_by == "lesion" and not store.sliced and lesions.isna().all():
+    rows, split_by = units(config, store)
+    lesions = rows["lesion_id"]
+    unknown = split_by == "lesion" and "look" not in rows and lesions.isna().all()
+    if unknown and not store.sliced:
         raise DataError(
             f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; use "
             "split-by = image"
@@ -40,10 +42,10 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     else:
         names = split_client(
             store.rows["image_id"].tolist(),
-            together(store.rows),
+            together(rows),
             seed=config.seed,
             client_index=client_index,
-            split_by=config.split_by,
+            split_by=split_by,
         )
     num_train = int(np.sum(names == "train"))
     if num_train < 2:

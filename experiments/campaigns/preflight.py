@@ -35,9 +35,11 @@ Found = TypeVar("Found")
 
 _DATA_KEYS = (
     *("dataset", "data-dir", "test-dir", "allow-overlap", "cache-dir"),
-    *("image-size", "modalities", "slices-per-patient", "slice-choice"),
+    *("image-size", "modalities", "slices-per-patient", "slice-choice", "partition"),
 )
-_CUT_KEYS = (*_DATA_KEYS, "clients", "partition", "dirichlet-alpha", "split-by", "seed")
+_CUT_KEYS = (
+    *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split", "split-file", "split-by", "seed"),
+)
 _BACKBONE_KEYS = ("backbone", "image-size", "trainable")
 _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")
 

@@ -15,7 +15,7 @@ from training.run_folder import RunFolder
 from training.study import resolve
 
 # Paths of data and weights do not change the result.
-PLACES = ("data-dir", "test-dir", "weights-dir")
+PLACES = ("data-dir", "test-dir", "split-file", "weights-dir")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     """
     found = {
         **dict.fromkeys(NOT_IDENTITY, "where results go decides nothing"),
-        **dict.fromkeys(("data-dir", "test-dir", "weights-dir"), "a path, not its content"),
+        **dict.fromkeys(
+            ("data-dir", "test-dir", "split-file", "weights-dir"), "a path, not its content"
+        ),
         **dict.fromkeys(("device", "threads-per-client"), "the machine's, up to rounding"),
         "seed": "a figure is a mean over seeds, whose number is shown beside it",
         **dict.fromkeys(

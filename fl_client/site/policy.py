@@ -20,7 +20,7 @@ from training.errors import ConfigError
 from training.extension_points import EXTENSION_POINTS, names_of_others
 
 # A site reads and writes only in folders of its own choice.
-PATH_KEYS = [key for key in DEFAULTS if key.endswith("-dir")]
+PATH_KEYS = [key for key in DEFAULTS if key.endswith(("-dir", "-file"))]
 
 _MAX_SHOWN = 60
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_partition.near_duplicates import MAX_BITS, NearDuplicates
+from data_partition.near_duplicates import MAX_BITS, NearDuplicates, near_groups
 
 Transpose = Image.Transpose
 
@@ -66,3 +66,11 @@ def test_all_of_several_blocks_are_compared() -> None:
 
 def test_too_few_images_make_no_pair() -> None:
     assert near([]) == near(pictures(1)) == []
+
+
+def test_groups_of_images_that_look_alike() -> None:
+    """2 is near 4 turned, which is near 5: one group, named after its first."""
+    images = pictures(6)
+    images[2], images[5] = images[4].rotate(90), encoded(images[4])
+    pixels = np.stack([np.asarray(image.resize((64, 64)).convert("RGB")) for image in images])
+    assert near_groups(pixels).tolist() == [0, 1, 2, 3, 2, 2]

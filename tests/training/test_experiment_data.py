@@ -4,20 +4,25 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_partition.errors import DataError
 from data_partition.splits import SPLITS
+from data_partition.synthetic_isic2019 import write_isic2019
 from tests.data_partition.layouts import write_images
 from tests.support import make_config
+from training import experiment_data
 from training.config import ExperimentConfig
 from training.data_description import describe_data
 from training.errors import ConfigError
 from training.experiment_data import (
     cache_dir,
+    deal,
     open_central_data,
     open_federated_data,
     recognise_dataset,
+    training_table,
 )
 
 
@@ -135,3 +140,94 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir(make_config()) == tmp_path / ".cache" / "fedskin"
+
+
+@pytest.fixture(scope="module")
+def isic(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """300 images, of six centres as six clients, and some without one."""
+    folder = tmp_path_factory.mktemp("isic")
+    write_isic2019(folder / "data", 300)
+    places = {"data_dir": str(folder / "data"), "cache_dir": str(folder / "cache")}
+    config = make_config(**places, clients=6, partition="source")
+    return config.replace(dataset="isic2019")
+
+
+def split_file(config: ExperimentConfig) -> Path:
+    return Path(config.data_dir) / "train_test_split.csv"
+
+
+def test_the_published_split_chooses_the_clients_test_images(isic: ExperimentConfig) -> None:
+    published = pd.read_csv(split_file(isic)).set_index("image")
+    config = isic.replace(split="flamby", split_file=str(split_file(isic)))
+    data = open_federated_data(config)
+    plan = data.plan.set_index("image_id")
+    assert set(plan.index) == set(published.index)
+    assert plan.index[plan["split"] == "test"].tolist() == sorted(
+        published.index[published["fold"] == "test"]
+    )
+    # Of the n others, floor((3n + 2) / 4) are for training: 60 and 20 of all.
+    for _, held in plan.groupby("client"):
+        others = len(held) - (held["split"] == "test").sum()
+        assert (held["split"] == "train").sum() == (3 * others + 2) // 4
+    trained = set(plan["lesion_id"][plan["split"] == "train"])
+    leaking = plan["lesion_id"][plan["split"] == "test"].isin(trained).sum()
+    assert leaking > 0
+    [notice] = data.store.notices
+    assert notice.startswith(f"split = flamby: {leaking} of the clients' ")
+
+
+def test_images_that_the_split_file_does_not_name(isic: ExperimentConfig, tmp_path: Path) -> None:
+    published = pd.read_csv(split_file(isic))
+    published[5:].to_csv(tmp_path / "split.csv", index=False)
+    data = open_federated_data(isic.replace(split="flamby", split_file=str(tmp_path / "split.csv")))
+    left = tuple(sorted(published["image"][:5]))
+    assert data.store.set_aside["image that the split file does not name"] == left
+    assert describe_data(isic, data, None)["images"] == len(published) - 5
+
+
+def test_no_lesion_is_on_two_sides(isic: ExperimentConfig) -> None:
+    """With as many test images as the published split has, give or take one lesion at a centre."""
+    data = open_federated_data(isic.replace(split="lesion-clean"))
+    plan = data.plan
+    assert (plan.groupby("lesion_id")[["client", "split"]].nunique() == 1).all(axis=None)
+    assert data.store.notices == ()
+    published = (
+        pd.read_csv(split_file(isic)).groupby("center")["fold"].agg(lambda f: sum(f == "test"))
+    )
+    sizes = plan[plan["split"] == "test"].groupby("source").size()
+    for number, centre in enumerate(["BCN", "vidir_molemax", "vidir_modern", "rosendahl"]):
+        assert abs(sizes[centre] - published[number]) <= 2
+
+
+def test_without_lesion_ids_images_that_look_alike_stay_together(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three images are made to look alike; the hashes have tests of their own."""
+
+    def near_groups(images: np.ndarray) -> np.ndarray:
+        return np.arange(len(images)) // 3 * 3
+
+    monkeypatch.setattr("data_partition.near_duplicates.near_groups", near_groups)
+    table = training_table(config)
+    clean = config.replace(split="lesion-clean")
+    assert set(deal(clean, table)["split"]) == set(SPLITS)  # of a table, by what it says
+    store = experiment_data.open_training(config)
+    rows = store.rows.assign(lesion_id=None)
+    monkeypatch.setattr(
+        experiment_data, "open_training", lambda *_, **__: experiment_data.replace(store, rows=rows)
+    )
+    data = open_federated_data(clean)
+    places = data.plan[["client", "split"]].agg(" ".join, axis=1)
+    assert (places.groupby(np.arange(30) // 3).nunique() == 1).all()
+    [notice] = data.store.notices
+    assert notice.startswith("split = lesion-clean: 30 images (")
+
+
+def test_a_split_file_is_for_federations(isic: ExperimentConfig) -> None:
+    config = isic.replace(split="flamby", split_file=str(split_file(isic)))
+    with pytest.raises(ConfigError, match=r"split-file = .*: allowed in federations only"):
+        open_central_data(config)
+    with pytest.raises(ConfigError, match=r"split = 'flamby': name its train_test_split\.csv"):
+        isic.replace(split="flamby")
+    with pytest.raises(ConfigError, match=r"split-file = 'x': allowed with split = flamby"):
+        isic.replace(split_file="x")
