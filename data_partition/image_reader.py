@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from data_partition.decode import LFS_REMEDY, ImageFiles, PointerError, image_name, rgb_image
@@ -88,10 +90,22 @@ CHUNK = 256
 class Photographs:
     """Reads tables with the columns ``path`` and ``member``, see ``ImageTable``.
 
-    Images are resized to squares (bilinear, antialiased); the aspect ratio is not kept.
+    Images are resized to squares (bilinear, antialiased).
+
+    Attributes:
+        square: keep the aspect ratio and the square in the middle; otherwise the whole image is
+            squeezed into the square.
+        shades_of_grey: correct the colour of the light, see `shades_of_grey`.
     """
 
-    settings: ClassVar[str] = ""
+    square: bool = False
+    shades_of_grey: bool = False
+
+    @property
+    def settings(self) -> str:
+        """Name what differs from the defaults, "" if nothing does."""
+        named = {"square": self.square, "shades of grey": self.shades_of_grey}
+        return ", ".join(name for name, chosen in named.items() if chosen)
 
     def files(self, rows: pd.DataFrame) -> list[tuple[str, ...]]:
         """Return for each row the image file, or the archive that contains it."""
@@ -102,29 +116,59 @@ class Photographs:
         with ImageFiles() as source:
 
             def decode_one(place: tuple[str, str, str]) -> Decoded | Unusable:
-                return _decode_one(source, *place, side)
+                return self._decode_one(source, *place, side)
 
             places = zip(rows["image_id"], rows["path"], rows["member"], strict=True)
             yield from map_in_threads(decode_one, places, at_once=CHUNK)
 
+    def _decode_one(
+        self, source: ImageFiles, image_id: str, path: str, member: str, side: int
+    ) -> Decoded | Unusable:
+        name = image_name(path, member)
+        try:
+            data = source.read(path, member)
+        except PointerError:
+            return Unusable(LFS_REMEDY, image_id)
+        except DataError:
+            return Unusable(UNREADABLE, image_id)
+        except OSError as error:
+            # Not an error of the image, and perhaps temporary: it must not be stored as damage.
+            raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
+        try:
+            # Twice the side: the resize of a JPEG that was reduced in decoding is still good.
+            image = rgb_image(data, name, reduce_to=2 * side)
+        except DataError:
+            return Unusable(UNREADABLE, image_id)
+        return Decoded(self._fitted(image, side).tobytes(), hashlib.sha256(data).hexdigest())
 
-def _decode_one(
-    source: ImageFiles, image_id: str, path: str, member: str, side: int
-) -> Decoded | Unusable:
-    name = image_name(path, member)
-    try:
-        data = source.read(path, member)
-    except PointerError:
-        return Unusable(LFS_REMEDY, image_id)
-    except DataError:
-        return Unusable(UNREADABLE, image_id)
-    except OSError as error:
-        # Not an error of the image, and perhaps temporary: it must not be stored as damage.
-        raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
-    try:
-        # Twice the side, so that the resize of a JPEG that was reduced in decoding is still good.
-        image = rgb_image(data, name, reduce_to=2 * side)
-    except DataError:
-        return Unusable(UNREADABLE, image_id)
-    resized = image.resize((side, side), Image.Resampling.BILINEAR)
-    return Decoded(resized.tobytes(), hashlib.sha256(data).hexdigest())
+    def _fitted(self, image: Image.Image, side: int) -> NDArray[np.uint8]:
+        width, height = (side, side)
+        if self.square:
+            scale = side / min(image.size)
+            width, height = (max(side, round(scale * length)) for length in image.size)
+        pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        if self.shades_of_grey:
+            pixels = shades_of_grey(pixels)
+        top, left = (height - side) // 2, (width - side) // 2
+        return pixels[top : top + side, left : left + side]
+
+
+def shades_of_grey(pixels: NDArray[np.uint8], power: int = 6) -> NDArray[np.uint8]:
+    """Scale the channels so that the light that they imply is grey.
+
+    Finlayson and Trezzi: Shades of Gray and Colour Constancy. Color Imaging Conference, 2004: the
+    light's colour is estimated as the channels' Minkowski means, e_c = (mean of v_c^p)^(1/p), with
+    p = 6. A channel is multiplied by |e| / (sqrt(3) e_c), rounded and clipped at 255.
+
+    Args:
+        pixels: (H, W, 3).
+        power: p.
+    """
+    largest = int(pixels.max(initial=0))
+    if largest == 0:
+        return pixels
+    # Powers of values up to 1: the sum cannot overflow.
+    light = np.mean((pixels / largest) ** power, axis=(0, 1)) ** (1 / power)
+    grey = np.sqrt(np.mean(light**2))
+    gains = np.divide(grey, light, out=np.ones(3), where=light > 0)
+    return np.clip(np.rint(pixels * gains), 0, 255).astype(np.uint8)

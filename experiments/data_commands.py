@@ -44,7 +44,7 @@ def check(
     dataset: DatasetOption = "",
     split_file: Annotated[
         Path | None,
-        typer.Option(help="Also check this split of the training set, of Fed-ISIC2019 (FLamby)."),
+        typer.Option(help="Also check this published split of the training set."),
     ] = None,
 ) -> None:
     """Check the data folder DIR: show what it holds; every image is decoded.

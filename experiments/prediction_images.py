@@ -16,7 +16,7 @@ from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from experiments.console import Console
 from training.config import ExperimentConfig
-from training.experiment_data import reading
+from training.experiment_data import read_as, reading
 
 # The approximate number of decoded images that are not classified yet.
 _AT_ONCE = 512
@@ -68,7 +68,7 @@ def decode_images(
     for path, table in tables:
         left_out = {(name, why) for why, names in table.set_aside.items() for name in names}
         usable = 0
-        decoded = table.reader.decode(table.rows, side)
+        decoded = read_as(config, table).reader.decode(table.rows, side)
         names = table.rows.get("name", table.rows["image_id"])
         for image, name, patient, answer in zip(
             table.rows["image_id"], names, table.rows["lesion_id"], decoded, strict=True

@@ -97,6 +97,7 @@ class ExperimentConfig(MethodKeys):
     weights_dir: str = ""
     text_encoder: str = "ViT-L/14"
     loss: str = "auto"
+    augmentation: Literal["study", "light", "strong"] = "study"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)
     strategy: Annotated[str, AfterValidator(_check_strategy)] = methods.DEFAULT
@@ -143,6 +144,7 @@ class ExperimentConfig(MethodKeys):
     test_dir: str = ""
     allow_overlap: bool = False
     image_size: int = Field(224, ge=16, le=1024)
+    input: Literal["study", "square", "shades-of-grey", "flamby"] = "study"
     seed: int = Field(0, ge=0, lt=2**31)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -298,6 +300,11 @@ class ExperimentConfig(MethodKeys):
     def on_features(self) -> bool:
         """Whether training runs on stored features of images, since the trunk is frozen."""
         return self.trainable in ("head", "adapter")
+
+    @property
+    def keeps_aspect(self) -> bool:
+        """Whether images are cropped to squares instead of squeezed into them."""
+        return self.input in ("square", "flamby")
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return every key with its value; those of the methods come last."""

@@ -71,5 +71,8 @@ def open_features(
 
 
 def _key(config: ExperimentConfig, identity: str, image_ids: Sequence[str]) -> str:
-    made_of = [identity, config.backbone, config.image_size, config.precision, list(image_ids)]
+    made_of = [
+        *(identity, config.backbone, config.image_size, config.input, config.precision),
+        list(image_ids),
+    ]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()

@@ -19,6 +19,7 @@ from data_partition import datasets, recognition
 from data_partition.copies import find_overlap, refuse
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
+from data_partition.image_reader import Photographs
 from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.isic2019_split import with_split
@@ -361,9 +362,28 @@ def open_training(
     return open_table(config, training_table(config, tests_in=tests_in), progress)
 
 
+def read_as(config: ExperimentConfig, table: ImageTable) -> ImageTable:
+    """Return a table whose reader makes the pixels that ``input`` asks for.
+
+    Raises:
+        DataError: the images are not photographs.
+    """
+    if config.input == "study":
+        return table
+    if not isinstance(table.reader, Photographs):
+        raise DataError(f"input = {config.input}: for photographs only; take input = study")
+    reader = Photographs(
+        square=config.keeps_aspect,
+        shades_of_grey=config.input in ("shades-of-grey", "flamby"),
+    )
+    return replace(table, reader=reader)
+
+
 def open_table(
     config: ExperimentConfig, table: ImageTable, progress: ProgressCallback | None = None
 ) -> ImageStore:
     """Open the store of some images, with the size and cache folder of a config."""
     side = store_side(config.image_size)
-    return open_store(table, side=side, cache_dir=cache_dir(config), progress=progress)
+    return open_store(
+        read_as(config, table), side=side, cache_dir=cache_dir(config), progress=progress
+    )

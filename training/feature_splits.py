@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.backbones import Backbone
-from models.registry import find_backbone
 from training.array_store import kept
 from training.config import ExperimentConfig
 from training.experiment_data import cache_dir
-from training.inference import Inputs, Preprocessing
+from training.inference import Inputs
 from training.network import features_of, move_to_device, preprocessing
 from training.randomness import derive_seed
 from training.split import Split
@@ -65,10 +64,14 @@ def open_feature_splits(
 
 
 @dataclass(frozen=True)
-class _Augmented(Preprocessing):
+class _Augmented(Inputs):
     """Gives an augmented view also for evaluation."""
 
+    inputs: Inputs
     generator: torch.Generator
+
+    def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
+        return self.inputs.for_training(stored, generator)
 
     def for_evaluation(self, stored: Tensor) -> Tensor:
         return self.for_training(stored, self.generator)
@@ -77,14 +80,14 @@ class _Augmented(Preprocessing):
 def _views(
     config: ExperimentConfig, network: Backbone, split: Split, name: str, client_index: int
 ) -> NDArray[np.float32]:
-    spec = find_backbone(config.backbone)
-    inputs: list[Inputs] = [preprocessing(config)]
+    centre = preprocessing(config)
+    inputs: list[Inputs] = [centre]
     for view in range(config.augmented_views if name == "train" else 0):
         seed = derive_seed(
             config.seed, round_number=0, client_index=client_index, purpose=f"view {view}"
         )
         generator = torch.Generator().manual_seed(seed)
-        inputs.append(_Augmented(config.image_size, spec.mean, spec.std, generator))
+        inputs.append(_Augmented(centre, generator))
     return np.stack([features_of(network, split, config, one) for one in inputs], axis=1)
 
 
@@ -107,9 +110,12 @@ def _key(
 ) -> str:
     """Return a key of everything that determines the bits of the features."""
     made_of = [
-        *(base, config.backbone, fingerprint, config.image_size, config.precision),
+        *(base, config.backbone, fingerprint, config.image_size, config.input, config.precision),
         *(config.batch_size, config.device, config.threads_per_client, torch.__version__),
-        (config.augmented_views and [config.augmented_views, config.seed, client_index]),
+        (
+            config.augmented_views
+            and [config.augmented_views, config.augmentation, config.seed, client_index]
+        ),
     ]
     digest = hashlib.sha256(json.dumps(made_of).encode())
     for name in sorted(splits):

@@ -1,7 +1,7 @@
 """A network's output for stored images, without gradients: probabilities or features."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from data_partition.batches import evaluation_batch, training_batch
 from models.backbones import Backbone
+from training.augmentation import augmented
 from training.errors import TrainingError
 
 
@@ -27,20 +28,32 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Preprocessing(Inputs):
-    """Inputs from stored images (B, S, S, 3) uint8: pixels, channel means and deviations."""
+    """Inputs from stored images (B, S, S, 3) uint8: pixels, channel means and deviations.
+
+    Attributes:
+        cropped: evaluate the square of image_size in the middle instead of the whole stored image.
+        augmentation: a name in `training.augmentation.AUGMENTATIONS`.
+    """
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    cropped: bool = field(default=False, kw_only=True)
+    augmentation: str = field(default="study", kw_only=True)
 
     def for_training(self, stored: Tensor, generator: torch.Generator) -> Tensor:
-        """Crop and flip at random, by `data_partition.batches.training_batch`."""
+        """Augment, then crop and flip at random, by `data_partition.batches.training_batch`."""
+        stored = augmented(stored, self.augmentation, generator)
         return training_batch(
             stored, image_size=self.image_size, mean=self.mean, std=self.std, generator=generator
         )
 
     def for_evaluation(self, stored: Tensor) -> Tensor:
-        """Resize the whole image, by `data_partition.batches.evaluation_batch`."""
+        """Crop or resize the whole image, by `data_partition.batches.evaluation_batch`."""
+        if self.cropped:
+            margin = (stored.shape[1] - self.image_size) // 2
+            middle = slice(margin, margin + self.image_size)
+            stored = stored[:, middle, middle]
         return evaluation_batch(stored, image_size=self.image_size, mean=self.mean, std=self.std)
 
 

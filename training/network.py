@@ -58,7 +58,13 @@ def preprocessing(config: ExperimentConfig, split: Split | None = None) -> Input
     if split is not None and split.holds_features:
         return FeatureViews()
     spec = find_backbone(config.backbone)
-    return Preprocessing(config.image_size, spec.mean, spec.std)
+    return Preprocessing(
+        config.image_size,
+        spec.mean,
+        spec.std,
+        cropped=config.keeps_aspect,
+        augmentation=config.augmentation,
+    )
 
 
 def features_of(

@@ -35,7 +35,7 @@ Found = TypeVar("Found")
 
 _DATA_KEYS = (
     *("dataset", "data-dir", "test-dir", "allow-overlap", "cache-dir"),
-    *("image-size", "modalities", "slices-per-patient", "slice-choice", "partition"),
+    *("image-size", "input", "modalities", "slices-per-patient", "slice-choice", "partition"),
 )
 _CUT_KEYS = (
     *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split", "split-file", "split-by", "seed"),

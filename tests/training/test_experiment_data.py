@@ -231,3 +231,16 @@ def test_a_split_file_is_for_federations(isic: ExperimentConfig) -> None:
         isic.replace(split="flamby")
     with pytest.raises(ConfigError, match=r"split-file = 'x': allowed with split = flamby"):
         isic.replace(split_file="x")
+
+
+def test_the_input_decides_about_the_pixels(config: ExperimentConfig) -> None:
+    """The synthetic images are 200 x 150 pixels, so a square in the middle differs."""
+    ways = ("study", "square", "shades-of-grey", "flamby")
+    stores = [experiment_data.open_training(config.replace(input=way)) for way in ways]
+    assert len({store.fingerprint for store in stores}) == 1
+    assert len({store.images.tobytes() for store in stores}) == 4
+
+
+def test_slices_have_no_other_input(brats: ExperimentConfig) -> None:
+    with pytest.raises(DataError, match="input = flamby: for photographs only"):
+        experiment_data.open_training(brats.replace(input="flamby"))
