@@ -232,7 +232,7 @@ def _run(
         folder.record(trial_id, RunState.WAITING)
     ledger_at = time.monotonic() + _LEDGER_SECONDS
     with (
-        Cluster(ray_address) as cluster,
+        Cluster(ray_address, folder) as cluster,
         CampaignDisplay(console, campaign.name, folder, planned) as display,
     ):
         try:

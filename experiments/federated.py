@@ -11,6 +11,7 @@ from experiments.console import Console, marked, shown
 from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
 
 if TYPE_CHECKING:
+    from fl_server.federated_config import Resources
     from training.config import ExperimentConfig
     from training.run_folder import RunFolder
 
@@ -22,8 +23,12 @@ def simulate_command(
     override: OverrideOption = None,
     out: Annotated[Path | None, run_folder_option("simulate")] = None,
     resume: ResumeOption = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Spread the clients over this Ray cluster, or auto."),
+    ] = None,
 ) -> None:
-    """Train one network over several simulated hospitals, on this machine.
+    """Train one network over several simulated hospitals, on this machine or on a Ray cluster.
 
     A Flower server and its clients (Ray processes) run the federation that CONFIG.toml and the
     -c options describe; every key has a default, so CONFIG.toml may be left out. The results
@@ -59,7 +64,7 @@ def simulate_command(
 
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     try:
-        run_simulation(wanted, folder, console)
+        run_simulation(wanted, folder, console, ray_address)
     except (SimulationFailed, SuperLinkError) as failure:
         console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
         console.say(f"The log is {folder.log_path}")
@@ -72,12 +77,18 @@ def simulate_command(
     show_results(console, folder)
 
 
-def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console) -> None:
+def run_simulation(
+    wanted: ExperimentConfig,
+    folder: RunFolder,
+    console: Console,
+    ray_address: str | None = None,
+) -> None:
     """Run a simulation to its end, or what is missing of it.
 
     Args:
         wanted: as the user wrote it, with absolute paths and ``run-dir``.
         folder: the run folder; new, or of a run with the same config.
+        ray_address: of the Ray cluster on which the clients run; None for this machine.
 
     Raises:
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
@@ -91,7 +102,10 @@ def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console
     from training.data_description import describe_data
     from training.experiment_data import open_federated_data, open_test_data
 
-    run_config, resources = prepare_simulated(wanted)
+    if ray_address is None:
+        run_config, resources = prepare_simulated(wanted)
+    else:
+        run_config, resources, ray_address = _plan_on_cluster(wanted, folder, ray_address)
     if folder.exists():
         folder.check_same(run_config)
     if folder.is_completed(run_config):
@@ -112,6 +126,19 @@ def run_simulation(wanted: ExperimentConfig, folder: RunFolder, console: Console
     )
     with (
         RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display,
-        SuperLink(folder.log_path) as superlink,
+        SuperLink(folder.log_path, ray_address) as superlink,
     ):
         simulate(run_config, folder, superlink, resources, display.show)
+
+
+def _plan_on_cluster(
+    wanted: ExperimentConfig, folder: RunFolder, address: str
+) -> tuple[ExperimentConfig, Resources, str]:
+    """Return the resolved config, the plan, and the cluster's own address."""
+    # Imported here: Ray takes a second to import.
+    from fl_server.cluster_plan import prepare_on_cluster
+    from fl_server.ray_cluster import joined
+
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with joined(address, folder.path.parent) as cluster:
+        return *prepare_on_cluster(wanted, cluster), cluster.address

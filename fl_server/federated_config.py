@@ -25,17 +25,19 @@ RAY_PARTS = 10_000
 
 @dataclass(frozen=True)
 class Resources:
-    """A plan for one machine.
+    """A plan for one machine, or for a cluster.
 
     Attributes:
         concurrency: number of clients that compute at the same time.
         threads_per_client: CPU threads of each.
-        gpu_fraction: each client's share of the one GPU; 0 without a GPU.
+        gpu_fraction: each client's share of one GPU; 0 without a GPU.
+        cluster_cpus: on a cluster, the cores that Ray keeps for each client; else 0.
     """
 
     concurrency: int
     threads_per_client: int
     gpu_fraction: float
+    cluster_cpus: int = 0
 
 
 def plan_resources(

@@ -89,12 +89,14 @@ def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources
         write_settings(app, config.to_flat())
     federation: dict[str, Any] = {
         "num-supernodes": config.clients,
-        "client-resources-num-cpus": 1,
-        "init-args-num-cpus": resources.concurrency,
+        "client-resources-num-cpus": resources.cluster_cpus or 1,
     }
     if resources.gpu_fraction:
         federation["client-resources-num-gpus"] = resources.gpu_fraction
-        federation["init-args-num-gpus"] = 1
+    if not resources.cluster_cpus:  # a cluster says itself what it has
+        federation["init-args-num-cpus"] = resources.concurrency
+        if resources.gpu_fraction:
+            federation["init-args-num-gpus"] = 1
     pairs = " ".join(f"{key}={value}" for key, value in federation.items())
     return superlink.submit(app, federation_config=pairs)
 

@@ -1,5 +1,6 @@
 """A private SuperLink in simulation mode; all processes that it started end with it."""
 
+import json
 import signal
 import subprocess
 import time
@@ -11,7 +12,13 @@ from typing import Any
 import httpx
 import tomli_w
 
-from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, script
+from operation.environment import (
+    KEEP_FREED_MEMORY,
+    flower_environment,
+    free_port,
+    private_ray,
+    script,
+)
 from operation.files import parse_json
 from operation.processes import own_processes
 
@@ -29,10 +36,14 @@ class SuperLink:
     Flower would start one by itself, leave it running, and silently reuse it later with the
     environment of its first call. This one takes any number of runs, one after the other. At the
     end of the ``with`` block, or when this process dies in any way, all its processes end.
+
+    Args:
+        ray_address: HOST:PORT of the Ray cluster on which clients run; None for a Ray of its own.
     """
 
-    def __init__(self, log_path: Path) -> None:
+    def __init__(self, log_path: Path, ray_address: str | None = None) -> None:
         self.log_path = log_path
+        self._ray_address = ray_address
         self.token = uuid.uuid4().hex
         self._ends = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -129,12 +140,16 @@ class SuperLink:
             # With more frequent polls, the SuperLink takes a noticeable part of a core from the
             # clients.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
-            "RAY_ADDRESS": "local",
-            "RAY_TMPDIR": str(self.home),
             "RAY_DEDUP_LOGS": "0",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            # Ray would give the clients a low priority, but they are the main work.
-            "RAY_worker_niceness": "0",
+            **(private_ray(self.home) if self._ray_address is None else self._cluster()),
+        }
+
+    def _cluster(self) -> dict[str, str]:
+        # The cluster's processes do not inherit this environment.
+        job = {"runtime_env": {"env_vars": KEEP_FREED_MEMORY}}
+        return {
+            "RAY_ADDRESS": str(self._ray_address),
+            "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job),
         }
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:

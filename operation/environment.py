@@ -31,6 +31,20 @@ REUSE_FREED_PIECES = {
 }
 
 
+def private_ray(home: Path) -> dict[str, str]:
+    """Return the environment variables of a Ray of one run, with its files in ``home``."""
+    return {
+        "RAY_ADDRESS": "local",
+        "RAY_TMPDIR": str(home),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray would give the clients a low priority, but they are the main work.
+        "RAY_worker_niceness": "0",
+        # As on other systems, where this is its default: no cluster of several machines, and so
+        # all its sockets on 127.0.0.1. Otherwise they are on every network, for anybody's code.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+
+
 def flower_environment(home: Path, token: str) -> dict[str, str]:
     """Return the environment of Flower's processes: this one's, isolated from other Flower runs.
 

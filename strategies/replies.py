@@ -155,8 +155,8 @@ def _read(
     if message.has_error():
         if message.error.code == ErrorCode.UNKNOWN:  # Flower's message when Ray lost an actor
             raise ProcessLost(
-                f"the process of {client} died, perhaps because of too little memory; --resume "
-                "continues from the last finished round"
+                f"the process of {client} died, perhaps with its machine or because of too little "
+                "memory; --resume continues from the last finished round"
             )
         raise ValueError(cause(message.error.reason))
     # Not .metric_records and .array_records: these create a reference cycle with the message, which

@@ -71,6 +71,15 @@ class CampaignFolder:
         """Return the path of the config that a trial is started with."""
         return self.path / "configs" / f"{trial_id}.toml"
 
+    def places(self, trial_id: str) -> tuple[Path, ...]:
+        """Return the paths of everything about a trial; not all need to be there."""
+        return (
+            self.config_path(trial_id),
+            self._attempt_path(trial_id),
+            self.log_path(trial_id),
+            self.run_folder(trial_id).path,
+        )
+
     def attempt(self, trial_id: str) -> dict[str, Any]:
         """Read the record of a trial's last attempt; empty before the first."""
         try:

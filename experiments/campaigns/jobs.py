@@ -36,7 +36,7 @@ def make_jobs(
     sources = _network_sources(folder, trials, pending)
     jobs = []
     for trial_id in pending:
-        trial, _ = trials[trial_id]
+        trial, facts = trials[trial_id]
         source = sources.get(trial_id, "")
         on_gpu = trial.config.device in ("auto", "cuda")
         share = cluster.share(
@@ -53,7 +53,7 @@ def make_jobs(
             run=run,
             hang_seconds=60 * campaign.hang_minutes,
         )
-        jobs.append(Job(task, share, after=source if source in pending else ""))
+        jobs.append(Job(task, share, after=source if source in pending else "", facts=facts))
     return sorted(jobs, key=lambda job: bool(job.after))
 
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,11 +13,24 @@ from typing import Any
 import joblib
 import psutil
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from experiments.campaigns.attempt import AttemptTask, attempt
+from experiments.campaigns.attempt_elsewhere import (
+    attempt_apart,
+    attempt_elsewhere,
+    files_of,
+    put_files,
+)
+from experiments.campaigns.campaign_folder import CampaignFolder
+from fl_server.ray_cluster import joined
+from operation.environment import private_ray
 from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
+from training.experiment_data import DataFacts
 
 # Part of the memory for the operating system, Ray and the campaign itself.
 _KEPT_FREE = 0.1
@@ -32,10 +44,7 @@ _RAY = {
     # When memory runs out, Ray would kill its own processes instead of the trials, which use the
     # memory; the operating system kills the right ones.
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray would give the trials a low priority, but they are the main work.
-    "RAY_worker_niceness": "0",
 }
 
 
@@ -59,11 +68,13 @@ class Job:
 
     Attributes:
         after: the trial whose end it waits for, "" for none; it is earlier in the list.
+        facts: about its images, which each machine of a cluster compares with its own.
     """
 
     task: AttemptTask
     share: Share
     after: str
+    facts: DataFacts
 
 
 class Cluster:
@@ -74,27 +85,34 @@ class Cluster:
 
     Args:
         address: of an existing cluster; None for this machine only.
+        campaign: its folder. If a machine does not see it, the trials' files travel over Ray.
 
     Raises:
-        ConfigError: the cluster cannot be reached.
+        ConfigError: the cluster cannot be used; see `fl_server.ray_cluster.joined`.
     """
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, campaign: CampaignFolder) -> None:
         self._address = address
+        self._campaign = campaign
         self._token = uuid.uuid4().hex
         self._ends = ExitStack()
+        self._begun: Queue | None = None
 
     def __enter__(self) -> "Cluster":
         if self._address is None:
             self._start()
+            self._nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes()]
         else:
-            self._join(self._address)
-        self._ends.callback(ray.shutdown)
+            found = self._ends.enter_context(joined(self._address, self._campaign.path))
+            self._nodes = [machine.resources for machine in found.machines]
+            if not found.shared:
+                # Here, so that it does not end with another machine.
+                here = NodeAffinitySchedulingStrategy(
+                    ray.get_runtime_context().get_node_id(), False
+                )
+                self._begun = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         # Ray has set its own handler for SIGTERM; here SIGTERM ends a campaign as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        self._nodes: list[dict[str, float]] = [
-            node["Resources"] for node in ray.nodes() if node["Alive"]
-        ]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,20 +156,57 @@ class Cluster:
         Yields:
             Twice a second, what has ended since: trial id → "" if done, otherwise the cause.
         """
+        names = self._submit(jobs)
+        while names:
+            ended, _ = ray.wait([*names], num_returns=len(names), timeout=_POLL_SECONDS)
+            if self._begun is not None:
+                for trial_id, record in self._begun.get_nowait_batch(self._begun.qsize()):
+                    self._campaign.write_attempt(trial_id, record)
+            # Forgotten here, so that Ray can free the files of a trial that has ended.
+            yield {names.pop(each): self._outcome(each) for each in ended}
+
+    def _submit(self, jobs: Sequence[Job]) -> dict[Any, str]:
+        """Give all jobs to Ray; return the trials' ids by the references of their results."""
         started: dict[str, Any] = {}
+        networks: dict[str, Any] = {}
         for job in jobs:
-            before = started.get(job.after)
-            started[job.task.trial_id] = _task(job.share).remote(job.task, before)
-        names = {reference: name for name, reference in started.items()}
-        open_ = list(names)
-        while open_:
-            ended, open_ = ray.wait(open_, num_returns=len(open_), timeout=_POLL_SECONDS)
-            yield {names[each]: _outcome(each) for each in ended}
+            trial_id, source = job.task.trial_id, job.task.network_of
+            before = [started[job.after]] if job.after else []
+            if self._address is None:
+                reference = _task(attempt, job.share).remote(job.task, *before)
+            elif self._begun is None:
+                reference = _task(attempt_elsewhere, job.share).remote(job.task, job.facts, *before)
+            else:
+                if source and not before:
+                    if source not in networks:
+                        networks[source] = ray.put(("", files_of(self._campaign, source)))
+                    before = [networks[source]]
+                reference = _task(attempt_apart, job.share).remote(
+                    *(job.task, job.facts, self._begun),
+                    *(("", files_of(self._campaign, trial_id)), *before),
+                )
+            started[trial_id] = reference
+        return {reference: trial_id for trial_id, reference in started.items()}
+
+    def _outcome(self, reference: Any) -> str:
+        try:
+            result = ray.get(reference)
+        except RayTaskError as error:
+            return f"{type(error.cause).__name__}: {error.cause}"
+        except RayError as error:
+            return f"Ray lost it: {str(error).strip().splitlines()[0]}"
+        if self._begun is None:
+            return str(result)
+        cause, files = result
+        put_files(self._campaign, files)
+        return str(cause)
 
     def _start(self) -> None:
         self._home = self._ends.enter_context(own_processes(self._token))
-        os.environ.update({TOKEN: self._token, **_RAY})
+        os.environ.update({TOKEN: self._token, **private_ray(self._home), **_RAY})
         self._ends.callback(os.environ.pop, TOKEN)
+        # One of the variables: Ray read it when it was imported.
+        ray_constants.ENABLE_RAY_CLUSTER = False
         ray.init(
             address="local",
             num_cpus=joblib.cpu_count(),
@@ -162,38 +217,15 @@ class Cluster:
             _memory=int(_memory() * (1 - _KEPT_FREE)),
             _temp_dir=str(self._home),
         )
-
-    def _join(self, address: str) -> None:
-        try:
-            if address != "auto":
-                # Otherwise Ray ends the whole process if nothing answers.
-                host, colon, port = address.rpartition(":")
-                if not colon or not port.isdigit():
-                    raise ConfigError(f"--ray-address {address}: write it as HOST:PORT, or auto")
-                socket.create_connection((host, int(port)), timeout=10).close()
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ConfigError(
-                f"--ray-address {address}: no Ray cluster answers ({reason})"
-            ) from None
+        self._ends.callback(ray.shutdown)
 
 
-def _task(share: Share) -> Any:
-    """Return the Ray task of one trial; if its process dies, Ray starts it again."""
-    task: Any = ray.remote(attempt)
+def _task(function: Callable[..., object], share: Share) -> Any:
+    """Return the Ray task of one trial; if its process or machine dies, Ray starts it again."""
+    task: Any = ray.remote(function)
     return task.options(
         num_cpus=share.cpus, num_gpus=share.gpus, memory=share.memory, max_retries=1
     )
-
-
-def _outcome(reference: Any) -> str:
-    try:
-        return str(ray.get(reference))
-    except RayTaskError as error:
-        return f"{type(error.cause).__name__}: {error.cause}"
-    except RayError as error:
-        return f"Ray lost it: {str(error).strip().splitlines()[0]}"
 
 
 def _memory() -> int:

@@ -1,12 +1,5 @@
 """A campaign's own real Ray: what it plans, what it returns, and that it ends."""
 
-import shutil
-import socket
-import subprocess
-import sys
-import sysconfig
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +12,14 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.scheduler import Cluster, Job, Share
 from experiments.campaigns.trial import Trial
 from operation.processes import processes_of
-from tests.runs import fedskin, tiny_config, tiny_options
+from tests.runs import tiny_config
 from training.errors import ConfigError
+from training.experiment_data import DataFacts
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(None) as running:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(None, CampaignFolder(tmp_path_factory.mktemp("campaign"))) as running:
         yield running
     assert processes_of(running._token) == []
     assert not running._home.exists()
@@ -73,7 +67,7 @@ def test_shares_of_other_machines(
     wished: tuple[int, float | None],
     share: tuple[int, float] | None,
 ) -> None:
-    machines = Cluster(None)
+    machines = Cluster(None, CampaignFolder(Path()))
     machines._nodes = nodes
     cpus, gpus = wished
     if share is None:
@@ -95,7 +89,8 @@ def test_failures_come_back_with_their_causes(cluster: Cluster, tmp_path: Path) 
         for name in names
     ]
     share = Share(cpus=1, gpus=0.0, memory=10**9)
-    jobs = [Job(tasks[0], share, after=""), Job(tasks[1], share, after=names[0])]
+    facts = DataFacts("ham10000", "", None, ())
+    jobs = [Job(tasks[0], share, "", facts), Job(tasks[1], share, names[0], facts)]
     found: dict[str, str] = {}
     for ended in cluster.run(jobs):
         found |= ended
@@ -104,65 +99,12 @@ def test_failures_come_back_with_their_causes(cluster: Cluster, tmp_path: Path) 
     assert {campaign.attempt(name)["number"] for name in names} == {1}, "no second attempt"
 
 
-def test_a_cluster_that_does_not_answer_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"--ray-address 127\.0\.0\.1:1: no Ray cluster answers"):
-        Cluster("127.0.0.1:1").__enter__()
-    with pytest.raises(ConfigError, match="--ray-address here: write it as HOST:PORT, or auto"):
-        Cluster("here").__enter__()
-
-
-@pytest.fixture
-def standing_cluster() -> Iterator[str]:
-    """A Ray cluster that was there before, of one machine with two cores; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tempfile.mkdtemp(prefix="fedskin-ray-", dir="/tmp")  # Ray's socket names must be short
-    head = subprocess.Popen(
-        [
-            *(Path(sysconfig.get_path("scripts")) / "ray", "start", "--head", "--block"),
-            *(f"--port={port}", "--num-cpus=2", "--include-dashboard=false"),
-            *("--node-ip-address=127.0.0.1", f"--temp-dir={home}", "--disable-usage-stats"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            assert head.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    yield f"127.0.0.1:{port}"
-    family = psutil.Process(head.pid).children(recursive=True)
-    head.terminate()
-    head.wait(30)
-    for process in psutil.wait_procs(family, timeout=10)[1]:
-        process.kill()
-    shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.mark.slow
-def test_a_standing_cluster_runs_the_trials_and_their_own_rays_stay_apart(
-    standing_cluster: str, synthetic_ham: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "one.toml").write_text(
-        'name = "one"\ncpus-per-trial = 1\n[[part]]\ncommand = "simulate"\n', encoding="utf-8"
-    )
-    options = tiny_options(synthetic_ham, tmp_path / "cache", dataset="ham10000", rounds=1)
-    command = ["campaign", "run", "one.toml", "--out", "out", "--ray-address", standing_cluster]
-    result = fedskin(*command, *options, cwd=tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 of 1 done" in result.stdout
-    code = (
-        "import ray, ray._private.state\n"
-        f"ray.init(address={standing_cluster!r}, log_to_driver=False)\n"
-        "print('actors:', len(ray._private.state.actors()))\n"
-    )
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    # The trial's clients are Ray actors: of another Ray.
-    assert "actors: 0" in seen.stdout, seen.stdout + seen.stderr
+def test_nothing_listens_on_a_network(cluster: Cluster) -> None:
+    heard = {
+        found.laddr.ip
+        for process in processes_of(cluster._token)
+        for found in process.net_connections("inet")
+        if found.status == psutil.CONN_LISTEN
+    }
+    assert heard
+    assert heard <= {"127.0.0.1", "::ffff:127.0.0.1"}
