@@ -142,7 +142,8 @@ class Federation:
             ).arrays
 
     def _strategy(self, clients: Gathered, exchange: Exchange) -> Averaging:
-        flower = METHODS[self.config.strategy].flower
+        of_flower = METHODS[self.config.strategy].flower
+        flower = of_flower(self.config.to_flat()) if of_flower else None
         return Averaging(
             clients=clients.names,
             aggregation_weights=self.config.aggregation_weights,
@@ -165,7 +166,7 @@ class Federation:
                 for name in record["clients"]
             },
             best_round=self.progress.best_round,
-            flower=FlowerMean(flower(self.config.to_flat())) if flower else None,
+            flower=FlowerMean(flower) if flower else None,
         )
 
     def _sample(self, round_number: int) -> list[int]:

@@ -9,19 +9,23 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from strategies.aggregation import NotFinite, is_finite, mean_into
-from strategies.arrays import Blank, view
+from strategies.arrays import Blank, to_record, view
 from strategies.replies import ARRAYS, METRICS, NUM_EXAMPLES, TooFewReplies
+
+# Flower's strategies then wait for no node, and ask none.
+ASKS_NOBODY = {"min_train_nodes": 0, "min_available_nodes": 0}
 
 
 class FlowerMean:
     """Lets a strategy make the next arrays from the valid replies of a round.
 
     It sees floats only, as the long arrays in which they travel, and as ``num-examples`` the
-    clients' weights; integers take the largest value. It configures each round, so that a wrapper
-    for differential privacy knows what updates start from, but our own messages are sent. What it
-    keeps from round to round is not in the checkpoint.
+    clients' weights; integers take the largest value. They are float64: Flower computes a distance
+    from two norms, and of two models that are near one another float32 leaves nothing of it. It
+    configures each round, so that a wrapper for differential privacy knows what updates start from,
+    but our own messages are sent. What it keeps from round to round is not in the checkpoint.
 
-    Memory: all replies, and what the strategy needs.
+    Memory: of each client, in copies of what it sent as float32, the reply and `FLOWER_COPIES` more.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -77,9 +81,12 @@ class FlowerMean:
 
 
 def _floats(record: ArrayRecord) -> ArrayRecord:
-    """Return a record with the same float arrays, uncopied."""
-    floats = ArrayRecord()
-    for name, array in record.items():
-        if np.issubdtype(np.dtype(array.dtype), np.floating):
-            floats[name] = array
-    return floats
+    """Return a record with the float arrays in float64."""
+    arrays = {name: view(array) for name, array in record.items()}
+    return to_record(
+        {
+            name: array.astype(np.float64)
+            for name, array in arrays.items()
+            if np.issubdtype(array.dtype, np.floating)
+        }
+    )

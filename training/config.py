@@ -274,6 +274,24 @@ class ExperimentConfig(MethodKeys):
                 f"min-replies = {self.min_replies}: strategy = {self.strategy!r} needs every "
                 "client in every round; allowed are 0 and the number of clients"
             )
+        least = methods.replies_needed(self.strategy, self.to_flat())
+        if least > self.asked_clients:
+            asked = "clients-per-round" if self.samples_clients else "clients"
+            faults.append(
+                f"{asked} = {self.asked_clients}: strategy = {self.strategy!r} with its keys needs "
+                f"{least} replies in every round"
+            )
+        elif 0 < self.min_replies < least:
+            faults.append(
+                f"min-replies = {self.min_replies}: strategy = {self.strategy!r} with its keys "
+                f"needs {least} replies in every round; allowed are 0 and {least} to "
+                f"{self.asked_clients}"
+            )
+        if method.equal_weights and self.aggregation_weights != "equal":
+            faults.append(
+                f"aggregation-weights = {self.aggregation_weights!r}: strategy = "
+                f"{self.strategy!r} counts every client once; set aggregation-weights = equal"
+            )
         if shares_nothing(self.strategy, self.trainable):
             faults.append(
                 f"trainable = 'head': with strategy = {self.strategy!r} the head stays at the "

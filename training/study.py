@@ -1,7 +1,7 @@
 """The study's settings, which ``auto`` means. docs/study.md gives the source of each."""
 
 from data_partition.datasets import find_dataset
-from strategies.methods import METHODS
+from strategies.methods import METHODS, replies_needed
 from training.config import ExperimentConfig, parse
 from training.losses import STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
@@ -41,6 +41,7 @@ def resolve(
     beta1, beta2 = row.betas or (0.0, 0.0)
     data_set = find_dataset(dataset)
     needs_all = METHODS[config.strategy].needs_every_client
+    needed = replies_needed(config.strategy, config.to_flat())
     return config.replace(
         dataset=dataset,
         loss=STUDY_LOSSES[config.objective] if config.loss == "auto" else config.loss,
@@ -52,7 +53,7 @@ def resolve(
         batch_size=config.batch_size or data_set.study.batch_size[config.objective],
         # All slices of a patient are in one client and split.
         split_by="lesion" if data_set.sliced else config.split_by,
-        min_replies=config.min_replies or max(1, config.asked_clients - (not needs_all)),
+        min_replies=config.min_replies or max(needed, config.asked_clients - (not needs_all)),
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,
     )

@@ -11,6 +11,8 @@ from experiments.campaigns.scheduler import Cluster, Job
 from experiments.campaigns.trial import Trial
 from fl_server.federated_config import concurrency
 from models.registry import find_backbone
+from strategies.method import FLOWER_COPIES
+from strategies.methods import METHODS
 from training.experiment_data import DataFacts
 from training.memory import training_bytes
 
@@ -63,7 +65,8 @@ def memory_needed(trial: Trial, cpus: int) -> int:
     if trial.command != "simulate":
         return training_bytes(config)
     # The server holds all replies of a round, or builds the base to evaluate the trained part.
-    models = config.asked_clients + 2 if config.trainable == "all" else 1
+    of_reply = 1 + (FLOWER_COPIES if METHODS[config.strategy].flower else 0)
+    models = config.asked_clients * of_reply + 2 if config.trainable == "all" else 1
     server = _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6
     return server + concurrency(config.asked_clients, cpus) * training_bytes(config)
 

@@ -1,21 +1,23 @@
-"""A small convex federation in float64: both halves of a method, and real messages between them.
+"""A small federation in float64: both halves of a method, and real messages between them.
 
-Client i minimises ½‖A_i w − b_i‖²/n_i over matrices w, with full-batch steps of SGD. The clients
-have different data, and may take different numbers of steps. A test compares it with its own loop,
-written from the paper.
+Client i minimises ½‖f(A_i; w) − b_i‖²/n_i, with full-batch steps of SGD, where f is linear or a small
+network. The clients have different data, and may take different numbers of steps. A test compares
+it with its own loop, written from the paper.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pytest
 import torch
 from flwr.app import ConfigRecord, Message
 from numpy.typing import NDArray
 
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange, arrays_of
+from strategies.flower_mean import FlowerMean
 from strategies.layout import Layout
 from strategies.method import LocalTraining, carried_name
 from strategies.methods import METHODS
@@ -24,14 +26,15 @@ from tests.support import MemoryGrid, answer, deliver, settings_of
 from training.config import parse
 
 SHAPE = (4, 2)
-NAME = "w"
 EXAMPLES = (5, 8, 12)
+# A network's weights as one array.
+WHOLE = {"w": slice(None)}
 Matrix = NDArray[np.float64]
 
 
 @dataclass
 class Problem:
-    """The clients' data.
+    """The clients' data, and a linear model with the weights w.
 
     Attributes:
         data: (A_i, b_i) of each client.
@@ -44,18 +47,32 @@ class Problem:
     rate: float = 0.05
 
     @classmethod
-    def drawn(cls, **others: Any) -> "Problem":
+    def drawn(cls, examples: tuple[int, ...] = EXAMPLES, **others: Any) -> Self:
         rng = np.random.default_rng(7)
         data = [
             (rng.normal(size=(n, SHAPE[0])), rng.normal(size=(n, SHAPE[1])) + 2 * i)
-            for i, n in enumerate(EXAMPLES)
+            for i, n in enumerate(examples)
         ]
-        return cls(data, **others)
+        return cls(data, **{"steps": (3,) * len(examples), **others})
 
     def gradient(self, client: int, w: Matrix) -> Matrix:
         """∇F_i(w) = A_iᵀ(A_i w − b_i)/n_i."""
         a, b = self.data[client]
         return a.T @ (a @ w - b) / len(a)
+
+
+class Network(Problem):
+    """A network of two layers instead, tanh(A_i U)V with w = (U, V), of two columns of A_i."""
+
+    def gradient(self, client: int, w: Matrix) -> Matrix:
+        a, b = self.data[client]
+        a, u, v = a[:, :2], w[:2], w[2:]
+        hidden = np.tanh(a @ u)
+        error = (hidden @ v - b) / len(a)
+        return np.concatenate([a.T @ (error @ v.T * (1 - hidden**2)), hidden.T @ error])
+
+
+KINDS = pytest.mark.parametrize("kind", [Problem, Network], ids=["linear", "network"])
 
 
 def first() -> Matrix:
@@ -70,18 +87,23 @@ class ConvexRun:
         strategy: name of the method.
         problem: the clients' data.
         settings: other keys of the config.
+        parts: the rows of w that each array of the model is.
     """
 
     strategy: str
     problem: Problem
     settings: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, slice] = field(default_factory=lambda: WHOLE)
 
     def __post_init__(self) -> None:
         keys = {key.replace("_", "-"): value for key, value in self.settings.items()}
-        self._flat = parse({"strategy": self.strategy, **keys}).to_flat()
+        clients = len(self.problem.data)
+        self._flat = parse({"strategy": self.strategy, "clients": clients, **keys}).to_flat()
         self._method = METHODS[self.strategy]
-        self.exchange = Exchange(self._method, self._flat, {NAME: first()}, [NAME])
-        names = [f"client-{i}" for i in range(len(self.problem.data))]
+        weights = {name: first()[rows] for name, rows in self.parts.items()}
+        self.exchange = Exchange(self._method, self._flat, weights, self.parts)
+        names = [f"client-{i}" for i in range(clients)]
+        flower = self._method.flower(self._flat) if self._method.flower else None
         self._server = Averaging(
             clients=dict(enumerate(names)),
             aggregation_weights=str(self._flat["aggregation-weights"]),
@@ -89,6 +111,7 @@ class ConvexRun:
             step=self.exchange.step,
             train_layout=self.exchange.train_layout,
             examples=dict(zip(names, map(len, (a for a, _ in self.problem.data)), strict=True)),
+            flower=FlowerMean(flower) if flower else None,
         )
         self._arrays = self.exchange.first
         self._states: list[dict[str, torch.Tensor]] = [{} for _ in names]
@@ -109,37 +132,47 @@ class ConvexRun:
             away = (absent or {}).get(round_number, ())
             there = [m for m in sent if settings_of(m)["client-index"] not in away]
             self._arrays, _ = self._server.aggregate_train(round_number, self._answers(there))
-        return self.exchange.weights(self._arrays)[NAME].copy()
+        return self._whole(self.exchange.weights(self._arrays))
+
+    def _whole(self, weights: Mapping[str, Matrix]) -> Matrix:
+        return np.concatenate([weights[name] for name in self.parts])
 
     def _answers(self, messages: list[Message]) -> Iterator[Message]:
         for message in messages:
             client = int(str(settings_of(message)["client-index"]))
             received = {name: torch.tensor(a) for name, a in arrays_of(message.content).items()}
-            w = received[NAME].clone().requires_grad_()
+            trained = {name: received[name].clone().requires_grad_() for name in self.parts}
             training = LocalTraining(
                 settings=self._flat,
-                trained={NAME: w},
+                trained=trained,
                 received=lambda kind="", arrays=received: [
-                    arrays[carried_name(kind, NAME) if kind else NAME]
+                    arrays[carried_name(kind, name) if kind else name] for name in self.parts
                 ],
                 learning_rate=self.problem.rate,
                 state=self._states[client],
             )
-            begin = self._method.client_half
-            half = None if begin is None else begin(training)
-            optimizer = torch.optim.SGD([w], lr=self.problem.rate)
-            for _ in range(self.problem.steps[client]):
-                w.grad = torch.tensor(self.problem.gradient(client, w.detach().numpy()))
-                if half is not None:
-                    half.before_step()
-                optimizer.step()
-            if half is not None:
-                half.after_training()
-            returned = {NAME: w.detach().numpy()}
+            self._train(client, training)
+            returned = {name: w.detach().numpy() for name, w in trained.items()}
             for kind in self._method.carried:
-                (array,) = training.returned[kind]
-                returned[carried_name(kind, NAME)] = array.numpy()
+                for name, array in zip(self.parts, training.returned[kind], strict=True):
+                    returned[carried_name(kind, name)] = array.numpy()
             metrics = {NUM_EXAMPLES: len(self.problem.data[client][0]), **training.scalars}
             reply = answer(message, **metrics)
             reply.content["arrays"] = Layout.of(returned).flatten(returned)
             yield reply
+
+    def _train(self, client: int, training: LocalTraining) -> None:
+        begin = self._method.client_half
+        half = None if begin is None else begin(training)
+        trained = training.trained
+        optimizer = torch.optim.SGD(list(trained.values()), lr=self.problem.rate)
+        for _ in range(self.problem.steps[client]):
+            now = {name: w.detach().numpy() for name, w in trained.items()}
+            gradient = self.problem.gradient(client, self._whole(now))
+            for name, rows in self.parts.items():
+                trained[name].grad = torch.tensor(gradient[rows])
+            if half is not None:
+                half.before_step()
+            optimizer.step()
+        if half is not None:
+            half.after_training()
