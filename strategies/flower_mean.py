@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -13,7 +14,7 @@ from strategies.arrays import Blank, to_record, view
 from strategies.replies import ARRAYS, METRICS, NUM_EXAMPLES, TooFewReplies
 
 # Flower's strategies then wait for no node, and ask none.
-ASKS_NOBODY = {"min_train_nodes": 0, "min_available_nodes": 0}
+ASKS_NOBODY: dict[str, Any] = {"min_train_nodes": 0, "min_available_nodes": 0}
 
 
 class FlowerMean:
@@ -25,7 +26,7 @@ class FlowerMean:
     configures each round, so that a wrapper for differential privacy knows what updates start from,
     but our own messages are sent. What it keeps from round to round is not in the checkpoint.
 
-    Memory: of each client, in copies of what it sent as float32, the reply and `FLOWER_COPIES` more.
+    Memory: of each client, in copies of its reply as float32, the reply and `FLOWER_COPIES` more.
     """
 
     def __init__(self, strategy: Strategy) -> None:

@@ -19,7 +19,9 @@ EXEMPT = {"experiments/reporting/published.py"}
 # English words, which are used for other things: only a comparison with the strategy names a method.
 WORDS = {"local", "median", "pooled"} & METHODS.keys()
 NAMES = ({*METHODS} - WORDS) | {*KEYS} | {key.replace("-", "_") for key in KEYS}
-COMPARISON = re.compile(rf"""strategy["'\])]*\s*(?:==|!=|in\b)\s*[({{\["']*({'|'.join(WORDS)})["']""")
+COMPARISON = re.compile(
+    rf"""strategy["'\])]*\s*(?:==|!=|in\b)\s*[({{\["']*({"|".join(WORDS)})["']"""
+)
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for package in PACKAGES

@@ -1,5 +1,6 @@
 """Strategies of Flower's own in the place of the mean, against NumPy."""
 
+import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -14,9 +15,12 @@ from flwr.serverapp.strategy import (
 )
 from numpy.typing import NDArray
 
+from strategies.arrays import to_record, view
 from strategies.averaging import Averaging
 from strategies.flower_mean import FlowerMean
 from strategies.layout import LAYOUT, Layout
+from strategies.method import FLOWER_COPIES
+from strategies.methods import METHODS
 from strategies.replies import TooFewReplies
 from tests.support import MemoryGrid, answer, assert_same_bits, deliver
 
@@ -135,6 +139,34 @@ def test_who_is_not_finite_is_refused_first() -> None:
     expected = ((replies[0]["w"] + replies[2]["w"]) / np.float32(2)).astype(np.float32)
     np.testing.assert_allclose(found["w"], expected, rtol=1e-6)
     assert found["bn.num_batches_tracked"] == 9
+
+
+def test_models_that_are_near_one_another_are_told_apart() -> None:
+    """Weights of norm 10⁴ at distances below 1: in float32 a squared distance from two norms would be
+    nothing but their rounding errors, which are about 10.
+    """
+    start = np.full(10_000, 100.0, np.float32)
+    moves = (0.0, 1e-4, 1.2e-4, 5e-4)  # of each weight; the third is the nearest to two others
+    sent = [to_record({"w": (start + np.float32(move)).astype("f4")}) for move in moves]
+    found = FlowerMean(METHODS["krum"].flower({"byzantine-clients": 0})).of(sent, [1.0] * 4)
+    values = [float(view(record["w"])[0]) for record in sent]
+    scores = [sum(sorted((a - b) ** 2 for b in values)[1:3]) for a in values]
+    assert view(found["w"])[0] == values[int(np.argmin(scores))]
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.flower])
+def test_the_memory_of_flowers_strategies_is_known(name: str) -> None:
+    size, number = 50_000, 7
+    rng = np.random.default_rng(0)
+    sent = [to_record({"w": rng.normal(size=size).astype("f4")}) for _ in range(number)]
+    mean = FlowerMean(METHODS[name].flower({"byzantine-clients": 1, "trimmed-clients": 1}))
+    tracemalloc.start()
+    try:
+        mean.of(sent, [1.0] * number)
+        copies = tracemalloc.get_traced_memory()[1] / (4 * size * number)
+    finally:
+        tracemalloc.stop()
+    assert FLOWER_COPIES - 3 < copies < FLOWER_COPIES
 
 
 class Nothing(FedAvg):

@@ -241,6 +241,20 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
             for keys in ({"optimizer": "adam"}, {"momentum": 0.9}, {"objective": "clip"})
         ),
         (
+            {"strategy": "krum", "byzantine-clients": 1, "clients": 4},
+            "clients = 4: strategy = 'krum' with its keys needs 5 replies in every round",
+        ),
+        (
+            {"strategy": "bulyan", "byzantine-clients": 1, "clients": 8, "min-replies": 6},
+            "min-replies = 6: strategy = 'bulyan' with its keys needs 7 replies in every round; "
+            "allowed are 0 and 7 to 8",
+        ),
+        (
+            {"strategy": "median", "aggregation-weights": "examples"},
+            "aggregation-weights = 'examples': strategy = 'median' counts every client once; set "
+            "aggregation-weights = equal",
+        ),
+        (
             {"strategy": "fedper", "trainable": "head"},
             "trainable = 'head': with strategy = 'fedper' the head stays at the clients, so "
             "nothing would be shared",

@@ -122,6 +122,12 @@ def test_the_experiments_with_heads() -> None:
         assert not settings.tune
 
 
+def test_a_method_whose_formula_needs_many_replies_waits_for_them() -> None:
+    """2f + 3 with f = 1 are five, and 0 means all but one otherwise."""
+    keys = {"strategy": "krum", "byzantine_clients": 1}
+    assert [resolved(clients=n, **keys).min_replies for n in (5, 6, 9)] == [5, 5, 8]
+
+
 def test_a_method_that_needs_every_client_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolved(clients=4).min_replies == 3
     needing = replace(OWN[DEFAULT], needs_every_client=True)

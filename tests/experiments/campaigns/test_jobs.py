@@ -87,6 +87,15 @@ def test_memory_counts_models_and_processes() -> None:
         assert memory_needed(federated, cpus) == expected
 
 
+def test_a_strategy_of_flowers_own_needs_memory_at_the_server() -> None:
+    """Of each of three replies eight copies more."""
+    plain, robust = (
+        memory_needed(Trial("simulate", parse({"backbone": "resnet18", **keys}), {}), 2)
+        for keys in ({}, {"strategy": "median"})
+    )
+    assert robust - plain == 3 * 8 * 45 * 10**6
+
+
 def test_memory_of_a_part_is_its_base() -> None:
     """Two copies of 785 MB for each of three clients at work, and one at the server."""
     config = parse({"backbone": "convnext_l", "trainable": "lora"})

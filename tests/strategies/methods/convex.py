@@ -1,8 +1,8 @@
 """A small federation in float64: both halves of a method, and real messages between them.
 
-Client i minimises ½‖f(A_i; w) − b_i‖²/n_i, with full-batch steps of SGD, where f is linear or a small
-network. The clients have different data, and may take different numbers of steps. A test compares
-it with its own loop, written from the paper.
+Client i minimises ½‖f(A_i; w) − b_i‖²/n_i, with full-batch steps of SGD, where f is linear or a
+small network. The clients have different data, and may take different numbers of steps. A test
+compares it with its own loop, written from the paper.
 """
 
 from collections.abc import Collection, Iterator, Mapping

@@ -13,7 +13,6 @@ from tests.strategies.methods.convex import KINDS, ConvexRun, Matrix, Network, P
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
-# Of seven clients two have far more extreme data than the others.
 SEVEN = (5, 8, 12, 6, 9, 7, 10)
 Step = Callable[[Matrix, list[Matrix], dict[str, Any]], Matrix]
 
@@ -22,7 +21,7 @@ def mean(models: list[Matrix]) -> Matrix:
     return sum(models[1:], models[0]) / len(models)
 
 
-def plain(w: Matrix, models: list[Matrix], _: dict[str, Any]) -> Matrix:
+def plain(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
     return mean(models)
 
 
@@ -43,12 +42,12 @@ def adaptive(second: Callable[[Matrix, Matrix], Matrix], beta1: float = 0.9) -> 
     return step
 
 
-def median(w: Matrix, models: list[Matrix], _: dict[str, Any]) -> Matrix:
+def median(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
     """Of seven values the fourth."""
     return np.sort(np.stack(models), axis=0)[3]
 
 
-def trimmed(w: Matrix, models: list[Matrix], _: dict[str, Any]) -> Matrix:
+def trimmed(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
     """Without the two largest and the two smallest of seven."""
     return np.sort(np.stack(models), axis=0)[2:5].mean(axis=0)
 
@@ -62,11 +61,11 @@ def by_score(models: list[Matrix], byzantine: int) -> list[Matrix]:
     return [models[i] for i in np.argsort(scores)]
 
 
-def krum(w: Matrix, models: list[Matrix], _: dict[str, Any]) -> Matrix:
+def krum(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
     return by_score(models, 2)[0]
 
 
-def multikrum(w: Matrix, models: list[Matrix], _: dict[str, Any]) -> Matrix:
+def multikrum(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
     return mean(by_score(models, 2)[:5])
 
 
