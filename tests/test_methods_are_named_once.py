@@ -16,7 +16,7 @@ PACKAGES = (
 )
 # The study's figures are of methods that it names.
 EXEMPT = {"experiments/reporting/published.py"}
-# English words, which are used for other things: only a comparison with the strategy names a method.
+# English words, which mean other things elsewhere: a comparison with the strategy names a method.
 WORDS = {"local", "median", "pooled"} & METHODS.keys()
 NAMES = ({*METHODS} - WORDS) | {*KEYS} | {key.replace("-", "_") for key in KEYS}
 COMPARISON = re.compile(

@@ -142,8 +142,8 @@ def test_who_is_not_finite_is_refused_first() -> None:
 
 
 def test_models_that_are_near_one_another_are_told_apart() -> None:
-    """Weights of norm 10⁴ at distances below 1: in float32 a squared distance from two norms would be
-    nothing but their rounding errors, which are about 10.
+    """Weights of norm 10⁴, distances below 1: in float32 the square of a distance, from two norms,
+    would be nothing but their rounding errors, which are about 10.
     """
     start = np.full(10_000, 100.0, np.float32)
     moves = (0.0, 1e-4, 1.2e-4, 5e-4)  # of each weight; the third is the nearest to two others
