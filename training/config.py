@@ -1,21 +1,11 @@
 """The config of one experiment: flat keys, all checked before anything starts."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any
 
 import tomli_w
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError, model_validator
 
-from data_partition.datasets import DATASETS, dataset_choice
 from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
@@ -23,134 +13,30 @@ from models.text_encoders import find_text_encoder
 from operation.plugins import PlugInError
 from operation.text import known_names
 from strategies import methods
+from training.config_keys import MODALITIES, ConfigKeys
 from training.errors import ConfigError
 from training.losses import LOSSES, STUDY_LOSSES
-from training.method_keys import class_for, fields_of
+from training.method_keys import class_for
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 from training.scores import ALL_SCORES
 
 Scalar = str | bool | int | float
 
-# BraTS2019 has these four of every patient.
-MODALITIES = ("flair", "t1", "t1ce", "t2")
-
-# Flower keeps a message this long; a client that has not replied by then is lost.
-MESSAGE_SECONDS = 12 * 3600
-
 # Keys that do not affect results: paths, permission to run with an overlap, and how long sites are
 # waited for, which is no more reproducible than whether they are there.
 NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap", "round-timeout")
-
 
 # The arrays of a network's head.
 HEAD_NAMES = ("head.weight", "head.bias")
 
 
-def _check_dataset(name: str) -> str:
-    if name != "auto" and name not in DATASETS:
-        raise PydanticCustomError("dataset", f"auto, {dataset_choice()}")
-    return name
-
-
-def _check_strategy(name: str) -> str:
-    if name not in methods.OWN:  # a package's is only in the class with its keys
-        *others, last = methods.METHODS
-        raise PydanticCustomError("strategy", f"{', '.join(others)} or {last}")
-    return name
-
-
-def _check_best_by(name: str) -> str:
-    if name != "loss" and name not in ALL_SCORES:
-        raise PydanticCustomError("score", f"{', '.join(ALL_SCORES)} or loss")
-    return name
-
-
-if TYPE_CHECKING:
-    MethodKeys = BaseModel
-else:
-    # The keys that methods declare; only a method reads its own, by name.
-    MethodKeys = create_model("MethodKeys", **fields_of(methods.KEYS))
-
-
-class ExperimentConfig(MethodKeys):
+class ExperimentConfig(ConfigKeys):
     """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
 
     `resolve` replaces the value ``auto`` (and 0, where it means "planned") before a run by the
     setting of the study (docs/study.md) for the objective and the data set.
-    docs/configuration.md describes every key. With a package's method, `parse` returns a subclass
-    that has its keys, too.
+    With a package's method, `parse` returns a subclass that has its keys, too.
     """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        validate_default=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
-
-    dataset: Annotated[str, AfterValidator(_check_dataset)] = "auto"
-    objective: Literal["classifier", "clip"] = "classifier"
-    backbone: str = "convnext_t"
-    pretrained: bool = True
-    weights_dir: str = ""
-    text_encoder: str = "ViT-L/14"
-    loss: str = "auto"
-    augmentation: Literal["study", "light", "strong"] = "study"
-    trainable: Literal["all", "head", "adapter", "lora"] = "all"
-    augmented_views: int = Field(0, ge=0, le=100)
-    strategy: Annotated[str, AfterValidator(_check_strategy)] = methods.DEFAULT
-    aggregation_weights: Literal["equal", "examples"] = "equal"
-    min_replies: int = Field(0, ge=0)
-    round_timeout: int = Field(0, ge=0, le=MESSAGE_SECONDS)
-    clip_updates: float = Field(0.0, ge=0)
-    wire_format: Literal["float32", "bfloat16", "int8"] = "float32"
-    optimizer: str = "auto"
-    learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
-    weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    beta1: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
-    beta2: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
-    momentum: float = Field(0.0, ge=0, lt=1)
-    schedule: Literal["constant", "cosine", "step"] = "constant"
-    warmup_rounds: int = Field(0, ge=0)
-    step_rounds: int = Field(20, ge=1)
-    step_factor: float = Field(0.1, gt=0, le=1)
-    client_optimizer: Literal["fresh", "persistent"] = "fresh"
-    rounds: int = Field(50, ge=1)
-    local_epochs: int = Field(1, ge=1)
-    epochs: int = Field(50, ge=1)
-    best_by: Annotated[str, AfterValidator(_check_best_by)] = "avg"
-    batch_size: int = Field(0, ge=0)
-    heads: str = ",".join(HEADS)
-    scaler: Literal["standard", "none"] = "standard"
-    knn_neighbors: int = Field(5, ge=1)
-    svm_c: float = Field(1.0, gt=0)
-    svm_gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
-    forest_trees: int = Field(100, ge=1)
-    tune_heads: bool = False
-    clients: int = Field(3, ge=1)
-    clients_per_round: int = Field(0, ge=0)
-    partition: Literal["iid", "dirichlet", "source"] = "iid"
-    dirichlet_alpha: float = Field(0.5, gt=0)
-    split: Literal["random", "flamby", "lesion-clean"] = "random"
-    split_file: str = ""
-    split_by: Literal["image", "lesion"] = "image"
-    modalities: str = "t1ce,t2,flair"
-    slices_per_patient: int = Field(8, ge=1, le=155)
-    slice_choice: Literal["tumour", "brain", "all"] = "tumour"
-    client_heads: bool = False
-    data_dir: str = ""
-    test_dir: str = ""
-    allow_overlap: bool = False
-    image_size: int = Field(224, ge=16, le=1024)
-    input: Literal["study", "square", "shades-of-grey", "flamby"] = "study"
-    seed: int = Field(0, ge=0, lt=2**31)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    threads_per_client: int = Field(0, ge=0)
-    run_dir: str = ""
-    cache_dir: str = ""
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "ExperimentConfig":
@@ -298,31 +184,6 @@ class ExperimentConfig(MethodKeys):
                 "clients, so nothing would be shared"
             )
         return faults
-
-    @property
-    def longest_round(self) -> float:
-        """Seconds after which a round no longer waits for clients."""
-        return float(self.round_timeout or MESSAGE_SECONDS)
-
-    @property
-    def asked_clients(self) -> int:
-        """The number of clients that train in a round."""
-        return self.clients_per_round or self.clients
-
-    @property
-    def samples_clients(self) -> bool:
-        """Whether a round has a sample of the clients only."""
-        return self.asked_clients < self.clients
-
-    @property
-    def on_features(self) -> bool:
-        """Whether training runs on stored features of images, since the trunk is frozen."""
-        return self.trainable in ("head", "adapter")
-
-    @property
-    def keeps_aspect(self) -> bool:
-        """Whether images are cropped to squares instead of squeezed into them."""
-        return self.input in ("square", "flamby")
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return every key with its value; those of the methods come last."""

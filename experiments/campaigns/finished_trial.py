@@ -2,213 +2,39 @@
 
 import re
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TypeVar
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+import pandas as pd
+from pydantic import ValidationError
 from pydantic_core import from_json
 
+from experiments.campaigns.run_files import Manifest, Metrics, Part, Round
 from models.registry import file_name
 from operation.files import parse_toml
 from training.config import ExperimentConfig, defaults, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
 from training.run_state import RunState
-from training.scores import FURTHER, SCORES
-
-Percent = Annotated[float, Field(ge=0, le=100)]
 
 # <command>-<backbone>-<12 hex digits>, as trial.py makes it.
 _NAME = re.compile(r"(simulate|clip|heads)-(.+)-[0-9a-f]{12}")
 
 
-class Part(BaseModel):
-    """A part of a file in the run folder; further entries of the file are ignored."""
+@dataclass(frozen=True)
+class TrialRecord:
+    """The curve and the counts of one trial.
 
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _figure(name: str) -> Any:
-    low, high = SCORES[name].range
-    return Annotated[float, Field(ge=low, le=high)] | None
-
-
-if TYPE_CHECKING:
-    Scores = Part
-else:
-    # A score that is not defined, or not known, is None; the first six must be there.
-    Scores = create_model(
-        "Scores",
-        __base__=Part,
-        **{name: (_figure(name), None if name in FURTHER else ...) for name in SCORES},
-    )
-
-
-class Figures(Scores):
-    """Every score, all None without images, and the number of images.
-
-    ``confusion`` holds counts from which they are computed, true classes in rows; ``by_class`` the
-    figures of some scores for each class.
+    Attributes:
+        curve: a row for each round (the index, from 1), with ``train_loss``, ``validation_loss``
+            and ``validation_avg``, the pooled one in percent; NaN if nothing was validated.
+        classes: names of the rows and columns of the confusion matrices.
+        confusions: counts (K, K) on the global test set by model, true classes in rows.
     """
 
-    n: int
-    confusion: list[list[NonNegativeInt]]
-    by_class: dict[str, list[float | None]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _check_counts(self) -> Self:
-        size = len(self.confusion)
-        if any(len(row) != size for row in self.confusion):
-            raise ValueError("confusion is not square")
-        if sum(map(sum, self.confusion)) != self.n:
-            raise ValueError(f"confusion does not count n = {self.n}")
-        for name, figures in self.by_class.items():
-            low, high = SCORES[name].range if name in SCORES else (-inf, inf)
-            outside = [f for f in figures if f is not None and not low <= f <= high]
-            if len(figures) != size or outside:
-                raise ValueError(f"by_class does not hold {size} figures of {name} in its range")
-        return self
-
-
-class Block(Figures):
-    """Figures by image; 95 % intervals and figures by patient if the run has them."""
-
-    intervals: dict[str, tuple[Percent, Percent] | None] = Field(default_factory=dict)
-    patients: Figures | None = None
-
-
-class Pooled(Part):
-    """Figures over all clients that answered; ``missing`` has the reasons of the others.
-
-    ``no_histograms`` has the clients that are not in the scores that need histograms.
-    """
-
-    missing: dict[str, str] = Field(default_factory=dict)
-    no_histograms: dict[str, str] = Field(default_factory=dict)
-
-
-class PooledFigures(Figures, Pooled):
-    """Pooled figures by patient; a client may know its images only."""
-
-
-class PooledBlock(Block, Pooled):
-    """Pooled figures with all metrics."""
-
-    patients: PooledFigures | None = None
-
-
-class Metrics(Part):
-    """``metrics.json``.
-
-    If federated, ``participation`` has each client's number of rounds, and ``sampled`` the number
-    of those that asked it, if not all did.
-    """
-
-    global_test: Block | None = None
-    client_test: PooledBlock | None = None
-    clients: dict[str, Block] = Field(default_factory=dict)
-    validation: Pooled
-    participation: dict[str, NonNegativeInt] = Field(default_factory=dict)
-    sampled: dict[str, NonNegativeInt] | None = None
-    heads: dict[Literal["network", "knn", "svm", "rf"], Block] | None = None
-    best_round: int
-    rounds: int
-    weights_sha256: str
-
-    def blocks(self) -> list[Figures]:
-        """Return every block of figures, by image and by patient."""
-        heads = (self.heads or {}).values()
-        found = [self.global_test, self.client_test, *self.clients.values(), *heads]
-        whole = [block for block in found if block is not None]
-        return [*whole, *(block.patients for block in whole if block.patients is not None)]
-
-
-class RoundFigures(Figures):
-    """Figures of a round's model, with the mean loss."""
-
-    loss: float | None = None
-
-
-class Validation(Part):
-    """The figures of a round's model on all validation images."""
-
-    pooled: RoundFigures
-
-
-class Seconds(Part):
-    """Wall seconds of a round; if data were sent, also of transport and of waiting for a turn."""
-
-    round: float
-    transport: float | None = None
-    waiting: float | None = None
-
-
-class Round(Part):
-    """A line of ``rounds.jsonl``; a centralized run sends no bytes."""
-
-    round: int
-    train_loss: float
-    seconds: Seconds
-    bytes_sent: int | None = None
-    bytes_received: int | None = None
-    validation: Validation
-
-
-class Machine(Part):
-    """Where the trial ran."""
-
-    host: str
-
-
-class OverlapEntry(Part):
-    """Test images that are also in training."""
-
-    in_training: int = Field(ge=0)
-
-
-class Data(Part):
-    """The manifest's entry about the images."""
-
-    synthetic: bool
+    curve: pd.DataFrame
     classes: list[str]
-    fingerprint: str
-    test_fingerprint: str | None
-    overlap: OverlapEntry | None
-
-
-class TextWeights(Part):
-    """The weights of the text tower."""
-
-    weights: str
-
-
-class Measured(Part):
-    """The campaign's entry in the manifest."""
-
-    peak_memory: int | None = None
-
-
-class Manifest(Part):
-    """``manifest.json`` of a completed run."""
-
-    command: str
-    versions: dict[str, str]
-    machine: Machine
-    data: Data
-    text: TextWeights | None = None
-    started: AwareDatetime
-    finished: AwareDatetime
-    trial: Measured = Field(default_factory=Measured)
+    confusions: dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -238,6 +64,29 @@ class FinishedTrial:
             not_validated=self.metrics.validation.missing,
             not_tested=pooled.missing if pooled else (),
             not_by_patient=pooled.patients.missing if pooled and pooled.patients else (),
+        )
+
+    @property
+    def record(self) -> TrialRecord:
+        """What a report shows of the trial in addition to its rows in the ledger."""
+        rounds, metrics = self.rounds, self.metrics
+        pooled = [each.validation.pooled for each in rounds]
+        curve = pd.DataFrame(
+            {
+                "train_loss": [each.train_loss for each in rounds],
+                "validation_loss": [figures.loss for figures in pooled],
+                "validation_avg": [getattr(figures, "avg") for figures in pooled],  # noqa: B009
+            },
+            index=pd.Index([each.round for each in rounds], name="round"),
+            dtype=float,
+        )
+        blocks = {"network": metrics.global_test, **(metrics.heads or {})}
+        return TrialRecord(
+            curve=curve,
+            classes=self.manifest.data.classes,
+            confusions={
+                name: block.confusion for name, block in blocks.items() if block is not None
+            },
         )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from data_partition.datasets import known_classes
-from experiments.campaigns.finished_trial import Block, Figures, FinishedTrial, read_finished
-from experiments.campaigns.trial_record import TrialRecord, record_of
+from experiments.campaigns.finished_trial import FinishedTrial, TrialRecord, read_finished
+from experiments.campaigns.run_files import Block, Figures
 from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
@@ -103,7 +103,7 @@ def read_ledger(folder: Path) -> Ledger:
         if trial is not None:
             about = _about(trial)
             rows += [{**about, **figures} for figures in _Rows(trial)]
-            records[trial.id] = record_of(trial)
+            records[trial.id] = trial.record
     further = {column for row in rows for column in row} - COLUMNS.keys()
     columns = COLUMNS | dict.fromkeys(sorted(further), float)
     table = pd.DataFrame(rows, columns=list(columns)).astype(columns)

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.campaigns.trial_record import TrialRecord
+from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.style import line_of, new_figure
 

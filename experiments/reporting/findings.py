@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.campaigns.campaign_folder import CampaignFolder
+from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.ledger import read_ledger
-from experiments.campaigns.trial_record import TrialRecord
 from experiments.reporting.comparisons import Comparison, compare, over_traffic
 from experiments.reporting.statistics import Ranking, rankings
 from training.errors import RunFolderError

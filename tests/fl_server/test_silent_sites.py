@@ -13,7 +13,7 @@ from fl_server.site_introductions import Introduction, collect_introductions
 from tests.fl_server.hospitals import Hospitals, act
 from tests.fl_server.sites_in_memory import REFUSED
 from tests.support import settings_of
-from training.config import MESSAGE_SECONDS
+from training.config_keys import MESSAGE_SECONDS
 from training.participation import absences_of
 
 pytestmark = pytest.mark.usefixtures("flower_run")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from experiments.campaigns.trial_record import TrialRecord
+from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.bars import draw_heads, draw_spider, scale
 from experiments.reporting.comparisons import Comparison, compare
 from experiments.reporting.convergence import draw_convergence
