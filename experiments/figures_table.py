@@ -11,7 +11,7 @@ from rich.text import Text
 
 from data_partition.datasets import in_naming_order
 from training.metrics import METRIC_NAMES, recall_by_class
-from training.scores import FURTHER, as_text
+from training.scores import as_text, further_scores
 
 OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
@@ -59,15 +59,17 @@ def metric_cells(block: Mapping[str, Any]) -> list[str]:
     return cells
 
 
-def scores_tables(blocks: Sequence[tuple[str, Mapping[str, Any]]], first: str) -> list[Table]:
+def scores_tables(
+    blocks: Sequence[tuple[str, Mapping[str, Any]]], first: str, best_by: str
+) -> list[Table]:
     """Return tables of the scores beside the study's six (docs/study.md), of some scores each.
 
     Args:
         blocks: each row's name and block; figures by patient, if known, follow below.
     """
-    tables = []
-    for start in range(0, len(FURTHER), _SCORES):
-        part = FURTHER[start : start + _SCORES]
+    tables, further = [], tuple(further_scores(best_by))
+    for start in range(0, len(further), _SCORES):
+        part = further[start : start + _SCORES]
         table = new_table("Further scores", first, map(str.upper, part))
         for name, block in with_patients(blocks):
             table.add_row(Text(name), *(as_text(score, block.get(score)) for score in part))

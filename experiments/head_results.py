@@ -76,7 +76,7 @@ def show_heads(console: Console, folder: RunFolder) -> None:
     console.print()
     blocks = [(TITLES[name], block) for name, block in figures.items()]
     console.print(recall_table(blocks, data["classes"], ""))
-    for table in scores_tables(blocks, ""):
+    for table in scores_tables(blocks, "", metrics["best_by"]):
         console.print()
         console.print(table)
     console.say(f"The run folder is {folder.path}")

@@ -26,7 +26,7 @@ from training.data_description import synthetic_note
 from training.errors import RunFolderError
 from training.participation import absences_of, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
-from training.scores import SCORES
+from training.scores import scores_with
 
 Row = tuple[str, Mapping[str, Any]]
 
@@ -45,7 +45,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
         blocks = [(name, block) for name, block in _blocks(metrics) if block]
         classes, first = manifest["data"]["classes"], _first(metrics)
         tables = [results_table(metrics, manifest), recall_table(blocks, classes, first)]
-        tables += scores_tables(blocks, first)
+        tables += scores_tables(blocks, first, metrics["best_by"])
         tested = "global_test" if "global_test" in metrics else "client_test"
         if tested in metrics:
             of = "global test set" if tested == "global_test" else "clients' pooled test splits"
@@ -130,7 +130,11 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
 
 def _without_histograms(metrics: Mapping[str, Any]) -> list[Text]:
     clients = metrics["client_test"]["no_histograms"]
-    scores = ", ".join(name.upper() for name in SCORES if SCORES[name].needs == "histograms")
+    scores = ", ".join(
+        name.upper()
+        for name, score in scores_with(metrics["best_by"]).items()
+        if score.needs == "histograms"
+    )
     said = "images are not in the clients' pooled"
     return [Text(f"{name} {why}: its {said} {scores}.") for name, why in clients.items()]
 

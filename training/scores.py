@@ -55,6 +55,17 @@ def as_text(name: str, figure: float | None) -> str:
     return f"{figure:.{4 if name == 'loss' else ALL_SCORES[name].digits}f}"
 
 
+def scores_with(*best_by: str) -> dict[str, Score]:
+    """Return the project's scores, and then those of packages that a ``best-by`` names."""
+    further = {name: ALL_SCORES[name] for name in best_by if name not in (*SCORES, "loss")}
+    return {**SCORES, **further}
+
+
+def further_scores(*best_by: str) -> dict[str, Score]:
+    """Return the same without the study's six figures, which are the first."""
+    return dict(list(scores_with(*best_by).items())[6:])
+
+
 def score_block(counts: ScoreCounts, best_by: str = "loss") -> dict[str, Any]:
     """Return a block of ``metrics.json``: every score by name, the confusion matrix, and ``n``.
 
@@ -69,11 +80,10 @@ def score_block(counts: ScoreCounts, best_by: str = "loss") -> dict[str, Any]:
     """
     block: dict[str, Any] = {}
     by_class: dict[str, list[float | None]] = {}
-    asked = {} if best_by in (*SCORES, "loss") else {best_by: ALL_SCORES[best_by]}
-    for name, score in {**SCORES, **asked}.items():
+    for name, score in scores_with(best_by).items():
         of = counts.histograms if score.needs == "histograms" else counts
         found = score.function(counts) if of is not None and of.num_images else None
-        if name in asked:
+        if name not in SCORES:
             _check(name, score, found, len(counts.confusion))
         if score.by_class:
             by_class[name] = found or [None] * len(counts.confusion)
@@ -212,5 +222,3 @@ SCORES: Mapping[str, Score] = MappingProxyType(
 )
 # A package's score counts if ``best-by`` names it.
 ALL_SCORES: ExtensionPoint[Score] = ExtensionPoint("scores", SCORES, SCORES.__getitem__, _fault)
-# Those beside the study's six figures.
-FURTHER = tuple(SCORES)[6:]

@@ -121,6 +121,9 @@ def read_finished(path: Path) -> FinishedTrial | None:
     num_classes = len(manifest.data.classes)
     if any(len(block.confusion) != num_classes for block in metrics.blocks()):
         raise RunFolderError(f"metrics.json: confusion is not of {num_classes} classes")
+    best = [getattr(block, config.best_by, None) for block in metrics.blocks()]
+    if any(not isinstance(figure, float | int | None) for figure in best):
+        raise RunFolderError(f"metrics.json: {config.best_by}: is not a number")
     rounds = _read_rounds(path / "rounds.jsonl")
     if [r.round for r in rounds] != list(range(1, metrics.rounds + 1)):
         raise RunFolderError(f"rounds.jsonl: does not hold rounds 1 to {metrics.rounds}")

@@ -15,7 +15,7 @@ from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
 from training.metrics import METRIC_NAMES, recall_by_class
-from training.scores import FURTHER, SCORES
+from training.scores import SCORES, scores_with
 
 BY_CLASS = tuple(name for name, score in SCORES.items() if score.by_class)
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
@@ -35,7 +35,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys((*METRIC_NAMES, *_INTERVALS), float),
     "bacc_classes": int,
     **{f"{what}.{name}": float for what in ("recall", "support") for name in known_classes()},
-    **dict.fromkeys(FURTHER, float),
+    **dict.fromkeys((name for name in SCORES if name not in METRIC_NAMES), float),
     **{f"{score}.{name}": float for score in BY_CLASS for name in known_classes()},
     "clients_missing": str,
     "no_histograms": str,
@@ -164,6 +164,7 @@ class _Rows:
     def __init__(self, trial: FinishedTrial) -> None:
         self._metrics = trial.metrics
         self._classes = trial.manifest.data.classes
+        self._scores = scores_with(trial.config.best_by)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         metrics, heads = self._metrics, self._metrics.heads or {}
@@ -211,7 +212,7 @@ class _Rows:
         by_class = dict(zip(self._classes, counts, strict=True))
         return {
             "n": figures.n,
-            **{name: getattr(figures, name) for name in SCORES},
+            **{name: getattr(figures, name, None) for name in self._scores},
             "bacc_classes": sum(of > 0 for _, of in counts),
             **{f"recall.{k}": 100 * found / of for k, (found, of) in by_class.items() if of},
             **{f"support.{name}": of for name, (_, of) in by_class.items()},

@@ -13,7 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from training.scores import FURTHER, SCORES
+from training.metrics import METRIC_NAMES
+from training.scores import SCORES
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -36,7 +37,7 @@ else:
     Scores = create_model(
         "Scores",
         __base__=Part,
-        **{name: (_figure(name), None if name in FURTHER else ...) for name in SCORES},
+        **{name: (_figure(name), ... if name in METRIC_NAMES else None) for name in SCORES},
     )
 
 
@@ -44,8 +45,10 @@ class Figures(Scores):
     """Every score, all None without images, and the number of images.
 
     ``confusion`` holds counts from which they are computed, true classes in rows; ``by_class`` the
-    figures of some scores for each class.
+    figures of some scores for each class. A package's score is an entry of its own.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     n: int
     confusion: list[list[NonNegativeInt]]

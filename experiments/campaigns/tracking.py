@@ -17,7 +17,7 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.finished_trial import FinishedTrial, read_finished
 from experiments.campaigns.ledger import BY_CLASS, Ledger
 from training.errors import ConfigError
-from training.scores import SCORES
+from training.scores import scores_with
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -157,7 +157,7 @@ def _send(
 
 def _curves(trial: FinishedTrial) -> Iterator[_Point]:
     """Yield the figures of each round, at the time of the round."""
-    time = float(_milliseconds(trial.manifest.started))
+    time, scores = float(_milliseconds(trial.manifest.started)), scores_with(trial.config.best_by)
     for record in trial.rounds:
         time += 1000 * record.seconds.round
         values = {
@@ -167,7 +167,10 @@ def _curves(trial: FinishedTrial) -> Iterator[_Point]:
             "seconds_waiting": record.seconds.waiting,
             "bytes_sent": record.bytes_sent,
             "bytes_received": record.bytes_received,
-            **{f"validation.{name}": getattr(record.validation.pooled, name) for name in SCORES},
+            **{
+                f"validation.{name}": getattr(record.validation.pooled, name, None)
+                for name in scores
+            },
         }
         for name, value in values.items():
             if value is not None:
@@ -180,9 +183,10 @@ def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
     values["peak_memory"] = rows["peak_memory"].iloc[0]
     kinds = ("recall", *BY_CLASS)
     by_class = [str(name) for name in rows if str(name).partition(".")[0] in kinds]
+    scores = scores_with(trial.config.best_by)
     for _, row in rows.iterrows():
         unit = ".patient" if row["unit"] == "patient" else ""
-        for metric in (*SCORES, *by_class):
+        for metric in (*scores, *by_class):
             values[_name(f"{row['test_set']}.{row['model']}.{metric}{unit}")] = row[metric]
     finished = _milliseconds(trial.manifest.finished)
     for name, value in values.items():

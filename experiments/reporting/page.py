@@ -23,7 +23,7 @@ from experiments.results import megabytes
 from training.config import NOT_IDENTITY
 from training.data_description import SYNTHETIC
 from training.metrics import METRIC_NAMES
-from training.scores import FURTHER, SCORES
+from training.scores import Score, scores_with
 
 # Columns of a trial, besides its config.
 _ABOUT = (
@@ -57,7 +57,7 @@ def page_data(findings: Findings) -> str:
         "metrics": METRIC_NAMES,
         "scores": {
             name: {"digits": score.digits, "higher": score.higher_is_better}
-            for name, score in SCORES.items()
+            for name, score in _scores(table).items()
         },
         "recall": first_classes(findings),
         "words": WORDS,
@@ -93,7 +93,7 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
             {"global_test": "global", "client_test": "clients', pooled"}
         )
         part["by"] = rows["unit"]
-        figures = rows[[*SCORES, "avg_low", "avg_high"]].round(4).rename(columns=str.upper)
+        figures = rows[[*_scores(rows), "avg_low", "avg_high"]].round(4).rename(columns=str.upper)
         part["AVG"] = figures.pop("AVG")
         bounds = zip(figures.pop("AVG_LOW"), figures.pop("AVG_HIGH"), strict=True)
         intervals = [None if math.isnan(low) else [low, high] for low, high in bounds]
@@ -108,6 +108,10 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
         parts.append(part.assign(**comparison.settings))
     settings = ["kind", *dict.fromkeys(name for c in comparisons for name in c.settings)]
     return settings, pd.concat(parts) if parts else pd.DataFrame()
+
+
+def _scores(rows: pd.DataFrame) -> dict[str, Score]:
+    return scores_with(*rows["config.best-by"].unique())
 
 
 def first_classes(findings: Findings) -> str:
@@ -130,7 +134,7 @@ def _trial(
 ) -> dict[str, Any]:
     record = findings.records[trial]
     classes = classes_of(rows)
-    shown = ["test_set", "model", "unit", "n", *SCORES, *_INTERVALS]
+    shown = ["test_set", "model", "unit", "n", *_scores(rows), *_INTERVALS]
     shown += ["bacc_classes", "clients_missing", "no_histograms"]
     shown += ["client_rounds", "client_rounds_asked"]
     shown += [f"{score}.{name}" for score in BY_CLASS for name in classes]
@@ -190,6 +194,7 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
     )
     source = files("experiments.reporting") / "page"
     template = environment.from_string((source / "page.html").read_text(encoding="utf-8"))
+    scores = _scores(findings.table)
     once = findings.table.drop_duplicates("trial").set_index("trial")
     return template.render(
         findings=findings,
@@ -200,8 +205,8 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
             for about in dict.fromkeys(drawing.about for drawing in drawings)
         },
         tables={table.name: table for table in tables},
-        lowest=[name.upper() for name in FURTHER if not SCORES[name].higher_is_better],
-        not_percent=[name.upper() for name in FURTHER if not SCORES[name].in_percent],
+        lowest=[name.upper() for name, score in scores.items() if not score.higher_is_better],
+        not_percent=[name.upper() for name, score in scores.items() if not score.in_percent],
         alpha=ALPHA,
         slug=slug,
         synthetic_line=SYNTHETIC,

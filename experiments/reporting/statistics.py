@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.comparisons import Comparison, in_order
-from training.scores import SCORES
+from training.scores import scores_with
 
 ALPHA = 0.05
 KEYS = ["unit", "model", "config.backbone"]
@@ -83,7 +83,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         AVG among all rows of the unit: 1 is the best, and equal values share their mean rank.
     """
     alike = rows.groupby(KEYS)
-    groups = alike[list(SCORES)]
+    groups = alike[list(scores_with(*rows["config.best-by"].unique()))]
     result = groups.mean().join(groups.std(ddof=1).add_suffix("_sd"))
     result.insert(0, "seeds", groups.size())
     result.insert(1, "not_complete", alike["complete"].agg(lambda complete: (~complete).sum()))

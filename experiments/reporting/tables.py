@@ -1,6 +1,6 @@
 """The report's tables, each as Markdown, CSV and LaTeX."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,7 +12,7 @@ from experiments.reporting.published import beside_ours
 from experiments.reporting.statistics import Ranking, summary
 from training.data_description import SYNTHETIC
 from training.metrics import METRIC_NAMES
-from training.scores import FURTHER, SCORES
+from training.scores import SCORES, Score, further_scores
 
 _LATEX = str.maketrans(
     {
@@ -92,7 +92,7 @@ def tables_of(findings: Findings) -> list[Table]:
 def comparison_table(comparison: Comparison) -> Table:
     """Return mean, standard deviation and rank of each backbone, and of each of its heads."""
     rows = summary(comparison.judged)
-    cells, best = _means(rows, METRIC_NAMES)
+    cells, best = _means(rows, {name: SCORES[name] for name in METRIC_NAMES})
     cells.insert(list(cells).index("BACC") + 1, "over", rows["bacc_classes"].astype(str))
     cells["rank"] = rows["rank"].map("{:g}".format)
     notes = (f"Judged on {comparison.judged_on}.", f"{OVER}.")
@@ -102,7 +102,8 @@ def comparison_table(comparison: Comparison) -> Table:
 def scores_table(comparison: Comparison) -> Table:
     """Return the same of the scores beside the study's six figures."""
     rows = summary(comparison.judged)
-    return table_of(comparison, "-scores", "Scores · ", rows, *_means(rows, FURTHER))
+    further = further_scores(*comparison.rows["config.best-by"].unique())
+    return table_of(comparison, "-scores", "Scores · ", rows, *_means(rows, further))
 
 
 def table_of(
@@ -127,11 +128,11 @@ def table_of(
     return Table(name, titled, comparison.synthetic, numbers, cells, best, notes)
 
 
-def _means(rows: pd.DataFrame, names: Iterable[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _means(rows: pd.DataFrame, scores: Mapping[str, Score]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the cells of a `summary`, with mean and deviation of some scores, and the best."""
     cells, best = row_names(rows), pd.DataFrame(index=rows.index)
-    for name in names:
-        score, means = SCORES[name], rows[name]
+    for name, score in scores.items():
+        means = rows[name]
         deviations = [
             "" if pd.isna(sd) else f" ± {sd:.{score.digits}f}" for sd in rows[f"{name}_sd"]
         ]

@@ -14,7 +14,7 @@ from experiments.reporting.findings import Findings
 from experiments.reporting.page import page, page_data
 from tests.experiments.reporting.small_campaign import BACKBONES, DONE, PLANNED
 from training.data_description import SYNTHETIC
-from training.scores import FURTHER
+from training.scores import further_scores
 
 
 class Elements(html.parser.HTMLParser):
@@ -208,7 +208,7 @@ def test_a_row_begins_with_what_it_is_and_what_it_reached(data: Any) -> None:
     assert data["columns"][:-5] == [
         *("trial", "backbone", "setting", "seed", "model", "test set", "by"),
         *("AVG", "AVG, 95 %", "mel / HGG", "ACC", "BACC", "over", "PRE", "REC", "F1"),
-        *(name.upper() for name in FURTHER),
+        *(name.upper() for name in further_scores()),
         *("complete", "n"),
     ]
     rows = [dict(zip(data["columns"], values, strict=True)) for values in data["rows"]]
