@@ -5,14 +5,20 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from experiments.centralized import train_centralized
+from experiments.console import Console
+from experiments.results import show_results
 from fl_client.site.approved_bundles import open_bundle
 from operation.plugins import GROUPS
 from tests.fl_client.site.fake_coordinator import (
@@ -23,8 +29,11 @@ from tests.fl_client.site.fake_coordinator import (
     train_reply,
 )
 from tests.fl_client.site.sites import approve, make_site
+from tests.packages import Packages
 from tests.runs import read_json
+from training.config import parse
 from training.config_file import read_config
+from training.run_folder import RunFolder
 
 CHECKOUT = Path(__file__).parents[1]
 PAGE = (CHECKOUT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -112,6 +121,55 @@ def write_images(folder: Path, count: int) -> Path:
     return folder
 
 
+def worst_recall(block: dict[str, Any]) -> float:
+    rows = enumerate(block["confusion"])
+    return min(100 * row[k] / sum(row) for k, row in rows if sum(row))
+
+
+def test_it_is_trained_centrally(packages: Packages, tmp_path: Path) -> None:
+    """In this process, with the package's files in a folder as an installer leaves them."""
+    points = tomllib.loads(FILES["pyproject.toml"])["project"]["entry-points"]
+    entries = {group.removeprefix("fedskin."): places for group, places in points.items()}
+    modules = {name: text for name, text in FILES.items() if name.endswith(".py")}
+    packages.add({**modules, "fedskin_example/__init__.py": ""}, entries)
+    images, test = write_images(tmp_path / "images", 45), write_images(tmp_path / "test", 12)
+    places = {"data-dir": images, "test-dir": test, "cache-dir": tmp_path / "cache"}
+    keys = {**EXPERIMENT, **{key: str(path) for key, path in places.items()}}
+    folder = RunFolder(tmp_path / "run")
+    console = Console(record=True, file=io.StringIO(), width=120)
+    train_centralized(console, parse({**keys, "epochs": 1}), folder, kind="heads")
+    assert folder.manifest()["plugins"] == {"fedskin-example": "1.0"}
+    figures = folder.metrics()
+    assert figures["global_test"]["worst-recall"] == worst_recall(figures["global_test"])
+    show_results(console, folder)
+    said = console.export_text()
+    assert "WORST-RECALL" in said
+    assert f"{worst_recall(figures['global_test']):.2f}" in said
+
+
+@pytest.mark.slow
+def test_it_is_in_a_campaign_and_its_report(python: Path, tmp_path: Path) -> None:
+    """Two trials that differ in the loss, the package's and fedskin's own."""
+    images, test = write_images(tmp_path / "images", 45), write_images(tmp_path / "test", 12)
+    part = '[[part]]\ncommand = "heads"\ngrid = { loss = ["smoothed", "cross-entropy"] }\n'
+    keys = TOML.replace('loss = "smoothed"\n', "").replace("loss = 'smoothed'\n", "")
+    (tmp_path / "campaign.toml").write_text(f'name = "plug-ins"\n[base]\n{keys}{part}')
+    places = {"test-dir": test, "cache-dir": tmp_path / "cache", "heads": "knn", "epochs": 1}
+    options = [word for key, value in places.items() for word in ("-c", f"{key}={value}")]
+    options += ["--data", f"prefixed={images}", "--out", "campaign"]
+    fedskin = (python, "-m", "fedskin")
+    run(*fedskin, "campaign", "run", "campaign.toml", *options, cwd=tmp_path)
+    run(*fedskin, "report", "campaign", cwd=tmp_path)
+    ledger = pd.read_csv(tmp_path / "campaign" / "ledger.csv")
+    of_network = ledger[(ledger["test_set"] == "global_test") & (ledger["model"] == "network")]
+    assert set(of_network["config.loss"]) == {"smoothed", "cross-entropy"}
+    for _, row in of_network.iterrows():
+        final = read_json(tmp_path / "campaign" / "trials" / row["trial"] / "metrics.json")
+        assert row["worst-recall"] == pytest.approx(worst_recall(final["global_test"]))
+    tables = (tmp_path / "campaign" / "report" / "tables").glob("*-scores.md")
+    assert all("WORST-RECALL" in table.read_text() for table in tables)
+
+
 @pytest.mark.slow
 def test_it_is_simulated(python: Path, tmp_path: Path) -> None:
     (tmp_path / "experiment.toml").write_text(TOML)
@@ -128,9 +186,7 @@ def test_it_is_simulated(python: Path, tmp_path: Path) -> None:
     assert figures["global_test"]["n"] == 12
     assert figures["best_by"] == "worst-recall"
     for block in (figures["validation"], figures["global_test"], figures["client_test"]):
-        rows = enumerate(block["confusion"])
-        recalls = [100 * row[k] / sum(row) for k, row in rows if sum(row)]
-        assert block["worst-recall"] == min(recalls)
+        assert block["worst-recall"] == worst_recall(block)
     config = (tmp_path / "run" / "config.toml").read_text()
     assert all(line in config for line in ("step-size = 0.5", 'loss = "smoothed"'))
     said = run(*fedskin, "--help", cwd=tmp_path)
