@@ -75,10 +75,7 @@ class AxialSlices:
         of = f"of {', '.join(self.modalities)}"
         if self.choice == "all":
             return f"all slices {of}"
-        how = {
-            "tumour": "spread through the segmented tumour",
-            "brain": "that show most brain",
-        }
+        how = {"tumour": "spread through the segmented tumour", "brain": "that show most brain"}
         return f"{self.slices_per_patient} slices {of}, {how[self.choice]}"
 
     def num_slices(self, case: str) -> int:

@@ -100,12 +100,7 @@ class Cases:
 
 
 def volume_table(
-    data_dir: Path,
-    cases: Cases,
-    reading: Reading,
-    set_aside: SetAside,
-    *,
-    graded: bool,
+    data_dir: Path, cases: Cases, reading: Reading, set_aside: SetAside, *, graded: bool
 ) -> ImageTable:
     """Make a table of the cases that can be used.
 

@@ -173,10 +173,7 @@ DATA_SET = DataSet(
         images=_study_images,
     ),
     synthetic=Synthetic(
-        unit="patients",
-        default=40,
-        write=write_brats2019,
-        wrote="the volumes of {count} patients",
+        unit="patients", default=40, write=write_brats2019, wrote="the volumes of {count} patients"
     ),
     notices=lambda slice_choice: (ORACLE,) if slice_choice == "tumour" else (),
 )

@@ -88,11 +88,7 @@ def load_published_training(
 
 
 def load_published_test(
-    data_dir: Path,
-    test_dir: Path | None,
-    read: ReadLabels,
-    classes: tuple[str, ...],
-    name: str,
+    data_dir: Path, test_dir: Path | None, read: ReadLabels, classes: tuple[str, ...], name: str
 ) -> ImageTable | None:
     """Find the test images in a folder and return them as a table; nothing is decoded.
 

@@ -210,8 +210,7 @@ def serve(directory: Directory) -> None:
 
 @app.command()
 def stop(
-    directory: Directory,
-    run: Annotated[int, typer.Argument(metavar="RUN", show_default=False)],
+    directory: Directory, run: Annotated[int, typer.Argument(metavar="RUN", show_default=False)]
 ) -> None:
     """Stop a run, by its number; its folder keeps its results so far.
 

@@ -32,8 +32,7 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR")]
 def check(
     data_dir: Directory,
     test_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the test set.", show_default="looks inside DIR"),
+        Path | None, typer.Option(help="Folder of the test set.", show_default="looks inside DIR")
     ] = None,
     near: Annotated[
         bool,
@@ -43,8 +42,7 @@ def check(
     ] = False,
     dataset: DatasetOption = "",
     split_file: Annotated[
-        Path | None,
-        typer.Option(help="Also check this published split of the training set."),
+        Path | None, typer.Option(help="Also check this published split of the training set.")
     ] = None,
 ) -> None:
     """Check the data folder DIR: show what it holds; every image is decoded.
@@ -98,8 +96,7 @@ def check(
 def partition(
     data_dir: Directory,
     out: Annotated[
-        Path,
-        typer.Option(help="CSV file to write; a plot is written beside it, with suffix .png."),
+        Path, typer.Option(help="CSV file to write; a plot is written beside it, with suffix .png.")
     ],
     partition: Annotated[
         Literal["iid", "dirichlet", "source"],
@@ -110,8 +107,7 @@ def partition(
     ] = "iid",
     clients: Annotated[int, typer.Option(min=1, help="How many clients.")] = 3,
     dirichlet_alpha: Annotated[
-        float,
-        typer.Option(help="With dirichlet: > 0; smaller is more uneven."),
+        float, typer.Option(help="With dirichlet: > 0; smaller is more uneven.")
     ] = 0.5,
     split_by: Annotated[
         Literal["image", "lesion"],
@@ -217,9 +213,7 @@ def synth(
     dataset: Annotated[
         str,
         typer.Option(
-            click_type=DatasetName(),
-            help="Which data set's layout.",
-            show_default="skin lesions",
+            click_type=DatasetName(), help="Which data set's layout.", show_default="skin lesions"
         ),
     ] = "",
     images: Annotated[

@@ -85,11 +85,7 @@ def heads_command(
 
 
 def _train_and_fit(
-    path: Path | None,
-    overrides: list[str] | None,
-    out: Path | None,
-    *,
-    resume: bool,
+    path: Path | None, overrides: list[str] | None, out: Path | None, *, resume: bool
 ) -> None:
     """Train a network and fit heads on it, in one run folder."""
     from experiments.centralized import train_centralized
@@ -117,11 +113,7 @@ def _train_and_fit(
 
 
 def _fit_on(
-    source: RunFolder,
-    overrides: list[str],
-    out: RunFolder | None,
-    *,
-    resume: bool,
+    source: RunFolder, overrides: list[str], out: RunFolder | None, *, resume: bool
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in a separate one."""
     from experiments.head_results import open_head_images, show_fitted

@@ -27,8 +27,7 @@ def runs_command(
         str, typer.Option(metavar="COLUMN", help="Sort by a column; figures with the best first.")
     ] = "date",
     where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Only these runs. Repeatable."),
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these runs. Repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     clean: Annotated[

@@ -134,8 +134,7 @@ def serve(directory: Directory) -> None:
 
 @app.command()
 def log(
-    directory: Directory,
-    last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20,
+    directory: Directory, last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20
 ) -> None:
     """Show the latest messages received, sent and refused; DIR/records.jsonl has all."""
     site = _open(directory)

@@ -119,15 +119,10 @@ def classifier(
     from training.network import preprocessing
 
     network, here = open_network(model)
-    common: dict[str, Any] = {
-        "batch_size": here.batch_size,
-        "preprocessing": preprocessing(here),
-    }
+    common: dict[str, Any] = {"batch_size": here.batch_size, "preprocessing": preprocessing(here)}
     if model.head is None:
 
-        def by_network(
-            pixels: NDArray[np.uint8],
-        ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        def by_network(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
             everything = np.arange(len(pixels))
             logarithms = predict(
                 network, pixels, everything, num_classes=len(model.classes), **common

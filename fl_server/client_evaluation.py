@@ -136,10 +136,7 @@ def judge_client_heads(
     split = test_data.split
     features = features_of(network, split, config)
     messages = strategy.query_messages(
-        "heads",
-        arrays,
-        settings,
-        {"test": to_record({"features": features})},
+        "heads", arrays, settings, {"test": to_record({"features": features})}
     )
     replies = strategy.read_query(grid.send_and_receive(messages, timeout=config.longest_round))
     labels = split.labels[split.indices]

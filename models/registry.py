@@ -23,11 +23,7 @@ SMALLEST_IMAGE = 32
 """Pixels: nearly every trunk reduces the side by 32; a smaller image has no last feature map."""
 
 OWN: Mapping[str, Provider] = MappingProxyType(
-    {
-        "torchvision": torchvision_provider,
-        "open_clip": open_clip_provider,
-        "timm": timm_provider,
-    }
+    {"torchvision": torchvision_provider, "open_clip": open_clip_provider, "timm": timm_provider}
 )
 PROVIDERS: ExtensionPoint[Provider] = ExtensionPoint("backbones", OWN, OWN.__getitem__, fault)
 

@@ -54,10 +54,7 @@ class FlowerMean:
         messages = [
             Message(
                 RecordDict(
-                    {
-                        ARRAYS: _floats(record),
-                        METRICS: MetricRecord({NUM_EXAMPLES: float(weight)}),
-                    }
+                    {ARRAYS: _floats(record), METRICS: MetricRecord({NUM_EXAMPLES: float(weight)})}
                 ),
                 dst_node_id=index,
                 message_type=MessageType.TRAIN,

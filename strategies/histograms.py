@@ -23,11 +23,7 @@ from strategies.refusal import Refused
 # last are halved towards 0 and 1, again and again, since there a trained network has most of its
 # probabilities. All are exact in binary; from 2⁻²⁴ below 1 on a float32 is 1.
 EDGES = np.concatenate(
-    [
-        2.0 ** np.arange(-32, -10),
-        np.arange(1, 1024) / 1024,
-        1 - 2.0 ** np.arange(-11, -25, -1),
-    ]
+    [2.0 ** np.arange(-32, -10), np.arange(1, 1024) / 1024, 1 - 2.0 ** np.arange(-11, -25, -1)]
 )
 BINS = len(EDGES) + 1
 CONFIDENCE_BINS = 15

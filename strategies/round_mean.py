@@ -9,14 +9,7 @@ from flwr.app import ArrayRecord, Message
 from strategies.aggregation import NotFinite, RunningMean
 from strategies.flower_mean import FlowerMean
 from strategies.layout import Layout, Signature
-from strategies.replies import (
-    Replies,
-    Reply,
-    TooFewReplies,
-    each_reply,
-    not_finite,
-    read_replies,
-)
+from strategies.replies import Replies, Reply, TooFewReplies, each_reply, not_finite, read_replies
 from strategies.update_measures import mean_and_updates, measure
 from strategies.update_ranges import out_of_range, too_long
 from strategies.update_size import clip_factor, clipped
@@ -141,11 +134,7 @@ class RoundMean:
     def _one_by_one(self, replies: Iterable[Message]) -> ArrayRecord:
         mean, seconds = RunningMean(), 0.0
         read = each_reply(
-            self._sent,
-            replies,
-            clients=self._clients,
-            expected=self._expected,
-            result=self.replies,
+            self._sent, replies, clients=self._clients, expected=self._expected, result=self.replies
         )
         for reply in read:
             started = time.perf_counter()

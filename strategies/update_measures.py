@@ -9,14 +9,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from strategies.aggregation import (
-    CHUNK,
-    blocks,
-    mean_into,
-    one_thread_per_core,
-    shares_of,
-    square,
-)
+from strategies.aggregation import CHUNK, blocks, mean_into, one_thread_per_core, shares_of, square
 from strategies.arrays import Blank, views
 from strategies.layout import Layout
 from strategies.method import is_carried

@@ -17,10 +17,7 @@ _DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I64": np.int64}
 
 
 def kept(
-    path: Path,
-    key: str,
-    compute: Callable[[], Mapping[str, NDArray]],
-    **metadata: str,
+    path: Path, key: str, compute: Callable[[], Mapping[str, NDArray]], **metadata: str
 ) -> dict[str, NDArray]:
     """Return the arrays in a file, memory-mapped; or compute them and store them there.
 

@@ -11,9 +11,7 @@ from training.errors import ConfigError
 
 
 def read_config(
-    path: Path | None,
-    overrides: Iterable[str] = (),
-    defaults: Mapping[str, Scalar] | None = None,
+    path: Path | None, overrides: Iterable[str] = (), defaults: Mapping[str, Scalar] | None = None
 ) -> ExperimentConfig:
     """Read a TOML file, if one is given, put ``key=value`` overrides on top, and check all.
 

@@ -24,23 +24,11 @@ from data_partition.image_store import ImageStore, ProgressCallback, open_store,
 from data_partition.image_table import ImageTable
 from data_partition.isic2019_split import with_split
 from data_partition.partition import plan_partition
-from data_partition.splits import (
-    SplitBy,
-    split_by_folders,
-    split_patients,
-    split_release,
-    together,
-)
+from data_partition.splits import SplitBy, split_by_folders, split_patients, split_release, together
 from training.array_store import kept
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.split import (
-    CentralData,
-    FederatedData,
-    GlobalTestSet,
-    TrainingImages,
-    select_images,
-)
+from training.split import CentralData, FederatedData, GlobalTestSet, TrainingImages, select_images
 
 
 def cache_dir(config: ExperimentConfig) -> Path:
@@ -249,10 +237,7 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
         names = split_by_folders(rows, split_by=split_by)
     else:
         names = split_release(
-            rows["image_id"].tolist(),
-            together(rows),
-            seed=config.seed,
-            split_by=split_by,
+            rows["image_id"].tolist(), together(rows), seed=config.seed, split_by=split_by
         )
     for name in ("train", "validation"):
         if name not in names:
@@ -373,8 +358,7 @@ def read_as(config: ExperimentConfig, table: ImageTable) -> ImageTable:
     if not isinstance(table.reader, Photographs):
         raise DataError(f"input = {config.input}: for photographs only; take input = study")
     reader = Photographs(
-        square=config.keeps_aspect,
-        shades_of_grey=config.input in ("shades-of-grey", "flamby"),
+        square=config.keeps_aspect, shades_of_grey=config.input in ("shades-of-grey", "flamby")
     )
     return replace(table, reader=reader)
 

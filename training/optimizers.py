@@ -46,13 +46,7 @@ class Optimizer:
 
 OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
     {
-        "sgd": Optimizer(
-            "SGD",
-            0.01,
-            0.0005,
-            keys={"momentum": "momentum"},
-            state_tensors=0,
-        ),
+        "sgd": Optimizer("SGD", 0.01, 0.0005, keys={"momentum": "momentum"}, state_tensors=0),
         "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2),
         "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2),
         "adagrad": Optimizer("Adagrad", 0.001, 0.0005),

@@ -111,10 +111,7 @@ def _differences(
         return dict.fromkeys(COMPARED)
     # Two confusion matrices side by side, so that one draw serves both.
     cells = np.stack(
-        [
-            _cells(labels, first, num_classes),
-            _cells(labels, second, num_classes) + num_classes**2,
-        ],
+        [_cells(labels, first, num_classes), _cells(labels, second, num_classes) + num_classes**2],
         axis=1,
     )
 

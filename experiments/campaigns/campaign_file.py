@@ -235,11 +235,7 @@ def _points(part: _Part, seeds: Iterable[int]) -> Iterator[tuple[Keys, Keys]]:
 
 
 def _values(
-    file: _File,
-    part: _Part,
-    given: Mapping[str, Any],
-    settings: Keys,
-    data: Mapping[str, Path],
+    file: _File, part: _Part, given: Mapping[str, Any], settings: Keys, data: Mapping[str, Path]
 ) -> dict[str, Any]:
     values: dict[str, Any] = {"objective": "clip"} if part.command == "clip" else {}
     values |= file.base | part.base | dict(given) | settings

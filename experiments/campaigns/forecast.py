@@ -141,10 +141,7 @@ def _resolved(trial: Trial, cpus: int) -> ExperimentConfig:
     config = trial.config
     dataset = recognise_dataset(config).name if config.data_dir else studied(config.dataset)
     resolved = resolve(
-        config,
-        dataset=dataset,
-        device=resolve_device(config.device),
-        threads_per_client=cpus,
+        config, dataset=dataset, device=resolve_device(config.device), threads_per_client=cpus
     )
     # A simulation's clients together use all cores, whatever the threads of each.
     return resolved.replace(threads_per_client=cpus) if trial.command == "simulate" else resolved

@@ -18,11 +18,7 @@ from fl_client.site.diagnosis import (
 from fl_client.site.keys import load_key
 from fl_client.site.policy import read_policy
 from fl_client.site.site_folder import SiteFolder
-from operation.environment import (
-    REUSE_FREED_PIECES,
-    flower_environment,
-    free_port,
-)
+from operation.environment import REUSE_FREED_PIECES, flower_environment, free_port
 from operation.files import write_text
 from operation.logs import log_file
 from operation.processes import end_processes

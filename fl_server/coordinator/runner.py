@@ -54,11 +54,7 @@ class Submission:
     """
 
     def __init__(
-        self,
-        folder: CoordinatorFolder,
-        order: Order,
-        control: Control,
-        nodes: Mapping[str, int],
+        self, folder: CoordinatorFolder, order: Order, control: Control, nodes: Mapping[str, int]
     ) -> None:
         self._run_folder = RunFolder(Path(order.run_dir))
         config = self._run_folder.config()

@@ -100,10 +100,7 @@ def serve_superlink(
         is_task=lambda scope: names_task(scope, state.get_task_by_token),
     )
     server = bounded_server(
-        door,
-        ssl_certfile=folder.certificate,
-        ssl_keyfile=folder.key,
-        timeout_graceful_shutdown=5,
+        door, ssl_certfile=folder.certificate, ssl_keyfile=folder.key, timeout_graceful_shutdown=5
     )
     collect_promptly()
     server.run(sockets=[public, inside])
