@@ -109,7 +109,10 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, RayError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"--ray-address {address}: no Ray cluster answers ({reason})") from None
+        raise ConfigError(
+            f"--ray-address {address}: no Ray cluster answers ({reason}); is it running, with this "
+            "version of Ray, and is its token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) that of this process?"
+        ) from None
 
 
 def _ask(address: str, machines: Sequence[Machine], marker: Path) -> dict[str, bool]:

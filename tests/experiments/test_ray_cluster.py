@@ -43,14 +43,14 @@ class Site:
         seen = [self.own if name == "head" else self.shared, self.data]
         self.machines.start(name, seen, cpus=1, **environment)
 
-    def fedskin(self, *words: object) -> subprocess.Popen[str]:
+    def fedskin(self, *words: object, token: str = TOKEN) -> subprocess.Popen[str]:
         """Start the program on the head."""
         return subprocess.Popen(
             self.machines.command("head", [FEDSKIN, *words]),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=self.machines.environment,
+            env={**self.machines.environment, "RAY_AUTH_TOKEN": token},
         )
 
 
@@ -181,3 +181,16 @@ def test_another_version_is_refused_with_the_machines_name(site: Site) -> None:
     assert "node-d (10.77.0." in line
     assert "has torch 9.9.9, not" in line
     assert "node-b" not in line
+
+
+def test_nobody_is_let_in_without_the_token(site: Site) -> None:
+    options = tiny_options(site.data, site.own / "cache", dataset="ham10000")
+    place = ["--out", site.own / "refused", "--ray-address", site.machines.address]
+    process = site.fedskin("simulate", *options, *place, token=TOKEN[::-1])
+    said = ended(process)
+    assert process.returncode == 2, said
+    line = said.strip().splitlines()[-1]
+    assert line.startswith(
+        f"fedskin: --ray-address {site.machines.address}: no Ray cluster answers"
+    )
+    assert "RAY_AUTH_TOKEN" in line

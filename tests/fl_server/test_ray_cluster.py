@@ -13,7 +13,7 @@ from training.errors import ConfigError
 @pytest.mark.parametrize(
     "address, line",
     [
-        ("127.0.0.1:1", r"--ray-address 127\.0\.0\.1:1: no Ray cluster answers \(.*refused\)"),
+        ("127.0.0.1:1", r"--ray-address 127\.0\.0\.1:1: no Ray cluster answers \(.*refused\); .*"),
         ("here", "--ray-address here: write it as HOST:PORT, or auto"),
         ("here:port", "--ray-address here:port: write it as HOST:PORT, or auto"),
     ],
