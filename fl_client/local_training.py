@@ -69,6 +69,7 @@ def train_locally(
         splits["train"],
         optimizer,
         round_number=round_number,
+        rounds=config.rounds,
         client_index=index,
         epochs=config.local_epochs,
         before_step=half.before_step,

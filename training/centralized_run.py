@@ -122,7 +122,12 @@ class CentralizedRun:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.config, epoch, self.config.epochs)
         loss = self.task.train(
-            model, train, optimizer, round_number=epoch, before_step=self._counting(len(train))
+            model,
+            train,
+            optimizer,
+            round_number=epoch,
+            rounds=self.config.epochs,
+            before_step=self._counting(len(train)),
         )
         trained = time.perf_counter()
         validation = self.task.evaluate(model, splits["validation"])

@@ -63,6 +63,7 @@ class ConfigKeys(MethodKeys):
     weights_dir: str = ""
     text_encoder: str = "ViT-L/14"
     loss: str = "auto"
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
     augmentation: Literal["study", "light", "strong"] = "study"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)

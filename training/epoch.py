@@ -59,9 +59,10 @@ def train_epoch(
     generator: torch.Generator,
     precision: str = "float32",
     loss_function: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    sampler: str = "shuffled",
     before_step: Callable[[], None] | None = None,
 ) -> float:
-    """Train one epoch: every image once, in random order, augmented by ``preprocessing``.
+    """Train one epoch: as many images as there are, augmented by ``preprocessing``.
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in train mode.
@@ -72,6 +73,8 @@ def train_epoch(
         generator: on the CPU; for the order and the augmentation.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
         loss_function: maps logits (B, K) and labels (B,) to the mean loss of the batch.
+        sampler: ``shuffled``, every image once in random order; or ``balanced``, drawn with
+            replacement, each class as often as any other on average.
         before_step: called between ``backward`` and the optimizer's step, by a method.
 
     Returns:
@@ -82,7 +85,7 @@ def train_epoch(
     """
     device = next(model.parameters()).device
     model.train()
-    order = split.indices[torch.randperm(len(split), generator=generator).numpy()]
+    order = split.indices[_order(split, sampler, generator).numpy()]
     total_loss = torch.zeros(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
@@ -106,6 +109,15 @@ def train_epoch(
     if not np.isfinite(mean_loss):
         raise TrainingError(_why_not_finite(mean_loss, float(first_loss)))
     return mean_loss
+
+
+def _order(split: Split, sampler: str, generator: torch.Generator) -> Tensor:
+    """Return the places (n,) of the images of an epoch among the n of the split."""
+    if sampler == "shuffled":
+        return torch.randperm(len(split), generator=generator)
+    labels = torch.from_numpy(split.labels[split.indices])
+    weights = 1 / torch.bincount(labels)[labels].double()
+    return torch.multinomial(weights, len(split), replacement=True, generator=generator)
 
 
 def _why_not_finite(mean_loss: float, first_loss: float) -> str:

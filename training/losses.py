@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from training.split import Split
-
 
 class LossFunction(Protocol):
     """Maps logits (B, K) and labels (B,) to the mean loss of a batch."""
@@ -30,23 +28,31 @@ class Loss:
 
     Attributes:
         build: returns the function, from the number of training images of each class, (K,) int64.
+        late: takes the place of ``build`` after `DEFERRED` of the rounds.
         objectives: with which it can be used.
     """
 
     build: Callable[[NDArray[np.int64]], LossFunction]
+    late: Callable[[NDArray[np.int64]], LossFunction] | None = None
     objectives: tuple[str, ...] = ("classifier", "clip")
 
 
-def loss_function(name: str, split: Split, num_classes: int) -> LossFunction:
-    """Return the loss of this name for training on a split.
+DEFERRED = 0.8
+"""The share of the rounds after which weights begin: 160 of 200 epochs in Cao et al. (2019)."""
+
+
+def loss_function(name: str, counts: NDArray[np.int64], *, late: bool = False) -> LossFunction:
+    """Return the loss of this name.
 
     Under objective clip the logits are similarities/τ, whose softmax is Equation 1 of the study
     (docs/study.md).
-    """
-    import numpy as np
 
-    counts = np.bincount(split.labels[split.indices], minlength=num_classes)
-    found = LOSSES[name].build(counts)
+    Args:
+        counts: number of training images of each class, (K,).
+        late: whether more than `DEFERRED` of the rounds are done.
+    """
+    row = LOSSES[name]
+    found = (row.late if late and row.late is not None else row.build)(counts)
     return found if name in OWN else _checked(name, found)
 
 
@@ -72,25 +78,116 @@ def _cross_entropy(_: NDArray[np.int64]) -> LossFunction:
     return functional.cross_entropy
 
 
+def _weighted(weights: NDArray[np.float64]) -> LossFunction:
+    """Return cross-entropy in which an image weighs as its class.
+
+    A batch's loss is divided by the sum of its images' weights.
+    """
+    import torch
+    from torch.nn import functional
+
+    of_class = torch.tensor(weights, dtype=torch.float32)
+
+    def weighted(logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, of_class.to(logits.device, logits.dtype))
+
+    return weighted
+
+
 def _balanced(counts: NDArray[np.int64]) -> LossFunction:
     """Cross-entropy with each image weighted by n / (K n_c), as scikit-learn's ``balanced``.
 
-    K is the number of classes with training images, n_c that of images of class c. A batch's loss
-    is divided by the sum of its images' weights.
+    K is the number of classes with training images, n_c that of images of class c.
     """
     import numpy as np
-    import torch
-    from torch.nn import functional
 
     present = counts > 0
     weights = np.zeros(len(counts))
     weights[present] = counts.sum() / (present.sum() * counts[present])
-    of_class = torch.tensor(weights, dtype=torch.float32)
+    return _weighted(weights)
 
-    def balanced(logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, of_class.to(logits.device, logits.dtype))
 
-    return balanced
+def effective_number_weights(
+    counts: NDArray[np.int64], beta: float = 0.9999
+) -> NDArray[np.float64]:
+    """Return the weight of each class by its effective number of images.
+
+    Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, Section 4:
+    (1 - β) / (1 - β^n_c), scaled so that the weights of the K classes with images sum to K.
+    """
+    import numpy as np
+
+    present = counts > 0
+    weights = np.zeros(len(counts))
+    weights[present] = (1 - beta) / (1 - beta ** counts[present].astype(float))
+    return weights * (present.sum() / weights.sum())
+
+
+def _effective_number(counts: NDArray[np.int64]) -> LossFunction:
+    return _weighted(effective_number_weights(counts))
+
+
+def _logit_adjusted(counts: NDArray[np.int64]) -> LossFunction:
+    """Cross-entropy of logits plus log π_c, the classes' shares of the training images.
+
+    Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, Equation 10, with τ = 1; the
+    same as the balanced softmax of Ren et al., Balanced Meta-Softmax, NeurIPS 2020. A class without
+    images takes no part in training.
+    """
+    import torch
+    from torch.nn import functional
+
+    log_shares = torch.log(torch.tensor(counts / counts.sum(), dtype=torch.float32))
+
+    def adjusted(logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits + log_shares.to(logits.device), labels)
+
+    return adjusted
+
+
+def _focal(_: NDArray[np.int64]) -> LossFunction:
+    """The mean of -(1 - p)^γ log p, p being the probability of the true class.
+
+    Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Equation 4, over a softmax, with
+    γ = 2.
+    """
+    from torch.nn import functional
+
+    def focal(logits: Tensor, labels: Tensor) -> Tensor:
+        of_truth = -functional.cross_entropy(logits, labels, reduction="none")
+        return -((1 - of_truth.exp()) ** 2 * of_truth).mean()
+
+    return focal
+
+
+def _ldam(
+    counts: NDArray[np.int64], weights: NDArray[np.float64] | None = None, largest: float = 0.5
+) -> LossFunction:
+    """Cross-entropy after a margin is taken from the true class's logit, larger for rarer ones.
+
+    Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS
+    2019, Section 3.2: Δ_c = C / n_c^(1/4), with C so that the largest is 1/2. The logits are the
+    network's, neither normalised nor scaled.
+    """
+    import numpy as np
+    import torch
+
+    present = counts > 0
+    margins = np.zeros(len(counts))
+    margins[present] = counts[present] ** -0.25
+    of_class = torch.tensor(margins * (largest / margins.max()), dtype=torch.float32)
+    loss = _weighted(np.ones(len(counts)) if weights is None else weights)
+
+    def ldam(logits: Tensor, labels: Tensor) -> Tensor:
+        taken = torch.nn.functional.one_hot(labels, len(counts)) * of_class.to(logits.device)
+        return loss(logits - taken, labels)
+
+    return ldam
+
+
+def _ldam_weighted(counts: NDArray[np.int64]) -> LossFunction:
+    """The deferred re-weighting of Cao et al., Algorithm 1, by effective numbers."""
+    return _ldam(counts, effective_number_weights(counts))
 
 
 def _contrastive(_: NDArray[np.int64]) -> LossFunction:
@@ -109,6 +206,10 @@ OWN: Mapping[str, Loss] = MappingProxyType(
     {
         "cross-entropy": Loss(_cross_entropy),
         "balanced": Loss(_balanced),
+        "effective-number": Loss(_effective_number),
+        "logit-adjusted": Loss(_logit_adjusted),
+        "focal": Loss(_focal),
+        "ldam": Loss(_ldam, late=_ldam_weighted),
         "contrastive": Loss(_contrastive, objectives=("clip",)),
     }
 )

@@ -18,6 +18,7 @@ from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.errors import RunFolderError
 from training.extension_points import packages_of
+from training.losses import LOSSES
 from training.run_state import RunState
 from training.schedules import SCHEDULES
 
@@ -108,14 +109,18 @@ class RunFolder:
         versions of its plug-ins.
 
         Only the length may differ (`length_key`), and not be below what is already done; not even
-        that with a schedule whose learning rates depend on it.
+        that with a schedule or a loss that depends on it.
 
         Raises:
             RunFolderError: naming the keys or the packages that differ.
         """
         ours, theirs = self.config().identity(), config.identity()
         key = self.length_key()
-        fixed = SCHEDULES[config.schedule].needs_length
+        fixed = ""
+        if SCHEDULES[config.schedule].needs_length:
+            fixed = f"schedule = {config.schedule}"
+        elif config.loss != "auto" and LOSSES[config.loss].late is not None:
+            fixed = f"loss = {config.loss}"
         different = [
             f"{k} = {ours.get(k)!r}, not {theirs.get(k)!r}"
             for k in {**ours, **theirs}
@@ -125,7 +130,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: holds a run of another config ({'; '.join(different)}); "
                 f"{'not even' if fixed else 'only'} {key} may change when a run"
-                f"{f' with schedule = {config.schedule}' if fixed else ''} is resumed; choose "
+                f"{f' with {fixed}' if fixed else ''} is resumed; choose "
                 "another folder for another config"
             )
         packages = packages_of(config.to_flat())

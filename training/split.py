@@ -33,6 +33,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def class_counts(self, num_classes: int) -> NDArray[np.int64]:
+        """Return the number of its images of each class, (K,)."""
+        return np.bincount(self.labels[self.indices], minlength=num_classes)
+
     @property
     def holds_features(self) -> bool:
         """Whether it holds features instead of images."""

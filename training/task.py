@@ -15,7 +15,7 @@ from models.text_encoders import find_text_encoder
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.epoch import Evaluation, evaluate, train_epoch
-from training.losses import loss_function
+from training.losses import DEFERRED, loss_function
 from training.network import as_tensors, check_base, load, move_to_device, of_base, preprocessing
 from training.randomness import derive_seed, layer_randomness
 from training.split import Split
@@ -103,6 +103,7 @@ class Task:
         optimizer: torch.optim.Optimizer,
         *,
         round_number: int,
+        rounds: int,
         client_index: int = 0,
         epochs: int = 1,
         before_step: Callable[[], None] | None = None,
@@ -116,6 +117,7 @@ class Task:
             split: at least two images, or their features.
             optimizer: of the network's trained parameters.
             round_number: the round, or the epoch of a centralized run, ≥ 1.
+            rounds: of the whole run.
             client_index: the client's, ≥ 0.
             before_step: called between ``backward`` and every step of the optimizer.
 
@@ -129,7 +131,8 @@ class Task:
                 config.seed, round_number=round_number, client_index=client_index, purpose=purpose
             )
 
-        loss = loss_function(config.loss, split, self.num_classes)
+        counts = split.class_counts(self.num_classes)
+        loss = loss_function(config.loss, counts, late=round_number > DEFERRED * rounds)
         generator = torch.Generator().manual_seed(seed("batches"))
         with layer_randomness(seed("layers"), torch.device(config.device)):
             losses = [
@@ -142,6 +145,7 @@ class Task:
                     generator=generator,
                     precision=config.precision,
                     loss_function=loss,
+                    sampler=config.sampler,
                     before_step=before_step,
                 )
                 for _ in range(epochs)

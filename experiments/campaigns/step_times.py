@@ -172,7 +172,7 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
 
     def train() -> tuple[float, float]:
         started = time.perf_counter()
-        training.train(trained, seen, optimizer, round_number=1, before_step=mark)
+        training.train(trained, seen, optimizer, round_number=1, rounds=1, before_step=mark)
         return gradients_done - started, time.perf_counter() - gradients_done
 
     def judge() -> tuple[float]:

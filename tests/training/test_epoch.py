@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn
 from torch import nn
 
 from tests.support import UNCHANGED, Recorder, plain_split, random_split, same_bits, state_of
-from training.epoch import Evaluation, batch_slices, evaluate, train_epoch
+from training.epoch import Evaluation, _order, batch_slices, evaluate, train_epoch
 from training.errors import TrainingError
 from training.split import Split
 
@@ -336,3 +336,17 @@ def test_answers_that_are_no_numbers_are_refused() -> None:
     nn.init.constant_(model.linear.bias, float("nan"))
     with pytest.raises(TrainingError, match="not finite numbers: its training has diverged"):
         judge(model, random_split(3, side=SIDE))
+
+
+def test_the_balanced_sampler_draws_classes_equally_often() -> None:
+    """Of 90 images of class 0 and 10 of class 1, each class is half of an epoch on average."""
+    split = random_split(100)
+    split.labels[:] = np.arange(100) >= 90
+    generator = torch.Generator().manual_seed(0)
+    orders = [_order(split, "balanced", generator) for _ in range(100)]
+    drawn = split.labels[split.indices[torch.cat(orders).numpy()]]
+    assert len(drawn) == 10_000
+    assert abs(drawn.mean() - 0.5) < 0.02  # four standard deviations
+    repeated = _order(split, "balanced", torch.Generator().manual_seed(0))
+    assert torch.equal(repeated, orders[0])
+    assert sorted(_order(split, "shuffled", generator).tolist()) == list(range(100))

@@ -1,5 +1,6 @@
 """The losses, each on numbers that can be checked by hand, and all of them through training."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.support import STORED_SIDE, make_config, make_text, random_split, sta
 from training.config import parse
 from training.epoch import train_epoch
 from training.errors import ConfigError
-from training.losses import LOSSES, LossFunction, loss_function
+from training.losses import LOSSES, LossFunction, effective_number_weights, loss_function
 from training.network import preprocessing
 from training.split import Split
 from training.task import Task
@@ -23,7 +24,7 @@ def built(labels: list[int] | None = None, **settings: object) -> LossFunction:
     """The loss for training on images with these labels."""
     chosen = np.array([0, 1, 2] if labels is None else labels)
     split = Split(np.empty((len(chosen), 1)), chosen, np.arange(len(chosen)))
-    return loss_function(make_config(**settings).loss, split, CLASSES)
+    return loss_function(make_config(**settings).loss, split.class_counts(CLASSES))
 
 
 def test_contrastive_compares_images_and_cross_entropy_classes() -> None:
@@ -55,12 +56,103 @@ def test_balanced_gives_every_class_the_same_say() -> None:
 def test_only_the_splits_own_images_are_counted() -> None:
     labels = np.array([0, 0, 0, 1, 1])
     split = Split(np.empty((5, 1)), labels, np.array([2, 3, 4]))
-    balanced = loss_function("balanced", split, 2)
+    balanced = loss_function("balanced", split.class_counts(2))
     logits = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     each = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1]), reduction="none")
     # One image of class 0 and two of class 1: weights 3/2 and 3/4.
     expected = (1.5 * each[0] + 0.75 * each[1]) / 2.25
     assert balanced(logits, torch.tensor([0, 1])).item() == pytest.approx(expected.item())
+
+
+# References from the papers' formulas, in plain Python.
+COUNTS = np.array([60, 9, 1, 0])
+LOGITS = torch.tensor(np.random.default_rng(0).normal(0, 2, (6, 4)), dtype=torch.float32)
+LABELS = torch.tensor([0, 0, 1, 2, 1, 0])
+
+
+def softmax(logits: list[float]) -> list[float]:
+    return [math.exp(z) / sum(map(math.exp, logits)) for z in logits]
+
+
+def mean(losses: list[float], weights: list[float]) -> float:
+    return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+
+
+def effective(label: int) -> float:
+    """Cui et al., with β = 0.9999; that the weights sum to 3 cancels out."""
+    return (1 - 0.9999) / (1 - 0.9999 ** COUNTS[label])
+
+
+def reference(name: str, late: bool) -> float:
+    losses, weights = [], []
+    for logits, label in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
+        weight = 1.0
+        if name == "effective-number":
+            loss, weight = -math.log(softmax(logits)[label]), effective(label)
+        elif name == "logit-adjusted":  # Ren et al.: n_y e^z_y / Σ n_c e^z_c
+            terms = [n * math.exp(z) for n, z in zip(COUNTS, logits, strict=True)]
+            loss = -math.log(terms[label] / sum(terms))
+        elif name == "focal":
+            p = softmax(logits)[label]
+            loss = -((1 - p) ** 2) * math.log(p)
+        else:  # ldam; the rarest class with images, of one, has the margin 1/2
+            moved = list(logits)
+            moved[label] -= 0.5 * (1 / COUNTS[label]) ** 0.25
+            loss, weight = -math.log(softmax(moved)[label]), effective(label) if late else 1.0
+        losses.append(loss)
+        weights.append(weight)
+    return mean(losses, weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "late"),
+    [
+        *(("effective-number", False), ("logit-adjusted", False), ("focal", False)),
+        *(("ldam", False), ("ldam", True)),
+    ],
+)
+def test_a_loss_equals_its_papers_formula(name: str, late: bool) -> None:
+    found = loss_function(name, COUNTS, late=late)(LOGITS, LABELS)
+    assert found.item() == pytest.approx(reference(name, late), rel=1e-6)
+
+
+def test_limits_of_the_losses() -> None:
+    """Of equal counts all but focal and ldam are cross-entropy; without β weights are 1/n_c."""
+    equal = np.array([5, 5, 5, 5])
+    plain = torch.nn.functional.cross_entropy(LOGITS, LABELS).item()
+    for name in ("balanced", "effective-number", "logit-adjusted"):
+        assert loss_function(name, equal)(LOGITS, LABELS).item() == pytest.approx(plain)
+    nearly_one = effective_number_weights(np.array([60, 20, 10]), beta=1 - 1e-9)
+    np.testing.assert_allclose(nearly_one, 3 * np.array([1, 3, 6]) / 10, rtol=1e-5)
+    assert effective_number_weights(COUNTS, beta=0.0).tolist() == [1, 1, 1, 0]
+
+
+def test_a_class_without_images_gets_no_gradient_of_the_adjusted_logits() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    loss_function("logit-adjusted", COUNTS)(logits, LABELS).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, 3] == 0).all()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_weights_are_deferred_to_the_last_fifth_of_the_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of ten rounds the first eight are without."""
+    asked: list[bool] = []
+
+    def spying(name: str, counts: np.ndarray, *, late: bool) -> LossFunction:
+        asked.append(late)
+        return loss_function(name, counts, late=late)
+
+    monkeypatch.setattr("training.task.loss_function", spying)
+    task = Task(make_config(loss="ldam"), CLASSES)
+    network = task.build()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for number in (1, 8, 9, 10):
+        split = random_split(4, side=STORED_SIDE)
+        task.train(network, split, optimizer, round_number=number, rounds=10)
+    assert asked == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +174,7 @@ def test_training_lowers_every_loss(objective: str, loss: str) -> None:
         batch_size=6,
         preprocessing=preprocessing(config),
         generator=torch.Generator().manual_seed(0),
-        loss_function=loss_function(config.loss, split, CLASSES),
+        loss_function=loss_function(config.loss, split.class_counts(CLASSES)),
     )
     losses = [step() for _ in range(6)]
     assert losses[-1] < losses[0]

@@ -83,15 +83,18 @@ def test_a_run_may_become_longer_and_not_shorter_than_what_is_done(
     assert folder.config() == make_config(**{key: 2})
 
 
-def test_a_run_whose_learning_rates_depend_on_its_length_keeps_it(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "cosine")
-    folder.create(make_config(schedule="cosine", rounds=3))
-    folder.create(make_config(schedule="cosine", rounds=3))
+@pytest.mark.parametrize(("key", "value"), [("schedule", "cosine"), ("loss", "ldam")])
+def test_a_run_whose_training_depends_on_its_length_keeps_it(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    folder = RunFolder(tmp_path / value)
+    folder.create(make_config(**{key: value}, rounds=3))
+    folder.create(make_config(**{key: value}, rounds=3))
     with pytest.raises(
         RunFolderError,
-        match=r"rounds = 3, not 5\); not even rounds may change when a run with schedule = cosine",
+        match=rf"rounds = 3, not 5\); not even rounds may change when a run with {key} = {value}",
     ):
-        folder.create(make_config(schedule="cosine", rounds=5))
+        folder.create(make_config(**{key: value}, rounds=5))
 
 
 def test_a_completed_run_that_becomes_longer_loses_the_results_of_the_shorter_one(
