@@ -25,6 +25,7 @@ class Client:
         synthetic: whether its images are generated.
         is_site: whether it is a site's client, which stores the final model.
         histograms: whether its replies hold histograms of its predicted probabilities.
+        sends_class_counts: whether it may say how many training images of each class it has.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Client:
     synthetic: bool = False
     is_site: bool = False
     histograms: bool = True
+    sends_class_counts: bool = True
 
     @property
     def num_classes(self) -> int:

@@ -30,6 +30,7 @@ def introduce(message: Message, context: Context) -> Message:
     import fl_client.local_training  # noqa: F401, what round one needs is loaded by then
     from fl_client.client import base_of
     from fl_client.client_setup import check_site, open_client
+    from strategies.expected_replies import CLASS_COUNTS
 
     settings = _settings(message)
     if "site" in context.node_config:
@@ -49,6 +50,9 @@ def introduce(message: Message, context: Context) -> Message:
         about["base"] = base_of(client.config)
     numbers = MetricRecord({f"num-{name}": len(split) for name, split in client.splits.items()})
     numbers["threads"] = client.config.threads_per_client
+    if client.config.class_counts == "federation" and client.sends_class_counts:
+        counts = client.splits["train"].class_counts(client.num_classes)
+        numbers[CLASS_COUNTS] = counts.tolist()
     content = RecordDict({"client": about, "metrics": numbers})
     return Message(content, reply_to=message)
 

@@ -90,7 +90,8 @@ def open_site_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]
         fingerprint=data.store.fingerprint,
         synthetic=is_synthetic(config.data_dir),
         is_site=True,
-        histograms=_may_send_histograms(node_config),
+        histograms=_may_send(node_config, "histograms"),
+        sends_class_counts=_may_send(node_config, "class-counts"),
     )
 
 
@@ -108,12 +109,12 @@ def check_site(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> N
     prefetch_base(config)
 
 
-def _may_send_histograms(node_config: Mapping[str, Any]) -> bool:
-    """Return whether the site's policy allows them; if not, its guard would refuse the reply."""
+def _may_send(node_config: Mapping[str, Any], what: str) -> bool:
+    """Return whether the site's policy allows this; if not, its guard would refuse the reply."""
     if "policy" not in node_config:
         return True
     policy = parse_toml(Path(str(node_config["policy"])).read_text(encoding="utf-8"))
-    return policy.get("histograms", True) is True
+    return policy.get(what, True) is True
 
 
 def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> ExperimentConfig:

@@ -10,6 +10,7 @@ from fl_client.client import Client
 from fl_client.local_model import open_model
 from fl_client.method_half import MethodHalf, keep_own, with_own
 from models.backbones import Backbone
+from strategies.expected_replies import CLASS_COUNTS
 from strategies.method import is_carried
 from training import optimizers
 from training.clip_text import ClipText
@@ -35,7 +36,8 @@ def train_locally(
 
     Args:
         received: the global weights, and what the method carries beside them, read only.
-        settings: ``round``, ``client-index``, and those of `fl_client.local_model.open_model` and
+        settings: ``round``, ``client-index``, the federation's ``class-counts`` if they are asked
+            for, and those of `fl_client.local_model.open_model` and
             `MethodHalf`.
 
     Returns:
@@ -72,6 +74,7 @@ def train_locally(
         rounds=config.rounds,
         client_index=index,
         epochs=config.local_epochs,
+        class_counts=settings.get(CLASS_COUNTS),
         before_step=half.before_step,
     )
     carried, scalars = half.finish()

@@ -112,6 +112,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
         names=names,
         sizes={name: {split: described[name][split] for split in SPLITS} for name in described},
         bases={name: site.base for name, site in found.items()},
+        class_counts={name: site.class_counts for name, site in found.items()},
     )
     federation = Federation(sites, here, folder, classes.names, test_data, as_text(text), settings)
     federation.run(lambda: gathered)

@@ -126,6 +126,7 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
             names={p.node_id: p.name for p in known},
             sizes={p.name: p.sizes for p in known},
             bases={p.name: p.base for p in known},
+            class_counts={p.name: p.class_counts for p in known},
         )
 
     settings = {"experiment": experiment}

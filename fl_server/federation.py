@@ -18,13 +18,13 @@ from fl_server.client_evaluation import (
     judge_client_heads,
 )
 from fl_server.federated_config import makespan
-from fl_server.nodes import Gathered, check_bases
+from fl_server.nodes import Gathered, check_bases, summed_class_counts
 from fl_server.reply_grids import CheckingGrid, UnpackingGrid
 from models.backbones import build_on_meta
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange
-from strategies.expected_replies import Announced
+from strategies.expected_replies import CLASS_COUNTS, Announced
 from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
@@ -75,6 +75,7 @@ class Federation:
         self.task = Task(config, len(classes), text)
         self.progress = folder.checkpoint.progress()
         self._settings = dict(settings)
+        self._of_training: dict[str, list[int]] = {}  # settings in training messages only
         self._round_started = 0.0
 
     def run(self, gather: Callable[[], Gathered]) -> None:
@@ -117,6 +118,13 @@ class Federation:
         self.grid = CheckingGrid(self.grid, announced)
         if self.config.wire_format != "float32":
             self.grid = UnpackingGrid(self.grid, self.config.wire_format, exchange.train_layout)
+        if self.config.class_counts == "federation":
+            # Those of the first start, so that a resumed run without all sites goes on the same.
+            total = self.folder.manifest().get("class_counts")
+            if total is None:
+                total = summed_class_counts(clients, num_classes)
+                self.folder.update_manifest(class_counts=total)
+            self._of_training[CLASS_COUNTS] = total
         if base is not None:
             self.folder.keep_base(base)
             check_bases(clients.bases, base)
@@ -137,7 +145,7 @@ class Federation:
                 exchange.first,
                 num_rounds=num_rounds,
                 timeout=self.config.longest_round,
-                train_config=ConfigRecord({**self._settings}),
+                train_config=ConfigRecord({**self._settings, **self._of_training}),
                 evaluate_fn=finish,
             ).arrays
 

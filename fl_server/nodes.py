@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from operation.text import printable
-from strategies.expected_replies import SPLITS, form_of
+from strategies.expected_replies import CLASS_COUNTS, SPLITS, form_of
 from strategies.refusal import Refused
 from strategies.replies import cause
 from strategies.reply_form import Content
@@ -30,12 +30,14 @@ class Participant:
         node_id: Flower's number for it in this run.
         sizes: number of images by split.
         base: sha256 of its network's base, None if the whole network is trained.
+        class_counts: number of training images of each class, None if it does not say.
     """
 
     node_id: int
     name: str
     sizes: dict[str, int]
     base: str | None = None
+    class_counts: list[int] | None = None
 
 
 def wait_for_nodes(
@@ -67,16 +69,49 @@ class Gathered:
         sizes: number of images by split, by name.
         bases: by name, the base's sha256 as each present client states it; None if the whole
             network is trained.
+        class_counts: by name, the number of training images of each class as each present client
+            states it, None if it does not.
     """
 
     names: Mapping[int, str]
     sizes: Mapping[str, Mapping[str, int]]
     bases: Mapping[str, str | None]
+    class_counts: Mapping[str, list[int] | None]
 
 
 def sizes_of(said: Content) -> dict[str, int]:
     """Return the number of images by split from an introduction."""
     return {split: said.metrics["metrics"][f"num-{split}"] for split in SPLITS}
+
+
+def class_counts_of(said: Content) -> list[int] | None:
+    """Return the number of training images of each class from an introduction, if it says it."""
+    counts: list[int] | None = said.metrics["metrics"].get(CLASS_COUNTS)
+    return counts
+
+
+def summed_class_counts(gathered: Gathered, num_classes: int) -> list[int]:
+    """Return the number of training images of each class, summed over the clients.
+
+    Raises:
+        FederationError: a client does not say it, or something impossible.
+    """
+    silent = [name for name, counts in gathered.class_counts.items() if counts is None]
+    if silent:
+        raise FederationError(
+            f"{', '.join(silent)}: gives no counts of its classes, which its policy forbids; set "
+            "class-counts = own"
+        )
+    total = [0] * num_classes
+    for name, counts in gathered.class_counts.items():
+        assert counts is not None
+        if len(counts) != num_classes or sum(counts) != gathered.sizes[name]["train"]:
+            raise FederationError(
+                f"{name}: its counts of {num_classes} classes are not those of its "
+                f"{gathered.sizes[name]['train']} training images"
+            )
+        total = [one + other for one, other in zip(total, counts, strict=True)]
+    return total
 
 
 def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
@@ -146,7 +181,11 @@ def introductions(
             raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
         said = read_introduction(f"node {node}", message, answer)
         client = said.configs["client"]
-        participants.append(Participant(node, client["name"], sizes_of(said), client.get("base")))
+        participants.append(
+            Participant(
+                node, client["name"], sizes_of(said), client.get("base"), class_counts_of(said)
+            )
+        )
     names = [participant.name for participant in participants]
     if len(set(names)) < len(names):
         raise FederationError(f"two nodes have the same name; the names are {sorted(names)}")

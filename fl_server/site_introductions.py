@@ -8,7 +8,13 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.common import log
 
-from fl_server.nodes import FederationError, natural_sort_key, read_introduction, sizes_of
+from fl_server.nodes import (
+    FederationError,
+    class_counts_of,
+    natural_sort_key,
+    read_introduction,
+    sizes_of,
+)
 from fl_server.site_grid import SiteGrid
 from operation.text import quoted
 from strategies.replies import cause
@@ -26,6 +32,7 @@ class Introduction:
         classes: names of the classes, in the order of the network's outputs.
         synthetic: whether it says that they are generated.
         base: sha256 of its network's base, None if the whole network is trained.
+        class_counts: number of training images of each class, None if it does not say.
     """
 
     sizes: dict[str, int]
@@ -36,6 +43,7 @@ class Introduction:
     device: str
     threads: int
     base: str | None = None
+    class_counts: list[int] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return the manifest's entry about this client."""
@@ -134,4 +142,5 @@ def _read(name: str, message: Message, answer: Message) -> Introduction:
         device=about["device"],
         threads=numbers["threads"],
         base=about.get("base"),
+        class_counts=class_counts_of(said),
     )

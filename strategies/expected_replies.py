@@ -41,6 +41,8 @@ MAX_SECONDS = 1e6
 MAX_LOSS = float(np.finfo(np.float32).max)
 
 SPLITS = ("train", "validation", "test")
+# The metric of an introduction with the number of training images of each class.
+CLASS_COUNTS = "class-counts"
 # Maximum bytes that each answer of a head adds to the record.
 _ANSWER_BYTES = 10
 
@@ -79,7 +81,7 @@ def form_of(
     """
     settings = request.configs.get("config", {})
     if kind == "query":
-        return _introduction()
+        return _introduction(_experiment(settings))
     if kind == "query.heads":
         return _heads(request, _experiment(settings), announced)
     splits: tuple[str, ...]
@@ -113,7 +115,7 @@ def form_of(
     return ReplyForm({}, metrics, frozenset(optional), arrays, splits, RECORD_BYTES + packed)
 
 
-def _introduction() -> ReplyForm:
+def _introduction(experiment: Mapping[str, Any]) -> ReplyForm:
     client: dict[str, Kind] = {
         "name": Text(),
         "classes": Texts(),
@@ -125,7 +127,9 @@ def _introduction() -> ReplyForm:
     }
     metrics: dict[str, Kind] = {f"num-{split}": Count() for split in SPLITS}
     metrics["threads"] = Count(MAX_THREADS, least=1)
-    return ReplyForm(client, metrics, frozenset({"base"}), {})
+    if experiment.get("class-counts") == "federation":  # a site's policy may forbid them
+        metrics[CLASS_COUNTS] = Counts(tuple(range(1, MAX_CLASSES + 1)), MAX_EXAMPLES)
+    return ReplyForm(client, metrics, frozenset({"base", CLASS_COUNTS}), {})
 
 
 def _heads(

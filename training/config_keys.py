@@ -63,6 +63,7 @@ class ConfigKeys(MethodKeys):
     weights_dir: str = ""
     text_encoder: str = "ViT-L/14"
     loss: str = "auto"
+    class_counts: Literal["own", "federation"] = "own"
     sampler: Literal["shuffled", "balanced"] = "shuffled"
     augmentation: Literal["study", "light", "strong"] = "study"
     trainable: Literal["all", "head", "adapter", "lora"] = "all"

@@ -1,6 +1,6 @@
 """What a network learns, and how: one object for centralized, federated and head runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from models.text_encoders import find_text_encoder
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.epoch import Evaluation, evaluate, train_epoch
+from training.errors import TrainingError
 from training.losses import DEFERRED, loss_function
 from training.network import as_tensors, check_base, load, move_to_device, of_base, preprocessing
 from training.randomness import derive_seed, layer_randomness
@@ -106,6 +107,7 @@ class Task:
         rounds: int,
         client_index: int = 0,
         epochs: int = 1,
+        class_counts: Sequence[int] | None = None,
         before_step: Callable[[], None] | None = None,
     ) -> float:
         """Train a network, which is on its device and stays there; return the mean training loss.
@@ -119,10 +121,12 @@ class Task:
             round_number: the round, or the epoch of a centralized run, ≥ 1.
             rounds: of the whole run.
             client_index: the client's, ≥ 0.
+            class_counts: number of training images of each class, for the loss; None: the split's.
             before_step: called between ``backward`` and every step of the optimizer.
 
         Raises:
-            TrainingError: fewer than two images, or the loss became NaN or infinite.
+            TrainingError: fewer than two images, impossible class counts, or the loss became NaN or
+                infinite.
         """
         config = self.config
 
@@ -132,6 +136,14 @@ class Task:
             )
 
         counts = split.class_counts(self.num_classes)
+        if class_counts is not None:
+            given = np.array(class_counts, dtype=np.int64)
+            if given.shape != counts.shape or (given < counts).any():
+                raise TrainingError(
+                    f"class-counts: the federation's, {list(class_counts)}, are fewer than the "
+                    f"client's own, {counts.tolist()}"
+                )
+            counts = given
         loss = loss_function(config.loss, counts, late=round_number > DEFERRED * rounds)
         generator = torch.Generator().manual_seed(seed("batches"))
         with layer_randomness(seed("layers"), torch.device(config.device)):

@@ -40,7 +40,7 @@ from operation.flower_internals import (
 )
 from operation.text import printable
 from strategies.exchange import check_what_travels
-from strategies.expected_replies import form_of
+from strategies.expected_replies import CLASS_COUNTS, form_of
 from strategies.message_objects import Opened, check_data, open_message
 from strategies.method import Method
 from strategies.methods import OWN
@@ -272,6 +272,8 @@ class Guard:
             raise Refused("it is not a reply to what was asked")
         check_examples(opened.content.metrics["metrics"], policy.min_examples)
         check_histograms(opened.content.metrics["metrics"], policy.histograms)
+        if CLASS_COUNTS in opened.content.metrics["metrics"] and not policy.class_counts:
+            raise Refused("it has counts of classes, and its policy allows none", CLASS_COUNTS)
         check_data(opened, self._get)
         return opened
 

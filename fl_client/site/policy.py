@@ -38,6 +38,7 @@ class Policy(TomlTable):
         max_image_size: maximum side of the images in pixels.
         max_cache_bytes: maximum size of decoded images and features; see `cache`.
         histograms: whether replies may hold histograms of predicted probabilities.
+        class_counts: whether an introduction may hold the number of training images of each class.
     """
 
     objectives: list[Literal["classifier", "clip"]] = Field(["classifier", "clip"])
@@ -47,6 +48,7 @@ class Policy(TomlTable):
     max_image_size: int = Field(512, ge=16)
     max_cache_bytes: int = Field(50_000_000_000, ge=0)
     histograms: bool = True
+    class_counts: bool = True
 
 
 def write_policy(path: Path, policy: Policy) -> None:

@@ -1,6 +1,7 @@
 """The ClientApp's replies to messages, what it stores, and what it frees."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def test_an_introduction_says_nothing_of_single_images() -> None:
         },
         "metrics": {"num-train": 12, "num-validation": 5, "num-test": 6, "threads": 1},
     }
+
+
+def test_an_introduction_counts_classes_if_the_run_asks_and_the_policy_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_client(tmp_path, make_config(class_counts="federation"))
+    for client, counts in (
+        (made, made.splits["train"].class_counts(3).tolist()),
+        (replace(made, sends_class_counts=False), None),
+        (replace(made, config=make_config()), None),
+    ):
+        monkeypatch.setattr(
+            fl_client.client_setup, "open_client", lambda *_arguments, client=client: client
+        )
+        numbers = ask(message_of(MessageType.QUERY))["metrics"]
+        assert numbers.get("class-counts") == counts
+    assert sum(made.splits["train"].class_counts(3)) == 12
 
 
 @pytest.mark.parametrize(

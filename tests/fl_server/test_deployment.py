@@ -112,6 +112,24 @@ def test_a_site_whose_policy_forbids_histograms_is_in_all_other_figures(
     assert list(kept["client_test"]) == ["hospital-a", "hospital-c"]
 
 
+def test_class_counts_are_summed_over_the_sites_that_all_allow_it(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that forbids them ends the run before anything is trained."""
+    policy = hospitals.folder / "policy.toml"
+    policy.write_text("class-counts = false")
+    hospitals.node_configs["hospital-b"]["policy"] = str(policy)
+    wanted = {"loss": "logit-adjusted", "class_counts": "federation", "rounds": 1}
+    with pytest.raises(RunFailed, match=r"^hospital-b: gives no counts of its classes"):
+        hospitals.run(monkeypatch, **wanted)
+    assert hospitals.run_folder.rounds() == []
+    policy.write_text("")
+    hospitals.run(monkeypatch, **wanted)
+    manifest = hospitals.run_folder.manifest()
+    trained_on = sum(client["train"] for client in manifest["clients"].values())
+    assert sum(manifest["class_counts"]) == trained_on > 0
+
+
 def test_a_run_that_failed_goes_on_to_the_same_weights(
     hospitals: Hospitals, simulated: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ def test_all_that_is_wrong_is_told_together() -> None:
     with pytest.raises(ConfigError) as caught:
         prepare_deployed(parse({"data-dir": "/data"}))
     assert str(caught.value).splitlines() == [
-        "dataset = 'auto': name the data set of the sites, brats2019, folders, ham10000 or table",
+        "dataset = 'auto': name the data set of the sites, brats2019, folders, ham10000, isic2019 or table",
         "data-dir = '/data': leave it empty; every site names its own images",
     ]
     with pytest.raises(

@@ -6,9 +6,11 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from fl_server.nodes import (
     FederationError,
+    Gathered,
     Participant,
     check_bases,
     introductions,
+    summed_class_counts,
     wait_for_nodes,
 )
 from tests.support import MemoryGrid, settings_of
@@ -144,3 +146,26 @@ def test_whoever_has_another_base_is_named() -> None:
         "b, c: not the base that this server has (sha256 000000000000…); each needs the same "
         "pretrained weights, and the same versions of torch and torchvision"
     )
+
+
+def gathered(**counts: list[int] | None) -> Gathered:
+    """Clients with five training images each."""
+    sizes = {name: {"train": 5, "validation": 1, "test": 1} for name in counts}
+    return Gathered(dict(enumerate(counts)), sizes, dict.fromkeys(counts), counts)
+
+
+def test_class_counts_are_summed() -> None:
+    assert summed_class_counts(gathered(a=[5, 0, 0], b=[1, 3, 1]), 3) == [6, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "complaint"),
+    [
+        (None, "b: gives no counts of its classes, which its policy forbids; set class-counts"),
+        ([5, 0], "b: its counts of 3 classes are not those of its 5 training images"),
+        ([5, 1, 0], "b: its counts of 3 classes are not those of its 5 training images"),
+    ],
+)
+def test_class_counts_that_cannot_be_summed(counts: list[int] | None, complaint: str) -> None:
+    with pytest.raises(FederationError, match=complaint):
+        summed_class_counts(gathered(a=[5, 0, 0], b=counts), 3)

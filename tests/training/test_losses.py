@@ -11,7 +11,7 @@ from models.clip import ImageTextClassifier
 from tests.support import STORED_SIDE, make_config, make_text, random_split, state_of
 from training.config import parse
 from training.epoch import train_epoch
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingError
 from training.losses import LOSSES, LossFunction, effective_number_weights, loss_function
 from training.network import preprocessing
 from training.split import Split
@@ -153,6 +153,31 @@ def test_weights_are_deferred_to_the_last_fifth_of_the_rounds(
         split = random_split(4, side=STORED_SIDE)
         task.train(network, split, optimizer, round_number=number, rounds=10)
     assert asked == [False, False, True, True]
+
+
+def test_the_federations_counts_take_the_place_of_the_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[int]] = []
+
+    def spying(name: str, counts: np.ndarray, *, late: bool) -> LossFunction:
+        asked.append(counts.tolist())
+        return loss_function(name, counts, late=late)
+
+    monkeypatch.setattr("training.task.loss_function", spying)
+    task, split = (
+        Task(make_config(loss="logit-adjusted"), CLASSES),
+        random_split(6, side=STORED_SIDE),
+    )
+    network = task.build()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    own = split.class_counts(CLASSES)
+    for counts in (None, (own + 2).tolist()):
+        task.train(network, split, optimizer, round_number=1, rounds=1, class_counts=counts)
+    assert asked == [own.tolist(), (own + 2).tolist()]
+    for wrong in ([99, 99], (own - 1).tolist()):
+        with pytest.raises(TrainingError, match="class-counts: the federation's"):
+            task.train(network, split, optimizer, round_number=1, rounds=1, class_counts=wrong)
 
 
 @pytest.mark.parametrize(

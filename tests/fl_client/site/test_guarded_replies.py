@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, ConfigRecord, Error, Message, RecordDict
+from flwr.app import Array, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 
@@ -15,6 +15,7 @@ from fl_client.site.policy import Policy, write_policy
 from fl_client.site.records import last_records
 from strategies.histograms import FIELDS
 from tests.fl_client.site.fake_coordinator import (
+    OPEN,
     WEIGHT,
     arrays_of,
     question,
@@ -138,6 +139,30 @@ def test_histograms_leave_only_where_the_policy_allows_them(tmp_path: Path) -> N
     assert allowed.has_content()
     assert "it has histograms, and its policy allows none" in reason(refused)
     assert bare.has_content()
+
+
+def test_class_counts_leave_only_where_the_policy_allows_them(tmp_path: Path) -> None:
+    """The app of an approved bundle sends them although the policy forbids it."""
+
+    def introduce(message: Message) -> Message:
+        about = {"name": "a", "classes": ["MEL", "NV"], "dataset": "ham10000"}
+        client = {**about, "fingerprint": "0" * 64, "device": "cpu", "synthetic": False}
+        numbers = {"num-train": 30, "num-validation": 20, "num-test": 20, "threads": 1}
+        metrics = MetricRecord({**numbers, "class-counts": [10, 20]})
+        content = RecordDict({"client": ConfigRecord(client), "metrics": metrics})
+        if len(answered) == 1:
+            write_policy(site.policy, Policy(class_counts=False))
+        answered.append(message)
+        return Message(content, reply_to=message)
+
+    site, coordinator, node = set_up(tmp_path)
+    answered: list[Message] = []
+    for _ in range(2):
+        asked = ConfigRecord({**OPEN, "experiment": 'class-counts = "federation"'})
+        coordinator.ask(question("query", RecordDict({"config": asked})))
+    allowed, refused = node.work(introduce)
+    assert allowed.has_content()
+    assert "it has counts of classes, and its policy allows none" in reason(refused)
 
 
 @pytest.mark.parametrize("seconds", [-7200.0, -2.0, 2.0, 7200.0])

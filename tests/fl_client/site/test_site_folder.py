@@ -171,6 +171,7 @@ def test_the_policy_a_site_begins_with(tmp_path: Path) -> None:
         "max-image-size = 512",
         "max-cache-bytes = 50000000000",
         "histograms = true",
+        "class-counts = true",
     ]
 
 
