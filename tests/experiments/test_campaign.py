@@ -11,6 +11,7 @@ import joblib
 import pandas as pd
 import pytest
 
+from data_partition.datasets import dataset_choice
 from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
 from experiments.campaign import plan, run, status
@@ -59,7 +60,7 @@ def options(data: Path, folder: Path) -> list[str]:
     [
         (
             {"data": ["ham=/data"]},
-            "--data ham=/data: write it as NAME=DIR; NAME is brats2019, folders, ham10000 or",
+            f"--data ham=/data: write it as NAME=DIR; NAME is {dataset_choice()}",
         ),
         ({"only": ["swin_*"]}, r"--only swin_\*: write it as KEY=PATTERN"),
         ({"only": ["bakbone=swin_*"]}, "no such key; did you mean backbone?"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data_partition.datasets import find_dataset
+from data_partition.datasets import dataset_choice, find_dataset
 from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments import cli
 from experiments.text_features_commands import app
@@ -79,7 +79,7 @@ def test_without_data_the_data_set_is_to_be_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         run("export", tmp_path / "file", *RANDOM)
     assert str(caught.value) == (
-        "dataset = 'auto': without a data-dir, set dataset to brats2019, folders, ham10000 or table"
+        f"dataset = 'auto': without a data-dir, set dataset to {dataset_choice()}"
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_partition.datasets import dataset_choice
 from fl_server import federated_config
 from fl_server.federated_config import for_server, for_sites, prepare_deployed, prepare_simulated
 from training.config import ExperimentConfig, parse
@@ -29,7 +30,7 @@ def test_all_that_is_wrong_is_told_together() -> None:
     with pytest.raises(ConfigError) as caught:
         prepare_deployed(parse({"data-dir": "/data"}))
     assert str(caught.value).splitlines() == [
-        "dataset = 'auto': name the data set of the sites, brats2019, folders, ham10000, isic2019 or table",
+        f"dataset = 'auto': name the data set of the sites, {dataset_choice()}",
         "data-dir = '/data': leave it empty; every site names its own images",
     ]
     with pytest.raises(
