@@ -1,6 +1,6 @@
 """A complete check of a data folder, with every image decoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data_partition.copies import Copies, Overlap, find_copies, find_overlap
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
-from data_partition.image_reader import Decoded, Unusable
+from data_partition.image_reader import Unusable
 from data_partition.image_store import DIGESTS, ProgressCallback, store_side
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.isic2019_split import with_split
@@ -147,7 +147,7 @@ def decode_all(
     usable = np.zeros(len(table.rows), dtype=bool)
     digests: list[tuple[str, str | None]] = []
     set_aside = {reason: list(names) for reason, names in table.set_aside.items()}
-    for index, image in enumerate(_decoded(table)):
+    for index, image in enumerate(table.reader.decode(table.rows, SIDE)):
         if isinstance(image, Unusable):
             set_aside.setdefault(image.reason, []).append(image.name)
         else:
@@ -165,10 +165,6 @@ def decode_all(
         # All slices of a patient have the same patient id.
         set_aside={reason: tuple(dict.fromkeys(names)) for reason, names in set_aside.items()},
     )
-
-
-def _decoded(table: ImageTable) -> Iterator[Decoded | Unusable]:
-    return table.reader.decode(table.rows, SIDE)
 
 
 def _report(table: ImageTable) -> SetReport:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from logging import INFO, WARNING
 from typing import Any
@@ -32,11 +33,10 @@ from strategies.update_size import describe_updates, warnings
 
 _STEP_DIVERGED = "the server's step gives weights that are not finite: the training has diverged"
 _OF_NUMBERS = re.compile(r"\b(nan|inf|infinit[ey]|not finite|overflows|diverged)\b", re.IGNORECASE)
-# The maximum number of earlier warnings that are repeated with a failure: the first ones, where it
-# began.
-_MOST_TOLD = 3
+_MOST_TOLD = 3  # earlier warnings that are repeated with a failure: the first ones
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Averaging(Strategy):
     """(1/M) Σ w_i over the M clients that replied, or weighted by their examples.
 
@@ -68,64 +68,42 @@ class Averaging(Strategy):
         train_layout: the layout of training messages, if it is another.
         examples: number of training images by client.
         counted: by client, the last round that counted before this start.
-        best_round: the best round before this start.
+        best_round: the best round before this start; may be set after each round.
         flower: what makes the next model in the place of the mean, if anything.
-
-    Attributes:
-        best_round: may be set after each round.
     """
 
-    def __init__(
-        self,
-        *,
-        clients: Mapping[int, str],
-        aggregation_weights: str = "equal",
-        min_replies: int = 1,
-        sample: Callable[[int], Collection[int]] | None = None,
-        rounds_done: int = 0,
-        constants: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
-        clip_updates: float = 0.0,
-        earlier: Sequence[str] = (),
-        step: ServerStep | None = None,
-        train_layout: Layout | None = None,
-        examples: Mapping[str, int] | None = None,
-        counted: Mapping[str, int] | None = None,
-        best_round: int = 0,
-        flower: FlowerMean | None = None,
-    ) -> None:
-        self.clients = dict(clients)
-        self.aggregation_weights = aggregation_weights
-        self.min_replies = min_replies
-        self._sample = sample
-        self.rounds_done = rounds_done
-        self.constants = dict(constants or {})
-        self.clip_updates = clip_updates
-        self.earlier = list(earlier)
-        self.step = step
-        self.best_round = best_round
-        self._flower = flower
+    clients: Mapping[int, str]
+    aggregation_weights: str = "equal"
+    min_replies: int = 1
+    sample: Callable[[int], Collection[int]] | None = None
+    rounds_done: int = 0
+    constants: Mapping[str, ArrayRecord | ConfigRecord] = field(default_factory=dict)
+    clip_updates: float = 0.0
+    earlier: Sequence[str] = ()
+    step: ServerStep | None = None
+    train_layout: Layout | None = None
+    examples: Mapping[str, int] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
+    best_round: int = 0
+    flower: FlowerMean | None = None
+
+    def __post_init__(self) -> None:
         self.replies = Replies()
         self.updates: dict[str, dict[str, float | bool | None]] = {}
         self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
-        self._layout = train_layout
-        if train_layout is None and LAYOUT in self.constants:
+        self._layout = self.train_layout
+        if self._layout is None and LAYOUT in self.constants:
             self._layout = Layout.read(self.constants[LAYOUT])
-        self._examples = dict(examples or {})
-        self._counted = dict(counted or {})
         self._base = ArrayRecord()
         self._sent: list[Message] = []
         self._mean: RoundMean | None = None
 
     def summary(self) -> None:
         """Log the strategy's settings."""
-        log(
-            INFO,
-            "averaging over %d clients, weights: %s, replies needed: %d",
-            len(self.clients) if self._sample is None else len(self._sample(1)),
-            self.aggregation_weights,
-            self.min_replies,
-        )
+        whom = self.clients if self.sample is None else self.sample(1)
+        said = "averaging over %d clients, weights: %s, replies needed: %d"
+        log(INFO, said, len(whom), self.aggregation_weights, self.min_replies)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -134,12 +112,12 @@ class Averaging(Strategy):
         share one array record.
         """
         self._base = arrays
-        if self._flower is not None:
-            self._flower.begin(server_round, arrays, grid)
+        if self.flower is not None:
+            self.flower.begin(server_round, arrays, grid)
         number = self.rounds_done + server_round
         settings = {**config, "round": number, "best-round": self.best_round}
         layout = {} if self._layout is None else {LAYOUT: self._layout.record()}
-        whom = None if self._sample is None else self._sample(number)
+        whom = None if self.sample is None else self.sample(number)
         messages = self._messages(MessageType.TRAIN, arrays, settings, layout, whom=whom)
         self._mean = RoundMean(
             messages,
@@ -148,7 +126,7 @@ class Averaging(Strategy):
             layout=self._layout,
             weigh=self._weight,
             clip_updates=self.clip_updates,
-            flower=self._flower,
+            flower=self.flower,
             check_enough=self._check_enough,
         )
         return messages
@@ -180,10 +158,10 @@ class Averaging(Strategy):
         weights = {reply.client: float(self._weight(reply)) for reply in self.replies.accepted}
         self.updates = describe_updates(mean.updates, weights, self.clip_updates)
         self.warnings = warnings(mean.updates, self.clip_updates)
-        self.earlier += [f"{what}: {warning}" for warning in self.warnings]
+        self.earlier = [*self.earlier, *(f"{what}: {warning}" for warning in self.warnings)]
         for warning in self.warnings:
             log(WARNING, "%s: %s", what, warning)
-        self._counted |= {reply.client: number for reply in self.replies.accepted}
+        self.counted = {**self.counted, **dict.fromkeys(weights, number)}
         del mean
         if self.step is not None:
             started = time.perf_counter()
@@ -251,11 +229,7 @@ class Averaging(Strategy):
         config: Mapping[str, str],
         records: Mapping[str, ArrayRecord | ConfigRecord],
     ) -> list[Message]:
-        """Return messages with a query to every client.
-
-        Args:
-            action: the query's name in the ClientApp.
-        """
+        """Return messages with a query to every client, of the ClientApp's ``action``."""
         return self._messages(f"{MessageType.QUERY}.{action}", arrays, config, records)
 
     def read_query(self, replies: Iterable[Message]) -> Replies:
@@ -275,8 +249,8 @@ class Averaging(Strategy):
         for index, (node, name) in enumerate(self.clients.items()):
             if whom is not None and index not in whom:
                 continue
-            mine = {"client-index": index, "counted": self._counted.get(name, 0)}
-            own = ConfigRecord({**config, **mine})
+            counted = self.counted.get(name, 0)
+            own = ConfigRecord({**config, "client-index": index, "counted": counted})
             content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants, **(records or {})})
             self._sent.append(Message(content, node, kind))
         return self._sent
@@ -288,11 +262,10 @@ class Averaging(Strategy):
 
     def _check_enough(self, replies: Replies) -> None:
         if len(replies.accepted) < self.min_replies:
-            failures = replies.failures.items()
-            asked = len(replies.accepted) + len(failures)
-            causes = "; ".join(f"{client}: {quoted(reason)}" for client, reason in failures)
+            answered, failures = len(replies.accepted), replies.failures
+            causes = "; ".join(f"{client}: {quoted(why)}" for client, why in failures.items())
             raise TooFewReplies(
-                f"{len(replies.accepted)} of {asked} clients answered, but "
+                f"{answered} of {answered + len(failures)} clients answered, but "
                 f"min-replies = {self.min_replies} ({causes})"
             )
 
@@ -323,5 +296,5 @@ class Averaging(Strategy):
         there = {reply.client: self._plain_weight(reply) for reply in self.replies.accepted}
         absent = [name for name in self.clients.values() if name not in there]
         by_examples = self.aggregation_weights == "examples"
-        missing = sum(float(self._examples[name]) if by_examples else 1.0 for name in absent)
+        missing = sum(float(self.examples[name]) if by_examples else 1.0 for name in absent)
         return sum(there.values()) / (sum(there.values()) + missing)

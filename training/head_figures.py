@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from models.backbones import Backbone
 
 
+@dataclass(frozen=True, eq=False)
 class HeadFigures:
     """Fits heads on the network of a completed run and writes their figures beside its own.
 
-    Args:
+    Attributes:
         config: the run's, with the heads' settings.
         folder: for heads, figures and predictions; it also has the run's metrics and predictions;
             locked by this process.
@@ -38,25 +40,14 @@ class HeadFigures:
         watch: called with a description of the current step.
     """
 
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        folder: RunFolder,
-        source: RunFolder,
-        weights: Weights,
-        network: "Callable[[], Backbone]",
-        training: TrainingImages,
-        test_data: GlobalTestSet,
-        watch: Callable[[str], None],
-    ) -> None:
-        self.config = config
-        self.folder = folder
-        self.source = source
-        self.weights = weights
-        self.network = network
-        self.training = training
-        self.test_data = test_data
-        self.watch = watch
+    config: ExperimentConfig
+    folder: RunFolder
+    source: RunFolder
+    weights: Weights
+    network: "Callable[[], Backbone]"
+    training: TrainingImages
+    test_data: GlobalTestSet
+    watch: Callable[[str], None]
 
     def run(self) -> dict[str, Any]:
         """Return the figures ``heads``, and write them to ``metrics.json``.

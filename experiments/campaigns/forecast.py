@@ -91,7 +91,8 @@ def forecast(
                 each = replace(each, seconds=each.seconds - views * step_time.judging)
             stores[features] = views * find_backbone(config.backbone).width * 4
         if trial.command == "heads":
-            network = _network_key(config)
+            identity = config.identity()
+            network = tuple(value for key, value in identity.items() if key not in HEAD_KEYS)
             if network in trained:  # only one of the trials that share it trains it
                 each = replace(each, seconds=STARTING["heads"])
             trained.add(network)
@@ -160,7 +161,3 @@ def _features_key(command: str, config: ExperimentConfig) -> Hashable:
         keys += ["clients", "partition", "dirichlet-alpha"]
     flat = config.to_flat()
     return command == "simulate", _data_key(config), *(flat[key] for key in (*keys, "split-by"))
-
-
-def _network_key(config: ExperimentConfig) -> Hashable:
-    return tuple(value for key, value in config.identity().items() if key not in HEAD_KEYS)

@@ -86,9 +86,11 @@ def track(ledger: Ledger, folder: Path, uri: str | None) -> int:
                 sent += 1
     except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
-            _without_password(
-                f"{uri}: does not accept the results ({_first_line(error)}); they are all in "
-                f"{folder}, and the next --track mlflow sends what is missing"
+            re.sub(  # without a password
+                r"://[^/@\s]*@",
+                "://",
+                f"{uri}: does not accept the results ({str(error).strip().splitlines()[0]}); they "
+                f"are all in {folder}, and the next --track mlflow sends what is missing",
             )
         ) from None
     return sent
@@ -187,24 +189,13 @@ def _totals(trial: FinishedTrial, rows: pd.DataFrame) -> Iterator[_Point]:
     for _, row in rows.iterrows():
         unit = ".patient" if row["unit"] == "patient" else ""
         for metric in (*scores, *by_class):
-            values[_name(f"{row['test_set']}.{row['model']}.{metric}{unit}")] = row[metric]
+            name = _NOT_IN_NAMES.sub("_", f"{row['test_set']}.{row['model']}.{metric}{unit}")
+            values[name[-_NAME_LENGTH:]] = row[metric]
     finished = _milliseconds(trial.manifest.finished)
     for name, value in values.items():
         if pd.notna(value):
             yield _Point(name, float(value), finished, trial.metrics.best_round)
 
 
-def _name(text: str) -> str:
-    return _NOT_IN_NAMES.sub("_", text)[-_NAME_LENGTH:]
-
-
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]*@", "://", text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
