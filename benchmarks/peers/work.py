@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fl_server.resources import Resources
 
 from data_partition.synthetic import write_ham10000
-from fl_server.federated_config import prepare_simulated
+from fl_server.federated_config import Resources, prepare_simulated
 from models.registry import find_backbone
 from training.config import ExperimentConfig
 from training.epoch import batch_slices
