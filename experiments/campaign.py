@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_partition.datasets import DATASETS, dataset_choice
 from experiments.console import Console, marked, shown
 from experiments.display import counting
-from operation.text import known_names
 from training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,11 +71,18 @@ def plan(
     """
     # Imported here and below, since --help needs none of it.
     from experiments.campaigns.campaign_file import read_campaign
+    from experiments.campaigns.choice import (
+        data_folders,
+        find_file,
+        is_chosen,
+        patterns_of,
+        variants_of,
+    )
 
-    found = read_campaign(_find(campaign), override or [], _folders(data))
-    patterns = _patterns(only, found)
+    found = read_campaign(find_file(campaign), override or [], data_folders(data))
+    patterns = patterns_of(only, found)
     wanted = found.asked(patterns)
-    chosen = [trial for trial in wanted.trials if _is_chosen(trial, patterns)]
+    chosen = [trial for trial in wanted.trials if is_chosen(trial, patterns)]
     if not chosen:
         raise ConfigError(f"--only: no trial of {wanted.name} matches")
     wanted = replace(wanted, trials=tuple(chosen))
@@ -92,7 +96,7 @@ def plan(
         forecasts = forecast(wanted, progress)
     show_plan(console, wanted.name, forecasts, missing, Path.cwd())
     if not only:
-        for keys, count in _variants(wanted).items():
+        for keys, count in variants_of(wanted).items():
             console.say(f"{count} trials more with --only {keys}")
 
 
@@ -136,14 +140,15 @@ def run(
     from experiments.campaigns.campaign_display import overview
     from experiments.campaigns.campaign_file import read_campaign
     from experiments.campaigns.campaign_folder import CampaignFolder, Planned
+    from experiments.campaigns.choice import data_folders, find_file, is_chosen, patterns_of
     from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.preflight import Preflight
     from training.run_state import RunState
 
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: only mlflow is supported")
-    found = read_campaign(_find(campaign), override or [], _folders(data))
-    patterns = _patterns(only, found)
+    found = read_campaign(find_file(campaign), override or [], data_folders(data))
+    patterns = patterns_of(only, found)
     wanted = found.asked(patterns)
     folder = CampaignFolder(out.absolute())
     folder.take(wanted.name)
@@ -152,10 +157,10 @@ def run(
         with counting(console, "Reading the images") as progress:
             preflight = Preflight(progress)
             if not folder.exists():  # otherwise finished trials may no longer need what is missing
-                preflight.look(t for t in wanted.trials if _is_chosen(t, patterns))
+                preflight.look(t for t in wanted.trials if is_chosen(t, patterns))
             facts = preflight.facts(wanted.trials)
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
-        chosen = [i for i, (trial, _) in trials.items() if _is_chosen(trial, patterns)]
+        chosen = [i for i, (trial, _) in trials.items() if is_chosen(trial, patterns)]
         if not chosen:
             raise ConfigError(f"--only: no trial of {wanted.name} matches")
         planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
@@ -199,16 +204,6 @@ def status(directory: Directory) -> None:
     name, planned = folder.plan()
     states = folder.states(planned, at_work=folder.is_locked())
     console.print(overview(name, folder, planned, states))
-
-
-def _variants(campaign: Campaign) -> Counter[str]:
-    """Count the trials of each variant, by the ``--only`` that selects it."""
-    from experiments.campaigns.trial import text
-
-    return Counter(
-        " --only ".join(f"{key}={text(value)}" for key, value in keys.items())
-        for keys, _ in campaign.variants
-    )
 
 
 def _run(
@@ -281,37 +276,3 @@ def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
         return False
     console.print(f"{count} trials sent to MLflow")
     return True
-
-
-def _find(campaign: Path) -> Path:
-    """Return the campaign file, or else the one of that name that comes with fedskin."""
-    shipped = Path(__file__).parent / "campaigns" / campaign
-    return shipped if shipped.is_file() and not campaign.exists() else campaign
-
-
-def _folders(data: Sequence[str] | None) -> dict[str, Path]:
-    folders = {}
-    for given in data or ():
-        name, equals, folder = given.partition("=")
-        if not equals or name not in DATASETS:
-            raise ConfigError(f"--data {given}: write it as NAME=DIR; NAME is {dataset_choice()}")
-        folders[name] = Path(folder)
-    return folders
-
-
-def _is_chosen(trial: Trial, patterns: Sequence[tuple[str, str]]) -> bool:
-    return all(trial.matches(dict([pattern])) for pattern in patterns)
-
-
-def _patterns(only: Sequence[str] | None, campaign: Campaign) -> list[tuple[str, str]]:
-    trials = [*campaign.trials, *(trial for _, trial in campaign.variants)]
-    known = [*dict.fromkeys(key for trial in trials for key in trial.config.to_flat()), "command"]
-    patterns = []
-    for given in only or ():
-        key, equals, pattern = given.partition("=")
-        if not equals:
-            raise ConfigError(f"--only {given}: write it as KEY=PATTERN, such as backbone=swin_*")
-        if key not in known:
-            raise ConfigError(f"--only {given}: no such key; {known_names(key, known)}")
-        patterns.append((key, pattern))
-    return patterns
