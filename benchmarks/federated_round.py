@@ -42,6 +42,7 @@ from training.run_folder import RunFolder
 from training.split import FederatedData
 
 FEDERATED, PLAIN = "fedskin simulate", "plain loop"
+SAME = "simulations with the same weights"
 # Rounding depends on the number of threads; a wrong batch would change the loss far more.
 LOSS_TOLERANCE = 0.02
 
@@ -105,7 +106,7 @@ def measure(
     settings = {key: value for key, value in config.identity().items() if not key.endswith("-dir")}
     figures = {
         "largest relative difference of a training loss": _check_losses(records, plain[0]),
-        "simulations with the same weights": len(weights) == 1,
+        SAME: len(weights) == 1,
         "training images": records[0]["examples"],
         "threads of the plain loop": joblib.cpu_count(),
         "cores that the plain loop got": statistics.median(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
+from benchmarks.peak_memory import peak_extra_bytes
 from benchmarks.timing import interleaved
 from data_partition.image_store import store_side
 from models.backbones import Backbone
@@ -29,7 +30,7 @@ from training import optimizers
 from training.config import ExperimentConfig, parse
 from training.device import use_exact_kernels
 from training.epoch import evaluate, train_epoch
-from training.inference import extract_features
+from training.inference import extract_features, to_device
 from training.network import move_to_device, preprocessing
 from training.randomness import layer_randomness
 from training.split import Split
@@ -37,7 +38,8 @@ from training.study import resolve
 from training.task import Task
 
 CLASSES = 7
-REFERENCE, FLOAT32, TF32, BFLOAT16 = "cpu float32", "float32", "tf32", "bfloat16"
+FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
+CPU_FLOAT32, CPU_BFLOAT16 = "cpu float32", "cpu bfloat16"
 
 
 def configured(backbone: str, device: str, *, image_size: int, batch_size: int) -> ExperimentConfig:
@@ -69,9 +71,9 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
     over ‖reference‖.
 
     Returns:
-        For float32 on the CPU and, on the device, float32 as a run computes it, with TF32, and
-        under bfloat16's autocast: the errors of the logits, of all gradients together, and of the
-        weights after one step of AdamW.
+        For float32 and bfloat16's autocast on the CPU, and on the device for float32 as a run
+        computes it, with TF32, and under bfloat16's autocast: the errors of the logits, of all
+        gradients together, and of the weights after one step of AdamW.
     """
     config = configured(backbone, device, image_size=image_size, batch_size=8)
     network = Task(config, CLASSES).build()
@@ -95,7 +97,8 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
 
     exact = step(deepcopy(network).double(), torch.float64)
     sides: dict[str, Callable[[], list[Tensor]]] = {
-        REFERENCE: lambda: step(deepcopy(network), torch.float32),
+        CPU_FLOAT32: lambda: step(deepcopy(network), torch.float32),
+        CPU_BFLOAT16: lambda: step(deepcopy(network), torch.float32, autocast=True),
         FLOAT32: lambda: step(move_to_device(deepcopy(network), config), torch.float32),
         BFLOAT16: lambda: step(
             move_to_device(deepcopy(network), config), torch.float32, autocast=True
@@ -145,19 +148,75 @@ def repeats_itself(
 
 
 def peak_gigabytes(
-    backbone: str, precision: str, *, image_size: int = 224, batch_size: int = 32
-) -> float:
-    """Return the peak of CUDA memory of two training steps, in 10⁹ bytes."""
-    config = configured(backbone, "cuda", image_size=image_size, batch_size=batch_size)
+    backbone: str, device: str, precision: str, *, image_size: int = 224, batch_size: int = 32
+) -> float | None:
+    """Return the peak memory of two training steps in 10⁹ bytes: of CUDA, or the process's own.
+
+    On the CPU it is what was added to the memory before, and None where that is not known.
+    """
+    config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
+
+    def train() -> None:
+        network = move_to_device(Task(config, CLASSES).build(), config)
+        with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+            images = on_disk(Path(name), 2 * batch_size, config.image_size)
+            optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
+            _train(config, network, images, optimizer, precision)
+
+    if device != "cuda":
+        extra = peak_extra_bytes(train)
+        return None if extra is None else extra / 1e9
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    network = move_to_device(Task(config, CLASSES).build(), config)
-    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
-        images = on_disk(Path(name), 2 * batch_size, config.image_size)
-        optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
-        _train(config, network, images, optimizer, precision)
+    train()
     return torch.cuda.max_memory_allocated() / 1e9
+
+
+@dataclass(frozen=True)
+class Images:
+    """What becomes of stored images on a device.
+
+    Attributes:
+        same_crops: whether training's crops and flips have the CPU's bits.
+        levels: the largest difference of an evaluation batch to the CPU's, in levels of 255.
+        per_second: images from a memory-mapped store to the network's input on the device.
+    """
+
+    same_crops: bool
+    levels: float
+    per_second: float
+
+
+def stored_images(
+    device: str, *, image_size: int = 224, batch_size: int = 32, batches: int = 20
+) -> Images:
+    """Copy stored images to a device as bytes; crop, flip, resize and normalise them there."""
+    where = torch.device(device)
+    inputs = preprocessing(
+        configured("resnet18", device, image_size=image_size, batch_size=batch_size)
+    )
+    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
+        images = on_disk(Path(name), batches * batch_size, image_size).images
+        here = torch.from_numpy(np.array(images[:batch_size]))
+        there = here.to(where)
+        seeds = [torch.Generator().manual_seed(0) for _ in range(2)]
+        crops = [
+            inputs.for_training(batch, seed).cpu()
+            for batch, seed in zip((there, here), seeds, strict=True)
+        ]
+        whole = [inputs.for_evaluation(batch).cpu() for batch in (there, here)]
+        generator = torch.Generator().manual_seed(0)
+        _synchronize(device)
+        started = time.perf_counter()
+        for start in range(0, len(images), batch_size):
+            rows = np.arange(start, start + batch_size)
+            inputs.for_training(to_device(images[rows], where), generator)
+        _synchronize(device)
+        seconds = time.perf_counter() - started
+    scale = 255 * torch.tensor(inputs.std).reshape(3, 1, 1)
+    difference = float(((whole[0] - whole[1]).abs() * scale).max())
+    return Images(torch.equal(*crops), difference, len(images) / seconds)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import psutil
 
 from data_partition.datasets import dataset_choice, find_dataset
 from training.config import ExperimentConfig
-from training.device import resolve_device
+from training.device import count_gpus, resolve_device
 from training.errors import ConfigError
 from training.memory import training_bytes
 from training.preparation import (
@@ -32,16 +32,18 @@ class Resources:
         threads_per_client: CPU threads of each.
         gpu_fraction: each client's share of one GPU; 0 without a GPU.
         cluster_cpus: on a cluster, the cores that Ray keeps for each client; else 0.
+        gpus: on one machine, the GPUs among which Ray places the clients; else 0.
     """
 
     concurrency: int
     threads_per_client: int
     gpu_fraction: float
     cluster_cpus: int = 0
+    gpus: int = 0
 
 
 def plan_resources(
-    clients: int, *, cuda: bool, client_bytes: int, cpus: int | None = None
+    clients: int, *, gpus: int, client_bytes: int, cpus: int | None = None
 ) -> Resources:
     """Plan a simulation of ``clients`` clients.
 
@@ -51,18 +53,20 @@ def plan_resources(
 
     Args:
         clients: M ≥ 1.
-        cuda: whether they share one GPU, each with an equal fraction by Ray's count.
+        gpus: number of GPUs that they share, each with an equal fraction by Ray's count; 0: none.
         client_bytes: memory of each, from `training.memory.training_bytes`.
         cpus: number of cores; None for this machine's.
     """
     cores = cpus or joblib.cpu_count()  # respects affinity and a container's limits
     free = psutil.virtual_memory().available
     at_once = max(1, min(concurrency(clients, cores), free // client_bytes))
+    per_gpu = -(-at_once // gpus) if gpus else 0
     return Resources(
         concurrency=at_once,
         threads_per_client=max(1, cores // at_once),
         # Ray counts ten-thousandths: six times a sixth, rounded up, would be more than one GPU.
-        gpu_fraction=RAY_PARTS // at_once / RAY_PARTS if cuda else 0.0,
+        gpu_fraction=RAY_PARTS // per_gpu / RAY_PARTS if gpus else 0.0,
+        gpus=gpus,
     )
 
 
@@ -96,7 +100,7 @@ def prepare_simulated(config: ExperimentConfig) -> tuple[ExperimentConfig, Resou
     """
     dataset, device = find_dataset_and_device(config)
     resources = plan_resources(
-        config.asked_clients, cuda=device == "cuda", client_bytes=training_bytes(config)
+        config.asked_clients, gpus=count_gpus(device), client_bytes=training_bytes(config)
     )
     resolved = resolve(
         config,

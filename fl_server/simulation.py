@@ -96,7 +96,7 @@ def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources
     if not resources.cluster_cpus:  # a cluster says itself what it has
         federation["init-args-num-cpus"] = resources.concurrency
         if resources.gpu_fraction:
-            federation["init-args-num-gpus"] = 1
+            federation["init-args-num-gpus"] = resources.gpus
     pairs = " ".join(f"{key}={value}" for key, value in federation.items())
     return superlink.submit(app, federation_config=pairs)
 

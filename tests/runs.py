@@ -46,13 +46,24 @@ def tiny_config(data: Path, cache: Path, **changes: Any) -> ExperimentConfig:
 
 
 def run_tiny(
-    superlink: SuperLink, config: ExperimentConfig, out: Path, *, concurrency: int | None = None
+    superlink: SuperLink,
+    config: ExperimentConfig,
+    out: Path,
+    *,
+    concurrency: int | None = None,
+    gpu_fraction: float = 0.0,
+    gpus: int = 0,
 ) -> dict[str, Any]:
-    """Run a config on a SuperLink and return its final figures."""
+    """Run a config on a SuperLink and return its final figures.
+
+    Args:
+        concurrency, gpu_fraction, gpus: a plan instead of the machine's; see `Resources`. Ray
+            believes the number of GPUs.
+    """
     folder = RunFolder(out)
     resolved, resources = prepare_simulated(config.replace(run_dir=str(out)))
     if concurrency is not None:
-        resources = Resources(concurrency, resources.threads_per_client, 0.0)
+        resources = Resources(concurrency, resources.threads_per_client, gpu_fraction, gpus)
     folder.create(resolved)
     simulate(resolved, folder, superlink, resources)
     return folder.metrics()

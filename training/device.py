@@ -30,6 +30,15 @@ def resolve_device(wanted: str) -> str:
     return found
 
 
+def count_gpus(device: str) -> int:
+    """Return the number of GPUs that this process sees, 0 for another device than ``cuda``."""
+    if device != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def use_exact_kernels() -> None:
     """Let CUDA compute float32 in float32, and the same bits every time.
 

@@ -1,6 +1,7 @@
 """Every benchmark runs from end to end; speed is not tested."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from benchmarks import (
     federated_round,
     fedprox_step,
     gpu_check,
+    gpu_networks,
     head_fitting,
     image_loading,
     result_files,
@@ -229,9 +231,48 @@ def test_a_gpu_check_can_be_tried_on_a_cpu(tmp_path: Path) -> None:
     errors = figures["errors"]
     # float32 on the device is the CPU's here, to the bit; both are near float64, bfloat16 is not.
     assert errors["float32"] == errors["cpu float32"]
+    assert errors["bfloat16"] == errors["cpu bfloat16"]
     assert 0 < errors["float32"][0] < 1e-4 < errors["bfloat16"][0]
     assert figures["repeats float32 exact"][0] is True
     assert all(rate > 0 for rate in figures["speed"].values())
+    assert figures["gigabytes float32"] > 0
+    images = content["images"]
+    assert (images["same_crops"], images["levels"]) == (True, 0)
+    # Speed is not tested: the machine may be busy.
+    assert [name for name in content["missed"] if not name.startswith("speed")] == []
+
+
+def test_a_gpu_check_names_what_is_outside_its_bounds() -> None:
+    good = {
+        "float32": [1e-4, 1e-3, 1e-3],
+        "bfloat16": [0.02, 0.8, 0.02],
+        "cpu bfloat16": [0.01, 0.4, 0.01],
+    }
+    bad = {**good, "float32": [1e-4, float("nan"), 2e-3], "bfloat16": [0.02, 0.8, 0.03]}
+    speed = gpu_networks.Speed(90, 100, 1, 1, 1)
+    fast = gpu_networks.Speed(95, 100, 1, 1, 1)
+    same = Result(name="r", compares="", value=0.5, unit="x", samples={}, at_most=0.9)
+    figures = {
+        "errors": {"a": good, "b": bad},
+        "repeats bfloat16 exact": {"a": (True, 1.0), "b": (False, 1.0)},
+        "repeats bfloat16 pytorch": {"a": (False, 1.0)},  # nothing was promised
+        "speed": {"a": fast, "b": speed},
+        "images": {"": gpu_networks.Images(same_crops=False, levels=1.0, per_second=1)},
+        "federated round": {
+            "": [same, replace(same, name="s", value=1.0, details={gpu_check.SAME: False})]
+        },
+    }
+    assert gpu_check.missed(figures) == {
+        "float32 b: gradients": "error nan, at most 1.0e-03",
+        "float32 b: weights": "error 2.0e-03, at most 1.0e-03",
+        "bfloat16 b: weights": "error 3.0e-02, at most 2.0e-02",
+        "bfloat16 b: two trainings": "have different bits",
+        "speed b: training": "0.90 of bare, at least 0.95",
+        "images: crops": "differ from the CPU's",
+        "s": "1 x, at most 0.9",
+        "s: weights": "two simulations have different bits",
+    }
+    assert gpu_check.missed({}) == {}
 
 
 def test_a_gpu_check_goes_on_after_a_failure_and_says_so() -> None:

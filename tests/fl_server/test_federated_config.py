@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_partition.datasets import dataset_choice
 from fl_server import federated_config
@@ -60,6 +61,16 @@ def test_the_coordinator_judges_on_what_it_has(
     monkeypatch.setattr(federated_config, "resolve_device", lambda _wanted: device)
     here = for_server(prepare_deployed(wanted(device="cuda", precision="bfloat16")))
     assert (here.device, here.precision) == (device, precision)
+
+
+def test_clients_are_placed_on_all_gpus_that_are_seen(
+    monkeypatch: pytest.MonkeyPatch, synthetic_ham: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = wanted(data_dir=str(synthetic_ham), clients=3)
+    assert prepare_simulated(config.replace(device="cpu"))[1].gpus == 0
+    monkeypatch.setattr(federated_config, "find_dataset_and_device", lambda _: ("ham10000", "cuda"))
+    assert prepare_simulated(config)[1].gpus == 2
 
 
 def test_a_rounds_longest_time_is_for_sites_only(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 )
 @pytest.mark.usefixtures("memory")
 def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads: int) -> None:
-    found = plan_resources(clients, cuda=False, client_bytes=RESNET18, cpus=cpus)
+    found = plan_resources(clients, gpus=0, client_bytes=RESNET18, cpus=cpus)
     assert found == Resources(concurrency, threads, 0.0)
 
 
@@ -43,19 +44,23 @@ def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads
 )
 def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurrency: int) -> None:
     memory.available = gigabytes * 1e9
-    found = plan_resources(3, cuda=False, client_bytes=CONVNEXT_L, cpus=6)
+    found = plan_resources(3, gpus=0, client_bytes=CONVNEXT_L, cpus=6)
     assert found == Resources(concurrency, 6 // concurrency, 0.0)
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 3, 8])
 @pytest.mark.parametrize("clients", range(1, 17))
-def test_clients_share_the_gpu(clients: int) -> None:
-    fraction = plan_resources(clients, cuda=True, client_bytes=RESNET18, cpus=8).gpu_fraction
-    # Ray rounds a share to ten-thousandths: all must still fit into one GPU, and no further one.
-    assert clients * round(fraction * 10_000) <= 10_000
-    assert (clients + 1) * fraction > 1
+@pytest.mark.usefixtures("memory")
+def test_clients_share_the_gpus(clients: int, gpus: int) -> None:
+    found = plan_resources(clients, gpus=gpus, client_bytes=RESNET18, cpus=8)
+    most = math.ceil(clients / gpus)  # clients on the fullest GPU
+    # Ray rounds a share to ten-thousandths: so many must fit into one GPU, and no further one.
+    assert most * round(found.gpu_fraction * 10_000) <= 10_000
+    assert (most + 1) * found.gpu_fraction > 1
+    assert (found.concurrency, found.gpus) == (clients, gpus)
 
 
 def test_this_machine_can_be_planned_for() -> None:
-    found = plan_resources(3, cuda=False, client_bytes=RESNET18)
+    found = plan_resources(3, gpus=0, client_bytes=RESNET18)
     assert found.concurrency >= 1
     assert found.threads_per_client >= 1

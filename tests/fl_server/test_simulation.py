@@ -41,7 +41,8 @@ def three_side_by_side(
 ) -> RunFolder:
     out = tmp_path_factory.mktemp("runs") / "side-by-side"
     config = tiny_config(synthetic_ham, cache, objective=objective)
-    run_tiny(superlink, config, out, concurrency=3)
+    # Placed as on two GPUs, two clients on one of them; they compute on the CPU.
+    run_tiny(superlink, config, out, concurrency=3, gpu_fraction=0.5, gpus=2)
     return RunFolder(out)
 
 
