@@ -202,7 +202,8 @@ def _split_notices(config: ExperimentConfig, plan: pd.DataFrame) -> tuple[str, .
     """Return what every table says about the clients' test images, if ``split`` is not random."""
     if config.split == "random":
         return ()
-    trained = set(plan["lesion_id"][plan["split"] == "train"].dropna())
+    # Validation images count, too: they choose the best model.
+    trained = set(plan["lesion_id"][plan["split"] != "test"].dropna())
     tested = plan["lesion_id"][plan["split"] == "test"]
     if leaking := int(tested.isin(trained).sum()):
         return (
