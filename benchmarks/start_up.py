@@ -20,20 +20,18 @@ class StartUp:
     """Seconds from the start of the command, read from the run folder every 20 ms.
 
     Attributes:
-        superlink_started: the SuperLink's log exists: Flower starts. The time before is Python's
-            start, the config and opening the image store.
-        superlink_ready: the SuperLink answers.
-        server_app_running: the ServerApp is in the manifest: its main was called, after `flwr run`,
-            Flower's own processes and the import of torch.
+        submitted: the image store is open, and Flower's and Ray's processes are asked for. The
+            libraries are being imported since the config was read.
+        server_app_running: the ServerApp is in the manifest: the libraries are imported, SuperLink
+            and Ray have started, and the app was called.
         clients_asked: the data is read, and the first messages are sent.
-        clients_answered: every client, a Ray actor, has imported torch and replied.
+        clients_answered: every client, a Ray actor, has started and replied.
         training_sent: the messages of round one are sent.
         first_step: latest time of the first training step: ``training_sent`` plus the time of round
             one's clients together minus the longest training. It includes the return of that reply.
     """
 
-    superlink_started: float
-    superlink_ready: float
+    submitted: float
     server_app_running: float
     clients_asked: float
     clients_answered: float
@@ -42,8 +40,8 @@ class StartUp:
 
     @property
     def flower(self) -> float:
-        """Seconds from the SuperLink's start until every client answered its first message."""
-        return self.clients_answered - self.superlink_started
+        """Seconds from the run's submission until every client answered its first message."""
+        return self.clients_answered - self.submitted
 
 
 def run_command(config: Path, folder: RunFolder, cwd: Path) -> StartUp:
@@ -85,8 +83,7 @@ def run_command(config: Path, folder: RunFolder, cwd: Path) -> StartUp:
 def _watch(process: subprocess.Popen[bytes], folder: RunFolder, started: float) -> dict[str, float]:
     """Record when each step is reached; stop once training has begun, so as not to slow it down."""
     signs: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "superlink_started": lambda manifest: folder.log_path.exists(),
-        "superlink_ready": lambda manifest: "phase" in manifest,
+        "submitted": lambda manifest: "phase" in manifest,
         "server_app_running": lambda manifest: bool(manifest.get("server")),
         "clients_asked": lambda manifest: manifest.get("phase") == "starting the clients",
         "clients_answered": lambda manifest: "clients" in manifest,

@@ -59,13 +59,12 @@ def simulate_command(
     from experiments.results import show_results
     from experiments.run_setup import open_run
     from fl_server.simulation import SimulationFailed
-    from fl_server.simulation_superlink import SuperLinkError
     from training.run_state import INTERRUPTED
 
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     try:
         run_simulation(wanted, folder, console, ray_address)
-    except (SimulationFailed, SuperLinkError) as failure:
+    except SimulationFailed as failure:
         console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
         console.say(f"The log is {folder.log_path}")
         raise typer.Exit(1) from None
@@ -92,7 +91,7 @@ def run_simulation(
 
     Raises:
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
-        SimulationFailed, SuperLinkError: it ended without a result; the cause is in the manifest.
+        SimulationFailed: it ended without a result; the cause is in the manifest.
     """
     from experiments.display import RunDisplay, counting, show_notes, show_notices
     from experiments.run_setup import check_prerequisites
@@ -112,23 +111,23 @@ def run_simulation(
         console.print(f"{folder.path} holds a completed run; nothing to do.")
         return
     show_notices(console, check_prerequisites(run_config, folder, federated=True))
-    with counting(console, "Reading the images") as progress:
-        data = open_federated_data(run_config, progress)
-        test_data = open_test_data(run_config, progress)
-    show_notes(console, describe_data(run_config, data, test_data))
-    take_over(folder)
-    folder.create(run_config)
-    folder.update_manifest(command="simulate")
-    at_once, threads = resources.concurrency, run_config.threads_per_client
-    console.print(
-        f"{run_config.clients} clients, {at_once} at the same time, {threads} CPU threads each",
-        highlight=False,
-    )
-    with (
-        RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display,
-        SuperLink(folder.log_path, ray_address) as superlink,
-    ):
-        simulate(run_config, folder, superlink, resources, display.show)
+    with SuperLink(
+        folder.log_path, ray_address
+    ) as superlink:  # its processes import while images are read
+        with counting(console, "Reading the images") as progress:
+            data = open_federated_data(run_config, progress)
+            test_data = open_test_data(run_config, progress)
+        show_notes(console, describe_data(run_config, data, test_data))
+        take_over(folder)
+        folder.create(run_config)
+        folder.update_manifest(command="simulate")
+        at_once, threads = resources.concurrency, run_config.threads_per_client
+        console.print(
+            f"{run_config.clients} clients, {at_once} at the same time, {threads} CPU threads each",
+            highlight=False,
+        )
+        with RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display:
+            simulate(run_config, folder, superlink, resources, display.show)
 
 
 def _plan_on_cluster(

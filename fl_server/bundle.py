@@ -5,7 +5,7 @@ pyproject.toml. So the folder is generated, with the same content from a checkou
 install.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def write_settings(
     config: Mapping[str, Scalar] = DEFAULTS,
     ours: Mapping[str, Any] | None = None,
     files: Iterable[str] = (),
+    packages: Sequence[str] = PACKAGES,
 ) -> None:
     """Write the app's pyproject.toml, for Flower.
 
@@ -49,8 +50,10 @@ def write_settings(
         config: every key with its default. Flower lets a run set these keys and no others.
         ours: the table ``tool.fedskin``, with the only plug-ins that the app then knows; None: it
             knows those that are installed where it runs.
+        packages: of the app, in its folder; none for an app whose processes have them already.
     """
     about = metadata.metadata("fedskin")
+    include = [*(f"{package}/*.py" for package in packages), *files]
     settings = {
         "project": {
             "name": about["Name"],
@@ -63,7 +66,7 @@ def write_settings(
             "flwr": {
                 "app": {
                     "publisher": "fedskin",
-                    "fab-include": [*(f"{package}/*.py" for package in PACKAGES), *files],
+                    **({"fab-include": include} if include else {}),
                     "components": {
                         "serverapp": "fl_server.server_app:app",
                         "clientapp": "fl_client.client_app:app",

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
-from fl_server.bundle import write_app, write_settings
+from fl_server.bundle import write_settings
 from fl_server.federated_config import Resources
-from fl_server.simulation_superlink import SuperLink, SuperLinkError
+from fl_server.simulation_superlink import SuperLink
 from operation.files import naming
+from operation.fork_server import ForkServerError
 from operation.processes import ProcessId, end_processes
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
@@ -17,8 +17,6 @@ from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
 
 POLL_SECONDS = 0.2
-# Until the ServerApp has written its name into the manifest, Flower is asked for the run's status.
-ASK_SECONDS = 5.0
 
 
 class SimulationFailed(RuntimeError):
@@ -71,49 +69,37 @@ def simulate(
         resources=asdict(resources),
     )
     try:
-        run_id = _submit(config, superlink, resources)
-        _wait(run_id, folder, superlink, watch)
-    except (SimulationFailed, SuperLinkError) as failure:
+        _start(config, superlink, resources)
+        _wait(folder, superlink, watch)
+    except (SimulationFailed, ForkServerError) as failure:
         folder.fail(str(failure))
         raise SimulationFailed(str(failure)) from None
     except KeyboardInterrupt:
         folder.fail(INTERRUPTED)
         raise
+    finally:
+        superlink.end_run()
 
 
-def _submit(config: ExperimentConfig, superlink: SuperLink, resources: Resources) -> str:
+def _start(config: ExperimentConfig, superlink: SuperLink, resources: Resources) -> None:
     app = superlink.home / "app"
     with naming(superlink.home):
-        if not app.exists():
-            write_app(app)
-        write_settings(app, config.to_flat())
-    federation: dict[str, Any] = {
+        app.mkdir(exist_ok=True)
+        write_settings(app, config.to_flat(), packages=())
+    federation: dict[str, int | float] = {
         "num-supernodes": config.clients,
         "client-resources-num-cpus": resources.cluster_cpus or 1,
     }
     if resources.gpu_fraction:
         federation["client-resources-num-gpus"] = resources.gpu_fraction
-    if not resources.cluster_cpus:  # a cluster says itself what it has
-        federation["init-args-num-cpus"] = resources.concurrency
-        if resources.gpu_fraction:
-            federation["init-args-num-gpus"] = resources.gpus
-    pairs = " ".join(f"{key}={value}" for key, value in federation.items())
-    return superlink.submit(app, federation_config=pairs)
+    superlink.run(app, federation, cpus=resources.concurrency, gpus=resources.gpus)
 
 
-def _wait(
-    run_id: str, folder: RunFolder, superlink: SuperLink, watch: Callable[[RunFolder], None]
-) -> None:
-    """Wait until the run folder says completed; Flower's own exit statuses say too little."""
-    ask_at = time.monotonic() + ASK_SECONDS
+def _wait(folder: RunFolder, superlink: SuperLink, watch: Callable[[RunFolder], None]) -> None:
+    """Wait until the run folder says completed; the exit statuses of Flower say too little."""
     while True:
         watch(folder)
-        gone = _what_is_gone(folder, superlink)
-        if gone is None and time.monotonic() > ask_at and not folder.manifest().get("server"):
-            ask_at = time.monotonic() + ASK_SECONDS
-            status = superlink.status(run_id)
-            if status.startswith("finished"):
-                gone = f"Flower ended the run before it began ({status})"
+        gone = superlink.ended()
         # Checked last: a process that has ended may have finished its work just before.
         manifest = folder.manifest()
         if manifest["status"] == RunState.COMPLETED:
@@ -124,13 +110,3 @@ def _wait(
         if gone:
             raise SimulationFailed(gone)
         time.sleep(POLL_SECONDS)
-
-
-def _what_is_gone(folder: RunFolder, superlink: SuperLink) -> str | None:
-    status = superlink.exit_status()
-    if status is not None:
-        return f"the SuperLink ended unexpectedly (exit status {status})"
-    server = folder.manifest().get("server")
-    if server and not ProcessId(server["pid"], server["created"]).alive():
-        return "the process of the ServerApp ended unexpectedly"
-    return None

@@ -1,33 +1,36 @@
-"""A private SuperLink in simulation mode; all processes that it started end with it."""
+"""The processes of simulations: a SuperLink, the app, and Ray; all end with their starter."""
 
 import json
+import os
 import signal
-import subprocess
-import time
 import uuid
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import httpx
-import tomli_w
-
-from operation.environment import (
-    KEEP_FREED_MEMORY,
-    flower_environment,
-    free_port,
-    private_ray,
-    script,
-)
-from operation.files import parse_json
+from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, private_ray
+from operation.fork_server import FORK_SERVER, Forked, fork, prepare, start_fork_server
 from operation.processes import own_processes
+from operation.ray_head import HOST
+from operation.ray_worker import LOG
 
-START_SECONDS = 60.0
-CONNECTION = "fedskin"
-
-
-class SuperLinkError(RuntimeError):
-    """A SuperLink that does not start or refuses a run, in one line."""
+_LINK = "fl_server.simulation_link"
+_APP = "fl_server.simulation_app"
+# What the app and the clients import, except Ray, which reads its environment while it is imported.
+# jsonschema is imported by Ray. Between two of these, other processes can be started.
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "pandas",
+    "jsonschema",
+    _APP,
+    "fl_server.server_app",
+    "fl_server.federated_run",
+    "fl_client.client_app",
+    "fl_client.client_setup",
+    "fl_client.local_training",
+    "fl_client.packing",
+)
 
 
 class SuperLink:
@@ -37,7 +40,11 @@ class SuperLink:
     environment of its first call. This one takes any number of runs, one after the other. At the
     end of the ``with`` block, or when this process dies in any way, all its processes end.
 
+    All are forks of a process that imports their libraries, from the beginning of the block: of the
+    fork server that the environment names, or of one of its own.
+
     Args:
+        log_path: file for the output of all processes.
         ray_address: HOST:PORT of the Ray cluster on which clients run; None for a Ray of its own.
     """
 
@@ -46,12 +53,15 @@ class SuperLink:
         self._ray_address = ray_address
         self.token = uuid.uuid4().hex
         self._ends = ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._port = free_port()
+        self._runs = 0
+        self._running: dict[str, Forked] = {}
 
     def __enter__(self) -> "SuperLink":
         self.home = self._ends.enter_context(own_processes(self.token))
         try:
-            self._start()
+            self._server = fork_server(self.home, self.token)
+            prepare(self._server, [_LINK, *_LIBRARIES])
         except BaseException:
             self._end()
             raise
@@ -60,66 +70,62 @@ class SuperLink:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    @property
-    def pid(self) -> int:
-        """The SuperLink's process id."""
-        assert self._process is not None
-        return self._process.pid
-
-    def exit_status(self) -> int | None:
-        """Return the SuperLink's exit status, None while it runs; negative for a signal."""
-        assert self._process is not None
-        return self._process.poll()
-
-    def submit(self, app: Path, *, federation_config: str) -> str:
-        """Start a run of an app folder and return Flower's id for it.
+    def run(
+        self, app: Path, federation: Mapping[str, int | float], *, cpus: int, gpus: int
+    ) -> None:
+        """Start a run of an app; what is left of the one before is ended.
 
         Args:
-            app: folder with the app and its pyproject.toml, which has the run's config.
-            federation_config: ``key=value`` pairs as `flwr run --federation-config` takes them.
-
-        Raises:
-            SuperLinkError: Flower refuses the run.
+            app: folder with the app's pyproject.toml, which has the run's config.
+            federation: Flower's federation config.
+            cpus: number of clients that may work at the same time.
+            gpus: that they share.
         """
-        answer = self._flwr(
-            *("run", str(app), CONNECTION),
-            *("--federation-config", federation_config),
-        )
-        return str(answer["run-id"])
-
-    def status(self, run_id: str) -> str:
-        """Return Flower's status of a run, such as ``running`` or ``finished:failed``."""
-        answer = self._flwr("ls", CONNECTION, "--run-id", run_id)
-        return str(answer["runs"][0]["status"])
-
-    def _start(self) -> None:
-        port = free_port()
-        address = f"127.0.0.1:{port}"
-        settings = {"superlink": {CONNECTION: {"address": address, "insecure": True}}}
-        (self.home / "config.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
-        command = [
-            script("flower-superlink"),
-            *("--simulation", "--insecure", "--isolation", "subprocess"),
-            *("--host", "127.0.0.1", "--port", str(port)),
-            "--disable-runtime-dependency-installation",
-        ]
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment(),
-                cwd=self.home,
-                start_new_session=True,
+        if "SuperLink" not in self._running:
+            self._start(
+                "SuperLink",
+                f"{_LINK}:flower_superlink",
+                *("--simulation", "--insecure", "--isolation", "process"),
+                *("--host", HOST, "--port", str(self._port)),
+                "--disable-runtime-dependency-installation",
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not _healthy(address):
-            if self._process.poll() is not None:
-                raise SuperLinkError(f"the SuperLink ended at once; see {self.log_path}")
-            if time.monotonic() > deadline:
-                raise SuperLinkError(f"the SuperLink did not answer; see {self.log_path}")
-            time.sleep(0.05)
+        self.end_run()
+        self._runs += 1
+        address = self.home / f"ray-{self._runs}"
+        if self._ray_address is None:
+            self._start("Ray", "operation.ray_head:main", self.home, cpus, gpus, address)
+        else:
+            address.write_text(self._ray_address, encoding="utf-8")
+        self._start(
+            *("ServerApp", f"{_APP}:main", f"{HOST}:{self._port}", app, address),
+            json.dumps({key.replace("-", "_"): value for key, value in federation.items()}),
+        )
+
+    def end_run(self) -> None:
+        """End the processes of the last run; Ray's own end when the one that started them does."""
+        for name in ("ServerApp", "Ray"):
+            if process := self._running.pop(name, None):
+                process.kill()
+                process.wait()
+
+    def ended(self) -> str | None:
+        """Return which process of the run has ended, None if all are running."""
+        for name, process in self._running.items():
+            status = process.poll()
+            if status is not None:
+                return f"the process of the {name} ended unexpectedly (exit status {status})"
+        return None
+
+    def _start(self, name: str, function: str, *arguments: object) -> None:
+        self._running[name] = fork(
+            self._server,
+            function,
+            [str(argument) for argument in arguments],
+            modules=_LIBRARIES if name == "ServerApp" else (),
+            environment=self._environment(),
+            folder=self.home,
+            output=self.log_path,
+        )
 
     def _end(self) -> None:
         # A second Ctrl-C or SIGTERM must not interrupt the clean-up.
@@ -127,8 +133,6 @@ class SuperLink:
         before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         try:
             self._ends.close()
-            if self._process is not None:
-                self._process.wait()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -137,43 +141,29 @@ class SuperLink:
         return {
             **flower_environment(self.home, self.token),
             **KEEP_FREED_MEMORY,
-            # With more frequent polls, the SuperLink takes a noticeable part of a core from the
-            # clients.
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
+            FORK_SERVER: str(self._server),
+            LOG: str(self.log_path.resolve()),
             "RAY_DEDUP_LOGS": "0",
-            **(private_ray(self.home) if self._ray_address is None else self._cluster()),
+            **(private_ray(self.home) if self._ray_address is None else _on_cluster()),
         }
 
-    def _cluster(self) -> dict[str, str]:
-        # The cluster's processes do not inherit this environment.
-        job = {"runtime_env": {"env_vars": KEEP_FREED_MEMORY}}
-        return {
-            "RAY_ADDRESS": str(self._ray_address),
-            "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job),
-        }
 
-    def _flwr(self, *arguments: str) -> dict[str, Any]:
-        result = subprocess.run(
-            [script("flwr"), *arguments, "--format", "json"],
-            env=self._environment(),
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        try:
-            answer: dict[str, Any] = parse_json(result.stdout)
-        except ValueError:
-            answer = {}
-        if result.returncode != 0 or not answer.get("success"):
-            said = answer.get("error-message") or result.stderr or result.stdout
-            last = said.strip().splitlines()[-1] if said.strip() else "no reason given"
-            raise SuperLinkError(f"flwr {arguments[0]}: {last}")
-        return answer
+def _on_cluster() -> dict[str, str]:
+    # The cluster's processes do not inherit this environment.
+    job = {"runtime_env": {"env_vars": KEEP_FREED_MEMORY}}
+    return {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
 
 
-def _healthy(address: str) -> bool:
-    try:
-        return httpx.get(f"http://{address}/health", timeout=1).is_success
-    except httpx.HTTPError:
-        return False
+def fork_server(home: Path, token: str) -> Path:
+    """Return the socket of the fork server that the environment names, or of a new one.
+
+    Args:
+        home: FLWR_HOME of a new one, and the folder of its socket.
+        token: marks a new one.
+    """
+    if FORK_SERVER in os.environ:
+        return Path(os.environ[FORK_SERVER])
+    path = home / "fork-server"
+    environment = {**flower_environment(home, token), **KEEP_FREED_MEMORY}
+    start_fork_server(path, environment, home / "fork-server.log")
+    return path

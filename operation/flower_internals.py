@@ -130,6 +130,17 @@ if TYPE_CHECKING:
     from flwr.supercore.utils import disable_process_dumping
     from flwr.supernode.runtime.run_clientapp import run_clientapp
 
+    # --- A simulation ------------------------------------------------------------------------
+    # Its SuperLink and its app are forks. The programs are `flower-superlink`, `flwr run`,
+    # `flower-superexec`, which asks for a task every half second, and `flwr-simulation`; each
+    # imports Flower anew.
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.server.superlink.fleet.vce.vce_api import start_vce
+    from flwr.simulation.app import run_simulation_process
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supercore.utils import simulation_config_from_json
+    from flwr.superlink.cli.flower_superlink import flower_superlink
+
 VERSION = "1.41"
 _installed = metadata.version("flwr")
 assert _installed.startswith(f"{VERSION}."), f"this is for flwr {VERSION}, but {_installed} is here"

@@ -5,6 +5,7 @@ so neither a process group nor a parent's death reaches them all. But they all i
 environment, so every process of a run has the run's token there.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import psutil
 
 TOKEN = "FEDSKIN_RUN_TOKEN"
+TOKEN_LENGTH = 32  # hex digits
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux
 
@@ -91,6 +93,31 @@ def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(processes, timeout=1)
+
+
+def mark_this_process(name: str) -> None:
+    """Let the system show a fork under a name, and with the token that is in `os.environ`.
+
+    It shows the command and the environment that a program was started with, where they stand in
+    the program's own memory; in a fork that is a copy of its parent's, which is overwritten here.
+
+    Args:
+        name: is cut off if the parent's command was shorter.
+    """
+    stat = Path("/proc/self/stat")
+    if not stat.exists():  # not Linux
+        return
+    # Fields 48 to 51 of proc(5)'s stat, counted after the name (field 2).
+    fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    command, command_end, variables, variables_end = map(int, fields[48 - 3 : 52 - 3])
+    size = command_end - command
+    ctypes.memmove(command, name.encode()[: size - 1].ljust(size, b"\0"), size)
+    before, found, _ = ctypes.string_at(variables, variables_end - variables).partition(
+        f"{TOKEN}=".encode()
+    )
+    if found:
+        token = os.environ.get(TOKEN, "").encode()[:TOKEN_LENGTH].ljust(TOKEN_LENGTH, b"\0")
+        ctypes.memmove(variables + len(before) + len(found), token, TOKEN_LENGTH)
 
 
 def start_watchdog(token: str, home: Path) -> subprocess.Popen[bytes]:

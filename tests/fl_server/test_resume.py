@@ -96,10 +96,10 @@ def kill_one(part: str) -> Callable[[subprocess.Popen[bytes], str], None]:
 KILLS: dict[str, Callable[[subprocess.Popen[bytes], str], None]] = {
     "the starter's process group": lambda starter, _: os.killpg(starter.pid, signal.SIGKILL),
     "the starter": lambda starter, _: starter.kill(),
-    "the SuperLink": kill_one("flower-superlink"),
-    "the ServerApp": kill_one("flwr-simulation"),
+    "the SuperLink": kill_one("fl_server.simulation_link"),
+    "the ServerApp": kill_one("fl_server.simulation_app"),
     "the raylet": kill_one("raylet/raylet"),
-    "a client": kill_one("ray::ClientAppActor"),
+    "a client": kill_one("operation.ray_worker"),
 }
 
 
@@ -138,7 +138,7 @@ def test_resume_after_a_kill_is_exact(
     assert [record["round"] for record in rounds] == list(range(1, ROUNDS + 1))
 
 
-@pytest.mark.parametrize("victim", ["flower-superexec", "gcs_server"])
+@pytest.mark.parametrize("victim", ["operation.fork_server", "gcs_server"])
 def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
     victim: str,
     synthetic_ham: Path,
@@ -146,7 +146,7 @@ def test_kill_of_a_helper_ends_in_a_result_or_in_a_resumable_failure(
     tmp_path: Path,
     undisturbed: Callable[[str], dict],
 ) -> None:
-    """Flower and Ray can do without these for the rest of a short run, and may end it."""
+    """The rest of a short run may do without these."""
     out = tmp_path / "run"
     starter, token = start(synthetic_ham, cache, out, **OWN["classifier"])
     kill_one(victim)(starter, token)

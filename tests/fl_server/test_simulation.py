@@ -1,12 +1,10 @@
 """Whole simulated runs, on real SuperLinks and Ray: the guarantees of a run."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fl_server.bundle import write_app
 from fl_server.simulation import SimulationFailed
 from fl_server.simulation_superlink import SuperLink
 from operation.processes import processes_of
@@ -113,25 +111,3 @@ def test_a_federation_of_one_and_a_run_without_test_set(
     assert "global_test" not in metrics
     assert list(metrics["clients"]) == ["client-0"]
     assert not list((tmp_path / "run").glob("predictions-*"))
-
-
-def test_clients_and_server_run_the_files_of_the_bundle(
-    synthetic_ham: Path, cache: Path, tmp_path: Path
-) -> None:
-    """Not installed ones of the same name: what the bundle says is what runs."""
-    with SuperLink(tmp_path / "flower.log") as superlink:
-        app = superlink.home / "app"
-        write_app(app)
-        client = app / "fl_client" / "client_setup.py"
-        client.write_text(client.read_text().replace('f"client-{partition_id}"', '"bundled"'))
-        # The data of "bundled" is that of no client of the plan, so ask for it under its name.
-        data = app / "training" / "split.py"
-        data.write_text(
-            data.read_text().replace("== client)", '== client.replace("bundled", "client-0"))')
-        )
-        server = app / "fl_server" / "federated_run.py"
-        server.write_text(server.read_text().replace('phase="completed"', 'phase="bundled too"'))
-        config = tiny_config(synthetic_ham, cache, clients=1, rounds=1)
-        metrics = run_tiny(superlink, config, tmp_path / "run")
-    assert list(metrics["clients"]) == ["bundled"]
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["phase"] == "bundled too"

@@ -1,0 +1,82 @@
+"""The process of a simulation's app, as a fork: ServerApp, and Flower's simulation engine."""
+
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from queue import Queue
+
+import httpx
+
+from operation.flower_internals import (
+    AcquireTaskRequest,
+    ControlHttpClient,
+    ProtoFab,
+    RuntimeHttpClient,
+    RuntimeVersionHttpInterceptor,
+    StartRunRequest,
+    TaskType,
+    build_fab_from_disk,
+    run_simulation_process,
+    simulation_config_from_json,
+)
+
+START_SECONDS = 60.0
+
+
+def main() -> None:
+    """Run an app to its end.
+
+    Its arguments: HOST:PORT of a SuperLink, the app's folder, the file with Ray's address, and
+    Flower's federation config as JSON.
+    """
+    superlink, app, ray_address, federation = sys.argv[1:]
+    _wait("SuperLink", lambda: _answers(superlink))
+    token = _submit(superlink, Path(app), json.loads(federation))
+    _wait("Ray", Path(ray_address).exists)
+    # Imported here: Ray reads its environment while it is imported.
+    import ray
+
+    ray.init(Path(ray_address).read_text(encoding="utf-8"), logging_level=logging.ERROR)
+    run_simulation_process(
+        superlink, Queue(), token, insecure=True, runtime_dependency_install=False
+    )
+
+
+def _wait(name: str, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if time.monotonic() > deadline:
+            sys.exit(f"{name} did not start within {START_SECONDS:.0f} s")
+        time.sleep(0.02)
+
+
+def _answers(superlink: str) -> bool:
+    try:
+        return httpx.get(f"http://{superlink}/health", timeout=1).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _submit(superlink: str, app: Path, federation: Mapping[str, int | float]) -> str:
+    """Start a run, take its task, which a superexec would do, and return the task's token."""
+    bundle = build_fab_from_disk(app)
+    control = ControlHttpClient(f"http://{superlink}")
+    control.StartRun(
+        StartRunRequest(
+            fab=ProtoFab(hash_str=hashlib.sha256(bundle).hexdigest(), content=bundle),
+            override_federation_config=simulation_config_from_json(dict(federation)),
+        )
+    )
+    control.close()
+    runtime = RuntimeHttpClient(
+        f"http://{superlink}", interceptors=[RuntimeVersionHttpInterceptor("SuperExec")]
+    )
+    token = runtime.AcquireTask(
+        AcquireTaskRequest(supported_task_types=[TaskType.SIMULATION])
+    ).token
+    runtime.close()
+    return str(token)
