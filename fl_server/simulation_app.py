@@ -1,7 +1,6 @@
 """The process of a simulation's app, as a fork: ServerApp, and Flower's simulation engine."""
 
 import hashlib
-import json
 import logging
 import sys
 import time
@@ -11,6 +10,7 @@ from queue import Queue
 
 import httpx
 
+from operation.files import parse_json
 from operation.flower_internals import (
     AcquireTaskRequest,
     ControlHttpClient,
@@ -35,7 +35,7 @@ def main() -> None:
     """
     superlink, app, ray_address, federation = sys.argv[1:]
     _wait("SuperLink", lambda: _answers(superlink))
-    token = _submit(superlink, Path(app), json.loads(federation))
+    token = _submit(superlink, Path(app), parse_json(federation))
     _wait("Ray", Path(ray_address).exists)
     # Imported here: Ray reads its environment while it is imported.
     import ray

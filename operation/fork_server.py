@@ -195,8 +195,11 @@ class _Server:
                 importlib.import_module(self._modules.popleft())
 
     def _answer(self, connection: socket.socket) -> Callable[[], int | None] | None:
+        # Imported here and below: who only asks, as each of Ray's workers does, need not wait.
+        from operation.files import parse_json
+
         with connection.makefile("rb") as file:
-            request = json.loads(file.readline())
+            request = parse_json(file.readline())
         if "function" not in request:
             self._modules.extend(request["modules"])
             connection.close()
@@ -214,7 +217,6 @@ class _Server:
 
     def _become(self, request: Mapping[str, Any]) -> Callable[[], int | None]:
         """Turn this fork into the process that was asked for."""
-        # Imported here, where it takes no time: the processes that only ask need not import it.
         from operation.processes import mark_this_process
 
         signal.set_wakeup_fd(-1)

@@ -165,7 +165,12 @@ def _manifest(
         manifest["clients"] = {f"client-{i}": sizes for i in range(config.clients)}
         manifest["server"] = process
         manifest["starter"] = {**process, "token": "0" * 32}
-        manifest["resources"] = {"concurrency": 1, "threads_per_client": 1, "gpu_fraction": 0.0}
+        manifest["resources"] = {
+            "concurrency": 1,
+            "threads_per_client": 1,
+            "gpu_fraction": 0.0,
+            "cluster_cpus": 0,
+        }
     return manifest
 
 
