@@ -170,6 +170,7 @@ def _manifest(
             "threads_per_client": 1,
             "gpu_fraction": 0.0,
             "cluster_cpus": 0,
+            "gpus": 0,
         }
     return manifest
 
