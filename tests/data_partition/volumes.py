@@ -7,7 +7,12 @@ import nibabel
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tests.data_partition.layouts import picture, write
+
+HIGH, LOW = "BraTS19_CBICA_AAB_1", "BraTS19_2013_0_1"
 KINDS = ("flair", "t1", "t1ce", "t2", "seg")
+
+
 RELEASE = "MICCAI_BraTS_2019_Data_Training"
 
 
@@ -56,3 +61,10 @@ def study_cases() -> dict[str, str]:
         f"BraTS19_{('2013', 'CBICA', 'TCIA01')[i % 3]}_{i:03d}_1": "HGG" if i < 255 else "LGG"
         for i in range(331)
     }
+
+
+def write_slices(folder: Path, *names: str) -> Path:
+    for name in names:
+        kind = {"png": "PNG", "tif": "TIFF"}.get(name.rsplit(".")[-1].lower(), "JPEG")
+        write(folder / name, picture(name, kind))
+    return folder

@@ -1,71 +1,21 @@
 """Updates packed and unpacked: their size, their error, and refusals."""
 
-from itertools import permutations
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from models.backbones import build_on_meta
 from strategies.wire_format import (
     FORMATS,
     SCALE,
     Signature,
-    WireError,
-    pack_into,
     signature,
-    signature_of,
-    unpack_into,
 )
+from tests.strategies.packing import PACKED, linear, model, moved, pack, there_and_back, unpack
 from tests.support import assert_same_bits
 from training.config import ExperimentConfig
-
-Weights = dict[str, NDArray]
-PACKED = ("bfloat16", "int8")
-
-
-def blank(wanted: Signature) -> Weights:
-    """Arrays to write to, full of what must not stay."""
-    return {name: np.full(shape, 77, dtype) for name, (dtype, shape) in wanted.items()}
-
-
-def pack(
-    trained: Weights, received: Weights, form: str, residual: Weights | None = None
-) -> Weights:
-    out = blank(signature(signature_of(received), form))
-    pack_into(out, trained, received, {} if residual is None else residual)
-    return out
-
-
-def unpack(packed: Weights, received: Weights, form: str) -> Weights:
-    out = blank(signature_of(received))
-    unpack_into(out, packed, received, form)
-    return out
-
-
-def there_and_back(trained: Weights, received: Weights, form: str) -> Weights:
-    return unpack(pack(trained, received, form), received, form)
-
-
-def model(seed: int = 0, scale: float = 1.0) -> Weights:
-    """A bit of everything: a convolution, matrices, a bias, a number, BatchNorm's counter."""
-    rng = np.random.default_rng(seed)
-    shapes: dict[str, tuple[int, ...]] = {"conv": (4, 3, 5, 5), "linear": (6, 40), "high": (40, 6)}
-    shapes |= {"bias": (6,), "temperature": ()}
-    arrays = {n: np.asarray(scale * rng.normal(size=s), np.float32) for n, s in shapes.items()}
-    return {**arrays, "counter": np.array(seed + 7)}
-
-
-def moved(received: Weights, by: float = 0.01, seed: int = 1) -> Weights:
-    """The same after training: floats have moved by about ``by``, the counter has counted."""
-    change = model(seed, by)
-    return {name: array + change[name] for name, array in received.items()}
-
-
-def linear(*rows: list[float], dtype: Any = np.float32) -> Weights:
-    return {"w": np.array(rows, dtype)}
 
 
 def test_the_config_knows_these_formats() -> None:
@@ -260,76 +210,3 @@ def test_the_residual_keeps_its_memory() -> None:
     before = residual["w"]
     pack(linear([3, 1], [1, 1]), linear([0, 0], [0, 0]), "int8", residual)
     assert residual["w"] is before
-
-
-@pytest.mark.parametrize(
-    "form, change",
-    [
-        *((form, value) for form in PACKED for value in (np.nan, np.inf, -np.inf)),
-        ("bfloat16", 3.4e38),  # rounds to infinity: bfloat16's largest is 3.3895e38
-        ("int8", np.finfo(np.float32).max),  # 127 · (max/127) is above it
-    ],
-)
-def test_a_change_that_is_not_finite_or_overflows_does_not_leave(form: str, change: float) -> None:
-    with pytest.raises(WireError, match="update of its array 'w' is not finite, or overflows"):
-        pack(linear([0, change]), linear([0, 0]), form)
-
-
-@pytest.mark.parametrize("form", PACKED)
-def test_a_difference_that_overflows_does_not_leave(form: str) -> None:
-    with pytest.raises(WireError, match="'w' is not finite, or overflows"):
-        pack(linear([3e38]), linear([-3e38]), form)
-    with pytest.raises(WireError, match="'bias' is not finite, or overflows"):
-        pack({"bias": np.float32([3e38])}, {"bias": np.float32([-3e38])}, form)
-
-
-@pytest.mark.parametrize("bits", [0x7FC0, 0x7F80, 0x7F7F], ids=["NaN", "infinity", "overflow"])
-def test_bfloat16_that_is_not_finite_is_refused(bits: int) -> None:
-    """0x7F7F is bfloat16's largest number: finite, but not on top of 3e38."""
-    packed = {"w": np.array([[0, bits]], np.uint16)}
-    with pytest.raises(WireError, match="update of its array 'w' is not finite, or overflows"):
-        unpack(packed, linear([0, 3e38]), "bfloat16")
-
-
-@pytest.mark.parametrize("scale", [-1.0, np.nan, np.inf])
-def test_scales_that_are_none_are_refused(scale: float) -> None:
-    packed = {"w": np.ones((2, 2), np.int8), "w" + SCALE: np.float32([1, scale])}
-    with pytest.raises(WireError, match="'w:scale' is not a valid scale"):
-        unpack(packed, linear([0, 0], [0, 0]), "int8")
-
-
-def test_int8_that_overflows_is_refused() -> None:
-    packed = {"w": np.full((1, 1), 127, np.int8), "w" + SCALE: np.float32([3e38])}
-    with pytest.raises(WireError, match="update of its array 'w' is not finite, or overflows"):
-        unpack(packed, linear([0]), "int8")
-
-
-@pytest.mark.parametrize("sent, asked", [p for p in permutations(FORMATS, 2) if p[1] != "float32"])
-def test_a_client_that_switches_format_is_refused_by_its_format(sent: str, asked: str) -> None:
-    packed = model() if sent == "float32" else pack(moved(model()), model(), sent)
-    with pytest.raises(WireError, match=f"sent as {sent}, but {asked} was asked for"):
-        unpack(packed, model(), asked)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"linear": np.zeros((6, 40), np.uint8)},
-        {"linear": np.zeros((6, 41), np.int8)},
-        {"linear:scale": np.zeros(7, np.float32)},
-        {"extra": np.zeros(1, np.float32)},
-    ],
-    ids=["dtype", "shape", "scales", "surplus"],
-)
-def test_other_arrays_are_refused_by_name(wrong: Weights) -> None:
-    packed = pack(moved(model()), model(), "int8") | wrong
-    said = f"its array '{next(iter(wrong))}' is not part of the update"
-    with pytest.raises(WireError, match=said):
-        unpack(packed, model(), "int8")
-
-
-def test_a_missing_array_is_refused_by_name() -> None:
-    packed = pack(moved(model()), model(), "int8")
-    del packed["bias"]
-    with pytest.raises(WireError, match="its array 'bias' is not part of the update"):
-        unpack(packed, model(), "int8")
