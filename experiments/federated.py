@@ -136,8 +136,10 @@ def _plan_on_cluster(
     """Return the resolved config, the plan, and the cluster's own address."""
     # Imported here: Ray takes a second to import.
     from fl_server.cluster_plan import prepare_on_cluster
-    from fl_server.ray_cluster import joined
+    from fl_server.ray_cluster import check_images, joined
 
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with joined(address, folder.path.parent) as cluster:
-        return *prepare_on_cluster(wanted, cluster), cluster.address
+        config, resources = prepare_on_cluster(wanted, cluster)
+        check_images(cluster, config)
+        return config, resources, cluster.address

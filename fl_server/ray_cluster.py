@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, TaskUnschedulableError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from training.config import ExperimentConfig
 from training.errors import ConfigError
+from training.experiment_data import data_facts
 
 # The code and the libraries that decide a result.
 PACKAGES = ("fedskin", "torch", "torchvision", "ray", "flwr", "numpy")
@@ -119,17 +121,9 @@ def _ask(address: str, machines: Sequence[Machine], marker: Path) -> dict[str, b
     """Return by name whether a machine sees a file, without machines that have just ended."""
     look = looking(PACKAGES, CODE, str(marker))
     ours, _ = look()
-    task: Any = ray.remote(look)
-    asked = {
-        machine.name: task.options(
-            num_cpus=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node_id, soft=False),
-        ).remote()
-        for machine in machines
-    }
     sees: dict[str, bool] = {}
     faults = []
-    for name, reference in asked.items():
+    for name, reference in _on_each(machines, look).items():
         try:
             theirs, sees[name] = ray.get(reference, timeout=ANSWER_SECONDS)
         except TaskUnschedulableError:  # Ray still lists a machine for a while after its end
@@ -145,6 +139,42 @@ def _ask(address: str, machines: Sequence[Machine], marker: Path) -> dict[str, b
             f"--ray-address {address}: {'; '.join(faults)}; every machine needs what this one has"
         )
     return sees
+
+
+def check_images(cluster: RayCluster, config: ExperimentConfig) -> None:
+    """Compare the images that a config names on each machine with those here.
+
+    Each machine builds its image store now, if it has none.
+
+    Raises:
+        ConfigError: names the machines that have other images, or none.
+    """
+    asked = _on_each(cluster.machines, data_facts, config)
+    ours, faults = data_facts(config), []
+    for name, reference in asked.items():
+        try:
+            if ray.get(reference) != ours:
+                faults.append(f"{name}: {config.data_dir} holds other images than here")
+        except RayTaskError as error:
+            faults.append(f"{name}: {error.cause}")
+        except RayError as error:
+            faults.append(f"{name}: {str(error).strip().splitlines()[0]}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _on_each(
+    machines: Sequence[Machine], function: Callable[..., object], *arguments: object
+) -> dict[str, Any]:
+    """Call a function on each machine; return the references of the results by the names."""
+    task: Any = ray.remote(function)
+    return {
+        machine.name: task.options(
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node_id, soft=False),
+        ).remote(*arguments)
+        for machine in machines
+    }
 
 
 def difference(name: str, theirs: dict[str, str], ours: dict[str, str]) -> list[str]:

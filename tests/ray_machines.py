@@ -5,6 +5,7 @@ folders that it is given. The networks are connected by a bridge and reach nothi
 """
 
 import os
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -38,13 +39,14 @@ exec "$@"
 
 def why_not() -> str:
     """Return why there can be no such machines here, "" if there can."""
+    if lacking := [name for name in ("ip", "unshare", "nsenter") if shutil.which(name) is None]:
+        return f"not installed here: {', '.join(lacking)}"
     name = f"fedskin-try-{os.getpid()}"
     try:
         _ip("netns", "add", name)
         _ip("netns", "exec", name, "unshare", "--uts", "--mount", "--pid", "--fork", "true")
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        return f"no network namespaces here: {said.strip().splitlines()[0]}"
+    except subprocess.CalledProcessError as error:
+        return f"no network namespaces here: {error.stderr.strip()}"
     finally:
         subprocess.run(["ip", "netns", "del", name], capture_output=True)
     return ""
@@ -65,6 +67,7 @@ class Machines:
         self._prefix = f"fedskin-{os.getpid()}"
         self.environment = {**os.environ, **environment}
         self._first: dict[str, subprocess.Popen[bytes]] = {}
+        self._addresses: dict[str, str] = {}
         self._started = 0
         self._hub = f"{self._prefix}-hub"
         self.address = f"10.77.0.1:{PORT}"
@@ -91,6 +94,7 @@ class Machines:
         """
         self._started += 1
         own, address = f"{self._prefix}-{name}", f"10.77.0.{self._started}"
+        self._addresses[name] = address
         _ip("netns", "add", own)
         _ip(*("-n", self._hub, "link", "add", name, "type", "veth"), *("peer", "name", "eth0"))
         _ip("-n", self._hub, "link", "set", "eth0", "netns", own)
@@ -120,12 +124,12 @@ class Machines:
         enter = ["nsenter", f"--target={first.pid}", "--net", "--uts", "--mount", "--pid"]
         return [*enter, *map(str, words)]
 
-    def wait(self, count: int, seconds: float = 60.0) -> None:
-        """Wait until Ray counts so many machines."""
+    def wait(self, seconds: float = 120.0) -> None:
+        """Wait until Ray's machines are these."""
         code = (
-            "import ray, sys\n"
+            "import ray\n"
             f"ray.init(address={self.address!r}, log_to_driver=False)\n"
-            "print(sum(node['Alive'] for node in ray.nodes()))\n"
+            "print(*[node['NodeManagerAddress'] for node in ray.nodes() if node['Alive']])\n"
         )
         deadline = time.monotonic() + seconds
         head = next(iter(self._first))
@@ -138,13 +142,14 @@ class Machines:
                 env=self.environment,
             )
             said = done.stdout + done.stderr
-            if done.stdout.strip() == str(count):
+            if set(done.stdout.split()) == set(self._addresses.values()):
                 return
-        raise AssertionError(f"not {count} machines after {seconds:.0f} s: {said[-1000:]}")
+        raise AssertionError(f"not {self._addresses} after {seconds:.0f} s: {said[-1000:]}")
 
     def kill(self, name: str) -> None:
         """End a machine at once, with all its processes."""
         process = self._first.pop(name)
+        del self._addresses[name]
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()

@@ -42,6 +42,7 @@ def calls(text: str) -> list[str]:
 
 CALLS = [
     *calls(typed(CHECKOUT / "docs" / "deployment.md")),
+    *calls(typed(CHECKOUT / "docs" / "cluster.md")),
     *calls(typed(CHECKOUT / "README.md")),
     *calls((DEPLOY / "hospitals.sh").read_text("utf-8")),
 ]
@@ -123,8 +124,22 @@ def test_image_holds_every_package_and_nothing_but_what_installs_them() -> None:
     assert all((CHECKOUT / name).exists() for name in let_through)
 
 
-def test_hospitals_script_is_well_formed() -> None:
-    assert subprocess.run(["bash", "-n", str(DEPLOY / "hospitals.sh")]).returncode == 0
+@pytest.mark.parametrize("name", ["hospitals.sh", "slurm.sh"])
+def test_script_is_well_formed(name: str) -> None:
+    assert subprocess.run(["bash", "-n", str(DEPLOY / name)]).returncode == 0
+
+
+def test_pods_have_the_pinned_ray_and_the_images_user() -> None:
+    documents = yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text("utf-8"))
+    (cluster,) = (each["spec"] for each in documents if each["kind"] == "RayCluster")
+    pins = (CHECKOUT / "constraints.txt").read_text("utf-8").splitlines()
+    assert f"ray=={cluster['rayVersion']}" in pins
+    user = cluster["headGroupSpec"]["template"]["spec"]["securityContext"]["runAsUser"]
+    assert f"useradd --uid {user} " in (DEPLOY / "Dockerfile").read_text("utf-8")
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        probed = container["livenessProbe"]["tcpSocket"]["port"]
+        assert group["rayStartParams"]["node-manager-port"] == str(probed)
 
 
 def test_hospitals_config_says_what_a_deployed_run_must_say() -> None:
@@ -133,10 +148,12 @@ def test_hospitals_config_says_what_a_deployed_run_must_say() -> None:
     assert (config.data_dir, config.clients) == ("", 3)
 
 
-@pytest.mark.parametrize("page", ["deployment.md", "security.md"])
+@pytest.mark.parametrize("page", ["cluster.md", "deployment.md", "security.md"])
 def test_links_lead_somewhere(page: str) -> None:
     path = CHECKOUT / "docs" / page
-    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text("utf-8")):
+    for target, anchor in re.findall(
+        r"\]\((?!https:)([^)#]*)(?:#([^)]*))?\)", path.read_text("utf-8")
+    ):
         linked = path.parent / target if target else path
         assert linked.exists(), target
         if anchor:

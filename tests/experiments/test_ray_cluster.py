@@ -3,6 +3,7 @@
 The machines are processes in namespaces of their own; see `tests.ray_machines`.
 """
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         found = Site(machines, own, data)
         for name in ("head", "node-b", "node-c"):
             found.start(name)
-        machines.wait(3)
+        machines.wait()
         yield found
 
 
@@ -132,7 +133,7 @@ def test_a_simulation_whose_machine_is_killed_goes_on_with_the_others(
     expected = reference.run_folder(trial.id).metrics()["weights_sha256"]
     assert folder.metrics()["weights_sha256"] == expected
     site.start("node-c")
-    site.machines.wait(3)
+    site.machines.wait()
 
 
 def test_results_come_back_without_a_shared_folder_and_a_killed_machines_trial_is_repeated(
@@ -162,7 +163,7 @@ def test_results_come_back_without_a_shared_folder_and_a_killed_machines_trial_i
     _, planned = out.plan()
     assert lost not in {out.attempt(trial.id)["host"] for trial in planned}
     site.start(lost)
-    site.machines.wait(3)
+    site.machines.wait()
 
 
 def test_another_version_is_refused_with_the_machines_name(site: Site) -> None:
@@ -170,17 +171,30 @@ def test_another_version_is_refused_with_the_machines_name(site: Site) -> None:
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n")
     site.start("node-d", PYTHONPATH=str(other.parent))
-    site.machines.wait(4)
+    site.machines.wait()
     options = tiny_options(site.data, site.own / "cache", dataset="ham10000")
     process = site.fedskin(
         "simulate", *options, "--out", site.own / "refused", "--ray-address", "auto"
     )
     said = ended(process)
-    assert process.returncode == 2
+    site.machines.kill("node-d")
+    assert process.returncode == 2, said
     line = said.strip().splitlines()[-1]
     assert "node-d (10.77.0." in line
     assert "has torch 9.9.9, not" in line
     assert "node-b" not in line
+
+
+def test_a_machine_without_the_images_is_refused_by_name(site: Site) -> None:
+    site.machines.start("node-e", [site.shared], cpus=1)
+    site.machines.wait()
+    options = tiny_options(site.data, site.own / "cache", dataset="ham10000")
+    place = ["--out", site.own / "refused", "--ray-address", "auto"]
+    process = site.fedskin("simulate", *options, *place)
+    said = ended(process)
+    site.machines.kill("node-e")
+    assert process.returncode == 2, said
+    assert re.search(rf"node-e \(10\.77\.0\.\d+\): no such folder: {site.data}", said), said
 
 
 def test_nobody_is_let_in_without_the_token(site: Site) -> None:
