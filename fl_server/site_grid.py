@@ -71,15 +71,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Limit:
-    """The longest time for a set of messages.
+    """The longest time for a set of messages."""
 
-    Attributes:
-        seconds: infinite for none.
-        start: of the time, as of `time.monotonic`.
-    """
-
-    seconds: float
-    start: float
+    seconds: float  # infinite for none
+    start: float  # of the time, as of `time.monotonic`
 
     @property
     def end(self) -> float:

@@ -24,17 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """The features of some images.
+    """The features of some images."""
 
-    Attributes:
-        values: (n, width) float32.
-        labels: (n,) int64.
-        image_ids: n ids.
-    """
-
-    values: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    image_ids: tuple[str, ...]
+    values: NDArray[np.float32]  # (n, width) float32
+    labels: NDArray[np.int64]  # (n,) int64
+    image_ids: tuple[str, ...]  # n ids
 
 
 def open_features(

@@ -51,17 +51,11 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The expected time and disk space of one trial.
+    """The expected time and disk space of one trial."""
 
-    Attributes:
-        seconds: running alone, on its cores or its GPU.
-        bytes: of its run folder at the end.
-        passing: additional bytes while it runs.
-    """
-
-    seconds: float
-    bytes: int
-    passing: int
+    seconds: float  # running alone, on its cores or its GPU
+    bytes: int  # of its run folder at the end
+    passing: int  # additional bytes while it runs
 
 
 def count_images(config: ExperimentConfig) -> ImageCounts:
