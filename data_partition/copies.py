@@ -65,16 +65,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Match:
-    """Why a test image counts as being in training.
+    """Why a test image counts as being in training."""
 
-    Attributes:
-        kind: ``same id``; ``same file``, byte by byte; ``same pixels``; or ``same lesion``, in
-            another image. The first in this order that is true.
-        image_id: the training image that it equals, or whose lesion it shows.
-    """
-
+    # ``same id``; ``same file``, byte by byte; ``same pixels``; or ``same lesion``, in another
+    # image. The first in this order that is true.
     kind: str
-    image_id: str
+    image_id: str  # the training image that it equals, or whose lesion it shows
 
     def __str__(self) -> str:
         if self.kind == "same id":

@@ -36,16 +36,12 @@ _NUM_CLASSES = 7  # the most of a published data set; a head for two is a little
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """The number of images of a data set.
+    """The number of images of a data set."""
 
-    Attributes:
-        training: of the training set; of slices those of all except the test patients.
-        counted: whether they were counted in the data folder; otherwise they are those of the study
-            (docs/study.md).
-    """
-
-    training: int
+    training: int  # of the training set; of slices those of all except the test patients
     test: int
+    # Whether they were counted in the data folder; otherwise they are those of the study
+    # (docs/study.md).
     counted: bool
 
 
