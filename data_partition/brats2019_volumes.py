@@ -73,12 +73,16 @@ _SEGMENTATION = "seg"
 
 @dataclass(frozen=True)
 class Cases:
-    """The volumes of a folder."""
+    """The volumes of a folder.
 
-    # For each case its volumes by kind; of copies the first by name.
+    Attributes:
+        files: for each case its volumes by kind; of copies the first by name.
+        set_aside: names of the volumes that are not used, by reason.
+    """
+
     files: Mapping[str, Mapping[str, FoundFile]]
     volumes: Sequence[FoundFile]
-    set_aside: SetAside  # names of the volumes that are not used, by reason
+    set_aside: SetAside
 
     @classmethod
     def find(cls, volumes: Sequence[FoundFile]) -> "Cases":

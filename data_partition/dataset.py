@@ -54,12 +54,18 @@ class Study:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """The maker of a synthetic data set."""
+    """The maker of a synthetic data set.
 
-    unit: Literal["images", "patients"]  # what is counted, and the option of ``fedskin data synth``
+    Attributes:
+        unit: what is counted, and the option of ``fedskin data synth``.
+        write: writes so many into a new folder, from a seed.
+        wrote: what was written, with ``{count}``.
+    """
+
+    unit: Literal["images", "patients"]
     default: int
-    write: Callable[[Path, int, int], None]  # writes so many into a new folder, from a seed
-    wrote: str  # what was written, with ``{count}``
+    write: Callable[[Path, int, int], None]
+    wrote: str
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def own_datasets() -> "list[DataSet]":
 @cache
 def named_first() -> tuple[str, ...]:
     """Return the classes that every table names first: missing one harms a patient most."""
-    return tuple(label for dataset in own_datasets() for label in dataset.named_first)
+    labels = (label for dataset in own_datasets() for label in dataset.named_first)
+    return tuple(dict.fromkeys(labels))  # data sets may share a class
 
 
 @cache

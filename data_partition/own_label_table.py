@@ -24,10 +24,15 @@ _NAMED = 3  # tables in a message of one line
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table."""
+    """A row of the table.
 
-    where: str  # table and line, for errors
-    cells: Mapping[str, str]  # by column of ``KNOWN``; "" where there is none
+    Attributes:
+        where: table and line, for errors.
+        cells: by column of ``KNOWN``; "" where there is none.
+    """
+
+    where: str
+    cells: Mapping[str, str]
 
     def known(self, column: str) -> str | None:
         """Return a cell; None if it is empty."""

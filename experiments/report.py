@@ -1,7 +1,8 @@
-"""A campaign's report: ``fedskin report``."""
+"""The report of a campaign or of a run: ``fedskin report``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from experiments.console import Console
 from operation.files import write_bytes
 
 if TYPE_CHECKING:
+    from experiments.reporting.figures import Drawing
     from experiments.reporting.findings import Findings
+    from experiments.reporting.tables import Table
 
 console = Console()
 
@@ -19,11 +22,12 @@ console = Console()
 def report_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
 ) -> None:
-    """Report the results of the campaign in DIR so far: figures, tables and a page.
+    """Report the results so far of the campaign or the run in DIR: figures, tables and a page.
 
     Writes DIR/report: index.html, one page for the browser that needs no network; figures as SVG
-    and PNG; tables as Markdown, CSV and LaTeX. An earlier report there is replaced. The campaign
-    may still be running. Neither images nor a GPU are needed.
+    and PNG; tables as Markdown, CSV and LaTeX. An earlier report there is replaced. The campaign or
+    run may still be going on. No GPU is needed, and images only for the pictures of those that
+    a run misjudged.
 
     Research software: not a medical device, and not for diagnosis.
 
@@ -31,8 +35,30 @@ def report_command(
 
     fedskin report runs/task2
 
-    fedskin report runs/smoke && xdg-open runs/smoke/report/index.html
+    fedskin report runs/demo && xdg-open runs/demo/report/index.html
     """
+    if (folder / "config.toml").is_file():
+        _report_run(folder)
+    else:
+        _report_campaign(folder)
+
+
+def _report_run(folder: Path) -> None:
+    from experiments.reporting.run_figures import run_drawings
+    from experiments.reporting.run_page import run_page
+    from experiments.reporting.run_results import read_run_results
+    from experiments.reporting.run_tables import run_tables
+
+    run = read_run_results(folder)
+    drawings, tables = run_drawings(run), run_tables(run)
+    _write(folder / "report", drawings, tables, run_page(run, drawings, tables))
+    if run.synthetic_line:
+        console.print(run.synthetic_line, style="bold red")
+    console.say(run.state)
+    _wrote(folder / "report", len(drawings), len(tables))
+
+
+def _report_campaign(folder: Path) -> None:
     from experiments.reporting.findings import read_findings
     from training.data_description import SYNTHETIC
 
@@ -44,15 +70,18 @@ def report_command(
     lines.append(findings.progress)
     if not findings.records:
         lines.append("No trial has finished yet; the page says so")
-    lines.append(
-        f"Wrote {folder / 'report' / 'index.html'}, {figures} figures and {tables} tables beside it"
-    )
     for line in lines:
         console.say(line)
+    _wrote(folder / "report", figures, tables)
+
+
+def _wrote(folder: Path, figures: int, tables: int) -> None:
+    page = folder / "index.html"
+    console.say(f"Wrote {page}, {figures} figures and {tables} tables beside it")
 
 
 def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
-    """Write the report's folder, file by file, the page last.
+    """Write the folder of a campaign's report, file by file, the page last.
 
     Returns:
         How many figures and how many tables there are.
@@ -64,6 +93,11 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
 
     drawings = draw_all(findings)
     tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
+    _write(folder, drawings, tables, page(findings, drawings, tables))
+    return len(drawings), len(tables)
+
+
+def _write(folder: Path, drawings: Sequence[Drawing], tables: Sequence[Table], page: str) -> None:
     content: dict[str, str | bytes] = {}
     for drawing in drawings:
         content[f"figures/{drawing.name}.svg"] = drawing.svg
@@ -72,10 +106,9 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
         content[f"tables/{table.name}.md"] = table.markdown()
         content[f"tables/{table.name}.csv"] = table.csv()
         content[f"tables/{table.name}.tex"] = table.latex()
-    content["index.html"] = page(findings, drawings, tables)
+    content["index.html"] = page
     for name, value in content.items():
         write_bytes(folder / name, value.encode() if isinstance(value, str) else value)
     for path in [*folder.glob("figures/[!.]*"), *folder.glob("tables/[!.]*")]:
         if path.relative_to(folder).as_posix() not in content:
             path.unlink()  # of an earlier report
-    return len(drawings), len(tables)

@@ -42,7 +42,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
     """
     metrics, manifest, rounds = folder.metrics(), folder.manifest(), folder.rounds()
     try:
-        blocks = [(name, block) for name, block in _blocks(metrics) if block]
+        blocks = [(name, block) for name, block in blocks_of(metrics) if block]
         classes, first = manifest["data"]["classes"], _first(metrics)
         tables = [results_table(metrics, manifest), recall_table(blocks, classes, first)]
         tables += scores_tables(blocks, first, metrics["best_by"])
@@ -91,7 +91,7 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
         title += f"\nRANDOM text tower ({text['weights']}) instead of CLIP's {text['encoder']}"
     table = new_table(title, _first(metrics), ["n", *metric_columns()])
     table.caption = OVER
-    for name, block in with_patients(_blocks(metrics)):
+    for name, block in with_patients(blocks_of(metrics)):
         cells = [str(block["n"]), *metric_cells(block)] if block else [NONE] * 8
         table.add_row(Text(name), *cells, style=_STYLES.get(name))
     for client, heads in metrics.get("client_heads", {}).items():
@@ -173,8 +173,8 @@ def _first(metrics: Mapping[str, Any]) -> str:
     return "test split of" if "clients" in metrics else "evaluated on"
 
 
-def _blocks(metrics: Mapping[str, Any]) -> Iterator[Row]:
-    """Return the rows' names and metric blocks; empty blocks for clients that did not answer."""
+def blocks_of(metrics: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the rows' names and metric blocks; empty blocks for clients that did not answer."""
     federated = "clients" in metrics
     if federated:
         clients, pooled = metrics["clients"], metrics["client_test"]

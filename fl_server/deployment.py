@@ -120,10 +120,15 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a run."""
+    """The classes of a run.
 
-    names: tuple[str, ...]  # in the order of the network's outputs
-    whose: str  # who has them, with the verb, for an error
+    Attributes:
+        names: in the order of the network's outputs.
+        whose: who has them, with the verb, for an error.
+    """
+
+    names: tuple[str, ...]
+    whose: str
 
 
 def agreed_classes(

@@ -25,17 +25,24 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Introduction:
-    """A site's statement about itself and about all its images together."""
+    """A site's statement about itself and about all its images together.
 
-    sizes: dict[str, int]  # number of images by split
+    Attributes:
+        sizes: number of images by split.
+        classes: names of the classes, in the order of the network's outputs.
+        synthetic: whether it says that they are generated.
+        base: sha256 of its network's base, None if the whole network is trained.
+        class_counts: number of training images of each class, None if it does not say.
+    """
+
+    sizes: dict[str, int]
     dataset: str
-    classes: tuple[str, ...]  # names of the classes, in the order of the network's outputs
+    classes: tuple[str, ...]
     fingerprint: str
-    synthetic: bool  # whether it says that they are generated
+    synthetic: bool
     device: str
     threads: int
-    base: str | None = None  # sha256 of its network's base, None if the whole network is trained
-    # Number of training images of each class, None if it does not say.
+    base: str | None = None
     class_counts: list[int] | None = None
 
     def describe(self) -> dict[str, Any]:

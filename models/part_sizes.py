@@ -13,10 +13,15 @@ NUM_CLASSES = 7
 
 @dataclass(frozen=True)
 class PartSize:
-    """The size of a part of a network."""
+    """The size of a part of a network.
 
-    parameters: int  # number of trained parameters
-    num_bytes: int  # bytes sent, in the stored data types
+    Attributes:
+        parameters: number of trained parameters.
+        num_bytes: bytes sent, in the stored data types.
+    """
+
+    parameters: int
+    num_bytes: int
 
 
 def _sizes(*numbers: int) -> Mapping[str, PartSize]:

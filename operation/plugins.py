@@ -41,14 +41,18 @@ class PlugInError(OperationError):
 
 @dataclass(frozen=True)
 class PlugIn:
-    """An entry of a package."""
+    """An entry of a package.
+
+    Attributes:
+        package, version: of the distribution.
+        place: where the entry is: ``module:attribute``, or a module.
+    """
 
     group: str
     name: str
-    # package, version: of the distribution.
     package: str
     version: str
-    place: str  # where the entry is: ``module:attribute``, or a module
+    place: str
 
     @property
     def owner(self) -> str:

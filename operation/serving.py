@@ -17,10 +17,14 @@ FILE = "serving.json"
 
 @dataclass(frozen=True)
 class Serving:
-    """The process that serves a folder."""
+    """The process that serves a folder.
+
+    Attributes:
+        token: the token of every process that it started.
+    """
 
     process: ProcessId
-    token: str  # the token of every process that it started
+    token: str
 
 
 @contextmanager

@@ -41,10 +41,15 @@ class Real:
 
 @dataclass(frozen=True)
 class Counts:
-    """A list of counts."""
+    """A list of counts.
 
-    lengths: tuple[int, ...]  # allowed lengths of the list
-    most: int  # maximum of each count
+    Attributes:
+        lengths: allowed lengths of the list.
+        most: maximum of each count.
+    """
+
+    lengths: tuple[int, ...]
+    most: int
 
     def admits(self, value: object) -> bool:
         each = Count(self.most)
@@ -61,10 +66,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class PackedCounts:
-    """A list of counts, packed as by `strategies.histograms.pack`."""
+    """A list of counts, packed as by `strategies.histograms.pack`.
 
-    length: int  # maximum number of counts
-    most: int  # maximum of each count
+    Attributes:
+        length: maximum number of counts.
+        most: maximum of each count.
+    """
+
+    length: int
+    most: int
 
     def admits(self, value: object) -> bool:
         if not isinstance(value, list) or len(value) % 2:

@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """The features of some images."""
+    """The features of some images.
 
-    values: NDArray[np.float32]  # (n, width) float32
-    labels: NDArray[np.int64]  # (n,) int64
-    image_ids: tuple[str, ...]  # n ids
+    Attributes:
+        values: (n, width) float32.
+        labels: (n,) int64.
+        image_ids: n ids.
+    """
+
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    image_ids: tuple[str, ...]
 
 
 def open_features(

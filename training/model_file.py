@@ -23,15 +23,23 @@ TEXT_FEATURES = "text.features"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The content of a model file."""
+    """The content of a model file.
 
-    config: ExperimentConfig  # of the run, without paths; its device need not exist here
-    classes: tuple[str, ...]  # K names, in the order of the network's outputs
+    Attributes:
+        config: of the run, without paths; its device need not exist here.
+        classes: K names, in the order of the network's outputs.
+        text: the text features of objective ``clip``, otherwise None.
+        run: id of the weights' run, 32 hex digits.
+        synthetic: whether the network was trained on synthetic images.
+    """
+
+    config: ExperimentConfig
+    classes: tuple[str, ...]
     weights: Mapping[str, NDArray]
-    text: ClipText | None  # the text features of objective ``clip``, otherwise None
-    run: str  # id of the weights' run, 32 hex digits
+    text: ClipText | None
+    run: str
     round: int
-    synthetic: bool  # whether the network was trained on synthetic images
+    synthetic: bool
 
     def save(self, path: Path) -> None:
         """Write the file, atomically. Needs memory for one copy of the weights.

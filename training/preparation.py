@@ -97,10 +97,15 @@ def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:
 
 @dataclass(frozen=True)
 class DataOutline:
-    """Facts about an experiment's data from its tables and file names."""
+    """Facts about an experiment's data from its tables and file names.
 
-    classes: tuple[str, ...]  # class names in the order of the network's outputs
-    notices: tuple[str, ...]  # see `data_partition.image_table.ImageTable`
+    Attributes:
+        classes: class names in the order of the network's outputs.
+        notices: see `data_partition.image_table.ImageTable`.
+    """
+
+    classes: tuple[str, ...]
+    notices: tuple[str, ...]
 
 
 def outline_data(

@@ -34,6 +34,7 @@ RESULTS = (
     "score*.json",
     "heads",
     "features",
+    "report",
 )
 
 

@@ -23,20 +23,30 @@ from training.study import resolve, resolve_like
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial of the plan."""
+    """A trial of the plan.
 
-    id: str  # see `Trial.id`; also the name of its folder
+    Attributes:
+        id: see `Trial.id`; also the name of its folder.
+        config: flat, as written.
+    """
+
+    id: str
     command: str
-    config: dict[str, Any]  # flat, as written
+    config: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class State:
-    """The state of a trial."""
+    """The state of a trial.
+
+    Attributes:
+        cause: of a failure, one line.
+        attempt: the record of its last attempt, empty before the first.
+    """
 
     state: RunState
-    cause: str  # of a failure, one line
-    attempt: dict[str, Any]  # the record of its last attempt, empty before the first
+    cause: str
+    attempt: dict[str, Any]
 
 
 class CampaignFolder:

@@ -39,13 +39,19 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A finished trial."""
+    """A finished trial.
 
-    id: str  # the name of its run folder
-    config: ExperimentConfig  # resolved
+    Attributes:
+        id: the name of its run folder.
+        config: resolved.
+        rounds: one for each round or epoch, in order.
+    """
+
+    id: str
+    config: ExperimentConfig
     manifest: Manifest
     metrics: Metrics
-    rounds: tuple[Round, ...]  # one for each round or epoch, in order
+    rounds: tuple[Round, ...]
 
     @property
     def absences(self) -> dict[str, str]:

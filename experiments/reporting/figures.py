@@ -18,11 +18,17 @@ from experiments.reporting.style import SETTINGS, render
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure."""
+    """One figure.
 
-    name: str  # the files', without suffix
-    about: str  # title of the comparison or ranking that it shows
-    what: str  # description for people who cannot see it
+    Attributes:
+        name: the files', without suffix.
+        about: title of the comparison or ranking that it shows.
+        what: description for people who cannot see it.
+    """
+
+    name: str
+    about: str
+    what: str
     svg: str
     png: bytes
 

@@ -15,13 +15,19 @@ from training.errors import RunFolderError
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of a campaign so far."""
+    """The results of a campaign so far.
+
+    Attributes:
+        planned: ids of the trials of the last plan; empty without a plan.
+        set_aside: by folder, why it is not in the report.
+        records: of each trial of the table, by its id.
+    """
 
     name: str
-    planned: list[str]  # ids of the trials of the last plan; empty without a plan
+    planned: list[str]
     table: pd.DataFrame
-    set_aside: dict[str, str]  # by folder, why it is not in the report
-    records: dict[str, TrialRecord]  # of each trial of the table, by its id
+    set_aside: dict[str, str]
+    records: dict[str, TrialRecord]
     comparisons: list[Comparison]
     rankings: list[Ranking]
 

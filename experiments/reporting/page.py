@@ -1,14 +1,11 @@
-"""The report as one HTML file that needs no other files and no network."""
+"""The page of a campaign: its results as data, and the whole as HTML."""
 
 import json
 import math
-import re
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from data_partition.datasets import named_first
@@ -17,6 +14,7 @@ from experiments.reporting.comparisons import WORDS, slug
 from experiments.reporting.counts import classes_of, found_of
 from experiments.reporting.figures import Drawing
 from experiments.reporting.findings import Findings
+from experiments.reporting.page_parts import part, render_page
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import Table
 from experiments.results import megabytes
@@ -179,29 +177,23 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-# Matplotlib gives ids such as "axes_1"; in one page with several figures they would be repeated.
-_NUMBERED = re.compile(r' id="[A-Za-z0-9]+(?:\.[a-z]+)?_\d+(?:_\d+)*"')
-
-
 def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table]) -> str:
     """Return the HTML.
 
     Args:
         findings: of the campaign; if no trial is finished, the page says so.
     """
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-    source = files("experiments.reporting") / "page"
-    template = environment.from_string((source / "page.html").read_text(encoding="utf-8"))
     scores = _scores(findings.table)
     once = findings.table.drop_duplicates("trial").set_index("trial")
-    return template.render(
+    return render_page(
+        "campaign.html",
+        name=findings.name,
+        synthetic_line=SYNTHETIC if findings.synthetic else None,
         findings=findings,
         recall=first_classes(findings),
         lacking=once.loc[~once["complete"], "absences"].to_dict(),
         figures={
-            about: [(d.name, d.what, _inline(d)) for d in drawings if d.about == about]
+            about: [drawing for drawing in drawings if drawing.about == about]
             for about in dict.fromkeys(drawing.about for drawing in drawings)
         },
         tables={table.name: table for table in tables},
@@ -209,14 +201,6 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
         not_percent=[name.upper() for name, score in scores.items() if not score.in_percent],
         alpha=ALPHA,
         slug=slug,
-        synthetic_line=SYNTHETIC,
-        css=Markup((source / "page.css").read_text(encoding="utf-8")),
-        js=Markup((source / "page.js").read_text(encoding="utf-8")),
+        js=part("page.js"),
         data=Markup(page_data(findings)),
     )
-
-
-def _inline(drawing: Drawing) -> Markup:
-    """Return an SVG as an element of the page."""
-    element = drawing.svg[drawing.svg.index("<svg") :]
-    return Markup(_NUMBERED.sub("", element))

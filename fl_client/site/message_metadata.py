@@ -17,10 +17,15 @@ _TOLERANCE_SECONDS = 1.0
 
 
 class Moment(NamedTuple):
-    """A moment by two clocks, since the clock for message timestamps may be set at any time."""
+    """A moment by two clocks, since the clock for message timestamps may be set at any time.
 
-    stamp: float  # seconds since 1970
-    steady: float  # seconds of a monotonic clock
+    Attributes:
+        stamp: seconds since 1970.
+        steady: seconds of a monotonic clock.
+    """
+
+    stamp: float
+    steady: float
 
     @classmethod
     def now(cls) -> "Moment":

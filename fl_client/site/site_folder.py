@@ -17,15 +17,23 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 class SiteSettings(TomlTable):
-    """site.toml."""
+    """site.toml.
+
+    Attributes:
+        address: ``HOST:PORT`` of the coordinator.
+        data_dir: the images, absolute.
+        weights_dir: weight files, absolute, or empty.
+        partition_id: index of this site's shard of a common release, from 0; None if the site has
+            the whole folder.
+        num_partitions: number of shards of that release; None likewise.
+    """
 
     name: str
-    address: str  # ``HOST:PORT`` of the coordinator
-    data_dir: str  # the images, absolute
-    weights_dir: str = ""  # weight files, absolute, or empty
-    # Index of this site's shard of a common release, from 0; None if the site has the whole folder.
+    address: str
+    data_dir: str
+    weights_dir: str = ""
     partition_id: int | None = None
-    num_partitions: int | None = None  # number of shards of that release; None likewise
+    num_partitions: int | None = None
 
 
 class SiteFolder:

@@ -30,10 +30,15 @@ START_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Judgement:
-    """The state of an attempt."""
+    """The state of an attempt.
 
-    state: RunState  # running, completed, failed or lost
-    cause: str | None = None  # in one line, if failed or lost
+    Attributes:
+        state: running, completed, failed or lost.
+        cause: in one line, if failed or lost.
+    """
+
+    state: RunState
+    cause: str | None = None
 
 
 class Submission:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from experiments import cli
 from experiments.command_runner import run_command_line
 from experiments.reporting import figures
-from experiments.reporting.findings import Findings
 from tests.generated_campaign import write_campaign
 
 Report = Callable[[Path], tuple[int, str, str]]
@@ -36,11 +35,17 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the convergence is drawn; figures have tests of their own."""
 
-    def plan(findings: Findings) -> Iterator[Any]:
-        return (sketch for sketch in every(findings) if sketch.suffix == "-convergence")
+    def draw(about: str, suffix: str, *more: Any) -> figures.Drawing:
+        if suffix == "-convergence":
+            return every(about, suffix, *more)
+        return figures.Drawing(f"{figures.slug(about)}{suffix}", about, "", "<svg></svg>", b"")
 
-    every = figures._plan
-    monkeypatch.setattr(figures, "_plan", plan)
+    def draw_all(findings: Any) -> list[figures.Drawing]:
+        return [drawing for drawing in all_of(findings) if drawing.png]
+
+    every, all_of = figures._draw, figures.draw_all
+    monkeypatch.setattr(figures, "_draw", draw)
+    monkeypatch.setattr(figures, "draw_all", draw_all)
 
 
 @pytest.fixture

@@ -1,0 +1,177 @@
+"""The contents of one run's report, read once from its folder, also while the run goes on."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_partition.datasets import in_naming_order
+from operation.files import read_json
+from training.config import ExperimentConfig
+from training.data_description import synthetic_note
+from training.errors import RunFolderError
+from training.participation import absences_of
+from training.run_folder import RunFolder
+from training.run_state import RunState
+from training.score_counts import Answers, Histograms, ScoreCounts
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What a model answered on some test images.
+
+    Attributes:
+        name: of the images, and for a head of the head; unique in a run.
+        block: as in ``metrics.json``.
+        histograms: of the same images; None if only predicted classes are known.
+    """
+
+    name: str
+    block: Mapping[str, Any]
+    histograms: Histograms | None
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (K, K), true classes in rows."""
+        return np.array(self.block["confusion"])
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """A run and what it has so far.
+
+    Attributes:
+        manifest, rounds: as in the run folder's files.
+        metrics: as in ``metrics.json``; empty until the run is completed.
+        classes: in the order of the blocks; empty until the images are read.
+        test_sets: of the best model and of heads.
+    """
+
+    folder: RunFolder
+    config: ExperimentConfig
+    manifest: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, Any]
+    classes: tuple[str, ...]
+    test_sets: Sequence[TestSet]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.path.resolve().name
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether all images are synthetic."""
+        return bool(self.manifest.get("data", {}).get("synthetic"))
+
+    @property
+    def synthetic_line(self) -> str | None:
+        """What is said of synthetic images; None if there are none."""
+        return synthetic_note(self.manifest) if "data" in self.manifest else None
+
+    @property
+    def deployed(self) -> bool:
+        """Whether the images are at hospitals."""
+        return self.manifest.get("command") == "run"
+
+    @property
+    def unit(self) -> str:
+        """``round``, or ``epoch`` of a centralized run."""
+        return "round" if self.folder.length_key() == "rounds" else "epoch"
+
+    @property
+    def planned(self) -> int:
+        """The number of rounds or epochs."""
+        return int(self.config.to_flat()[self.folder.length_key()])
+
+    @property
+    def order(self) -> list[str]:
+        """The classes in the order of tables."""
+        return in_naming_order(self.classes)
+
+    @cached_property
+    def absences(self) -> dict[str, str]:
+        """What each client missed that missed something."""
+        return absences_of(self.metrics)
+
+    @property
+    def state(self) -> str:
+        """The run's state in a sentence."""
+        said = str(self.manifest.get("status", "not begun"))
+        if self.manifest.get("cause"):
+            said += f": {self.manifest['cause']}"
+        return f"{len(self.rounds)} of {self.planned} {self.unit}s are validated; {said}"
+
+    @property
+    def again(self) -> str:
+        """The command that repeats the run."""
+        config = shlex.quote(str(self.folder.path / "config.toml"))
+        return f"fedskin {self.manifest.get('command', 'simulate')} {config} --out NEW_DIR"
+
+
+def read_run_results(path: Path) -> RunResults:
+    """Read a run folder; the run may be going on, or have failed.
+
+    Raises:
+        RunFolderError: it is not a run folder, or of another version.
+    """
+    folder = RunFolder(path)
+    config, manifest = folder.config(), folder.manifest()
+    done = manifest.get("status") == RunState.COMPLETED
+    metrics = folder.metrics() if done else {}
+    classes = tuple(manifest.get("data", {}).get("classes", ()))
+    try:
+        test_sets = list(_test_sets(folder, metrics, classes))
+        return RunResults(folder, config, manifest, folder.rounds(), metrics, classes, test_sets)
+    except KeyError as error:
+        raise RunFolderError(
+            f"{path}: was written by another version, {error} is missing; report it with that "
+            "version, or run its config.toml again"
+        ) from None
+
+
+def answers_of(folder: RunFolder, test_set: str, classes: Sequence[str]) -> Answers:
+    """Return what stands in ``predictions-<test_set>.csv``."""
+    table = folder.predictions(test_set)
+    number = {label: index for index, label in enumerate(classes)}
+    probabilities = table[list(classes)].to_numpy(dtype=np.float32)
+
+    def numbers(column: str) -> NDArray[np.int64]:
+        return np.array([number[label] for label in table[column]], dtype=np.int64)
+
+    chosen = numbers("predicted") if "predicted" in table else None
+    return Answers(probabilities, numbers("label"), chosen)
+
+
+def _test_sets(
+    folder: RunFolder, metrics: Mapping[str, Any], classes: Sequence[str]
+) -> Iterator[TestSet]:
+    if "global_test" in metrics:
+        counts = answers_of(folder, "global_test", classes).counts()
+        yield TestSet("global test set", metrics["global_test"], counts.histograms)
+    if "client_test" in metrics and metrics["client_test"]["n"]:
+        yield TestSet(
+            "clients' test splits, pooled",
+            metrics["client_test"],
+            _pooled(folder, len(classes)),
+        )
+    for head, block in metrics.get("heads", {}).items():
+        if re.fullmatch("knn|svm|rf", head):
+            counts = answers_of(folder, f"heads-{head}", classes).counts()
+            yield TestSet(f"{head.upper()} on the test set", block, counts.histograms)
+
+
+def _pooled(folder: RunFolder, num_classes: int) -> Histograms | None:
+    kept = read_json(folder.path / "histograms.json") or {}
+    sent = kept.get("client_test", {}).values()
+    parts = [Histograms.of_fields(fields, num_classes) for fields in sent]
+    nothing = np.zeros((num_classes, num_classes), dtype=np.int64)
+    pooled = ScoreCounts.pooled([ScoreCounts(nothing, part) for part in parts], num_classes)
+    return pooled.histograms

@@ -1,0 +1,133 @@
+"""The page of one run: in every state, with nothing from a network, and with images only here."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from experiments.report import report_command
+from experiments.reporting.run_figures import run_drawings
+from experiments.reporting.run_results import answers_of, read_run_results
+from experiments.reporting.run_tables import run_tables
+from experiments.reporting.thumbnails import SHOWN, misjudged
+from tests.generated_campaign import write_campaign
+from training.config_file import read_config
+from training.errors import RunFolderError
+from training.experiment_data import test_table as table_of_test_set
+from training.run_folder import RunFolder
+from training.run_state import RunState
+
+
+@pytest.fixture(scope="module")
+def finished(synthetic_ham: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A federated run with random predictions of the 70 synthetic test images."""
+    base = tmp_path_factory.mktemp("report")
+    names = write_campaign(base, rounds=3, backbones=["swin_t"])
+    path = base / "trials" / next(name for name in names if name.startswith("simulate"))
+    config = read_config(path / "config.toml", [f"data-dir={synthetic_ham}"])
+    (path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    table = table_of_test_set(config)
+    assert table is not None
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(7), len(table.rows))
+    RunFolder(path).write_predictions(
+        "global_test", table.rows, probabilities.astype(np.float32), table.classes
+    )
+    return path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> RunFolder:
+    """A copy to change."""
+    shutil.copytree(finished, tmp_path / "run", dirs_exist_ok=True)
+    return RunFolder(tmp_path / "run")
+
+
+def page_of(run: RunFolder) -> str:
+    report_command(run.path)
+    return (run.path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_has_all_figures_and_tables_and_loads_nothing(run: RunFolder) -> None:
+    page = page_of(run)
+    results = read_run_results(run.path)
+    figures = {drawing.name for drawing in run_drawings(results)}
+    assert figures == {
+        *("curves", "updates", "clients", "confusion-1", "confusion-2", "roc", "reliability")
+    }
+    for name in figures:
+        assert (run.path / "report" / "figures" / f"{name}.svg").is_file()
+        assert f'href="figures/{name}.svg"' in page
+    for table in run_tables(results):
+        assert f'id="{table.name}"' in page
+    assert "SYNTHETIC" in page
+    assert f"fedskin simulate {run.path}/config.toml --out NEW_DIR" in page
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert {link for link in linked if re.match(r"[a-z]+:", link)} == {
+        link for link in linked if link.startswith("data:")
+    }
+
+
+def test_misjudged_images_are_shown_melanoma_first_then_by_certainty(run: RunFolder) -> None:
+    results = read_run_results(run.path)
+    answers = answers_of(run, "global_test", results.classes)
+    wrong = answers.predicted != answers.labels
+    count, shown = misjudged(results)
+    assert count == wrong.sum() > SHOWN
+    melanomas = wrong & (answers.labels == results.classes.index("mel"))
+    assert [one.true == "mel" for one in shown] == [True] * melanomas.sum() + [False] * (
+        SHOWN - melanomas.sum()
+    )
+    others = [one.probability for one in shown if one.true != "mel"]
+    assert others == sorted(others, reverse=True)
+    assert all(one.source.startswith("data:image/jpeg;base64,") for one in shown)
+    assert page_of(run).count("<img ") == SHOWN
+
+
+def test_images_of_hospitals_are_never_on_a_page(run: RunFolder) -> None:
+    run.update_manifest(command="run")
+    assert "<img " not in page_of(run)
+
+
+def test_without_the_images_their_names_are_shown(run: RunFolder) -> None:
+    config = read_config(run.path / "config.toml", ["data-dir=/nowhere"])
+    (run.path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    page = page_of(run)
+    assert "<img " not in page
+    assert page.count("not on this machine") == SHOWN
+
+
+def test_a_run_that_goes_on_has_a_page_of_what_it_has(run: RunFolder) -> None:
+    (run.path / "metrics.json").unlink()
+    run.update_manifest(status=RunState.RUNNING)
+    assert "3 of 3 rounds are validated; running" in page_of(run)
+    assert {d.name for d in run_drawings(read_run_results(run.path))} == {"curves", "updates"}
+    (run.path / "rounds.jsonl").unlink()
+    (run.path / "manifest.json").unlink()
+    assert "No round is validated yet" in page_of(run)
+
+
+def test_the_interval_of_a_class_is_wilsons(run: RunFolder) -> None:
+    results = read_run_results(run.path)
+    table = next(table for table in run_tables(results) if table.name == "classes-1")
+    row = table.numbers.set_index("class").loc["mel"]
+    bounds = binomtest(int(row["found"]), int(row["of"])).proportion_ci(0.95, method="wilson")
+    assert [row["low"], row["high"]] == [100 * bounds.low, 100 * bounds.high]
+    assert row["low"] < row["sensitivity"] < row["high"]
+
+
+def test_a_missing_file_is_named(run: RunFolder) -> None:
+    (run.path / "predictions-global_test.csv").unlink()
+    with pytest.raises(RunFolderError, match=r"predictions-global_test\.csv: cannot be read"):
+        report_command(run.path)
+    assert not (run.path / "report").exists()
+
+
+def test_a_run_of_another_version_is_refused(run: RunFolder) -> None:
+    metrics = run.metrics()
+    del metrics["client_test"]["n"]
+    run.write_metrics(metrics)
+    with pytest.raises(RunFolderError, match="was written by another version, 'n' is missing"):
+        report_command(run.path)
