@@ -39,7 +39,9 @@ exec "$@"
 
 def why_not() -> str:
     """Return why there can be no such machines here, "" if there can."""
-    if lacking := [name for name in ("ip", "unshare", "nsenter") if shutil.which(name) is None]:
+    if lacking := [
+        name for name in ("ip", "unshare", "nsenter", "setpriv") if shutil.which(name) is None
+    ]:
         return f"not installed here: {', '.join(lacking)}"
     name = f"fedskin-try-{os.getpid()}"
     try:
@@ -107,8 +109,9 @@ class Machines:
         else:
             ray += [f"--address={self.address}"]
         ray += [f"--num-cpus={cpus}", "--disable-usage-stats", "--object-store-memory=100000000"]
-        command = ["ip", "netns", "exec", own, "unshare", "--uts", "--mount", "--pid", "--fork"]
-        command += ["--mount-proc", "--kill-child", "sh", "-c", _BEGIN, "sh", name]
+        command = ["setpriv", "--pdeathsig=KILL", "ip", "netns", "exec", own]
+        command += ["unshare", "--uts", "--mount", "--pid", "--fork", "--mount-proc"]
+        command += ["--kill-child", "sh", "-c", _BEGIN, "sh", name]
         self._first[name] = subprocess.Popen(
             [*command, *ray],
             env={**self.environment, "FOLDERS": " ".join(map(str, folders)), **environment},
