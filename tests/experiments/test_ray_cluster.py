@@ -94,7 +94,7 @@ def reference(site: Site) -> CampaignFolder:
         'name = "one"\n[[part]]\ncommand = "simulate"\n', encoding="utf-8"
     )
     out = site.shared / "one"
-    options = tiny_options(site.data, site.shared / "cache", dataset="ham10000")
+    options = tiny_options(site.data, site.shared / "cache", dataset="ham10000", rounds=2)
     words = [
         "campaign",
         "run",
@@ -117,7 +117,7 @@ def test_a_simulation_whose_machine_is_killed_goes_on_with_the_others(
 ) -> None:
     (trial,) = reference.plan()[1]
     folder = RunFolder(site.own / "run")
-    options = tiny_options(site.data, site.own / "cache", dataset="ham10000")
+    options = tiny_options(site.data, site.own / "cache", dataset="ham10000", rounds=2)
     place = ["--out", folder.path, "--ray-address", site.machines.address]
     process = site.fedskin("simulate", *options, *place)
     wait_until(lambda: folder.checkpoint.progress().round, process)
@@ -125,7 +125,7 @@ def test_a_simulation_whose_machine_is_killed_goes_on_with_the_others(
     said = ended(process)
     assert process.returncode == 1, said
     assert "died" in said, said
-    assert folder.checkpoint.progress().round < 3
+    assert folder.checkpoint.progress().round == 1
 
     process = site.fedskin("simulate", "--resume", *place)
     said = ended(process)
@@ -133,7 +133,6 @@ def test_a_simulation_whose_machine_is_killed_goes_on_with_the_others(
     expected = reference.run_folder(trial.id).metrics()["weights_sha256"]
     assert folder.metrics()["weights_sha256"] == expected
     site.start("node-c")
-    site.machines.wait()
 
 
 def test_results_come_back_without_a_shared_folder_and_a_killed_machines_trial_is_repeated(
@@ -162,8 +161,6 @@ def test_results_come_back_without_a_shared_folder_and_a_killed_machines_trial_i
     assert "4 of 4 done" in said
     _, planned = out.plan()
     assert lost not in {out.attempt(trial.id)["host"] for trial in planned}
-    site.start(lost)
-    site.machines.wait()
 
 
 def test_another_version_is_refused_with_the_machines_name(site: Site) -> None:
