@@ -40,6 +40,8 @@ def test_all_that_is_wrong_is_told_together() -> None:
         prepare_deployed(wanted(dataset="brats2019", test_dir="/t"))
     with pytest.raises(ConfigError, match="allow-overlap = true: leave it out"):
         prepare_deployed(wanted(allow_overlap=True))
+    with pytest.raises(ConfigError, match="split-file = '/s': allowed in a simulation only"):
+        prepare_deployed(wanted(split="flamby", split_file="/s"))
     with pytest.raises(ConfigError, match="weights-dir = 'w': write an absolute path"):
         prepare_deployed(wanted(weights_dir="w"))
     with pytest.raises(ConfigError, match=r"^backbone = 'timm:resnet19': timm has no model"):

@@ -32,8 +32,9 @@ def test_the_whole_folder_is_cut_by_the_clients_index(config: ExperimentConfig) 
     assert first.split_names.tolist() != third.split_names.tolist()
 
 
-def test_lesions_stay_together_where_asked(config: ExperimentConfig) -> None:
-    data = open_own_data(config.replace(split_by="lesion"), 0)
+@pytest.mark.parametrize("asked", [{"split_by": "lesion"}, {"split": "lesion-clean"}])
+def test_lesions_stay_together_where_asked(config: ExperimentConfig, asked: dict[str, str]) -> None:
+    data = open_own_data(config.replace(**asked), 0)
     table = pd.DataFrame({"lesion": data.store.rows["lesion_id"], "split": data.split_names})
     assert (table.groupby("lesion")["split"].nunique() == 1).all()
 
