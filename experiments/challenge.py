@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,37 @@ from data_partition.errors import DataError
 from data_partition.truth_file import CHALLENGE_CLASSES, CHALLENGE_COLUMNS, as_one_hot, read_truth
 from experiments.figures_table import NONE, OVER, metric_cells, metric_columns, new_table
 from training.errors import RunFolderError
-from training.metrics import METRIC_NAMES, confusion_matrix, metric_block
-from training.official_rules import LEFT_OUT, official_confusion
+from training.metrics import METRIC_NAMES, Confusion, confusion_matrix, metric_block
 from training.run_folder import RunFolder
+
+LEFT_OUT = "ISIC_0035068"
+"""The test image that has weight zero in the official scorer."""
+
+
+def official_confusion(
+    image_ids: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> Confusion:
+    """Count predictions as the package isic-challenge-scoring does.
+
+    If several classes share an image's highest probability, the prediction is "undecided", which
+    is always wrong. ``LEFT_OUT`` is not counted.
+
+    Args:
+        image_ids: n ids.
+        labels: (n,) true classes, each in [0, K).
+        probabilities: (n, K) in [0, 1].
+
+    Returns:
+        (K + 1, K + 1) counts, true classes in rows. Column K counts the ties; row K is empty, so
+        that ``training.metrics`` can use it like any confusion matrix.
+    """
+    num_classes = probabilities.shape[1]
+    highest = probabilities.max(axis=1, keepdims=True)
+    tied = (probabilities == highest).sum(axis=1) > 1
+    answers = np.where(tied, num_classes, probabilities.argmax(axis=1))
+    counted = np.array([image_id != LEFT_OUT for image_id in image_ids], dtype=bool)
+    return confusion_matrix(labels[counted], answers[counted], num_classes + 1)
+
 
 CLASSES = list(CHALLENGE_CLASSES)
 

@@ -1,8 +1,11 @@
 """Fits classical heads on a run's deep features and evaluates them on the test set."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +14,69 @@ from numpy.typing import NDArray
 from models.fitted_head import Head
 from models.head_names import HEADS
 from models.heads import fit_head
+from training.array_store import kept
 from training.config import ExperimentConfig
-from training.deep_features import Features, open_features
 from training.errors import RunFolderError
 from training.head_settings import FITTED_WITH, head_settings, head_values, heads_of
 from training.run_folder import RunFolder
 from training.score_counts import Answers
 from training.scores import score_block
-from training.split import GlobalTestSet, TrainingImages
+from training.split import GlobalTestSet, Split, TrainingImages
 from training.uncertainty import intervals, paired_test
 from training.weights import Weights, weights_sha256
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of some images."""
+
+    values: NDArray[np.float32]  # (n, width) float32
+    labels: NDArray[np.int64]  # (n,) int64
+    image_ids: tuple[str, ...]  # n ids
+
+
+def open_features(
+    path: Path,
+    config: ExperimentConfig,
+    network: "Callable[[], Backbone]",
+    split: Split,
+    image_ids: Sequence[str],
+    *,
+    identity: str,
+) -> Features:
+    """Return the features of a split's images, from the file or computed and written to it.
+
+    Whole images are used, as for testing (no crop, no flip).
+
+    Args:
+        network: makes the network, on its device; called only if features are missing, and
+            only then torch is imported.
+        identity: of the weights and the data set; features with another one are replaced.
+
+    Raises:
+        TrainingError: a feature is NaN or infinite.
+    """
+    labels = split.labels[split.indices]
+
+    def compute() -> dict[str, NDArray]:
+        from training.network import features_of
+
+        return {"features": features_of(network(), split, config), "labels": labels}
+
+    key = _key(config, identity, image_ids)
+    arrays = kept(path, key, compute, image_ids=json.dumps(list(image_ids)))
+    return Features(np.array(arrays["features"]), labels, tuple(image_ids))
+
+
+def _key(config: ExperimentConfig, identity: str, image_ids: Sequence[str]) -> str:
+    made_of = [
+        *(identity, config.backbone, config.image_size, config.input, config.precision),
+        list(image_ids),
+    ]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

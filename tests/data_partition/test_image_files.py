@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from data_partition.dataset_ham10000 import load_training
+from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.image_store import open_store
-from data_partition.isic2018 import load_test
 from tests.data_partition import layouts
 from tests.data_partition.layouts import IMAGES, write
 

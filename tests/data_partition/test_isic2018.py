@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from data_partition.dataset_ham10000 import load_training
+from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
 from data_partition.image_table import ImageTable
-from data_partition.isic2018 import load_test
 from tests.data_partition import layouts
 from tests.data_partition.layouts import TEST_LABELS, picture, write
 

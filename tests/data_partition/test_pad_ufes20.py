@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_partition import dataset_isic2019, isic2018
+from data_partition import dataset_ham10000, dataset_isic2019
 from data_partition.errors import DataError
 from tests.data_partition.layouts import picture, write
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("load_test", "classes"),
     [
-        (isic2018.load_test, ["bkl", "nv", None, "akiec"]),
+        (dataset_ham10000.load_test, ["bkl", "nv", None, "akiec"]),
         (dataset_isic2019.load_test, ["bkl", "nv", "scc", "ak"]),
     ],
 )
@@ -52,4 +52,4 @@ def test_an_unknown_diagnosis(folder: Path) -> None:
     with pytest.raises(
         DataError, match=r"PAT_10_18_823\.png has the diagnosis 'XYZ'; known are ACK"
     ):
-        isic2018.load_test(folder / "training", folder)
+        dataset_ham10000.load_test(folder / "training", folder)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from data_partition.dataset import Reading
-from data_partition.dataset_ham10000 import load_training
+from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
-from data_partition.isic2018 import load_test
 from data_partition.recognition import recognise
 from data_partition.unread_files import UNREAD_ARCHIVES, UNREAD_IMAGES
 from tests.data_partition import layouts

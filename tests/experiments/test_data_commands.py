@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from data_partition.dataset_ham10000 import load_training
+from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
-from data_partition.isic2018 import load_test
 from data_partition.partition import plan_partition
 from experiments.data_commands import app
 from tests.data_partition import layouts

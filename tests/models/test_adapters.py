@@ -4,8 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from models.adapters import REDUCTION, GatedAdapter
-from models.backbones import Backbone, build_backbone, build_empty, build_on_meta, over_features
+from models.backbones import (
+    REDUCTION,
+    Backbone,
+    GatedAdapter,
+    build_backbone,
+    build_empty,
+    build_on_meta,
+    over_features,
+)
 from models.registry import BACKBONES, SMALLEST_IMAGE, find_backbone
 from models.text_encoders import TEXT_ENCODERS
 from tests.models.test_part_sizes import part_sizes

@@ -11,7 +11,7 @@ from models.backbones import Backbone, build_backbone
 from tests.support import make_config, random_split
 from training import array_store
 from training import network as network_module
-from training.deep_features import Features, open_features
+from training.head_figures import Features, open_features
 
 SPLIT = random_split(6)
 IDS = [f"image-{number}" for number in range(6)]

@@ -13,9 +13,9 @@ from training.config import ExperimentConfig
 from training.epoch import train_epoch
 from training.errors import TrainingError
 from training.feature_splits import open_feature_splits
-from training.feature_views import FeatureViews
 from training.inference import Preprocessing
 from training.network import (
+    FeatureViews,
     base_sha256,
     preprocessing,
     sent_part,

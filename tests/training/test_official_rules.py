@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
+from experiments.challenge import LEFT_OUT, official_confusion
 from training.metrics import Confusion, confusion_matrix, metrics
-from training.official_rules import LEFT_OUT, official_confusion
 
 
 def count(

@@ -19,11 +19,9 @@ from PIL import Image
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.bars import draw_heads, draw_spider, scale
 from experiments.reporting.comparisons import Comparison, compare
-from experiments.reporting.convergence import draw_convergence
 from experiments.reporting.cost import draw_cost
-from experiments.reporting.figures import draw_all
+from experiments.reporting.figures import draw_all, draw_convergence, draw_ranks
 from experiments.reporting.findings import Findings
-from experiments.reporting.rank_diagram import draw_ranks
 from experiments.reporting.statistics import rank_test
 from experiments.reporting.style import SETTINGS, line_of, new_figure, render
 from models.registry import BACKBONES
