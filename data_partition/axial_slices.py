@@ -57,16 +57,13 @@ class AxialSlices:
     0.5th percentile becomes 0 and the 99.5th becomes 255; the background stays 0. A slice is turned
     so that the first axis points right and the second down. For the axes of BraTS (to the patient's
     left, to the back) this is the radiologist's view.
-
-    Attributes:
-        cases: for each case the files of these modalities and, with ``tumour``, the segmentation as
-            the last one.
-        slices_per_patient: n; not used with ``all``.
     """
 
     modalities: tuple[str, str, str]
+    # For each case the files of these modalities and, with ``tumour``, the segmentation as the last
+    # one.
     cases: Mapping[str, tuple[FoundFile, ...]]
-    slices_per_patient: int
+    slices_per_patient: int  # n; not used with ``all``
     choice: SliceChoice
 
     @property

@@ -73,16 +73,12 @@ _SEGMENTATION = "seg"
 
 @dataclass(frozen=True)
 class Cases:
-    """The volumes of a folder.
+    """The volumes of a folder."""
 
-    Attributes:
-        files: for each case its volumes by kind; of copies the first by name.
-        set_aside: names of the volumes that are not used, by reason.
-    """
-
+    # For each case its volumes by kind; of copies the first by name.
     files: Mapping[str, Mapping[str, FoundFile]]
     volumes: Sequence[FoundFile]
-    set_aside: SetAside
+    set_aside: SetAside  # names of the volumes that are not used, by reason
 
     @classmethod
     def find(cls, volumes: Sequence[FoundFile]) -> "Cases":

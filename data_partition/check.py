@@ -23,32 +23,22 @@ SIDE = store_side(224)
 
 @dataclass(frozen=True)
 class SetReport:
-    """The contents of one data set. Images that cannot be decoded are only in ``set_aside``.
-
-    Attributes:
-        grouped_by: what images are grouped by, ``lesion`` or ``patient``.
-        sliced: whether images are slices of patients' volumes.
-        classes: number of usable images by class, in the order of the classes.
-        lesions: number of known lesions, or patients; 0 where the release does not name them.
-        lesions_with_several_images: number of lesions with two images or more.
-        diagnoses: for each lesion whose images have several classes, the image ids by class.
-        origins: for each lesion whose images have several sources, the image ids by source.
-        sources: number of usable images by source, if the release names sources.
-        set_aside: names of unused files and rows, by reason.
-    """
+    """The contents of one data set. Images that cannot be decoded are only in ``set_aside``."""
 
     layout: str
-    grouped_by: GroupedBy
-    sliced: bool
+    grouped_by: GroupedBy  # what images are grouped by, ``lesion`` or ``patient``
+    sliced: bool  # whether images are slices of patients' volumes
     images: int
-    classes: dict[str, int]
-    lesions: int
-    lesions_with_several_images: int
+    classes: dict[str, int]  # number of usable images by class, in the order of the classes
+    lesions: int  # number of known lesions, or patients; 0 where the release does not name them
+    lesions_with_several_images: int  # number of lesions with two images or more
+    # For each lesion whose images have several classes, the image ids by class.
     diagnoses: dict[str, dict[str, list[str]]]
+    # For each lesion whose images have several sources, the image ids by source.
     origins: dict[str, dict[str, list[str]]]
-    sources: dict[str, int]
+    sources: dict[str, int]  # number of usable images by source, if the release names sources
     splits: dict[str, int]
-    set_aside: dict[str, tuple[str, ...]]
+    set_aside: dict[str, tuple[str, ...]]  # names of unused files and rows, by reason
     notices: tuple[str, ...]
     copies: list[Copies]
 

@@ -12,16 +12,11 @@ from data_partition.errors import DataError
 
 @dataclass(frozen=True)
 class Copies:
-    """Images with identical pixels.
+    """Images with identical pixels."""
 
-    Attributes:
-        ids: ids of the images, two or more, sorted.
-        groups: the lesion (or patient) of each, None if unknown.
-    """
-
-    ids: tuple[str, ...]
+    ids: tuple[str, ...]  # ids of the images, two or more, sorted
     labels: tuple[str, ...]
-    groups: tuple[str | None, ...]
+    groups: tuple[str | None, ...]  # the lesion (or patient) of each, None if unknown
 
     @property
     def contradicting(self) -> bool:
@@ -70,16 +65,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Match:
-    """Why a test image counts as being in training.
+    """Why a test image counts as being in training."""
 
-    Attributes:
-        kind: ``same id``; ``same file``, byte by byte; ``same pixels``; or ``same lesion``, in
-            another image. The first in this order that is true.
-        image_id: the training image that it equals, or whose lesion it shows.
-    """
-
+    # ``same id``; ``same file``, byte by byte; ``same pixels``; or ``same lesion``, in another
+    # image. The first in this order that is true.
     kind: str
-    image_id: str
+    image_id: str  # the training image that it equals, or whose lesion it shows
 
     def __str__(self) -> str:
         if self.kind == "same id":
@@ -89,17 +80,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Overlap:
-    """The test images that are also in training.
+    """The test images that are also in training."""
 
-    Attributes:
-        matches: the reason by id of the test image, in the test set's order.
-        num_test: number of test images that were checked.
-        lesions_known: whether both sets name lesions, so that ``same lesion`` could be found.
-    """
-
-    matches: dict[str, Match]
-    num_test: int
-    lesions_known: bool
+    matches: dict[str, Match]  # the reason by id of the test image, in the test set's order
+    num_test: int  # number of test images that were checked
+    lesions_known: bool  # whether both sets name lesions, so that ``same lesion`` could be found
 
     def __len__(self) -> int:
         return len(self.matches)

@@ -54,18 +54,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """The maker of a synthetic data set.
+    """The maker of a synthetic data set."""
 
-    Attributes:
-        unit: what is counted, and the option of ``fedskin data synth``.
-        write: writes so many into a new folder, from a seed.
-        wrote: what was written, with ``{count}``.
-    """
-
-    unit: Literal["images", "patients"]
+    unit: Literal["images", "patients"]  # what is counted, and the option of ``fedskin data synth``
     default: int
-    write: Callable[[Path, int, int], None]
-    wrote: str
+    write: Callable[[Path, int, int], None]  # writes so many into a new folder, from a seed
+    wrote: str  # what was written, with ``{count}``
 
 
 @dataclass(frozen=True)

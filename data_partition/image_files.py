@@ -48,21 +48,14 @@ _HEAD_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One file below a data folder.
+    """One file below a data folder."""
 
-    Attributes:
-        path: absolute path of the file, or of the zip archive that holds it.
-        member: the file's name inside that archive; "" for a plain file.
-        parts: the path from the data folder to the file; an archive counts as a folder.
-        size: bytes inside the archive; -1 for a plain file, whose size is read only when needed.
-        dangling: whether it is a link to a missing file.
-    """
-
-    path: str
-    member: str
+    path: str  # absolute path of the file, or of the zip archive that holds it
+    member: str  # the file's name inside that archive; "" for a plain file
+    # The path from the data folder to the file; an archive counts as a folder.
     parts: tuple[str, ...]
-    size: int
-    dangling: bool = False
+    size: int  # bytes inside the archive; -1 for a plain file, whose size is read only when needed
+    dangling: bool = False  # whether it is a link to a missing file
 
     @property
     def name(self) -> str:

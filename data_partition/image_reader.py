@@ -91,15 +91,12 @@ class Photographs:
     """Reads tables with the columns ``path`` and ``member``, see ``ImageTable``.
 
     Images are resized to squares (bilinear, antialiased).
-
-    Attributes:
-        square: keep the aspect ratio and the square in the middle; otherwise the whole image is
-            squeezed into the square.
-        shades_of_grey: correct the colour of the light, see `shades_of_grey`.
     """
 
+    # Keep the aspect ratio and the square in the middle; otherwise the whole image is squeezed into
+    # the square.
     square: bool = False
-    shades_of_grey: bool = False
+    shades_of_grey: bool = False  # correct the colour of the light, see `shades_of_grey`
 
     @property
     def settings(self) -> str:

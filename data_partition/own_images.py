@@ -28,20 +28,15 @@ _COLUMNS = ["image_id", "path", "member", "label", "lesion_id", "source", "split
 
 @dataclass(frozen=True)
 class OwnImages:
-    """The labelled images of one folder.
+    """The labelled images of one folder."""
 
-    Attributes:
-        rows: one row for each image, with the columns of an `ImageTable` and ``split``: "train",
-            "validation", "test", or None if nothing says.
-        grouped_by: what ``lesion_id`` names.
-        notices: see `ImageTable`.
-    """
-
+    # One row for each image, with the columns of an `ImageTable` and ``split``: "train",
+    # "validation", "test", or None if nothing says.
     rows: pd.DataFrame
     layout: str
     set_aside: SetAside
-    grouped_by: GroupedBy = "lesion"
-    notices: tuple[str, ...] = ()
+    grouped_by: GroupedBy = "lesion"  # what ``lesion_id`` names
+    notices: tuple[str, ...] = ()  # see `ImageTable`
 
 
 Read = Callable[[Path, Sequence[FoundFile]], OwnImages]

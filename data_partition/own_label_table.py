@@ -24,15 +24,10 @@ _NAMED = 3  # tables in a message of one line
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        where: table and line, for errors.
-        cells: by column of ``KNOWN``; "" where there is none.
-    """
-
-    where: str
-    cells: Mapping[str, str]
+    where: str  # table and line, for errors
+    cells: Mapping[str, str]  # by column of ``KNOWN``; "" where there is none
 
     def known(self, column: str) -> str | None:
         """Return a cell; None if it is empty."""

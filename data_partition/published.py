@@ -15,19 +15,13 @@ from data_partition.unread_files import SetAside, merge_set_aside, say_what_else
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a folder's images.
+    """The labels of a folder's images."""
 
-    Attributes:
-        rows: label rows as ``label_tables`` reads them.
-        layout: the recognised layout, as text.
-        left_out: ids of labelled images that are not used, by reason.
-        hint: the remedy to name if many images are missing.
-    """
-
-    rows: Sequence[pd.DataFrame]
-    layout: str
+    rows: Sequence[pd.DataFrame]  # label rows as ``label_tables`` reads them
+    layout: str  # the recognised layout, as text
+    # Ids of labelled images that are not used, by reason.
     left_out: Mapping[str, Collection[str]] = field(default_factory=dict)
-    hint: str = ""
+    hint: str = ""  # the remedy to name if many images are missing
 
 
 ReadLabels = Callable[[Path, list[FoundFile], list[FoundFile]], Labels]

@@ -24,16 +24,12 @@ _AT_ONCE = 512
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Some of the images, decoded as in an image store.
+    """Some of the images, decoded as in an image store."""
 
-    Attributes:
-        rows: n rows: ``image``, the file's path or the slice's name; ``name``, the image's name in
-            the table of results; ``patient``, None except for slices of cases.
-        pixels: (n, S, S, 3), S being the store's side.
-    """
-
+    # N rows: ``image``, the file's path or the slice's name; ``name``, the image's name in the
+    # table of results; ``patient``, None except for slices of cases.
     rows: pd.DataFrame
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (n, S, S, 3), S being the store's side
 
 
 def find_images(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Path, ImageTable]]:

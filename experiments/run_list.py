@@ -21,34 +21,24 @@ _SECONDS_TO_LOCK = 120
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run folder in a line.
+    """A run folder in a line."""
 
-    Attributes:
-        run: the folder, relative to the one that was searched.
-        state: of `RunState`; ``lost`` if it says running and no process holds it; or ``damaged``.
-        cause: why it is failed, lost or damaged; else empty.
-        method: of federated learning; empty for a centralized run.
-        rounds: as planned; of a centralized run, epochs. ``done`` of them are done.
-        avg, bacc, auroc: of the best model on the global test set, or if there is none pooled over
-            the clients' test splits; None until the run is completed, or if not defined.
-        date: when it began, UTC.
-        bytes: of all its files.
-    """
-
-    run: str
-    state: str
-    cause: str
+    run: str  # the folder, relative to the one that was searched
+    state: str  # of `RunState`; ``lost`` if it says running and no process holds it; or ``damaged``
+    cause: str  # why it is failed, lost or damaged; else empty
     command: str
-    method: str
+    method: str  # of federated learning; empty for a centralized run
     backbone: str
     data: str
     done: int
-    rounds: int
+    rounds: int  # as planned; of a centralized run, epochs. ``done`` of them are done.
+    # avg, bacc, auroc: of the best model on the global test set, or if there is none pooled over
+    # the clients' test splits; None until the run is completed, or if not defined.
     avg: float | None
     bacc: float | None
     auroc: float | None
-    date: str
-    bytes: int
+    date: str  # when it began, UTC
+    bytes: int  # of all its files
 
 
 def run_folders(folder: Path) -> Iterator[Path]:

@@ -30,23 +30,16 @@ HeadName = Literal["knn", "svm", "rf"]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model.
+    """A trained model."""
 
-    Attributes:
-        config: the run's, resolved.
-        classes: K names.
-        synthetic: what is to be said of synthetic images that it was trained on, if anything.
-        load: reads the weights, and for objective ``clip`` the text features.
-        base: sha256 of the base that the weights need, None if they are complete.
-        head: file of the head to use instead of the network's own, if any.
-    """
-
-    config: ExperimentConfig
-    classes: tuple[str, ...]
+    config: ExperimentConfig  # the run's, resolved
+    classes: tuple[str, ...]  # K names
+    # What is to be said of synthetic images that it was trained on, if anything.
     synthetic: str | None
+    # Reads the weights, and for objective ``clip`` the text features.
     load: Callable[[], tuple[Mapping[str, NDArray], ClipText | None]]
-    base: str | None = None
-    head: Path | None = None
+    base: str | None = None  # sha256 of the base that the weights need, None if they are complete
+    head: Path | None = None  # file of the head to use instead of the network's own, if any
 
 
 def find_model(source: Path, head: HeadName | None) -> TrainedModel:

@@ -15,28 +15,18 @@ from training.task import build_base
 
 @dataclass(frozen=True)
 class Client:
-    """The state of a client before a message arrives.
-
-    Attributes:
-        splits: its images, by ``train``, ``validation`` and ``test``.
-        classes: K class names, in the order of the network's outputs.
-        folder: for its files that are kept between rounds.
-        fingerprint: identifies its images; see ``ImageStore``.
-        synthetic: whether its images are generated.
-        is_site: whether it is a site's client, which stores the final model.
-        histograms: whether its replies hold histograms of its predicted probabilities.
-        sends_class_counts: whether it may say how many training images of each class it has.
-    """
+    """The state of a client before a message arrives."""
 
     name: str
     config: ExperimentConfig
-    splits: Mapping[str, Split]
-    classes: tuple[str, ...]
-    folder: Path
-    fingerprint: str = ""
-    synthetic: bool = False
-    is_site: bool = False
-    histograms: bool = True
+    splits: Mapping[str, Split]  # its images, by ``train``, ``validation`` and ``test``
+    classes: tuple[str, ...]  # K class names, in the order of the network's outputs
+    folder: Path  # for its files that are kept between rounds
+    fingerprint: str = ""  # identifies its images; see ``ImageStore``
+    synthetic: bool = False  # whether its images are generated
+    is_site: bool = False  # whether it is a site's client, which stores the final model
+    histograms: bool = True  # whether its replies hold histograms of its predicted probabilities
+    # Whether it may say how many training images of each class it has.
     sends_class_counts: bool = True
 
     @property

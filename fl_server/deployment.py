@@ -120,15 +120,10 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a run.
+    """The classes of a run."""
 
-    Attributes:
-        names: in the order of the network's outputs.
-        whose: who has them, with the verb, for an error.
-    """
-
-    names: tuple[str, ...]
-    whose: str
+    names: tuple[str, ...]  # in the order of the network's outputs
+    whose: str  # who has them, with the verb, for an error
 
 
 def agreed_classes(

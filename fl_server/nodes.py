@@ -24,19 +24,13 @@ class FederationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Participant:
-    """A client.
+    """A client."""
 
-    Attributes:
-        node_id: Flower's number for it in this run.
-        sizes: number of images by split.
-        base: sha256 of its network's base, None if the whole network is trained.
-        class_counts: number of training images of each class, None if it does not say.
-    """
-
-    node_id: int
+    node_id: int  # Flower's number for it in this run
     name: str
-    sizes: dict[str, int]
-    base: str | None = None
+    sizes: dict[str, int]  # number of images by split
+    base: str | None = None  # sha256 of its network's base, None if the whole network is trained
+    # Number of training images of each class, None if it does not say.
     class_counts: list[int] | None = None
 
 
@@ -62,20 +56,15 @@ def wait_for_nodes(
 
 @dataclass(frozen=True)
 class Gathered:
-    """The clients of a run, in their fixed order.
+    """The clients of a run, in their fixed order."""
 
-    Attributes:
-        names: names by node id.
-        sizes: number of images by split, by name.
-        bases: by name, the base's sha256 as each present client states it; None if the whole
-            network is trained.
-        class_counts: by name, the number of training images of each class as each present client
-            states it, None if it does not.
-    """
-
-    names: Mapping[int, str]
-    sizes: Mapping[str, Mapping[str, int]]
+    names: Mapping[int, str]  # names by node id
+    sizes: Mapping[str, Mapping[str, int]]  # number of images by split, by name
+    # By name, the base's sha256 as each present client states it; None if the whole network is
+    # trained.
     bases: Mapping[str, str | None]
+    # By name, the number of training images of each class as each present client states it, None if
+    # it does not.
     class_counts: Mapping[str, list[int] | None]
 
 

@@ -29,24 +29,16 @@ LOST = {
 
 @dataclass
 class _Asked:
-    """The state of one message.
+    """The state of one message."""
 
-    Attributes:
-        message: the message as last sent; sending it again changes its id.
-        online_since: start of its site's connection when it was sent; None while it is not in
-            transit.
-        arrival: the final reply: an answer, or a refusal that asking again would not change.
-        reason: why the site is lost, if it is.
-        crashes: how often its process died.
-        done: whether its reply was returned.
-    """
-
-    message: Message
+    message: Message  # the message as last sent; sending it again changes its id
+    # Start of its site's connection when it was sent; None while it is not in transit.
     online_since: str | None = None
+    # The final reply: an answer, or a refusal that asking again would not change.
     arrival: Arrival | None = None
-    reason: str = "is not connected"
-    crashes: int = 0
-    done: bool = False
+    reason: str = "is not connected"  # why the site is lost, if it is
+    crashes: int = 0  # how often its process died
+    done: bool = False  # whether its reply was returned
 
     @property
     def node(self) -> int:
@@ -71,15 +63,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Limit:
-    """The longest time for a set of messages.
+    """The longest time for a set of messages."""
 
-    Attributes:
-        seconds: infinite for none.
-        start: of the time, as of `time.monotonic`.
-    """
-
-    seconds: float
-    start: float
+    seconds: float  # infinite for none
+    start: float  # of the time, as of `time.monotonic`
 
     @property
     def end(self) -> float:

@@ -25,24 +25,17 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Introduction:
-    """A site's statement about itself and about all its images together.
+    """A site's statement about itself and about all its images together."""
 
-    Attributes:
-        sizes: number of images by split.
-        classes: names of the classes, in the order of the network's outputs.
-        synthetic: whether it says that they are generated.
-        base: sha256 of its network's base, None if the whole network is trained.
-        class_counts: number of training images of each class, None if it does not say.
-    """
-
-    sizes: dict[str, int]
+    sizes: dict[str, int]  # number of images by split
     dataset: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # names of the classes, in the order of the network's outputs
     fingerprint: str
-    synthetic: bool
+    synthetic: bool  # whether it says that they are generated
     device: str
     threads: int
-    base: str | None = None
+    base: str | None = None  # sha256 of its network's base, None if the whole network is trained
+    # Number of training images of each class, None if it does not say.
     class_counts: list[int] | None = None
 
     def describe(self) -> dict[str, Any]:

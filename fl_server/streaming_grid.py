@@ -60,17 +60,11 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Arrival:
-    """A reply that has arrived and has not been read yet.
+    """A reply that has arrived and has not been read yet."""
 
-    Attributes:
-        message: id of the message that it answers.
-        error: the error, if it is one.
-        root: the id of its object; its parts are below it.
-    """
-
-    message: str
-    error: Error | None
-    root: str
+    message: str  # id of the message that it answers
+    error: Error | None  # the error, if it is one
+    root: str  # the id of its object; its parts are below it
 
 
 class StreamingGrid(GridWrapper):

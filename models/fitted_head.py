@@ -93,19 +93,13 @@ def read_head_file(path: Path, names: Collection[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Head:
-    """A fitted head.
+    """A fitted head."""
 
-    Attributes:
-        name: ``knn``, ``svm`` or ``rf``.
-        settings: the hyper-parameters it was fitted with, by scikit-learn's names.
-        pipeline: scales features, unless the scaler is ``none``, and classifies them.
-        calibrated: gives the SVM's probabilities; None for heads that have their own.
-    """
-
-    name: str
+    name: str  # ``knn``, ``svm`` or ``rf``
     num_classes: int
-    settings: dict[str, Any]
-    pipeline: Pipeline
+    settings: dict[str, Any]  # the hyper-parameters it was fitted with, by scikit-learn's names
+    pipeline: Pipeline  # scales features, unless the scaler is ``none``, and classifies them
+    # Gives the SVM's probabilities; None for heads that have their own.
     calibrated: CalibratedClassifierCV | None
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:

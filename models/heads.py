@@ -87,27 +87,19 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSettings:
-    """The hyper-parameters of all heads.
+    """The hyper-parameters of all heads."""
 
-    Attributes:
-        scaler: ``standard`` shifts and scales each feature to mean 0 and variance 1 over the
-            training images, so that features with large values do not dominate; ``none`` leaves the
-            features unchanged.
-        neighbors: k of KNN, ≥ 1; Euclidean distance, equal votes.
-        c: C of the SVM, > 0.
-        gamma: of the SVM's RBF kernel: ``scale``, ``auto`` or > 0.
-        trees: of the random forest, ≥ 1.
-        tune: whether cross-validation chooses from ``GRIDS`` instead; it never changes ``trees``.
-        seed: of the trees and of the folds, in [0, 2^32).
-    """
-
+    # ``standard`` shifts and scales each feature to mean 0 and variance 1 over the training images,
+    # so that features with large values do not dominate; ``none`` leaves the features unchanged.
     scaler: Literal["standard", "none"] = "standard"
-    neighbors: int = 5
-    c: float = 1.0
+    neighbors: int = 5  # k of KNN, ≥ 1; Euclidean distance, equal votes
+    c: float = 1.0  # C of the SVM, > 0
+    # Of the SVM's RBF kernel: ``scale``, ``auto`` or > 0.
     gamma: Literal["scale", "auto"] | float = "scale"
-    trees: int = 100
+    trees: int = 100  # of the random forest, ≥ 1
+    # Whether cross-validation chooses from ``GRIDS`` instead; it never changes ``trees``.
     tune: bool = False
-    seed: int = 0
+    seed: int = 0  # of the trees and of the folds, in [0, 2^32)
 
 
 def fit_head(

@@ -22,17 +22,11 @@ _TIMEOUT = 10  # seconds until the hub must start to answer
 
 @dataclass(frozen=True)
 class HubFile:
-    """Where a network's weights are.
+    """Where a network's weights are."""
 
-    Attributes:
-        file_name: on the hub.
-        repository: on the hub, as ``owner/name``; empty if they are in a folder only.
-        name: of the network's files in a folder, besides the repository's name.
-    """
-
-    file_name: str
-    repository: str
-    name: str = ""
+    file_name: str  # on the hub
+    repository: str  # on the hub, as ``owner/name``; empty if they are in a folder only
+    name: str = ""  # of the network's files in a folder, besides the repository's name
 
     def in_folder(self, folder: Path) -> list[Path]:
         """Return the paths that are looked for in a folder, in this order."""

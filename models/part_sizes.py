@@ -13,15 +13,10 @@ NUM_CLASSES = 7
 
 @dataclass(frozen=True)
 class PartSize:
-    """The size of a part of a network.
+    """The size of a part of a network."""
 
-    Attributes:
-        parameters: number of trained parameters.
-        num_bytes: bytes sent, in the stored data types.
-    """
-
-    parameters: int
-    num_bytes: int
+    parameters: int  # number of trained parameters
+    num_bytes: int  # bytes sent, in the stored data types
 
 
 def _sizes(*numbers: int) -> Mapping[str, PartSize]:

@@ -21,49 +21,36 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """The facts about one backbone.
+    """The facts about one backbone."""
 
-    Attributes:
-        name: as in a config: a name of the project, or ``provider:model``.
-        provider: key in ``models.registry.PROVIDERS``.
-        builder: its library's name for it.
-        width: number of features that enter the classifier.
-        megabytes: size of its weights as float32, in 10^6 bytes, with a small classifier.
-        fixed_image_size: the only image size it takes, in pixels; None: any from
-            ``SMALLEST_IMAGE`` up, multiple of 32 or not.
-        has_linear_layers: whether its trunk has attention or linear layers, which LoRA updates.
-        mean, std: normalisation of the channels R, G, B of an image with values in [0, 1].
-        licence: source and terms of the weights.
-        weights: what the provider finds the pretrained weights by: member of torchvision's weights
-            enum, or repository on the Hugging Face hub; empty if none is published there.
-        classifier: name, inside torchvision's module, of the Linear layer that our head replaces.
-    """
-
-    name: str
-    provider: str
-    builder: str
-    width: int
-    megabytes: int
-    licence: str
+    name: str  # as in a config: a name of the project, or ``provider:model``
+    provider: str  # key in ``models.registry.PROVIDERS``
+    builder: str  # its library's name for it
+    width: int  # number of features that enter the classifier
+    megabytes: int  # size of its weights as float32, in 10^6 bytes, with a small classifier
+    licence: str  # source and terms of the weights
+    # What the provider finds the pretrained weights by: member of torchvision's weights enum, or
+    # repository on the Hugging Face hub; empty if none is published there.
     weights: str
+    # The only image size it takes, in pixels; None: any from ``SMALLEST_IMAGE`` up, multiple of 32
+    # or not.
     fixed_image_size: int | None = None
+    # Whether its trunk has attention or linear layers, which LoRA updates.
     has_linear_layers: bool = True
+    # mean, std: normalisation of the channels R, G, B of an image with values in [0, 1].
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    # Name, inside torchvision's module, of the Linear layer that our head replaces.
     classifier: str = ""
 
 
 class Provider(Protocol):
-    """A library's module, or an object. Importing it must import neither torch nor the library.
+    """A library's module, or an object. Importing it must import neither torch nor the library."""
 
-    Attributes:
-        NAMED: backbones with a name of the project, whose facts are known without the library. A
-            package has none: its backbones are called ``provider:model``.
-        USAGE: how its other models are named in a config, with an example; empty if it has none.
-    """
-
+    # Backbones with a name of the project, whose facts are known without the library. A package has
+    # none: its backbones are called ``provider:model``.
     NAMED: Mapping[str, BackboneSpec]
-    USAGE: str
+    USAGE: str  # how its other models are named in a config, with an example; empty if it has none
 
     def check_model(self, model: str) -> None:
         """Check the part after ``provider:`` as far as possible without importing torch.

@@ -28,20 +28,14 @@ _TOLERANCE = 1e-3  # of a row's length
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """The text features of K classes.
-
-    Attributes:
-        prompts: K texts, one for each class, in the order of the classes.
-        features: (K, D) float32, rows of unit length.
-        logit_scale: 1/τ > 0, as trained with the encoder; OpenAI's: 100.
-        weights: of the encoder: ``openai``, a tag of open_clip, ``sha256 …`` of a file, or for
-            example ``random, seed 0``.
-    """
+    """The text features of K classes."""
 
     encoder: str
-    prompts: tuple[str, ...]
-    features: NDArray[np.float32]
-    logit_scale: float
+    prompts: tuple[str, ...]  # K texts, one for each class, in the order of the classes
+    features: NDArray[np.float32]  # (K, D) float32, rows of unit length
+    logit_scale: float  # 1/τ > 0, as trained with the encoder; OpenAI's: 100
+    # Of the encoder: ``openai``, a tag of open_clip, ``sha256 …`` of a file, or for example
+    # ``random, seed 0``.
     weights: str
 
     def save(self, path: Path) -> None:

@@ -41,18 +41,14 @@ class PlugInError(OperationError):
 
 @dataclass(frozen=True)
 class PlugIn:
-    """An entry of a package.
-
-    Attributes:
-        package, version: of the distribution.
-        place: where the entry is: ``module:attribute``, or a module.
-    """
+    """An entry of a package."""
 
     group: str
     name: str
+    # package, version: of the distribution.
     package: str
     version: str
-    place: str
+    place: str  # where the entry is: ``module:attribute``, or a module
 
     @property
     def owner(self) -> str:

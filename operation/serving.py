@@ -17,14 +17,10 @@ FILE = "serving.json"
 
 @dataclass(frozen=True)
 class Serving:
-    """The process that serves a folder.
-
-    Attributes:
-        token: the token of every process that it started.
-    """
+    """The process that serves a folder."""
 
     process: ProcessId
-    token: str
+    token: str  # the token of every process that it started
 
 
 @contextmanager

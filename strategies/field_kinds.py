@@ -41,15 +41,10 @@ class Real:
 
 @dataclass(frozen=True)
 class Counts:
-    """A list of counts.
+    """A list of counts."""
 
-    Attributes:
-        lengths: allowed lengths of the list.
-        most: maximum of each count.
-    """
-
-    lengths: tuple[int, ...]
-    most: int
+    lengths: tuple[int, ...]  # allowed lengths of the list
+    most: int  # maximum of each count
 
     def admits(self, value: object) -> bool:
         each = Count(self.most)
@@ -66,15 +61,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class PackedCounts:
-    """A list of counts, packed as by `strategies.histograms.pack`.
+    """A list of counts, packed as by `strategies.histograms.pack`."""
 
-    Attributes:
-        length: maximum number of counts.
-        most: maximum of each count.
-    """
-
-    length: int
-    most: int
+    length: int  # maximum number of counts
+    most: int  # maximum of each count
 
     def admits(self, value: object) -> bool:
         if not isinstance(value, list) or len(value) % 2:

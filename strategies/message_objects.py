@@ -70,23 +70,15 @@ class ArrayHead:
 
 @dataclass
 class Opened:
-    """A message without the data of its arrays.
+    """A message without the data of its arrays."""
 
-    Attributes:
-        metadata: as the message's own object states it.
-        tree: the tree of its objects.
-        content: its records; of arrays the dtype and shape.
-        heads: each array's head, by record and name.
-        ids: the id of each record's object.
-        has_error: whether it is an error; then it has no content.
-    """
-
-    metadata: ProtoMetadata
-    tree: ObjectTree
-    content: Content = field(default_factory=Content)
+    metadata: ProtoMetadata  # as the message's own object states it
+    tree: ObjectTree  # the tree of its objects
+    content: Content = field(default_factory=Content)  # its records; of arrays the dtype and shape
+    # Each array's head, by record and name.
     heads: dict[str, dict[str, ArrayHead]] = field(default_factory=dict)
-    ids: dict[str, str] = field(default_factory=dict)
-    has_error: bool = False
+    ids: dict[str, str] = field(default_factory=dict)  # the id of each record's object
+    has_error: bool = False  # whether it is an error; then it has no content
 
     def chunks(self) -> set[str]:
         """Return the ids of all objects with array data."""

@@ -21,16 +21,12 @@ RECORD_BYTES = 2**16
 
 @dataclass
 class Content:
-    """The records of a message by name.
+    """The records of a message by name."""
 
-    Attributes:
-        configs, metrics: their entries.
-        arrays: dtype and shape of each array.
-    """
-
+    # configs, metrics: their entries.
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    arrays: dict[str, Signature] = field(default_factory=dict)
+    arrays: dict[str, Signature] = field(default_factory=dict)  # dtype and shape of each array
 
     @classmethod
     def of(cls, message: Message) -> "Content":
@@ -51,23 +47,15 @@ class Content:
 
 @dataclass(frozen=True)
 class ReplyForm:
-    """The allowed content of the reply to one message.
+    """The allowed content of the reply to one message."""
 
-    Attributes:
-        client: fields of the settings record ``client``; if empty, there is no such record.
-        metrics: fields of the record ``metrics``.
-        optional: fields that may be missing.
-        arrays: dtype and shape of each array by name, by record.
-        splits: the splits whose images the reply counts.
-        record_bytes: maximum bytes of a record of settings or metrics.
-    """
-
+    # Fields of the settings record ``client``; if empty, there is no such record.
     client: Mapping[str, Kind]
-    metrics: Mapping[str, Kind]
-    optional: frozenset[str]
-    arrays: Mapping[str, Signature]
-    splits: tuple[str, ...] = ()
-    record_bytes: int = RECORD_BYTES
+    metrics: Mapping[str, Kind]  # fields of the record ``metrics``
+    optional: frozenset[str]  # fields that may be missing
+    arrays: Mapping[str, Signature]  # dtype and shape of each array by name, by record
+    splits: tuple[str, ...] = ()  # the splits whose images the reply counts
+    record_bytes: int = RECORD_BYTES  # maximum bytes of a record of settings or metrics
 
     @property
     def records(self) -> set[str]:

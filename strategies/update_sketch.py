@@ -53,18 +53,12 @@ NOTHING = Apart()
 
 @dataclass
 class Update:
-    """The kept measurements of a client's update, without its weights.
+    """The kept measurements of a client's update, without its weights."""
 
-    Attributes:
-        square: ‖u_i‖²; infinite or NaN if a weight is.
-        statistics: the same of BatchNorm's running statistics.
-        carried: the same of what the method carries beside the weights.
-        sketch: (16411,) float64.
-    """
-
-    square: float = 0.0
-    statistics: float = 0.0
-    carried: float = 0.0
+    square: float = 0.0  # ‖u_i‖²; infinite or NaN if a weight is
+    statistics: float = 0.0  # the same of BatchNorm's running statistics
+    carried: float = 0.0  # the same of what the method carries beside the weights
+    # (16411,) float64.
     sketch: NDArray[np.float64] = field(default_factory=lambda: np.zeros(PLACES))
 
     @property

@@ -16,19 +16,12 @@ _UNFINISHED = "."
 
 
 class Entry(NamedTuple):
-    """An entry of the cache.
+    """An entry of the cache."""
 
-    Attributes:
-        used: when it was last used: a file's access time, a folder's modification time.
-        path: a file, or an image store's folder.
-        size: in bytes.
-        images: shape (N, side, side, 3) of an image store; () of anything else.
-    """
-
-    used: float
-    path: Path
-    size: int
-    images: tuple[int, ...]
+    used: float  # when it was last used: a file's access time, a folder's modification time
+    path: Path  # a file, or an image store's folder
+    size: int  # in bytes
+    images: tuple[int, ...]  # shape (N, side, side, 3) of an image store; () of anything else
 
     @property
     def title(self) -> str:

@@ -17,15 +17,10 @@ from training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class ClipText:
-    """The text features that objective ``clip`` compares images with.
+    """The text features that objective ``clip`` compares images with."""
 
-    Attributes:
-        features: (K, D) float32, a row of unit length for each class.
-        logit_scale: 1/τ.
-    """
-
-    features: NDArray[np.float32]
-    logit_scale: float
+    features: NDArray[np.float32]  # (K, D) float32, a row of unit length for each class
+    logit_scale: float  # 1/τ
 
 
 def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatures | None:

@@ -16,17 +16,12 @@ from training.split import Split
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's results on a split of n images with K classes.
+    """A model's results on a split of n images with K classes."""
 
-    Attributes:
-        images: its answers; the probabilities are float32.
-        loss: mean cross-entropy; 0.0 for an empty split.
-        patients: of each patient the mean probabilities of the patient's slices; None if the split
-            has no patients.
-    """
-
-    images: Answers
-    loss: float
+    images: Answers  # its answers; the probabilities are float32
+    loss: float  # mean cross-entropy; 0.0 for an empty split
+    # Of each patient the mean probabilities of the patient's slices; None if the split has no
+    # patients.
     patients: Answers | None = None
 
 

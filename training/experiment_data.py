@@ -41,19 +41,12 @@ def cache_dir(config: ExperimentConfig) -> Path:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The identity of an experiment's data.
+    """The identity of an experiment's data."""
 
-    Attributes:
-        dataset: its name.
-        fingerprint: of the training release; see ``data_partition.image_store.ImageStore``.
-        test_fingerprint: of the global test set; None if there is none.
-        classes: class names in the order of the network's outputs.
-    """
-
-    dataset: str
-    fingerprint: str
-    test_fingerprint: str | None
-    classes: tuple[str, ...]
+    dataset: str  # its name
+    fingerprint: str  # of the training release; see ``data_partition.image_store.ImageStore``
+    test_fingerprint: str | None  # of the global test set; None if there is none
+    classes: tuple[str, ...]  # class names in the order of the network's outputs
 
 
 def recognise_dataset(config: ExperimentConfig) -> DataSet:

@@ -81,26 +81,19 @@ def _key(config: ExperimentConfig, identity: str, image_ids: Sequence[str]) -> s
 
 @dataclass(frozen=True, eq=False)
 class HeadFigures:
-    """Fits heads on the network of a completed run and writes their figures beside its own.
+    """Fits heads on the network of a completed run and writes their figures beside its own."""
 
-    Attributes:
-        config: the run's, with the heads' settings.
-        folder: for heads, figures and predictions; it also has the run's metrics and predictions;
-            locked by this process.
-        source: the run's own folder, which has the features; it may be ``folder``.
-        network: makes that network, on its device; called only if features are missing.
-        training: the images it was trained on.
-        watch: called with a description of the current step.
-    """
-
-    config: ExperimentConfig
+    config: ExperimentConfig  # the run's, with the heads' settings
+    # For heads, figures and predictions; it also has the run's metrics and predictions; locked by
+    # this process.
     folder: RunFolder
-    source: RunFolder
+    source: RunFolder  # the run's own folder, which has the features; it may be ``folder``
     weights: Weights
+    # Makes that network, on its device; called only if features are missing.
     network: "Callable[[], Backbone]"
-    training: TrainingImages
+    training: TrainingImages  # the images it was trained on
     test_data: GlobalTestSet
-    watch: Callable[[str], None]
+    watch: Callable[[str], None]  # called with a description of the current step
 
     def run(self) -> dict[str, Any]:
         """Return the figures ``heads``, and write them to ``metrics.json``.

@@ -23,23 +23,15 @@ TEXT_FEATURES = "text.features"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The content of a model file.
+    """The content of a model file."""
 
-    Attributes:
-        config: of the run, without paths; its device need not exist here.
-        classes: K names, in the order of the network's outputs.
-        text: the text features of objective ``clip``, otherwise None.
-        run: id of the weights' run, 32 hex digits.
-        synthetic: whether the network was trained on synthetic images.
-    """
-
-    config: ExperimentConfig
-    classes: tuple[str, ...]
+    config: ExperimentConfig  # of the run, without paths; its device need not exist here
+    classes: tuple[str, ...]  # K names, in the order of the network's outputs
     weights: Mapping[str, NDArray]
-    text: ClipText | None
-    run: str
+    text: ClipText | None  # the text features of objective ``clip``, otherwise None
+    run: str  # id of the weights' run, 32 hex digits
     round: int
-    synthetic: bool
+    synthetic: bool  # whether the network was trained on synthetic images
 
     def save(self, path: Path) -> None:
         """Write the file, atomically. Needs memory for one copy of the weights.

@@ -97,15 +97,10 @@ def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:
 
 @dataclass(frozen=True)
 class DataOutline:
-    """Facts about an experiment's data from its tables and file names.
+    """Facts about an experiment's data from its tables and file names."""
 
-    Attributes:
-        classes: class names in the order of the network's outputs.
-        notices: see `data_partition.image_table.ImageTable`.
-    """
-
-    classes: tuple[str, ...]
-    notices: tuple[str, ...]
+    classes: tuple[str, ...]  # class names in the order of the network's outputs
+    notices: tuple[str, ...]  # see `data_partition.image_table.ImageTable`
 
 
 def outline_data(

@@ -10,16 +10,12 @@ from training.config import ExperimentConfig
 
 @dataclass(frozen=True)
 class Schedule:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        factor: of the learning rate, from the config, the number of rounds since warm-up, and the
-            number of all rounds after it.
-        needs_length: whether more rounds in all change the rates of the first ones.
-    """
-
+    # Of the learning rate, from the config, the number of rounds since warm-up, and the number of
+    # all rounds after it.
     factor: Callable[[ExperimentConfig, int, int], float]
-    needs_length: bool = False
+    needs_length: bool = False  # whether more rounds in all change the rates of the first ones
 
 
 def _cosine(_: ExperimentConfig, done: int, length: int) -> float:

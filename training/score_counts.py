@@ -77,15 +77,11 @@ class Histograms:
 
 @dataclass(frozen=True)
 class ScoreCounts:
-    """The counts of some images.
+    """The counts of some images."""
 
-    Attributes:
-        confusion: (K, K), true classes in rows.
-        histograms: of the same images; None if only predicted classes are known. Pooled, they are
-            of the clients that send them.
-    """
-
-    confusion: Confusion
+    confusion: Confusion  # (K, K), true classes in rows
+    # Of the same images; None if only predicted classes are known. Pooled, they are of the clients
+    # that send them.
     histograms: Histograms | None = None
 
     @property
@@ -109,16 +105,11 @@ class ScoreCounts:
 
 @dataclass(frozen=True)
 class Answers:
-    """A classifier's answers for n images, or n patients.
+    """A classifier's answers for n images, or n patients."""
 
-    Attributes:
-        probabilities: (n, K), rows sum to 1.
-        labels: (n,) true classes, each in [0, K).
-        chosen: (n,) predicted classes; None: the most probable ones, the first on ties.
-    """
-
-    probabilities: NDArray[np.floating]
-    labels: NDArray[np.int64]
+    probabilities: NDArray[np.floating]  # (n, K), rows sum to 1
+    labels: NDArray[np.int64]  # (n,) true classes, each in [0, K)
+    # (n,) predicted classes; None: the most probable ones, the first on ties.
     chosen: NDArray[np.int64] | None = None
 
     @property

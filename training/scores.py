@@ -21,22 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        function: of the counts of one image or more. It returns a figure, or None; with
-            ``by_class`` K of them, and the score is the mean of those that are defined.
-        needs: what it is computed from: the confusion matrix alone, or the histograms too.
-        higher_is_better: otherwise lower is better.
-        range: the lowest and the highest figure.
-        by_class: whether there is a figure for each class.
-    """
-
+    # Of the counts of one image or more. It returns a figure, or None; with ``by_class`` K of them,
+    # and the score is the mean of those that are defined.
     function: Callable[[ScoreCounts], Any]
+    # What it is computed from: the confusion matrix alone, or the histograms too.
     needs: Literal["confusion", "histograms"] = "confusion"
-    higher_is_better: bool = True
-    range: tuple[float, float] = (0.0, 100.0)
-    by_class: bool = False
+    higher_is_better: bool = True  # otherwise lower is better
+    range: tuple[float, float] = (0.0, 100.0)  # the lowest and the highest figure
+    by_class: bool = False  # whether there is a figure for each class
 
     @property
     def in_percent(self) -> bool:

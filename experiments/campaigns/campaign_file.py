@@ -67,22 +67,15 @@ class _File(_Strict):
 
 @dataclass(frozen=True)
 class Campaign:
-    """A campaign file, expanded and checked.
+    """A campaign file, expanded and checked."""
 
-    Attributes:
-        name: of the campaign; a folder belongs to one name.
-        variants: the trials of each part with other values of some keys, and those values; they run
-            only if selected, see `asked`.
-        hang_minutes: after so long without progress a trial has failed.
-        cpus_per_trial: 0: chosen for the machine.
-        gpus_per_trial: 0: chosen for the machine; otherwise 0.01 to 1, or a whole number.
-    """
-
-    name: str
+    name: str  # of the campaign; a folder belongs to one name
     trials: tuple[Trial, ...]
-    hang_minutes: float
-    cpus_per_trial: int
-    gpus_per_trial: float
+    hang_minutes: float  # after so long without progress a trial has failed
+    cpus_per_trial: int  # 0: chosen for the machine
+    gpus_per_trial: float  # 0: chosen for the machine; otherwise 0.01 to 1, or a whole number
+    # The trials of each part with other values of some keys, and those values; they run only if
+    # selected, see `asked`.
     variants: tuple[tuple[Mapping[str, Scalar], Trial], ...] = ()
 
     def asked(self, patterns: Iterable[tuple[str, str]]) -> "Campaign":

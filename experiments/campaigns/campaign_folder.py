@@ -23,30 +23,20 @@ from training.study import resolve, resolve_like
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial of the plan.
+    """A trial of the plan."""
 
-    Attributes:
-        id: see `Trial.id`; also the name of its folder.
-        config: flat, as written.
-    """
-
-    id: str
+    id: str  # see `Trial.id`; also the name of its folder
     command: str
-    config: dict[str, Any]
+    config: dict[str, Any]  # flat, as written
 
 
 @dataclass(frozen=True)
 class State:
-    """The state of a trial.
-
-    Attributes:
-        cause: of a failure, one line.
-        attempt: the record of its last attempt, empty before the first.
-    """
+    """The state of a trial."""
 
     state: RunState
-    cause: str
-    attempt: dict[str, Any]
+    cause: str  # of a failure, one line
+    attempt: dict[str, Any]  # the record of its last attempt, empty before the first
 
 
 class CampaignFolder:

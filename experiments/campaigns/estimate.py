@@ -36,32 +36,22 @@ _NUM_CLASSES = 7  # the most of a published data set; a head for two is a little
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """The number of images of a data set.
+    """The number of images of a data set."""
 
-    Attributes:
-        training: of the training set; of slices those of all except the test patients.
-        counted: whether they were counted in the data folder; otherwise they are those of the study
-            (docs/study.md).
-    """
-
-    training: int
+    training: int  # of the training set; of slices those of all except the test patients
     test: int
+    # Whether they were counted in the data folder; otherwise they are those of the study
+    # (docs/study.md).
     counted: bool
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The expected time and disk space of one trial.
+    """The expected time and disk space of one trial."""
 
-    Attributes:
-        seconds: running alone, on its cores or its GPU.
-        bytes: of its run folder at the end.
-        passing: additional bytes while it runs.
-    """
-
-    seconds: float
-    bytes: int
-    passing: int
+    seconds: float  # running alone, on its cores or its GPU
+    bytes: int  # of its run folder at the end
+    passing: int  # additional bytes while it runs
 
 
 def count_images(config: ExperimentConfig) -> ImageCounts:

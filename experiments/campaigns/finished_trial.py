@@ -39,19 +39,13 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A finished trial.
+    """A finished trial."""
 
-    Attributes:
-        id: the name of its run folder.
-        config: resolved.
-        rounds: one for each round or epoch, in order.
-    """
-
-    id: str
-    config: ExperimentConfig
+    id: str  # the name of its run folder
+    config: ExperimentConfig  # resolved
     manifest: Manifest
     metrics: Metrics
-    rounds: tuple[Round, ...]
+    rounds: tuple[Round, ...]  # one for each round or epoch, in order
 
     @property
     def absences(self) -> dict[str, str]:

@@ -29,21 +29,13 @@ from training.study import resolve
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected time and disk space of a campaign.
+    """The expected time and disk space of a campaign."""
 
-    Attributes:
-        trials: with their estimates, in the campaign's order.
-        seconds: with as many trials side by side as cores, GPUs and memory allow.
-        cached_bytes: of decoded images and of features in the cache, which the trials share.
-        machine: what was measured on, in words.
-        assumed: data sets whose images were not counted; they are taken to be the study's
-            (docs/study.md).
-    """
-
-    trials: tuple[tuple[Trial, Estimate], ...]
-    seconds: float
-    cached_bytes: int
-    machine: str
+    trials: tuple[tuple[Trial, Estimate], ...]  # with their estimates, in the campaign's order
+    seconds: float  # with as many trials side by side as cores, GPUs and memory allow
+    cached_bytes: int  # of decoded images and of features in the cache, which the trials share
+    machine: str  # what was measured on, in words
+    # Data sets whose images were not counted; they are taken to be the study's (docs/study.md).
     assumed: tuple[str, ...]
 
     @property

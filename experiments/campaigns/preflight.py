@@ -148,15 +148,10 @@ def _outline(trial: Trial) -> DataOutline:
 
 @dataclass(frozen=True)
 class Missing:
-    """What a campaign lacks on this machine, one line each.
+    """What a campaign lacks on this machine, one line each."""
 
-    Attributes:
-        to_bring: required; the user must provide it.
-        to_download: downloaded by the first run, if there is a network.
-    """
-
-    to_bring: tuple[str, ...]
-    to_download: tuple[str, ...]
+    to_bring: tuple[str, ...]  # required; the user must provide it
+    to_download: tuple[str, ...]  # downloaded by the first run, if there is a network
 
 
 def find_missing(trials: Iterable[Trial]) -> Missing:

@@ -50,31 +50,21 @@ _RAY = {
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial gets of the machines.
-
-    Attributes:
-        gpus: of one GPU or several; 0 for none.
-        memory: bytes that it is expected to need at most.
-    """
+    """What one trial gets of the machines."""
 
     cpus: int
-    gpus: float
-    memory: int
+    gpus: float  # of one GPU or several; 0 for none
+    memory: int  # bytes that it is expected to need at most
 
 
 @dataclass(frozen=True)
 class Job:
-    """An attempt that Ray will run.
-
-    Attributes:
-        after: the trial whose end it waits for, "" for none; it is earlier in the list.
-        facts: about its images, which each machine of a cluster compares with its own.
-    """
+    """An attempt that Ray will run."""
 
     task: AttemptTask
     share: Share
-    after: str
-    facts: DataFacts
+    after: str  # the trial whose end it waits for, "" for none; it is earlier in the list
+    facts: DataFacts  # about its images, which each machine of a cluster compares with its own
 
 
 class Cluster:

@@ -48,17 +48,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds on this machine.
+    """Seconds on this machine."""
 
-    Attributes:
-        training: forward and backward pass of one training image, or of its cached features.
-        step: the optimizer's step after a batch.
-        judging: one image in evaluation mode.
-    """
-
-    training: float
-    step: float
-    judging: float
+    training: float  # forward and backward pass of one training image, or of its cached features
+    step: float  # the optimizer's step after a batch
+    judging: float  # one image in evaluation mode
 
 
 def setting(config: ExperimentConfig) -> Setting:

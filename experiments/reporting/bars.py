@@ -68,17 +68,11 @@ def draw_metrics(comparison: Comparison) -> Figure:
 
 @dataclass(frozen=True)
 class _Panel:
-    """One plot of grouped bars.
+    """One plot of grouped bars."""
 
-    Attributes:
-        means: a row for each backbone, a column for each bar of a group.
-        deviations: of the same shape; NaN with one seed.
-        bars: of each column, label and colour.
-    """
-
-    means: pd.DataFrame
-    deviations: pd.DataFrame
-    bars: Mapping[str, tuple[str, str]]
+    means: pd.DataFrame  # a row for each backbone, a column for each bar of a group
+    deviations: pd.DataFrame  # of the same shape; NaN with one seed
+    bars: Mapping[str, tuple[str, str]]  # of each column, label and colour
     label: str
 
 

@@ -48,17 +48,12 @@ _CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint")
 
 @dataclass(frozen=True)
 class Comparison:
-    """The trials of one setting.
+    """The trials of one setting."""
 
-    Attributes:
-        kind: of experiment, as text for users: a value of ``KINDS``.
-        settings: by name, the settings that distinguish this comparison, as text for users.
-        rows: the trials' rows of the ledger, of every test set.
-    """
-
-    kind: str
+    kind: str  # of experiment, as text for users: a value of ``KINDS``
+    # By name, the settings that distinguish this comparison, as text for users.
     settings: dict[str, str]
-    rows: pd.DataFrame
+    rows: pd.DataFrame  # the trials' rows of the ledger, of every test set
 
     @property
     def title(self) -> str:

@@ -20,16 +20,11 @@ _TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 
 @dataclass(frozen=True)
 class Cost:
-    """The costs of some points on an axis.
-
-    Attributes:
-        values: of each point, in the unit of the label.
-        symbol: of the unit, if each tick has its own prefix; otherwise empty.
-    """
+    """The costs of some points on an axis."""
 
     label: str
-    values: pd.Series
-    symbol: str = ""
+    values: pd.Series  # of each point, in the unit of the label
+    symbol: str = ""  # of the unit, if each tick has its own prefix; otherwise empty
 
     def scale(self, axes: Axes) -> None:
         """Scale the axis: from 0, or logarithmic if costs differ more than tenfold."""

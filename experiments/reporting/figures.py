@@ -136,17 +136,11 @@ def _write(axes: Axes, text: str, x: float, y: float, *, right: bool) -> None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure.
+    """One figure."""
 
-    Attributes:
-        name: the files', without suffix.
-        about: title of the comparison or ranking that it shows.
-        what: description for people who cannot see it.
-    """
-
-    name: str
-    about: str
-    what: str
+    name: str  # the files', without suffix
+    about: str  # title of the comparison or ranking that it shows
+    what: str  # description for people who cannot see it
     svg: str
     png: bytes
 

@@ -15,19 +15,13 @@ from training.errors import RunFolderError
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of a campaign so far.
-
-    Attributes:
-        planned: ids of the trials of the last plan; empty without a plan.
-        set_aside: by folder, why it is not in the report.
-        records: of each trial of the table, by its id.
-    """
+    """The results of a campaign so far."""
 
     name: str
-    planned: list[str]
+    planned: list[str]  # ids of the trials of the last plan; empty without a plan
     table: pd.DataFrame
-    set_aside: dict[str, str]
-    records: dict[str, TrialRecord]
+    set_aside: dict[str, str]  # by folder, why it is not in the report
+    records: dict[str, TrialRecord]  # of each trial of the table, by its id
     comparisons: list[Comparison]
     rankings: list[Ranking]
 

@@ -19,25 +19,16 @@ _SWIN = ("swin_t", "swin_s", "swin_b", "swin_v2_t", "swin_v2_s", "swin_v2_b")
 
 @dataclass(frozen=True)
 class Published:
-    """A figure of the study.
+    """A figure of the study."""
 
-    Attributes:
-        where: part of the study that has it.
-        settings: those that the study names, by the names of `Comparison.settings`.
-        backbone: by the study's name, which is ours.
-        metric: by our name, for instance ``avg``.
-        percent: the figure; of a gain, percentage points.
-        model: ``network``, or a head.
-        gain: whether it is the head's gain over the network, which the study gives only roughly.
-    """
-
-    where: str
+    where: str  # part of the study that has it
     kind: str
-    settings: Mapping[str, str]
-    backbone: str
-    metric: str
-    percent: float
-    model: str = "network"
+    settings: Mapping[str, str]  # those that the study names, by the names of `Comparison.settings`
+    backbone: str  # by the study's name, which is ours
+    metric: str  # by our name, for instance ``avg``
+    percent: float  # the figure; of a gain, percentage points
+    model: str = "network"  # ``network``, or a head
+    # Whether it is the head's gain over the network, which the study gives only roughly.
     gain: bool = False
 
 
@@ -79,21 +70,14 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Beside:
-    """A published figure and ours.
-
-    Attributes:
-        setting: title of the comparison with our figure.
-        ours: mean over the seeds, in the same unit.
-        synthetic: whether ours is on synthetic images, so that a difference has no meaning.
-        otherwise: differences of our trials from the study, as text for users; see
-            `differences_from_study`.
-    """
+    """A published figure and ours."""
 
     published: Published
-    setting: str
-    ours: float
+    setting: str  # title of the comparison with our figure
+    ours: float  # mean over the seeds, in the same unit
     seeds: int
-    synthetic: bool
+    synthetic: bool  # whether ours is on synthetic images, so that a difference has no meaning
+    # Differences of our trials from the study, as text for users; see `differences_from_study`.
     otherwise: list[str] = field(default_factory=list)
 
     @property

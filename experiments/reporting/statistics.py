@@ -20,20 +20,13 @@ class NoRankTest(ValueError):
 
 @dataclass(frozen=True)
 class RankTest:
-    """Friedman's test and Nemenyi's critical difference over the backbones' ranks.
+    """Friedman's test and Nemenyi's critical difference over the backbones' ranks."""
 
-    Attributes:
-        mean_ranks: of each backbone over the blocks, sorted; 1 is the best.
-        left_out: number of the other blocks.
-        p_value: of Friedman's test; its hypothesis is that all backbones are equal.
-        critical_difference: mean ranks that are closer than this do not differ at ``ALPHA``.
-    """
-
-    mean_ranks: pd.Series
+    mean_ranks: pd.Series  # of each backbone over the blocks, sorted; 1 is the best
     num_blocks: int
-    left_out: int
-    p_value: float
-    critical_difference: float
+    left_out: int  # number of the other blocks
+    p_value: float  # of Friedman's test; its hypothesis is that all backbones are equal
+    critical_difference: float  # mean ranks that are closer than this do not differ at ``ALPHA``
 
     def cliques(self) -> list[tuple[float, float]]:
         """Return the largest groups of at least two backbones that do not differ, by rank."""
@@ -50,18 +43,12 @@ class RankTest:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The backbones of one kind of experiment.
-
-    Attributes:
-        synthetic: whether any of its images are synthetic.
-        test: None if there are too few figures to compare.
-        why_not: what is missing then, as text for users.
-    """
+    """The backbones of one kind of experiment."""
 
     kind: str
-    synthetic: bool
-    test: RankTest | None
-    why_not: str
+    synthetic: bool  # whether any of its images are synthetic
+    test: RankTest | None  # None if there are too few figures to compare
+    why_not: str  # what is missing then, as text for users
 
     @property
     def title(self) -> str:

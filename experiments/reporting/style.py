@@ -63,21 +63,13 @@ _SIZES: dict[str, tuple[tuple[float, ...], float, FillStyleType]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """The style of a backbone.
+    """The style of a backbone."""
 
-    Attributes:
-        colour: of its family.
-        marker: of its family.
-        dashes: of its size, on and off in line widths; none for a solid line.
-        size: of its marker in points, if it is drawn without a line.
-        fill: of its marker, if it is drawn without a line.
-    """
-
-    colour: str
-    marker: str
-    dashes: tuple[float, ...]
-    size: float
-    fill: FillStyleType
+    colour: str  # of its family
+    marker: str  # of its family
+    dashes: tuple[float, ...]  # of its size, on and off in line widths; none for a solid line
+    size: float  # of its marker in points, if it is drawn without a line
+    fill: FillStyleType  # of its marker, if it is drawn without a line
 
     @property
     def zorder(self) -> float:

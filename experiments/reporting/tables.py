@@ -30,24 +30,15 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
+    """One table."""
 
-    Attributes:
-        name: the files', without suffix.
-        synthetic: whether it must be marked SYNTHETIC.
-        numbers: the content of the CSV file.
-        cells: the same, formatted as text.
-        best: whether each cell is the best of its column; of the same shape.
-        notes: sentences that explain it.
-    """
-
-    name: str
+    name: str  # the files', without suffix
     title: str
-    synthetic: bool
-    numbers: pd.DataFrame
-    cells: pd.DataFrame
-    best: pd.DataFrame
-    notes: tuple[str, ...] = ()
+    synthetic: bool  # whether it must be marked SYNTHETIC
+    numbers: pd.DataFrame  # the content of the CSV file
+    cells: pd.DataFrame  # the same, formatted as text
+    best: pd.DataFrame  # whether each cell is the best of its column; of the same shape
+    notes: tuple[str, ...] = ()  # sentences that explain it
 
     def csv(self) -> str:
         """Return the numbers with all digits, and for each row whether it is synthetic."""

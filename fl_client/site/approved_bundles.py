@@ -43,22 +43,15 @@ _UNSOUND = (
 
 @dataclass(frozen=True)
 class Bundle:
-    """A Flower App bundle.
+    """A Flower App bundle."""
 
-    Attributes:
-        content: the file's bytes.
-        version: the app's, printable.
-        files: sha256 of each file's bytes, by name; including Flower's own lists in ``.info/``.
-        config: the keys that a run may set, with their defaults.
-        plugins: what it holds of other packages.
-        methods: what those of them that are methods say about messages and replies, by name.
-    """
-
-    content: bytes
-    version: str
+    content: bytes  # the file's bytes
+    version: str  # the app's, printable
+    # Sha256 of each file's bytes, by name; including Flower's own lists in ``.info/``.
     files: dict[str, str]
-    config: dict[str, Any]
-    plugins: tuple[PlugIn, ...] = ()
+    config: dict[str, Any]  # the keys that a run may set, with their defaults
+    plugins: tuple[PlugIn, ...] = ()  # what it holds of other packages
+    # What those of them that are methods say about messages and replies, by name.
     methods: Mapping[str, Method] = field(default_factory=dict)
 
     @cached_property

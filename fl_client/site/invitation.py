@@ -14,17 +14,11 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
 
 @dataclass(frozen=True)
 class Invitation:
-    """A valid invitation.
+    """A valid invitation."""
 
-    Attributes:
-        address: ``HOST:PORT`` of the coordinator.
-        ca: its CA certificate, PEM.
-        fingerprint: the certificate's SHA-256, in colon-separated hex, to compare by telephone.
-    """
-
-    address: str
-    ca: bytes
-    fingerprint: str
+    address: str  # ``HOST:PORT`` of the coordinator
+    ca: bytes  # its CA certificate, PEM
+    fingerprint: str  # the certificate's SHA-256, in colon-separated hex, to compare by telephone
 
 
 class _InvitationFile(TomlTable):

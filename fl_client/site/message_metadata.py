@@ -17,15 +17,10 @@ _TOLERANCE_SECONDS = 1.0
 
 
 class Moment(NamedTuple):
-    """A moment by two clocks, since the clock for message timestamps may be set at any time.
+    """A moment by two clocks, since the clock for message timestamps may be set at any time."""
 
-    Attributes:
-        stamp: seconds since 1970.
-        steady: seconds of a monotonic clock.
-    """
-
-    stamp: float
-    steady: float
+    stamp: float  # seconds since 1970
+    steady: float  # seconds of a monotonic clock
 
     @classmethod
     def now(cls) -> "Moment":

@@ -28,26 +28,18 @@ _RUN = re.compile(r"[0-9a-f]{32}")  # it names a folder here
 
 
 class Policy(TomlTable):
-    """A site's limits for all bundles.
+    """A site's limits for all bundles."""
 
-    Attributes:
-        objectives: what may be trained.
-        max_local_epochs: maximum epochs per round.
-        max_rounds_per_day: maximum training messages within 24 hours.
-        min_examples: a reply about a split with fewer images is not sent.
-        max_image_size: maximum side of the images in pixels.
-        max_cache_bytes: maximum size of decoded images and features; see `cache`.
-        histograms: whether replies may hold histograms of predicted probabilities.
-        class_counts: whether an introduction may hold the number of training images of each class.
-    """
-
+    # What may be trained.
     objectives: list[Literal["classifier", "clip"]] = Field(["classifier", "clip"])
-    max_local_epochs: int = Field(5, ge=1)
-    max_rounds_per_day: int = Field(1000, ge=0)
-    min_examples: int = Field(10, ge=0)
-    max_image_size: int = Field(512, ge=16)
+    max_local_epochs: int = Field(5, ge=1)  # maximum epochs per round
+    max_rounds_per_day: int = Field(1000, ge=0)  # maximum training messages within 24 hours
+    min_examples: int = Field(10, ge=0)  # a reply about a split with fewer images is not sent
+    max_image_size: int = Field(512, ge=16)  # maximum side of the images in pixels
+    # Maximum size of decoded images and features; see `cache`.
     max_cache_bytes: int = Field(50_000_000_000, ge=0)
-    histograms: bool = True
+    histograms: bool = True  # whether replies may hold histograms of predicted probabilities
+    # Whether an introduction may hold the number of training images of each class.
     class_counts: bool = True
 
 

@@ -17,23 +17,15 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 
 class SiteSettings(TomlTable):
-    """site.toml.
-
-    Attributes:
-        address: ``HOST:PORT`` of the coordinator.
-        data_dir: the images, absolute.
-        weights_dir: weight files, absolute, or empty.
-        partition_id: index of this site's shard of a common release, from 0; None if the site has
-            the whole folder.
-        num_partitions: number of shards of that release; None likewise.
-    """
+    """site.toml."""
 
     name: str
-    address: str
-    data_dir: str
-    weights_dir: str = ""
+    address: str  # ``HOST:PORT`` of the coordinator
+    data_dir: str  # the images, absolute
+    weights_dir: str = ""  # weight files, absolute, or empty
+    # Index of this site's shard of a common release, from 0; None if the site has the whole folder.
     partition_id: int | None = None
-    num_partitions: int | None = None
+    num_partitions: int | None = None  # number of shards of that release; None likewise
 
 
 class SiteFolder:

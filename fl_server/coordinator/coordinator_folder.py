@@ -21,19 +21,13 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!
 
 
 class CoordinatorSettings(BaseModel):
-    """The contents of ``coordinator.toml``.
-
-    Attributes:
-        host: DNS name or IP address by which the sites reach the coordinator.
-        port: TCP port on which it listens and the sites reach it.
-        bind: IP address of this machine to listen on.
-    """
+    """The contents of ``coordinator.toml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    host: str
-    port: int = Field(ge=1, le=65535)
-    bind: str
+    host: str  # DNS name or IP address by which the sites reach the coordinator
+    port: int = Field(ge=1, le=65535)  # TCP port on which it listens and the sites reach it
+    bind: str  # IP address of this machine to listen on
 
     @field_validator("host")
     @classmethod

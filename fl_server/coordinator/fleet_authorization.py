@@ -42,21 +42,13 @@ MORE_OBJECTS = 16
 
 @dataclass
 class _Given:
-    """The last message that a site was given.
+    """The last message that a site was given."""
 
-    Attributes:
-        message: its id.
-        run: Flower's number of its run.
-        objects: ids of its objects, including its own.
-        reply: the tree as which its reply was announced, once announced.
-        session: the session in which the reply's objects are accepted, once announced.
-    """
-
-    message: str
-    run: int
-    objects: frozenset[str]
-    reply: ObjectTree | None = None
-    session: str = ""
+    message: str  # its id
+    run: int  # Flower's number of its run
+    objects: frozenset[str]  # ids of its objects, including its own
+    reply: ObjectTree | None = None  # the tree as which its reply was announced, once announced
+    session: str = ""  # the session in which the reply's objects are accepted, once announced
 
 
 class FleetAuthorization:

@@ -27,19 +27,12 @@ _LEFT_OUT = {".pyc", ".pyi", ".typed"}
 
 @dataclass(frozen=True)
 class Included:
-    """A package in the bundle.
+    """A package in the bundle."""
 
-    Attributes:
-        plugins: its entries.
-        files: the content of its files by their names in the bundle.
-        config: the keys that its methods add to the config, with their defaults.
-        methods: what a site's guard knows of its methods, by name.
-    """
-
-    plugins: tuple[PlugIn, ...]
-    files: Mapping[str, bytes]
-    config: Mapping[str, Scalar]
-    methods: Mapping[str, Mapping[str, Any]]
+    plugins: tuple[PlugIn, ...]  # its entries
+    files: Mapping[str, bytes]  # the content of its files by their names in the bundle
+    config: Mapping[str, Scalar]  # the keys that its methods add to the config, with their defaults
+    methods: Mapping[str, Mapping[str, Any]]  # what a site's guard knows of its methods, by name
 
 
 def include(package: str) -> Included:

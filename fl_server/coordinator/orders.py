@@ -15,25 +15,15 @@ UNFINISHED = (RunState.WAITING, RunState.RUNNING)
 
 @dataclass(frozen=True)
 class Order:
-    """An ordered run.
+    """An ordered run."""
 
-    Attributes:
-        number: its number for people, counted from 1.
-        run_dir: its run folder, with its config and all its results so far.
-        sites: names of the participating sites, fixed for the whole run.
-        bundle: SHA-256 of its bundle.
-        submitted: when it was ordered, UTC, ISO 8601.
-        state: any but lost.
-        cause: why it failed, in one line.
-    """
-
-    number: int
-    run_dir: str
-    sites: list[str]
-    bundle: str
-    submitted: str
-    state: RunState = RunState.WAITING
-    cause: str | None = None
+    number: int  # its number for people, counted from 1
+    run_dir: str  # its run folder, with its config and all its results so far
+    sites: list[str]  # names of the participating sites, fixed for the whole run
+    bundle: str  # SHA-256 of its bundle
+    submitted: str  # when it was ordered, UTC, ISO 8601
+    state: RunState = RunState.WAITING  # any but lost
+    cause: str | None = None  # why it failed, in one line
 
 
 class Orders:

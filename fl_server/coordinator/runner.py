@@ -30,15 +30,10 @@ START_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Judgement:
-    """The state of an attempt.
+    """The state of an attempt."""
 
-    Attributes:
-        state: running, completed, failed or lost.
-        cause: in one line, if failed or lost.
-    """
-
-    state: RunState
-    cause: str | None = None
+    state: RunState  # running, completed, failed or lost
+    cause: str | None = None  # in one line, if failed or lost
 
 
 class Submission:

@@ -15,18 +15,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 @dataclass(frozen=True)
 class Site:
-    """A site as the coordinator knows it.
-
-    Attributes:
-        public_key: OpenSSH text of its EC public key.
-        admitted: when, UTC, ISO 8601.
-        revoked: when, or None.
-    """
+    """A site as the coordinator knows it."""
 
     name: str
-    public_key: str
-    admitted: str
-    revoked: str | None = None
+    public_key: str  # OpenSSH text of its EC public key
+    admitted: str  # when, UTC, ISO 8601
+    revoked: str | None = None  # when, or None
 
 
 @dataclass(frozen=True)
