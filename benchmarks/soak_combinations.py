@@ -33,7 +33,8 @@ def combinations() -> Iterator[dict[str, str]]:
     """Yield all combinations that share anything, as settings of a config."""
     fields = ExperimentConfig.model_fields
     allowed = [get_args(fields[key].annotation) for key in KEYS[:-1]]
-    for values in product(*allowed, METHODS.own):
+    federated = [name for name in METHODS.own if not METHODS[name].pooled]
+    for values in product(*allowed, federated):
         settings = {key.replace("_", "-"): value for key, value in zip(KEYS, values, strict=True)}
         if shares_nothing(settings["strategy"], settings["trainable"]):
             continue

@@ -84,18 +84,12 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on the splits that the message names; a site also stores it."""
     from fl_client.client_setup import open_client
-    from fl_client.local_model import save_final_model
     from fl_client.local_training import evaluate_locally
-    from fl_client.method_half import with_own
     from strategies.exchange import arrays_of
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    judged, text = int(str(settings["round"])), _text(message)
-    received = with_own(client, arrays_of(message.content), settings, before=judged + 1)
-    metrics = evaluate_locally(client, received, settings, text)
-    if client.is_site:
-        save_final_model(client, received, settings, text)
+    metrics = evaluate_locally(client, arrays_of(message.content), settings, _text(message))
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
 

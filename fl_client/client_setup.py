@@ -14,6 +14,7 @@ from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from fl_client.client import Client
 from operation.files import parse_toml
+from strategies.methods import METHODS
 from training.config import ExperimentConfig, parse
 from training.device import resolve_device
 from training.errors import TrainingError
@@ -137,10 +138,13 @@ def _open_simulated_client(experiment: str, partition_id: int) -> Client:
     config = parse(parse_toml(experiment))
     data = open_federated_data(config)
     name = f"client-{partition_id}"
+    splits = {split: data.split(name, split) for split in SPLITS}
+    if METHODS[config.strategy].pooled and partition_id == 0:
+        splits["train"] = data.of_all("train")
     return Client(
         name=name,
         config=config,
-        splits={split: data.split(name, split) for split in SPLITS},
+        splits=splits,
         classes=data.store.classes,
         folder=Path(config.run_dir) / "clients" / name,
         fingerprint=data.store.fingerprint,

@@ -7,11 +7,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fl_client.client import Client
-from fl_client.local_model import open_model
+from fl_client.local_model import open_model, save_final_model
 from fl_client.method_half import MethodHalf, keep_own, with_own
 from models.backbones import Backbone
-from strategies.expected_replies import CLASS_COUNTS
+from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST
 from strategies.method import is_carried
+from strategies.methods import METHODS
 from training import optimizers
 from training.clip_text import ClipText
 from training.network import sent_part
@@ -49,41 +50,89 @@ def train_locally(
         TrainingError: the received weights do not fit, or the loss became NaN or infinite.
     """
     config = client.config
-    round_number, index = int(settings["round"]), int(settings["client-index"])
-    received = with_own(client, received, settings, before=round_number)
+    round_number = int(settings["round"])
+    has_own = METHODS[config.strategy].own_half is not None
+    metrics: Metrics = {}
+    seconds = 0.0
+    if has_own:
+        metrics, seconds = _train_own(client, received, settings, text)
+    else:
+        received = with_own(client, received, settings, before=round_number)
     weights = {name: array for name, array in received.items() if not is_carried(name)}
     task, model, splits = open_model(client, weights, settings, text)
     del weights
-    metrics: Metrics = {}
-    if round_number > 1:  # the initial weights of round one are not validated
+    if round_number > 1 and not has_own:  # the initial weights of round one are not validated
         metrics |= _judge(client, task, model, splits, "validation")
-
     started = time.perf_counter()
+    half, trained = _train(client, task, model, splits["train"], received, settings)
+    del received  # freed here unless the method, or the message elsewhere, still holds it
+    carried, scalars = half.finish()
+    whole = sent_part(model)
+    returned = whole if has_own else keep_own(client, whole, settings)
+    metrics |= trained
+    metrics["seconds-training"] = seconds + time.perf_counter() - started
+    return {**returned, **carried}, {**metrics, **scalars}
+
+
+def _train_own(
+    client: Client,
+    received: Mapping[str, NDArray],
+    settings: Mapping[str, Any],
+    text: ClipText | None,
+) -> tuple[Metrics, float]:
+    """Validate this client's own model, train it beside the shared one, and keep it.
+
+    Returns:
+        The metrics of the validation, and the seconds of the training.
+    """
+    round_number = int(settings["round"])
+    shared = {name: array for name, array in received.items() if not is_carried(name)}
+    own = with_own(client, shared, settings, before=round_number)
+    task, model, splits = open_model(client, own, settings, text)
+    del own
+    metrics: Metrics = {}
+    if round_number > 1:
+        metrics |= _judge(client, task, model, splits, "validation")
+    started = time.perf_counter()
+    half, _ = _train(client, task, model, splits["train"], shared, settings, own=True)
+    half.finish()
+    keep_own(client, sent_part(model), settings)
+    return metrics, time.perf_counter() - started
+
+
+def _train(
+    client: Client,
+    task: Task,
+    model: Backbone,
+    split: Split,
+    received: Mapping[str, NDArray],
+    settings: Mapping[str, Any],
+    *,
+    own: bool = False,
+) -> tuple[MethodHalf, Metrics]:
+    """Train a model for a round; return the method's half, and what the reply says of it."""
+    config, round_number = client.config, int(settings["round"])
     trained = model.trained()
     rate = learning_rate(config, round_number, config.rounds)
     optimizer = optimizers.build_optimizer(config.to_flat(), trained.values(), rate)
-    states = OptimizerStates(client.folder / "optimizer", keep=config.client_optimizer)
-    metrics["optimizer-round"] = states.load(model, optimizer, before=round_number)
-    half = MethodHalf(client, trained, received, settings, rate)
-    del received  # freed here unless the method, or the message elsewhere, still holds it
-    train_loss = task.train(
+    folder = client.folder / ("own-optimizer" if own else "optimizer")
+    states = OptimizerStates(folder, keep=config.client_optimizer)
+    since = states.load(model, optimizer, before=round_number)
+    half = MethodHalf(client, trained, received, settings, rate, own=own)
+    del received
+    loss = task.train(
         model,
-        splits["train"],
+        split,
         optimizer,
         round_number=round_number,
         rounds=config.rounds,
-        client_index=index,
+        client_index=int(settings["client-index"]),
         epochs=config.local_epochs,
         class_counts=settings.get(CLASS_COUNTS),
         before_step=half.before_step,
     )
-    carried, scalars = half.finish()
     states.save(model, optimizer, round_number)
-    returned = keep_own(client, sent_part(model), settings)
-    metrics["num-examples"] = len(splits["train"])
-    metrics["train-loss"] = train_loss
-    metrics["seconds-training"] = time.perf_counter() - started
-    return {**returned, **carried}, {**metrics, **scalars}
+    return half, {"optimizer-round": since, "train-loss": loss, "num-examples": len(split)}
 
 
 def evaluate_locally(
@@ -92,7 +141,14 @@ def evaluate_locally(
     settings: Mapping[str, Any],
     text: ClipText | None = None,
 ) -> Metrics:
-    """Evaluate a received model on the splits in ``settings``: ``splits``, comma-separated.
+    """Evaluate a received model, or what this client has made of it, and at a site store that.
+
+    Where clients have models of their own, ``test`` is of this client's, and ``shared-test`` of the
+    received one on the same images. ``validation`` is of the model that rounds validate: what is
+    fine-tuned is only tested.
+
+    Args:
+        settings: ``splits``, comma-separated; and ``round``, that of the weights.
 
     Returns:
         For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row), the same by
@@ -100,31 +156,69 @@ def evaluate_locally(
         `strategies.histograms` if the client may send them, and ``<split>-examples``; and
         ``num-examples``, the number of evaluated images.
     """
-    task, model, splits = open_model(client, received, settings, text)
+    wanted = str(settings["splits"]).split(",")
+    method, judged = METHODS[client.config.strategy], int(settings.get("round", 0))
+    own: Mapping[str, NDArray] = with_own(client, received, settings, before=judged + 1)
+    task, model, splits = open_model(client, own, settings, text)
     metrics: Metrics = {}
-    num_examples = 0
-    for split in str(settings["splits"]).split(","):
-        metrics |= _judge(client, task, model, splits, split)
-        num_examples += len(splits[split])
-    return {**metrics, "num-examples": num_examples}
+    if "validation" in wanted:
+        metrics |= _judge(client, task, model, splits, "validation")
+    if SHARED_TEST in wanted:
+        shared = open_model(client, received, settings, text)[1] if method.own_names(own) else model
+        metrics |= _judge(client, task, shared, splits, "test", SHARED_TEST)
+    if method.tuning_epochs is not None:
+        _tune(task, model, splits["train"], settings, method.tuning_epochs(client.config.to_flat()))
+        own = sent_part(model)
+    if "test" in wanted:
+        metrics |= _judge(client, task, model, splits, "test")
+    if client.is_site:
+        save_final_model(client, own, settings, text)
+    evaluated = [splits["test" if name == SHARED_TEST else name] for name in wanted]
+    return {**metrics, "num-examples": sum(map(len, evaluated))}
+
+
+def _tune(
+    task: Task, model: Backbone, split: Split, settings: Mapping[str, Any], epochs: int
+) -> None:
+    """Train an evaluated model further, as if in the round that would follow."""
+    if not epochs:
+        return
+    rate = float(task.config.learning_rate)
+    optimizer = optimizers.build_optimizer(task.config.to_flat(), model.trained().values(), rate)
+    task.train(
+        model,
+        split,
+        optimizer,
+        round_number=int(settings["round"]) + 1,
+        rounds=task.config.rounds,
+        client_index=int(settings["client-index"]),
+        epochs=epochs,
+        class_counts=settings.get(CLASS_COUNTS),
+    )
 
 
 def _judge(
-    client: Client, task: Task, model: Backbone, splits: Mapping[str, Split], split: str
+    client: Client,
+    task: Task,
+    model: Backbone,
+    splits: Mapping[str, Split],
+    split: str,
+    name: str = "",
 ) -> Metrics:
     started = time.perf_counter()
     result = task.evaluate(model, splits[split])
     counts = result.images.counts(exact=False)
+    name = name or split
     metrics: Metrics = {
-        f"{split}-loss": result.loss,
-        f"{split}-confusion": [int(count) for count in counts.confusion.flat],
-        f"{split}-examples": len(splits[split]),
-        f"seconds-{split}": time.perf_counter() - started,
+        f"{name}-loss": result.loss,
+        f"{name}-confusion": [int(count) for count in counts.confusion.flat],
+        f"{name}-examples": len(splits[split]),
+        f"seconds-{name}": time.perf_counter() - started,
     }
     if client.histograms and counts.histograms is not None:
         fields = counts.histograms.to_fields()
-        metrics |= {f"{split}-{name}": value for name, value in fields.items()}
+        metrics |= {f"{name}-{field}": value for field, value in fields.items()}
     if result.patients is not None:
         patients = result.patients.confusion
-        metrics[f"{split}-patient-confusion"] = [int(count) for count in patients.flat]
+        metrics[f"{name}-patient-confusion"] = [int(count) for count in patients.flat]
     return metrics

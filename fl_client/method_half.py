@@ -19,7 +19,7 @@ from training.weights import load_weights, save_weights
 def with_own(
     client: Client, received: Mapping[str, NDArray], settings: Mapping[str, Any], *, before: int
 ) -> dict[str, NDArray]:
-    """Return a received model with this client's own arrays in place of the run's first ones.
+    """Return a received model with this client's own arrays in place of those received.
 
     They are those of its last round that counted; at first there are none. They are stored by round
     in the client's folder ``local``; see `RoundFiles`.
@@ -32,7 +32,7 @@ def with_own(
     Raises:
         RunFolderError: the arrays are damaged.
     """
-    if not _local_names(client, received):
+    if not METHODS[client.config.strategy].own_names(received):
         return dict(received)
     round_files = RoundFiles(client.folder / "local")
     round_files.forget(after=int(settings.get("counted", before)), before=before)
@@ -43,7 +43,7 @@ def with_own(
 def keep_own(
     client: Client, trained: Mapping[str, NDArray], settings: Mapping[str, Any]
 ) -> dict[str, NDArray]:
-    """Write this client's own arrays after training to its folder; return the others.
+    """Write this client's own arrays after training to its folder; return those that are shared.
 
     Those of the best round are kept as long as it is the best, since its model is evaluated at the
     end.
@@ -52,23 +52,21 @@ def keep_own(
         trained: the model after training.
         settings: ``round``, and ``best-round``, the best so far.
     """
-    names = _local_names(client, trained)
-    if names:
+    method = METHODS[client.config.strategy]
+    if names := method.own_names(trained):
         round_files = RoundFiles(client.folder / "local")
         keep = int(settings.get("best-round", 0))
         with round_files.saving(int(settings["round"]), keep=keep) as temporary:
             save_weights(temporary, {name: trained[name] for name in names})
-    return {name: array for name, array in trained.items() if name not in names}
-
-
-def _local_names(client: Client, names: Mapping[str, NDArray]) -> set[str]:
-    return METHODS[client.config.strategy].local_names(names)
+    local = method.local_names(trained)
+    return {name: array for name, array in trained.items() if name not in local}
 
 
 class MethodHalf:
     """What the method does at a client in one round, and the state that it keeps there.
 
-    The state is stored by round in the client's folder ``method``; see `RoundFiles`.
+    The state is stored by round in the client's folder ``method``, or ``own-method``; see
+    `RoundFiles`.
 
     Args:
         trained: the trained parameters by name, with the received weights.
@@ -76,6 +74,7 @@ class MethodHalf:
             the method asks for them.
         settings: ``round``, the round that begins, and ``counted``, the last one in which this
             client's reply counted.
+        own: whether it is the second training, of the client's own model.
 
     Attributes:
         before_step: to be called before every step of the optimizer; None under plain training.
@@ -88,13 +87,17 @@ class MethodHalf:
         received: Mapping[str, NDArray],
         settings: Mapping[str, Any],
         learning_rate: float,
+        *,
+        own: bool = False,
     ) -> None:
         self.before_step: Callable[[], None] | None = None
         self._method = METHODS[client.config.strategy]
         self._round = int(settings["round"])
-        self._round_files = RoundFiles(client.folder / "method")
+        self._round_files = RoundFiles(client.folder / ("own-method" if own else "method"))
         self._training: LocalTraining | None = None
-        if self._method.client_half is None:
+        self._own = own
+        begin = self._method.own_half if own else self._method.client_half
+        if begin is None:
             return
 
         def of_trained(kind: str = "") -> list[Tensor]:
@@ -113,7 +116,7 @@ class MethodHalf:
             learning_rate=learning_rate,
             state=load_file(newest[1], device=str(client.device)) if newest else {},
         )
-        self._half = self._method.client_half(self._training)
+        self._half = begin(self._training)
         if not isinstance(self._half, ClientHalf | None):
             raise TrainingError(
                 f"strategy = {client.config.strategy!r}: its client_half gives "
@@ -140,6 +143,8 @@ class MethodHalf:
             tensors = {n: t.detach().contiguous().cpu() for n, t in done.state.items()}
             with self._round_files.saving(self._round) as temporary:
                 save_file(tensors, temporary)
+        if self._own:
+            return {}, {}
         carried = {
             carried_name(kind, name): tensor.detach().cpu().numpy()
             for kind in self._method.carried

@@ -97,7 +97,7 @@ def evaluate_on_clients(
     grid: Grid,
     strategy: Averaging,
     arrays: ArrayRecord,
-    settings: Mapping[str, str | int],
+    settings: Mapping[str, Any],
     timeout: float,
 ) -> Replies:
     """Let every client evaluate a model on some of its splits.

@@ -7,6 +7,7 @@ import joblib
 import psutil
 
 from data_partition.datasets import dataset_choice, find_dataset
+from strategies.methods import METHODS
 from training.config import ExperimentConfig
 from training.device import count_gpus, resolve_device
 from training.errors import ConfigError
@@ -120,6 +121,11 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
         ConfigError: a key sets something that only a site can know, or a required key is missing.
     """
     faults = []
+    if METHODS[config.strategy].pooled:
+        faults.append(
+            f"strategy = {config.strategy!r}: trains on all hospitals' images in one place, which "
+            "only a simulation has (fedskin simulate)"
+        )
     if config.dataset == "auto":
         faults.append(f"dataset = 'auto': name the data set of the sites, {dataset_choice()}")
     if config.data_dir:

@@ -24,7 +24,7 @@ from models.backbones import build_on_meta
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange
-from strategies.expected_replies import CLASS_COUNTS, Announced
+from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST, Announced
 from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
@@ -118,7 +118,8 @@ class Federation:
         self.grid = CheckingGrid(self.grid, announced)
         if self.config.wire_format != "float32":
             self.grid = UnpackingGrid(self.grid, self.config.wire_format, exchange.train_layout)
-        if self.config.class_counts == "federation":
+        pooled = METHODS[self.config.strategy].pooled  # its one client has the counts of all
+        if self.config.class_counts == "federation" and not pooled:
             # Those of the first start, so that a resumed run without all sites goes on the same.
             total = self.folder.manifest().get("class_counts")
             if total is None:
@@ -178,6 +179,8 @@ class Federation:
         )
 
     def _sample(self, round_number: int) -> list[int]:
+        if METHODS[self.config.strategy].pooled:
+            return [0]
         return sample_clients(
             self.config.seed,
             round_number=round_number,
@@ -225,7 +228,8 @@ class Federation:
     ) -> None:
         """Record a round that was just averaged, and start to write its checkpoint."""
         replies = strategy.replies
-        if self.progress.round:
+        pooled = METHODS[self.config.strategy].pooled
+        if self.progress.round and not pooled:
             # Before training, the clients validated the received model, that of the previous round.
             self._take_validation(self._client_metrics(replies, "validation"))
         clients = {
@@ -271,6 +275,10 @@ class Federation:
         finished = time.perf_counter()
         seconds["round"] = finished - self._round_started
         self._round_started = finished
+        if pooled:
+            # Only one client trains, and with it, it alone would validate.
+            found = self._ask(strategy, arrays, "validation", self.progress.round)
+            self._take_validation(self._client_metrics(found, "validation"))
         strategy.best_round = self.progress.best_round
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))
 
@@ -288,7 +296,10 @@ class Federation:
     def _judge(self, strategy: Averaging, exchange: Exchange, last: ArrayRecord) -> None:
         """Evaluate the last model and the best one, and write the metrics and the predictions."""
         sent = exchange.to_evaluate(last)
-        found = self._ask(strategy, sent, "validation,test", self.progress.round)
+        # If nothing is shared, the global model is the first one, which nobody would use.
+        beside = METHODS[self.config.strategy].has_own_models and exchange.layout.signature
+        tests = f"test,{SHARED_TEST}" if beside else "test"
+        found = self._ask(strategy, sent, f"validation,{tests}", self.progress.round)
         if "validation" not in self.progress.records[-1]:
             self._take_validation(self._client_metrics(found, "validation"))
             self.folder.checkpoint.save(self.progress)
@@ -300,7 +311,7 @@ class Federation:
         if best_round != self.progress.round:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(self.folder.checkpoint.weights(best_round))
-            found = self._ask(strategy, sent, "test", best_round)
+            found = self._ask(strategy, sent, tests, best_round)
         best_figures = self._judge_one(found, exchange.evaluated(sent), "global_test")
         self.folder.write_histograms(
             {"client_test": histograms_of(found, "test"), "last_client_test": last_histograms}
@@ -333,12 +344,17 @@ class Federation:
     def _ask(
         self, strategy: Averaging, arrays: ArrayRecord, splits: str, round_number: int
     ) -> Replies:
-        settings: dict[str, str | int] = {**self._settings, "splits": splits, "round": round_number}
+        settings: dict[str, Any] = {**self._settings, "splits": splits, "round": round_number}
+        if METHODS[self.config.strategy].tuning_epochs is not None:
+            settings |= self._of_training
         return evaluate_on_clients(self.grid, strategy, arrays, settings, self.config.longest_round)
 
     def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
         tests = self._client_metrics(found, "test")
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
+        if any(f"{SHARED_TEST}-loss" in reply.metrics for reply in found.accepted):
+            shared = self._client_metrics(found, SHARED_TEST)
+            result["shared"] = {"client_test": shared["pooled"], "clients": shared["clients"]}
         if self.test_data is None:
             return result
         block = evaluate_on_test_set(self.task, weights, self.test_data, self.folder, test_set)

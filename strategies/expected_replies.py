@@ -41,6 +41,9 @@ MAX_SECONDS = 1e6
 MAX_LOSS = float(np.finfo(np.float32).max)
 
 SPLITS = ("train", "validation", "test")
+# The test split, evaluated with the shared model, where clients have models of their own.
+SHARED_TEST = "shared-test"
+JUDGED = (*SPLITS, SHARED_TEST)
 # The metric of an introduction with the number of training images of each class.
 CLASS_COUNTS = "class-counts"
 # Maximum bytes that each answer of a head adds to the record.
@@ -88,7 +91,7 @@ def form_of(
     if kind == "train":
         splits = ("validation",) if _whole(settings.get("round")) > 1 else ()
     elif kind == "evaluate":
-        splits = tuple(s for s in str(settings.get("splits", "")).split(",") if s in SPLITS)
+        splits = tuple(s for s in str(settings.get("splits", "")).split(",") if s in JUDGED)
     else:
         raise Refused(f"messages of type {kind!r} are not known here")
     metrics: dict[str, Kind] = {}
@@ -110,7 +113,7 @@ def form_of(
         arrays["arrays"] = _update(request, experiment)
         metrics |= _scalars(experiment, announced, methods)
     else:
-        metrics["num-examples"] = Count(len(SPLITS) * MAX_EXAMPLES)
+        metrics["num-examples"] = Count(len(JUDGED) * MAX_EXAMPLES)
     packed = sum(k.length * PACKED_BYTES for k in metrics.values() if isinstance(k, PackedCounts))
     return ReplyForm({}, metrics, frozenset(optional), arrays, splits, RECORD_BYTES + packed)
 
@@ -148,9 +151,9 @@ def _heads(
 
 def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
     classes = range(1, MAX_CLASSES + 1) if announced is None else (announced.num_classes,)
-    examples = Count()
-    if announced is not None and split in announced.sizes:
-        examples = Count(announced.sizes[split], least=announced.sizes[split])
+    examples, of = Count(), "test" if split == SHARED_TEST else split
+    if announced is not None and of in announced.sizes:
+        examples = Count(announced.sizes[of], least=announced.sizes[of])
     confusion = Counts(tuple(k * k for k in classes), examples.most)
     # For each of the four fields `strategies.histograms` says what it holds.
     histograms: tuple[Kind, ...] = (

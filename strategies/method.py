@@ -139,6 +139,13 @@ class Method:
         client_state: how many arrays a client keeps for each array of trained weights.
         local: returns those of a model's arrays that are never sent by a client, from all their
             names. Each client keeps its own, and begins with the run's first ones.
+        own_half: returns the client's half of a second training in each round, of a whole model
+            that the client keeps for itself, beside the shared one. It begins with the first that
+            the client receives.
+        tuning_epochs: for how many epochs a client trains a model that it received before it judges
+            it as its own.
+        pooled: whether the first client trains on the training images of all, alone; only in a
+            simulation.
         sgd_only: whether its formulas hold for plain SGD without momentum only.
         needs_every_client: whether a round is wrong if a client is absent.
     """
@@ -160,12 +167,24 @@ class Method:
     client_half: Callable[[LocalTraining], ClientHalf | None] | None = None
     client_state: int = 0
     local: Callable[[Iterable[str]], set[str]] | None = None
+    own_half: Callable[[LocalTraining], ClientHalf | None] | None = None
+    tuning_epochs: Callable[[Settings], int] | None = None
+    pooled: bool = False
     sgd_only: bool = False
     needs_every_client: bool = False
 
     def local_names(self, names: Iterable[str]) -> set[str]:
         """Return those of a model's arrays that stay at the clients."""
         return set() if self.local is None else self.local(names)
+
+    def own_names(self, names: Iterable[str]) -> set[str]:
+        """Return those of a model's arrays of which each client keeps its own."""
+        return self.local_names(names) if self.own_half is None else set(names)
+
+    @property
+    def has_own_models(self) -> bool:
+        """Whether clients have models of their own, which are judged beside the shared one."""
+        return any((self.local, self.own_half, self.tuning_epochs))
 
 
 def carried_name(kind: str, name: str) -> str:

@@ -160,6 +160,11 @@ class ExperimentConfig(ConfigKeys):
                 f"min-replies = {self.min_replies}: strategy = {self.strategy!r} needs every "
                 "client in every round; allowed are 0 and the number of clients"
             )
+        if method.pooled and self.clients_per_round:
+            faults.append(
+                f"clients-per-round = {self.clients_per_round}: with strategy = {self.strategy!r} "
+                "one client trains, on the images of all; leave it out"
+            )
         least = methods.replies_needed(self.strategy, self.to_flat())
         if least > self.asked_clients:
             asked = "clients-per-round" if self.samples_clients else "clients"
@@ -264,8 +269,8 @@ def _explain(error: ValidationError, known: Mapping[str, Scalar]) -> dict[str, s
 
 
 def shares_nothing(strategy: str, trainable: str) -> bool:
-    """Return whether all that is trained stays at the clients."""
-    stays = methods.METHODS[strategy].local_names(HEAD_NAMES)
+    """Return whether all that is trained stays at the clients, though the method shares a part."""
+    stays = methods.METHODS[strategy].local_names((*HEAD_NAMES, "trunk"))
     return trainable == "head" and stays == set(HEAD_NAMES)
 
 

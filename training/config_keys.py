@@ -127,7 +127,9 @@ class ConfigKeys(MethodKeys):
 
     @property
     def asked_clients(self) -> int:
-        """The number of clients that train in a round."""
+        """The number of clients that train in a round; one if it has the images of all."""
+        if methods.METHODS[self.strategy].pooled:
+            return 1
         return self.clients_per_round or self.clients
 
     @property

@@ -29,5 +29,6 @@ def training_bytes(config: ExperimentConfig) -> int:
         method, packed = METHODS[config.strategy], config.wire_format == "int8"
         # The rounding errors of int8 are as large as what is packed.
         copies = _COPIES_OF_ALL + packed + method.client_state
+        copies += method.own_half is not None  # the client's own model, or the received one
         copies += len(method.carried) * (_COPIES_OF_CARRIED + packed)
     return PROCESS_BYTES + copies * find_backbone(config.backbone).megabytes * 10**6

@@ -78,7 +78,12 @@ def local_arrays_note(metrics: Mapping[str, Any]) -> str | None:
     """Return a line about whose model the figures are of; None if there is one for all."""
     number = metrics.get("local_arrays", 0)
     if not number:
-        return None
+        return (
+            "each client's figures are of a model of its own, the global test set's of the shared "
+            "one"
+            if "shared" in metrics
+            else None
+        )
     return (
         f"{number} arrays stay at the clients: their figures are of models with their own, the "
         "global test set's of one with the run's first values"

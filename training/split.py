@@ -61,6 +61,10 @@ class FederatedData:
         chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
         return select_images(self.store, chosen.to_numpy())
 
+    def of_all(self, name: str) -> Split:
+        """Return one split of all clients together."""
+        return select_images(self.store, (self.plan["split"] == name).to_numpy())
+
     def source(self, client: str) -> str:
         """Return the source that ``partition = source`` gave a client."""
         return source_of(self.plan, client)

@@ -123,3 +123,22 @@ def test_a_backbone_that_the_site_cannot_build_is_refused(node_config: dict[str,
     settings = {"experiment": config.to_toml(), "run": RUN, "client-index": 1}
     with pytest.raises(ConfigError, match="timm has no model 'resnet19'"):
         check_site(settings, node_config)
+
+
+def test_under_pooled_training_the_first_client_has_the_training_images_of_all(
+    node_config: dict[str, Any],
+) -> None:
+    """And of the other splits its own, as every client."""
+    folders = {name: node_config[name.replace("_", "-")] for name in ("data_dir", "cache_dir")}
+    plain, pooled = (
+        [
+            open_it({"partition-id": n}, make_config(strategy=name, run_dir="/runs", **folders))
+            for n in range(3)
+        ]
+        for name in ("fedavg", "pooled")
+    )
+    every = [index for client in plain for index in client.splits["train"].indices.tolist()]
+    assert pooled[0].splits["train"].indices.tolist() == sorted(every)
+    for one, other in zip(plain, pooled, strict=True):
+        for name in ("validation", "test", *(("train",) if one is not plain[0] else ())):
+            assert one.splits[name].indices.tolist() == other.splits[name].indices.tolist()

@@ -28,11 +28,13 @@ from training.run_folder import RunFolder
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("flower_run")]
 
 WITH_A_CLIENTS_STATE = [
-    name for name, method in METHODS.items() if method.client_state or method.local
+    name
+    for name, method in METHODS.items()
+    if method.client_state or method.local or method.own_half
 ]
 
 
-@pytest.mark.parametrize("strategy", METHODS)
+@pytest.mark.parametrize("strategy", [n for n, method in METHODS.items() if not method.pooled])
 def test_a_simulation_is_a_deployment_to_the_bit(
     strategy: str,
     hospitals: Hospitals,
@@ -49,6 +51,7 @@ def test_a_simulation_is_a_deployment_to_the_bit(
     found = hospitals.run(monkeypatch, test_dir=hospitals.data, **changes)
     assert found["weights_sha256"] == simulated["weights_sha256"]
     assert found["client_test"] == simulated["client_test"]
+    assert found.get("shared") == simulated.get("shared")
     assert found["validation"] == simulated["validation"]
 
 

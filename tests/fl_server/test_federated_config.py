@@ -44,6 +44,8 @@ def test_all_that_is_wrong_is_told_together() -> None:
         prepare_deployed(wanted(split="flamby", split_file="/s"))
     with pytest.raises(ConfigError, match="weights-dir = 'w': write an absolute path"):
         prepare_deployed(wanted(weights_dir="w"))
+    with pytest.raises(ConfigError, match=r"^strategy = 'pooled': trains on all hospitals' images"):
+        prepare_deployed(wanted(strategy="pooled"))
     with pytest.raises(ConfigError, match=r"^backbone = 'timm:resnet19': timm has no model"):
         prepare_deployed(wanted(backbone="timm:resnet19"))
 

@@ -250,6 +250,11 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
             "allowed are 0 and 7 to 8",
         ),
         (
+            {"strategy": "pooled", "clients-per-round": 2},
+            "clients-per-round = 2: with strategy = 'pooled' one client trains, on the images of "
+            "all; leave it out",
+        ),
+        (
             {"strategy": "median", "aggregation-weights": "examples"},
             "aggregation-weights = 'examples': strategy = 'median' counts every client once; set "
             "aggregation-weights = equal",

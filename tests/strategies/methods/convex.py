@@ -5,7 +5,7 @@ small network. The clients have different data, and may take different numbers o
 compares it with its own loop, written from the paper.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from strategies.averaging import Averaging
 from strategies.exchange import Exchange, arrays_of
 from strategies.flower_mean import FlowerMean
 from strategies.layout import Layout
-from strategies.method import LocalTraining, carried_name
+from strategies.method import ClientHalf, LocalTraining, carried_name
 from strategies.methods import METHODS
 from strategies.replies import NUM_EXAMPLES
 from tests.support import MemoryGrid, answer, deliver, settings_of
@@ -30,6 +30,7 @@ EXAMPLES = (5, 8, 12)
 # A network's weights as one array.
 WHOLE = {"w": slice(None)}
 Matrix = NDArray[np.float64]
+Begin = Callable[[LocalTraining], ClientHalf | None]
 
 
 @dataclass
@@ -115,6 +116,7 @@ class ConvexRun:
         )
         self._arrays = self.exchange.first
         self._states: list[dict[str, torch.Tensor]] = [{} for _ in names]
+        self._kept: list[dict[str, Matrix]] = [{} for _ in names]
 
     def rounds(self, number: int, absent: Mapping[int, Collection[int]] | None = None) -> Matrix:
         """Run some rounds; return w.
@@ -134,25 +136,40 @@ class ConvexRun:
             self._arrays, _ = self._server.aggregate_train(round_number, self._answers(there))
         return self._whole(self.exchange.weights(self._arrays))
 
+    def own(self, client: int) -> Matrix:
+        """The model that a client has for itself after the rounds."""
+        shared = self.exchange.weights(self._arrays)
+        own = {name: shared[name].copy() for name in self.parts} | self._kept[client]
+        epochs = self._method.tuning_epochs
+        for _ in range(0 if epochs is None else epochs(self._flat)):
+            own = self._trained(client, own, None, LocalTraining({}, {}, lambda: []))
+        return self._whole(own)
+
     def _whole(self, weights: Mapping[str, Matrix]) -> Matrix:
         return np.concatenate([weights[name] for name in self.parts])
 
     def _answers(self, messages: list[Message]) -> Iterator[Message]:
         for message in messages:
             client = int(str(settings_of(message)["client-index"]))
-            received = {name: torch.tensor(a) for name, a in arrays_of(message.content).items()}
-            trained = {name: received[name].clone().requires_grad_() for name in self.parts}
+            received = {n: a.copy() for n, a in arrays_of(message.content).items()}
             training = LocalTraining(
                 settings=self._flat,
-                trained=trained,
+                trained={},
                 received=lambda kind="", arrays=received: [
-                    arrays[carried_name(kind, name) if kind else name] for name in self.parts
+                    torch.tensor(arrays[carried_name(kind, n) if kind else n]) for n in self.parts
                 ],
                 learning_rate=self.problem.rate,
                 state=self._states[client],
             )
-            self._train(client, training)
-            returned = {name: w.detach().numpy() for name, w in trained.items()}
+            method, kept = self._method, self._kept[client]
+            if method.own_half is not None:
+                own = self._trained(client, {**received, **kept}, method.own_half, training)
+                self._kept[client] = own
+                kept = {}
+            returned = self._trained(client, {**received, **kept}, method.client_half, training)
+            stays = method.local_names(returned)
+            if stays:
+                self._kept[client] = {name: returned.pop(name) for name in stays}
             for kind in self._method.carried:
                 for name, array in zip(self.parts, training.returned[kind], strict=True):
                     returned[carried_name(kind, name)] = array.numpy()
@@ -161,10 +178,13 @@ class ConvexRun:
             reply.content["arrays"] = Layout.of(returned).flatten(returned)
             yield reply
 
-    def _train(self, client: int, training: LocalTraining) -> None:
-        begin = self._method.client_half
+    def _trained(
+        self, client: int, start: Mapping[str, Matrix], begin: Begin | None, training: LocalTraining
+    ) -> dict[str, Matrix]:
+        """A model after a round's local steps from a start."""
+        trained = {name: torch.tensor(start[name], requires_grad=True) for name in self.parts}
+        training.trained = trained
         half = None if begin is None else begin(training)
-        trained = training.trained
         optimizer = torch.optim.SGD(list(trained.values()), lr=self.problem.rate)
         for _ in range(self.problem.steps[client]):
             now = {name: w.detach().numpy() for name, w in trained.items()}
@@ -176,3 +196,4 @@ class ConvexRun:
             optimizer.step()
         if half is not None:
             half.after_training()
+        return {name: w.detach().numpy() for name, w in trained.items()}

@@ -233,7 +233,8 @@ def test_a_refused_reply_leaves_the_others(
     run = Run(name)
     found = run.round(refused=2, one_by_one=one_by_one)
     assert run.strategy.replies.failures == {"client-2": "not today"}
-    assert not same_bits(found, Run(name).round())
+    if {*TRAINED} - METHODS[name].local_names(START):
+        assert not same_bits(found, Run(name).round())
     state = copied(run.state())
     run.round(one_by_one=one_by_one)
     assert run.strategy.replies.failures == {}
@@ -248,7 +249,7 @@ def of_three(round_number: int) -> list[int]:
     return sorted({(round_number - 1) % 3, round_number % 3})
 
 
-@EVERY
+@OF_FEW
 @WAYS
 def test_a_client_that_a_round_does_not_ask_is_to_the_method_as_one_that_refuses(
     name: str, one_by_one: bool
@@ -268,7 +269,7 @@ def test_a_client_that_a_round_does_not_ask_is_to_the_method_as_one_that_refuses
         run.round(refused=0, one_by_one=one_by_one)
 
 
-@EVERY
+@OF_FEW
 def test_after_a_kill_the_samples_are_the_same(name: str) -> None:
     expected = Run(name, sample=of_three).rounds(4)
     run = Run(name, sample=of_three)
@@ -336,7 +337,8 @@ def test_updates_are_clipped_before_the_step(name: str) -> None:
     free = Run(name).round()
     assert_same_bits(Run(name, clip=100.0).round(), free)
     bounded = Run(name, clip=0.01).round()
-    assert any((bounded[n] != free[n]).any() for n in TRAINED)
+    shared = {*TRAINED} - METHODS[name].local_names(START)
+    assert not shared or any((bounded[n] != free[n]).any() for n in shared)
 
 
 @WITH_A_STEP

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pytest
 
-from tests.strategies.methods.convex import ConvexRun, Matrix, Problem, first
+from tests.strategies.methods.convex import KINDS, ConvexRun, Matrix, Problem, first
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -36,10 +36,14 @@ def of_the_paper(
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.5])
+@KINDS
 @pytest.mark.parametrize("absent", [NOBODY, {2: {0}, 3: {0, 2}, 5: {1}}], ids=["all", "some"])
-def test_it_is_the_papers_algorithm(alpha: float, absent: Mapping[int, Collection[int]]) -> None:
-    found = ConvexRun("feddyn", PROBLEM, {"dynamic_alpha": alpha}).rounds(8, absent)
-    expected = of_the_paper(PROBLEM, 8, alpha, absent)
+def test_it_is_the_papers_algorithm(
+    kind: type[Problem], alpha: float, absent: Mapping[int, Collection[int]]
+) -> None:
+    problem = kind.drawn(steps=PROBLEM.steps)
+    found = ConvexRun("feddyn", problem, {"dynamic_alpha": alpha}).rounds(8, absent)
+    expected = of_the_paper(problem, 8, alpha, absent)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert np.abs(expected - first()).max() > 0.1
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from strategies.methods.fednova import STEPS, scale_of, steps_of, weight
-from tests.strategies.methods.convex import EXAMPLES, ConvexRun, Matrix, Problem, first
+from tests.strategies.methods.convex import EXAMPLES, KINDS, ConvexRun, Matrix, Problem, first
 from training.epoch import batch_slices
 
 pytestmark = pytest.mark.usefixtures("flower_task")
@@ -17,32 +17,38 @@ NOBODY: Mapping[int, Collection[int]] = {}
 WEIGHTS = pytest.mark.parametrize("weights", ["equal", "examples"])
 
 
-def of_the_paper(weights: str, rounds: int, absent: Mapping[int, Collection[int]]) -> Matrix:
+def of_the_paper(
+    problem: Problem, weights: str, rounds: int, absent: Mapping[int, Collection[int]]
+) -> Matrix:
     """d_i is the mean of client i's gradients; p_i its share of the clients that are there."""
     x = first()
     for number in range(1, rounds + 1):
         there = [i for i in range(3) if i not in absent.get(number, ())]
         sizes = {i: EXAMPLES[i] if weights == "examples" else 1 for i in there}
         share = {i: size / sum(sizes.values()) for i, size in sizes.items()}
-        effective = sum(share[i] * PROBLEM.steps[i] for i in there)
+        effective = sum(share[i] * problem.steps[i] for i in there)
         step = np.zeros_like(x)
         for i in there:
             y, gradients = x.copy(), []
-            for _ in range(PROBLEM.steps[i]):
-                gradients.append(PROBLEM.gradient(i, y))
-                y = y - PROBLEM.rate * gradients[-1]
-            step += share[i] * PROBLEM.rate * sum(gradients) / PROBLEM.steps[i]
+            for _ in range(problem.steps[i]):
+                gradients.append(problem.gradient(i, y))
+                y = y - problem.rate * gradients[-1]
+            step += share[i] * problem.rate * sum(gradients) / problem.steps[i]
         x = x - effective * step
     return x
 
 
 @WEIGHTS
+@KINDS
 @pytest.mark.parametrize("absent", [NOBODY, {2: {0}, 3: {0, 2}, 5: {1}}], ids=["all", "some"])
-def test_it_is_the_papers_algorithm(weights: str, absent: Mapping[int, Collection[int]]) -> None:
-    run = ConvexRun("fednova", PROBLEM, {"aggregation_weights": weights})
-    expected = of_the_paper(weights, 8, absent)
+def test_it_is_the_papers_algorithm(
+    kind: type[Problem], weights: str, absent: Mapping[int, Collection[int]]
+) -> None:
+    problem = kind.drawn(steps=PROBLEM.steps)
+    run = ConvexRun("fednova", problem, {"aggregation_weights": weights})
+    expected = of_the_paper(problem, weights, 8, absent)
     np.testing.assert_allclose(run.rounds(8, absent), expected, rtol=0, atol=1e-6)
-    plain = ConvexRun("fedavg", PROBLEM, {"aggregation_weights": weights})
+    plain = ConvexRun("fedavg", problem, {"aggregation_weights": weights})
     assert np.abs(plain.rounds(8, absent) - expected).max() > 1e-2
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.strategies.methods.convex import KINDS, ConvexRun, Matrix, Network, Problem, first
+from tests.strategies.methods.convex import (
+    KINDS,
+    WHOLE,
+    ConvexRun,
+    Matrix,
+    Network,
+    Problem,
+    first,
+)
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -102,10 +110,13 @@ PAPERS: list[tuple[str, dict[str, Any], float, Step]] = [
 ]
 
 
-def local_model(problem: Problem, client: int, start: Matrix, pull: float) -> Matrix:
-    w = start.copy()
+def local_model(
+    problem: Problem, client: int, start: Matrix, pull: float, anchor: Matrix | None = None
+) -> Matrix:
+    """A client's local steps, pulled towards the start or another model."""
+    w, towards = start.copy(), start if anchor is None else anchor
     for _ in range(problem.steps[client]):
-        w = w - problem.rate * (problem.gradient(client, w) + pull * (w - start))
+        w = w - problem.rate * (problem.gradient(client, w) + pull * (w - towards))
     return w
 
 
@@ -142,6 +153,67 @@ def test_at_its_limit_it_is_fedavg_to_the_bit(
     problem = kind.drawn(steps=(2, 3, 5))
     found = ConvexRun(name, problem, settings).rounds(5)
     assert found.tobytes() == ConvexRun("fedavg", problem).rounds(5).tobytes()
+
+
+def own_models_of_the_paper(name: str, problem: Problem, rounds: int) -> list[Matrix]:
+    """Of each client its own model after some rounds; the rows of w that are shared come first."""
+    w, clients = first(), range(len(problem.data))
+    own = [first() for _ in clients]
+    shared = {"fedper": slice(0, 2), "fedbn": slice(0, 3), "local": slice(0, 0)}
+    for _ in range(rounds):
+        if name in ("ditto", "finetune"):
+            for k in clients:
+                own[k] = local_model(problem, k, own[k], 0.5, anchor=w)
+            w = mean([local_model(problem, k, w, 0.0) for k in clients])
+        else:
+            rows = shared[name]
+            for k in clients:
+                own[k] = local_model(problem, k, np.concatenate([w[rows], own[k][rows.stop :]]), 0)
+            w = mean(own)
+    if name == "finetune":
+        return [local_model(problem, k, local_model(problem, k, w, 0.0), 0.0) for k in clients]
+    if name != "ditto":
+        return [np.concatenate([w[shared[name]], one[shared[name].stop :]]) for one in own]
+    return own
+
+
+OWN_MODELS: dict[str, tuple[dict[str, Any], dict[str, slice]]] = {
+    "ditto": ({"ditto-lambda": 0.5}, WHOLE),
+    "finetune": ({"finetune-epochs": 2}, WHOLE),
+    "local": ({}, WHOLE),
+    "fedper": ({}, {"trunk.weight": slice(0, 2), "head.weight": slice(2, 4)}),
+    "fedbn": ({}, {"conv": slice(0, 3), "bn.running_mean": slice(3, 4)}),
+}
+
+
+@KINDS
+@pytest.mark.parametrize("name", OWN_MODELS)
+def test_the_clients_own_models_are_the_papers(kind: type[Problem], name: str) -> None:
+    settings, parts = OWN_MODELS[name]
+    problem = kind.drawn(steps=(2, 3, 5))
+    run = ConvexRun(name, problem, settings, parts)
+    run.rounds(6)
+    found = [run.own(client) for client in range(3)]
+    np.testing.assert_allclose(found, own_models_of_the_paper(name, problem, 6), rtol=0, atol=1e-6)
+    assert min(np.abs(found[0] - found[1]).max(), np.abs(found[1] - found[2]).max()) > 1e-2
+
+
+@KINDS
+def test_limits_of_own_models_to_the_bit(kind: type[Problem]) -> None:
+    """What is shared of Ditto and FineTune is FedAvg; FedBN without BatchNorm is FedAvg; Ditto with
+    λ = 0 is Local; fine-tuning for no epoch leaves the shared model.
+    """
+    problem = kind.drawn(steps=(2, 3, 5))
+    expected = ConvexRun("fedavg", problem).rounds(5).tobytes()
+    alone = ConvexRun("local", problem)
+    alone.rounds(5)
+    free = ConvexRun("ditto", problem, {"ditto-lambda": 0.0})
+    untuned = ConvexRun("finetune", problem, {"finetune-epochs": 0})
+    for run in (free, untuned, ConvexRun("ditto", problem), ConvexRun("fedbn", problem)):
+        assert run.rounds(5).tobytes() == expected
+    for client in range(3):
+        assert free.own(client).tobytes() == alone.own(client).tobytes() != expected
+        assert untuned.own(client).tobytes() == expected
 
 
 def test_the_networks_gradient_is_that_of_its_loss() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from strategies.method import LocalTraining
 from strategies.methods.scaffold import Corrected
-from tests.strategies.methods.convex import ConvexRun, Matrix, Problem, first
+from tests.strategies.methods.convex import KINDS, ConvexRun, Matrix, Problem, first
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -43,12 +43,14 @@ def of_the_paper(
 
 
 @pytest.mark.parametrize("global_step", [1.0, 0.7])
+@KINDS
 @pytest.mark.parametrize("absent", [NOBODY, {2: {0}, 3: {0, 2}, 5: {1}}], ids=["all", "some"])
 def test_it_is_the_papers_algorithm(
-    global_step: float, absent: Mapping[int, Collection[int]]
+    kind: type[Problem], global_step: float, absent: Mapping[int, Collection[int]]
 ) -> None:
-    run = ConvexRun("scaffold", PROBLEM, {"global_step_size": global_step})
-    expected = of_the_paper(PROBLEM, 8, global_step=global_step, absent=absent)
+    problem = kind.drawn(steps=PROBLEM.steps)
+    run = ConvexRun("scaffold", problem, {"global_step_size": global_step})
+    expected = of_the_paper(problem, 8, global_step=global_step, absent=absent)
     np.testing.assert_allclose(run.rounds(8, absent), expected, rtol=0, atol=1e-6)
     assert np.abs(expected - first()).max() > 0.1
 
