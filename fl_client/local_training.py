@@ -1,7 +1,7 @@
 """The client's computations: one round's training, and the evaluation of a model."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -64,12 +64,13 @@ def train_locally(
     if round_number > 1 and not has_own:  # the initial weights of round one are not validated
         metrics |= _judge(client, task, model, splits, "validation")
     started = time.perf_counter()
-    half, trained = _train(client, task, model, splits["train"], received, settings)
+    rate = learning_rate(config, round_number, config.rounds)
+    half = MethodHalf(client, model.trained(), received, settings, rate)
     del received  # freed here unless the method, or the message elsewhere, still holds it
+    metrics |= _train(client, task, model, splits["train"], settings, half.before_step)
     carried, scalars = half.finish()
     whole = sent_part(model)
     returned = whole if has_own else keep_own(client, whole, settings)
-    metrics |= trained
     metrics["seconds-training"] = seconds + time.perf_counter() - started
     return {**returned, **carried}, {**metrics, **scalars}
 
@@ -94,7 +95,9 @@ def _train_own(
     if round_number > 1:
         metrics |= _judge(client, task, model, splits, "validation")
     started = time.perf_counter()
-    half, _ = _train(client, task, model, splits["train"], shared, settings, own=True)
+    rate = learning_rate(client.config, round_number, client.config.rounds)
+    half = MethodHalf(client, model.trained(), shared, settings, rate, own=True)
+    _train(client, task, model, splits["train"], settings, half.before_step, own=True)
     half.finish()
     keep_own(client, sent_part(model), settings)
     return metrics, time.perf_counter() - started
@@ -105,21 +108,18 @@ def _train(
     task: Task,
     model: Backbone,
     split: Split,
-    received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
+    before_step: Callable[[], None] | None,
     *,
     own: bool = False,
-) -> tuple[MethodHalf, Metrics]:
-    """Train a model for a round; return the method's half, and what the reply says of it."""
+) -> Metrics:
+    """Train a model for a round; return what the reply says of it."""
     config, round_number = client.config, int(settings["round"])
-    trained = model.trained()
     rate = learning_rate(config, round_number, config.rounds)
-    optimizer = optimizers.build_optimizer(config.to_flat(), trained.values(), rate)
+    optimizer = optimizers.build_optimizer(config.to_flat(), model.trained().values(), rate)
     folder = client.folder / ("own-optimizer" if own else "optimizer")
     states = OptimizerStates(folder, keep=config.client_optimizer)
     since = states.load(model, optimizer, before=round_number)
-    half = MethodHalf(client, trained, received, settings, rate, own=own)
-    del received
     loss = task.train(
         model,
         split,
@@ -129,10 +129,10 @@ def _train(
         client_index=int(settings["client-index"]),
         epochs=config.local_epochs,
         class_counts=settings.get(CLASS_COUNTS),
-        before_step=half.before_step,
+        before_step=before_step,
     )
     states.save(model, optimizer, round_number)
-    return half, {"optimizer-round": since, "train-loss": loss, "num-examples": len(split)}
+    return {"optimizer-round": since, "train-loss": loss, "num-examples": len(split)}
 
 
 def evaluate_locally(
