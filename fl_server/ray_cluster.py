@@ -104,7 +104,7 @@ def _connect(address: str) -> None:
         if address != "auto":
             # Otherwise Ray ends the whole process if nothing answers.
             host, colon, port = address.rpartition(":")
-            if not colon or not port.isdigit():
+            if not colon or not port.isdigit() or int(port) >= 2**16:
                 raise ConfigError(f"--ray-address {address}: write it as HOST:PORT, or auto")
             socket.create_connection((host, int(port)), timeout=10).close()
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns

@@ -94,18 +94,9 @@ def reference(site: Site) -> CampaignFolder:
         'name = "one"\n[[part]]\ncommand = "simulate"\n', encoding="utf-8"
     )
     out = site.shared / "one"
-    options = tiny_options(site.data, site.shared / "cache", dataset="ham10000", rounds=2)
-    words = [
-        "campaign",
-        "run",
-        site.own / "one.toml",
-        "--out",
-        out,
-        "--ray-address",
-        "auto",
-        *options,
-    ]
-    process = site.fedskin(*words)
+    options = tiny_options(site.data, site.shared / "cache", dataset="ham10000", rounds=5)
+    place = ["--out", out, "--ray-address", "auto"]
+    process = site.fedskin("campaign", "run", site.own / "one.toml", *place, *options)
     said = ended(process)
     assert process.returncode == 0, said
     assert "1 of 1 done" in said
@@ -117,7 +108,7 @@ def test_a_simulation_whose_machine_is_killed_goes_on_with_the_others(
 ) -> None:
     (trial,) = reference.plan()[1]
     folder = RunFolder(site.own / "run")
-    options = tiny_options(site.data, site.own / "cache", dataset="ham10000", rounds=2)
+    options = tiny_options(site.data, site.own / "cache", dataset="ham10000", rounds=5)
     place = ["--out", folder.path, "--ray-address", site.machines.address]
     process = site.fedskin("simulate", *options, *place)
     wait_until(lambda: folder.checkpoint.progress().round, process)
@@ -125,7 +116,7 @@ def test_a_simulation_whose_machine_is_killed_goes_on_with_the_others(
     said = ended(process)
     assert process.returncode == 1, said
     assert "died" in said, said
-    assert folder.checkpoint.progress().round == 1
+    assert folder.checkpoint.progress().round < 5
 
     process = site.fedskin("simulate", "--resume", *place)
     said = ended(process)

@@ -16,6 +16,7 @@ from training.errors import ConfigError
         ("127.0.0.1:1", r"--ray-address 127\.0\.0\.1:1: no Ray cluster answers \(.*refused\); .*"),
         ("here", "--ray-address here: write it as HOST:PORT, or auto"),
         ("here:port", "--ray-address here:port: write it as HOST:PORT, or auto"),
+        ("here:65536", "--ray-address here:65536: write it as HOST:PORT, or auto"),
     ],
 )
 def test_a_wrong_address_is_one_line(tmp_path: Path, address: str, line: str) -> None:
