@@ -176,7 +176,8 @@ def _mcc(counts: ScoreCounts) -> float | None:
     """
     images, hits, chance, of_truth, of_answers = _moments(counts)
     spread = math.sqrt(images**2 - of_truth) * math.sqrt(images**2 - of_answers)
-    return (images * hits - chance) / spread if spread else None
+    # Not beyond 1, as rounding would have it for some matrices without an error.
+    return max(-1.0, min(1.0, (images * hits - chance) / spread)) if spread else None
 
 
 def _moments(counts: ScoreCounts) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Every score: scikit-learn's figure, the sum of clients' counts, and what is not defined."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -285,3 +286,9 @@ def test_a_score_has_a_row_in_the_docs(name: str) -> None:
         cells for cells in (line.split("|")[1:-1] for line in lines) if f"`{name}`" in cells[0]
     ]
     assert [cell.strip() for cell in row[-3:]] == about
+
+
+def test_no_error_is_a_coefficient_of_one_at_most() -> None:
+    """For classes of 3 and 2 images both roots are of 25 − 13 = 12, and √12 · √12 is below 12."""
+    assert math.sqrt(12) * math.sqrt(12) < 12
+    assert score_block(ScoreCounts(np.diag([3, 2])))["mcc"] == 1.0
