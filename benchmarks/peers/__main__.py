@@ -37,7 +37,7 @@ console = Console()
 def main(
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each framework.")] = 2,
     rounds: Annotated[int, typer.Option(min=3, help="Rounds of each run.")] = 4,
-    images: Annotated[int, typer.Option(help="Images in all; 160 for each batch of 16.")] = 480,
+    images: Annotated[int, typer.Option(help="Images in all, 80 for each batch.")] = 480,
     environments: Annotated[Path, typer.Option(help="Folder of what is installed.")] = ENVIRONMENTS,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = result_files.RESULTS,
     install_only: Annotated[bool, typer.Option(help="Install, and measure nothing.")] = False,
