@@ -82,13 +82,15 @@ def _share(shared: Path) -> Path:
 
 def _closure(name: str) -> set[str]:
     """Return a package's name, and those of all that it needs here."""
-    known, left = set(), [name]
+    known: dict[str, set[str]] = {}  # the extras with which each was seen
+    left = [Requirement(name)]
     while left:
         one = left.pop()
-        if one not in known:
-            known.add(one)
-            left += [need.name for need in _apply(distribution(one).requires or ())]
-    return known
+        extras = {"", *one.extras}
+        if not extras <= known.get(one.name, set()):
+            known.setdefault(one.name, set()).update(extras)
+            left += _apply(distribution(one.name).requires or (), extras)
+    return set(known)
 
 
 def _needs(python: Path, name: str) -> list[str]:
@@ -98,10 +100,13 @@ def _needs(python: Path, name: str) -> list[str]:
     return [str(need) for need in needs if need.name not in SHARED]
 
 
-def _apply(requirements: Iterable[str]) -> list[Requirement]:
-    """Return those requirements that hold here, without those of extras."""
-    needs = [Requirement(text) for text in requirements]
-    return [need for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
+def _apply(requirements: Iterable[str], extras: Iterable[str] = ("",)) -> list[Requirement]:
+    """Return those requirements that hold here, with these extras."""
+    return [
+        need
+        for need in map(Requirement, requirements)
+        if not need.marker or any(need.marker.evaluate({"extra": extra}) for extra in extras)
+    ]
 
 
 def _run(command: list[str]) -> str:

@@ -88,8 +88,15 @@ def test_the_end_of_an_output_begins_with_a_line() -> None:
 
 
 def test_what_a_shared_package_needs_is_shared_too() -> None:
-    assert {"torch", "sympy", "mpmath"} <= environments._closure("torch")  # sympy needs mpmath
-    assert "pytest" not in environments._closure("torch")
+    found = environments._closure("torch")
+    assert {"torch", "sympy", "mpmath"} <= found  # sympy needs mpmath
+    assert "optree" not in found  # an extra's
+
+
+def test_what_an_extra_needs_is_shared_where_the_extra_is_asked_for() -> None:
+    needs = ["a>=1", "b; extra == 'more'", "c; python_version < '3'"]
+    assert [need.name for need in environments._apply(needs)] == ["a"]
+    assert [need.name for need in environments._apply(needs, ["", "more"])] == ["a", "b"]
 
 
 def test_the_written_batches_are_those_of_a_round(tmp_path: Path) -> None:
