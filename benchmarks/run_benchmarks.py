@@ -15,6 +15,7 @@ from benchmarks.result import Result
 # with everything that this file imports.
 BENCHMARKS = {
     "federated-round": "federated_round",
+    "many-clients": "many_clients",
     "fedprox-step": "fedprox_step",
     "waiting-threads": "waiting_threads",
     "adapter-round": "adapter_round",
@@ -31,6 +32,8 @@ BENCHMARKS = {
     "deployed-round": "deployed_round",
     "deployed-transport": "deployed_transport",
 }
+# Half an hour; run only if it is named.
+LONG = ("many-clients",)
 
 console = Console()
 
@@ -55,7 +58,8 @@ def main(
 
     Known are federated-round, fedprox-step, waiting-threads, adapter-round, wire-format,
     aggregation, image-store, clip-step, clip-bytes, text-features, features, heads, report,
-    campaigns, deployed-round and deployed-transport.
+    campaigns, deployed-round and deployed-transport; and many-clients, which takes half an hour
+    and is run only if it is named.
 
     The files are written after each benchmark, so an interrupted call keeps its results.
     """
@@ -63,7 +67,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(BENCHMARKS)}")
     results: list[Result] = []
-    for name in names or BENCHMARKS:
+    for name in names or (name for name in BENCHMARKS if name not in LONG):
         console.print(f"{name} …", highlight=False)
         circumstances = machine.describe()
         measure = find(name)

@@ -95,6 +95,7 @@ class RunDisplay:
         self._shown = before
         self._warned = before
         self._phase = ""
+        self._seen: list[tuple[int, int]] = []
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -119,7 +120,10 @@ class RunDisplay:
         self._progress.stop()
 
     def show(self, folder: RunFolder) -> None:
-        """Show the progress of the run."""
+        """Show the progress of the run; files that have not changed are not read again."""
+        if (seen := folder.stamps()) == self._seen:
+            return
+        self._seen = seen
         manifest = folder.manifest()
         phase = str(manifest.get("phase") or "")
         progress = folder.checkpoint.progress()

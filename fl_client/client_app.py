@@ -73,7 +73,7 @@ def train(message: Message, context: Context) -> Message:
     # before training.
     whole = client.config.wire_format == "float32"
     received = {} if whole else layout.views(_arrays(message))
-    arrays, metrics = train_locally(client, _take_arrays(message), settings, text)
+    arrays, metrics = train_locally(client, _take_arrays(message), settings, text, reuse=True)
     record = pack_update(client, arrays, received, layout, int(str(settings["round"])))
     metrics["seconds-message"] = time.perf_counter() - started
     content = RecordDict({"arrays": record, "metrics": MetricRecord(metrics)})
@@ -89,7 +89,9 @@ def evaluate(message: Message, context: Context) -> Message:
 
     settings = _settings(message)
     client = open_client(settings, context.node_config)
-    metrics = evaluate_locally(client, arrays_of(message.content), settings, _text(message))
+    metrics = evaluate_locally(
+        client, arrays_of(message.content), settings, _text(message), reuse=True
+    )
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
 

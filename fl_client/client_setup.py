@@ -131,12 +131,15 @@ def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> Experimen
 
 
 # A simulation's processes work for any client, round after round; reading the data's table again
-# for every message would take longer than some rounds. The entries are names, numbers and file
-# maps.
-@lru_cache(maxsize=64)
-def _open_simulated_client(experiment: str, partition_id: int) -> Client:
+# for every message would take longer than some rounds.
+@lru_cache(maxsize=1)
+def _open_simulation(experiment: str) -> tuple[ExperimentConfig, FederatedData]:
     config = parse(parse_toml(experiment))
-    data = open_federated_data(config)
+    return config, open_federated_data(config)
+
+
+def _open_simulated_client(experiment: str, partition_id: int) -> Client:
+    config, data = _open_simulation(experiment)
     name = f"client-{partition_id}"
     splits = {split: data.split(name, split) for split in SPLITS}
     if METHODS[config.strategy].pooled and partition_id == 0:

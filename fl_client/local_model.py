@@ -19,6 +19,8 @@ def open_model(
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
     text: ClipText | None,
+    *,
+    reuse: bool = False,
 ) -> tuple[Task, Backbone, Mapping[str, Split]]:
     """Return the message's task, a model with the received weights, on its device, and the client's
     splits for it.
@@ -30,6 +32,7 @@ def open_model(
         received: the weights, read only.
         settings: settings in the message: ``client-index``, and ``base``, the sha256 of the base,
             unless the whole network is trained.
+        reuse: as in `training.task.Task.restore`.
 
     Raises:
         TrainingError: the weights do not fit, or this client has another base.
@@ -38,7 +41,7 @@ def open_model(
     config = client.config
     task = Task(config, client.num_classes, text, settings.get("base"))
     if not config.on_features:
-        return task, task.restore(received), client.splits
+        return task, task.restore(received, reuse=reuse), client.splits
     splits = open_feature_splits(
         config,
         client.splits,

@@ -29,6 +29,8 @@ def train_locally(
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
     text: ClipText | None = None,
+    *,
+    reuse: bool = False,
 ) -> tuple[dict[str, NDArray], Metrics]:
     """Validate the received global model, then train it on the client's images.
 
@@ -40,6 +42,7 @@ def train_locally(
         settings: ``round``, ``client-index``, the federation's ``class-counts`` if they are asked
             for, and those of `fl_client.local_model.open_model` and
             `MethodHalf`.
+        reuse: as in `training.task.Task.restore`; the result is then valid until the next call.
 
     Returns:
         What is returned: of the sent part, which shares the model's memory, what does not stay
@@ -59,7 +62,7 @@ def train_locally(
     else:
         received = with_own(client, received, settings, before=round_number)
     weights = {name: array for name, array in received.items() if not is_carried(name)}
-    task, model, splits = open_model(client, weights, settings, text)
+    task, model, splits = open_model(client, weights, settings, text, reuse=reuse)
     del weights
     if round_number > 1 and not has_own:  # the initial weights of round one are not validated
         metrics |= _judge(client, task, model, splits, "validation")
@@ -140,6 +143,8 @@ def evaluate_locally(
     received: Mapping[str, NDArray],
     settings: Mapping[str, Any],
     text: ClipText | None = None,
+    *,
+    reuse: bool = False,
 ) -> Metrics:
     """Evaluate a received model, or what this client has made of it, and at a site store that.
 
@@ -159,7 +164,7 @@ def evaluate_locally(
     wanted = str(settings["splits"]).split(",")
     method, judged = METHODS[client.config.strategy], int(settings.get("round", 0))
     own: Mapping[str, NDArray] = with_own(client, received, settings, before=judged + 1)
-    task, model, splits = open_model(client, own, settings, text)
+    task, model, splits = open_model(client, own, settings, text, reuse=reuse)
     metrics: Metrics = {}
     if "validation" in wanted:
         metrics |= _judge(client, task, model, splits, "validation")

@@ -71,6 +71,15 @@ def plan_resources(
     )
 
 
+def messages_under_way(cpus: int | None = None) -> int:
+    """Return how many messages of a simulation are under way or answered before their turn.
+
+    That is twice as many as clients compute at the same time at most, so that one slow client does
+    not keep the others waiting.
+    """
+    return 4 * (cpus or joblib.cpu_count())
+
+
 def concurrency(clients: int, cores: int) -> int:
     """Return how many clients compute at the same time if memory is sufficient."""
     return clients if clients <= 2 * cores else cores

@@ -46,8 +46,8 @@ from training.weights import Weights, weights_sha256
 class Federation:
     """Runs the missing rounds of a run folder, and evaluates the result.
 
-    Memory: the global weights, the replies of a round and, during averaging, one more model. A
-        checkpoint is written from the global weights while the clients continue to train.
+    Memory: the global weights, the sum of the replies and one reply. A checkpoint is written from
+        the global weights while the clients continue to train.
 
     Args:
         folder: the run folder, locked by this process.

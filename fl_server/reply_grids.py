@@ -94,13 +94,13 @@ class CheckingGrid(GridWrapper):
     def _check_all(
         self, replies: Iterable[Message], asked: Sequence[Message], forms: Sequence[ReplyForm]
     ) -> Iterator[Message]:
+        places: dict[str, int] = {}
         for reply in replies:
-            # Read only now, since a message that is sent again has another id.
             answered = reply.metadata.reply_to_message_id
-            for question, form in zip(asked, forms, strict=True):
-                if question.metadata.message_id == answered:
-                    yield _checked(reply, question, form)
-                    break
+            if answered not in places:  # a message gets another id when it is sent, or sent again
+                places = {one.metadata.message_id: place for place, one in enumerate(asked)}
+            if (place := places.get(answered)) is not None:
+                yield _checked(reply, asked[place], forms[place])
             del reply  # otherwise it would stay in memory while the next one is read
 
 

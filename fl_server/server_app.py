@@ -11,9 +11,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from operation.environment import let_threads_sleep
 
-# Flower's simulation polls for replies ten times a second; one poll takes microseconds.
-PULL_SECONDS = 0.02
-
 # When started by  flwr run . , only this sets it before torch is loaded.
 let_threads_sleep()
 
@@ -27,19 +24,21 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         RunFailed: with the cause in one line, which is also in the manifest.
     """
+    from fl_server.federated_config import messages_under_way
     from fl_server.federated_run import RunFailed, run_federation
     from fl_server.final_log import final_log_lines, superlink_left_running
+    from fl_server.simulated_grid import SimulatedGrid
     from fl_server.streaming_grid import StreamingGrid
     from operation.files import keep_private
-    from operation.flower_internals import HttpGrid
+    from operation.flower_internals import HttpGrid, InMemoryGrid
     from training.run_folder import RunFolder
 
     keep_private()
 
     if isinstance(grid, HttpGrid):
         grid = StreamingGrid(grid)
-    if hasattr(grid, "pull_interval"):  # only a simulation's grid has it
-        grid.pull_interval = PULL_SECONDS
+    elif isinstance(grid, InMemoryGrid):
+        grid = SimulatedGrid(grid, messages_under_way())
     try:
         folder = run_federation(grid, context.run_config, run_id=context.run_id)
     except RunFailed as failure:

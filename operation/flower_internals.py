@@ -63,6 +63,10 @@ if TYPE_CHECKING:
         make_push_object_fn_protobuf,
     )
 
+    # --- The ServerApp's grid in a simulation (fl_server/simulated_grid.py) ------------------
+    # It sends and returns everything at once; each delivery looks at all messages of all nodes.
+    from flwr.superlink.grid.inmemory_grid import InMemoryGrid
+
     # --- The coordinator ---------------------------------------------------------------------
     # The Control API: the program `flwr` takes seconds for a request.
     from flwr.common.serde import user_config_to_proto

@@ -13,6 +13,7 @@ The position of each array is the model's layout. It is sent as the record ``lay
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
@@ -26,6 +27,22 @@ _LONG = 1 << 26
 
 # Dtype and shape of each array by name.
 Signature = dict[str, tuple[str, tuple[int, ...]]]
+
+
+# All messages of a run have one of few.
+@lru_cache(maxsize=4)
+def _signature(
+    names: tuple[str, ...], dtypes: tuple[str, ...], shapes: tuple[str, ...]
+) -> Signature:
+    signature: Signature = {}
+    for name, dtype, shape in zip(names, dtypes, shapes, strict=True):
+        if name in signature:
+            raise ValueError
+        sides = tuple(int(side) for side in shape.split("x")) if shape else ()
+        if any(side < 0 for side in sides):
+            raise ValueError
+        signature[name] = (str(dtype_of(dtype)), sides)
+    return signature
 
 
 class LayoutError(ValueError):
@@ -57,15 +74,8 @@ class Layout:
         try:
             if not isinstance(record, Mapping):
                 raise TypeError
-            columns = [record[key] for key in ("names", "dtypes", "shapes")]
-            signature: Signature = {}
-            for name, dtype, shape in zip(*columns, strict=True):
-                if name in signature:
-                    raise ValueError
-                sides = tuple(int(side) for side in shape.split("x")) if shape else ()
-                if any(side < 0 for side in sides):
-                    raise ValueError
-                signature[name] = (str(dtype_of(dtype)), sides)
+            columns = [tuple(record[key]) for key in ("names", "dtypes", "shapes")]
+            signature = _signature(*columns)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise LayoutError(f"the record {LAYOUT!r} is missing or damaged") from None
         return cls(signature)

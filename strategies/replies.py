@@ -120,9 +120,12 @@ def each_reply(
     """
     turns = deque(message.metadata.dst_node_id for message in sent)
     held: dict[int, Message] = {}
+    node_of: dict[str, int] = {}
     for message in replies:
-        node_of = {asked.metadata.message_id: asked.metadata.dst_node_id for asked in sent}
-        node = node_of.get(message.metadata.reply_to_message_id)
+        answered = message.metadata.reply_to_message_id
+        if answered not in node_of:  # a message gets another id when it is sent, or sent again
+            node_of = {asked.metadata.message_id: asked.metadata.dst_node_id for asked in sent}
+        node = node_of.get(answered)
         if node is not None:
             held[node] = message
         del message  # otherwise it would stay in memory while the next one is read

@@ -132,7 +132,7 @@ class RoundMean:
         return self._flower.of(shortened, weights), updates
 
     def _one_by_one(self, replies: Iterable[Message]) -> ArrayRecord:
-        mean, seconds = RunningMean(), 0.0
+        mean, last = RunningMean(), 0.0
         read = each_reply(
             self._sent, replies, clients=self._clients, expected=self._expected, result=self.replies
         )
@@ -150,15 +150,16 @@ class RoundMean:
                     reply.record = clipped(reply.record, self._base, factor)
                 mean.add(reply.record, self._weigh(reply))
             reply.record = ArrayRecord()
-            seconds += time.perf_counter() - started
+            # Of the others nothing is left when the last reply is read.
+            last = time.perf_counter() - started
         started = time.perf_counter()
-        self.seconds["clients"] = started - self._started - seconds
+        self.seconds["clients"] = started - self._started - last
         self._need_enough()
         try:
             result = mean.finish()
         except NotFinite:
             raise TooFewReplies(_DIVERGED) from None
-        self.seconds["aggregation"] = time.perf_counter() - started + seconds
+        self.seconds["aggregation"] = time.perf_counter() - started + last
         return result
 
     def _need_enough(self) -> None:

@@ -7,7 +7,7 @@ written first, then ``state.json`` is renamed into place, then files that it no 
 deleted. So ``state.json`` always names complete files.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Checkpoint:
             save_weights(self.weights_path(progress.round), weights)
         if server_state:
             save_weights(self.server_state_path(progress.round), server_state)
-        write_json(self.folder / "state.json", asdict(progress))
+        write_json(self.folder / "state.json", vars(progress))
         kept = {
             self.weights_path(progress.round),
             self.weights_path(progress.best_round),

@@ -209,6 +209,12 @@ class RunFolder:
             return {}
         return _read_object(path)
 
+    def stamps(self) -> list[tuple[int, int]]:
+        """Return what changes with each file that tells the progress: its inode and its time."""
+        named = ("manifest.json", "rounds.jsonl", "checkpoint/state.json")
+        there = (path.stat() for name in named if (path := self.path / name).is_file())
+        return [(stat.st_ino, stat.st_mtime_ns) for stat in there]
+
     def update_manifest(self, **changes: Any) -> None:
         """Change some entries of the manifest."""
         write_json(self.path / "manifest.json", {**self.manifest(), **changes})

@@ -1,6 +1,8 @@
 """Some images of an image store, and the splits of an experiment's images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,13 @@ class FederatedData:
 
     def split(self, client: str, name: str) -> Split:
         """Return one split, ``train``, ``validation`` or ``test``, of a client."""
-        chosen = (self.plan["client"] == client) & (self.plan["split"] == name)
-        return select_images(self.store, chosen.to_numpy())
+        chosen = np.zeros(len(self.plan), dtype=bool)
+        chosen[self._places.get((client, name), [])] = True
+        return select_images(self.store, chosen)
+
+    @cached_property
+    def _places(self) -> Mapping[Any, Any]:
+        return self.plan.groupby(["client", "split"]).indices
 
     def of_all(self, name: str) -> Split:
         """Return one split of all clients together."""

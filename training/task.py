@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from models.backbones import Backbone, build_backbone, build_empty, over_features
 from models.clip import ImageTextClassifier
 from models.text_encoders import find_text_encoder
+from models.trunk_facts import is_all_in_state
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.epoch import Evaluation, evaluate, train_epoch
@@ -57,12 +59,15 @@ class Task:
         )
         return self._with_text(network)
 
-    def restore(self, weights: Mapping[str, NDArray]) -> Backbone:
+    def restore(self, weights: Mapping[str, NDArray], *, reuse: bool = False) -> Backbone:
         """Return the network with a copy of some weights, on the device; only one copy is made.
 
         Args:
             weights: the sent part, for which the base is built, or the whole state dict. They are
                 not changed, so they may be views of a message's bytes.
+            reuse: whether it may be the network that the last such call returned, if that is alike,
+                with these weights; building one takes longer than a round of few images. Only if
+                the whole network is trained: then all that training changes is in its weights.
 
         Raises:
             TrainingError: the weights are of another network, or the base has another sha256.
@@ -70,12 +75,10 @@ class Task:
         """
         config, tensors = self.config, as_tensors(weights)
         if config.trainable == "all" or any(of_base(name) for name in weights):
-            network = build_empty(
-                config.backbone,
-                self._num_outputs,
-                image_size=config.image_size,
-                trainable=config.trainable,
-            )
+            wanted = (config.backbone, self._num_outputs, config.image_size, config.trainable)
+            kept = _kept_network(*wanted, config.device) if reuse else None
+            network = _empty_network(*wanted) if kept is None else kept
+            network.zero_grad()
             load(network, tensors, config)
             return move_to_device(self._with_text(network), config)
         network = self.build()
@@ -188,6 +191,20 @@ class Task:
             return network
         # A copy, so that the network does not keep a message's bytes in memory.
         return ImageTextClassifier(network, torch.tensor(self.text.features), self.text.logit_scale)
+
+
+def _empty_network(backbone: str, num_outputs: int, image_size: int, trainable: str) -> Backbone:
+    return build_empty(backbone, num_outputs, image_size=image_size, trainable=trainable)
+
+
+# A network is moved to its device in place.
+@lru_cache(maxsize=1)
+def _kept_network(
+    backbone: str, num_outputs: int, image_size: int, trainable: str, _device: str
+) -> Backbone | None:
+    """Return a network that is kept; None if training may change more of it than its weights."""
+    network = _empty_network(backbone, num_outputs, image_size, trainable)
+    return network if trainable == "all" and is_all_in_state(network) else None
 
 
 def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:

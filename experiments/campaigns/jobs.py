@@ -9,7 +9,7 @@ from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder, has_network
 from experiments.campaigns.scheduler import Cluster, Job
 from experiments.campaigns.trial import Trial
-from fl_server.federated_config import concurrency
+from fl_server.federated_config import concurrency, messages_under_way
 from models.registry import find_backbone
 from strategies.method import FLOWER_COPIES
 from strategies.methods import METHODS
@@ -64,9 +64,12 @@ def memory_needed(trial: Trial, cpus: int) -> int:
     config = trial.config
     if trial.command != "simulate":
         return training_bytes(config)
-    # The server holds all replies of a round, or builds the base to evaluate the trained part.
-    of_reply = 1 + (FLOWER_COPIES if METHODS[config.strategy].flower else 0)
-    models = config.asked_clients * of_reply + 2 if config.trainable == "all" else 1
+    # The server holds the weights, the sum and replies before their turn, of which a strategy of
+    # Flower's needs all, or builds the base to evaluate the trained part.
+    held = min(config.asked_clients, messages_under_way(cpus))
+    if METHODS[config.strategy].flower:
+        held = config.asked_clients * (1 + FLOWER_COPIES)
+    models = held + 2 if config.trainable == "all" else 1
     server = _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6
     return server + concurrency(config.asked_clients, cpus) * training_bytes(config)
 
