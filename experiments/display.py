@@ -94,6 +94,7 @@ class RunDisplay:
         self._before = before
         self._shown = before
         self._warned = before
+        self._noted = 0
         self._phase = ""
         self._seen: list[tuple[int, int]] = []
         self._progress = Progress(
@@ -131,6 +132,9 @@ class RunDisplay:
         records = folder.rounds()
         left = self._time_left(records[self._before :], done)
         self._progress.update(self._task, completed=done, description=phase, left=left)
+        for note in manifest.get("notes", ())[self._noted :]:
+            self._console.print(marked(f"[yellow]{shown(note)}[/]"), highlight=False)
+            self._noted += 1
         # Printed at once, since a round's line waits until its model is validated.
         for record in progress.records[self._warned :]:
             for warning in record.get("warnings", ()):

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from logging import WARNING
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
+from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
@@ -41,6 +43,23 @@ from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.task import Task
 from training.weights import Weights, weights_sha256
+
+
+def notes_on_method(config: ExperimentConfig, num_local: int) -> list[str]:
+    """Return what of the run's method does not take effect here, or not as one may think.
+
+    Args:
+        num_local: how many arrays of the network stay at the clients.
+    """
+    method, notes = METHODS[config.strategy], []
+    if method.local is not None and not num_local:
+        notes.append(f"{method.title}: of {config.backbone} nothing stays at the clients")
+    if method.absent and config.min_replies < config.clients:
+        notes.append(
+            f"{method.title}: with {config.min_replies} of {config.clients} replies enough, a "
+            f"client that is absent {method.absent}"
+        )
+    return notes
 
 
 class Federation:
@@ -91,6 +110,10 @@ class Federation:
             TooFewReplies: too few clients replied in a round.
         """
         clients, exchange = self._begin(gather)
+        notes = notes_on_method(self.config, exchange.num_local)
+        for note in notes:
+            log(WARNING, note)
+        self.folder.update_manifest(notes=notes)
         strategy = self._strategy(clients, exchange)
         self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round

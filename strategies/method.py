@@ -146,6 +146,8 @@ class Method:
             it as its own.
         pooled: whether the first client trains on the training images of all, alone; only in a
             simulation.
+        absent: what becomes of the state of a client that is absent, as the end of a sentence that
+            a run says if that may happen; empty: it has none.
         sgd_only: whether its formulas hold for plain SGD without momentum only.
         needs_every_client: whether a round is wrong if a client is absent.
     """
@@ -170,6 +172,7 @@ class Method:
     own_half: Callable[[LocalTraining], ClientHalf | None] | None = None
     tuning_epochs: Callable[[Settings], int] | None = None
     pooled: bool = False
+    absent: str = ""
     sgd_only: bool = False
     needs_every_client: bool = False
 

@@ -75,4 +75,5 @@ METHOD = Method(
     server_step=server_step,
     client_half=client_half,
     client_state=1,
+    absent="keeps its gradient of the last round that counted, as in the paper",
 )

@@ -6,6 +6,9 @@ x ← x + η_g (mean − x) and c ← c + (|S|/N) (1/|S|) Σ (c_i⁺ − c_i).
 
 A client returns c + c_i⁺ − c_i = (x − y)/(K η_l), its mean gradient. One that is absent, or whose
 reply does not count, keeps the c_i of its last round that counted: so c stays the mean of all c_i.
+
+With a warm start round one leaves x where it is and only sets c and the c_i, to the mean gradients
+near x. BatchNorm's statistics take the mean, integers the largest value, in that round too.
 """
 
 from __future__ import annotations
@@ -65,6 +68,8 @@ def server_step(now: Aggregation) -> tuple[NDArray, State]:
     """Return x + η_g (mean − x) and c + (|S|/N) (mean of what was returned − c)."""
     rate, c = now.settings["global-step-size"], now.state["c"]
     weights = now.mean if rate == 1 else now.weights + rate * (now.mean - now.weights)
+    if now.settings["scaffold-warm-start"] and not c.any():
+        weights = now.weights
     return weights, {"c": c + now.share * (now.carried["c"] - c)}
 
 
@@ -73,11 +78,12 @@ METHOD = Method(
     paper="Karimireddy et al., SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, "
     "2020",
     equation="Algorithm 1, option II",
-    keys={"global-step-size": Key(1.0, gt=0)},
+    keys={"global-step-size": Key(1.0, gt=0), "scaffold-warm-start": Key(0, ge=0, le=1)},
     carried=("c",),
     server_init=server_init,
     server_step=server_step,
     client_half=Corrected,
     client_state=1,
+    absent="keeps its control of the last round that counted, as in the paper",
     sgd_only=True,
 )

@@ -73,6 +73,12 @@ def test_lines_come_in_order_and_the_last_round_before_the_judging(folder: RunFo
     assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
 
 
+def test_a_note_on_the_method_is_shown_once(folder: RunFolder) -> None:
+    folder.update_manifest(notes=["FedBN: nothing stays [at the clients]"])
+    lines = shown(folder, [(0, 0, "training"), (1, 0, "training")])
+    assert [line for line in lines if "FedBN" in line] == ["FedBN: nothing stays [at the clients]"]
+
+
 def test_the_time_left_is_that_of_the_rounds_that_are_missing(folder: RunFolder) -> None:
     """Round n takes n minutes: after 2 of 4 the median of round 1 is 1 min, so 2 are left."""
     lines = shown(folder, [(2, 1, "training"), (3, 2, "training"), (4, 4, "judging")])

@@ -55,6 +55,26 @@ def test_it_is_the_papers_algorithm(
     assert np.abs(expected - first()).max() > 0.1
 
 
+def test_a_warm_start_sets_the_controls_and_moves_nothing() -> None:
+    """So round two is the paper's from c_i = the mean gradient of client i's first local steps."""
+    warm = {"scaffold_warm_start": 1}
+    assert ConvexRun("scaffold", PROBLEM, warm).rounds(1).tobytes() == first().tobytes()
+    x, own = first(), []
+    for i in range(3):
+        y = x.copy()
+        for _ in range(PROBLEM.steps[i]):
+            y = y - PROBLEM.rate * PROBLEM.gradient(i, y)
+        own.append((x - y) / (PROBLEM.steps[i] * PROBLEM.rate))
+    c, models = sum(own) / 3, []
+    for i in range(3):
+        y = x.copy()
+        for _ in range(PROBLEM.steps[i]):
+            y = y - PROBLEM.rate * (PROBLEM.gradient(i, y) - own[i] + c)
+        models.append(y)
+    found = ConvexRun("scaffold", PROBLEM, warm).rounds(2)
+    np.testing.assert_allclose(found, sum(models) / 3, rtol=0, atol=1e-6)
+
+
 def test_it_reaches_the_common_minimum_where_fedavg_does_not() -> None:
     """Of the sum of the clients' means, whose gradient is 0 there."""
     far = Problem.drawn(steps=(4, 4, 4), rate=0.3)
