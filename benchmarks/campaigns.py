@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import statistics
 import subprocess
 import sysconfig
 import tempfile
@@ -11,10 +12,13 @@ from pathlib import Path
 import joblib
 
 from benchmarks.result import Result
+from benchmarks.start_up import LOOK_SECONDS
 from data_partition.synthetic import write_ham10000
 from experiments.campaigns.campaign_file import read_campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
 from training.experiment_data import data_facts
+from training.run_folder import RunFolder
+from training.run_state import RunState
 
 BESIDE, AFTER = "side by side, a core each", "one after the other, all cores"
 
@@ -43,6 +47,12 @@ command = "heads"
 base = {epochs = 5}
 """
 
+_ROUNDS = """
+[[part]]
+command = "simulate"
+base = {rounds = 1}
+"""
+
 _MANY = """
 [[part]]
 command = "clip"
@@ -60,7 +70,11 @@ def measure(repeats: int = 3, *, finished: int = 500) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         folder = Path(name)
         write_ham10000(folder / "ham10000", images=120, seed=0)
-        return [*_side_by_side(folder, repeats), _finished(folder, repeats, finished)]
+        return [
+            *_side_by_side(folder, repeats),
+            _next_trial(folder, repeats),
+            _finished(folder, repeats, finished),
+        ]
 
 
 def _side_by_side(folder: Path, repeats: int) -> list[Result]:
@@ -98,6 +112,37 @@ def _side_by_side(folder: Path, repeats: int) -> list[Result]:
     return [beside, between]
 
 
+def _next_trial(folder: Path, repeats: int) -> Result:
+    """Run federated trials one after the other, and look at their run folders every 20 ms."""
+    seeds = f"seeds = [{', '.join(map(str, range(repeats + 1)))}]\n"
+    command = _command(folder, "next", _ROUNDS, joblib.cpu_count(), seeds)
+    trials = folder / "next" / "trials"
+    trained: dict[str, float] = {}
+    ended: dict[str, float] = {}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        for path in trials.glob("simulate-*"):
+            manifest = RunFolder(path).manifest()
+            if manifest.get("phase") == "training":
+                trained.setdefault(path.name, time.perf_counter())
+            if manifest.get("status") == RunState.COMPLETED:
+                ended.setdefault(path.name, time.perf_counter())
+        time.sleep(LOOK_SECONDS)
+    if process.returncode != 0 or len(ended) < repeats + 1:
+        raise RuntimeError(f"the campaign ended with {process.returncode}")
+    begun = sorted(trained.values())[1:]
+    gaps = [start - end for end, start in zip(sorted(ended.values()), begun, strict=False)]
+    return Result(
+        name="campaign-next-trial",
+        compares="From the results of a federated trial to the first training message of the next "
+        "one, both of three clients (resnet18, 64 px).",
+        value=statistics.median(gaps),
+        unit="s",
+        samples={"to the next trial": gaps},
+        at_most=2.0,
+    )
+
+
 def _finished(folder: Path, repeats: int, trials: int) -> Result:
     seeds = f"seeds = [{', '.join(map(str, range(trials)))}]\n"
     _run(folder, "finished", _MANY, 1)
@@ -129,17 +174,22 @@ def _finished(folder: Path, repeats: int, trials: int) -> Result:
 
 def _run(folder: Path, out: str, parts: str, cpus: int, seeds: str = "") -> float:
     """Run a campaign to its end and return the seconds the command took."""
+    command = _command(folder, out, parts, cpus, seeds)
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def _command(folder: Path, out: str, parts: str, cpus: int, seeds: str = "") -> list[str]:
+    """Write a campaign file and return the command that runs it."""
     file = folder / "campaign.toml"
     head = f"cpus-per-trial = {cpus}\n{seeds}"
     file.write_text(head + _BASE + parts, encoding="utf-8")
-    command = [
+    return [
         *(str(Path(sysconfig.get_path("scripts")) / "fedskin"), "campaign", "run", str(file)),
         *("--out", str(folder / out), "--data", f"ham10000={folder / 'ham10000'}"),
         *("-c", f"cache-dir={folder / 'cache'}"),
     ]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - started
 
 
 def _gap(campaign: CampaignFolder) -> float:

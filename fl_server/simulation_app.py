@@ -33,13 +33,14 @@ def main() -> None:
     Its arguments: HOST:PORT of a SuperLink, the app's folder, the file with Ray's address, and
     Flower's federation config as JSON.
     """
+    # Imported here: Ray reads its environment while it is imported. And first, while SuperLink and
+    # Ray still start.
+    import ray
+
     superlink, app, ray_address, federation = sys.argv[1:]
     _wait("SuperLink", lambda: _answers(superlink))
     token = _submit(superlink, Path(app), parse_json(federation))
     _wait("Ray", Path(ray_address).exists)
-    # Imported here: Ray reads its environment while it is imported.
-    import ray
-
     ray.init(Path(ray_address).read_text(encoding="utf-8"), logging_level=logging.ERROR)
     run_simulation_process(
         superlink, Queue(), token, insecure=True, runtime_dependency_install=False

@@ -16,9 +16,10 @@ from operation.ray_worker import LOG
 
 _LINK = "fl_server.simulation_link"
 _APP = "fl_server.simulation_app"
-# What the app and the clients import, except Ray, which reads its environment while it is imported.
+# What SuperLink, app and clients import, except Ray, which reads its environment when imported.
 # jsonschema is imported by Ray. Between two of these, other processes can be started.
-_LIBRARIES = (
+LIBRARIES = (
+    _LINK,
     "torch",
     "torchvision",
     "pandas",
@@ -60,8 +61,8 @@ class SuperLink:
     def __enter__(self) -> "SuperLink":
         self.home = self._ends.enter_context(own_processes(self.token))
         try:
-            self._server = fork_server(self.home, self.token)
-            prepare(self._server, [_LINK, *_LIBRARIES])
+            self._server = self._fork_server()
+            prepare(self._server, LIBRARIES)
         except BaseException:
             self._end()
             raise
@@ -121,11 +122,21 @@ class SuperLink:
             self._server,
             function,
             [str(argument) for argument in arguments],
-            modules=_LIBRARIES if name == "ServerApp" else (),
+            modules=LIBRARIES if name == "ServerApp" else (),
             environment=self._environment(),
             folder=self.home,
             output=self.log_path,
         )
+
+    def _fork_server(self) -> Path:
+        if FORK_SERVER in os.environ:
+            return Path(os.environ[FORK_SERVER])
+        path = self.home / "fork-server"
+        environment = {**flower_environment(self.home, self.token), **KEEP_FREED_MEMORY}
+        process = start_fork_server(path, environment, self.home / "fork-server.log")
+        self._ends.callback(process.wait)
+        self._ends.callback(process.kill)
+        return path
 
     def _end(self) -> None:
         # A second Ctrl-C or SIGTERM must not interrupt the clean-up.
@@ -152,18 +163,3 @@ def _on_cluster() -> dict[str, str]:
     # The cluster's processes do not inherit this environment.
     job = {"runtime_env": {"env_vars": KEEP_FREED_MEMORY}}
     return {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
-
-
-def fork_server(home: Path, token: str) -> Path:
-    """Return the socket of the fork server that the environment names, or of a new one.
-
-    Args:
-        home: FLWR_HOME of a new one, and the folder of its socket.
-        token: marks a new one.
-    """
-    if FORK_SERVER in os.environ:
-        return Path(os.environ[FORK_SERVER])
-    path = home / "fork-server"
-    environment = {**flower_environment(home, token), **KEEP_FREED_MEMORY}
-    start_fork_server(path, environment, home / "fork-server.log")
-    return path

@@ -9,6 +9,7 @@ What must not be imported there: what reads the environment while it is imported
 what starts threads.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -19,6 +20,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -55,14 +59,14 @@ class Forked:
 
     def poll(self) -> int | None:
         """Return its exit status, None while it runs; negative for a signal."""
-        while self._status is None and self._listen(0):
-            pass
-        return self._status
+        return self.wait(0)
 
-    def wait(self) -> int:
-        """Return its exit status when it has ended."""
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return its exit status as soon as it has ended; None if it runs after so many seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
         while self._status is None:
-            self._listen(None)
+            if not self._listen(None if end is None else max(0.0, end - time.monotonic())):
+                break
         return self._status
 
     def kill(self) -> None:
@@ -91,8 +95,10 @@ class Forked:
         return True
 
 
-def start_fork_server(path: Path, environment: Mapping[str, str], log: Path) -> None:
-    """Start a fork server; it runs until it is killed.
+def start_fork_server(
+    path: Path, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a fork server and return its process; it runs until it is killed.
 
     Args:
         path: of its socket, which is there when this returns; at most 107 bytes.
@@ -102,7 +108,7 @@ def start_fork_server(path: Path, environment: Mapping[str, str], log: Path) -> 
     with socket.socket(socket.AF_UNIX) as listener, log.open("ab") as output:
         listener.bind(str(path))
         listener.listen(socket.SOMAXCONN)
-        subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "operation.fork_server"],
             stdin=listener.fileno(),
             stdout=output,
@@ -234,6 +240,7 @@ class _Server:
         os.close(output)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         os.chdir(request["folder"])
+        tempfile.tempdir = None  # it depends on the environment
         os.environ.clear()
         os.environ.update(request["environment"])
         mark_this_process(request["function"])
@@ -264,7 +271,19 @@ def main() -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     function = _Server(listener).serve()
-    sys.exit(function())
+    try:
+        status = function() or 0
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        status = end.code or 0
+    if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
+        # Python would take half a second to free every module, and copy their memory for it.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _start(folder: str, cpus: int, gpus: int) -> Any:
     # Imported here: Ray reads its environment while it is imported, so a fork server must not
     # import it.
     from ray import _raylet
-    from ray._private import services
+    from ray._private import services, utils
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
@@ -67,6 +67,8 @@ def _start(folder: str, cpus: int, gpus: int) -> Any:
     # The raylet insists on its two agents, and ends when they do: these sleep until it has ended.
     nobody = ("/bin/sh", "-c", "exec cat")
     services._build_python_executable_command_memory_profileable = lambda *_, **__: nobody
+    # It would import all that the agents need, to see whether they are installed.
+    utils.get_dashboard_dependency_error = lambda: None
     parameters: Any = RayParams(
         node_ip_address=HOST,
         num_cpus=cpus,

@@ -1,13 +1,13 @@
-"""One attempt at a trial: a separate process, watched until it ends or hangs."""
+"""One attempt at a trial: a separate process, a fork, watched until it ends or hangs."""
 
 import os
 import platform
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,15 @@ import psutil
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.trial import is_done, text
 from fl_server.simulation import take_over
-from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS
+from fl_server.simulation_superlink import LIBRARIES
+from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS, flower_environment
+from operation.fork_server import (
+    FORK_SERVER,
+    ForkServerError,
+    fork,
+    prepare,
+    start_fork_server,
+)
 from operation.processes import TOKEN, end_processes, own_processes
 from training.errors import RunFolderError
 from training.head_settings import HEAD_KEYS
@@ -96,9 +104,13 @@ def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[
     log = campaign.log_path(task.trial_id)
     said_before = log.stat().st_size if log.exists() else 0
     began = time.monotonic()
-    status, hung, peak = _run(task, campaign, folder, token)
+    try:
+        status, hung, peak = _run(task, campaign, folder, token)
+        cause = hung or _cause(task, status, folder, log, said_before)
+    except ForkServerError as error:
+        status, cause, peak = 1, str(error), 0
+        _fork_server.cache_clear()  # the next attempt gets another
     seconds = time.monotonic() - began
-    cause = hung or _cause(task, status, folder, log, said_before)
     if not cause:
         folder.update_manifest(trial={"id": task.trial_id, "seconds": seconds, "peak_memory": peak})
     outcome = RunState.FAILED if cause else RunState.COMPLETED
@@ -131,29 +143,45 @@ def _run(
     """Return the exit status, the reason if it was ended for hanging, and the peak bytes."""
     log_path = campaign.log_path(task.trial_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with own_processes(token) as home, log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.cli", *_arguments(task, campaign, folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=_environment(token, home, task.cpus),
-            start_new_session=True,
-        )
-        progress = StallDetector(folder.path, log_path)
-        peak, hung, look_at = 0, "", 0.0
-        while process.poll() is None:
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + LOOK_SECONDS
-                peak = max(peak, memory_of(process.pid))
-                still = progress.still_seconds()
-                if still > task.hang_seconds:
-                    hung = f"no progress for {still / 60:.0f} minutes"
-                    process.kill()
-            time.sleep(POLL_SECONDS)
-    # Watchdogs end what the process left running; the next attempt must not run beside it.
-    _end_run(folder)
-    return process.returncode, hung, peak
+    server, server_pid, _ = _fork_server(task.cpus)
+    peak, hung, look_at = 0, "", 0.0
+    try:
+        with own_processes(token) as home:
+            process = fork(
+                server,
+                "experiments.cli:main",
+                [*_arguments(task, campaign, folder)],
+                environment={**_environment(token, home, task.cpus), FORK_SERVER: str(server)},
+                folder=Path.cwd(),
+                output=log_path,
+            )
+            progress = StallDetector(folder.path, log_path)
+            while (status := process.wait(POLL_SECONDS)) is None:
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + LOOK_SECONDS
+                    peak = max(peak, memory_of(server_pid))
+                    still = progress.still_seconds()
+                    if still > task.hang_seconds:
+                        hung = f"no progress for {still / 60:.0f} minutes"
+                        process.kill()
+    finally:
+        # Watchdogs end what the process left running; the next attempt must not run beside it.
+        _end_run(folder)
+    return status, hung, peak
+
+
+# A process of Ray makes one attempt after the other. All processes of their trials are forks of its
+# fork server, whose libraries have read the number of threads; it ends with this process.
+@lru_cache
+def _fork_server(cpus: int) -> tuple[Path, int, object]:
+    """Return the fork server's socket and id, and what ends it when it is freed."""
+    token = uuid.uuid4().hex
+    ends = ExitStack()
+    home = ends.enter_context(own_processes(token))
+    environment = {**flower_environment(home, token), **_environment(token, home, cpus)}
+    process = start_fork_server(home / "socket", environment, home / "log")
+    prepare(home / "socket", (*LIBRARIES, "experiments.cli"))
+    return home / "socket", process.pid, (ends, process)
 
 
 def _arguments(task: AttemptTask, campaign: CampaignFolder, folder: RunFolder) -> Iterator[str]:

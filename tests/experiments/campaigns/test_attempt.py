@@ -117,7 +117,7 @@ def in_the_middle(
             while folder.checkpoint.progress().round < epoch:
                 time.sleep(0.02)
             for process in processes_of(campaign.attempt(CLIP)["token"]):
-                if "experiments.cli" in process.cmdline():
+                if process.cmdline()[0] == "experiments.cli:main":
                     act(process)
 
     threading.Thread(target=wait, daemon=True).start()
