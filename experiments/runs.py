@@ -65,7 +65,8 @@ def runs_command(
     if clean:
         _clean(folder, found)
     elif as_json:
-        print(json.dumps([asdict(run) for run in found], indent=1))
+        for line in json.dumps([asdict(run) for run in found], indent=1).splitlines():
+            echo(line)
     else:
         _print(found, folder)
 
