@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from models.backbones import build_on_meta
+from strategies.layout import Layout
 from strategies.wire_format import (
     FORMATS,
     SCALE,
     Signature,
+    pack_record,
     signature,
+    unpack_record,
 )
 from tests.strategies.packing import PACKED, linear, model, moved, pack, there_and_back, unpack
 from tests.support import assert_same_bits
@@ -210,3 +213,11 @@ def test_the_residual_keeps_its_memory() -> None:
     before = residual["w"]
     pack(linear([3, 1], [1, 1]), linear([0, 0], [0, 0]), "int8", residual)
     assert residual["w"] is before
+
+
+@pytest.mark.parametrize("wire_format", ["bfloat16", "int8"])
+def test_an_update_of_no_arrays_is_one_in_every_format(wire_format: str) -> None:
+    """If every array stays at the clients."""
+    nothing = Layout.of({})
+    packed = pack_record({}, {}, {}, wire_format)
+    assert len(unpack_record(packed, nothing.flatten({}), nothing, wire_format)) == 0
