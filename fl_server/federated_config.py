@@ -1,7 +1,7 @@
 """A federation here, or over sites: its config resolved, its clients planned for the machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import joblib
 import psutil
@@ -39,6 +39,7 @@ class Resources:
     concurrency: int
     threads_per_client: int
     gpu_fraction: float
+    _: KW_ONLY
     cluster_cpus: int = 0
     gpus: int = 0
 

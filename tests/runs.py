@@ -63,7 +63,7 @@ def run_tiny(
     folder = RunFolder(out)
     resolved, resources = prepare_simulated(config.replace(run_dir=str(out)))
     if concurrency is not None:
-        resources = Resources(concurrency, resources.threads_per_client, gpu_fraction, gpus)
+        resources = Resources(concurrency, resources.threads_per_client, gpu_fraction, gpus=gpus)
     folder.create(resolved)
     simulate(resolved, folder, superlink, resources)
     return folder.metrics()
