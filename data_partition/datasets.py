@@ -85,7 +85,7 @@ def _with_checked_tables(name: str) -> "DataSet":
 
 
 def own_datasets() -> "list[DataSet]":
-    """Return the project's own data sets: the study's first, then those with most classes."""
+    """Return the project's own data sets: the study's (docs/study.md) first, then by classes."""
 
     def place(found: "DataSet") -> tuple[bool, int]:
         return found.study.images is None, -len(found.classes or ())

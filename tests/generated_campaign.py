@@ -163,6 +163,7 @@ def _manifest(
         examples = sum(images.training) // 15
         sizes = {"train": 3 * examples, "validation": examples, "test": examples}
         manifest["clients"] = {f"client-{i}": sizes for i in range(config.clients)}
+        manifest["notes"] = []
         manifest["server"] = process
         manifest["starter"] = {**process, "token": "0" * 32}
         manifest["resources"] = {

@@ -1,4 +1,4 @@
-"""The augmentations by name: what happens to training images before the study's crop and flip.
+"""The augmentations by name: what happens to images before crop and flip (docs/study.md).
 
 They are torchvision's v2 transforms on whole batches, so each draws once for all images of a batch;
 the crop and the flip that follow are drawn for each image.
