@@ -7,8 +7,8 @@ network, a step of training, the mean. Measured are whole runs: the clients' int
 and evaluation of the last and of the best model by every client. Images are decoded before.
 
 The memory of a process is what it alone has (``RssAnon``), so neither libraries nor shared pages
-count; the messages and replies under way are in Ray's object store, in ``/dev/shm``. Both are
-looked at every half second.
+count; the messages and replies under way are in Ray's object store, in ``/dev/shm``, which nothing
+else may use meanwhile. Both are looked at every half second.
 """
 
 import shutil
@@ -34,6 +34,7 @@ CLIENTS = (3, 30, 300, 1000)
 BACKBONE = "timm:mobilenetv3_small_050"  # 6 MB
 IMAGES_PER_CLIENT = 5
 LOOK_SECONDS, MEMORY_SECONDS = 0.05, 0.5
+WORKER = "operation.ray_worker:main"  # the process of a client, or an idle one
 SHARED = Path("/dev/shm")
 # From here on a client may cost this much more than with the fewest clients above it.
 FROM, GROWTH = 30, 1.2
@@ -139,7 +140,7 @@ def _look(peaks: Peaks, starter: psutil.Process, manifest: dict[str, Any], share
         peaks.note("the server", _own_bytes(server["pid"]))
     for process in processes_of(manifest.get("starter", {}).get("token", "")):
         try:
-            if "ClientAppActor" in process.name():
+            if WORKER in process.cmdline():
                 peaks.note("a client's process", _own_bytes(process.pid))
         except psutil.NoSuchProcess:
             continue
@@ -161,7 +162,7 @@ def _seconds(found: dict[int, list[dict[str, Any]]]) -> Result:
     return Result(
         name="many-clients",
         compares="Milliseconds of a round for each client, with the most clients over those with "
-        f"{FROM}: two rounds of all clients, five images each, resnet18 at 32 pixels.",
+        f"{FROM}: two rounds of all clients, five images each, {BACKBONE} at 32 pixels.",
         value=_growth({n: statistics.median(samples[f"{n} clients"]) for n in found}),
         unit="x",
         samples=samples,
