@@ -21,7 +21,8 @@ COMBINATIONS = [
         "objective": ("classifier", "clip")[(n // 2 + n // 4) % 2],
         "trainable": TRAINABLE[n % 4],
         "wire_format": WIRE_FORMATS[n // 4 % 3],
-        "strategy": STRATEGIES[n % len(STRATEGIES)],
+        # Shifted by one: FedPer with a trained head alone would share nothing.
+        "strategy": STRATEGIES[(n + 1) % len(STRATEGIES)],
     }
     for n in range(max(12, len(STRATEGIES)))
 ]
