@@ -45,6 +45,9 @@ _RAY = {
     # memory; the operating system kills the right ones.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A process of Ray that ends would kill its children, among them the watchdogs that end a trial,
+    # whose process is a fork of the fork server and so a grandchild: it would run on for ever.
+    "RAY_kill_child_processes_on_worker_exit": "0",
 }
 
 

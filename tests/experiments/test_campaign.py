@@ -21,6 +21,7 @@ from experiments.campaigns.ledger import read_ledger
 from experiments.campaigns.step_times import Setting, StepTime, setting
 from operation.processes import processes_of
 from tests.generated_campaign import write_campaign
+from tests.operation.test_processes import wait_until
 from tests.runs import FEDSKIN, fedskin, read_json
 from training.config import ExperimentConfig
 from training.errors import ConfigError, RunFolderError
@@ -261,7 +262,9 @@ def test_who_ends_a_campaign_ends_its_trials(
         process.kill()
     assert "Run the same command again to continue" in output.read_text()
     tokens = [out.attempt(trial.id).get("token") for trial in out.plan()[1]]
-    assert [processes_of(token) for token in tokens if token] in ([[]], [[], []])
+    assert 1 <= sum(map(bool, tokens)) <= 2
+    # They are ended with it, and take a moment to give back their memory.
+    wait_until(lambda: not any(processes_of(token) for token in tokens if token))
     assert not out.is_locked()
 
 
