@@ -132,6 +132,8 @@ def test_the_token_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
     token = new_token()
     watchdog = start_watchdog(token, tmp_path / "home")
     try:
+        # A process that has just begun has none yet.
+        wait_until(psutil.Process(watchdog.pid).cmdline)
         words = psutil.Process(watchdog.pid).cmdline()
         assert "operation.processes" in words
         assert not any(token in word for word in words)
