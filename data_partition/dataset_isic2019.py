@@ -78,12 +78,18 @@ def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
 
     Images of the challenge's ninth class, UNK, are set aside: training does not have it.
     """
-    return load_published_test(data_dir, test_dir, _labels, ISIC2019_CLASSES, "ISIC 2019 test set")
+    return load_published_test(
+        data_dir, test_dir, _test_labels, ISIC2019_CLASSES, "ISIC 2019 test set"
+    )
+
+
+def _test_labels(directory: Path, files: list[FoundFile], found: list[FoundFile]) -> Labels:
+    if pad_ufes20_tables(files):
+        return read_pad_ufes20(files, _OF_PAD_UFES20)
+    return _labels(directory, files, found)
 
 
 def _labels(directory: Path, files: list[FoundFile], found: list[FoundFile]) -> Labels:
-    if pad_ufes20_tables(files):
-        return read_pad_ufes20(files, _OF_PAD_UFES20)
     images = [file for file in files if file.is_image]
     truths = [file for file in files if is_truth(file)]
     if not truths:

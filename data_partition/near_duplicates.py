@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 # The lowest 12 x 12 frequencies of a grey image of 48 x 48 pixels.
 HASH_SIZE = 12
@@ -65,23 +67,24 @@ class NearDuplicates:
         return nearest.sort_values(["bits", "first", "second"], ignore_index=True)
 
 
-def near_groups(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return for each image the number of the first image that it is near, also through others.
+def near_groups(images: NDArray[np.uint8], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each chosen image the first one that it is near, also through others.
 
     Args:
-        images: (n, S, S, 3), read one after the other.
+        images: (N, S, S, 3), read one after the other.
+        chosen: (n,) indices of images.
 
     Returns:
-        (n,): of image i at most i; equal numbers mean images that look alike.
+        (n,) places in ``chosen``: of place i at most i; equal ones mean images that look alike.
     """
     found = NearDuplicates()
-    for image in images:
-        found.add(image)
-    first = np.arange(len(images))
-    for one, other in found.pairs()[["first", "second"]].itertuples(index=False, name=None):
-        joined = np.isin(first, (first[one], first[other]))
-        first[joined] = min(first[one], first[other])
-    return first
+    for index in chosen:
+        found.add(images[index])
+    pairs = found.pairs()[["first", "second"]].to_numpy(dtype=np.int64)
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(chosen), len(chosen)))
+    _, group = connected_components(links, directed=False)
+    _, first = np.unique(group, return_index=True)
+    return first[group]
 
 
 def _cut(image: Image.Image, width: float, height: float) -> Image.Image:

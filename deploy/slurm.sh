@@ -22,7 +22,9 @@ ray start --head --port=6379 --num-cpus="$SLURM_CPUS_PER_TASK" \
   --include-dashboard=false --disable-usage-stats
 others=$((SLURM_JOB_NUM_NODES - 1))
 if [ "$others" -gt 0 ]; then
+  # srun does not take the job's --cpus-per-task over.
   srun --nodes="$others" --ntasks="$others" --exclude="$first" \
+    --cpus-per-task="$SLURM_CPUS_PER_TASK" \
     ray start --block --address="$first:6379" --num-cpus="$SLURM_CPUS_PER_TASK" \
     --disable-usage-stats &
 fi

@@ -135,11 +135,14 @@ def _plan_on_cluster(
 ) -> tuple[ExperimentConfig, Resources, str]:
     """Return the resolved config, the plan, and the cluster's own address."""
     # Imported here: Ray takes a second to import.
+    from experiments.run_setup import check_prerequisites
     from fl_server.cluster_plan import prepare_on_cluster
     from fl_server.ray_cluster import check_images, joined
 
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with joined(address, folder.path.parent) as cluster:
         config, resources = prepare_on_cluster(wanted, cluster)
-        check_images(cluster, config)
+        if not folder.is_completed(config):
+            check_prerequisites(config, folder, federated=True)  # before images are decoded
+            check_images(cluster, config)
         return config, resources, cluster.address

@@ -48,9 +48,16 @@ def _report_run(folder: Path) -> None:
     from experiments.reporting.run_page import run_page
     from experiments.reporting.run_results import read_run_results
     from experiments.reporting.run_tables import run_tables
+    from training.errors import RunFolderError
 
-    run = read_run_results(folder)
-    drawings, tables = run_drawings(run), run_tables(run)
+    try:
+        run = read_run_results(folder)
+        drawings, tables = run_drawings(run), run_tables(run)
+    except KeyError as error:
+        raise RunFolderError(
+            f"{folder}: was written by another version, {error} is missing; report it with that "
+            "version, or run its config.toml again"
+        ) from None
     _write(folder / "report", drawings, tables, run_page(run, drawings, tables))
     if run.synthetic_line:
         console.print(run.synthetic_line, style="bold red")

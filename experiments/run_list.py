@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from operation.errors import InputError
 from operation.files import parse_toml
 from training.errors import RunFolderError
+from training.head_run import network_run
 from training.run_folder import CENTRALIZED, RunFolder
 from training.run_state import RunState
 
@@ -53,11 +55,11 @@ def run_folders(folder: Path) -> Iterator[Path]:
 def read_run(path: Path, folder: Path) -> ListedRun:
     """Read what a line of the list says of a run; files that cannot be read make it damaged."""
     run = RunFolder(path)
-    size = sum(
-        (Path(inside) / name).lstat().st_size
-        for inside, _, names in os.walk(path)
-        for name in names
-    )
+    size = 0
+    for inside, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # a temporary file, renamed meanwhile
+                size += (Path(inside) / name).lstat().st_size
     name = "." if path == folder else path.relative_to(folder).as_posix()
     try:
         return _read(run, name, size)
@@ -73,7 +75,8 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
     manifest = run.manifest()
     command = str(manifest["command"])
     state, cause = str(manifest["status"]), str(manifest.get("cause") or "")
-    if state == RunState.RUNNING and _lost(run):
+    # Over sites a run waits for its coordinator, which judges it.
+    if state == RunState.RUNNING and command != "run" and _lost(run):
         state, cause = RunState.LOST.value, "its process is gone; continue it with --resume"
     metrics: Mapping[str, Any] = run.metrics() if state == RunState.COMPLETED else {}
     block = metrics.get("global_test") or metrics.get("client_test") or {}
@@ -99,7 +102,7 @@ def _lost(run: RunFolder) -> bool:
         return False
     try:
         run.lock().release()
-    except RunFolderError:
+    except (RunFolderError, PermissionError):  # held, or another user's
         return False
     return True
 
@@ -114,4 +117,15 @@ def order(run: ListedRun, column: str) -> tuple[Any, ...]:
 
 def of_campaign(path: Path) -> bool:
     """Return whether a run folder is a trial's, which only its campaign removes."""
-    return (path.parent.parent / "plan.json").is_file()
+    return (path.resolve().parent.parent / "plan.json").is_file()
+
+
+def needed_by_heads(folder: Path) -> set[Path]:
+    """Return the run folders whose networks other folders of heads use."""
+    runs = [RunFolder(path) for path in run_folders(folder)]
+    found = set()
+    for run in runs:
+        with suppress(RunFolderError):  # it is damaged, and says nothing
+            if (source := network_run(run)) is not run:
+                found.add(source.path.resolve())
+    return found

@@ -8,10 +8,10 @@ from typing import Any
 
 from models.registry import file_name
 from operation.errors import InputError
-from training.config import ExperimentConfig, Scalar
+from training.config import PATH_KEYS, ExperimentConfig, Scalar
 from training.config_file import read_config
 from training.errors import RunFolderError
-from training.preparation import PATH_KEYS, outline_data, prefetch
+from training.preparation import outline_data, prefetch
 from training.run_folder import RunFolder, now
 from training.run_state import INTERRUPTED, RunState
 from training.study import resolve_like

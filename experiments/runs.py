@@ -38,8 +38,8 @@ def runs_command(
 
     AVG, BACC and AUROC are those of the best model on the global test set, or without one on the
     clients' pooled test splits. A run is lost if its process is gone without a word; --resume
-    continues a failed or lost run. The trials of campaigns are listed, too, but --clean leaves them
-    to their campaign.
+    continues a failed or lost run. --clean leaves alone the trials of campaigns, which their
+    campaign attempts again, and runs whose network a folder of heads uses.
 
     Examples:
 
@@ -105,11 +105,13 @@ def _print(found: list[ListedRun], folder: Path) -> None:
 
 def _clean(folder: Path, found: list[ListedRun]) -> None:
     from experiments.results import megabytes
-    from experiments.run_list import of_campaign
+    from experiments.run_list import needed_by_heads, of_campaign
     from training.run_folder import RunFolder
 
     unwanted = [run for run in found if run.state in (RunState.FAILED, RunState.LOST)]
     unwanted = [run for run in unwanted if not of_campaign(folder / run.run)]
+    needed = needed_by_heads(folder)
+    unwanted = [run for run in unwanted if (folder / run.run).resolve() not in needed]
     if not unwanted:
         console.say(f"There are no failed or lost runs below {folder}")
         return
@@ -117,8 +119,13 @@ def _clean(folder: Path, found: list[ListedRun]) -> None:
     total = megabytes(sum(run.bytes for run in unwanted))
     if not typer.confirm(f"Remove what is listed ({total} MB) for good?"):
         return
+    removed = 0
     for run in unwanted:
         held = RunFolder(folder / run.run)
-        with held.lock():  # it may have been resumed while the question stood
+        with held.lock():
+            if held.is_completed():
+                console.say(f"{held.path} was resumed and is completed: it stays")
+                continue
             shutil.rmtree(held.path)
-    console.say(f"Runs removed: {len(unwanted)}, {total} MB")
+        removed += 1
+    console.say(f"Runs removed: {removed}")

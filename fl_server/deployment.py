@@ -26,11 +26,11 @@ from operation.files import parse_toml
 from operation.text import quoted
 from strategies.expected_replies import SPLITS
 from training.clip_text import as_text, describe_text, text_of_run
-from training.config import ExperimentConfig
+from training.config import PATH_KEYS, ExperimentConfig
 from training.config_keys import MESSAGE_SECONDS
 from training.data_description import describe_test_data
 from training.errors import ConfigError
-from training.preparation import PATH_KEYS, prefetch
+from training.preparation import prefetch
 from training.run_folder import RunFolder
 from training.site_data import open_test_dir
 

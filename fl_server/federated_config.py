@@ -8,12 +8,11 @@ import psutil
 
 from data_partition.datasets import dataset_choice, find_dataset
 from strategies.methods import METHODS
-from training.config import ExperimentConfig
+from training.config import PATH_KEYS, ExperimentConfig
 from training.device import count_gpus, resolve_device
 from training.errors import ConfigError
 from training.memory import training_bytes
 from training.preparation import (
-    PATH_KEYS,
     check_backbone,
     check_paths,
     find_dataset_and_device,

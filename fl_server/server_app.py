@@ -38,7 +38,11 @@ def main(grid: Grid, context: Context) -> None:
     if isinstance(grid, HttpGrid):
         grid = StreamingGrid(grid)
     elif isinstance(grid, InMemoryGrid):
-        grid = SimulatedGrid(grid, messages_under_way())
+        import ray
+
+        # Those of a whole cluster; before Ray is connected, this machine's.
+        cores = ray.cluster_resources().get("CPU") if ray.is_initialized() else None
+        grid = SimulatedGrid(grid, messages_under_way(int(cores) if cores else None))
     try:
         folder = run_federation(grid, context.run_config, run_id=context.run_id)
     except RunFailed as failure:

@@ -35,7 +35,7 @@ def take_over(folder: RunFolder) -> None:
     owner = ProcessId(starter["pid"], starter["created"])
     if owner == ProcessId.own():
         return
-    if owner.alive():
+    if not owner.ends_within(1.0):
         raise RunFolderError(f"{folder.path}: process {owner.pid} is running this run")
     end_processes(starter["token"])
 

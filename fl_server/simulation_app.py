@@ -20,11 +20,13 @@ from operation.flower_internals import (
     StartRunRequest,
     TaskType,
     build_fab_from_disk,
+    let_clients_work_at_once,
     run_simulation_process,
     simulation_config_from_json,
 )
 
 START_SECONDS = 60.0
+MOST_CLIENTS = 10_000  # at work; threads are only started for those
 
 
 def main() -> None:
@@ -42,6 +44,7 @@ def main() -> None:
     token = _submit(superlink, Path(app), parse_json(federation))
     _wait("Ray", Path(ray_address).exists)
     ray.init(Path(ray_address).read_text(encoding="utf-8"), logging_level=logging.ERROR)
+    let_clients_work_at_once(MOST_CLIENTS)
     run_simulation_process(
         superlink, Queue(), token, insecure=True, runtime_dependency_install=False
     )

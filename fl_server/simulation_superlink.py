@@ -5,11 +5,18 @@ import os
 import signal
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from operation.environment import KEEP_FREED_MEMORY, flower_environment, free_port, private_ray
-from operation.fork_server import FORK_SERVER, Forked, fork, prepare, start_fork_server
+from operation.fork_server import (
+    FORK_SERVER,
+    Forked,
+    ForkServerError,
+    fork,
+    prepare,
+    start_fork_server,
+)
 from operation.processes import own_processes
 from operation.ray_head import HOST
 from operation.ray_worker import LOG
@@ -106,8 +113,9 @@ class SuperLink:
         """End the processes of the last run; Ray's own end when the one that started them does."""
         for name in ("ServerApp", "Ray"):
             if process := self._running.pop(name, None):
-                process.kill()
-                process.wait()
+                with suppress(ForkServerError):  # its forks end with it
+                    process.kill()
+                    process.wait()
 
     def ended(self) -> str | None:
         """Return which process of the run has ended, None if all are running."""

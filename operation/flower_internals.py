@@ -139,7 +139,6 @@ if TYPE_CHECKING:
     # `flower-superexec`, which asks for a task every half second, and `flwr-simulation`; each
     # imports Flower anew.
     from flwr.proto.runtime_pb2 import AcquireTaskRequest
-    from flwr.server.superlink.fleet.vce.vce_api import start_vce
     from flwr.simulation.app import run_simulation_process
     from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
     from flwr.supercore.utils import simulation_config_from_json
@@ -153,6 +152,19 @@ assert _installed.startswith(f"{VERSION}."), f"this is for flwr {VERSION}, but {
 def set_message_id(message: "Message", message_id: str) -> None:
     """Give a message its id, which Flower itself does only when it sends it."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def let_clients_work_at_once(most: int) -> None:
+    """Let a simulation have as many clients at work as Ray has room for, up to so many.
+
+    Flower starts a thread for each of them, but at most 32, or four more than there are cores.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
+
+    from flwr.server.superlink.fleet.vce import vce_api
+
+    vars(vce_api)["ThreadPoolExecutor"] = partial(ThreadPoolExecutor, max_workers=most)
 
 
 def runtime_client(grid: "HttpGrid") -> "RuntimeHttpClient":

@@ -10,6 +10,7 @@ what starts threads.
 """
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -31,6 +32,8 @@ from typing import Any
 
 # The variable with the path of a fork server's socket: the processes that have it use that one.
 FORK_SERVER = "FEDSKIN_FORK_SERVER"
+
+_PARENT_ENDS = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class ForkServerError(RuntimeError):
@@ -171,6 +174,12 @@ def _ask(server: Path, request: Mapping[str, Any]) -> socket.socket:
     return connection
 
 
+def _import(module: str) -> None:
+    """Import a module; why it cannot be, the fork says that needs it, in its own log."""
+    with suppress(Exception):
+        importlib.import_module(module)
+
+
 class _Server:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -198,20 +207,24 @@ class _Server:
                     os.read(self._ended, 4096)
                     self._reap()
             if self._modules:
-                importlib.import_module(self._modules.popleft())
+                _import(self._modules.popleft())
 
     def _answer(self, connection: socket.socket) -> Callable[[], int | None] | None:
         # Imported here and below: who only asks, as each of Ray's workers does, need not wait.
         from operation.files import parse_json
 
         with connection.makefile("rb") as file:
-            request = parse_json(file.readline())
+            line = file.readline()
+        if not line.endswith(b"\n"):  # who asked has ended
+            connection.close()
+            return None
+        request = parse_json(line)
         if "function" not in request:
             self._modules.extend(request["modules"])
             connection.close()
             return None
         for module in request["modules"]:
-            importlib.import_module(module)
+            _import(module)
         gc.freeze()  # what is here now is never freed, so that the forks share its memory
         pid = os.fork()
         if pid == 0:
@@ -234,6 +247,8 @@ class _Server:
         for connection in self._forks.values():
             connection.close()
         os.setsid()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PARENT_ENDS, signal.SIGKILL)  # none outlives the fork server
         output = os.open(request["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         for number in (1, 2):
             os.dup2(output, number)
@@ -248,7 +263,7 @@ class _Server:
         sys.argv = [module, *request["arguments"]]
         sys.path[:] = request["path"]
         gc.enable()
-        function: Callable[[], int | None] = getattr(sys.modules[module], name)
+        function: Callable[[], int | None] = getattr(importlib.import_module(module), name)
         return function
 
     def _reap(self) -> None:

@@ -51,6 +51,15 @@ class ProcessId:
         except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             return False
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end; a killed process takes a moment to give back its memory."""
+        end = time.monotonic() + seconds
+        while alive := self.alive():
+            if time.monotonic() >= end:
+                break
+            time.sleep(0.02)
+        return not alive
+
 
 def _created(pid: int) -> str:
     if not _BOOT_ID.exists():
@@ -164,6 +173,10 @@ def own_processes(token: str) -> Iterator[Path]:
 
 if __name__ == "__main__":
     _token, _home = (sys.stdin.buffer.readline().decode().rstrip("\n") for _ in range(2))
+    # Not a child of what it watches: Ray kills the children of a process of its own that ends, but
+    # not their children, among which are the processes of a trial.
+    if os.fork():
+        os._exit(0)
     sys.stdin.buffer.read()
     end_processes(_token)
     if _home:  # empty if the starter ended before it had written the arguments

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sysconfig
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,11 @@ def fedskin(*arguments: object, cwd: Path, **options: Any) -> subprocess.Complet
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
+    """Wait, and fail if it never comes true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,4 +1,5 @@
-"""What a cache folder holds: image stores, and the features and text features of networks.
+"""What a cache folder holds: image stores, which images look alike, and features and text
+features of networks.
 
 Everything in it can be made again.
 """
@@ -43,8 +44,8 @@ def entries(cache: Path) -> list[Entry]:
     folders = [path for path in (cache / "images").glob("*") if path.is_dir()]
     files = [
         path
-        for kind in ("features", "text-features")
-        for path in (cache / kind).glob("*")
+        for kind in ("features", "looks", "text-features")
+        for path in (cache / kind).glob("*.safetensors")
         if path.is_file()
     ]
     return [

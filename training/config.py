@@ -283,3 +283,5 @@ def no_lora(backbone: str) -> str:
 
 
 DEFAULTS: dict[str, Scalar] = ExperimentConfig().to_flat()
+# Keys that name folders and files.
+PATH_KEYS = tuple(key for key in DEFAULTS if key.endswith(("-dir", "-file")))

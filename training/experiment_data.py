@@ -22,7 +22,7 @@ from data_partition.errors import DataError
 from data_partition.image_reader import Photographs
 from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
 from data_partition.image_table import ImageTable
-from data_partition.isic2019_split import with_split
+from data_partition.isic2019_split import read_split, with_split
 from data_partition.partition import plan_partition
 from data_partition.splits import SplitBy, split_by_folders, split_patients, split_release, together
 from training.array_store import kept
@@ -84,7 +84,7 @@ def data_facts(config: ExperimentConfig, progress: ProgressCallback | None = Non
     test_data = open_test_data(config, progress)
     return DataFacts(
         dataset=recognise_dataset(config).name,
-        fingerprint=store.fingerprint,
+        fingerprint=_with_split_file(config, store.fingerprint),
         test_fingerprint=test_data.fingerprint if test_data else None,
         classes=store.classes,
     )
@@ -106,7 +106,11 @@ def open_federated_data(
     if config.split_file and beyond:
         reason = "image that the split file does not name"
         store = replace(store, set_aside={**store.set_aside, reason: tuple(beyond)})
-    store = replace(store, notices=(*store.notices, *_split_notices(config, plan)))
+    store = replace(
+        store,
+        fingerprint=_with_split_file(config, store.fingerprint),
+        notices=(*store.notices, *_split_notices(config, plan)),
+    )
     shares = plan[["image_id", "client", "split", "source"]]
     rows = store.rows.drop(columns=["split", "source"], errors="ignore")
     merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
@@ -170,6 +174,14 @@ def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.D
     return rows.assign(look=_looks(config, data, rows)), "lesion"
 
 
+def _with_split_file(config: ExperimentConfig, fingerprint: str) -> str:
+    """Return the fingerprint of images, which also covers the split file if there is one."""
+    if not config.split_file:
+        return fingerprint
+    rows = read_split(Path(config.split_file)).sort_index().to_csv()
+    return hashlib.sha256(f"{fingerprint}\n{rows}".encode()).hexdigest()
+
+
 def _looks(
     config: ExperimentConfig, data: ImageStore | ImageTable, rows: pd.DataFrame
 ) -> pd.Series:
@@ -182,10 +194,11 @@ def _looks(
     def compute() -> dict[str, NDArray[np.int64]]:
         from data_partition.near_duplicates import near_groups  # SciPy takes long
 
-        return {"first": near_groups(data.images[unknown])}
+        return {"first": near_groups(data.images, unknown.to_numpy())}
 
     chosen = "\n".join(rows["image_id"][unknown])
-    key = hashlib.sha256(f"{data.fingerprint} {data.images.shape}\n{chosen}".encode()).hexdigest()
+    made_of = f"{data.fingerprint} {config.input} {data.images.shape}\n{chosen}"
+    key = hashlib.sha256(made_of.encode()).hexdigest()
     first = kept(cache_dir(config) / "looks" / f"{key[:32]}.safetensors", key, compute)["first"]
     looks[unknown] = rows["image_id"][unknown].to_numpy()[first]
     return looks

@@ -78,6 +78,7 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
             # Relative, so that a campaign's folder can be moved.
             "run": f"../{source.path.name}" if beside else str(source.path),
             "weights_sha256": weights_sha256(weights),
+            "command": taken["command"],
         },
         "started": now(),
         "data": taken["data"],

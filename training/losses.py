@@ -89,7 +89,9 @@ def _weighted(weights: NDArray[np.float64]) -> LossFunction:
     of_class = torch.tensor(weights, dtype=torch.float32)
 
     def weighted(logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, of_class.to(logits.device, logits.dtype))
+        return functional.cross_entropy(
+            logits, labels, of_class.to(logits.device, logits.dtype, non_blocking=True)
+        )
 
     return weighted
 
@@ -140,7 +142,9 @@ def _logit_adjusted(counts: NDArray[np.int64]) -> LossFunction:
     log_shares = torch.log(torch.tensor(counts / counts.sum(), dtype=torch.float32))
 
     def adjusted(logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits + log_shares.to(logits.device), labels)
+        return functional.cross_entropy(
+            logits + log_shares.to(logits.device, non_blocking=True), labels
+        )
 
     return adjusted
 
@@ -160,9 +164,7 @@ def _focal(_: NDArray[np.int64]) -> LossFunction:
     return focal
 
 
-def _ldam(
-    counts: NDArray[np.int64], weights: NDArray[np.float64] | None = None, largest: float = 0.5
-) -> LossFunction:
+def _ldam(counts: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> LossFunction:
     """Cross-entropy after a margin is taken from the true class's logit, larger for rarer ones.
 
     Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS
@@ -171,16 +173,17 @@ def _ldam(
     """
     import numpy as np
     import torch
+    from torch.nn import functional
 
     present = counts > 0
-    margins = np.zeros(len(counts))
-    margins[present] = counts[present] ** -0.25
-    of_class = torch.tensor(margins * (largest / margins.max()), dtype=torch.float32)
-    loss = _weighted(np.ones(len(counts)) if weights is None else weights)
+    roots = np.zeros(len(counts))
+    roots[present] = counts[present] ** -0.25
+    of_class = torch.tensor(roots * (0.5 / roots.max()), dtype=torch.float32)
+    loss = functional.cross_entropy if weights is None else _weighted(weights)
 
     def ldam(logits: Tensor, labels: Tensor) -> Tensor:
-        taken = torch.nn.functional.one_hot(labels, len(counts)) * of_class.to(logits.device)
-        return loss(logits - taken, labels)
+        margins = of_class.to(logits.device, non_blocking=True)
+        return loss(logits - functional.one_hot(labels, len(counts)) * margins, labels)
 
     return ldam
 
@@ -199,7 +202,9 @@ def _contrastive(_: NDArray[np.int64]) -> LossFunction:
 def _fault(_: str, found: object) -> str:
     if not isinstance(found, Loss):
         return f"is of type {type(found).__name__}, not Loss"
-    return "" if callable(found.build) else "has a build that is not a function"
+    if not callable(found.build) or not (found.late is None or callable(found.late)):
+        return "has a build or a late that is not a function"
+    return ""
 
 
 OWN: Mapping[str, Loss] = MappingProxyType(

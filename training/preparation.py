@@ -10,14 +10,12 @@ from data_partition.splits import split_patients
 from models.errors import BackboneError
 from models.registry import find_backbone, known
 from training.clip_text import prepare_text
-from training.config import ExperimentConfig, no_lora
+from training.config import PATH_KEYS, ExperimentConfig, no_lora
 from training.device import resolve_device
 from training.errors import ConfigError
 from training.experiment_data import cut, deal, recognise_dataset, test_table, training_table
 from training.run_folder import RunFolder
 from training.study import resolve
-
-PATH_KEYS = ("data-dir", "test-dir", "split-file", "weights-dir", "run-dir", "cache-dir")
 
 
 def check_paths(config: ExperimentConfig) -> None:

@@ -86,8 +86,13 @@ class RunFolder:
         return read_config(self.path / "config.toml")
 
     def length_key(self) -> str:
-        """Return the key of the run's length: ``rounds``, or for a centralized run ``epochs``."""
-        return "epochs" if self.manifest().get("command") in CENTRALIZED else "rounds"
+        """Return the key of the run's length: ``rounds``, or for a centralized run ``epochs``.
+
+        Of heads on another run's network it is that run's.
+        """
+        manifest = self.manifest()
+        command = manifest.get("from", {}).get("command", manifest.get("command"))
+        return "epochs" if command in CENTRALIZED else "rounds"
 
     def is_completed(self, config: ExperimentConfig | None = None) -> bool:
         """Return whether the run is completed, with the length of a config if one is given."""

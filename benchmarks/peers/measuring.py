@@ -120,7 +120,6 @@ def figures(
     Raises:
         RuntimeError: a client did not train exactly once in each round.
     """
-    by_round: dict[int, dict[int, Mapping[str, Any]]] = {}
     trained = sorted((line["round"], line["client"]) for line in lines)
     numbers = range(1, rounds + 1)
     if trained != list(itertools.product(numbers, range(clients))):

@@ -1,5 +1,6 @@
 """One attempt at a trial: a separate process, a fork, watched until it ends or hangs."""
 
+import atexit
 import os
 import platform
 import time
@@ -172,7 +173,7 @@ def _run(
 
 # A process of Ray makes one attempt after the other. All processes of their trials are forks of its
 # fork server, whose libraries have read the number of threads; it ends with this process.
-@lru_cache
+@lru_cache(maxsize=1)
 def _fork_server(cpus: int) -> tuple[Path, int, object]:
     """Return the fork server's socket and id, and what ends it when it is freed."""
     token = uuid.uuid4().hex
@@ -182,6 +183,9 @@ def _fork_server(cpus: int) -> tuple[Path, int, object]:
     process = start_fork_server(home / "socket", environment, home / "log")
     prepare(home / "socket", (*LIBRARIES, "experiments.cli"))
     return home / "socket", process.pid, (ends, process)
+
+
+atexit.register(_fork_server.cache_clear)  # while there still are modules to end it with
 
 
 def _arguments(task: AttemptTask, campaign: CampaignFolder, folder: RunFolder) -> Iterator[str]:

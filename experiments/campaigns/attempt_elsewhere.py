@@ -95,12 +95,12 @@ def put_files(campaign: CampaignFolder, files: Files) -> None:
         else:
             write_bytes(campaign.path / name, content.tobytes())
     for run, contents in runs.items():
-        shutil.rmtree(run, ignore_errors=True)
         with creating_folder(run) as building:
             for inside_path, content in contents.items():
                 path = building / inside_path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 content.tofile(path)
+            shutil.rmtree(run, ignore_errors=True)  # only now: what is here may be all there is
 
 
 def _files_in(place: Path) -> Iterator[Path]:

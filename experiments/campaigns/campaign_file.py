@@ -14,10 +14,9 @@ from data_partition.datasets import DATASETS, dataset_choice
 from experiments.campaigns.trial import Trial, is_like, text
 from operation.files import parse_toml
 from operation.text import known_names
-from training.config import DEFAULTS, Scalar, defaults, parse
+from training.config import DEFAULTS, PATH_KEYS, Scalar, defaults, parse
 from training.config_file import parse_override
 from training.errors import ConfigError
-from training.preparation import PATH_KEYS
 
 # Keys that a campaign sets by itself.
 _RESERVED = {"seed": "list seeds under seeds", "run-dir": "every trial has its own"}

@@ -45,9 +45,6 @@ _RAY = {
     # memory; the operating system kills the right ones.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # A process of Ray that ends would kill its children, among them the watchdogs that end a trial,
-    # whose process is a fork of the fork server and so a grandchild: it would run on for ever.
-    "RAY_kill_child_processes_on_worker_exit": "0",
 }
 
 
@@ -196,8 +193,9 @@ class Cluster:
 
     def _start(self) -> None:
         self._home = self._ends.enter_context(own_processes(self._token))
-        os.environ.update({TOKEN: self._token, **private_ray(self._home), **_RAY})
-        self._ends.callback(os.environ.pop, TOKEN)
+        ours = {TOKEN: self._token, **private_ray(self._home), **_RAY}
+        os.environ.update(ours)
+        self._ends.callback(lambda: [os.environ.pop(name, None) for name in ours])
         # One of the variables: Ray read it when it was imported.
         ray_constants.ENABLE_RAY_CLUSTER = False
         ray.init(

@@ -8,14 +8,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from models.registry import file_name
-from training.config import ExperimentConfig, Scalar
+from training.config import NOT_IDENTITY, PATH_KEYS, ExperimentConfig, Scalar
 from training.experiment_data import DataFacts
 from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve
 
-# Paths of data and weights do not change the result.
-PLACES = ("data-dir", "test-dir", "split-file", "weights-dir")
+# Paths of data and weights do not change the result; what is there has fingerprints.
+PLACES = tuple(key for key in PATH_KEYS if key not in NOT_IDENTITY)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from data_partition.dataset import Reading
 from data_partition.datasets import find_dataset
 from experiments.campaigns.campaign_file import read_campaign
-from experiments.campaigns.trial import text
+from experiments.campaigns.trial import PLACES, text
 from experiments.reporting.comparisons import KINDS
 from strategies.methods import KEYS, METHODS, users_of
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
@@ -53,9 +53,7 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     """
     found = {
         **dict.fromkeys(NOT_IDENTITY, "where results go decides nothing"),
-        **dict.fromkeys(
-            ("data-dir", "test-dir", "split-file", "weights-dir"), "a path, not its content"
-        ),
+        **dict.fromkeys(PLACES, "a path, not its content"),
         **dict.fromkeys(("device", "threads-per-client"), "the machine's, up to rounding"),
         "seed": "a figure is a mean over seeds, whose number is shown beside it",
         **dict.fromkeys(

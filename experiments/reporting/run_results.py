@@ -1,6 +1,5 @@
 """The contents of one run's report, read once from its folder, also while the run goes on."""
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from data_partition.datasets import in_naming_order
+from experiments.campaigns.trial import text
+from models.head_names import HEADS
 from operation.files import read_json
 from training.config import ExperimentConfig
 from training.data_description import synthetic_note
-from training.errors import RunFolderError
+from training.head_run import network_run
+from training.head_settings import HEAD_KEYS
 from training.participation import absences_of
 from training.run_folder import RunFolder
 from training.run_state import RunState
-from training.score_counts import Answers, Histograms, ScoreCounts
+from training.score_counts import Answers, Histograms
 
 
 @dataclass(frozen=True)
@@ -112,34 +115,36 @@ class RunResults:
     @property
     def again(self) -> str:
         """The command that repeats the run."""
+        command = str(self.manifest.get("command", "simulate"))
+        if "from" in self.manifest:
+            run, flat = network_run(self.folder).path, self.config.to_flat()
+            keys = [shlex.quote(f"{key}={text(flat[key])}") for key in HEAD_KEYS]
+            return (
+                f"fedskin heads --from {shlex.quote(str(run))} -c {' -c '.join(keys)} --out NEW_DIR"
+            )
+        on = " --on COORDINATOR_DIR" if command == "run" else ""
         config = shlex.quote(str(self.folder.path / "config.toml"))
-        return f"fedskin {self.manifest.get('command', 'simulate')} {config} --out NEW_DIR"
+        return f"fedskin {command}{on} {config} --out NEW_DIR"
 
 
 def read_run_results(path: Path) -> RunResults:
     """Read a run folder; the run may be going on, or have failed.
 
     Raises:
-        RunFolderError: it is not a run folder, or of another version.
+        RunFolderError: it is not a run folder, or a file is missing.
+        KeyError: it was written by another version.
     """
     folder = RunFolder(path)
     config, manifest = folder.config(), folder.manifest()
     done = manifest.get("status") == RunState.COMPLETED
     metrics = folder.metrics() if done else {}
     classes = tuple(manifest.get("data", {}).get("classes", ()))
-    try:
-        test_sets = list(_test_sets(folder, metrics, classes))
-        return RunResults(folder, config, manifest, folder.rounds(), metrics, classes, test_sets)
-    except KeyError as error:
-        raise RunFolderError(
-            f"{path}: was written by another version, {error} is missing; report it with that "
-            "version, or run its config.toml again"
-        ) from None
+    test_sets = list(_test_sets(folder, metrics, classes))
+    return RunResults(folder, config, manifest, folder.rounds(), metrics, classes, test_sets)
 
 
-def answers_of(folder: RunFolder, test_set: str, classes: Sequence[str]) -> Answers:
-    """Return what stands in ``predictions-<test_set>.csv``."""
-    table = folder.predictions(test_set)
+def answers_of(table: pd.DataFrame, classes: Sequence[str]) -> Answers:
+    """Return the answers in a table of predictions."""
     number = {label: index for index, label in enumerate(classes)}
     probabilities = table[list(classes)].to_numpy(dtype=np.float32)
 
@@ -154,7 +159,7 @@ def _test_sets(
     folder: RunFolder, metrics: Mapping[str, Any], classes: Sequence[str]
 ) -> Iterator[TestSet]:
     if "global_test" in metrics:
-        counts = answers_of(folder, "global_test", classes).counts()
+        counts = answers_of(folder.predictions("global_test"), classes).counts()
         yield TestSet("global test set", metrics["global_test"], counts.histograms)
     if "client_test" in metrics and metrics["client_test"]["n"]:
         yield TestSet(
@@ -163,15 +168,13 @@ def _test_sets(
             _pooled(folder, len(classes)),
         )
     for head, block in metrics.get("heads", {}).items():
-        if re.fullmatch("knn|svm|rf", head):
-            counts = answers_of(folder, f"heads-{head}", classes).counts()
+        if head in HEADS:
+            counts = answers_of(folder.predictions(f"heads-{head}"), classes).counts()
             yield TestSet(f"{head.upper()} on the test set", block, counts.histograms)
 
 
 def _pooled(folder: RunFolder, num_classes: int) -> Histograms | None:
     kept = read_json(folder.path / "histograms.json") or {}
     sent = kept.get("client_test", {}).values()
-    parts = [Histograms.of_fields(fields, num_classes) for fields in sent]
-    nothing = np.zeros((num_classes, num_classes), dtype=np.int64)
-    pooled = ScoreCounts.pooled([ScoreCounts(nothing, part) for part in parts], num_classes)
-    return pooled.histograms
+    parts = [h for fields in sent if (h := Histograms.of_fields(fields, num_classes)) is not None]
+    return sum(parts[1:], parts[0]) if parts else None

@@ -21,6 +21,7 @@ def run_tables(run: RunResults) -> list[Table]:
     blocks = [(name.strip(), block) for name, block in blocks_of(run.metrics) if block]
     heads = run.metrics.get("heads", {}).items()
     blocks += [(TITLES[name], block) for name, block in heads if name != "network"]
+    blocks = with_patients(blocks)
     tables = []
     further_names = tuple(further_scores(str(run.metrics.get("best_by", "avg"))))
     if blocks:
@@ -30,13 +31,11 @@ def run_tables(run: RunResults) -> list[Table]:
                 "n": block["n"],
                 **{key: block.get(key) for key in (*METRIC_NAMES, *further_names)},
             }
-            for name, block in with_patients(blocks)
+            for name, block in blocks
         ]
-        study = [[str(b["n"]), *metric_cells(b)] for _, b in with_patients(blocks)]
-        further = [
-            [as_text(key, b.get(key)) for key in further_names] for _, b in with_patients(blocks)
-        ]
-        names = [name for name, _ in with_patients(blocks)]
+        study = [[str(b["n"]), *metric_cells(b)] for _, b in blocks]
+        further = [[as_text(key, b.get(key)) for key in further_names] for _, b in blocks]
+        names = [name for name, _ in blocks]
         columns = ["n", *metric_columns()]
         tables.append(_table(run, "figures", "Figures, in percent", rows, names, columns, study))
         columns = [key.upper() for key in further_names]

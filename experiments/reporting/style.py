@@ -30,6 +30,7 @@ SKY, VERMILION, BLACK = "#56B4E9", "#D55E00", "#000000"
 SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    "text.parse_math": False,  # names of sources and classes are not TeX
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
     "axes.edgecolor": GREY,
     "xtick.color": GREY,

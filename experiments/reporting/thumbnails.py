@@ -40,8 +40,8 @@ def misjudged(run: RunResults) -> tuple[int, list[Thumbnail]]:
     """
     if run.deployed or "global_test" not in run.metrics:
         return 0, []
-    answers = answers_of(run.folder, "global_test", run.classes)
     rows = run.folder.predictions("global_test")
+    answers = answers_of(rows, run.classes)
     certain = answers.probabilities.max(axis=1)
     wrong = [int(index) for index in (answers.predicted != answers.labels).nonzero()[0]]
     wrong.sort(key=lambda index: (rows["label"][index] not in named_first(), -certain[index]))

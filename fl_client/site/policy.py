@@ -15,12 +15,9 @@ from operation.errors import OperationError
 from operation.files import parse_toml, write_text
 from operation.text import printable
 from strategies.refusal import Refused
-from training.config import DEFAULTS, ExperimentConfig, parse
+from training.config import DEFAULTS, PATH_KEYS, ExperimentConfig, parse
 from training.errors import ConfigError
 from training.extension_points import EXTENSION_POINTS, names_of_others
-
-# A site reads and writes only in folders of its own choice.
-PATH_KEYS = [key for key in DEFAULTS if key.endswith(("-dir", "-file"))]
 
 _MAX_SHOWN = 60
 

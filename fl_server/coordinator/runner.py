@@ -18,8 +18,8 @@ from fl_server.federated_config import for_sites
 from operation.errors import OperationError
 from operation.files import write_text
 from operation.processes import ProcessId
+from training.config import PATH_KEYS
 from training.errors import ConfigError, RunFolderError
-from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.run_state import RunState
 

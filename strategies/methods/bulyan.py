@@ -21,10 +21,8 @@ def flower(settings: Settings) -> Strategy | None:
     """Return Flower's Bulyan, or nothing if everything is averaged."""
     from flwr.serverapp.strategy import Bulyan
 
-    from strategies.flower_mean import ASKS_NOBODY
-
     byzantine = settings["byzantine-clients"]
-    return Bulyan(num_malicious_nodes=byzantine, **ASKS_NOBODY) if byzantine else None
+    return Bulyan(num_malicious_nodes=byzantine) if byzantine else None
 
 
 METHOD = Method(

@@ -30,9 +30,7 @@ def flower(settings: Settings) -> Strategy:
     """Return Flower's Krum."""
     from flwr.serverapp.strategy import Krum
 
-    from strategies.flower_mean import ASKS_NOBODY
-
-    return Krum(num_malicious_nodes=settings["byzantine-clients"], **ASKS_NOBODY)
+    return Krum(num_malicious_nodes=settings["byzantine-clients"])
 
 
 METHOD = Method(

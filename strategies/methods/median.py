@@ -20,9 +20,7 @@ def flower(_settings: Settings) -> Strategy:
     """Return Flower's median."""
     from flwr.serverapp.strategy import FedMedian
 
-    from strategies.flower_mean import ASKS_NOBODY
-
-    return FedMedian(**ASKS_NOBODY)
+    return FedMedian()
 
 
 METHOD = Method(

@@ -21,8 +21,6 @@ def flower(settings: Settings) -> Strategy | None:
     """Return Flower's MultiKrum, or nothing if everyone is chosen."""
     from flwr.serverapp.strategy import MultiKrum
 
-    from strategies.flower_mean import ASKS_NOBODY
-
     byzantine = settings["byzantine-clients"]
 
     class AllButF(MultiKrum):
@@ -35,7 +33,7 @@ def flower(settings: Settings) -> Strategy | None:
             self.num_nodes_to_select = len(there) - byzantine
             return super().aggregate_train(server_round, there)
 
-    return AllButF(num_malicious_nodes=byzantine, **ASKS_NOBODY) if byzantine else None
+    return AllButF(num_malicious_nodes=byzantine) if byzantine else None
 
 
 METHOD = Method(

@@ -22,8 +22,6 @@ def flower(settings: Settings) -> Strategy | None:
     """Return Flower's trimmed mean, or nothing if nobody is left out."""
     from flwr.serverapp.strategy import FedTrimmedAvg
 
-    from strategies.flower_mean import ASKS_NOBODY
-
     trimmed = settings["trimmed-clients"]
 
     class Trimmed(FedTrimmedAvg):
@@ -37,7 +35,7 @@ def flower(settings: Settings) -> Strategy | None:
             self.beta = (trimmed + 0.25) / len(there)
             return super().aggregate_train(server_round, there)
 
-    return Trimmed(**ASKS_NOBODY) if trimmed else None
+    return Trimmed() if trimmed else None
 
 
 METHOD = Method(

@@ -73,4 +73,7 @@ def test_groups_of_images_that_look_alike() -> None:
     images = pictures(6)
     images[2], images[5] = images[4].rotate(90), encoded(images[4])
     pixels = np.stack([np.asarray(image.resize((64, 64)).convert("RGB")) for image in images])
-    assert near_groups(pixels).tolist() == [0, 1, 2, 3, 2, 2]
+    assert near_groups(pixels, np.arange(6)).tolist() == [0, 1, 2, 3, 2, 2]
+    # Of some images, by their places among these: 1, 3, 4 and 5.
+    assert near_groups(pixels, np.array([1, 3, 4, 5])).tolist() == [0, 1, 2, 2]
+    assert near_groups(pixels, np.array([], dtype=np.int64)).tolist() == []

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_partition import dataset_ham10000, dataset_isic2019
+from data_partition.dataset import Reading
 from data_partition.errors import DataError
 from tests.data_partition.layouts import picture, write
 
@@ -44,6 +45,15 @@ def test_classes_of_training(folder: Path, load_test, classes: list[str | None])
     assert table.rows["lesion_id"].tolist()[0] == "10_18"
     left_out = tuple(image for image in ids if image not in expected)
     assert table.set_aside == ({OTHERS: left_out} if left_out else {})
+
+
+def test_training_never_takes_it(folder: Path) -> None:
+    """It lies inside the release, as a test set may."""
+    write(folder / "ISIC_2019_Training_Input" / "ISIC_0000001.jpg", picture("ISIC_0000001"))
+    truth = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\nISIC_0000001,0,1,0,0,0,0,0,0,0\n"
+    write(folder / "ISIC_2019_Training_GroundTruth.csv", truth)
+    found = dataset_isic2019.load_training(folder, Reading())
+    assert found.rows["image_id"].tolist() == ["ISIC_0000001"]
 
 
 def test_an_unknown_diagnosis(folder: Path) -> None:

@@ -35,7 +35,11 @@ def kept(tmp_path: Path) -> dict[str, Path]:
     features = tmp_path / "cache" / "features" / "a.safetensors"
     features.parent.mkdir()
     features.write_bytes(bytes(2_500_000))
-    return {**stores, "features": features}
+    features.with_suffix(".lock").touch()  # of who made them; no entry
+    looks = tmp_path / "cache" / "looks" / "a.safetensors"
+    looks.parent.mkdir()
+    looks.write_bytes(bytes(10_000))
+    return {**stores, "features": features, "looks": looks}
 
 
 def left(kept: dict[str, Path]) -> set[str]:
@@ -57,7 +61,7 @@ def test_it_lists_size_use_and_origin(kept: dict[str, Path], tmp_path: Path) -> 
     assert "the folder is gone" in gone
     assert "2.5 MB" in features
     assert "Not needed any more: 1, " in lines[-1]
-    assert left(kept) == {"here", "gone", "features"}
+    assert left(kept) == {"here", "gone", "features", "looks"}
 
 
 def test_opening_a_store_is_using_it(kept: dict[str, Path], tmp_path: Path) -> None:
@@ -69,10 +73,10 @@ def test_opening_a_store_is_using_it(kept: dict[str, Path], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "options, answer, expected",
     [
-        ([], "n\n", {"here", "gone", "features"}),
-        ([], "y\n", {"here", "features"}),
-        (["--yes"], "", {"here", "features"}),
-        (["--yes", "--unused-days", "10"], "", {"here"}),
+        ([], "n\n", {"here", "gone", "features", "looks"}),
+        ([], "y\n", {"here", "features", "looks"}),
+        (["--yes"], "", {"here", "features", "looks"}),
+        (["--yes", "--unused-days", "10"], "", {"here", "looks"}),
         (["--yes", "--unused-days", "0"], "", set()),
     ],
 )
@@ -92,7 +96,7 @@ def test_a_store_that_cannot_be_read_is_not_needed(kept: dict[str, Path], tmp_pa
     (kept["here"] / "images.npy").write_bytes(b"nonsense")
     assert "damaged" in run(tmp_path / "cache").output
     run(tmp_path / "cache", "--clean", "--yes")
-    assert left(kept) == {"features"}
+    assert left(kept) == {"features", "looks"}
 
 
 def test_without_a_folder_it_is_the_users_own(

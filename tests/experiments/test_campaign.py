@@ -21,8 +21,7 @@ from experiments.campaigns.ledger import read_ledger
 from experiments.campaigns.step_times import Setting, StepTime, setting
 from operation.processes import processes_of
 from tests.generated_campaign import write_campaign
-from tests.operation.test_processes import wait_until
-from tests.runs import FEDSKIN, fedskin, read_json
+from tests.runs import FEDSKIN, fedskin, read_json, wait_until
 from training.config import ExperimentConfig
 from training.errors import ConfigError, RunFolderError
 

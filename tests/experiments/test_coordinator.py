@@ -23,8 +23,7 @@ from fl_server.coordinator.sites import Sites
 from operation.errors import OperationError
 from operation.serving import serve_folder
 from tests.fl_server.coordinator.support import make_folder, make_key
-from tests.operation.test_processes import wait_until
-from tests.runs import FEDSKIN, fedskin
+from tests.runs import FEDSKIN, fedskin, wait_until
 from training.config import parse
 from training.errors import ConfigError, RunFolderError
 from training.run_folder import RunFolder

@@ -76,6 +76,33 @@ def test_a_run_without_a_process_is_lost_once_it_had_the_time_to_begin(folder: P
     assert listed(folder)["running"]["state"] == "lost"
 
 
+def test_a_run_over_sites_waits_for_its_coordinator(folder: Path) -> None:
+    RunFolder(folder / "running").update_manifest(command="run")
+    os.utime(folder / "running" / "manifest.json", (0, 0))
+    assert listed(folder)["running"]["state"] == "running"
+
+
+def test_a_lost_run_is_removed_and_a_network_that_heads_use_stays(folder: Path) -> None:
+    os.utime(folder / "running" / "manifest.json", (0, 0))
+    heads = folder / "heads"
+    heads.mkdir()
+    (heads / "config.toml").write_bytes((folder / "failed" / "config.toml").read_bytes())
+    origin = {"run": "../failed", "weights_sha256": "", "command": "simulate"}
+    RunFolder(heads).update_manifest(command="heads", status=RunState.COMPLETED, **{"from": origin})
+    assert "Runs removed: 1" in runs(folder, "--clean", answer="y\n").stdout
+    assert not (folder / "running").exists()
+    assert (folder / "failed").is_dir()
+
+
+def test_a_campaigns_trials_stay_wherever_one_stands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = next(folder.glob("campaign/trials/simulate*"))
+    RunFolder(trial).update_manifest(status=RunState.FAILED)
+    monkeypatch.chdir(trial.parent)
+    assert "no failed or lost runs" in runs(".", "--clean", answer="y\n").stdout
+
+
 def test_what_failed_is_removed_if_the_answer_is_yes(folder: Path) -> None:
     trial = next(folder.glob("campaign/trials/simulate*"))
     RunFolder(trial).update_manifest(status=RunState.FAILED)

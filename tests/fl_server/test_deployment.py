@@ -18,12 +18,11 @@ from tests.fl_server.hospitals import NODES, RUN, Hospitals, act
 from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, SitesInMemory
 from tests.runs import tiny_config
 from tests.support import MemoryGrid, settings_of
-from training.config import parse
+from training.config import PATH_KEYS, parse
 from training.device import resolve_device
 from training.errors import ConfigError
 from training.model_file import ModelFile
 from training.participation import absences_of
-from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.scores import SCORES
 from training.weights import weights_sha256
@@ -226,5 +225,5 @@ def test_places_hold_paths_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     file.write_text('run-dir = "/runs/1"')
     assert places() == {"run-dir": "/runs/1"}
     file.write_text("rounds = 1")
-    with pytest.raises(ConfigError, match="rounds is none of data-dir, test-dir"):
+    with pytest.raises(ConfigError, match=r"rounds is none of .*data-dir"):
         places()

@@ -8,9 +8,9 @@ import torch
 from data_partition.datasets import dataset_choice
 from fl_server import federated_config
 from fl_server.federated_config import for_server, for_sites, prepare_deployed, prepare_simulated
-from training.config import ExperimentConfig, parse
+from training.config import PATH_KEYS, ExperimentConfig, parse
 from training.errors import ConfigError
-from training.preparation import PATH_KEYS, prepare_centralized
+from training.preparation import prepare_centralized
 
 
 def wanted(**changes: object) -> ExperimentConfig:

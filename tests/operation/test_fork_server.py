@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ import pytest
 
 from operation.fork_server import Forked, ForkServerError, fork, prepare, start_fork_server
 from operation.processes import TOKEN, own_processes, processes_of
+from tests.runs import wait_until
 
 ROOT = Path(__file__).parents[2]
-STARTED, OTHER = "a" * 32, "b" * 32
+STARTED, OTHER, ALONE = "a" * 32, "b" * 32, "c" * 32
 
 counted = 0
 
@@ -96,12 +98,32 @@ def test_the_end_of_a_fork_server_is_noticed(tmp_path: Path) -> None:
     with own_processes(OTHER) as home:
         path = home / "socket"
         environment = {**os.environ, TOKEN: OTHER, "PYTHONPATH": str(ROOT)}
-        start_fork_server(path, environment, home / "log")
-        sleeping = start(path, "sleep", tmp_path / "output", **{TOKEN: STARTED})
-        assert sleeping.poll() is None
-        prepare(path, ["a module that is not there"])
+        server = start_fork_server(path, environment, home / "log")
+        sleeping = start(path, "sleep", tmp_path / "output", **{TOKEN: ALONE})
+        pid = sleeping.pid
+        server.kill()
         with pytest.raises(ForkServerError, match="ended"):
             sleeping.wait()
         with pytest.raises(ForkServerError):
             start(path, "sleep", tmp_path / "output").wait()
-        os.kill(sleeping.pid, signal.SIGKILL)
+        if psutil.LINUX:
+            wait_until(lambda: not processes_of(ALONE))
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_what_cannot_be_imported_is_said_by_who_needs_it(server: Path, tmp_path: Path) -> None:
+    prepare(server, ["a module that is not there"])
+    output = tmp_path / "output"
+    asked = fork(server, "not_there:main", environment={}, folder=tmp_path, output=output)
+    assert asked.wait() == 1
+    assert "No module named 'not_there'" in output.read_text()
+    assert start(server, "fail", output).wait() == 3, "the fork server goes on"
+
+
+def test_half_a_request_disturbs_nobody(server: Path, tmp_path: Path) -> None:
+    for half in (b"", b'{"modules": ["json"'):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(server))
+            connection.sendall(half)
+    assert start(server, "fail", tmp_path / "output").wait() == 3

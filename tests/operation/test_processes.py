@@ -3,13 +3,22 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from operation.processes import TOKEN, ProcessId, end_processes, processes_of, start_watchdog
+from operation.processes import (
+    TOKEN,
+    ProcessId,
+    _created,
+    end_processes,
+    processes_of,
+    start_watchdog,
+)
+from tests.runs import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -67,6 +76,15 @@ def test_a_process_that_ended_is_not_alive_even_before_its_parent_asks() -> None
     assert not process.alive()
 
 
+def test_a_process_that_ends_is_waited_for() -> None:
+    assert not ProcessId.own().ends_within(0)
+    with subprocess.Popen(SLEEP) as child:
+        process = ProcessId(child.pid, _created(child.pid))
+        assert not process.ends_within(0.1)
+        threading.Timer(0.2, child.kill).start()
+        assert process.ends_within(10)
+
+
 @pytest.mark.skipif(not psutil.LINUX, reason="elsewhere psutil's time of creation is taken")
 def test_a_process_is_the_same_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux keeps when it booted as the time of day, less how long it has been up."""
@@ -120,24 +138,45 @@ def test_watchdog_ends_everything_when_the_starter_is_killed(tmp_path: Path) -> 
     wait_until(lambda: not home.exists())
 
 
-def wait_until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def test_watchdog_outlives_a_starter_that_kills_its_children(tmp_path: Path) -> None:
+    """As a process of Ray does when it ends; what it watches may be a child of a child."""
+    token, home = new_token(), tmp_path / "home"
+    home.mkdir()
+    between = (
+        "import os, subprocess, time\n"
+        "from operation.processes import TOKEN\n"
+        f"subprocess.Popen({SLEEP!r}, env={{**os.environ, TOKEN: {token!r}}})\n"
+        "time.sleep(60)\n"
+    )
+    starter = (
+        "import os, psutil, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from operation.processes import processes_of, start_watchdog\n"
+        f"watchdog = start_watchdog({token!r}, Path({str(home)!r}))\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {between!r}])\n"
+        f"while not processes_of({token!r}):\n"
+        "    pass\n"
+        "watchdog.wait()\n"
+        "for process in psutil.Process().children():\n"
+        "    process.kill()\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", starter], check=True, timeout=60)
+    wait_until(lambda: not processes_of(token))
+    wait_until(lambda: not home.exists())
 
 
 def test_the_token_is_not_in_the_list_of_processes(tmp_path: Path) -> None:
     """Every user of the machine may read the arguments of all processes."""
     token = new_token()
     watchdog = start_watchdog(token, tmp_path / "home")
+    assert watchdog.stdin is not None
     try:
-        # A process that has just begun has none yet.
-        wait_until(psutil.Process(watchdog.pid).cmdline)
-        words = psutil.Process(watchdog.pid).cmdline()
+        assert watchdog.wait(30) == 0, "what watches is its child"
+        (watching,) = (p for p in psutil.process_iter() if os.getsid(p.pid) == watchdog.pid)
+        words = watching.cmdline()
         assert "operation.processes" in words
         assert not any(token in word for word in words)
     finally:
-        assert watchdog.stdin is not None
         watchdog.stdin.close()
-        assert watchdog.wait(30) == 0
+    wait_until(lambda: not watching.is_running())

@@ -10,7 +10,8 @@ import pytest
 from operation.errors import OperationError
 from operation.processes import TOKEN, ProcessId, processes_of
 from operation.serving import serve_folder, serving
-from tests.operation.test_processes import SLEEP, wait_until
+from tests.operation.test_processes import SLEEP
+from tests.runs import wait_until
 
 SERVE = """
 import os, subprocess, sys, time

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from operation.supervised import Supervised
-from tests.operation.test_processes import wait_until
+from tests.runs import wait_until
 
 SLEEP = "import time; time.sleep(60)"
 

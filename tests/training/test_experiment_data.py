@@ -200,12 +200,14 @@ def test_no_lesion_is_on_two_sides(isic: ExperimentConfig) -> None:
 
 
 def test_without_lesion_ids_images_that_look_alike_stay_together(
-    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Two of three images are made to look alike; the hashes have tests of their own."""
+    config, asked = config.replace(cache_dir=str(tmp_path)), []
 
-    def near_groups(images: np.ndarray) -> np.ndarray:
-        return np.arange(len(images)) // 3 * 3
+    def near_groups(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        asked.append(images)
+        return np.arange(len(chosen)) // 3 * 3
 
     monkeypatch.setattr("data_partition.near_duplicates.near_groups", near_groups)
     table = training_table(config)
@@ -221,6 +223,25 @@ def test_without_lesion_ids_images_that_look_alike_stay_together(
     assert (places.groupby(np.arange(30) // 3).nunique() == 1).all()
     [notice] = data.store.notices
     assert notice.startswith("split = lesion-clean: 30 images (")
+    # Other pixels may look alike otherwise: what is kept is of one input.
+    for way in ("study", "square"):
+        open_federated_data(clean.replace(input=way))
+    assert len(asked) == 2
+
+
+def test_another_split_file_is_other_data(isic: ExperimentConfig) -> None:
+    """A run that began with one is not continued with the other."""
+    path = split_file(isic)
+    text = path.read_text(encoding="utf-8")
+    flamby = isic.replace(split="flamby", split_file=str(path))
+    one = open_federated_data(flamby).store.fingerprint
+    assert one == experiment_data.data_facts(flamby).fingerprint
+    assert one != open_federated_data(isic).store.fingerprint
+    path.write_text(text.replace(",train,", ",test,", 1), encoding="utf-8")
+    try:
+        assert open_federated_data(flamby).store.fingerprint != one
+    finally:
+        path.write_text(text, encoding="utf-8")
 
 
 def test_a_split_file_is_for_federations(isic: ExperimentConfig) -> None:

@@ -6,6 +6,7 @@ import torch
 from models.clip import ImageTextClassifier
 from tests.support import make_config, make_text, state_of
 from training.errors import TrainingError
+from training.network import preprocessing
 from training.task import Task
 
 CLASSES = 3
@@ -50,3 +51,10 @@ def test_other_weights_are_refused() -> None:
     weights["head.weight"] = weights["head.weight"][:2]
     with pytest.raises(TrainingError, match=r"^the weights are not those of resnet18: .*head"):
         Task(config, CLASSES).restore(weights)
+
+
+def test_the_config_decides_about_inputs() -> None:
+    found = preprocessing(make_config(augmentation="strong", input="flamby"))
+    assert (found.augmentation, found.cropped) == ("strong", True)
+    found = preprocessing(make_config())
+    assert (found.augmentation, found.cropped) == ("study", False)

@@ -1,5 +1,7 @@
 """A network that is used again for the next message is as a new one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,3 +54,19 @@ def test_tensors_outside_the_weights_could_be_changed_by_training(
         patch.setattr(torch.nn.Module, "__init__", with_a_secret)
         assert TASK.restore(first, reuse=True) is not TASK.restore(first, reuse=True)
     task._kept_network.cache_clear()
+
+
+def test_the_config_decides_about_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def spying(*_: object, sampler: str, **__: object) -> float:
+        asked.append(sampler)
+        return 0.0
+
+    monkeypatch.setattr("training.task.train_epoch", spying)
+    network = TASK.build()
+    optimizer = build_optimizer(TASK.config.to_flat(), network.trained().values())
+    for name in ("shuffled", "balanced"):
+        task = replace(TASK, config=TASK.config.replace(sampler=name))
+        task.train(network, SPLIT, optimizer, round_number=1, rounds=1)
+    assert asked == ["shuffled", "balanced"]

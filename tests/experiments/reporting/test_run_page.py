@@ -1,12 +1,13 @@
 """The page of one run: in every state, with nothing from a network, and with images only here."""
 
+import math
 import re
 import shutil
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from experiments.report import report_command
 from experiments.reporting.run_figures import run_drawings
@@ -72,7 +73,7 @@ def test_the_page_has_all_figures_and_tables_and_loads_nothing(run: RunFolder) -
 
 def test_misjudged_images_are_shown_melanoma_first_then_by_certainty(run: RunFolder) -> None:
     results = read_run_results(run.path)
-    answers = answers_of(run, "global_test", results.classes)
+    answers = answers_of(run.predictions("global_test"), results.classes)
     wrong = answers.predicted != answers.labels
     count, shown = misjudged(results)
     assert count == wrong.sum() > SHOWN
@@ -113,9 +114,39 @@ def test_the_interval_of_a_class_is_wilsons(run: RunFolder) -> None:
     results = read_run_results(run.path)
     table = next(table for table in run_tables(results) if table.name == "classes-1")
     row = table.numbers.set_index("class").loc["mel"]
-    bounds = binomtest(int(row["found"]), int(row["of"])).proportion_ci(0.95, method="wilson")
-    assert [row["low"], row["high"]] == [100 * bounds.low, 100 * bounds.high]
+    z, n, share = NormalDist().inv_cdf(0.975), row["of"], row["found"] / row["of"]
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    assert [row["low"], row["high"]] == pytest.approx(
+        [100 * (share + z * z / (2 * n) + sign * half) / (1 + z * z / n) for sign in (-1, 1)]
+    )
     assert row["low"] < row["sensitivity"] < row["high"]
+
+
+def test_names_from_outside_are_not_read_as_tex(run: RunFolder) -> None:
+    rounds = run.rounds()
+    for record in rounds:
+        for part in (record["clients"], record["validation"]["clients"]):
+            part["x $}$ y <b>"] = part.pop(next(iter(part)))
+    run.write_rounds(rounds)
+    page = page_of(run)
+    assert "x $}$ y &lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("manifest", "command"),
+    [
+        ({"command": "run"}, "fedskin run --on COORDINATOR_DIR {run}/config.toml --out NEW_DIR"),
+        (
+            {"command": "heads", "from": {"run": "/runs/net", "command": "simulate"}},
+            "fedskin heads --from /runs/net -c heads=knn,svm,rf -c ",
+        ),
+    ],
+)
+def test_how_to_repeat_it(run: RunFolder, manifest: dict[str, object], command: str) -> None:
+    run.update_manifest(**manifest)
+    assert read_run_results(run.path).again.startswith(command.format(run=run.path))
+    assert read_run_results(run.path).unit == "round"
 
 
 def test_a_missing_file_is_named(run: RunFolder) -> None:
@@ -130,4 +161,9 @@ def test_a_run_of_another_version_is_refused(run: RunFolder) -> None:
     del metrics["client_test"]["n"]
     run.write_metrics(metrics)
     with pytest.raises(RunFolderError, match="was written by another version, 'n' is missing"):
+        report_command(run.path)
+    metrics["client_test"]["n"] = 1
+    del metrics["client_test"]["by_class"]
+    run.write_metrics(metrics)
+    with pytest.raises(RunFolderError, match="another version, 'by_class' is missing"):
         report_command(run.path)

@@ -5,10 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 from cryptography.hazmat.primitives import serialization
@@ -156,11 +155,3 @@ def supernode(folder: CoordinatorFolder, key: Path, home: Path) -> Iterator[None
     finally:
         end_processes(token)
         process.wait()
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
-    """Wait, and fail if it never comes true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -20,8 +20,8 @@ from tests.fl_server.coordinator.support import (
     make_key,
     served,
     supernode,
-    wait_until,
 )
+from tests.runs import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -20,9 +20,9 @@ from tests.fl_server.coordinator.support import (
     make_key,
     served,
     supernode,
-    wait_until,
     write_tiny_bundle,
 )
+from tests.runs import wait_until
 from tests.support import make_config
 from training.run_folder import RunFolder
 from training.run_state import RunState

@@ -18,8 +18,8 @@ from fl_server.coordinator.runner import Submission
 from operation.errors import OperationError
 from operation.processes import ProcessId
 from tests.support import make_config
+from training.config import PATH_KEYS
 from training.errors import RunFolderError
-from training.preparation import PATH_KEYS
 from training.run_folder import RunFolder
 from training.run_state import RunState
 
