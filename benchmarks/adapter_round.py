@@ -12,6 +12,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 
 from benchmarks.fedprox_step import NUM_CLASSES, random_images
 from benchmarks.result import Result, ratio
@@ -89,7 +90,9 @@ class _Round:
             "validation": replace(images, indices=validation),
         }
         classes = tuple(map(str, range(NUM_CLASSES)))
-        self.client = Client("client-0", config, splits, classes, folder / trainable)
+        self.client = Client(
+            "client-0", config, splits, classes, folder / trainable, pd.DataFrame()
+        )
         self.weights = sent_part(Task(config, NUM_CLASSES).build())
         self.megabytes = sum(array.nbytes for array in self.weights.values()) / 1e6
         self.settings: dict[str, int | str] = {"round": 2, "client-index": 0}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from training.config import ExperimentConfig
@@ -22,6 +23,7 @@ class Client:
     splits: Mapping[str, Split]  # its images, by ``train``, ``validation`` and ``test``
     classes: tuple[str, ...]  # K class names, in the order of the network's outputs
     folder: Path  # for its files that are kept between rounds
+    rows: pd.DataFrame  # of all images of its store: ``image_id``, ``label`` and ``lesion_id``
     fingerprint: str = ""  # identifies its images; see ``ImageStore``
     synthetic: bool = False  # whether its images are generated
     is_site: bool = False  # whether it is a site's client, which stores the final model

@@ -16,6 +16,7 @@ from strategies.methods import METHODS
 from training import optimizers
 from training.clip_text import ClipText
 from training.network import sent_part
+from training.predictions import write_predictions
 from training.round_files import OptimizerStates
 from training.schedules import learning_rate
 from training.split import Split
@@ -148,6 +149,8 @@ def evaluate_locally(
 ) -> Metrics:
     """Evaluate a received model, or what this client has made of it, and at a site store that.
 
+    The predictions for the client's own test images stay in its folder.
+
     Where clients have models of their own, ``test`` is of this client's, and ``shared-test`` of the
     received one on the same images. ``validation`` is of the model that rounds validate: what is
     fine-tuned is only tested.
@@ -214,6 +217,14 @@ def _judge(
     result = task.evaluate(model, splits[split])
     counts = result.images.counts(exact=False)
     name = name or split
+    if split == "test":
+        write_predictions(
+            client.folder / f"predictions-{name}.csv",
+            client.rows.iloc[client.splits[split].indices],
+            result.images.probabilities,
+            client.classes,
+            by_patient=result.patients is not None,
+        )
     metrics: Metrics = {
         f"{name}-loss": result.loss,
         f"{name}-confusion": [int(count) for count in counts.confusion.flat],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -64,6 +65,13 @@ def plain_split(values: Iterable[int], labels: Iterable[int], side: int = 8) -> 
     return Split(images, np.array(list(labels), dtype=np.int64), np.arange(len(greys)))
 
 
+def rows_of(number: int) -> pd.DataFrame:
+    """The table of that many images, two of each lesion."""
+    names = [str(index) for index in range(number)]
+    lesions = [f"lesion-{index // 2}" for index in range(number)]
+    return pd.DataFrame({"image_id": names, "label": "a", "lesion_id": lesions})
+
+
 def make_client(
     folder: Path,
     config: ExperimentConfig | None = None,
@@ -80,6 +88,7 @@ def make_client(
         splits={name: random_split(size, seed=index) for name, size in sizes.items()},
         classes=("a", "b", "c"),
         folder=folder / f"client-{index}",
+        rows=rows_of(max(sizes.values())),
         is_site=is_site,
     )
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from operation.files import parse_json, replacing, write_json, write_text
+from operation.files import parse_json, write_json, write_text
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.errors import RunFolderError
 from training.extension_points import packages_of
 from training.losses import LOSSES
+from training.predictions import read_predictions, write_predictions
 from training.run_state import RunState
 from training.schedules import SCHEDULES
 
@@ -267,22 +268,19 @@ class RunFolder:
         by_patient: bool = False,
         predicted: Sequence[str] | None = None,
     ) -> None:
-        """Write ``predictions-<test_set>.csv``, with probabilities in full precision.
+        """Write ``predictions-<test_set>.csv``, see `training.predictions.write_predictions`.
 
         Args:
             test_set: for example ``global_test``.
-            by_patient: add the column ``patient_id``, for figures by patient.
-            predicted: n class names, if the prediction may differ from the most probable class.
         """
-        table = pd.DataFrame(probabilities.astype(np.float32), columns=list(classes))
-        table.insert(0, "image_id", list(rows["image_id"]))
-        table.insert(1, "label", list(rows["label"]))
-        if by_patient:
-            table.insert(2, "patient_id", list(rows["lesion_id"]))
-        if predicted is not None:
-            table.insert(2, "predicted", list(predicted))
-        with replacing(self.path / f"predictions-{test_set}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        write_predictions(
+            self.path / f"predictions-{test_set}.csv",
+            rows,
+            probabilities,
+            classes,
+            by_patient=by_patient,
+            predicted=predicted,
+        )
 
     def predictions(self, test_set: str) -> pd.DataFrame:
         """Read ``predictions-<test_set>.csv``; ids and labels are text.
@@ -290,12 +288,7 @@ class RunFolder:
         Raises:
             RunFolderError: it is missing.
         """
-        path = self.path / f"predictions-{test_set}.csv"
-        text: dict[Hashable, type[str]] = {"image_id": str, "label": str, "predicted": str}
-        try:
-            return pd.read_csv(path, dtype=text, keep_default_na=False)
-        except OSError as error:
-            raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+        return read_predictions(self.path / f"predictions-{test_set}.csv")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tests.support import (
     state_of,
 )
 from training.errors import TrainingError
+from training.predictions import read_predictions
 from training.task import Task
 
 Weights = dict[str, NDArray]
@@ -179,6 +180,23 @@ def test_judging_several_splits(client: Client, received: Weights) -> None:
     assert "train-confusion" not in metrics
     alone = evaluate_locally(client, received, {"splits": "test"})
     assert alone["test-loss"] == metrics["test-loss"]
+
+
+def test_predictions_for_its_own_test_images_stay_in_its_folder(
+    client: Client, received: Weights
+) -> None:
+    """With the lesions, so that intervals can draw a lesion's images together."""
+    metrics = evaluate_locally(client, received, {**settings(), "splits": "validation,test"})
+    (file,) = client.folder.glob("*.csv")
+    assert file.name == "predictions-test.csv"
+    table = read_predictions(file)
+    assert table.columns.tolist() == ["image_id", "label", "lesion_id", "a", "b", "c"]
+    assert table["image_id"].tolist() == ["0", "1", "2", "3", "4", "5"]
+    assert table["lesion_id"].tolist() == [f"lesion-{index // 2}" for index in range(6)]
+    confusion = np.zeros((3, 3), dtype=int)
+    predicted = table[["a", "b", "c"]].to_numpy(np.float32).argmax(axis=1)
+    np.add.at(confusion, (client.splits["test"].labels, predicted), 1)
+    assert metrics["test-confusion"] == confusion.ravel().tolist()
 
 
 @pytest.mark.parametrize(

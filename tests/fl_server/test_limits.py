@@ -31,6 +31,7 @@ from tests.support import (
     make_config,
     plain_split,
     received_by,
+    rows_of,
     settings_of,
     state_of,
 )
@@ -86,7 +87,8 @@ def shard(folder: Path, rows: range, config: ExperimentConfig | None = None) -> 
     split = type(whole)(whole.images, whole.labels, np.array(rows))
     empty = type(whole)(whole.images, whole.labels, np.arange(0))
     splits = {"train": split, "validation": empty, "test": empty}
-    return Client(f"client-{rows.start}", config, splits, ("a", "b", "c"), folder)
+    classes = ("a", "b", "c")
+    return Client(f"client-{rows.start}", config, splits, classes, folder, rows_of(12))
 
 
 def assert_close(found: Weights, expected: Weights, start: Weights) -> None:

@@ -181,7 +181,7 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
     probabilities[0] = [1.0, 0.0, np.float32(1e-45)]  # the smallest there is
     labels = rng.integers(0, 3, 500)
     ids = ["007", "NA", 'a,"b"', *(f"ISIC_{number}" for number in range(497))]
-    rows = pd.DataFrame({"image_id": ids, "label": [classes[i] for i in labels]})
+    rows = pd.DataFrame({"image_id": ids, "label": [classes[i] for i in labels], "lesion_id": None})
     folder.write_predictions("global_test", rows, probabilities, classes)
 
     path = folder.path / "predictions-global_test.csv"
@@ -199,9 +199,20 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
 
 
 def test_an_empty_test_set_has_a_header(folder: RunFolder) -> None:
-    rows = pd.DataFrame({"image_id": [], "label": []})
+    rows = pd.DataFrame({"image_id": [], "label": [], "lesion_id": []})
     folder.write_predictions("none", rows, np.zeros((0, 2), np.float32), ["a", "b"])
     assert (folder.path / "predictions-none.csv").read_text() == "image_id,label,a,b\n"
+
+
+def test_predictions_name_the_lesions_that_are_known(folder: RunFolder) -> None:
+    rows = pd.DataFrame(
+        {"image_id": ["1", "2"], "label": ["nv", "mel"], "lesion_id": ["007", None]}
+    )
+    answers = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
+    folder.write_predictions("t", rows, answers, ["mel", "nv"])
+    lines = (folder.path / "predictions-t.csv").read_text().splitlines()
+    assert lines == ["image_id,label,lesion_id,mel,nv", "1,nv,007,0.25,0.75", "2,mel,,0.5,0.5"]
+    assert folder.predictions("t")["lesion_id"].tolist() == ["007", ""]
 
 
 def test_predictions_of_slices_name_the_patient(folder: RunFolder) -> None:
