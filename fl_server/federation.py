@@ -153,6 +153,7 @@ class Federation:
             self.folder.keep_base(base)
             check_bases(clients.bases, base)
             self._settings["base"] = base  # a client that joins later compares it with its own
+            self.task = replace(self.task, base=base)
         return clients, exchange
 
     def _train(self, strategy: Averaging, exchange: Exchange, num_rounds: int) -> ArrayRecord:

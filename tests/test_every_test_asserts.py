@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-EXPECTING = ("raises", "warns", "fail")  # of pytest
+EXPECTING = ("raises", "warns", "fail", "wait_until")  # of pytest, and tests/runs.py
 
 
 def asserts(function: ast.AST, helpers: dict[str, ast.AST], seen: frozenset[str]) -> bool:

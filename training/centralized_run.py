@@ -94,6 +94,7 @@ class CentralizedRun:
         if self.config.trainable != "all":
             base = base_sha256(model)
             self.folder.keep_base(base)
+            self.task = replace(self.task, base=base)
             if self.config.on_features:
                 splits = open_feature_splits(
                     self.config,

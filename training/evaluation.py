@@ -6,6 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from training.epoch import Evaluation
+from training.feature_splits import open_feature_splits
 from training.run_folder import RunFolder
 from training.scores import score_block
 from training.split import GlobalTestSet
@@ -38,12 +39,15 @@ def evaluate_on_test_set(
     drawn together; and ``in_training``, the number of images that are also in training, None if
     this cannot be checked.
 
+    Where a trunk never changes and the task names its base, its features of the test images are
+    kept beside the image store, for all runs that need them; the figures are the same.
+
     Args:
         weights: of the network, see `Task.restore`.
         test_set: names the file ``predictions-<test_set>.csv``.
     """
     classes, split = test_data.classes, test_data.split
-    evaluation = task.evaluate(task.restore(weights), split)
+    evaluation = _evaluate(task, weights, test_data)
     folder.write_predictions(
         test_set,
         test_data.rows,
@@ -64,3 +68,16 @@ def evaluate_on_test_set(
         "in_training": None if overlap is None else len(overlap),
         "intervals": found,
     }
+
+
+def _evaluate(task: Task, weights: Mapping[str, NDArray], test_data: GlobalTestSet) -> Evaluation:
+    if not (task.config.on_features and task.base):
+        return task.evaluate(task.restore(weights), test_data.split)
+    splits = open_feature_splits(
+        task.config.replace(augmented_views=0),  # of which no test image has any
+        {"test": test_data.split},
+        fingerprint=test_data.fingerprint,
+        client_index=0,
+        base=task.base,
+    )
+    return task.evaluate(task.restore_over_features(weights), splits["test"])

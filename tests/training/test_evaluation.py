@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
-from tests.support import first_weights, make_config, random_split
+from tests.support import STORED_SIDE, first_weights, make_config, random_split, rows_of
 from training.evaluation import evaluate_on_test_set
 from training.metrics import METRIC_NAMES
+from training.network import base_sha256, sent_part
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet, Split
 from training.task import Task
@@ -51,3 +53,23 @@ def test_patients_are_drawn_whole(tmp_path: Path) -> None:
     assert block["intervals"] != intervals(labels, answers, 3, seed=0)
     assert block["patients"]["n"] == 10
     assert "intervals" not in block["patients"]
+
+
+@pytest.mark.parametrize("trainable", ["head", "adapter"])
+def test_on_kept_features_every_bit_is_as_on_images(tmp_path: Path, trainable: str) -> None:
+    """The trunk's features of the test images are computed once, for any number of views."""
+    split = random_split(21, side=STORED_SIDE)
+    test_data = GlobalTestSet(split, rows_of(len(split)), CLASSES, "images", {})
+    config = make_config(trainable=trainable, cache_dir=str(tmp_path / "cache"))
+    network = Task(config, len(CLASSES)).build()
+    weights, base = sent_part(network), base_sha256(network)
+    blocks = []
+    for views, known_base in ((0, None), (0, base), (2, base)):
+        folder = RunFolder(tmp_path / str(len(blocks)))
+        folder.path.mkdir()
+        task = Task(config.replace(augmented_views=views), len(CLASSES), base=known_base)
+        blocks.append(evaluate_on_test_set(task, weights, test_data, folder, "global_test"))
+    assert blocks[0] == blocks[1] == blocks[2]
+    assert len({file.read_bytes() for file in tmp_path.glob("*/*.csv")}) == 1
+    (kept,) = (tmp_path / "cache" / "features").glob("*.safetensors")
+    assert load_file(kept)["test"].shape == (21, 1, 512)
