@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def show_notes(console: Console, data: Mapping[str, Any]) -> None:
     """Print the notes, a line each."""
-    for note in (overlap_note(data), copies_note(data)):
+    for note in (overlap_note(data), left_out_note(data), copies_note(data)):
         if note is not None:
             console.say(note, style="yellow")
 
@@ -31,11 +31,21 @@ def overlap_note(data: Mapping[str, Any]) -> str | None:
         if not data["test_images"]:
             return None
         return "Whether the sites train on images of the test set is unknown"
+    return _too_good("test images", overlap)
+
+
+def left_out_note(data: Mapping[str, Any]) -> str | None:
+    """Return the same line about images of the source left out; None if there are none."""
+    left_out = data.get("left_out")
+    return _too_good("images left out", left_out["overlap"]) if left_out else None
+
+
+def _too_good(images: str, overlap: Mapping[str, Any]) -> str | None:
     if not overlap["in_training"]:
         return None
     reasons = ", ".join(f"{reason}: {count}" for reason, count in overlap["by_reason"].items())
     return (
-        f"{overlap['in_training']} of the {overlap['test_images']} test images are also in "
+        f"{overlap['in_training']} of the {overlap['test_images']} {images} are also in "
         f"training ({reasons}), so these figures are too good"
     )
 

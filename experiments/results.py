@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.console import Console
-from experiments.display import overlap_note, show_notices
+from experiments.display import left_out_note, overlap_note, show_notices
 from experiments.figures_table import (
     BY_PATIENT,
     NONE,
@@ -22,7 +22,7 @@ from experiments.figures_table import (
     updates_table,
     with_patients,
 )
-from training.data_description import synthetic_note
+from training.data_description import left_out_name, synthetic_note
 from training.errors import RunFolderError
 from training.participation import absences_of, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
@@ -82,8 +82,9 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
     )
     if said := synthetic_note(manifest):
         title += f"\n{said}"
-    if note := overlap_note(manifest["data"]):
-        title += f"\n{note}"
+    for note in (overlap_note(manifest["data"]), left_out_note(manifest["data"])):
+        if note:
+            title += f"\n{note}"
     if note := local_arrays_note(metrics):
         title += f"\n{note}"
     text = manifest.get("text")
@@ -190,6 +191,9 @@ def blocks_of(metrics: Mapping[str, Any]) -> Iterator[Row]:
     if "global_test" in metrics:
         yield ("global test set" if federated else "test set"), metrics["global_test"]
         yield "  last model", metrics["last"]["global_test"]
+    if "left_out" in metrics:
+        yield left_out_name(metrics["left_out"]), metrics["left_out"]
+        yield "  last model", metrics["last"]["left_out"]
     for client, heads in metrics.get("client_heads", {}).items():
         for head, block in heads.items():
             if head != "failed":

@@ -151,6 +151,12 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
             "allow-overlap = true: leave it out; sites' images cannot be compared with the test "
             "set, so no overlap is looked for"
         )
+    if config.leave_out:
+        faults.append(
+            f"leave-out = {config.leave_out!r}: allowed in a simulation only, whose server has the "
+            "images; over sites, start the run without the site, and let it judge the model with "
+            "fedskin predict"
+        )
     if config.split_file:
         faults.append(
             f"split-file = {config.split_file!r}: allowed in a simulation only; sites' images are "

@@ -22,7 +22,12 @@ from strategies.replies import ProcessLost, TooFewReplies
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig, defaults, parse
 from training.data_description import describe_data
-from training.experiment_data import cache_dir, open_federated_data, open_test_data
+from training.experiment_data import (
+    cache_dir,
+    open_federated_data,
+    open_left_out,
+    open_test_data,
+)
 from training.preparation import outline_data, prefetch
 from training.run_environment import environment
 from training.run_folder import RunFolder, now
@@ -99,10 +104,8 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
     folder.check_same_data(data.store.fingerprint)
-    test_data = open_test_data(config)
-    folder.update_manifest(
-        data=describe_data(config, data, test_data),
-    )
+    test_data, left_out = open_test_data(config), open_left_out(config, data)
+    folder.update_manifest(data=describe_data(config, data, test_data, left_out))
     text = text_of_run(config, folder, data.store.classes)
     folder.update_manifest(text=describe_text(text))
     experiment = config.to_toml()
@@ -131,7 +134,10 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
 
     settings = {"experiment": experiment}
     classes = data.store.classes
-    Federation(grid, config, folder, classes, test_data, as_text(text), settings).run(gather)
+    federation = Federation(
+        grid, config, folder, classes, test_data, as_text(text), settings, left_out
+    )
+    federation.run(gather)
 
 
 @contextmanager

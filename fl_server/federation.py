@@ -73,6 +73,7 @@ class Federation:
         text: the text features for objective ``clip``, else None. They are sent with every message,
             so that no client builds a text tower.
         settings: settings in every message: ``experiment``, the config as clients need it.
+        left_out: the images of the source that ``leave-out`` names, judged as a further test set.
     """
 
     def __init__(
@@ -84,12 +85,15 @@ class Federation:
         test_data: GlobalTestSet | None,
         text: ClipText | None,
         settings: Mapping[str, str],
+        left_out: GlobalTestSet | None = None,
     ) -> None:
         self.grid = grid
         self.config = config
         self.folder = folder
         self.classes = classes
         self.test_data = test_data
+        named = {"global_test": test_data, "left_out": left_out}
+        self.test_sets = {name: found for name, found in named.items() if found is not None}
         self.text = text
         self.task = Task(config, len(classes), text)
         self.progress = folder.checkpoint.progress()
@@ -328,7 +332,7 @@ class Federation:
             self._take_validation(self._client_metrics(found, "validation"))
             self.folder.checkpoint.save(self.progress)
             self.folder.write_rounds(self.progress.records)
-        last_figures = self._judge_one(found, exchange.evaluated(sent), "last_global_test")
+        last_figures = self._judge_one(found, exchange.evaluated(sent), "last_")
         last_histograms = histograms_of(found, "test")
         sha256 = weights_sha256(exchange.evaluated(sent))
         best_round = self.progress.best_round or self.progress.round
@@ -336,7 +340,7 @@ class Federation:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(self.folder.checkpoint.weights(best_round))
             found = self._ask(strategy, sent, tests, best_round)
-        best_figures = self._judge_one(found, exchange.evaluated(sent), "global_test")
+        best_figures = self._judge_one(found, exchange.evaluated(sent))
         self.folder.write_histograms(
             {"client_test": histograms_of(found, "test"), "last_client_test": last_histograms}
         )
@@ -373,13 +377,16 @@ class Federation:
             settings |= self._of_training
         return evaluate_on_clients(self.grid, strategy, arrays, settings, self.config.longest_round)
 
-    def _judge_one(self, found: Replies, weights: Weights, test_set: str) -> dict[str, Any]:
+    def _judge_one(self, found: Replies, weights: Weights, prefix: str = "") -> dict[str, Any]:
         tests = self._client_metrics(found, "test")
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
         if any(f"{SHARED_TEST}-loss" in reply.metrics for reply in found.accepted):
             shared = self._client_metrics(found, SHARED_TEST)
             result["shared"] = {"client_test": shared["pooled"], "clients": shared["clients"]}
-        if self.test_data is None:
-            return result
-        block = evaluate_on_test_set(self.task, weights, self.test_data, self.folder, test_set)
-        return {"global_test": block, **result}
+        blocks = {
+            name: evaluate_on_test_set(self.task, weights, images, self.folder, f"{prefix}{name}")
+            for name, images in self.test_sets.items()
+        }
+        if "left_out" in blocks:
+            blocks["left_out"]["source"] = self.config.leave_out
+        return {**blocks, **result}

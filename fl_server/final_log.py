@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 
 from operation.text import printable
-from training.data_description import synthetic_note
+from training.data_description import left_out_name, synthetic_note
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
@@ -36,6 +36,9 @@ def final_log_lines(folder: RunFolder) -> Iterator[str]:
     if "global_test" in metrics:
         rows.append(("global test set", metrics["global_test"]))
         rows.append(("  last model", metrics["last"]["global_test"]))
+    if "left_out" in metrics:
+        rows.append((left_out_name(metrics["left_out"]), metrics["left_out"]))
+        rows.append(("  last model", metrics["last"]["left_out"]))
     width = min(_NAME_WIDTH, max(len(name) for name, _ in rows))
     heads = " ".join(f"{name.upper():>6}" for name in METRIC_NAMES)
     yield f"{'test split of':<{width}} {'n':>6} {heads}"

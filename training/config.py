@@ -76,6 +76,11 @@ class ExperimentConfig(ConfigKeys):
                 f"split-file = {self.split_file!r}: allowed with split = flamby or lesion-clean "
                 "only; split = 'random'"
             )
+        if self.leave_out and self.partition != "source":
+            faults.append(
+                f"leave-out = {self.leave_out!r}: names a source, so it is allowed with partition "
+                f"= source only; partition = {self.partition!r}"
+            )
         faults += self._faults_of_training()
         faults += self._faults_of_method()
         if self.batch_size == 1:

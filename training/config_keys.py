@@ -101,6 +101,7 @@ class ConfigKeys(MethodKeys):
     clients_per_round: int = Field(0, ge=0)
     partition: Literal["iid", "dirichlet", "source"] = "iid"
     dirichlet_alpha: float = Field(0.5, gt=0)
+    leave_out: str = ""
     split: Literal["random", "flamby", "lesion-clean"] = "random"
     split_file: str = ""
     split_by: Literal["image", "lesion"] = "image"

@@ -7,14 +7,24 @@ import numpy as np
 
 from data_partition.copies import find_copies, num_straddling
 from data_partition.synthetic_folder import is_synthetic
+from operation.text import printable
 from training.config import ExperimentConfig
 from training.split import CentralData, FederatedData, GlobalTestSet
 
+_SOURCE_LENGTH = 20  # of the name of a source in tables
+
 
 def describe_data(
-    config: ExperimentConfig, data: FederatedData | CentralData, test_data: GlobalTestSet | None
+    config: ExperimentConfig,
+    data: FederatedData | CentralData,
+    test_data: GlobalTestSet | None,
+    left_out: GlobalTestSet | None = None,
 ) -> dict[str, Any]:
-    """Return the manifest's entry ``data``; test images do not count as training images."""
+    """Return the manifest's entry ``data``; test images do not count as training images.
+
+    Args:
+        left_out: the images of the source that ``leave-out`` names.
+    """
     store = data.store
     in_training = np.ones(len(store.labels), dtype=bool)
     if test_data is not None and store.sliced:  # both are in one store
@@ -35,6 +45,7 @@ def describe_data(
             "straddling": num_straddling(rows, places),
         },
         **describe_test_data(test_data),
+        **_describe_left_out(config, left_out),
         "notices": [*store.notices, *(test_data.notices if test_data else ())],
     }
 
@@ -49,6 +60,30 @@ def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
         "notices": test_data.notices if test_data else [],
         "overlap": overlap.describe() if overlap is not None else None,
     }
+
+
+def _describe_left_out(
+    config: ExperimentConfig, left_out: GlobalTestSet | None
+) -> dict[str, dict[str, Any]]:
+    if left_out is None:
+        return {}
+    assert left_out.overlap is not None  # its images are here, as are the clients'
+    return {
+        "left_out": {
+            "source": config.leave_out,
+            "images": len(left_out.rows),
+            "overlap": left_out.overlap.describe(),
+        }
+    }
+
+
+def left_out_name(block: Mapping[str, Any]) -> str:
+    """Return what tables call the images of the source that ``leave-out`` named.
+
+    Args:
+        block: of ``metrics.json``, with ``source``.
+    """
+    return f"left out: {printable(block['source'], _SOURCE_LENGTH)}"
 
 
 SYNTHETIC = "SYNTHETIC images: these figures say nothing about patients"

@@ -23,6 +23,7 @@ from data_partition.image_reader import Photographs
 from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
 from data_partition.image_table import ImageTable
 from data_partition.isic2019_split import read_split, with_split
+from data_partition.left_out import from_source, without_source
 from data_partition.partition import plan_partition
 from data_partition.splits import SplitBy, split_by_folders, split_patients, split_release, together
 from training.array_store import kept
@@ -102,7 +103,8 @@ def open_federated_data(
     """
     store = open_training(config, progress)
     plan = deal(config, store)
-    beyond = store.rows["image_id"][~store.rows["image_id"].isin(plan["image_id"])].tolist()
+    used = store.rows["image_id"].isin(plan["image_id"]) | from_source(store.rows, config.leave_out)
+    beyond = store.rows["image_id"][~used].tolist()
     if config.split_file and beyond:
         reason = "image that the split file does not name"
         store = replace(store, set_aside={**store.set_aside, reason: tuple(beyond)})
@@ -135,12 +137,14 @@ def open_central_data(
 def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFrame:
     """Partition the images of a store or a table among clients, see `plan_partition`.
 
+    Those of the source that ``leave-out`` names belong to no client.
+
     Raises:
         DataError: they cannot be partitioned as the config says.
     """
     rows, split_by = units(config, data)
     return plan_partition(
-        rows,
+        without_source(rows, config.leave_out),
         partition=config.partition,
         clients=config.clients,
         dirichlet_alpha=config.dirichlet_alpha,
@@ -237,6 +241,11 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
             f"split-file = {config.split_file!r}: allowed in federations only, since it divides "
             "clients' images"
         )
+    if config.leave_out:
+        raise ConfigError(
+            f"leave-out = {config.leave_out!r}: allowed in federations only; to train one network "
+            "on all other sources, use fedskin simulate with strategy = pooled"
+        )
     rows, split_by = units(config, data)
     if data.sliced:
         names = split_patients(rows, seed=config.seed)
@@ -284,6 +293,31 @@ def open_test_data(
             return None
         training = open_training(config, progress).rows
         found = GlobalTestSet.whole(open_table(config, table, progress))
+    training = training[~from_source(training, config.leave_out)]
+    return _compared(config, training, found)
+
+
+def open_left_out(config: ExperimentConfig, data: FederatedData) -> GlobalTestSet | None:
+    """Return the images of the source that ``leave-out`` names as a test set; None if it is empty.
+
+    They are compared with the images of all clients, as those of the global test set are.
+
+    Raises:
+        DataError: some are also at a client and the config does not allow it.
+    """
+    if not config.leave_out:
+        return None
+    store, chosen = data.store, from_source(data.store.rows, config.leave_out)
+    rows = store.rows[chosen].reset_index(drop=True)
+    split = select_images(store, chosen)
+    found = GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
+    return _compared(config, store.rows[data.plan["client"].notna()], found)
+
+
+def _compared(
+    config: ExperimentConfig, training: pd.DataFrame, found: GlobalTestSet
+) -> GlobalTestSet:
+    """Return a test set with its overlap with training, which is refused unless it is allowed."""
     overlap = find_overlap(training, found.rows)
     if not config.allow_overlap:
         refuse(overlap)

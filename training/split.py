@@ -51,8 +51,9 @@ class FederatedData:
 
     Attributes:
         store: all images; of slices also those of the global test patients.
-        plan: one row per image of the store, in the store's order, with ``source``, and with
-            ``client`` and ``split``, both missing for images of global test patients.
+        plan: one row per image of the store, in the store's order, with ``client``, ``split`` and
+            ``source``, which are missing for images of no client: of global test patients, of the
+            source that ``leave-out`` names, or beyond the split file.
     """
 
     store: ImageStore
@@ -77,7 +78,7 @@ class FederatedData:
         return source_of(self.plan, client)
 
     def places(self) -> list[str | None]:
-        """Return for each image of the store its client and split, None for a test patient's."""
+        """Return for each image of the store its client and split, None if it has none."""
         held = zip(self.plan["client"], self.plan["split"], strict=True)
         return [None if pd.isna(client) else f"{client}, {split}" for client, split in held]
 
@@ -105,7 +106,9 @@ class CentralData:
 
 @dataclass(frozen=True)
 class GlobalTestSet:
-    """The global test set: its own store or, of slices, some patients of the common store.
+    """A test set that the server judges, its own store or some images of the common store.
+
+    The global one; of slices, it is some patients of the common store. Or the source left out.
 
     Attributes:
         rows: their rows in the store, in the order of the split.

@@ -170,6 +170,8 @@ class _Rows:
         metrics, heads = self._metrics, self._metrics.heads or {}
         if metrics.global_test is not None:
             yield from self._by_unit("global_test", "network", metrics.global_test)
+        if metrics.left_out is not None:
+            yield from self._by_unit("left_out", "network", metrics.left_out)
         for head, block in heads.items():
             if head != "network":  # which equals the global test set's
                 yield from self._by_unit("global_test", head, block)

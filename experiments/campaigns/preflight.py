@@ -36,6 +36,7 @@ Found = TypeVar("Found")
 _DATA_KEYS = (
     *("dataset", "data-dir", "test-dir", "allow-overlap", "cache-dir"),
     *("image-size", "input", "modalities", "slices-per-patient", "slice-choice", "partition"),
+    "leave-out",
 )
 _CUT_KEYS = (
     *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split", "split-file", "split-by", "seed"),

@@ -104,6 +104,7 @@ class Metrics(Part):
     """
 
     global_test: Block | None = None
+    left_out: Block | None = None
     client_test: PooledBlock | None = None
     clients: dict[str, Block] = Field(default_factory=dict)
     validation: Pooled
@@ -117,7 +118,8 @@ class Metrics(Part):
     def blocks(self) -> list[Figures]:
         """Return every block of figures, by image and by patient."""
         heads = (self.heads or {}).values()
-        found = [self.global_test, self.client_test, *self.clients.values(), *heads]
+        tests = [self.global_test, self.left_out, self.client_test]
+        found = [*tests, *self.clients.values(), *heads]
         whole = [block for block in found if block is not None]
         return [*whole, *(block.patients for block in whole if block.patients is not None)]
 

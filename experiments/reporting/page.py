@@ -31,6 +31,11 @@ _ABOUT = (
     *("test_fingerprint", "test_in_training", "weights_sha256", "fedskin_version"),
 )
 INTERVAL = "AVG, 95 %"
+_TEST_SETS = {
+    "global_test": "global",
+    "left_out": "left out",
+    "client_test": "clients', pooled",
+}
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
 
 
@@ -38,10 +43,10 @@ def page_data(findings: Findings) -> str:
     """Return the JSON, safe inside a script element.
 
     ``columns`` and ``rows`` are the results: a row for each trial, model and unit on the global
-    test set and, pooled, on the clients'. The columns in ``settings`` are shown together in the
-    column "setting" and can be filtered. ``recall`` names the column with the number of images
-    found of the most important class, and their total. ``config`` holds the keys that are equal in
-    all trials. Each of ``trials`` has its other keys, its figures on every test set, its curve and
+    test set, on the source left out and, pooled, on the clients'. The columns in ``settings`` are
+    shown together in the column "setting" and can be filtered. ``recall`` names the column with the
+    number of images found of the most important class, and their total. ``config`` holds the keys
+    that are equal in all trials. Each of ``trials`` has its other keys, its figures on every test set, its curve and
     its counts.
     """
     table = findings.table
@@ -83,13 +88,11 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
     parts, first = [], first_classes(findings)
     for comparison in comparisons:
         rows = comparison.rows
-        rows = rows[rows["test_set"].isin(["global_test", "client_test"])]
+        rows = rows[rows["test_set"].isin(list(_TEST_SETS))]
         part = pd.DataFrame({"trial": rows["trial"], "backbone": rows["config.backbone"]})
         part["setting"] = comparison.titled(without=unsaid)
         part["seed"], part["model"] = rows["config.seed"], rows["model"].map(WORDS)
-        part["test set"] = rows["test_set"].map(
-            {"global_test": "global", "client_test": "clients', pooled"}
-        )
+        part["test set"] = rows["test_set"].map(_TEST_SETS)
         part["by"] = rows["unit"]
         figures = rows[[*_scores(rows), "avg_low", "avg_high"]].round(4).rename(columns=str.upper)
         part["AVG"] = figures.pop("AVG")

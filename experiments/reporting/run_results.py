@@ -16,7 +16,7 @@ from experiments.campaigns.trial import text
 from models.head_names import HEADS
 from operation.files import read_json
 from training.config import ExperimentConfig
-from training.data_description import synthetic_note
+from training.data_description import left_out_name, synthetic_note
 from training.head_run import network_run
 from training.head_settings import HEAD_KEYS
 from training.participation import absences_of
@@ -161,6 +161,9 @@ def _test_sets(
     if "global_test" in metrics:
         counts = answers_of(folder.predictions("global_test"), classes).counts()
         yield TestSet("global test set", metrics["global_test"], counts.histograms)
+    if "left_out" in metrics:
+        counts = answers_of(folder.predictions("left_out"), classes).counts()
+        yield TestSet(left_out_name(metrics["left_out"]), metrics["left_out"], counts.histograms)
     if "client_test" in metrics and metrics["client_test"]["n"]:
         yield TestSet(
             "clients' test splits, pooled",

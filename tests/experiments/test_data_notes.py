@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.display import copies_note, overlap_note
+from experiments.display import copies_note, left_out_note, overlap_note
 
 
 def data(**entries: Any) -> dict[str, Any]:
@@ -24,6 +24,10 @@ def test_an_overlap_is_told_with_its_reasons() -> None:
         "3 of the 9 test images are also in training (same id: 1, same lesion: 2), so these "
         "figures are too good"
     )
+    assert left_out_note(data()) is None
+    note = left_out_note(data(left_out={"overlap": found}))
+    assert note is not None
+    assert note.startswith("3 of the 9 images left out are also in training (")
 
 
 def test_over_sites_it_is_told_that_nobody_could_look() -> None:
