@@ -133,8 +133,11 @@ def find_overlap(train: pd.DataFrame, test: pd.DataFrame) -> Overlap:
     return Overlap(matches, len(test), known)
 
 
-def refuse(found: Overlap) -> None:
+def refuse(found: Overlap, remedy: str = "take them out of the test set") -> None:
     """Refuse a test set with images that are also in training.
+
+    Args:
+        remedy: beside ``allow-overlap``.
 
     Raises:
         DataError: there are such images; the message names some.
@@ -145,8 +148,8 @@ def refuse(found: Overlap) -> None:
     more = ", …" if len(named) > _NAMED else ""
     raise DataError(
         f"{len(found)} of {found.num_test} test images are also in training "
-        f"({', '.join(named[:_NAMED])}{more}); take them out of the test set, or evaluate "
-        "anyway with allow-overlap = true"
+        f"({', '.join(named[:_NAMED])}{more}); {remedy}, or evaluate anyway with allow-overlap = "
+        "true"
     )
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_partition.errors import DataError
+from data_partition.splits import SplitBy, together
 from operation.text import printable
 
 _SOURCE_LENGTH = 40  # length of a source's name in an error
@@ -19,8 +20,13 @@ def from_source(rows: pd.DataFrame, source: str) -> NDArray[np.bool_]:
     return (rows["source"] == source).to_numpy(dtype=bool) & bool(source)
 
 
-def without_source(rows: pd.DataFrame, source: str) -> pd.DataFrame:
+def without_source(rows: pd.DataFrame, source: str, *, split_by: SplitBy) -> pd.DataFrame:
     """Return the images that are not from a source; all of them if it is "".
+
+    Args:
+        rows: columns ``source``, and those of `together`.
+        split_by: with "lesion", images from other sources that show one of its lesions are left out
+            too. In HAM10000 some lesions were photographed in two sources.
 
     Raises:
         DataError: there is no image of this source, or no other. Sources that are missing are left
@@ -35,4 +41,12 @@ def without_source(rows: pd.DataFrame, source: str) -> pd.DataFrame:
         raise DataError(f"{named}: no such source; there are {listed}")
     if len(known) == 1:
         raise DataError(f"{named}: is the only source, so nothing is left to train on; add others")
-    return rows[~from_source(rows, source)].reset_index(drop=True)
+    left = from_source(rows, source)
+    if split_by == "lesion":
+        groups = pd.Series(together(rows), index=rows.index, dtype=object)
+        left |= groups.isin(groups[left].dropna()).to_numpy()
+        if left.all():
+            raise DataError(
+                f"{named}: its lesions are all there are, so nothing is left to train on"
+            )
+    return rows[~left].reset_index(drop=True)

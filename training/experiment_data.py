@@ -103,13 +103,9 @@ def open_federated_data(
     """
     store = open_training(config, progress)
     plan = deal(config, store)
-    used = store.rows["image_id"].isin(plan["image_id"]) | from_source(store.rows, config.leave_out)
-    beyond = store.rows["image_id"][~used].tolist()
-    if config.split_file and beyond:
-        reason = "image that the split file does not name"
-        store = replace(store, set_aside={**store.set_aside, reason: tuple(beyond)})
     store = replace(
         store,
+        set_aside={**store.set_aside, **_at_no_client(config, store, plan)},
         fingerprint=_with_split_file(config, store.fingerprint),
         notices=(*store.notices, *_split_notices(config, plan)),
     )
@@ -117,6 +113,23 @@ def open_federated_data(
     rows = store.rows.drop(columns=["split", "source"], errors="ignore")
     merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
     return FederatedData(store, merged)
+
+
+def _at_no_client(
+    config: ExperimentConfig, store: ImageStore, plan: pd.DataFrame
+) -> dict[str, tuple[str, ...]]:
+    """Return the images that neither a client nor a test set has, by reason."""
+    if store.sliced or not (config.split_file or config.leave_out):
+        return {}
+    held = store.rows["image_id"].isin(plan["image_id"]) | from_source(store.rows, config.leave_out)
+    named = store.rows["image_id"].isin(units(config, store)[0]["image_id"])
+    found = {
+        "image that the split file does not name": store.rows["image_id"][~held & ~named],
+        "image of a lesion that the source left out has, too": store.rows["image_id"][
+            ~held & named
+        ],
+    }
+    return {reason: tuple(ids) for reason, ids in found.items() if len(ids)}
 
 
 def open_central_data(
@@ -137,14 +150,15 @@ def open_central_data(
 def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFrame:
     """Partition the images of a store or a table among clients, see `plan_partition`.
 
-    Those of the source that ``leave-out`` names belong to no client.
+    Those of the source that ``leave-out`` names belong to no client, nor, where lesions stay
+    together, do others of the same lesions.
 
     Raises:
         DataError: they cannot be partitioned as the config says.
     """
     rows, split_by = units(config, data)
     return plan_partition(
-        without_source(rows, config.leave_out),
+        without_source(rows, config.leave_out, split_by="image" if data.sliced else split_by),
         partition=config.partition,
         clients=config.clients,
         dirichlet_alpha=config.dirichlet_alpha,
@@ -294,7 +308,10 @@ def open_test_data(
         training = open_training(config, progress).rows
         found = GlobalTestSet.whole(open_table(config, table, progress))
     training = training[~from_source(training, config.leave_out)]
-    return _compared(config, training, found)
+    overlap = find_overlap(training, found.rows)
+    if not config.allow_overlap:
+        refuse(overlap)
+    return replace(found, overlap=overlap)
 
 
 def open_left_out(config: ExperimentConfig, data: FederatedData) -> GlobalTestSet | None:
@@ -311,16 +328,9 @@ def open_left_out(config: ExperimentConfig, data: FederatedData) -> GlobalTestSe
     rows = store.rows[chosen].reset_index(drop=True)
     split = select_images(store, chosen)
     found = GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
-    return _compared(config, store.rows[data.plan["client"].notna()], found)
-
-
-def _compared(
-    config: ExperimentConfig, training: pd.DataFrame, found: GlobalTestSet
-) -> GlobalTestSet:
-    """Return a test set with its overlap with training, which is refused unless it is allowed."""
-    overlap = find_overlap(training, found.rows)
+    overlap = find_overlap(store.rows[data.plan["client"].notna()], found.rows)
     if not config.allow_overlap:
-        refuse(overlap)
+        refuse(overlap, "keep lesions together with split-by = lesion")
     return replace(found, overlap=overlap)
 
 

@@ -46,8 +46,8 @@ def page_data(findings: Findings) -> str:
     test set, on the source left out and, pooled, on the clients'. The columns in ``settings`` are
     shown together in the column "setting" and can be filtered. ``recall`` names the column with the
     number of images found of the most important class, and their total. ``config`` holds the keys
-    that are equal in all trials. Each of ``trials`` has its other keys, its figures on every test set, its curve and
-    its counts.
+    that are equal in all trials. Each of ``trials`` has its other keys, its figures on every test
+    set, its curve and its counts.
     """
     table = findings.table
     configs = table.drop_duplicates("trial").set_index("trial").filter(regex=r"^config\.")

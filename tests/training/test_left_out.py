@@ -82,7 +82,7 @@ def test_the_manifest_says_so(config: ExperimentConfig) -> None:
     assert left_out_name({"source": LEFT}) == f"left out: {LEFT}"
 
 
-def test_a_lesion_at_a_client_is_refused_unless_allowed(
+def test_a_lesion_at_a_client_is_refused_or_left_out_whole(
     config: ExperimentConfig, tmp_path: Path
 ) -> None:
     """One lesion's images come from two sources."""
@@ -95,12 +95,20 @@ def test_a_lesion_at_a_client_is_refused_unless_allowed(
     table.to_csv(path, index=False)
     twice = config.replace(data_dir=str(tmp_path / "ham"), cache_dir=str(tmp_path / "cache"))
     data = open_federated_data(twice)
-    with pytest.raises(DataError, match=r"are also in training \(.*same lesion as .*allow-overlap"):
+    with pytest.raises(DataError, match=r"same lesion as .*split-by = lesion, or evaluate"):
         open_left_out(twice, data)
     allowed = open_left_out(twice.replace(allow_overlap=True), data)
     assert allowed is not None
     assert allowed.overlap is not None
     assert table.loc[left, "image_id"] in allowed.overlap.matches
+    together = twice.replace(split_by="lesion")
+    data = open_federated_data(together)
+    found = open_left_out(together, data)
+    assert found is not None
+    assert found.overlap is not None
+    assert len(found.overlap) == 0
+    [aside] = [ids for reason, ids in data.store.set_aside.items() if "left out" in reason]
+    assert table.loc[other, "image_id"] in aside
 
 
 def test_what_is_refused(config: ExperimentConfig) -> None:
