@@ -11,6 +11,7 @@ from experiments import (
     backbones_command,
     campaign,
     centralized_clip,
+    compare,
     coordinator,
     data_commands,
     deployed,
@@ -60,6 +61,7 @@ app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
+app.command("compare")(compare.compare_command)
 app.command("runs")(runs.runs_command)
 app.command("backbones")(backbones_command.backbones_command)
 

@@ -58,7 +58,7 @@ def _report_run(folder: Path) -> None:
             f"{folder}: was written by another version, {error} is missing; report it with that "
             "version, or run its config.toml again"
         ) from None
-    _write(folder / "report", drawings, tables, run_page(run, drawings, tables))
+    write_page(folder / "report", drawings, tables, run_page(run, drawings, tables))
     if run.synthetic_line:
         console.print(run.synthetic_line, style="bold red")
     console.say(run.state)
@@ -100,11 +100,14 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
 
     drawings = draw_all(findings)
     tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
-    _write(folder, drawings, tables, page(findings, drawings, tables))
+    write_page(folder, drawings, tables, page(findings, drawings, tables))
     return len(drawings), len(tables)
 
 
-def _write(folder: Path, drawings: Sequence[Drawing], tables: Sequence[Table], page: str) -> None:
+def write_page(
+    folder: Path, drawings: Sequence[Drawing], tables: Sequence[Table], page: str
+) -> None:
+    """Write figures, tables and the page into a folder of ours; an earlier one's are removed."""
     content: dict[str, str | bytes] = {}
     for drawing in drawings:
         content[f"figures/{drawing.name}.svg"] = drawing.svg

@@ -71,6 +71,7 @@ def paired_test(
 
     McNemar's exact test checks whether images that only one model classifies correctly belong to
     either model with probability 1/2. It assumes that images are independent, also with ``groups``.
+    `training.score_differences` compares more than the classes that were predicted.
 
     Args:
         labels: (n,) true classes, each in [0, num_classes).
@@ -83,6 +84,30 @@ def paired_test(
         ``COMPARED`` the second model's figure minus the first's in percentage points, with its 95 %
         interval: [difference, low, high]; None without any image.
     """
+    only_first, only_second, p_value = mcnemar(labels, first, second)
+    return {
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": p_value,
+        "difference": _differences(labels, first, second, num_classes, groups, seed, resamples),
+    }
+
+
+def mcnemar(
+    labels: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[int, int, float]:
+    """Return McNemar's exact test of two models on the same images.
+
+    Q. McNemar: Note on the sampling error of the difference between correlated proportions or
+    percentages, Psychometrika 12, 1947. It assumes that images are independent.
+
+    Args:
+        labels, first, second: as for `paired_test`.
+
+    Returns:
+        How many images only the first model classified correctly, how many only the second, and the
+        two-sided p-value, 1 if there are none.
+    """
     from scipy.stats import (
         binomtest,
     )  # here: it takes half a second, which every message at a site would pay
@@ -90,12 +115,8 @@ def paired_test(
     only_first = int(((first == labels) & (second != labels)).sum())
     only_second = int(((second == labels) & (first != labels)).sum())
     apart = only_first + only_second
-    return {
-        "only_first": only_first,
-        "only_second": only_second,
-        "p_value": float(binomtest(only_first, apart).pvalue) if apart else 1.0,
-        "difference": _differences(labels, first, second, num_classes, groups, seed, resamples),
-    }
+    p_value = float(binomtest(only_first, apart).pvalue) if apart else 1.0
+    return only_first, only_second, p_value
 
 
 def _differences(

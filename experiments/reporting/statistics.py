@@ -1,6 +1,7 @@
 """Statistics over the figures of several seeds and settings."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,3 +163,18 @@ def rank_test(blocks: pd.DataFrame) -> RankTest:
             quantile * np.sqrt(num_backbones * (num_backbones + 1) / (6 * num_blocks))
         ),
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number; where one is below α, so is the chance that any
+    hypothesis is rejected wrongly.
+
+    S. Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 6, 1979.
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected

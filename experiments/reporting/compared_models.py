@@ -1,0 +1,179 @@
+"""What is compared on the same test images: the networks and heads of finished runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from experiments.reporting.run_results import answers_of
+from models.head_names import HEADS
+from operation.text import printable
+from training.config import ExperimentConfig
+from training.data_description import synthetic_note
+from training.errors import RunFolderError
+from training.run_folder import RunFolder
+from training.score_counts import Answers
+
+# Columns of predictions that name what images of one lesion or patient have in common.
+_GROUPS = {"patient_id": "patient", "lesion_id": "lesion"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A finished run's best network, or one of its heads, and what it says of the test images.
+
+    Attributes:
+        named: as the user names it.
+        classes: as in the predictions.
+        table: the predictions by ``image_id``, sorted.
+        answers: of the n images, in this order.
+        curve: by round, ``train_loss`` and the pooled ``validation_avg``.
+    """
+
+    named: str
+    folder: RunFolder
+    config: ExperimentConfig
+    manifest: Mapping[str, Any]
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    answers: Answers
+    curve: pd.DataFrame
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the test images."""
+        return str(self.manifest["data"].get("test_fingerprint"))
+
+    @property
+    def synthetic_line(self) -> str | None:
+        """What is said of synthetic images; None if there are none."""
+        return synthetic_note(self.manifest)
+
+    @property
+    def unit(self) -> str:
+        """``round``, or ``epoch`` of a centralized run."""
+        return "round" if self.folder.length_key() == "rounds" else "epoch"
+
+
+def read_named(named: str) -> Model:
+    """Read the model that a user names: ``RUN_DIR``, or ``RUN_DIR:HEAD`` for a head.
+
+    Raises:
+        RunFolderError: see `read_model`.
+    """
+    folder, _, head = named.rpartition(":")
+    if head in HEADS and not Path(named).exists():
+        return read_model(named, Path(folder), head)
+    return read_model(named, Path(named))
+
+
+def read_model(named: str, path: Path, head: str | None = None) -> Model:
+    """Read a model's predictions of the global test set.
+
+    Args:
+        named: names it in errors and tables.
+        path: of the run folder.
+        head: of ``HEADS``; None: the network.
+
+    Raises:
+        RunFolderError: it is no finished run with predictions, or they cannot be used.
+    """
+    folder = RunFolder(path)
+    config = folder.config()
+    folder.check_completed()
+    test_set = f"heads-{head}" if head else "global_test"
+    file = path / f"predictions-{test_set}.csv"
+    if not file.is_file():
+        remedy = "has no predictions of a global test set, and only those can be paired by image"
+        if head:
+            remedy = f"has no predictions of {head}; fit it with fedskin heads"
+        raise RunFolderError(f"{named}: {remedy}")
+    try:
+        manifest = folder.manifest()
+        classes = tuple(map(str, manifest["data"]["classes"]))
+        table = folder.predictions(test_set).sort_values("image_id", ignore_index=True)
+        answers = answers_of(table, classes)
+        curve = _curve(folder.rounds())
+        sound = len(table) > 0 and not table["image_id"].duplicated().any()
+        sound = sound and bool(np.isfinite(answers.probabilities).all())
+    except (KeyError, TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise RunFolderError(f"{file}: is damaged, or of another version; make the run again")
+    return Model(named, folder, config, manifest, classes, table, answers, curve)
+
+
+def _curve(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "train_loss": [record["train_loss"] for record in rounds],
+            "validation_avg": [record["validation"]["pooled"].get("avg") for record in rounds],
+        },
+        index=pd.Index([record["round"] for record in rounds], name="round"),
+        dtype=float,
+    )
+
+
+def check_same_images(models: Sequence[Model]) -> None:
+    """Refuse models that were judged on other test images than the first.
+
+    Raises:
+        RunFolderError: naming the first one that was.
+    """
+    first = models[0]
+    for other in models[1:]:
+        if set(other.classes) != set(first.classes):
+            raise RunFolderError(
+                f"{other.named}: its classes are {printable(', '.join(other.classes))}, those of "
+                f"{first.named} are {printable(', '.join(first.classes))}; compare runs with the "
+                "same classes"
+            )
+        same = other.fingerprint == first.fingerprint and all(
+            other.table[column].equals(first.table[column]) for column in ("image_id", "label")
+        )
+        if not same:
+            raise RunFolderError(
+                f"{other.named}: was judged on another test set ({_test_set(other)}) than "
+                f"{first.named} ({_test_set(first)}); compare runs with the same test images"
+            )
+
+
+def _test_set(model: Model) -> str:
+    return (
+        f"{len(model.table):,} images of {model.config.dataset}, "
+        f"fingerprint {model.fingerprint[:12]}"
+    )
+
+
+def with_classes(model: Model, classes: Sequence[str]) -> Answers:
+    """Return a model's answers with its classes in another order."""
+    return model.answers if model.classes == classes else answers_of(model.table, classes)
+
+
+def groups_of(models: Sequence[Model]) -> tuple[str, NDArray[np.int64] | None]:
+    """Return what the test images are of, ``patient``, ``lesion`` or ``image``, and its numbers.
+
+    The first model that knows patients or lesions tells them for all. An image without a lesion is
+    one of its own.
+
+    Args:
+        models: on the same images.
+
+    Returns:
+        The word; and (n,) the number of each image's lesion or patient, None if nobody knows them.
+    """
+    for column, unit in _GROUPS.items():
+        for model in models:
+            if column not in model.table:
+                continue
+            named = model.table[column].astype(str)
+            known = named.str.strip() != ""
+            if known.any():
+                # With a prefix, so that no image is taken for a lesion of its name.
+                keys = ("of " + named).where(known, "image " + model.table["image_id"])
+                return unit, np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    return "image", None

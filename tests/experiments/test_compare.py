@@ -1,0 +1,209 @@
+"""``fedskin compare``: runs on the same test images."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from experiments.cli import app
+from experiments.reporting.run_results import answers_of
+from operation.errors import InputError
+from tests.experiments.compared_runs import NUM_IMAGES, write_runs
+from training import score_differences
+from training.run_folder import RunFolder
+from training.run_state import RunState
+from training.scores import SCORES, score_block
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign's folder; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("compare") / "campaign"
+    write_runs(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(score_differences.score_differences.__kwdefaults__, "resamples", 60)
+
+
+def run_of(campaign: Path, command: str = "simulate", **keys: object) -> Path:
+    """The trial of a command whose config has these values; of seed 0 unless said."""
+    wanted = {"seed": 0, "optimizer": "sgd", "text-encoder": "ViT-L/14", "dataset": "ham10000"}
+    wanted |= {"strategy": "fedavg", **keys}
+    for path in sorted((campaign / "trials").glob(f"{command}-*")):
+        flat = RunFolder(path).config().to_flat()
+        asked = (
+            wanted if command == "simulate" else {"seed", "dataset", "text-encoder"} & wanted.keys()
+        )
+        if all(flat[key] == wanted[key] for key in asked):
+            return path
+    raise AssertionError(f"there is no such trial: {keys}")
+
+
+@pytest.fixture
+def runs(campaign: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of a run with FedAvg and one with FedProx."""
+    for strategy in ("fedavg", "fedprox"):
+        shutil.copytree(run_of(campaign, strategy=strategy), tmp_path / strategy)
+    return tmp_path / "fedavg", tmp_path / "fedprox"
+
+
+def compare(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+def compared(*arguments: object) -> dict:  # type: ignore[type-arg]
+    result = compare(*arguments, "--json")
+    assert result.exit_code == 0, result.exception
+    found: dict = json.loads(result.stdout)  # type: ignore[type-arg]
+    return found
+
+
+def refusal(*arguments: object) -> str:
+    result = compare(*arguments)
+    assert isinstance(result.exception, InputError), result.output
+    assert len(str(result.exception).splitlines()) == 1
+    return str(result.exception)
+
+
+def test_every_score_is_that_of_the_predictions_and_changes_are_counted(
+    runs: tuple[Path, Path],
+) -> None:
+    found = compared(*runs)
+    blocks, right = [], []
+    for run, side in zip(runs, found["sides"], strict=True):
+        table = RunFolder(run).predictions("global_test")
+        answers = answers_of(table, found["classes"])
+        right.append(answers.predicted == answers.labels)
+        blocks.append(score_block(answers.counts()))
+        assert {name: side["scores"][name] for name in SCORES} == pytest.approx(
+            {name: blocks[-1][name] for name in SCORES}
+        )
+    other = found["sides"][1]
+    difference = other["differences"]["auroc"]
+    assert difference["value"] == pytest.approx(blocks[1]["auroc"] - blocks[0]["auroc"])
+    assert difference["low"] < difference["high"]
+    (test,) = other["mcnemar"]
+    assert (test["only_first"], test["only_second"]) == (
+        (right[0] & ~right[1]).sum(),
+        (right[1] & ~right[0]).sum(),
+    )
+    assert len(other["changed"]) == (right[0] != right[1]).sum()
+    better = {one["image_id"] for one in other["changed"] if one["change"] == "wrong → right"}
+    names = RunFolder(runs[0]).predictions("global_test")["image_id"]
+    assert better == set(names[right[1] & ~right[0]])
+
+
+def test_the_order_of_the_predictions_does_not_matter(runs: tuple[Path, Path]) -> None:
+    before = compared(*runs)
+    path = runs[1] / "predictions-global_test.csv"
+    pd.read_csv(path).sample(frac=1, random_state=0).to_csv(path, index=False)
+    assert compared(*runs) == before
+
+
+def test_lesions_are_drawn_whole_and_without_them_it_is_said(runs: tuple[Path, Path]) -> None:
+    """110 images are of 55 lesions, ten of none that is known. One run that knows them suffices."""
+    found = compared(*runs)
+    assert (found["unit"], found["units"]) == ("lesion", 55 + 10)
+    for number, run in enumerate(runs):
+        path = run / "predictions-global_test.csv"
+        pd.read_csv(path).drop(columns="lesion_id").to_csv(path, index=False)
+        assert (number == 0) == (compared(*runs)["unit"] == "lesion")
+    assert "is not known, so the intervals are" in " ".join(compare(*runs).output.split())
+
+
+def test_patients_come_first(runs: tuple[Path, Path]) -> None:
+    path = runs[0] / "predictions-global_test.csv"
+    table = pd.read_csv(path)
+    table.insert(2, "patient_id", np.arange(NUM_IMAGES) // 10)
+    table.to_csv(path, index=False)
+    found = compared(*runs)
+    assert (found["unit"], found["units"]) == ("patient", 12)
+
+
+def test_more_than_two_are_each_compared_with_the_first_and_corrected(
+    campaign: Path, runs: tuple[Path, Path]
+) -> None:
+    """Holm, of two p-values: the smaller one doubled, the larger one at least that."""
+    heads = f"{run_of(campaign, 'heads')}:knn"
+    found = compared(runs[0], runs[1], heads)
+    first, *others = found["sides"]
+    assert "differences" not in first
+    tests = [test for side in others for test in side["mcnemar"]]
+    smaller, larger = sorted(tests, key=lambda test: test["p_value"])
+    assert smaller["p_holm"] == pytest.approx(min(1, 2 * smaller["p_value"]))
+    assert larger["p_holm"] == max(larger["p_value"], smaller["p_holm"])
+    assert others[1]["name"] == heads
+
+
+def test_the_page_loads_nothing_and_names_the_images(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "tables").mkdir(parents=True)
+    for earlier in (out / "comparison.json", out / "tables" / "changed-2.csv"):
+        earlier.touch()
+    assert compare(*runs, "--out", out).exit_code == 0
+    assert not (out / "tables" / "changed-2.csv").exists()
+    page = (out / "index.html").read_text(encoding="utf-8")
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert all((out / link).is_file() for link in linked if not link.startswith(("data:", "#")))
+    for name in ("differences", "differences-by-class", "curves"):
+        assert (out / "figures" / f"{name}.png").is_file()
+    assert "SYNTHETIC" in page
+    changed = pd.read_csv(out / "tables" / "changed-1.csv")
+    found = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert set(changed["image_id"]) == {one["image_id"] for one in found["sides"][1]["changed"]}
+    assert all(name in page for name in changed["image_id"])
+    assert "<td>strategy</td><td>fedavg</td><td>fedprox</td>" in page
+
+
+def test_a_folder_of_other_files_is_left_alone(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    assert "holds other files" in refusal(*runs, "--out", tmp_path / "out")
+
+
+def test_other_test_images_are_refused_by_name(campaign: Path, runs: tuple[Path, Path]) -> None:
+    brain = run_of(campaign, "clip", dataset="brats2019")
+    assert f"{brain}: its classes are" in refusal(runs[0], brain)
+    data = RunFolder(runs[1]).manifest()["data"]
+    RunFolder(runs[1]).update_manifest(data={**data, "test_fingerprint": "0" * 64})
+    said = refusal(*runs)
+    assert f"{runs[1]}: was judged on another test set" in said
+    assert "fingerprint 000000000000" in said
+    RunFolder(runs[1]).update_manifest(data=data)
+    path = runs[1] / "predictions-global_test.csv"
+    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
+    assert "119 images of ham10000" in refusal(*runs)
+
+
+def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = runs
+    assert "is one run only" in refusal(first)
+    assert "is named twice" in refusal(first, first)
+    assert "is not a run folder" in refusal(first, tmp_path / "nothing")
+    assert "has no predictions of svm" in refusal(first, f"{second}:svm")
+    path = second / "predictions-global_test.csv"
+    table = pd.read_csv(path)
+    for damaged in (
+        table.assign(label="nobody"),
+        table.assign(mel="?"),
+        table.assign(mel=np.nan),
+        table.drop(columns="mel"),
+        table.assign(image_id="twice"),
+        table.iloc[:0],
+    ):
+        damaged.to_csv(path, index=False)
+        assert "is damaged, or of another version" in refusal(*runs)
+    path.unlink()
+    assert "has no predictions of a global test set" in refusal(*runs)
+    RunFolder(second).update_manifest(status=RunState.RUNNING)
+    assert "is not completed" in refusal(*runs)
