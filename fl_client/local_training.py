@@ -214,7 +214,8 @@ def _judge(
     name: str = "",
 ) -> Metrics:
     started = time.perf_counter()
-    result = task.evaluate(model, splits[split])
+    judge = task.judge if split == "test" else task.evaluate
+    result = judge(model, splits[split])
     counts = result.images.counts(exact=False)
     name = name or split
     if split == "test":

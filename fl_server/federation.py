@@ -31,6 +31,7 @@ from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
 from strategies.replies import Replies
+from training.batchnorm import note_without_batchnorm
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -115,6 +116,7 @@ class Federation:
         """
         clients, exchange = self._begin(gather)
         notes = notes_on_method(self.config, exchange.num_local)
+        notes += note_without_batchnorm(self.config)
         for note in notes:
             log(WARNING, note)
         self.folder.update_manifest(notes=notes)

@@ -15,6 +15,7 @@ from torch import nn
 
 from models.backbones import Backbone
 from training import optimizers
+from training.batchnorm import note_without_batchnorm
 from training.checkpoint import Progress
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -68,7 +69,8 @@ class CentralizedRun:
             TrainingError: the loss or an output became NaN or infinite.
             WeightsError: the pretrained weights are missing or unusable.
         """
-        self.folder.update_manifest(phase="training", best_by=self.config.best_by)
+        notes = note_without_batchnorm(self.config)
+        self.folder.update_manifest(phase="training", best_by=self.config.best_by, notes=notes)
         torch.set_num_threads(self.config.threads_per_client)
         self._train(after_epoch)
         self.folder.update_manifest(phase="judging")

@@ -59,6 +59,12 @@ class ExperimentConfig(ConfigKeys):
                 f"augmented-views = {self.augmented_views}: allowed with trainable = head or "
                 f"adapter only, whose clients keep features; trainable = {self.trainable!r}"
             )
+        if self.test_batchnorm == "recomputed" and self.on_features:
+            faults.append(
+                f"test-batchnorm = 'recomputed': allowed with trainable = all or lora only, since "
+                f"with trainable = {self.trainable!r} clients keep features, which the frozen "
+                "network has computed with its stored statistics"
+            )
         if self.clients_per_round > self.clients:
             faults.append(
                 f"clients-per-round = {self.clients_per_round}: allowed are 0, which means all, "

@@ -72,7 +72,7 @@ def evaluate_on_test_set(
 
 def _evaluate(task: Task, weights: Mapping[str, NDArray], test_data: GlobalTestSet) -> Evaluation:
     if not (task.config.on_features and task.base):
-        return task.evaluate(task.restore(weights), test_data.split)
+        return task.judge(task.restore(weights), test_data.split)
     splits = open_feature_splits(
         task.config.replace(augmented_views=0),  # of which no test image has any
         {"test": test_data.split},

@@ -14,6 +14,7 @@ from models.backbones import Backbone, build_backbone, build_empty, over_feature
 from models.clip import ImageTextClassifier
 from models.text_encoders import find_text_encoder
 from models.trunk_facts import is_all_in_state
+from training.batchnorm import recomputed_batchnorm
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.epoch import Evaluation, evaluate, train_epoch
@@ -181,6 +182,24 @@ class Task:
             preprocessing=preprocessing(self.config, split),
             precision=self.config.precision,
         )
+
+    def judge(self, network: nn.Module, split: Split) -> Evaluation:
+        """Evaluate a network on a test set, with BatchNorm's statistics as ``test-batchnorm`` says.
+
+        Raises:
+            TrainingError: an output is NaN or infinite.
+        """
+        if self.config.test_batchnorm == "stored":
+            return self.evaluate(network, split)
+        with recomputed_batchnorm(
+            network,
+            split,
+            batch_size=self.config.batch_size,
+            preprocessing=preprocessing(self.config, split),
+            seed=self.config.seed,
+            precision=self.config.precision,
+        ):
+            return self.evaluate(network, split)
 
     @property
     def _num_outputs(self) -> int:
