@@ -1,5 +1,6 @@
 """Fixtures shared by the tests of several packages."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from tests.packages import Packages
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_memory_is_given_back() -> Iterator[None]:
-    """After a file of tests; or gigabytes of its models' memory lack the processes of the next."""
+    """After a file of tests; or gigabytes of its models' memory lack the processes of the next.
+
+    What is left, mostly modules, is never garbage: Flower looks for garbage at every message.
+    """
+    gc.freeze()
     yield
     give_back_freed()
 
