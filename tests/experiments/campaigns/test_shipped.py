@@ -8,6 +8,7 @@ import pytest
 
 from experiments.campaigns.campaign_file import Campaign, read_campaign
 from experiments.campaigns.estimate import num_evaluations
+from strategies.methods import METHODS
 from training.config import ExperimentConfig
 from training.study import resolve
 
@@ -64,7 +65,10 @@ def test_no_round_is_closed_without_a_hospital(name: str) -> None:
 def test_every_shipped_file_is_a_campaign_of_its_own_name() -> None:
     """Reading one checks the config of every trial in it."""
     names = {path.stem for path in SHIPPED.glob("*.toml")}
-    assert names == {"task1-clip", "task2-federated", "task3-heads", "communication", "smoke"}
+    assert names == {
+        *("task1-clip", "task2-federated", "task3-heads", "communication", "smoke"),
+        *("benchmark-ham10000", "benchmark-isic2019"),
+    }
     for name in names:
         assert shipped(name).name == name
 
@@ -121,6 +125,28 @@ def test_a_file_of_the_study_names_it(path: Path) -> None:
     assert "Deep Modeling and Optimization of Medical Image Classification" in head
     assert "arXiv 2505.23040, code AIPMLab/SkinCancerSimulation" in head
     assert "docs/study.md" in head
+
+
+@pytest.mark.parametrize(("name", "hospitals"), [("ham10000", 4), ("isic2019", 6)])
+def test_a_benchmark_compares_methods_with_being_alone_and_with_everything_pooled(
+    name: str, hospitals: int
+) -> None:
+    """All else is equal, or a difference would not be the method's; no lesion is in two splits."""
+    methods = Counter[tuple[object, ...]]()
+    for trial in shipped(f"benchmark-{name}").trials:
+        config = trial.config
+        assert (config.partition, config.clients) == ("source", hospitals)
+        assert "lesion" in (config.split_by, config.split.partition("-")[0])
+        assert (config.optimizer, config.momentum) == ("sgd", 0.0)
+        methods[config.strategy, config.backbone, config.trainable, config.loss, config.seed] += 1
+    assert set(methods.values()) == {1}
+    heads = {(strategy, loss) for strategy, _, part, loss, _ in methods if part == "head"}
+    left_out = {"fedper", "fedbn"}  # of a head alone, nothing would travel, or nothing stay
+    four = ("cross-entropy", "balanced", "logit-adjusted", "focal")
+    assert heads == set(product(METHODS.keys() - left_out, four))
+    settings = {whole[1:] for whole in methods}
+    for other in ("local", "pooled", "fedavg"):
+        assert {(other, *rest) for rest in settings} <= methods.keys()
 
 
 def test_task3_is_every_backbone_with_knn_and_svm() -> None:
