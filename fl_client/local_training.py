@@ -13,6 +13,7 @@ from models.backbones import Backbone
 from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST
 from strategies.method import is_carried
 from strategies.methods import METHODS
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training import optimizers
 from training.clip_text import ClipText
 from training.network import sent_part
@@ -21,6 +22,7 @@ from training.round_files import OptimizerStates
 from training.schedules import learning_rate
 from training.split import Split
 from training.task import Task
+from training.temperature import temperature_losses
 
 Metrics = dict[str, int | float | list[int] | list[float]]
 
@@ -161,8 +163,9 @@ def evaluate_locally(
     Returns:
         For each split ``<split>-loss``, ``<split>-confusion`` (K² counts, row by row), the same by
         patient as ``<split>-patient-confusion`` if patients are known, the histograms of
-        `strategies.histograms` if the client may send them, and ``<split>-examples``; and
-        ``num-examples``, the number of evaluated images.
+        `strategies.histograms` if the client may send them, with those of validation the sums of
+        `strategies.temperature_losses`, and ``<split>-examples``; and ``num-examples``, the number
+        of evaluated images.
     """
     wanted = str(settings["splits"]).split(",")
     method, judged = METHODS[client.config.strategy], int(settings.get("round", 0))
@@ -170,7 +173,7 @@ def evaluate_locally(
     task, model, splits = open_model(client, own, settings, text, reuse=reuse)
     metrics: Metrics = {}
     if "validation" in wanted:
-        metrics |= _judge(client, task, model, splits, "validation")
+        metrics |= _judge(client, task, model, splits, "validation", calibrates=True)
     if SHARED_TEST in wanted:
         shared = open_model(client, received, settings, text)[1] if method.own_names(own) else model
         metrics |= _judge(client, task, shared, splits, "test", SHARED_TEST)
@@ -212,6 +215,8 @@ def _judge(
     splits: Mapping[str, Split],
     split: str,
     name: str = "",
+    *,
+    calibrates: bool = False,
 ) -> Metrics:
     started = time.perf_counter()
     judge = task.judge if split == "test" else task.evaluate
@@ -235,6 +240,8 @@ def _judge(
     if client.histograms and counts.histograms is not None:
         fields = counts.histograms.to_fields()
         metrics |= {f"{name}-{field}": value for field, value in fields.items()}
+        if calibrates:
+            metrics[f"{name}-{TEMPERATURE_LOSSES}"] = temperature_losses(result.images).tolist()
     if result.patients is not None:
         patients = result.patients.confusion
         metrics[f"{name}-patient-confusion"] = [int(count) for count in patients.flat]

@@ -1,6 +1,6 @@
 """Evaluation: the clients' replies, and scores from their counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from strategies.histograms import FIELDS
 from strategies.replies import Replies, Reply
+from training.calibration import Calibration
 from training.config import ExperimentConfig
 from training.metrics import confusion_matrix
 from training.network import features_of
@@ -21,7 +22,11 @@ from training.split import GlobalTestSet
 
 
 def client_metrics(
-    replies: Replies, split: str, num_classes: int, best_by: str = "loss"
+    replies: Replies,
+    split: str,
+    num_classes: int,
+    best_by: str = "loss",
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Return the clients' scores on one of their splits, by client and pooled.
 
@@ -29,6 +34,8 @@ def client_metrics(
         replies: with the metrics ``<split>-confusion``, ``-loss`` and ``-examples``.
         split: ``validation`` or ``test``.
         best_by: as for `score_block`, for images.
+        calibration: of the same model; the blocks then have the figures of its prediction ``sets``
+            on the images of the clients that send histograms.
 
     Returns:
         ``clients`` by name and ``pooled``, each a block of scores with ``loss``, and with
@@ -45,20 +52,22 @@ def client_metrics(
     no_histograms: dict[str, str] = {}
     total_loss = 0.0
     for reply in replies.accepted:
-        images.append(_counts(reply, split, num_classes))
+        images.append(counts_of(reply, split, num_classes))
         loss = float(str(reply.metrics[f"{split}-loss"]))
         clients[reply.client] = {**score_block(images[-1], best_by), "loss": loss}
+        clients[reply.client] |= _sets(images[-1], calibration)
         total_loss += loss * images[-1].num_images
         if images[-1].histograms is None and images[-1].num_images:
             no_histograms[reply.client] = "sends no histograms"
         if f"{split}-patient-confusion" in reply.metrics:
-            patients.append(_counts(reply, f"{split}-patient", num_classes))
+            patients.append(counts_of(reply, f"{split}-patient", num_classes))
             clients[reply.client]["patients"] = score_block(patients[-1])
         else:
             unknown[reply.client] = "sends no counts of patients"
     together = ScoreCounts.pooled(images, num_classes)
     pooled: dict[str, Any] = {
         **score_block(together, best_by),
+        **_sets(together, calibration),
         "loss": total_loss / max(1, together.num_images),
         "missing": dict(replies.failures),
         "no_histograms": no_histograms,
@@ -71,17 +80,29 @@ def client_metrics(
     return {"clients": clients, "pooled": pooled}
 
 
-def histograms_of(replies: Replies, split: str) -> dict[str, dict[str, Any]]:
-    """Return by client the histograms of one of their splits, as sent, of those that send them."""
+def _sets(counts: ScoreCounts, calibration: Calibration | None) -> dict[str, Any]:
+    if calibration is None or counts.histograms is None:
+        return {}
+    return {"sets": calibration.figures(counts.histograms)}
+
+
+def histograms_of(
+    replies: Replies, split: str, fields: Sequence[str] = FIELDS
+) -> dict[str, dict[str, Any]]:
+    """Return by client the histograms of one of their splits, as sent, of those that send them.
+
+    Args:
+        fields: of a reply, without the split's name.
+    """
     found: dict[str, dict[str, Any]] = {}
     for reply in replies.accepted:
-        fields = {name: reply.metrics.get(f"{split}-{name}") for name in FIELDS}
-        if None not in fields.values():
-            found[reply.client] = fields
+        sent = {name: reply.metrics.get(f"{split}-{name}") for name in fields}
+        if None not in sent.values():
+            found[reply.client] = sent
     return found
 
 
-def _counts(reply: Reply, of: str, num_classes: int) -> ScoreCounts:
+def counts_of(reply: Reply, of: str, num_classes: int) -> ScoreCounts:
     """Return the counts in a reply, of a split, or of a split's patients."""
     prefix = f"{of}-"
     fields = {

@@ -13,6 +13,7 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
+from fl_server.calibration import pooled_calibration
 from fl_server.client_evaluation import (
     client_metrics,
     evaluate_on_clients,
@@ -28,10 +29,13 @@ from strategies.averaging import Averaging
 from strategies.exchange import Exchange
 from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST, Announced
 from strategies.flower_mean import FlowerMean
+from strategies.histograms import FIELDS
 from strategies.method import Method
 from strategies.methods import METHODS
 from strategies.replies import Replies
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.batchnorm import note_without_batchnorm
+from training.calibration import Calibration
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -317,8 +321,11 @@ class Federation:
         planned = self.folder.manifest().get("resources", {})
         return int(planned.get("concurrency", self.config.asked_clients))
 
-    def _client_metrics(self, replies: Replies, split: str) -> dict[str, Any]:
-        return client_metrics(replies, split, len(self.classes), self.config.best_by)
+    def _client_metrics(
+        self, replies: Replies, split: str, calibration: Calibration | None = None
+    ) -> dict[str, Any]:
+        num_classes, best_by = len(self.classes), self.config.best_by
+        return client_metrics(replies, split, num_classes, best_by, calibration)
 
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, self.config.best_by)
@@ -329,7 +336,8 @@ class Federation:
         # If nothing is shared, the global model is the first one, which nobody would use.
         beside = METHODS[self.config.strategy].has_own_models and exchange.layout.signature
         tests = f"test,{SHARED_TEST}" if beside else "test"
-        found = self._ask(strategy, sent, f"validation,{tests}", self.progress.round)
+        splits = f"validation,{tests}"
+        found = self._ask(strategy, sent, splits, self.progress.round)
         if "validation" not in self.progress.records[-1]:
             self._take_validation(self._client_metrics(found, "validation"))
             self.folder.checkpoint.save(self.progress)
@@ -341,10 +349,21 @@ class Federation:
         if best_round != self.progress.round:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(self.folder.checkpoint.weights(best_round))
-            found = self._ask(strategy, sent, tests, best_round)
-        best_figures = self._judge_one(found, exchange.evaluated(sent))
+            found = self._ask(strategy, sent, splits, best_round)
+        calibration = pooled_calibration(
+            found,
+            len(self.classes),
+            self.config.coverage,
+            own=bool(exchange.num_local or METHODS[self.config.strategy].own_half),
+        )
+        best_figures = self._judge_one(found, exchange.evaluated(sent), calibration=calibration)
+        of_validation = histograms_of(found, "validation", (*FIELDS, TEMPERATURE_LOSSES))
         self.folder.write_histograms(
-            {"client_test": histograms_of(found, "test"), "last_client_test": last_histograms}
+            {
+                "client_test": histograms_of(found, "test"),
+                "last_client_test": last_histograms,
+                "validation": of_validation,
+            }
         )
         if self.config.client_heads and self.test_data is not None:
             network = self.task.restore(exchange.evaluated(sent))
@@ -354,6 +373,7 @@ class Federation:
         self.folder.write_metrics(
             {
                 **best_figures,
+                "calibration": calibration.to_block(),
                 "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
                 "best_by": self.config.best_by,
@@ -379,14 +399,32 @@ class Federation:
             settings |= self._of_training
         return evaluate_on_clients(self.grid, strategy, arrays, settings, self.config.longest_round)
 
-    def _judge_one(self, found: Replies, weights: Weights, prefix: str = "") -> dict[str, Any]:
-        tests = self._client_metrics(found, "test")
+    def _judge_one(
+        self,
+        found: Replies,
+        weights: Weights,
+        prefix: str = "",
+        calibration: Calibration | None = None,
+    ) -> dict[str, Any]:
+        # A calibration is of the models that clients validate, and says nothing of others: what is
+        # fine-tuned is only tested, what is the clients' own is not the shared one, and statistics
+        # are recomputed for test sets only.
+        if self.config.test_batchnorm == "recomputed":
+            calibration = None
+        of_tests = of_shared = calibration
+        if METHODS[self.config.strategy].tuning_epochs is not None:
+            of_tests = None
+        if calibration is not None and calibration.own:
+            of_shared = None
+        tests = self._client_metrics(found, "test", of_tests)
         result = {"client_test": tests["pooled"], "clients": tests["clients"]}
         if any(f"{SHARED_TEST}-loss" in reply.metrics for reply in found.accepted):
-            shared = self._client_metrics(found, SHARED_TEST)
+            shared = self._client_metrics(found, SHARED_TEST, of_shared)
             result["shared"] = {"client_test": shared["pooled"], "clients": shared["clients"]}
         blocks = {
-            name: evaluate_on_test_set(self.task, weights, images, self.folder, f"{prefix}{name}")
+            name: evaluate_on_test_set(
+                self.task, weights, images, self.folder, f"{prefix}{name}", of_shared
+            )
             for name, images in self.test_sets.items()
         }
         if "left_out" in blocks:

@@ -32,6 +32,8 @@ from strategies.method import Method
 from strategies.methods import DEFAULT, METHODS
 from strategies.refusal import Refused
 from strategies.reply_form import RECORD_BYTES, Content, ReplyForm
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
+from strategies.temperature_losses import losses_kind
 from strategies.wire_format import FORMATS, signature
 
 MAX_THREADS = 2**16
@@ -97,7 +99,12 @@ def form_of(
     metrics: dict[str, Kind] = {}
     for split in splits:
         metrics |= _figures(split, announced)
-    optional = {key for key in metrics if key.endswith(("-patient-confusion", *FIELDS))}
+    if kind == "evaluate" and "validation" in splits:
+        metrics[f"validation-{TEMPERATURE_LOSSES}"] = losses_kind(
+            _examples("validation", announced).most
+        )
+    of_some = ("-patient-confusion", *FIELDS, TEMPERATURE_LOSSES)
+    optional = {key for key in metrics if key.endswith(of_some)}
     optional |= {key for key in metrics if key.startswith("seconds-")}
     arrays: dict[str, Signature] = {}
     if kind == "train":
@@ -151,9 +158,7 @@ def _heads(
 
 def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
     classes = range(1, MAX_CLASSES + 1) if announced is None else (announced.num_classes,)
-    examples, of = Count(), "test" if split == SHARED_TEST else split
-    if announced is not None and of in announced.sizes:
-        examples = Count(announced.sizes[of], least=announced.sizes[of])
+    examples = _examples(split, announced)
     confusion = Counts(tuple(k * k for k in classes), examples.most)
     # For each of the four fields `strategies.histograms` says what it holds.
     histograms: tuple[Kind, ...] = (
@@ -171,6 +176,13 @@ def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
         **{f"{split}-{name}": kind for name, kind in zip(FIELDS, histograms, strict=True)},
         f"seconds-{split}": Real(MAX_SECONDS),
     }
+
+
+def _examples(split: str, announced: Announced | None) -> Count:
+    of = "test" if split == SHARED_TEST else split
+    if announced is None or of not in announced.sizes:
+        return Count()
+    return Count(announced.sizes[of], least=announced.sizes[of])
 
 
 def _trained_on(announced: Announced | None) -> Count:

@@ -14,6 +14,8 @@ from strategies.field_kinds import Kind
 from strategies.histograms import check_histograms
 from strategies.layout import Signature
 from strategies.refusal import Refused
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
+from strategies.temperature_losses import check_losses
 
 # Maximum bytes of a record of settings or metrics, unless its form says otherwise.
 RECORD_BYTES = 2**16
@@ -114,6 +116,8 @@ class ReplyForm:
                     f"{sum(patients)} patients, {examples} images",
                 )
             check_histograms(split, metrics)
+            if f"{split}-{TEMPERATURE_LOSSES}" in self.metrics:
+                check_losses(split, metrics)
         if self.splits and "train-loss" not in self.metrics:
             together = sum(metrics[f"{split}-examples"] for split in self.splits)
             if metrics["num-examples"] != together:

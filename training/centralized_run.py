@@ -16,6 +16,7 @@ from torch import nn
 from models.backbones import Backbone
 from training import optimizers
 from training.batchnorm import note_without_batchnorm
+from training.calibration import Calibration, calibrate
 from training.checkpoint import Progress
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -28,6 +29,7 @@ from training.run_folder import RunFolder
 from training.schedules import learning_rate
 from training.split import CentralData, GlobalTestSet, Split
 from training.task import Task
+from training.temperature import temperature_losses
 from training.weights import Weights, weights_sha256
 
 Watch = Callable[[int, int], None]
@@ -60,6 +62,7 @@ class CentralizedRun:
         self.watch = watch
         self.task = Task(config, len(data.store.classes), text)
         self.progress: Progress = folder.checkpoint.progress()
+        self._validation = data.split("validation")
 
     def run(self, after_epoch: Callable[[], None] = lambda: None) -> None:
         """Train the missing epochs and write the final figures.
@@ -106,6 +109,7 @@ class CentralizedRun:
                     base=base,
                 )
                 model.trunk = nn.Identity()  # no longer needed: training runs on features
+        self._validation = splits["validation"]
         return model, splits
 
     def _model(self) -> Backbone:
@@ -167,14 +171,13 @@ class CentralizedRun:
         best_round = self.progress.best_round or last_round
         last = self.folder.checkpoint.weights(last_round)
         last_figures = self._judge_one(last, "last_global_test")
-        if best_round == last_round:
-            best_figures = self._judge_one(last, "global_test")
-        else:
-            best = self.folder.checkpoint.weights(best_round)
-            best_figures = self._judge_one(best, "global_test")
+        best = last if best_round == last_round else self.folder.checkpoint.weights(best_round)
+        calibration = self._calibrate(best)
+        best_figures = self._judge_one(best, "global_test", calibration)
         self.folder.write_metrics(
             {
                 **best_figures,
+                "calibration": calibration.to_block(),
                 "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
                 "best_by": self.config.best_by,
@@ -184,8 +187,25 @@ class CentralizedRun:
             }
         )
 
-    def _judge_one(self, weights: Weights, test_set: str) -> dict[str, Any]:
+    def _calibrate(self, weights: Weights) -> Calibration:
+        """Return the calibration of a network on the validation images, or their features."""
+        restore = self.task.restore_over_features if self.config.on_features else self.task.restore
+        answers = self.task.evaluate(restore(weights), self._validation).images
+        return calibrate(
+            answers.counts(exact=False).histograms,
+            temperature_losses(answers),
+            num_classes=self.task.num_classes,
+            coverage=self.config.coverage,
+        )
+
+    def _judge_one(
+        self, weights: Weights, test_set: str, calibration: Calibration | None = None
+    ) -> dict[str, Any]:
         if self.test_data is None:
             return {}
-        figures = evaluate_on_test_set(self.task, weights, self.test_data, self.folder, test_set)
+        if self.config.test_batchnorm == "recomputed":
+            calibration = None  # which is of a network with stored statistics
+        figures = evaluate_on_test_set(
+            self.task, weights, self.test_data, self.folder, test_set, calibration
+        )
         return {"global_test": figures}

@@ -98,6 +98,7 @@ class ConfigKeys(MethodKeys):
     svm_gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)] = "scale"
     forest_trees: int = Field(100, ge=1)
     tune_heads: bool = False
+    coverage: float = Field(0.9, gt=0, lt=1)
     clients: int = Field(3, ge=1)
     clients_per_round: int = Field(0, ge=0)
     partition: Literal["iid", "dirichlet", "source"] = "iid"

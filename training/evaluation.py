@@ -5,6 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from training.calibration import Calibration
 from training.epoch import Evaluation
 from training.feature_splits import open_feature_splits
 from training.run_folder import RunFolder
@@ -32,6 +33,7 @@ def evaluate_on_test_set(
     test_data: GlobalTestSet,
     folder: RunFolder,
     test_set: str,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Evaluate a network on the test set, store its predictions, and return the block.
 
@@ -45,6 +47,8 @@ def evaluate_on_test_set(
     Args:
         weights: of the network, see `Task.restore`.
         test_set: names the file ``predictions-<test_set>.csv``.
+        calibration: of the same model; the block then has its ``sets`` and ``calibrated``, see
+            `Calibration.blocks`.
     """
     classes, split = test_data.classes, test_data.split
     evaluation = _evaluate(task, weights, test_data)
@@ -65,6 +69,7 @@ def evaluate_on_test_set(
     overlap = test_data.overlap
     return {
         **evaluation_block(evaluation, task.config.best_by),
+        **({} if calibration is None else calibration.blocks(evaluation.images)),
         "in_training": None if overlap is None else len(overlap),
         "intervals": found,
     }

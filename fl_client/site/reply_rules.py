@@ -11,6 +11,7 @@ from strategies.histograms import FIELDS
 from strategies.layout import LAYOUT, Layout, LayoutError
 from strategies.refusal import Refused
 from strategies.reply_form import Content
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 
 _REQUESTS = {
     "query": set[str](),
@@ -53,7 +54,7 @@ def check_histograms(metrics: Mapping[str, Any], allowed: bool) -> None:
         Refused: there are some.
     """
     for key in metrics:
-        if not allowed and key.endswith(FIELDS):
+        if not allowed and key.endswith((*FIELDS, TEMPERATURE_LOSSES)):
             raise Refused("it has histograms, and its policy allows none", repr(key))
 
 

@@ -24,7 +24,9 @@ from strategies.field_kinds import (
 from strategies.histograms import FIELDS
 from strategies.layout import Layout, Signature
 from strategies.reply_form import Content, ReplyForm
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.score_counts import Answers
+from training.temperature import temperature_losses
 
 # Two classes; every client has 60, 20 and 20 images.
 ANNOUNCED = Announced(2, {"train": 60, "validation": 20, "test": 20}, by_patient=True)
@@ -124,14 +126,16 @@ def honest(draw: st.DrawFn, form: ReplyForm) -> Content:
             partitions(draw(st.integers(min(1, examples), examples)), 4)
         )
         seed = draw(st.none() | st.integers(0, 2**32))
-        for name, value in histograms(metrics[f"{split}-confusion"], seed or 0).items():
+        asked = f"{split}-{TEMPERATURE_LOSSES}" in form.metrics
+        of_split = histograms(metrics[f"{split}-confusion"], seed or 0, losses=asked)
+        for name, value in of_split.items():
             metrics[f"{split}-{name}"] = value
             if seed is None:
                 del metrics[f"{split}-{name}"]
     if form.splits and "train-loss" not in metrics:
         metrics["num-examples"] = sum(metrics[f"{split}-examples"] for split in form.splits)
     for key in form.optional & metrics.keys():
-        if not key.endswith(FIELDS) and draw(st.booleans()):
+        if not key.endswith((*FIELDS, TEMPERATURE_LOSSES)) and draw(st.booleans()):
             del metrics[key]
     content = Content(
         metrics={"metrics": metrics}, arrays={k: dict(v) for k, v in form.arrays.items()}
@@ -142,16 +146,22 @@ def honest(draw: st.DrawFn, form: ReplyForm) -> Content:
     return content
 
 
-def histograms(confusion: list[int], seed: int) -> dict[str, Any]:
-    """The histograms of two classes' random probabilities that give a confusion matrix."""
+def histograms(confusion: list[int], seed: int, *, losses: bool = False) -> dict[str, Any]:
+    """The histograms of two classes' random probabilities that give a confusion matrix.
+
+    Args:
+        losses: whether the losses at each temperature are there, too.
+    """
     labels, predicted = np.indices((2, 2)).reshape(2, -1).repeat(confusion, axis=1)
     confidence = np.random.default_rng(seed).uniform(0.51, 1, len(labels))
     probabilities = np.where(
         predicted[:, None] == [0, 1], confidence[:, None], 1 - confidence[:, None]
     )
-    counts = Answers(probabilities, labels).counts(exact=False)
+    answers = Answers(probabilities, labels)
+    counts = answers.counts(exact=False)
     assert counts.histograms is not None
-    return counts.histograms.to_fields()
+    fields = counts.histograms.to_fields()
+    return fields | ({TEMPERATURE_LOSSES: temperature_losses(answers).tolist()} if losses else {})
 
 
 @st.composite

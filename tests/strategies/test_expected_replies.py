@@ -79,7 +79,8 @@ def reply_to(asked: Asked, **changes: Any) -> Content:
         metrics |= {"train-loss": 0.5, "optimizer-round": 0, "seconds-message": 1.0}
     for split in asked.form().splits:
         figures = {"loss": 0.3, "confusion": [9, 3, 2, 6], "examples": 20}
-        figures |= histograms([9, 3, 2, 6], seed=0)
+        losses = asked.kind == "evaluate" and split == "validation"
+        figures |= histograms([9, 3, 2, 6], seed=0, losses=losses)
         metrics |= {f"{split}-{key}": value for key, value in figures.items()}
     if asked.kind == "evaluate":
         metrics["num-examples"] = 40
@@ -158,6 +159,11 @@ ATTACKS: list[tuple[str, dict[str, Any]]] = [
     ("first round", {"validation_loss": 0.5}),  # which is not asked for yet
     ("judging", {"num_examples": 39}),
     ("judging", {"test_loss": None}),
+    ("judging", {"validation_temperature_losses": None}),  # the histograms are there
+    ("judging", {"validation_temperature_losses": [0.5] * 48}),
+    ("judging", {"validation_temperature_losses": [NAN] * 49}),
+    ("judging", {"validation_temperature_losses": [1e6] * 49}),
+    ("judging", {"validation_temperature_losses": [1.0] * 20 + [2.0] + [1.0] * 28}),
     ("judging", {"test_examples": 10**9}),
     ("heads", {"knn_predicted": [0, 1]}),
     ("heads", {"knn_predicted": [0, 1, 2, 0, 0]}),  # a third class
