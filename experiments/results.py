@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from experiments.calibration_text import calibration_lines
 from experiments.console import Console
 from experiments.display import left_out_note, overlap_note, show_notices
 from experiments.figures_table import (
@@ -52,6 +53,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
             tables.append(classes_table(metrics[tested], classes, of))
         if "clients" in metrics:
             tables += [updates_table(rounds), traffic_table(rounds)]
+        calibration = calibration_lines(metrics, classes)
     except KeyError as error:
         raise RunFolderError(
             f"{folder.path}: was written by another version, {error} is missing; read it with "
@@ -62,6 +64,8 @@ def show_results(console: Console, folder: RunFolder) -> None:
         console.print()
     for line in [*behind(metrics), *(update_warnings(rounds) if "clients" in metrics else [])]:
         console.print(line, highlight=False)
+    for said in calibration:
+        console.say(said)
     show_notices(console, manifest["data"].get("notices", ()))
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")

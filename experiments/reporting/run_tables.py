@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from experiments.figures_table import NONE, OVER, metric_cells, metric_columns, with_patients
 from experiments.head_results import TITLES
 from experiments.reporting.run_results import RunResults, TestSet
+from experiments.reporting.set_tables import set_tables
 from experiments.reporting.tables import Table
 from experiments.results import blocks_of, megabytes
 from training.metrics import METRIC_NAMES
@@ -42,6 +43,7 @@ def run_tables(run: RunResults) -> list[Table]:
         tables.append(_table(run, "scores", "Further scores", rows, names, columns, further))
     for number, test_set in enumerate(run.test_sets, start=1):
         tables.append(_by_class(run, f"classes-{number}", test_set))
+    tables += set_tables(run)
     if any("clients" in record for record in run.rounds):
         tables.append(_clients(run))
     return tables

@@ -15,11 +15,13 @@ from experiments.reporting.run_results import answers_of, read_run_results
 from experiments.reporting.run_tables import run_tables
 from experiments.reporting.thumbnails import SHOWN, misjudged
 from tests.generated_campaign import write_campaign
+from training.calibration import calibrate
 from training.config_file import read_config
 from training.errors import RunFolderError
 from training.experiment_data import test_table as table_of_test_set
 from training.run_folder import RunFolder
 from training.run_state import RunState
+from training.temperature import temperature_losses
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,32 @@ def test_the_page_has_all_figures_and_tables_and_loads_nothing(run: RunFolder) -
     assert {link for link in linked if re.match(r"[a-z]+:", link)} == {
         link for link in linked if link.startswith("data:")
     }
+
+
+def test_prediction_sets_have_tables_and_say_what_is_guaranteed(run: RunFolder) -> None:
+    """The predictions of the test set stand for the validation images, so that sets cover them."""
+    answers = answers_of(run.predictions("global_test"), read_run_results(run.path).classes)
+    found = calibrate(
+        answers.counts(exact=False).histograms,
+        temperature_losses(answers),
+        num_classes=7,
+        coverage=0.8,
+        missing={"client-2": "sends no histograms"},
+    )
+    metrics = run.metrics()
+    metrics["calibration"] = found.to_block()
+    metrics["global_test"] |= found.blocks(answers)
+    run.write_metrics(metrics)
+    tables = {table.name: table for table in run_tables(read_run_results(run.path))}
+    row = tables["sets"].numbers.set_index("evaluated on").loc["global test set"]
+    assert row["coverage"] >= 80
+    assert 1 <= row["size"] < row["size, by class"] + 7
+    by_class = tables["sets-1"].numbers
+    assert by_class["class"].iloc[0] == "mel"
+    assert (by_class["coverage, by class"] >= 80).all()
+    page = page_of(run)
+    assert "client-2 sends no histograms: its images are not in the calibration." in page
+    assert "it does not hold for another clinic" in page
 
 
 def test_misjudged_images_are_shown_melanoma_first_then_by_certainty(run: RunFolder) -> None:

@@ -1,0 +1,45 @@
+"""What a run says of its calibration: in the terminal, and below the tables of its report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training.calibration import Calibration
+
+GUARANTEE = (
+    "The guarantee is for images that are drawn as the pooled validation images are; it does not "
+    "hold for another clinic."
+)
+
+
+def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Return the lines about a run's calibration; none if there is none.
+
+    Args:
+        metrics: as in ``metrics.json``.
+
+    Raises:
+        RunFolderError: its calibration is damaged.
+    """
+    if "calibration" not in metrics:
+        return []
+    found = Calibration.of_block(metrics["calibration"], len(classes))
+    of = "of the clients' own models" if found.own else "of the best model"
+    lines = [
+        f"Calibration {of} on {sum(found.images)} validation images: temperature "
+        f"{found.temperature:.2f}; prediction sets for coverage {found.coverage:g}."
+    ]
+    tested = metrics.get("global_test", metrics.get("client_test", {}))
+    if sets := tested.get("sets", {}).get("marginal"):
+        where = "global test set" if "global_test" in metrics else "clients' test splits"
+        if sets["coverage"] is not None:
+            lines[0] += (
+                f" On the {where} they hold the true class of {sets['coverage']:.1f} % of the "
+                f"images, and {sets['size']:.2f} classes in the mean."
+            )
+    said = found.too_few(classes)
+    lines += [f"Too few validation images: {said}."] if said else []
+    lines += [
+        f"{name} {why}: its images are not in the calibration."
+        for name, why in found.missing.items()
+    ]
+    return lines
