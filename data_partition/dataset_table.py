@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
+from data_partition.image_files import FoundFile, find_files
 from data_partition.label_join import storage
+from data_partition.label_tables import read_header
 from data_partition.own_images import (
     OwnImages,
     as_rows,
@@ -47,10 +48,7 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
     table = find_table(directory, files)
     rows = list(read_rows(table))
     images = [file for file in files if file.is_image]
-    index: defaultdict[str, list[FoundFile]] = defaultdict(list)
-    for file in images:
-        for name in {file.parts[-1], file.stem}:
-            index[name].append(file)
+    index = _by_name(images)
     patient_of = _patients(rows)
     has_split = any(row.cells["split"] for row in rows)
     labelled: dict[FoundFile, Row] = {}
@@ -98,6 +96,45 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
         grouped_by="patient" if any(row.cells["patient"] for row in rows) else "lesion",
         notices=notices,
     )
+
+
+def named_images(path: Path) -> tuple[list[tuple[str, FoundFile]], tuple[str, ...]]:
+    """Return the images that the column image of a table names, as `read_labelled` finds them.
+
+    Args:
+        path: of the table; the images are beside it or below. It needs no labels.
+
+    Returns:
+        Each image's name as written and its file, and the names without a file.
+
+    Raises:
+        DataError: the table cannot be used, or none of its images is there.
+    """
+    files = find_files(path.parent)
+    table = next((file for file in files if not file.member and file.parts == (path.name,)), None)
+    if table is None or "image" not in {column.lower() for column in read_header(table)}:
+        raise DataError(f"{path}: has no column image; name the one with the images' names so")
+    index = _by_name([file for file in files if file.is_image])
+    found, lacking = [], []
+    for row in read_rows(table):
+        image_id, parts = _image_path(row)
+        file = _named(parts, row, table, index)
+        if file is None:
+            lacking.append(image_id)
+        else:
+            found.append((image_id, file))
+    if not found:
+        raise DataError(f"{path}: none of its images is beside or below it; put them there")
+    return found, tuple(lacking)
+
+
+def _by_name(images: Sequence[FoundFile]) -> defaultdict[str, list[FoundFile]]:
+    """Return the images by file name, with and without its suffix."""
+    index: defaultdict[str, list[FoundFile]] = defaultdict(list)
+    for file in images:
+        for name in {file.parts[-1], file.stem}:
+            index[name].append(file)
+    return index
 
 
 def _image_path(row: Row) -> tuple[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ MAX_BYTES = 256 * 2**20
 MAX_CELL = 300
 """Characters of a cell that is used."""
 
-_SUFFIXES = (".csv", ".tsv", ".tab")
+SUFFIXES = (".csv", ".tsv", ".tab")
 _NAMED = 3  # tables in a message of one line
 
 
@@ -42,7 +42,7 @@ def is_label_table(files: Sequence[FoundFile]) -> bool:
 def _tables(files: Sequence[FoundFile]) -> Iterator[tuple[FoundFile, set[str]]]:
     """Yield each table and its columns, in lower case."""
     for file in files:
-        if file.suffix in _SUFFIXES and not file.dangling:
+        if file.suffix in SUFFIXES and not file.dangling:
             yield file, {column.lower() for column in read_header(file)}
 
 

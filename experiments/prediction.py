@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from experiments.console import Console
+from experiments.prediction_certainty import as_csv, calibrated_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,22 +23,33 @@ errors = Console(stderr=True, soft_wrap=True)
 
 def predict_command(
     source: Annotated[Path, typer.Argument(metavar="RUN_DIR|MODEL.safetensors")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE...")],
     out: Annotated[
-        Path | None, typer.Option(help="CSV file to write instead of the table.")
+        Path | None, typer.Option(help="CSV or JSON file to write instead of the table.")
     ] = None,
     head: Annotated[
         Literal["knn", "svm", "rf"] | None,
         typer.Option(help="Use a head of fedskin heads instead of the network's own."),
     ] = None,
+    abstain_below: Annotated[
+        float,
+        typer.Option(
+            metavar="P", min=0, max=1, help="Predict nothing where the probability is lower."
+        ),
+    ] = 0.0,
 ) -> None:
     """Classify each IMAGE with the best model of the finished run in RUN_DIR, or of a site's file.
 
     Prints the most probable class of each image and the probability of every class, or writes
-    them to a CSV file. Images are preprocessed like the run's test images. Of a FOLDER every image
-    file is classified, also in folders and zip archives below it. For a run on BraTS2019 it is a
-    folder of cases with their NIfTI volumes: each slice is classified, and each patient by the
-    mean of the slices. A run with slice-choice = tumour also needs a segmentation of every case.
+    them to a CSV or JSON file. Images are preprocessed like the run's test images. Of a FOLDER
+    every image file is classified, also in folders and zip archives below it; of a TABLE (CSV)
+    those that its column image names. For a run on BraTS2019 FOLDER is one of cases with their
+    NIfTI volumes: each slice is classified, and each patient by the mean of the slices. A run with
+    slice-choice = tumour also needs a segmentation of every case.
+
+    With a run folder, probabilities are also given as calibrated on the run's validation images,
+    and for each image the set of classes of which one is the true one as often as the run's key
+    coverage says, for images like those; see docs/uncertainty.md.
 
     Research software: not a medical device, and not for diagnosis.
 
@@ -45,7 +57,7 @@ def predict_command(
 
     fedskin predict runs/demo photo.jpg
 
-    fedskin predict runs/demo clinic --out answers.csv
+    fedskin predict runs/demo clinic --out answers.csv --abstain-below 0.6
 
     fedskin predict runs/brain clinic/BraTS19_CBICA_AAB_1
 
@@ -54,31 +66,44 @@ def predict_command(
     fedskin predict final.safetensors photo.jpg
     """
     # Imported here, since --help needs none of it.
+    from experiments.prediction_certainty import as_json
     from experiments.trained_model import find_model
-    from operation.files import replacing
+    from operation.files import replacing, write_json
 
     model = find_model(source.absolute(), head)
-    answers = predictions_of(model, images)
+    answers = predictions_of(model, images, abstain_below)
     if out is not None:
-        with replacing(out) as temporary:
-            answers.drop(columns=["name", "patient"]).to_csv(temporary, index=False)
+        if out.suffix.lower() == ".json":
+            known = None if model.calibration is None else model.calibration.to_block()
+            entries = as_json(answers, model.classes)
+            write_json(out, {"calibration": known, "images": entries})
+        else:
+            with replacing(out) as temporary:
+                as_csv(answers.drop(columns=["name", "patient"])).to_csv(temporary, index=False)
         console.say(f"Wrote {out}")
+        if model.uncalibrated:
+            console.say(f"Not calibrated: {model.uncalibrated}.")
         return
-    table = _table(answers, list(model.classes), model.synthetic)
+    table = _table(answers, model)
     # Names are never broken: on a narrow terminal, or in a file, the lines are longer.
     width = console.measure(table, options=console.options.update(width=10_000)).maximum
     Console(width=max(width, console.width)).print(table)
 
 
-def predictions_of(model: TrainedModel, images: Sequence[Path]) -> pd.DataFrame:
+def predictions_of(
+    model: TrainedModel, images: Sequence[Path], abstain_below: float = 0.0
+) -> pd.DataFrame:
     """Classify images, and the patients that they belong to.
 
     Args:
-        images: images, or folders of images or of BraTS2019's cases.
+        images: images, tables of images, or folders of images or of BraTS2019's cases.
+        abstain_below: the least probability of a prediction; otherwise it is missing.
 
     Returns:
         A row for each image and then for each patient: ``image``, ``name`` for a narrow table,
-        ``patient`` (missing if unknown), ``predicted``, and the probability of each class.
+        ``patient`` (missing if unknown), ``predicted``, and the probability of each class. With a
+        calibration also ``calibrated:<class>``, and for images ``set`` and ``set by class``, tuples
+        of classes.
 
     Raises:
         DataError: there is no image, or one cannot be read and there is no other.
@@ -86,6 +111,7 @@ def predictions_of(model: TrainedModel, images: Sequence[Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from experiments.prediction_certainty import abstaining, with_sets
     from experiments.prediction_images import decode_images, find_images
     from experiments.trained_model import classifier
 
@@ -98,33 +124,48 @@ def predictions_of(model: TrainedModel, images: Sequence[Path]) -> pd.DataFrame:
         part.insert(0, "predicted", [model.classes[index] for index in chosen])
         parts.append(pd.concat([asked.rows, part], axis=1))
     answers = pd.concat(parts)
+    if model.calibration is not None:
+        answers = with_sets(answers, model.classes, model.calibration)
     if answers["patient"].notna().any():
         answers = pd.concat([answers, _of_patients(answers, list(model.classes))])
-    return answers
+    return abstaining(answers, model.classes, abstain_below) if abstain_below else answers
 
 
 def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Return a row for each patient, with the mean probabilities of the patient's slices."""
-    means = answers.groupby("patient")[classes].mean()
-    means.insert(0, "predicted", means.idxmax(axis=1))
+    columns = [*classes, *(c for c in calibrated_columns(classes) if c in answers)]
+    means = answers.groupby("patient")[columns].mean()
+    means.insert(0, "predicted", means[classes].idxmax(axis=1))
     names = [f"{patient} (mean of its slices)" for patient in means.index]
     return means.assign(image=names, name=names)
 
 
-def _table(answers: pd.DataFrame, classes: list[str], synthetic: str | None) -> Table:
+def _table(answers: pd.DataFrame, model: TrainedModel) -> Table:
     """Return the predictions, by image in rows and class in columns, in percent."""
+    classes, known = list(model.classes), model.calibration
     title = "Probabilities in percent; not for diagnosis"
-    if synthetic:
-        title += f"\n{synthetic}"
+    if known is not None:
+        title += (
+            f"\nCalibrated (temperature {known.temperature:.2f}); set: for coverage "
+            f"{known.coverage:g} of images like the run's validation images"
+        )
+    else:
+        title += f"\nNot calibrated: {model.uncalibrated}"
+    if model.synthetic:
+        title += f"\n{model.synthetic}"
     table = Table(title=title, title_justify="left")
     table.add_column("image", no_wrap=True)
     table.add_column("predicted", style="bold")
+    if known is not None:
+        table.add_column("set")
     for name in classes:
         table.add_column(name, justify="right", overflow="fold")
-    rows = zip(
-        answers["name"], answers["predicted"], answers[classes].to_numpy().tolist(), strict=True
-    )
-    for name, predicted, probabilities in rows:
-        figures = [f"{100 * probability:.1f}" for probability in probabilities]
-        table.add_row(name, predicted, *figures)
+    shown = classes if known is None else calibrated_columns(classes)
+    sets = as_csv(answers)["set"] if known is not None else [None] * len(answers)
+    rows = zip(answers["name"], answers["predicted"], sets, answers[shown].to_numpy(), strict=True)
+    for name, predicted, of_image, probabilities in rows:
+        cells = [predicted if isinstance(predicted, str) else "–"]
+        if known is not None:
+            cells.append(", ".join(of_image.split(";")) if isinstance(of_image, str) else "–")
+        table.add_row(name, *cells, *(f"{100 * probability:.1f}" for probability in probabilities))
     return table

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_partition.dataset_table import named_images
 from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.image_files import IMAGE_SUFFIXES, find_files
 from data_partition.image_reader import Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
+from data_partition.own_label_table import SUFFIXES
 from experiments.console import Console
 from training.config import ExperimentConfig
 from training.experiment_data import read_as, reading
@@ -36,8 +38,8 @@ def find_images(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[P
     """Find the images without decoding them; return each path with a table of its images.
 
     Args:
-        paths: image files; folders of image files, zipped or not; for a run on slices folders of
-            cases.
+        paths: image files; folders of image files, zipped or not; tables with a column ``image``
+            beside or above the images; for a run on slices folders of cases.
 
     Raises:
         DataError: a path does not exist, or contains no image.
@@ -107,6 +109,17 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
                 "member": [file.member for file in found],
             }
         )
+    elif path.is_file() and path.suffix.lower() in SUFFIXES:
+        pairs, lacking = named_images(path)
+        rows = pd.DataFrame(
+            {
+                "image_id": [image_id for image_id, _ in pairs],
+                "name": [image_id for image_id, _ in pairs],
+                "path": [file.path for _, file in pairs],
+                "member": [file.member for _, file in pairs],
+            }
+        )
+        return ImageTable(rows.assign(lesion_id=None), (), "", {"row without an image": lacking})
     elif path.is_file():
         row = {"image_id": str(path), "name": path.name, "path": str(path.absolute()), "member": ""}
         rows = pd.DataFrame([row])

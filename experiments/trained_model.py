@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.registry import find_backbone
+from training.calibration import Calibration
 from training.clip_text import ClipText, as_text, text_of_run
 from training.config import ExperimentConfig
 from training.data_description import synthetic_claims
@@ -40,6 +41,8 @@ class TrainedModel:
     load: Callable[[], tuple[Mapping[str, NDArray], ClipText | None]]
     base: str | None = None  # sha256 of the base that the weights need, None if they are complete
     head: Path | None = None  # file of the head to use instead of the network's own, if any
+    calibration: Calibration | None = None
+    uncalibrated: str = ""  # why there is no calibration
 
 
 def find_model(source: Path, head: HeadName | None) -> TrainedModel:
@@ -57,7 +60,13 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
             raise RunFolderError(f"--head {head}: {source} holds no heads; give a run folder")
         file = ModelFile.load(source)
         said = _SYNTHETIC if file.synthetic else None
-        return TrainedModel(file.config, file.classes, said, lambda: (file.weights, file.text))
+        return TrainedModel(
+            file.config,
+            file.classes,
+            said,
+            lambda: (file.weights, file.text),
+            uncalibrated="a model file has no calibration, which only the coordinator's run has",
+        )
     folder = RunFolder(source)
     config = folder.config()
     folder.check_completed()
@@ -74,7 +83,26 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
         lambda: (best_weights(folder, run), as_text(text_of_run(config, run, classes))),
         run.manifest().get("base_sha256"),
         None if head is None else path,
+        *_calibration(run, len(classes), head),
     )
+
+
+def _calibration(
+    run: RunFolder, num_classes: int, head: HeadName | None
+) -> tuple[Calibration | None, str]:
+    """Return the calibration of a run's network, or None and why there is none."""
+    if head is not None:
+        return None, "heads are not calibrated"
+    block = run.metrics().get("calibration")
+    if block is None:
+        return None, "the run was made before there were calibrations"
+    try:
+        found = Calibration.of_block(block, num_classes)
+    except RunFolderError as error:
+        raise RunFolderError(f"{run.path / 'metrics.json'}: {error}") from None
+    if found.own:
+        return None, "the run's calibration is of the clients' own models"
+    return found, ""
 
 
 def open_network(model: TrainedModel) -> tuple[Backbone, ExperimentConfig]:

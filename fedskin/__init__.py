@@ -120,12 +120,13 @@ class Run:
         """Classify images with the best network, as ``fedskin predict``.
 
         Args:
-            images: one or several image files, or folders of them.
+            images: one or several image files, tables of images, or folders of them.
             head: ``knn``, ``svm`` or ``rf`` of ``fedskin heads``; None: the network's own.
 
         Returns:
-            A row for each image: ``image``, ``patient`` where known, ``predicted``, and the
-            probability of each class.
+            A row for each image: ``image``, ``patient`` where known, ``predicted``, the probability
+            of each class, and if the run is calibrated ``calibrated:<class>`` and the prediction
+            sets ``set`` and ``set by class``, tuples of classes (docs/uncertainty.md).
 
         Raises:
             DataError: an image is missing.
