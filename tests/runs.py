@@ -55,19 +55,21 @@ def run_tiny(
     concurrency: int | None = None,
     gpu_fraction: float = 0.0,
     gpus: int = 0,
+    watch: Callable[[RunFolder], None] = lambda folder: None,
 ) -> dict[str, Any]:
     """Run a config on a SuperLink and return its final figures.
 
     Args:
         concurrency, gpu_fraction, gpus: a plan instead of the machine's; see `Resources`. Ray
             believes the number of GPUs.
+        watch: as in `simulate`.
     """
     folder = RunFolder(out)
     resolved, resources = prepare_simulated(config.replace(run_dir=str(out)))
     if concurrency is not None:
         resources = Resources(concurrency, resources.threads_per_client, gpu_fraction, gpus=gpus)
     folder.create(resolved)
-    simulate(resolved, folder, superlink, resources)
+    simulate(resolved, folder, superlink, resources, watch)
     return folder.metrics()
 
 

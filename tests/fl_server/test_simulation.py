@@ -1,5 +1,8 @@
 """Whole simulated runs, on real SuperLinks and Ray: the guarantees of a run."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +114,28 @@ def test_a_federation_of_one_and_a_run_without_test_set(
     assert "global_test" not in metrics
     assert list(metrics["clients"]) == ["client-0"]
     assert not list((tmp_path / "run").glob("predictions-*"))
+
+
+def test_another_user_of_this_machine_runs_no_code_in_its_ray(
+    superlink: SuperLink, synthetic_ham: Path, cache: Path, tmp_path: Path
+) -> None:
+    """While a run goes on, its Ray answers on 127.0.0.1, but only who knows its secret."""
+    join = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+    stranger = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    said: list[str] = []
+
+    def knock(folder: RunFolder) -> None:
+        if said or not folder.checkpoint.progress().round:
+            return
+        newest = max(superlink.home.glob("ray-*"), key=lambda file: file.stat().st_mtime)
+        words = [sys.executable, "-c", join, newest.read_text(encoding="utf-8")]
+        for known in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "guessed"}):
+            refused = subprocess.run(
+                words, env={**stranger, **known}, capture_output=True, text=True, timeout=120
+            )
+            assert refused.returncode == 1
+            said.append(refused.stderr)
+
+    run_tiny(superlink, tiny_config(synthetic_ham, cache), tmp_path / "run", watch=knock)
+    assert len(said) == 2
+    assert all("AuthenticationError" in one for one in said)
