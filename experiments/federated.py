@@ -100,6 +100,7 @@ def run_simulation(
     from fl_server.simulation_superlink import SuperLink
     from training.data_description import describe_data
     from training.experiment_data import open_federated_data, open_left_out, open_test_data
+    from training.reference import open_reference
 
     if ray_address is None:
         run_config, resources = prepare_simulated(wanted)
@@ -118,6 +119,7 @@ def run_simulation(
             data = open_federated_data(run_config, progress)
             test_data = open_test_data(run_config, progress)
             left_out = open_left_out(run_config, data)
+            open_reference(run_config, progress)
         show_notes(console, describe_data(run_config, data, test_data, left_out))
         take_over(folder)
         folder.create(run_config)

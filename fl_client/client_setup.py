@@ -20,6 +20,7 @@ from training.device import resolve_device
 from training.errors import TrainingError
 from training.experiment_data import open_federated_data
 from training.preparation import check_backbone, prefetch_base
+from training.reference import Reference, open_reference
 from training.site_data import open_own_data
 from training.split import CentralData, FederatedData
 
@@ -134,13 +135,15 @@ def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> Experimen
 # A simulation's processes work for any client, round after round; reading the data's table again
 # for every message would take longer than some rounds.
 @lru_cache(maxsize=1)
-def _open_simulation(experiment: str) -> tuple[ExperimentConfig, FederatedData]:
+def _open_simulation(
+    experiment: str,
+) -> tuple[ExperimentConfig, FederatedData, Reference | None]:
     config = parse(parse_toml(experiment))
-    return config, open_federated_data(config)
+    return config, open_federated_data(config), open_reference(config)
 
 
 def _open_simulated_client(experiment: str, partition_id: int) -> Client:
-    config, data = _open_simulation(experiment)
+    config, data, reference = _open_simulation(experiment)
     name = f"client-{partition_id}"
     splits = {split: data.split(name, split) for split in SPLITS}
     if METHODS[config.strategy].pooled and partition_id == 0:
@@ -152,6 +155,7 @@ def _open_simulated_client(experiment: str, partition_id: int) -> Client:
         classes=data.store.classes,
         rows=data.store.rows,
         folder=Path(config.run_dir) / "clients" / name,
+        reference=reference,
         fingerprint=data.store.fingerprint,
         synthetic=is_synthetic(config.data_dir),
     )

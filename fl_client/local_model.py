@@ -13,6 +13,8 @@ from training.model_file import ModelFile
 from training.split import Split
 from training.task import Task
 
+REFERENCE = "reference"
+
 
 def open_model(
     client: Client,
@@ -26,7 +28,7 @@ def open_model(
     splits for it.
 
     If only a head or an adapter is trained, the splits contain features, and no trunk is built
-    after the first time.
+    after the first time. Beside the client's own there is `REFERENCE`, if the client has it.
 
     Args:
         received: the weights, read only.
@@ -38,17 +40,28 @@ def open_model(
         TrainingError: the weights do not fit, or this client has another base.
         WeightsError: the base's pretrained weights are missing or unusable.
     """
-    config = client.config
+    config, given = client.config, client.reference
     task = Task(config, client.num_classes, text, settings.get("base"))
+    reference = {} if given is None else {REFERENCE: given.split}
     if not config.on_features:
-        return task, task.restore(received, reuse=reuse), client.splits
+        network = task.restore(received, reuse=reuse)
+        return task, network, {**client.splits, **reference}
+    base = str(settings["base"])
     splits = open_feature_splits(
         config,
         client.splits,
         fingerprint=client.fingerprint,
         client_index=int(settings["client-index"]),
-        base=str(settings["base"]),
+        base=base,
     )
+    if given is not None:
+        splits |= open_feature_splits(
+            config.replace(augmented_views=0),  # of which no reference image has any
+            reference,
+            fingerprint=given.fingerprint,
+            client_index=0,
+            base=base,
+        )
     return task, task.restore_over_features(received), splits
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fl_client.client import Client
-from fl_client.local_model import open_model, save_final_model
+from fl_client.local_model import REFERENCE, open_model, save_final_model
 from fl_client.method_half import MethodHalf, keep_own, with_own
 from models.backbones import Backbone
 from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST
@@ -73,7 +73,7 @@ def train_locally(
     rate = learning_rate(config, round_number, config.rounds)
     half = MethodHalf(client, model.trained(), received, settings, rate)
     del received  # freed here unless the method, or the message elsewhere, still holds it
-    metrics |= _train(client, task, model, splits["train"], settings, half.before_step)
+    metrics |= _train(client, task, model, splits, settings, half.before_step)
     carried, scalars = half.finish()
     whole = sent_part(model)
     returned = whole if has_own else keep_own(client, whole, settings)
@@ -103,7 +103,7 @@ def _train_own(
     started = time.perf_counter()
     rate = learning_rate(client.config, round_number, client.config.rounds)
     half = MethodHalf(client, model.trained(), shared, settings, rate, own=True)
-    _train(client, task, model, splits["train"], settings, half.before_step, own=True)
+    _train(client, task, model, splits, settings, half.before_step, own=True)
     half.finish()
     keep_own(client, sent_part(model), settings)
     return metrics, time.perf_counter() - started
@@ -113,7 +113,7 @@ def _train(
     client: Client,
     task: Task,
     model: Backbone,
-    split: Split,
+    splits: Mapping[str, Split],
     settings: Mapping[str, Any],
     before_step: Callable[[], None] | None,
     *,
@@ -128,7 +128,7 @@ def _train(
     since = states.load(model, optimizer, before=round_number)
     loss = task.train(
         model,
-        split,
+        splits["train"],
         optimizer,
         round_number=round_number,
         rounds=config.rounds,
@@ -136,9 +136,10 @@ def _train(
         epochs=config.local_epochs,
         class_counts=settings.get(CLASS_COUNTS),
         before_step=before_step,
+        reference=splits.get(REFERENCE),
     )
     states.save(model, optimizer, round_number)
-    return {"optimizer-round": since, "train-loss": loss, "num-examples": len(split)}
+    return {"optimizer-round": since, "train-loss": loss, "num-examples": len(splits["train"])}
 
 
 def evaluate_locally(
@@ -178,7 +179,7 @@ def evaluate_locally(
         shared = open_model(client, received, settings, text)[1] if method.own_names(own) else model
         metrics |= _judge(client, task, shared, splits, "test", SHARED_TEST)
     if method.tuning_epochs is not None:
-        _tune(task, model, splits["train"], settings, method.tuning_epochs(client.config.to_flat()))
+        _tune(task, model, splits, settings, method.tuning_epochs(client.config.to_flat()))
         own = sent_part(model)
     if "test" in wanted:
         metrics |= _judge(client, task, model, splits, "test")
@@ -189,7 +190,11 @@ def evaluate_locally(
 
 
 def _tune(
-    task: Task, model: Backbone, split: Split, settings: Mapping[str, Any], epochs: int
+    task: Task,
+    model: Backbone,
+    splits: Mapping[str, Split],
+    settings: Mapping[str, Any],
+    epochs: int,
 ) -> None:
     """Train an evaluated model further, as if in the round that would follow."""
     if not epochs:
@@ -198,13 +203,14 @@ def _tune(
     optimizer = optimizers.build_optimizer(task.config.to_flat(), model.trained().values(), rate)
     task.train(
         model,
-        split,
+        splits["train"],
         optimizer,
         round_number=int(settings["round"]) + 1,
         rounds=task.config.rounds,
         client_index=int(settings["client-index"]),
         epochs=epochs,
         class_counts=settings.get(CLASS_COUNTS),
+        reference=splits.get(REFERENCE),
     )
 
 

@@ -151,6 +151,11 @@ def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:
             "allow-overlap = true: leave it out; sites' images cannot be compared with the test "
             "set, so no overlap is looked for"
         )
+    if config.alignment != "none":
+        faults.append(
+            f"alignment = {config.alignment!r}: allowed in a simulation only, whose clients share "
+            "the folder reference-dir; a site has no such folder"
+        )
     if config.leave_out:
         faults.append(
             f"leave-out = {config.leave_out!r}: allowed in a simulation only, whose server has the "

@@ -29,6 +29,7 @@ from training.experiment_data import (
     open_test_data,
 )
 from training.preparation import outline_data, prefetch
+from training.reference import open_reference
 from training.run_environment import environment
 from training.run_folder import RunFolder, now
 from training.run_state import RunState
@@ -105,7 +106,14 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     data = open_federated_data(config)
     folder.check_same_data(data.store.fingerprint)
     test_data, left_out = open_test_data(config), open_left_out(config, data)
-    folder.update_manifest(data=describe_data(config, data, test_data, left_out))
+    about = describe_data(config, data, test_data, left_out)
+    if reference := open_reference(config):
+        folder.check_same_reference(reference.fingerprint)
+        about["reference"] = {
+            "images": len(reference.split),
+            "fingerprint": reference.fingerprint,
+        }
+    folder.update_manifest(data=about)
     text = text_of_run(config, folder, data.store.classes)
     folder.update_manifest(text=describe_text(text))
     experiment = config.to_toml()

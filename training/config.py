@@ -65,6 +65,7 @@ class ExperimentConfig(ConfigKeys):
                 f"with trainable = {self.trainable!r} clients keep features, which the frozen "
                 "network has computed with its stored statistics"
             )
+        faults += self._faults_of_alignment()
         if self.clients_per_round > self.clients:
             faults.append(
                 f"clients-per-round = {self.clients_per_round}: allowed are 0, which means all, "
@@ -117,6 +118,26 @@ class ExperimentConfig(ConfigKeys):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _faults_of_alignment(self) -> list[str]:
+        faults, kind = [], self.alignment
+        if kind == "none" and self.reference_dir:
+            faults.append(
+                f"reference-dir = {self.reference_dir!r}: allowed with alignment = mmd or coral "
+                "only"
+            )
+        if kind != "none" and not self.reference_dir:
+            faults.append(
+                f"alignment = {kind!r}: name a folder of images that every client has as "
+                "reference-dir"
+            )
+        if kind != "none" and self.trainable == "head":
+            faults.append(
+                f"alignment = {kind!r}: with trainable = 'head' nothing that is trained lies "
+                "before the features, so it would change nothing; take trainable = adapter, lora "
+                "or all"
+            )
+        return faults
 
     def _fault_of_loss(self) -> str:
         loss = STUDY_LOSSES[self.objective] if self.loss == "auto" else self.loss

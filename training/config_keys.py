@@ -66,6 +66,9 @@ class ConfigKeys(MethodKeys):
     class_counts: Literal["own", "federation"] = "own"
     sampler: Literal["shuffled", "balanced"] = "shuffled"
     augmentation: Literal["study", "light", "strong"] = "study"
+    alignment: Literal["none", "mmd", "coral"] = "none"
+    alignment_weight: float = Field(1.0, ge=0)
+    reference_dir: str = ""
     trainable: Literal["all", "head", "adapter", "lora"] = "all"
     augmented_views: int = Field(0, ge=0, le=100)
     strategy: Annotated[str, AfterValidator(_check_strategy)] = methods.DEFAULT

@@ -56,6 +56,7 @@ def train_epoch(
     loss_function: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     sampler: str = "shuffled",
     before_step: Callable[[], None] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> float:
     """Train one epoch: as many images as there are, augmented by ``preprocessing``.
 
@@ -71,9 +72,10 @@ def train_epoch(
         sampler: ``shuffled``, every image once in random order; or ``balanced``, drawn with
             replacement, each class as often as any other on average.
         before_step: called between ``backward`` and the optimizer's step, by a method.
+        penalty: called after the forward pass; its value is added to the batch's loss.
 
     Returns:
-        The mean training loss over the images.
+        The mean training loss over the images, with the penalty.
 
     Raises:
         TrainingError: fewer than two images, or the loss became NaN or infinite.
@@ -92,6 +94,8 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = loss_function(model(images), labels)
+            if penalty is not None:
+                loss = loss + penalty()
         loss.backward()
         if before_step is not None:
             before_step()

@@ -14,6 +14,7 @@ from training.config import PATH_KEYS, ExperimentConfig, no_lora
 from training.device import resolve_device
 from training.errors import ConfigError
 from training.experiment_data import cut, deal, recognise_dataset, test_table, training_table
+from training.reference import reference_table
 from training.run_folder import RunFolder
 from training.study import resolve
 
@@ -84,6 +85,11 @@ def prepare_centralized(config: ExperimentConfig) -> ExperimentConfig:
     Raises:
         ConfigError, DataError: as `find_dataset_and_device`.
     """
+    if config.alignment != "none":
+        raise ConfigError(
+            f"alignment = {config.alignment!r}: allowed in federations only, since it brings "
+            "clients together"
+        )
     dataset, device = find_dataset_and_device(config)
     return resolve(
         config,
@@ -120,6 +126,7 @@ def outline_data(
             test patients, or a needed test set is missing.
         DataError: a folder is unusable, or does not fit the config.
     """
+    reference_table(config)
     table = training_table(config)
     if table.sliced:
         notices = table.notices

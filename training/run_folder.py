@@ -177,6 +177,19 @@ class RunFolder:
                 "those, or choose another run folder"
             )
 
+    def check_same_reference(self, fingerprint: str) -> None:
+        """Refuse to continue a run with other reference images than those it started with.
+
+        Raises:
+            RunFolderError: the images have another fingerprint than in the manifest.
+        """
+        known = self.manifest().get("data", {}).get("reference", {}).get("fingerprint")
+        if known not in (None, fingerprint):
+            raise RunFolderError(
+                f"{self.path}: reference-dir holds other images than when this run began; restore "
+                "those, or choose another run folder"
+            )
+
     def keep_base(self, sha256: str) -> None:
         """Record the base of the run's network in the manifest; refuse a different one.
 

@@ -1,6 +1,7 @@
 """What a network learns, and how: one object for centralized, federated and head runs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from models.backbones import Backbone, build_backbone, build_empty, over_features
 from models.clip import ImageTextClassifier
 from models.text_encoders import find_text_encoder
 from models.trunk_facts import is_all_in_state
+from training.alignment import aligned
 from training.batchnorm import recomputed_batchnorm
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -103,7 +105,7 @@ class Task:
 
     def train(
         self,
-        network: nn.Module,
+        network: Backbone,
         split: Split,
         optimizer: torch.optim.Optimizer,
         *,
@@ -113,6 +115,7 @@ class Task:
         epochs: int = 1,
         class_counts: Sequence[int] | None = None,
         before_step: Callable[[], None] | None = None,
+        reference: Split | None = None,
     ) -> float:
         """Train a network, which is on its device and stays there; return the mean training loss.
 
@@ -127,6 +130,7 @@ class Task:
             client_index: the client's, ≥ 0.
             class_counts: number of training images of each class, for the loss; None: the split's.
             before_step: called between ``backward`` and every step of the optimizer.
+            reference: the images of ``reference-dir``, or their features, for ``alignment``.
 
         Raises:
             TrainingError: fewer than two images, impossible class counts, or the loss became NaN or
@@ -150,7 +154,10 @@ class Task:
             counts = given
         loss = loss_function(config.loss, counts, late=round_number > DEFERRED * rounds)
         generator = torch.Generator().manual_seed(seed("batches"))
-        with layer_randomness(seed("layers"), torch.device(config.device)):
+        with (
+            self._alignment(network, reference, seed("reference")) as penalty,
+            layer_randomness(seed("layers"), torch.device(config.device)),
+        ):
             losses = [
                 train_epoch(
                     network,
@@ -163,10 +170,28 @@ class Task:
                     loss_function=loss,
                     sampler=config.sampler,
                     before_step=before_step,
+                    penalty=penalty,
                 )
                 for _ in range(epochs)
             ]
         return float(np.mean(losses))
+
+    def _alignment(
+        self, network: Backbone, reference: Split | None, seed: int
+    ) -> AbstractContextManager[Callable[[], Tensor] | None]:
+        config = self.config
+        if config.alignment == "none" or not config.alignment_weight:
+            return nullcontext()
+        assert reference is not None  # the config's check asks for its folder
+        return aligned(
+            network,
+            reference,
+            kind=config.alignment,
+            weight=config.alignment_weight,
+            batch_size=config.batch_size,
+            inputs=preprocessing(config, reference),
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def evaluate(self, network: nn.Module, split: Split) -> Evaluation:
         """Evaluate a network with the config's batch size, preprocessing and precision.
@@ -236,6 +261,8 @@ def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
         WeightsError: the pretrained weights are missing or unusable.
     """
     trainable = "head" if config.trainable == "adapter" else config.trainable
-    network = Task(config.replace(trainable=trainable), 1).build()
+    # Which is not aligned, since nothing is trained.
+    changes = {"trainable": trainable, "alignment": "none", "reference_dir": ""}
+    network = Task(config.replace(**changes), 1).build()
     check_base(network, config, sha256)
     return network

@@ -40,6 +40,7 @@ _DATA_KEYS = (
 )
 _CUT_KEYS = (
     *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split", "split-file", "split-by", "seed"),
+    "reference-dir",
 )
 _BACKBONE_KEYS = ("backbone", "image-size", "trainable")
 _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")

@@ -44,6 +44,7 @@ class Setting:
     precision: str
     batch_size: int
     threads: int
+    aligned: bool  # a step also runs on reference images
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def setting(config: ExperimentConfig) -> Setting:
         config.precision,
         config.batch_size,
         config.threads_per_client,
+        config.alignment != "none" and config.alignment_weight > 0,
     )
 
 
@@ -166,7 +168,13 @@ def _measure_here(config: ExperimentConfig) -> StepTime:
 
     def train() -> tuple[float, float]:
         started = time.perf_counter()
-        training.train(trained, seen, optimizer, round_number=1, rounds=1, before_step=mark)
+        training.train(
+            *(trained, seen, optimizer),
+            round_number=1,
+            rounds=1,
+            before_step=mark,
+            reference=seen,
+        )
         return gradients_done - started, time.perf_counter() - gradients_done
 
     def judge() -> tuple[float]:

@@ -14,8 +14,9 @@ from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
 from training.study import resolve
 
-# Paths of data and weights do not change the result; what is there has fingerprints.
-PLACES = tuple(key for key in PATH_KEYS if key not in NOT_IDENTITY)
+# Paths of data and weights do not change the result; what is there has fingerprints, except
+# reference images, which are known by their folder.
+PLACES = tuple(key for key in PATH_KEYS if key not in (*NOT_IDENTITY, "reference-dir"))
 
 
 @dataclass(frozen=True)

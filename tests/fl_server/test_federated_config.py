@@ -42,6 +42,8 @@ def test_all_that_is_wrong_is_told_together() -> None:
         prepare_deployed(wanted(allow_overlap=True))
     with pytest.raises(ConfigError, match="split-file = '/s': allowed in a simulation only"):
         prepare_deployed(wanted(split="flamby", split_file="/s"))
+    with pytest.raises(ConfigError, match="alignment = 'mmd': allowed in a simulation only"):
+        prepare_deployed(wanted(alignment="mmd", reference_dir="/r"))
     with pytest.raises(ConfigError, match="leave-out = 'a': allowed in a simulation only"):
         prepare_deployed(wanted(partition="source", leave_out="a"))
     with pytest.raises(ConfigError, match="weights-dir = 'w': write an absolute path"):
