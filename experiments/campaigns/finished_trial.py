@@ -30,11 +30,17 @@ class TrialRecord:
             and ``validation_avg``, the pooled one in percent; NaN if nothing was validated.
         classes: names of the rows and columns of the confusion matrices.
         confusions: counts (K, K) on the global test set by model, true classes in rows.
+        of_clients: the same by client, of the network on the client's test images.
+        local_arrays: how many arrays of the network stay at the clients.
+        notices: what was noticed about the images, and how many copies are in several splits.
     """
 
     curve: pd.DataFrame
     classes: list[str]
     confusions: dict[str, list[list[int]]]
+    of_clients: dict[str, list[list[int]]]
+    local_arrays: int
+    notices: list[str]
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,21 @@ class FinishedTrial:
             dtype=float,
         )
         blocks = {"network": metrics.global_test, **(metrics.heads or {})}
+        data = self.manifest.data
+        notices = list(data.notices)
+        if data.copies is not None and data.copies.straddling:
+            notices.append(
+                f"{data.copies.straddling} images with identical pixels are in several splits"
+            )
         return TrialRecord(
             curve=curve,
-            classes=self.manifest.data.classes,
+            classes=data.classes,
             confusions={
                 name: block.confusion for name, block in blocks.items() if block is not None
             },
+            of_clients={name: block.confusion for name, block in metrics.clients.items()},
+            local_arrays=metrics.local_arrays,
+            notices=notices,
         )
 
 

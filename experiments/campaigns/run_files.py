@@ -100,7 +100,8 @@ class Metrics(Part):
     """``metrics.json``.
 
     If federated, ``participation`` has each client's number of rounds, and ``sampled`` the number
-    of those that asked it, if not all did.
+    of those that asked it, if not all did. ``local_arrays`` says how many arrays of the network
+    stay at the clients.
     """
 
     global_test: Block | None = None
@@ -114,6 +115,7 @@ class Metrics(Part):
     best_round: int
     rounds: int
     weights_sha256: str
+    local_arrays: int = 0
 
     def blocks(self) -> list[Figures]:
         """Return every block of figures, by image and by patient."""
@@ -167,6 +169,12 @@ class OverlapEntry(Part):
     in_training: int = Field(ge=0)
 
 
+class Copies(Part):
+    """Images with identical pixels."""
+
+    straddling: int = Field(ge=0)
+
+
 class Data(Part):
     """The manifest's entry about the images."""
 
@@ -175,6 +183,8 @@ class Data(Part):
     fingerprint: str
     test_fingerprint: str | None
     overlap: OverlapEntry | None
+    notices: list[str] = Field(default_factory=list)
+    copies: Copies | None = None
 
 
 class TextWeights(Part):

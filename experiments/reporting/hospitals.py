@@ -1,0 +1,235 @@
+"""Does a federation help this hospital? The figures of each hospital, alone and in a federation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from data_partition.datasets import named_first
+from experiments.reporting.hospital_statistics import (
+    SCORES,
+    Judged,
+    Resampling,
+    estimate,
+    gain,
+    randomization_test,
+)
+from experiments.reporting.hospital_trials import ALONE, GLOBAL, Entry, HospitalTrials
+from experiments.reporting.statistics import ALPHA, holm
+
+FEW = 10
+"""With fewer test images of a class than this a seed, on average, its sensitivity is not given."""
+
+
+@dataclass(frozen=True)
+class Hospitals:
+    """The figures of trials that are judged together.
+
+    Attributes:
+        trials: what was read.
+        figures: a row for each entry of the trials (its number in ``entry``) and hospital, with:
+            ``loss``, ``method``, ``model``, ``hospital``, ``seeds`` (their number); for each of
+            `hospital_statistics.SCORES` its mean over the seeds, and as ``bacc_low``, ``bacc_high``
+            and ``bacc_sd`` its interval and its standard deviation over the seeds; ``gain``,
+            ``gain_low`` and ``gain_high``, BACC minus that of being alone in percentage points;
+            ``p_value`` of that gain, and ``p_holm``, corrected for all hospitals, methods and
+            losses; both NaN for what is not in a federation.
+        global_figures: the same on the global test set, without gains.
+        tests: a row for each hospital: ``images`` and ``lesions`` (means over the seeds),
+            ``classes`` (the fewest of a seed), ``positives`` (mean number of images of
+            ``positive``), ``unit`` (what ``lesions`` counts).
+        positive: name of the class whose sensitivity is given; empty: none.
+        methods: a row for each entry: ``entry``, ``loss``, ``method``, ``model``, ``seeds``;
+            ``hospitals``, of how many there is a figure; ``mean``, ``worst`` and ``spread`` of
+            their BACC (best minus worst), ``worst_hospital``; ``gain``, the mean; ``gains``,
+            ``losses`` and ``significant``: how many hospitals gain, lose, and do so with p below
+            ``ALPHA`` after correction; ``bytes_sent``, ``bytes_received`` and ``seconds`` of a
+            trial, means over the seeds.
+    """
+
+    trials: HospitalTrials
+    figures: pd.DataFrame
+    global_figures: pd.DataFrame
+    tests: pd.DataFrame
+    positive: str
+
+    @cached_property
+    def methods(self) -> pd.DataFrame:
+        """See the class."""
+        return pd.DataFrame(list(self._methods()))
+
+    def entry(self, number: int) -> Entry:
+        """Return an entry by its number."""
+        return self.trials.entries[number]
+
+    @property
+    def num_tests(self) -> int:
+        """How many gains are tested, for how many p-values are corrected."""
+        return int(self.figures["p_value"].notna().sum())
+
+    def of(self, number: int) -> pd.DataFrame:
+        """Return the figures of an entry by hospital."""
+        rows = self.figures[self.figures["entry"] == number]
+        return rows.set_index("hospital")
+
+    def best(self, loss: str | None = None, model: Sequence[str] = ()) -> int | None:
+        """Return the entry in a federation with the highest mean BACC over all hospitals.
+
+        Only entries with the most hospitals and seeds count, so that means are comparable.
+
+        Args:
+            loss: under which; None: any.
+            model: of these kinds only; empty: any.
+        """
+        rows = self.methods
+        wanted = [self.entry(number).federated for number in rows["entry"]]
+        rows = rows[np.array(wanted, dtype=bool)]
+        rows = rows[rows["loss"] == loss] if loss is not None else rows
+        rows = rows[rows["model"].isin(model)] if model else rows
+        if rows.empty:
+            return None
+        rows = rows[rows["hospitals"] == rows["hospitals"].max()]
+        rows = rows[rows["seeds"] == rows["seeds"].max()]
+        return int(rows.loc[rows["mean"].idxmax(), "entry"])
+
+    def _methods(self) -> Iterator[dict[str, object]]:
+        for number, entry in enumerate(self.trials.entries):
+            rows = self.of(number)
+            trials = self.trials.table.loc[list(entry.trials.values())]
+            gains = rows["gain"].dropna()
+            sure = rows.loc[gains.index, "p_holm"] < ALPHA
+            yield {
+                "entry": number,
+                "loss": entry.loss,
+                "method": entry.method,
+                "model": entry.model,
+                "seeds": len(entry.trials),
+                "hospitals": len(rows),
+                "mean": rows["bacc"].mean(),
+                "worst": rows["bacc"].min(),
+                "worst_hospital": rows["bacc"].idxmin() if len(rows) else "",
+                "spread": rows["bacc"].max() - rows["bacc"].min(),
+                "gain": gains.mean() if len(gains) else np.nan,
+                "gains": int((gains > 0).sum()),
+                "losses": int((gains < 0).sum()),
+                "significant": int(((gains > 0) & sure).sum()),
+                "significant_losses": int(((gains < 0) & sure).sum()),
+                "bytes_sent": trials["bytes_sent"].mean(),
+                "bytes_received": trials["bytes_received"].mean(),
+                "seconds": trials["seconds"].mean(),
+            }
+
+
+def judge_hospitals(trials: HospitalTrials) -> Hospitals:
+    """Compute all figures."""
+    positive = next((name for name in named_first() if name in trials.classes), "")
+    found = [
+        _of_hospital(trials, hospital, positive)
+        for hospital in trials.hospitals
+        if hospital in trials.tests
+    ]
+    figures = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    if len(figures):
+        tested = figures.index[figures["p_value"].notna()]
+        figures["p_holm"] = np.nan
+        figures.loc[tested, "p_holm"] = holm(figures.loc[tested, "p_value"].tolist())
+    whole = _of_hospital(trials, GLOBAL, positive) if GLOBAL in trials.tests else pd.DataFrame()
+    tests = pd.DataFrame(
+        [_about_tests(trials, hospital, positive) for hospital in (*trials.hospitals, GLOBAL)]
+    )
+    return Hospitals(trials, figures, whole, tests.set_index("hospital"), positive)
+
+
+def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.DataFrame:
+    """Return the figures of all entries at a hospital, or on the global test set."""
+    resampling = Resampling(
+        trials.tests[hospital],
+        len(trials.classes),
+        positive=trials.classes.index(positive) if positive else None,
+    )
+    judged: dict[int, Judged] = {}
+    for number, entry in enumerate(trials.entries):
+        of_seeds = {
+            seed: trials.answers[entry, hospital, seed]
+            for seed in entry.trials
+            if (entry, hospital, seed) in trials.answers
+        }
+        if of_seeds:
+            judged[number] = resampling.judge(of_seeds)
+    alone = {number: _alone(trials.entries, number, judged) for number in judged}
+    tested = [n for n, a in alone.items() if a is not None and trials.entries[n].federated]
+    p_values = randomization_test([(judged[n], judged[alone[n] or 0]) for n in tested])
+    rows = [
+        {
+            **_about(trials.entries[number], number, hospital),
+            **_scores(of),
+            **_gain(of, None if (other := alone[number]) is None else judged[other]),
+        }
+        for number, of in judged.items()
+    ]
+    table = pd.DataFrame(rows)
+    table["p_value"] = table["entry"].map(dict(zip(tested, p_values, strict=True))).astype(float)
+    return table
+
+
+def _alone(entries: Sequence[Entry], number: int, judged: Mapping[int, Judged]) -> int | None:
+    """Return the entry of being alone that another one is compared with.
+
+    It has the same loss and, if there is such a one, the same optimizer; if there are several, the
+    one with the highest BACC.
+    """
+    entry = entries[number]
+    alike = [n for n in judged if entries[n].model == ALONE and entries[n].loss == entry.loss]
+    if entry.model == ALONE or not alike:
+        return None
+    same = [n for n in alike if entries[n].optimizer == entry.optimizer]
+    return max(same or alike, key=lambda n: float(np.mean(judged[n].values["bacc"])))
+
+
+def _about(entry: Entry, number: int, hospital: str) -> dict[str, object]:
+    return {
+        "entry": number,
+        "loss": entry.loss,
+        "method": entry.method,
+        "model": entry.model,
+        "hospital": hospital,
+    }
+
+
+def _scores(judged: Judged) -> dict[str, float]:
+    found: dict[str, float] = {"seeds": len(judged.seeds)}
+    for score in SCORES:
+        of = estimate(judged, score)
+        found |= {
+            score: of.value,
+            f"{score}_low": of.low,
+            f"{score}_high": of.high,
+            f"{score}_sd": of.deviation,
+        }
+    return found
+
+
+def _gain(judged: Judged, alone: Judged | None) -> dict[str, float]:
+    found = None if alone is None else gain(judged, alone, "bacc")
+    if found is None:
+        return dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
+    return {"gain": found.value, "gain_low": found.low, "gain_high": found.high}
+
+
+def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[str, object]:
+    tests = list(trials.tests.get(hospital, {}).values())
+    place = trials.classes.index(positive) if positive else -1
+
+    def mean(counts: list[int]) -> float:
+        return float(np.mean(counts)) if counts else 0.0
+
+    return {
+        "hospital": hospital,
+        "images": mean([len(test.ids) for test in tests]),
+        "lesions": mean([len(set(test.units.tolist())) for test in tests]),
+        "classes": min((len(set(test.labels.tolist())) for test in tests), default=0),
+        "positives": mean([int((test.labels == place).sum()) for test in tests]),
+        "unit": tests[0].unit if tests else "image",
+    }
