@@ -95,11 +95,15 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
     """
     from experiments.reporting.counts import recall_tables, traffic_tables
     from experiments.reporting.figures import draw_all
+    from experiments.reporting.hospital_figure import hospital_drawings
+    from experiments.reporting.hospital_tables import hospital_tables
     from experiments.reporting.page import page
     from experiments.reporting.tables import tables_of
 
-    drawings = draw_all(findings)
-    tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
+    drawings = [d for found in findings.hospitals for d in hospital_drawings(found)]
+    drawings += draw_all(findings)
+    tables = [table for found in findings.hospitals for table in hospital_tables(found)]
+    tables += [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
     write_page(folder, drawings, tables, page(findings, drawings, tables))
     return len(drawings), len(tables)
 

@@ -16,7 +16,7 @@ SUPPORT = "support."
 
 def recall_tables(findings: Findings) -> list[Table]:
     """Return the table of every comparison that has figures."""
-    return [comparison_recall_table(c) for c in findings.comparisons if len(c.judged)]
+    return [comparison_recall_table(c) for c in findings.chapters if len(c.judged)]
 
 
 def comparison_recall_table(comparison: Comparison) -> Table:

@@ -155,7 +155,7 @@ def draw_all(findings: Findings) -> list[Drawing]:
 
 
 def _drawings(findings: Findings) -> Iterator[Drawing]:
-    for comparison in findings.comparisons:
+    for comparison in findings.chapters:
         yield from _of_comparison(comparison, findings)
     for together in findings.communication:
         if together.varied_traffic and len(together.network):

@@ -1,6 +1,6 @@
 """The contents of a report, read once from a campaign's folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +9,8 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.ledger import read_ledger
 from experiments.reporting.comparisons import Comparison, compare, over_traffic
+from experiments.reporting.hospital_trials import read_hospital_trials
+from experiments.reporting.hospitals import Hospitals, judge_hospitals
 from experiments.reporting.statistics import Ranking, rankings
 from training.errors import RunFolderError
 
@@ -24,6 +26,7 @@ class Findings:
     records: dict[str, TrialRecord]  # of each trial of the table, by its id
     comparisons: list[Comparison]
     rankings: list[Ranking]
+    hospitals: list[Hospitals] = field(default_factory=list)
 
     @property
     def synthetic(self) -> bool:
@@ -31,9 +34,22 @@ class Findings:
         return bool(self.table["synthetic"].any())
 
     @property
+    def chapters(self) -> list[Comparison]:
+        """The comparisons with figures and tables of their own.
+
+        Not those of one backbone whose trials are all judged by hospital, where they are rows.
+        """
+        there = {trial for found in self.hospitals for trial in found.trials.table.index}
+        return [
+            comparison
+            for comparison in self.comparisons
+            if len(comparison.backbones) > 1 or not set(comparison.rows["trial"]) <= there
+        ]
+
+    @property
     def communication(self) -> list[Comparison]:
         """The comparisons merged over the data sent, see `over_traffic`."""
-        return over_traffic(self.comparisons)
+        return over_traffic(self.chapters)
 
     @property
     def progress(self) -> str:
@@ -61,6 +77,7 @@ def read_findings(folder: Path) -> Findings:
     name, planned = campaign.plan() if campaign.exists() else (folder.name, [])
     ledger = read_ledger(folder)
     comparisons = compare(ledger.table)
+    by_hospital = read_hospital_trials(ledger.table, ledger.records, folder)
     return Findings(
         name=name,
         planned=[trial.id for trial in planned],
@@ -69,4 +86,5 @@ def read_findings(folder: Path) -> Findings:
         records=ledger.records,
         comparisons=comparisons,
         rankings=rankings(comparisons),
+        hospitals=[judge_hospitals(trials) for trials in by_hospital],
     )

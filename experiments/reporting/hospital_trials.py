@@ -20,6 +20,7 @@ from strategies.method import Method
 from strategies.methods import DEFAULT, KEYS, METHODS
 from training.config import HEAD_NAMES, NOT_IDENTITY, PATH_KEYS
 from training.errors import RunFolderError
+from training.losses import LOSSES
 
 GLOBAL = "global test set"
 """Stands for a hospital where figures are of the global test set."""
@@ -76,7 +77,7 @@ class HospitalTrials:
         table: the ledger's first row of each trial, by trial.
         classes: K names.
         hospitals: their names, in the order of the clients.
-        entries: methods under losses: alone first, pooled last.
+        entries: by loss, alone first, pooled last.
         tests: the test images of each hospital, and of ``GLOBAL``, by seed.
         answers: (n, K) probabilities by entry, hospital or ``GLOBAL``, and seed.
         lacking: what is not in the figures, and why: one line each.
@@ -133,10 +134,11 @@ def grouped_trials(ledger: pd.DataFrame) -> list[pd.DataFrame]:
 def _alike(once: pd.DataFrame) -> list[str]:
     """Return the columns in which the trials of a group do not differ."""
     free = {"strategy", "loss", *_OF_METHOD, *_WHERE}
+    columns = [str(name) for name in once]
     config = [
         name
-        for name in once
-        if str(name).startswith("config.") and str(name).removeprefix("config.") not in free
+        for name in columns
+        if name.startswith("config.") and name.removeprefix("config.") not in free
     ]
     known = [name for name in config if once[name].notna().all()]  # others are of packages' methods
     return [*known, *_CIRCUMSTANCES]
@@ -190,7 +192,7 @@ class _Reader:
     def read(self, name: str, title: str) -> HospitalTrials:
         """Read them all."""
         clients = list(dict.fromkeys(c for trial in self._rows.index for c in self._of(trial)))
-        entries = sorted(self._entries(), key=lambda e: (ALONE, SHARED, OWN, POOLED).index(e.model))
+        entries = sorted(self._entries(), key=_place)
         for entry in entries:
             for seed, trial in entry.trials.items():
                 self._read_trial(entry, seed, trial, clients)
@@ -223,7 +225,7 @@ class _Reader:
         for (strategy, loss), rows in self._rows.groupby(
             ["config.strategy", "config.loss"], sort=False
         ):
-            method = METHODS[strategy]
+            method = METHODS[str(strategy)]
             varied = _telling_apart(rows, (*_OF_METHOD, *method.keys))
             groups = list(rows.groupby(varied, sort=False)) if varied else [((), rows)]
             for values, alike in groups:
@@ -313,6 +315,13 @@ class _Reader:
 
     def _notices(self, trial: str) -> list[str]:
         return self._records[trial].notices
+
+
+def _place(entry: Entry) -> tuple[int, str, int, bool, str]:
+    """Return the place of a row: by loss, then by whose model it is, the default method first."""
+    losses, models = list(LOSSES.own), (ALONE, SHARED, OWN, POOLED)
+    loss = losses.index(entry.loss) if entry.loss in losses else len(losses)
+    return loss, entry.loss, models.index(entry.model), not entry.default, entry.method
 
 
 def _telling_apart(rows: pd.DataFrame, keys: Sequence[str]) -> list[str]:

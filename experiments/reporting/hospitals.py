@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +11,17 @@ import pandas as pd
 from data_partition.datasets import named_first
 from experiments.reporting.hospital_statistics import (
     SCORES,
+    Gain,
     Judged,
     Resampling,
+    TestImages,
     estimate,
-    gain,
-    randomization_test,
 )
 from experiments.reporting.hospital_trials import ALONE, GLOBAL, Entry, HospitalTrials
 from experiments.reporting.statistics import ALPHA, holm
+
+RARE = 5
+"""Of a class with fewer lesions than this, over all seeds, the intervals do not say how sure."""
 
 FEW = 10
 """With fewer test images of a class than this a seed, on average, its sensitivity is not given."""
@@ -39,7 +43,8 @@ class Hospitals:
         global_figures: the same on the global test set, without gains.
         tests: a row for each hospital: ``images`` and ``lesions`` (means over the seeds),
             ``classes`` (the fewest of a seed), ``positives`` (mean number of images of
-            ``positive``), ``unit`` (what ``lesions`` counts).
+            ``positive``), ``unit`` (what ``lesions`` counts), and ``rare``, the classes with fewer
+            than ``RARE`` of them, with their number, as text.
         positive: name of the class whose sensitivity is given; empty: none.
         methods: a row for each entry: ``entry``, ``loss``, ``method``, ``model``, ``seeds``;
             ``hospitals``, of how many there is a figure; ``mean``, ``worst`` and ``spread`` of
@@ -73,6 +78,12 @@ class Hospitals:
         """Return the figures of an entry by hospital."""
         rows = self.figures[self.figures["entry"] == number]
         return rows.set_index("hospital")
+
+    def at(self, number: int, hospital: str) -> "pd.Series[Any] | None":
+        """Return the figures of an entry at a hospital; None if there are none."""
+        rows = self.figures
+        rows = rows[(rows["entry"] == number) & (rows["hospital"] == hospital)]
+        return rows.iloc[0] if len(rows) else None
 
     def best(self, loss: str | None = None, model: Sequence[str] = ()) -> int | None:
         """Return the entry in a federation with the highest mean BACC over all hospitals.
@@ -159,19 +170,18 @@ def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.Dat
         if of_seeds:
             judged[number] = resampling.judge(of_seeds)
     alone = {number: _alone(trials.entries, number, judged) for number in judged}
-    tested = [n for n, a in alone.items() if a is not None and trials.entries[n].federated]
-    p_values = randomization_test([(judged[n], judged[alone[n] or 0]) for n in tested])
+    compared = [(number, other) for number, other in alone.items() if other is not None]
+    gains = resampling.gains([(judged[number], judged[other]) for number, other in compared])
+    found = {number: gain for (number, _), gain in zip(compared, gains, strict=True)}
     rows = [
         {
             **_about(trials.entries[number], number, hospital),
             **_scores(of),
-            **_gain(of, None if (other := alone[number]) is None else judged[other]),
+            **_gain(found.get(number), tested=trials.entries[number].federated),
         }
         for number, of in judged.items()
     ]
-    table = pd.DataFrame(rows)
-    table["p_value"] = table["entry"].map(dict(zip(tested, p_values, strict=True))).astype(float)
-    return table
+    return pd.DataFrame(rows)
 
 
 def _alone(entries: Sequence[Entry], number: int, judged: Mapping[int, Judged]) -> int | None:
@@ -185,7 +195,7 @@ def _alone(entries: Sequence[Entry], number: int, judged: Mapping[int, Judged]) 
     if entry.model == ALONE or not alike:
         return None
     same = [n for n in alike if entries[n].optimizer == entry.optimizer]
-    return max(same or alike, key=lambda n: float(np.mean(judged[n].values["bacc"])))
+    return max(same or alike, key=lambda n: estimate(judged[n], "bacc").value)
 
 
 def _about(entry: Entry, number: int, hospital: str) -> dict[str, object]:
@@ -211,11 +221,15 @@ def _scores(judged: Judged) -> dict[str, float]:
     return found
 
 
-def _gain(judged: Judged, alone: Judged | None) -> dict[str, float]:
-    found = None if alone is None else gain(judged, alone, "bacc")
+def _gain(found: Gain | None, *, tested: bool) -> dict[str, float]:
     if found is None:
-        return dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
-    return {"gain": found.value, "gain_low": found.low, "gain_high": found.high}
+        return dict.fromkeys(("gain", "gain_low", "gain_high", "p_value"), np.nan)
+    return {
+        "gain": found.value,
+        "gain_low": found.low,
+        "gain_high": found.high,
+        "p_value": found.p_value if tested else np.nan,
+    }
 
 
 def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[str, object]:
@@ -232,4 +246,12 @@ def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[s
         "classes": min((len(set(test.labels.tolist())) for test in tests), default=0),
         "positives": mean([int((test.labels == place).sum()) for test in tests]),
         "unit": tests[0].unit if tests else "image",
+        "rare": ", ".join(f"{name} {number}" for name, number in _rare(trials.classes, tests)),
     }
+
+
+def _rare(classes: Sequence[str], tests: Sequence[TestImages]) -> Iterator[tuple[str, int]]:
+    for place, name in enumerate(classes):
+        units = {unit for test in tests for unit in test.units[test.labels == place].tolist()}
+        if 0 < len(units) < RARE:
+            yield name, len(units)

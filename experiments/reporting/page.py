@@ -14,6 +14,7 @@ from experiments.reporting.comparisons import WORDS, slug
 from experiments.reporting.counts import classes_of, found_of
 from experiments.reporting.figures import Drawing
 from experiments.reporting.findings import Findings
+from experiments.reporting.hospital_chapter import hospital_chapter
 from experiments.reporting.page_parts import part, render_page
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import Table
@@ -200,6 +201,7 @@ def page(findings: Findings, drawings: Sequence[Drawing], tables: Sequence[Table
             for about in dict.fromkeys(drawing.about for drawing in drawings)
         },
         tables={table.name: table for table in tables},
+        hospitals=[hospital_chapter(found) for found in findings.hospitals],
         lowest=[name.upper() for name, score in scores.items() if not score.higher_is_better],
         not_percent=[name.upper() for name, score in scores.items() if not score.in_percent],
         alpha=ALPHA,

@@ -73,7 +73,7 @@ class Table:
 
 def tables_of(findings: Findings) -> list[Table]:
     """Return the tables of figures and ranks, and the comparison with the study."""
-    judged = [comparison for comparison in findings.comparisons if len(comparison.judged)]
+    judged = [comparison for comparison in findings.chapters if len(comparison.judged)]
     tables = [*map(comparison_table, judged), *map(scores_table, judged)]
     tables += [rank_table(ranking) for ranking in findings.rankings if ranking.test]
     published = published_table(findings)
