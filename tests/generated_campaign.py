@@ -84,6 +84,13 @@ def _id(command: str, config: ExperimentConfig) -> str:
     return f"{command}-{config.backbone}-{digest[:12]}"
 
 
+def write_trial(trials: Path, command: str, config: ExperimentConfig) -> Path:
+    """Write the folder of one finished trial among others, and return it."""
+    path = trials / _id(command, config)
+    _write_trial(path, command, config, number=0)
+    return path
+
+
 def _write_trial(path: Path, command: str, config: ExperimentConfig, *, number: int) -> None:
     path.mkdir(parents=True)
     (path / "config.toml").write_text(config.replace(run_dir=str(path)).to_toml(), encoding="utf-8")

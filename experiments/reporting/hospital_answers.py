@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.reporting.hospital_statistics import TestImages
+from experiments.reporting.hospital_statistics import HospitalImages
 from training.errors import RunFolderError
 from training.metrics import confusion_matrix
 from training.predictions import read_predictions
@@ -18,7 +18,7 @@ _UNITS = {"patient_id": "patient", "lesion_id": "lesion"}
 
 def read_answers(
     path: Path, classes: Sequence[str], confusion: Sequence[Sequence[int]] | None
-) -> tuple[TestImages, NDArray[np.float32]]:
+) -> tuple[HospitalImages, NDArray[np.float32]]:
     """Read a file of predictions.
 
     Args:
@@ -54,7 +54,7 @@ def read_answers(
     units = table["image_id"] if column is None else table[column]
     # An image whose lesion is not known is drawn alone.
     units = units.where(units != "", "image " + table["image_id"])
-    images = TestImages(
+    images = HospitalImages(
         tuple(table["image_id"]),
         labels.astype(np.int64),
         units.to_numpy(str),

@@ -42,7 +42,7 @@ _BLOCK = 1000
 
 
 @dataclass(frozen=True)
-class TestImages:
+class HospitalImages:
     """The test images of a hospital with one seed.
 
     Attributes:
@@ -57,7 +57,7 @@ class TestImages:
     units: NDArray[np.str_]
     unit: str
 
-    def same_as(self, other: "TestImages") -> bool:
+    def same_as(self, other: "HospitalImages") -> bool:
         """Return whether these are the same images in the same order."""
         return self.ids == other.ids and np.array_equal(self.labels, other.labels)
 
@@ -151,7 +151,7 @@ class Resampling:
 
     def __init__(
         self,
-        tests: Mapping[int, TestImages],
+        tests: Mapping[int, HospitalImages],
         num_classes: int,
         *,
         positive: int | None,
@@ -351,8 +351,7 @@ class _SeedDraws:
     ) -> NDArray[np.float64]:
         """Return the sum over each unit's images of a value (n,) by the share (K,) of its class."""
         weighted = values * share[self._labels]
-        found: NDArray[np.float64] = np.bincount(self._units, weighted, num_units)
-        return found
+        return np.bincount(self._units, weighted, num_units).astype(np.float64)
 
 
 def common_seeds(first: Judged, second: Judged) -> list[int]:

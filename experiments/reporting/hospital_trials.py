@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.hospital_answers import read_answers
-from experiments.reporting.hospital_statistics import TestImages
+from experiments.reporting.hospital_statistics import HospitalImages
 from strategies.method import Method
 from strategies.methods import DEFAULT, KEYS, METHODS
 from training.config import HEAD_NAMES, NOT_IDENTITY, PATH_KEYS
@@ -90,7 +90,7 @@ class HospitalTrials:
     classes: list[str]
     hospitals: list[str]
     entries: list[Entry]
-    tests: dict[str, dict[int, TestImages]]
+    tests: dict[str, dict[int, HospitalImages]]
     answers: dict[tuple[Entry, str, int], NDArray[np.float32]]
     lacking: list[str]
     leaks: list[str]
@@ -185,7 +185,7 @@ class _Reader:
 
     def __init__(self, rows: pd.DataFrame, records: dict[str, TrialRecord], folder: Path) -> None:
         self._rows, self._records, self._folder = rows, records, folder
-        self._tests: dict[str, dict[int, TestImages]] = {}
+        self._tests: dict[str, dict[int, HospitalImages]] = {}
         self._answers: dict[tuple[Entry, str, int], NDArray[np.float32]] = {}
         self._lacking: dict[str, int] = {}  # reasons, with the number of trials
 

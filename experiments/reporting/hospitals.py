@@ -12,9 +12,9 @@ from data_partition.datasets import named_first
 from experiments.reporting.hospital_statistics import (
     SCORES,
     Gain,
+    HospitalImages,
     Judged,
     Resampling,
-    TestImages,
     estimate,
 )
 from experiments.reporting.hospital_trials import ALONE, GLOBAL, Entry, HospitalTrials
@@ -250,7 +250,7 @@ def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[s
     }
 
 
-def _rare(classes: Sequence[str], tests: Sequence[TestImages]) -> Iterator[tuple[str, int]]:
+def _rare(classes: Sequence[str], tests: Sequence[HospitalImages]) -> Iterator[tuple[str, int]]:
     for place, name in enumerate(classes):
         units = {unit for test in tests for unit in test.units[test.labels == place].tolist()}
         if 0 < len(units) < RARE:

@@ -1,0 +1,200 @@
+"""The chapter "By hospital": figures of generated trials over three hospitals, whose answers are
+right in 30 % alone, 50 % with the shared model, 70 % with a personal one and 90 % pooled."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.report import write_report
+from experiments.reporting.findings import Findings, read_findings
+from experiments.reporting.hospital_chapter import hospital_chapter
+from experiments.reporting.hospital_figure import hospital_drawings
+from experiments.reporting.hospital_tables import hospital_tables
+from experiments.reporting.hospital_trials import ALONE, OWN, POOLED, SHARED
+from experiments.reporting.hospitals import Hospitals
+from tests.experiments.reporting.hospital_campaign import (
+    LABELS,
+    LOSSES,
+    write_hospital_campaign,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hospitals") / "campaign"
+    write_hospital_campaign(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def findings(folder: Path) -> Findings:
+    return read_findings(folder)
+
+
+@pytest.fixture(scope="module")
+def hospitals(findings: Findings) -> Hospitals:
+    [found] = findings.hospitals
+    return found
+
+
+def test_a_row_for_each_model_that_means_something(hospitals: Hospitals) -> None:
+    """Ditto has two; nobody trained the shared model of Local."""
+    rows = [(e.method, e.model) for e in hospitals.trials.entries if e.loss == "balanced"]
+    assert rows == [
+        ("Local", ALONE),
+        ("FedAvg", SHARED),
+        ("Ditto", SHARED),
+        ("Ditto", OWN),
+        ("Pooled", POOLED),
+    ]
+    assert hospitals.trials.losses == list(LOSSES)
+    assert hospitals.trials.hospitals == ["north", "south", "west"]
+    assert all(set(entry.trials) == {0, 1} for entry in hospitals.trials.entries)
+
+
+def test_figures_are_the_ledgers(findings: Findings, hospitals: Hospitals) -> None:
+    """ACC of equally many images each seed is the mean of the seeds' ACC."""
+    number = next(n for n, e in enumerate(hospitals.trials.entries) if e.model == POOLED)
+    trials = hospitals.entry(number).trials.values()
+    rows = findings.table[findings.table["trial"].isin(trials)]
+    for client, row in zip(hospitals.trials.hospitals, range(3), strict=True):
+        ledger = rows[rows["test_set"] == f"client-{row} ({client})"]["acc"]
+        found = hospitals.at(number, client)
+        assert found is not None
+        assert found["acc"] == pytest.approx(ledger.mean(), abs=1e-4)
+        assert found["bacc_low"] < found["bacc"] < found["bacc_high"]
+
+
+def test_gains_are_over_being_alone_with_the_same_loss(hospitals: Hospitals) -> None:
+    figures = hospitals.figures.set_index(["loss", "method", "model", "hospital"])["bacc"]
+    for row in hospitals.figures.itertuples():
+        if row.model == ALONE:
+            assert pd.isna(row.gain)
+        else:
+            alone = figures[row.loss, "Local", ALONE, row.hospital]
+            assert row.gain == pytest.approx(row.bacc - alone, abs=1e-3)
+        # The ceiling is not a choice, so it is not tested.
+        assert pd.isna(row.p_value) == (row.model in (ALONE, POOLED))
+    assert hospitals.num_tests == 3 * 3 * len(LOSSES)
+
+
+def test_the_answer_in_words(hospitals: Hospitals) -> None:
+    chapter = hospital_chapter(hospitals)
+    assert chapter.headline.startswith(
+        "3 of 3 hospitals gain over being alone with Ditto (personal"
+    )
+    assert chapter.headline.endswith("3 of them significantly.")
+    assert [line.partition(":")[0] for line in chapter.hospitals] != []
+    assert all(" gains " in line and "; significant, p " in line for line in chapter.hospitals)
+    assert any("worse than training on everybody's images" in line for line in chapter.further)
+    assert (chapter.leaks[1:], chapter.lost, chapter.lacking) == ([], [], [])
+    assert "split-by = image" in chapter.leaks[0]
+
+
+def test_the_page_has_the_chapter_instead_of_one_for_each_method(folder: Path) -> None:
+    findings = read_findings(folder)
+    assert (len(findings.comparisons), findings.chapters) == (4 * len(LOSSES), [])
+    write_report(findings, folder / "report")
+    page = (folder / "report" / "index.html").read_text()
+    assert page.index("hospitals gain over being alone") < page.index('<section id="results">')
+    assert "hospitals-dumbbell.svg" in page
+    files = {path.name for path in (folder / "report").rglob("*.*")}
+    for table in hospital_tables(findings.hospitals[0]):
+        assert {f"{table.name}.{suffix}" for suffix in ("csv", "md", "tex")} <= files
+    assert {"hospitals-dumbbell.svg", "hospitals-dumbbell.png"} <= files
+    numbers = pd.read_csv(folder / "report" / "tables" / "hospitals-gain-balanced.csv")
+    assert len(numbers) == 4 * 3
+    assert not numbers[numbers["model"] != POOLED].isna().any(axis=None)
+
+
+def test_too_few_melanomas_are_said(hospitals: Hospitals) -> None:
+    """There are 12 of them in each test set; without some of them 9 are too few."""
+    assert hospitals.positive == "mel"
+    assert (hospitals.tests["positives"] == 12).all()
+    tests = hospitals.tests.assign(positives=[9.0, 12, 12, 12])
+    few = Hospitals(hospitals.trials, hospitals.figures, hospitals.global_figures, tests, "mel")
+    [table] = [t for t in hospital_tables(few) if t.name == "hospitals-sensitivity-balanced"]
+    assert set(table.cells["north (n = 9)"]) == {"–"}
+    assert "north 9.0" in table.notes[1]
+
+
+def test_the_global_test_set_has_lesions_too(hospitals: Hospitals) -> None:
+    rows = hospitals.global_figures
+    assert set(rows["model"]) == {SHARED, POOLED}
+    assert (rows["bacc_low"] < rows["bacc_high"]).all()
+    about = hospitals.tests.loc["global test set"]
+    assert (about["images"], about["lesions"]) == (len(LABELS), (len(LABELS) + 1) // 2)
+
+
+def changed(
+    tmp_path: Path, folder: Path, strategy: str, name: str, content: str | None
+) -> Hospitals:
+    """What is found if a file of the trials of a method is another one, or missing."""
+    copy = tmp_path / "campaign"
+    shutil.copytree(folder, copy)
+    for trial in (copy / "trials").iterdir():
+        if f'strategy = "{strategy}"' in (trial / "config.toml").read_text():
+            for path in trial.glob(name):
+                path.unlink() if content is None else path.write_text(content)
+    [found] = read_findings(copy).hospitals
+    return found
+
+
+def test_missing_predictions_are_said_not_guessed(tmp_path: Path, folder: Path) -> None:
+    found = changed(tmp_path, folder, "ditto", "clients/client-0/predictions-test.csv", None)
+    number = next(n for n, e in enumerate(found.trials.entries) if e.model == OWN)
+    assert found.at(number, "north") is None
+    assert found.at(number, "south") is not None
+    [line] = found.trials.lacking
+    assert line.startswith("Ditto, north: predictions-test.csv is missing")
+    assert line.endswith("(4 trials)")
+    assert hospital_drawings(found)
+
+
+@pytest.mark.parametrize(
+    "content, cause",
+    [
+        ("", "is not a table"),
+        ("image_id,label\n1,mel\n", "has not the columns"),
+        ("image_id,label,akiec,bcc,bkl,df,mel,nv,vasc\n1,mel,x,0,0,0,0,0,0\n", "than numbers"),
+        ("image_id,label,akiec,bcc,bkl,df,mel,nv,vasc\n1,xyz,0,0,0,0,0,0,1\n", "unknown class"),
+        ("image_id,label,akiec,bcc,bkl,df,mel,nv,vasc\n1,mel,0,0,0,0,0,0,1\n", "not of the model"),
+        ("image_id,label,akiec,bcc,bkl,df,mel,nv,vasc\n", "has no images"),
+    ],
+)
+def test_damaged_predictions_are_said(
+    content: str, cause: str, tmp_path: Path, folder: Path
+) -> None:
+    name = "clients/client-1/predictions-test.csv"
+    found = changed(tmp_path, folder, "pooled", name, content)
+    [line] = found.trials.lacking
+    assert cause in line
+
+
+def test_without_trials_alone_there_is_no_chapter(tmp_path: Path) -> None:
+    write_hospital_campaign(tmp_path, strategies=("fedavg", "ditto"), losses=LOSSES[:1], seeds=(0,))
+    assert read_findings(tmp_path).hospitals == []
+
+
+def test_a_lost_client_and_a_leak_stand_on_top(tmp_path: Path) -> None:
+    write_hospital_campaign(tmp_path, strategies=("local", "fedavg"), losses=LOSSES[:1], seeds=(0,))
+    for trial in (tmp_path / "trials").iterdir():
+        metrics = json.loads((trial / "metrics.json").read_text())
+        metrics["participation"]["client-2 (west)"] = 0
+        (trial / "metrics.json").write_text(json.dumps(metrics))
+        manifest = json.loads((trial / "manifest.json").read_text())
+        manifest["data"]["overlap"]["in_training"] = 17
+        manifest["data"]["copies"]["straddling"] = 3
+        (trial / "manifest.json").write_text(json.dumps(manifest))
+    findings = read_findings(tmp_path)
+    chapter = hospital_chapter(findings.hospitals[0])
+    assert "17 images of the global test set are also in training" in chapter.leaks
+    assert "3 images with identical pixels are in several splits" in chapter.leaks
+    assert len(chapter.lost) == 2
+    assert "client-2 (west): in 0 of 1 rounds" in chapter.lost[0]
+    write_report(findings, tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.index("not complete") < page.index("also in training") < page.index("gain over")
