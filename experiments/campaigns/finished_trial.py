@@ -1,7 +1,7 @@
 """Reads and checks the run folder of a finished trial; damaged and foreign folders are refused."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,9 +38,9 @@ class TrialRecord:
     curve: pd.DataFrame
     classes: list[str]
     confusions: dict[str, list[list[int]]]
-    of_clients: dict[str, list[list[int]]]
-    local_arrays: int
-    notices: list[str]
+    of_clients: dict[str, list[list[int]]] = field(default_factory=dict)
+    local_arrays: int = 0
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
