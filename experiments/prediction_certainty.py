@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,6 +28,9 @@ def with_sets(
     Args:
         answers: with a column for each class, the network's probabilities.
     """
+    # Imported here, since --help needs none of it.
+    import numpy as np
+
     from training.prediction_sets import in_sets
     from training.temperature import calibrated
 
@@ -47,6 +48,8 @@ def abstaining(answers: pd.DataFrame, classes: Sequence[str], below: float) -> p
 
     The calibrated probability counts where there is one.
     """
+    import numpy as np
+
     columns = calibrated_columns(classes)
     known = columns[0] in answers
     probabilities = answers[columns if known else list(classes)].to_numpy()

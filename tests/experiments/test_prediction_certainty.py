@@ -73,7 +73,7 @@ def test_a_table_of_images_as_csv_and_as_json(
             {CLASSES[0], *inside} - {CLASSES[1]}, key=CLASSES.index
         )
         assert entry["predicted"] == row["predicted"]
-        assert entry["calibrated"][CLASSES[3]] == row[f"calibrated:{CLASSES[3]}"]
+        assert entry["calibrated"][CLASSES[3]] == pytest.approx(row[f"calibrated:{CLASSES[3]}"])
 
 
 def test_the_printed_table_says_what_it_shows(
