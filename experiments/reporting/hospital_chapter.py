@@ -50,7 +50,7 @@ def hospital_chapter(hospitals: Hospitals) -> HospitalChapter:
         heading=f"By hospital · {trials.title}" if trials.title else "By hospital",
         leaks=trials.leaks,
         lost=list(_lost(hospitals)),
-        lacking=trials.lacking,
+        lacking=[*_seeds_apart(hospitals), *trials.lacking],
         headline=headline(hospitals),
         hospitals=list(hospital_lines(hospitals)),
         further=list(further_lines(hospitals)),
@@ -72,6 +72,16 @@ def _lost(hospitals: Hospitals) -> Sequence[str]:
     return [
         *(f"Lost: {line}" for line in lines[:shown]),
         *([f"Lost: a hospital in {more} more trials, listed above"] if more > 0 else []),
+    ]
+
+
+def _seeds_apart(hospitals: Hospitals) -> Sequence[str]:
+    numbers = [len(entry.trials) for entry in hospitals.trials.entries]
+    if len(set(numbers)) < 2:
+        return []
+    return [
+        f"trials that are not done: rows are of {min(numbers)} to {max(numbers)} seeds, so figures "
+        "of rows with other numbers of seeds are not comparable; gains are over common seeds"
     ]
 
 

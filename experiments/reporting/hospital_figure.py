@@ -161,7 +161,12 @@ def _bar_and_gain(
     colour = BLUE if row["gain"] >= 0 else VERMILION
     sure = bool(row["p_holm"] < ALPHA)
     axes.plot(
-        [alone, row["bacc"]], [height, height], color=colour, linewidth=5, alpha=0.3, zorder=1
+        [alone, alone + row["gain"]],
+        [height, height],
+        color=colour,
+        linewidth=5,
+        alpha=0.3,
+        zorder=1,
     )
     interval = f"({signed(row['gain_low'])} to {signed(row['gain_high'])})"
     axes.annotate(

@@ -134,12 +134,14 @@ class Gain:
 
     Attributes:
         value: the first model's minus the second's.
+        before: the second's BACC over these seeds, in percent.
         low, high: its 95 % interval.
         p_value: two-sided.
         num_seeds: how many seeds.
     """
 
     value: float
+    before: float
     low: float
     high: float
     p_value: float
@@ -240,6 +242,7 @@ class Resampling:
         return [
             Gain(
                 value=float(value),
+                before=float(pair[1].figures("bacc", common_seeds(*pair))[0]),
                 low=float(value - far),
                 high=float(value + far),
                 p_value=float(count + 1) / (flips + 1),

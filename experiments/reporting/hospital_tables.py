@@ -156,7 +156,7 @@ def _gains(hospitals: Hospitals, loss: str) -> Table:
         f"{ALPHA}. Column gain: how many hospitals gain, and how many significantly. Pooled "
         "training is the ceiling, which no hospital can choose, so it is not tested."
     ]
-    columns = ["gain", "gain_low", "gain_high", "p_value", "p_holm"]
+    columns = ["before", "gain", "gain_low", "gain_high", "p_value", "p_holm"]
     numbers = _rows_of(hospitals, loss)
     numbers = numbers[numbers["model"] != ALONE]
     numbers = numbers[["loss", "method", "model", "hospital", "seeds", *columns]]

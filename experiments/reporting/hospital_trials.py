@@ -326,9 +326,11 @@ def _place(entry: Entry) -> tuple[int, str, int, bool, str]:
 
 def _telling_apart(rows: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     """Return the columns of the keys that differ; not of those that only follow from others."""
+    columns = [name for key in dict.fromkeys(keys) if (name := f"config.{key}") in rows]
+    rows = rows[columns].drop_duplicates()
     found: list[str] = []
-    for column in dict.fromkeys(f"config.{key}" for key in keys):
-        if column in rows and _number(rows, [*found, column]) > max(1, _number(rows, found)):
+    for column in columns:
+        if _number(rows, [*found, column]) > max(1, _number(rows, found)):
             found.append(column)
     return found
 

@@ -59,7 +59,7 @@ def _of_hospital(row: pd.Series) -> str:
     verb = "loses" if row["gain"] < 0 else "gains"
     points = f"{verb} {abs(row['gain']):.1f} points of BACC"
     interval = f"(95 %: {signed(row['gain_low'])} to {signed(row['gain_high'])})"
-    alone = f"from {row['bacc'] - row['gain']:.1f} to {row['bacc']:.1f}"
+    alone = f"from {row['before']:.1f} to {row['before'] + row['gain']:.1f}"
     sure = "significant" if row["p_holm"] < ALPHA else "not significant"
     return f"{points} {interval}, {alone}; {sure}, {p_words(row['p_holm'])}"
 

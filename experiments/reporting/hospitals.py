@@ -37,7 +37,8 @@ class Hospitals:
             ``loss``, ``method``, ``model``, ``hospital``, ``seeds`` (their number); for each of
             `hospital_statistics.SCORES` its mean over the seeds, and as ``bacc_low``, ``bacc_high``
             and ``bacc_sd`` its interval and its standard deviation over the seeds; ``gain``,
-            ``gain_low`` and ``gain_high``, BACC minus that of being alone in percentage points;
+            ``gain_low`` and ``gain_high``, BACC minus that of being alone in percentage points,
+            over the seeds of both, and ``before``, that of being alone with these;
             ``p_value`` of that gain, and ``p_holm``, corrected for all hospitals, methods and
             losses; both NaN for what is not in a federation.
         global_figures: the same on the global test set, without gains.
@@ -81,9 +82,13 @@ class Hospitals:
 
     def at(self, number: int, hospital: str) -> "pd.Series[Any] | None":
         """Return the figures of an entry at a hospital; None if there are none."""
-        rows = self.figures
-        rows = rows[(rows["entry"] == number) & (rows["hospital"] == hospital)]
-        return rows.iloc[0] if len(rows) else None
+        return self._rows.get((number, hospital))
+
+    @cached_property
+    def _rows(self) -> "dict[tuple[int, str], pd.Series[Any]]":
+        keys = zip(self.figures["entry"], self.figures["hospital"], strict=True)
+        rows = (row for _, row in self.figures.iterrows())
+        return dict(zip(keys, rows, strict=True))
 
     def best(self, loss: str | None = None, model: Sequence[str] = ()) -> int | None:
         """Return the entry in a federation with the highest mean BACC over all hospitals.
@@ -223,8 +228,9 @@ def _scores(judged: Judged) -> dict[str, float]:
 
 def _gain(found: Gain | None, *, tested: bool) -> dict[str, float]:
     if found is None:
-        return dict.fromkeys(("gain", "gain_low", "gain_high", "p_value"), np.nan)
+        return dict.fromkeys(("before", "gain", "gain_low", "gain_high", "p_value"), np.nan)
     return {
+        "before": found.before,
         "gain": found.value,
         "gain_low": found.low,
         "gain_high": found.high,
