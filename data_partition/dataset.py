@@ -75,6 +75,7 @@ class DataSet:
             blanks for ``_`` and ``-``.
         named_first: classes that every table names first, because missing one of them harms a
             patient most.
+        licence: the terms of the published images; empty if each folder has its own.
         group: what ``lesion_id`` of its tables names.
         sources: where the sources of images come from and how to add them, for an error.
         layouts: how to tell its folders, for the error about an unknown folder.
@@ -99,6 +100,7 @@ class DataSet:
     load_training: Callable[[Path, Reading], ImageTable]
     load_test: Callable[[Path, Path | None], ImageTable | None] | None
     study: Study
+    licence: str = ""
     full_names: Mapping[str, str] = field(default_factory=dict)
     named_first: tuple[str, ...] = ()
     load_unlabelled: Callable[[Path, Reading], ImageTable] | None = None

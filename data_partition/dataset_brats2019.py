@@ -155,6 +155,7 @@ DATA_SET = DataSet(
     classes=BRATS2019_CLASSES,
     # HGG is in the words of the study (docs/study.md); LGG is our choice: a glioblastoma is
     # never of low grade.
+    licence="its own terms of use",
     full_names={"HGG": "high grade glioblastoma", "LGG": "low grade glioma"},
     named_first=("HGG",),
     group="patient",

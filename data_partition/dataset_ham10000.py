@@ -180,6 +180,7 @@ DATA_SET = DataSet(
     name="ham10000",
     title="HAM10000",
     classes=HAM10000_CLASSES,
+    licence="CC BY-NC 4.0: non-commercial use only",
     full_names=FULL_NAMES,
     named_first=("mel",),
     group="lesion",

@@ -111,6 +111,7 @@ DATA_SET = DataSet(
     name="isic2019",
     title="ISIC 2019",
     classes=ISIC2019_CLASSES,
+    licence="CC BY-NC 4.0: non-commercial use only",
     full_names=FULL_NAMES,
     named_first=("mel",),
     group="lesion",

@@ -15,6 +15,7 @@ from experiments import (
     coordinator,
     data_commands,
     deployed,
+    export,
     federated,
     ml_heads,
     prediction,
@@ -59,6 +60,7 @@ app.command("run")(deployed.run_command)
 app.command("clip")(centralized_clip.clip_command)
 app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
+app.command("export")(export.export_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)
 app.command("compare")(compare.compare_command)

@@ -105,8 +105,13 @@ def _calibration(
     return found, ""
 
 
-def open_network(model: TrainedModel) -> tuple[Backbone, ExperimentConfig]:
+def open_network(
+    model: TrainedModel, device: Literal["auto", "cpu"] = "auto"
+) -> tuple[Backbone, ExperimentConfig]:
     """Return the network on this machine's device, and the config as it is computed with here.
+
+    Args:
+        device: ``auto`` for the fastest of this machine.
 
     Raises:
         RunFolderError, WeightsError: its weights cannot be read, or need another base.
@@ -114,7 +119,7 @@ def open_network(model: TrainedModel) -> tuple[Backbone, ExperimentConfig]:
     from training.task import Task
 
     # The run's device need not exist on this machine.
-    here = model.config.replace(device=resolve_device("auto"), precision="float32")
+    here = model.config.replace(device=resolve_device(device), precision="float32")
     weights, text = model.load()
     return Task(here, len(model.classes), text, model.base).restore(weights), here
 

@@ -74,3 +74,21 @@ def add_lora(trunk: nn.Module) -> None:
     # PEFT's (unstable) interface for custom layers.
     config._register_custom_module({nn.MultiheadAttention: _Attention, nn.Linear: _Linear})
     inject_adapter_in_model(config, trunk)
+
+
+def merge_lora(trunk: nn.Module) -> None:
+    """Add the updates to the weights that they change, in place; plain layers remain.
+
+    Args:
+        trunk: of `add_lora`. Its outputs stay, up to rounding.
+    """
+    for name, module in list(trunk.named_modules()):
+        if isinstance(module, _Attention):
+            attention: Any = module.get_base_layer()
+            attention.in_proj_weight.data += module.get_delta_weight(_NAME).detach()
+            trunk.set_submodule(name, attention)
+    for name, module in list(trunk.named_modules()):
+        if isinstance(module, lora.Linear):
+            layer: Any = module.get_base_layer()
+            layer.weight.data += module.get_delta_weight(_NAME).detach()
+            trunk.set_submodule(name, layer)

@@ -18,6 +18,8 @@ HEAVY = {
     "mlflow",
     "nibabel",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "open_clip",
     "pandas",
     "ray",

@@ -13,6 +13,7 @@ from models.backbones import (
     build_on_meta,
     over_features,
 )
+from models.lora import add_lora, merge_lora
 from models.registry import BACKBONES, SMALLEST_IMAGE, find_backbone
 from models.text_encoders import TEXT_ENCODERS
 from tests.models.test_part_sizes import part_sizes
@@ -152,6 +153,35 @@ def test_a_whole_network_with_lora_is_filled_from_its_state() -> None:
     empty.load_state_dict(network.state_dict(), strict=True)
     with torch.no_grad():
         assert torch.equal(empty.eval()(images("convnext_t")), network(images("convnext_t")))
+
+
+class Block(nn.Module):
+    """A linear layer and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.attention = nn.Linear(6, 8), nn.MultiheadAttention(8, 2)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        queries = self.first(features)
+        attended: torch.Tensor = self.attention(queries, queries, queries)[0]
+        return attended
+
+
+def test_updates_can_be_added_to_the_weights_for_good() -> None:
+    """Plain layers remain, whose outputs stay up to rounding."""
+    torch.manual_seed(0)
+    trunk, features = Block(), torch.randn(5, 6)
+    names, before = set(trunk.state_dict()), trunk(features)
+    add_lora(trunk)
+    for key, parameter in trunk.named_parameters():
+        if ".lora_B." in key:
+            nn.init.normal_(parameter)
+    updated = trunk(features)
+    assert not torch.allclose(updated, before, atol=0.01)
+    merge_lora(trunk)
+    assert set(trunk.state_dict()) == names
+    torch.testing.assert_close(trunk(features), updated)
 
 
 @pytest.mark.parametrize("name", ["vit_l_16", "convnext_l"])

@@ -1,0 +1,185 @@
+"""A network as an ONNX file: normalisation, network, softmax, temperature, and facts about it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.exporting.exported_model import ExportedModel, ExportError
+from models.clip import ImageTextClassifier
+from models.errors import first_line
+from operation.files import replacing
+
+if TYPE_CHECKING:
+    from models.backbones import Backbone
+
+TOLERANCE = 1e-4
+"""The largest difference of a probability between torch and onnxruntime that is accepted."""
+
+IMAGES, PROBABILITIES, CALIBRATED = "images", "probabilities", "calibrated"
+
+_OPSET = 18  # known to every onnxruntime since 2023
+_LARGEST = 2**31 - 2**20  # bytes: protobuf cannot hold 2 GiB
+_CHECKED = (1, 3)  # numbers of random images; another one is traced
+_OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)[.:]+[A-Za-z_]\w*(?:\.\w+)?")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written."""
+
+    difference: float  # the largest between torch's and onnxruntime's probabilities
+    outputs: tuple[str, ...]
+    size: int  # image side in pixels
+
+
+class Classifier(nn.Module):
+    """Images (N, 3, S, S) float32 in [0, 1] → their probabilities (N, K).
+
+    The first output is the softmax of the network's outputs, to which the thresholds of prediction
+    sets apply. With a temperature T there is a second one: the softmax of the outputs divided by T.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: Backbone,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        temperature: float | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs."""
+        normalised = (images - self.mean) / self.std
+        if isinstance(self.network, ImageTextClassifier):  # the exporter knows no autocast
+            embeddings = self.network.embeddings(normalised)
+            logits = self.network.logit_scale * (embeddings @ self.network.text.T)
+        else:
+            logits = self.network(normalised)
+        probabilities = logits.softmax(dim=1)
+        if self.temperature is None:
+            return (probabilities,)
+        return probabilities, (logits / self.temperature).softmax(dim=1)
+
+
+def write_onnx(exported: ExportedModel, path: Path) -> Written:
+    """Write the file, and compare it with torch on random images before it gets its name.
+
+    Raises:
+        ExportError: the extra is not installed, an operator cannot be written as ONNX, the network
+            is too large for one file, or the answers differ; then nothing is written.
+    """
+    _check_installed()
+    config, spec = exported.config, exported.spec
+    num_bytes = sum(t.numel() * t.element_size() for t in exported.network.state_dict().values())
+    if num_bytes > _LARGEST:
+        raise ExportError(f"{spec.name}: has {num_bytes / 1e9:.1f} GB; ONNX files end at 2 GB")
+    known = exported.model.calibration
+    temperature = None if known is None else known.temperature
+    classifier = Classifier(exported.network, spec.mean, spec.std, temperature).eval()
+    outputs = (PROBABILITIES,) if known is None else (PROBABILITIES, CALIBRATED)
+    size = config.image_size
+    program = _converted(classifier, spec.name, size, outputs)
+    _strip(program)
+    program.model.metadata_props.update(
+        {"input": f"{IMAGES}: float32 (N, 3, {size}, {size}), RGB in 0 to 1", **exported.facts()}
+    )
+    with replacing(path) as temporary:
+        program.save(temporary, external_data=False)
+        difference = _largest_difference(classifier, temporary, size)
+        if not difference <= TOLERANCE:  # NaN, too
+            raise ExportError(
+                f"{spec.name}: onnxruntime's probabilities differ from torch's by up to "
+                f"{difference:.2g}, more than {TOLERANCE:g}, so {path} was not written"
+            )
+    return Written(difference, outputs, size)
+
+
+def _check_installed() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise ExportError(
+            "--onnx: the extra 'export' is not installed; in the checkout: "
+            "pip install -c constraints.txt -e '.[export]'"
+        ) from None
+
+
+def _converted(classifier: Classifier, name: str, size: int, outputs: tuple[str, ...]) -> Any:
+    """Return torch's ONNX program, for any number of images."""
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about its own future
+            return torch.onnx.export(
+                classifier,
+                (images,),
+                input_names=[IMAGES],
+                output_names=outputs,
+                opset_version=_OPSET,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"{name}: cannot be written as ONNX: {_why(error)}") from error
+
+
+def _why(error: BaseException) -> str:
+    """Return the operator that the exporter stumbled over, or else the first line of the cause."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    for each in reversed(causes):
+        if found := _OPERATOR.search(str(each)):
+            return f"operator {found[0]}"
+    return first_line(causes[-1])
+
+
+def _strip(program: Any) -> None:
+    """Remove what the exporter notes at each operation: stack traces, with this machine's paths."""
+    from onnx_ir.traversal import RecursiveGraphIterator
+
+    for node in RecursiveGraphIterator(program.model.graph):
+        node.doc_string = None
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*program.model.graph.inputs, *program.model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _largest_difference(classifier: Classifier, path: Path, size: int) -> float:
+    """Return the largest difference between two programs' outputs for random images."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    largest = 0.0
+    for number in _CHECKED:
+        images = rng.random((number, 3, size, size), dtype=np.float32)
+        with torch.inference_mode():
+            expected = classifier(torch.from_numpy(images))
+        for ours, theirs in zip(expected, session.run(None, {IMAGES: images}), strict=True):
+            difference = float(np.abs(ours.numpy() - theirs).max())
+            largest = difference if not difference <= largest else largest
+    return largest
