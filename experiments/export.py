@@ -1,12 +1,16 @@
 """A run's best network for other programs: ``fedskin export``."""
 
-import hashlib
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.console import Console
+
+if TYPE_CHECKING:
+    from experiments.exporting.exported_model import ExportedModel
 
 console = Console()
 
@@ -16,6 +20,10 @@ def export_command(
     onnx: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the network as an ONNX file.")
     ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", help="Write a card: data, licences, figures, limits."),
+    ] = None,
 ) -> None:
     """Write the best network of the finished run in RUN_DIR for other programs.
 
@@ -24,30 +32,43 @@ def export_command(
     and how images are resized; see docs/export.md. It is compared with torch on random images
     before it is written. It needs the extra export.
 
+    The card tells in Markdown what the model is, what it learned from, how good it is and where its
+    limits are, with the sha256 of the files written beside it.
+
     Research software: not a medical device, and not for diagnosis.
 
     Examples:
 
     fedskin export runs/prox --onnx prox.onnx
+
+    fedskin export runs/prox --onnx prox.onnx --card prox.md
     """
     # Imported here, since --help needs none of it.
     from experiments.exporting.exported_model import ExportError, open_for_export
 
-    if onnx is None:
-        raise ExportError("nothing to write: give --onnx FILE")
+    if onnx is None and card is None:
+        raise ExportError("nothing to write: give --onnx FILE or --card FILE.md, or both")
     exported = open_for_export(source.absolute())
+    if onnx is not None:
+        _write_onnx(exported, onnx)
+    if card is not None:
+        from experiments.exporting.model_card import write_model_card
+
+        write_model_card(source.absolute(), exported, card, [onnx] if onnx else [])
+        console.say(f"Wrote {card}")
+    for said in (exported.model.synthetic, exported.model.uncalibrated):
+        if said:
+            console.say(f"{said}.")
+
+
+def _write_onnx(exported: ExportedModel, path: Path) -> None:
     from experiments.exporting.onnx_file import write_onnx
 
-    written = write_onnx(exported, onnx)
+    written = write_onnx(exported, path)
     console.say(
-        f"Wrote {onnx}: images float32 (N, 3, {written.size}, {written.size}) in 0 to 1; "
+        f"Wrote {path}: images float32 (N, 3, {written.size}, {written.size}) in 0 to 1; "
         f"{' and '.join(written.outputs)} (N, {len(exported.model.classes)})"
     )
     console.say(
         f"onnxruntime and torch differ by at most {written.difference:.2g} on random images."
     )
-    with onnx.open("rb") as file:
-        console.say(f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}")
-    for said in (exported.model.synthetic, exported.model.uncalibrated):
-        if said:
-            console.say(f"{said}.")

@@ -94,7 +94,7 @@ def open_for_export(source: Path) -> ExportedModel:
 
 def weights_licence(config: ExperimentConfig, spec: BackboneSpec) -> str:
     """Return the terms of the weights that the training began with."""
-    return spec.licence if config.pretrained else "none: the training began with random weights"
+    return spec.licence if config.pretrained else "none: they were random"
 
 
 def preprocessing_in_words(config: ExperimentConfig) -> str:
@@ -106,5 +106,5 @@ def preprocessing_in_words(config: ExperimentConfig) -> str:
         steps = [f"the shorter side resized to {stored} pixels, the middle {size} x {size} cut out"]
     if config.input in ("shades-of-grey", "flamby"):
         steps.append("between the two the colour of the light corrected: Shades of Grey, p = 6")
-    steps.append("RGB / 255; resizing is bilinear and antialiased; the file normalises by itself")
+    steps.append("RGB / 255; resizing is bilinear and antialiased")
     return "; ".join(steps)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,9 +99,8 @@ def write_onnx(exported: ExportedModel, path: Path) -> Written:
     size = config.image_size
     program = _converted(classifier, spec.name, size, outputs)
     _strip(program)
-    program.model.metadata_props.update(
-        {"input": f"{IMAGES}: float32 (N, 3, {size}, {size}), RGB in 0 to 1", **exported.facts()}
-    )
+    pixels = f"float32 (N, 3, {size}, {size}), RGB in 0 to 1, normalised in the file"
+    program.model.metadata_props.update({"input": f"{IMAGES}: {pixels}", **exported.facts()})
     with replacing(path) as temporary:
         program.save(temporary, external_data=False)
         difference = _largest_difference(classifier, temporary, size)
@@ -126,8 +128,7 @@ def _converted(classifier: Classifier, name: str, size: int, outputs: tuple[str,
     """Return torch's ONNX program, for any number of images."""
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter, about its own future
+        with _silent():
             return torch.onnx.export(
                 classifier,
                 (images,),
@@ -139,6 +140,19 @@ def _converted(classifier: Classifier, name: str, size: int, outputs: tuple[str,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"{name}: cannot be written as ONNX: {_why(error)}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter from telling about its own future and what it does not optimise."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _why(error: BaseException) -> str:
