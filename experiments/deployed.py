@@ -80,11 +80,13 @@ def run_command(
         order = _order(wanted, run_folder, folder, orders)
     else:
         run_folder.check_same(wanted)
-        if wanted.rounds != (rounds := run_folder.config().rounds):
-            raise RunFolderError(
-                f"{run_folder.path}: is running with rounds = {rounds}; when it has ended "
-                f"or was stopped, resume it with rounds = {wanted.rounds}"
-            )
+        under_way = run_folder.config()
+        for key in ("rounds", "patience"):
+            if (new := wanted.to_flat()[key]) != (old := under_way.to_flat()[key]):
+                raise RunFolderError(
+                    f"{run_folder.path}: is running with {key} = {old}; when it has ended or was "
+                    f"stopped, resume it with {key} = {new}"
+                )
     console.say(f"This is run {order.number} of {folder.path}")
     try:
         order = _watch(order, orders, run_folder, folder, wanted.rounds)

@@ -24,6 +24,7 @@ from experiments.figures_table import (
     with_patients,
 )
 from training.data_description import left_out_name, synthetic_note
+from training.early_stopping import ended_early_note
 from training.errors import RunFolderError
 from training.participation import absences_of, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
@@ -66,6 +67,8 @@ def show_results(console: Console, folder: RunFolder) -> None:
         console.print(line, highlight=False)
     for said in calibration:
         console.say(said)
+    if ended := ended_early_note(manifest):
+        console.say(ended)
     show_notices(console, manifest["data"].get("notices", ()))
     if "global_test" not in metrics:
         console.print("There is no global test set, so there are no figures for it.")

@@ -39,6 +39,7 @@ class ListedRun:
     avg: float | None
     bacc: float | None
     auroc: float | None
+    ended_early: str  # why it is completed with fewer rounds than planned; else empty
     date: str  # when it began, UTC
     bytes: int  # of all its files
 
@@ -66,7 +67,9 @@ def read_run(path: Path, folder: Path) -> ListedRun:
     except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         nothing: dict[str, Any] = dict.fromkeys(FIGURES)
         cause = f"{type(error).__name__}: {error}"
-        nothing |= dict.fromkeys(("command", "method", "backbone", "data", "date"), "")
+        nothing |= dict.fromkeys(
+            ("command", "method", "backbone", "data", "ended_early", "date"), ""
+        )
         return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
 
 
@@ -90,6 +93,7 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
         data=str(manifest.get("data", {}).get("dataset") or config["dataset"]),
         done=metrics["rounds"] if metrics else run.checkpoint.progress().round,
         rounds=int(config[run.length_key()]),
+        ended_early=str(manifest.get("ended_early") or ""),
         date=str(manifest.get("started") or ""),
         bytes=size,
         **{figure: block.get(figure) for figure in FIGURES},

@@ -101,6 +101,8 @@ def _print(found: list[ListedRun], folder: Path) -> None:
     for run in found:
         if run.cause:
             echo(f"{run.run}: {run.state}: {run.cause.splitlines()[0]}")
+        elif run.ended_early:
+            echo(f"{run.run}: ended early, {run.ended_early}")
 
 
 def _clean(folder: Path, found: list[ListedRun]) -> None:

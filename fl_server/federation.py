@@ -39,6 +39,7 @@ from training.calibration import Calibration
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
+from training.early_stopping import ends_after, why_ended
 from training.errors import RunFolderError
 from training.evaluation import evaluate_on_test_set
 from training.network import base_sha256, sent_part
@@ -65,6 +66,13 @@ def notes_on_method(config: ExperimentConfig, num_local: int) -> list[str]:
             f"client that is absent {method.absent}"
         )
     return notes
+
+
+class _EndsEarly(Exception):
+    """Ends Flower's loop of rounds, which has no other way out before the last."""
+
+    def __init__(self, arrays: ArrayRecord) -> None:
+        self.arrays = arrays
 
 
 class Federation:
@@ -128,10 +136,12 @@ class Federation:
         self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round
         last = exchange.first
-        if missing > 0:
-            self.folder.update_manifest(phase="training")
+        if missing > 0 and not self._ends():
+            self.folder.update_manifest(phase="training", ended_early=None)
             last = self._train(strategy, exchange, missing)
-        self.folder.update_manifest(phase="judging")
+        done, planned = self.progress.round, self.config.rounds
+        why = why_ended(self.config, "round", done, planned) if done < planned else None
+        self.folder.update_manifest(phase="judging", ended_early=why)
         self._judge(strategy, exchange, last)
 
     def _begin(self, gather: Callable[[], Gathered]) -> tuple[Gathered, Exchange]:
@@ -174,15 +184,24 @@ class Federation:
                 if server_round > 0:  # Flower calls once before the first round
                     exchange.first.clear()  # Flower's loop would hold it until the last
                     self._finish_round(strategy, exchange, writer, arrays)
+                    if self.progress.round < self.config.rounds and self._ends():
+                        raise _EndsEarly(arrays)
 
-            return strategy.start(
-                self.grid,
-                exchange.first,
-                num_rounds=num_rounds,
-                timeout=self.config.longest_round,
-                train_config=ConfigRecord({**self._settings, **self._of_training}),
-                evaluate_fn=finish,
-            ).arrays
+            try:
+                return strategy.start(
+                    self.grid,
+                    exchange.first,
+                    num_rounds=num_rounds,
+                    timeout=self.config.longest_round,
+                    train_config=ConfigRecord({**self._settings, **self._of_training}),
+                    evaluate_fn=finish,
+                ).arrays
+            except _EndsEarly as ending:
+                return ending.arrays
+
+    def _ends(self) -> bool:
+        late = not METHODS[self.config.strategy].pooled
+        return ends_after(self.progress.records, self.config, validated_late=late) is not None
 
     def _strategy(self, clients: Gathered, exchange: Exchange) -> Averaging:
         of_flower = METHODS[self.config.strategy].flower

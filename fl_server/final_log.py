@@ -7,6 +7,7 @@ import psutil
 
 from operation.text import printable
 from training.data_description import left_out_name, synthetic_note
+from training.early_stopping import ended_early_note
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
@@ -27,6 +28,8 @@ def final_log_lines(folder: RunFolder) -> Iterator[str]:
     )
     if said := synthetic_note(manifest):
         yield printable(said)
+    if said := ended_early_note(manifest):
+        yield said
     if said := local_arrays_note(metrics):
         yield said
     rows = [(name, block) for name, block in metrics["clients"].items() if block]

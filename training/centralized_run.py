@@ -20,6 +20,7 @@ from training.calibration import Calibration, calibrate
 from training.checkpoint import Progress
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
+from training.early_stopping import ends_after, why_ended
 from training.epoch import batch_slices
 from training.evaluation import evaluate_on_test_set, evaluation_block
 from training.feature_splits import open_feature_splits
@@ -73,10 +74,14 @@ class CentralizedRun:
             WeightsError: the pretrained weights are missing or unusable.
         """
         notes = note_without_batchnorm(self.config)
-        self.folder.update_manifest(phase="training", best_by=self.config.best_by, notes=notes)
+        self.folder.update_manifest(
+            phase="training", best_by=self.config.best_by, notes=notes, ended_early=None
+        )
         torch.set_num_threads(self.config.threads_per_client)
         self._train(after_epoch)
-        self.folder.update_manifest(phase="judging")
+        done, planned = self.progress.round, self.config.epochs
+        why = why_ended(self.config, "epoch", done, planned) if done < planned else None
+        self.folder.update_manifest(phase="judging", ended_early=why)
         self._judge()
 
     def _train(self, after_epoch: Callable[[], None]) -> None:
@@ -85,12 +90,17 @@ class CentralizedRun:
         optimizer = optimizers.build_optimizer(self.config.to_flat(), model.trained().values())
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
         states.load(model, optimizer, before=self.progress.round + 1)
-        for epoch in range(self.progress.round + 1, self.config.epochs + 1):
+        while self.progress.round < self.config.epochs and not self._ends():
+            epoch = self.progress.round + 1
             record = self._epoch(model, splits, optimizer, epoch)
             # Before the checkpoint: a kill between the two then leaves only an unused state.
             states.save(model, optimizer, epoch)
             self._save(record, sent_part(model))
             after_epoch()
+
+    def _ends(self) -> bool:
+        ends = ends_after(self.progress.records, self.config, validated_late=False)
+        return ends is not None
 
     def _begin(self) -> tuple[Backbone, Mapping[str, Split]]:
         """Return the network to continue with, and its training and validation data."""

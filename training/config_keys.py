@@ -91,6 +91,7 @@ class ConfigKeys(MethodKeys):
     rounds: int = Field(50, ge=1)
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
+    patience: int = Field(0, ge=0)
     test_batchnorm: Literal["stored", "recomputed"] = "stored"
     best_by: Annotated[str, AfterValidator(_check_best_by)] = "avg"
     batch_size: int = Field(0, ge=0)

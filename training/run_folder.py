@@ -13,9 +13,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from operation.files import parse_json, write_json, write_text
+from strategies.methods import METHODS
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
 from training.config_file import read_config
+from training.early_stopping import ends_after
 from training.errors import RunFolderError
 from training.extension_points import packages_of
 from training.losses import LOSSES
@@ -99,8 +101,10 @@ class RunFolder:
         """Return whether the run is completed, with the length of a config if one is given."""
         if self.manifest().get("status") != RunState.COMPLETED:
             return False
-        key = self.length_key()
-        return config is None or config.to_flat()[key] == self.config().to_flat()[key]
+        if config is None:
+            return True
+        ours, theirs = self.config().to_flat(), config.to_flat()
+        return all(ours[key] == theirs[key] for key in (self.length_key(), "patience"))
 
     def check_completed(self) -> None:
         """Refuse a run that is not completed.
@@ -116,7 +120,8 @@ class RunFolder:
         versions of its plug-ins.
 
         Only the length may differ (`length_key`), and not be below what is already done; not even
-        that with a schedule or a loss that depends on it.
+        that with a schedule or a loss that depends on it. And ``patience`` may, if the run would
+        not have ended earlier with the new one.
 
         Raises:
             RunFolderError: naming the keys or the packages that differ.
@@ -131,13 +136,13 @@ class RunFolder:
         different = [
             f"{k} = {ours.get(k)!r}, not {theirs.get(k)!r}"
             for k in {**ours, **theirs}
-            if (k != key or fixed) and ours.get(k) != theirs.get(k)
+            if k != "patience" and (k != key or fixed) and ours.get(k) != theirs.get(k)
         ]
         if different:
             raise RunFolderError(
                 f"{self.path}: holds a run of another config ({'; '.join(different)}); "
-                f"{'not even' if fixed else 'only'} {key} may change when a run"
-                f"{f' with {fixed}' if fixed else ''} is resumed; choose "
+                f"{'not even' if fixed else 'only'} {key}{'' if fixed else ' and patience'} may "
+                f"change when a run{f' with {fixed}' if fixed else ''} is resumed; choose "
                 "another folder for another config"
             )
         packages = packages_of(config.to_flat())
@@ -148,15 +153,31 @@ class RunFolder:
                 f"{self.path}: holds a run that began with {first}, not {other}; install that, or "
                 "choose another folder"
             )
-        done = self.checkpoint.progress().round
-        if int(theirs[key]) < done:
+        progress = self.checkpoint.progress()
+        done, wanted = progress.round, int(theirs[key])
+        if wanted < done:
             raise RunFolderError(
-                f"{self.path}: {key} = {theirs[key]}: {done} are done; allowed are {done} and more"
+                f"{self.path}: {key} = {wanted}: {done} are done; allowed are {done} and more"
+            )
+        late = key == "rounds" and not METHODS[config.strategy].pooled
+        ends = ends_after(progress.records, config, validated_late=late)
+        if ends is not None and ends < done:
+            raise RunFolderError(
+                f"{self.path}: patience = {config.patience}: would have ended the run after "
+                f"{key.removesuffix('s')} {ends}, and {done} are done; set a longer one, or 0"
+            )
+        if ends == done < wanted and self.is_completed() and not self.is_completed(config):
+            raise RunFolderError(
+                f"{self.path}: {key} = {wanted}: with patience = {config.patience} the run ends "
+                f"after {key.removesuffix('s')} {done}, which are done; to go on, set a longer "
+                "patience, or 0"
             )
 
     def _reopen(self) -> None:
         """Remove the results of a completed run that will be continued."""
-        self.update_manifest(status=RunState.RUNNING, phase="resuming", cause=None, finished=None)
+        self.update_manifest(
+            status=RunState.RUNNING, phase="resuming", cause=None, finished=None, ended_early=None
+        )
         for pattern in RESULTS:
             for path in self.path.glob(pattern):
                 if path.is_dir():

@@ -110,6 +110,8 @@ class RunResults:
         said = str(self.manifest.get("status", "not begun"))
         if self.manifest.get("cause"):
             said += f": {self.manifest['cause']}"
+        if why := self.manifest.get("ended_early"):
+            said += f"; ended early, {why}"
         return f"{len(self.rounds)} of {self.planned} {self.unit}s are validated; {said}"
 
     @property

@@ -184,3 +184,23 @@ def test_text_is_no_part_of_the_weights(config: ExperimentConfig, tmp_path: Path
     weights = RunFolder(tmp_path).checkpoint.weights(state["round"])
     assert weights["head.weight"].shape == (16, 512)
     assert not any("text" in name for name in weights)
+
+
+def test_patience_ends_a_run_and_an_interrupted_one_at_the_same_epoch(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    """The epochs are those of the run without it; the first is the best if the rate is tiny."""
+    config = config.replace(learning_rate=1e-12, epochs=4)
+    short = open_run(config.replace(epochs=2), tmp_path / "short")
+    short.run()
+    config = config.replace(patience=1)
+    open_run(config, tmp_path / "ended").run()
+    with pytest.raises(Killed):
+        open_run(config, tmp_path / "killed").run(killed_after(2))
+    open_run(config, tmp_path / "killed").run()
+    why = "after epoch 2 of 4: in 1 epoch (patience) no better validation AVG"
+    for name in ("ended", "killed"):
+        folder = RunFolder(tmp_path / name)
+        assert folder.metrics() == short.folder.metrics()
+        assert folder.manifest()["ended_early"] == why
+    assert short.folder.manifest()["ended_early"] is None

@@ -53,8 +53,8 @@ def test_another_config_is_refused_and_every_difference_named(folder: RunFolder)
         folder.create(other)
     assert str(caught.value) == (
         f"{folder.path}: holds a run of another config "
-        "(strategy = 'fedavg', not 'fedprox'; seed = 0, not 5); only rounds may change when a run "
-        "is resumed; choose another folder for another config"
+        "(strategy = 'fedavg', not 'fedprox'; seed = 0, not 5); only rounds and patience may "
+        "change when a run is resumed; choose another folder for another config"
     )
     assert folder.config() == make_config()
 
@@ -78,7 +78,7 @@ def test_a_run_may_become_longer_and_not_shorter_than_what_is_done(
         assert folder.config().to_flat()[key] == length
     with pytest.raises(RunFolderError, match=rf": {key} = 1: 2 are done; allowed are 2 and more$"):
         folder.create(make_config(**{key: 1}))
-    with pytest.raises(RunFolderError, match=rf"{other} = .*; only {key} may change"):
+    with pytest.raises(RunFolderError, match=rf"{other} = .*; only {key} and patience may change"):
         folder.create(make_config(**{key: 2, other: 7}))
     assert folder.config() == make_config(**{key: 2})
 
