@@ -34,6 +34,10 @@ def compare_command(
     corrected by Holm; and how many images of each class changed sides. RUN_DIR:knn is a head of a
     run.
 
+    If A is a campaign's folder, the others are settings of its trials, such as strategy=fedavg, or
+    several keys with commas between them; model=knn chooses a head. Trials that agree in all other
+    keys are paired, and the differences are means over the pairs.
+
     Research software: not a medical device, and not for diagnosis.
 
     Examples:
@@ -41,18 +45,25 @@ def compare_command(
     fedskin compare runs/avg runs/prox --out avg-or-prox
 
     fedskin compare runs/heads runs/heads:knn runs/heads:svm
+
+    fedskin compare task2 strategy=fedavg,optimizer=sgd strategy=fedprox,optimizer=sgd
     """
     # Imported here, since --help needs none of it.
     from experiments.reporting.compared_models import read_named
+    from experiments.reporting.compared_settings import read_settings
     from experiments.reporting.paired import compare_sides
 
     if out is not None and out.is_dir() and any(out.iterdir()) and not (out / _FILE).is_file():
         raise InputError(f"--out {out}: holds other files; choose an empty folder")
-    repeated = sorted({name for name in named if named.count(name) > 1})
-    if len(named) < 2 or repeated:
-        wrong = f"{repeated[0]} is named twice" if repeated else f"{named[0]} is one run only"
-        raise InputError(f"compare: {wrong}; name two different runs at least")
-    comparison = compare_sides({name: [read_named(name)] for name in named})
+    of_campaign = (Path(named[0]) / "trials").is_dir()
+    sides = named[1:] if of_campaign else named
+    if len(sides) < 2 or len(set(sides)) < len(sides):
+        what = "settings, as in  DIR strategy=fedavg strategy=fedprox" if of_campaign else "runs"
+        raise InputError(f"compare {' '.join(named)}: name two or more different {what}")
+    if of_campaign:
+        comparison = compare_sides(*read_settings(Path(named[0]), sides))
+    else:
+        comparison = compare_sides({name: [read_named(name)] for name in sides})
     if as_json:
         for line in json.dumps(comparison.to_json(), indent=1, allow_nan=False).splitlines():
             echo(line)
@@ -85,6 +96,8 @@ def _print(comparison: PairedComparison) -> None:
             printed.add_row(*map(Text, row))
         console.print(printed)
         console.print()
+    for note in comparison.notes:
+        console.say(note)
 
 
 def _write(comparison: PairedComparison, out: Path) -> tuple[int, int]:

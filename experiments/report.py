@@ -93,6 +93,7 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
     Returns:
         How many figures and how many tables there are.
     """
+    from experiments.reporting.contrast_tables import contrast_tables
     from experiments.reporting.counts import recall_tables, traffic_tables
     from experiments.reporting.figures import draw_all
     from experiments.reporting.hospital_figure import hospital_drawings
@@ -104,6 +105,8 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
     drawings += draw_all(findings)
     tables = [table for found in findings.hospitals for table in hospital_tables(found)]
     tables += [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
+    for contrast in findings.contrasts:
+        tables += contrast_tables(contrast)
     write_page(folder, drawings, tables, page(findings, drawings, tables))
     return len(drawings), len(tables)
 

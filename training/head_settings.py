@@ -17,6 +17,9 @@ HEAD_KEYS = (
     "tune-heads",
 )
 
+# Those that concern one head only.
+_OF_ONE = {"knn-neighbors": "knn", "svm-c": "svm", "svm-gamma": "svm", "forest-trees": "rf"}
+
 # The entry of metrics.json with the values of these keys that its heads were fitted with.
 FITTED_WITH = "head_settings"
 
@@ -25,6 +28,13 @@ def heads_of(config: ExperimentConfig) -> tuple[str, ...]:
     """Return the heads to fit, in the order of `models.head_names.HEADS`."""
     named = config.heads.split(",")
     return tuple(head for head in HEADS if head in named)
+
+
+def heads_with(key: str) -> tuple[str, ...]:
+    """Return the heads whose figures one of ``HEAD_KEYS`` may change; of key ``heads`` none."""
+    if key == "heads":
+        return ()
+    return (_OF_ONE[key],) if key in _OF_ONE else HEADS
 
 
 def head_values(config: ExperimentConfig) -> dict[str, Scalar]:

@@ -2,7 +2,7 @@
 
 from data_partition.datasets import find_dataset
 from strategies.methods import METHODS, replies_needed
-from training.config import ExperimentConfig, parse
+from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
 from training.losses import STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 
@@ -57,3 +57,29 @@ def resolve(
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,
     )
+
+
+# Keys whose values may follow from the others.
+_FOLLOWING = (
+    *("loss", "learning-rate", "weight-decay", "beta1", "beta2", "batch-size", "min-replies"),
+)
+
+
+def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
+    """Return the keys of a resolved config; a value that follows from the others is left open.
+
+    So the learning rate is ``auto`` where it is the optimizer's own, and trials that differ in the
+    optimizer alone differ in one key.
+    """
+    values = config.to_flat()
+    left_open = parse({**values, **{key: DEFAULTS[key] for key in _FOLLOWING}})
+    following = resolve(
+        left_open,
+        dataset=config.dataset,
+        device=config.device,
+        threads_per_client=config.threads_per_client,
+    ).to_flat()
+    return {
+        key: DEFAULTS[key] if key in _FOLLOWING and value == following[key] else value
+        for key, value in values.items()
+    }

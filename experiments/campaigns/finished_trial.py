@@ -12,10 +12,11 @@ from pydantic_core import from_json
 from experiments.campaigns.run_files import Manifest, Metrics, Part, Round
 from models.registry import file_name
 from operation.files import parse_toml
-from training.config import ExperimentConfig, defaults, parse
+from training.config import ExperimentConfig, Scalar, defaults, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
 from training.run_state import RunState
+from training.study import chosen
 
 # <command>-<backbone>-<12 hex digits>, as trial.py makes it.
 _NAME = re.compile(r"(simulate|clip|heads)-(.+)-[0-9a-f]{12}")
@@ -23,9 +24,10 @@ _NAME = re.compile(r"(simulate|clip|heads)-(.+)-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """The curve and the counts of one trial.
+    """The settings, the curve and the counts of one trial.
 
     Attributes:
+        settings: the config as `training.study.chosen` returns it.
         curve: a row for each round (the index, from 1), with ``train_loss``, ``validation_loss``
             and ``validation_avg``, the pooled one in percent; NaN if nothing was validated.
         classes: names of the rows and columns of the confusion matrices.
@@ -35,6 +37,7 @@ class TrialRecord:
         notices: what was noticed about the images, and how many copies are in several splits.
     """
 
+    settings: dict[str, Scalar]
     curve: pd.DataFrame
     classes: list[str]
     confusions: dict[str, list[list[int]]]
@@ -88,6 +91,7 @@ class FinishedTrial:
                 f"{data.copies.straddling} images with identical pixels are in several splits"
             )
         return TrialRecord(
+            settings=chosen(self.config),
             curve=curve,
             classes=data.classes,
             confusions={

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.bars import draw_heads, draw_spider
 from experiments.reporting.comparisons import Comparison, slug
+from experiments.reporting.contrast_figures import draw_contrast, draw_contrast_curves
 from experiments.reporting.cost import draw_communication, draw_cost
 from experiments.reporting.findings import Findings
 from experiments.reporting.statistics import ALPHA, RankTest
@@ -157,6 +158,14 @@ def draw_all(findings: Findings) -> list[Drawing]:
 def _drawings(findings: Findings) -> Iterator[Drawing]:
     for comparison in findings.chapters:
         yield from _of_comparison(comparison, findings)
+    for contrast in findings.contrasts:
+        what = f"AVG, BACC and AUROC on the global test set, by {contrast.key}"
+        yield _draw(contrast.title, "", what, draw_contrast, contrast)
+        curves = [findings.records[trial].curve for trial in contrast.rows["trial"]]
+        if any(curve["validation_avg"].notna().any() for curve in curves):
+            what = f"validation AVG and training loss by round, by {contrast.key}"
+            draw = partial(draw_contrast_curves, contrast, findings.records)
+            yield _draw(contrast.title, "-convergence", what, draw)
     for together in findings.communication:
         if together.varied_traffic and len(together.network):
             what = "AVG against bytes and time, by backbone, trained part and wire format"

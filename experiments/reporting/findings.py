@@ -9,6 +9,7 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.ledger import read_ledger
 from experiments.reporting.comparisons import Comparison, compare, over_traffic
+from experiments.reporting.contrasts import Contrast, contrasts
 from experiments.reporting.hospital_trials import read_hospital_trials
 from experiments.reporting.hospitals import Hospitals, judge_hospitals
 from experiments.reporting.statistics import Ranking, rankings
@@ -25,6 +26,7 @@ class Findings:
     set_aside: dict[str, str]  # by folder, why it is not in the report
     records: dict[str, TrialRecord]  # of each trial of the table, by its id
     comparisons: list[Comparison]
+    contrasts: list[Contrast]
     rankings: list[Ranking]
     hospitals: list[Hospitals] = field(default_factory=list)
 
@@ -85,6 +87,7 @@ def read_findings(folder: Path) -> Findings:
         set_aside=ledger.set_aside,
         records=ledger.records,
         comparisons=comparisons,
+        contrasts=contrasts(ledger.table, ledger.records),
         rankings=rankings(comparisons),
         hospitals=[judge_hospitals(trials) for trials in by_hospital],
     )

@@ -75,6 +75,7 @@ class PairedComparison:
             ``image_id``, ``label``, ``pair``, ``side``, ``first`` and ``second`` (the predicted
             classes), ``first_probability`` and ``second_probability`` (of the true class), and
             ``change``.
+        notes: sentences on what is not compared.
     """
 
     sides: Sequence[Side]
@@ -85,6 +86,7 @@ class PairedComparison:
     scores: ScoreDifferences
     tests: Sequence[McNemar]
     changed: pd.DataFrame
+    notes: Sequence[str]
 
     @property
     def first(self) -> Side:
@@ -143,6 +145,7 @@ class PairedComparison:
             "resamples": RESAMPLES,
             "classes": list(self.classes),
             "pairs": list(self.pairs),
+            "notes": list(self.notes),
             "synthetic": self.synthetic_line,
             "sides": [
                 {
@@ -170,13 +173,16 @@ class PairedComparison:
 
 
 def compare_sides(
-    named: Mapping[str, Sequence[Model]], pairs: Sequence[str] = ("",)
+    named: Mapping[str, Sequence[Model]],
+    pairs: Sequence[str] = ("",),
+    notes: Sequence[str] = (),
 ) -> PairedComparison:
     """Compare every further side with the first.
 
     Args:
         named: the models of each of at least two sides, by its name; one for each pair.
         pairs: their names.
+        notes: sentences on what is not compared.
 
     Raises:
         RunFolderError: the models were judged on different test images.
@@ -214,6 +220,7 @@ def compare_sides(
         scores=scores,
         tests=[McNemar(*test, p) for test, p in zip(found, corrected, strict=True)],
         changed=pd.concat(changed, ignore_index=True),
+        notes=notes,
     )
 
 

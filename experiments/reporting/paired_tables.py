@@ -70,7 +70,7 @@ def _scores(comparison: PairedComparison, number: int, side: Side) -> Table:
     titles = f"{comparison.first.title}.", f"{side.title}."
     notes: tuple[str, ...] = (*titles, f"{comparison.about}.")
     if len(comparison.pairs) > 1:
-        notes += (f"Means over {len(comparison.pairs)} pairs: {', '.join(comparison.pairs)}.",)
+        notes += (f"Means over {len(comparison.pairs)} pairs; McNemar's test names them.",)
     title = f"{side.letter} minus {comparison.first.letter}"
     return _table(comparison, f"differences-{number}", title, numbers, columns, cells, notes)
 

@@ -187,8 +187,8 @@ def test_other_test_images_are_refused_by_name(campaign: Path, runs: tuple[Path,
 
 def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = runs
-    assert "is one run only" in refusal(first)
-    assert "is named twice" in refusal(first, first)
+    for named in ([first], [first, first]):
+        assert "name two or more different runs" in refusal(*named)
     assert "is not a run folder" in refusal(first, tmp_path / "nothing")
     assert "has no predictions of svm" in refusal(first, f"{second}:svm")
     path = second / "predictions-global_test.csv"
@@ -207,3 +207,64 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: P
     assert "has no predictions of a global test set" in refusal(*runs)
     RunFolder(second).update_manifest(status=RunState.RUNNING)
     assert "is not completed" in refusal(*runs)
+
+
+def test_two_settings_of_a_campaign_are_paired_over_all_other_keys(campaign: Path) -> None:
+    """Two seeds of each: the scores are means, and every pair has a test of its own."""
+    settings = [f"strategy={name},optimizer=sgd" for name in ("fedavg", "fedprox")]
+    found = compared(campaign, *settings)
+    assert sorted(found["pairs"]) == ["seed 0", "seed 1"]
+    for setting, side in zip(settings, found["sides"], strict=True):
+        strategy = re.split("[=,]", setting)[1]
+        runs = [run_of(campaign, strategy=strategy, seed=seed) for seed in (0, 1)]
+        assert {Path(run) for run in side["runs"]} == set(runs)
+        scores = [
+            score_block(
+                answers_of(RunFolder(run).predictions("global_test"), found["classes"]).counts()
+            )
+            for run in runs
+        ]
+        assert side["scores"]["acc"] == pytest.approx(sum(one["acc"] for one in scores) / 2)
+    tests = found["sides"][1]["mcnemar"]
+    assert [test["pair"] for test in tests] == found["pairs"]
+    assert found["notes"] == []
+
+
+def test_a_head_of_a_campaign_is_a_setting(campaign: Path) -> None:
+    found = compared(campaign, "command=heads", "command=heads,model=knn")
+    first, other = found["sides"]
+    assert len(found["pairs"]) == 2
+    assert first["runs"] == other["runs"]
+    assert first["scores"]["acc"] != other["scores"]["acc"]
+
+
+def test_trials_without_a_counterpart_are_left_out_and_counted(
+    campaign: Path, tmp_path: Path
+) -> None:
+    for seed, strategy in ((0, "fedavg"), (1, "fedavg"), (0, "fedprox")):
+        run = run_of(campaign, strategy=strategy, seed=seed)
+        shutil.copytree(run, tmp_path / "trials" / run.name)
+    found = compared(tmp_path, "strategy=fedavg", "strategy=fedprox")
+    assert [len(side["runs"]) for side in found["sides"]] == [1, 1]
+    assert found["notes"] == ["strategy=fedavg: 1 of 2 trials have no counterpart"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["strategy=fedavg"], "name two or more different settings"),
+        (["strategy=fedavg", "strategie=fedprox"], "there is no key strategie; did you mean"),
+        (["strategy=fedavg", "strategy=nobody"], "no finished trial in"),
+        (["strategy=fedavg", "fedprox"], "is no setting; write it as KEY=VALUE"),
+        (["strategy=*", "optimizer=sgd"], "both fit, and agree in every key"),
+        (
+            ["text-encoder=RN50x16,seed=0", "strategy=fedavg,optimizer=sgd,seed=0"],
+            "no trials agree",
+        ),
+        (["model=tree", "model=knn"], "model is network, knn, svm, rf"),
+    ],
+)
+def test_settings_that_cannot_be_paired_are_refused(
+    campaign: Path, settings: list[str], said: str
+) -> None:
+    assert said in refusal(campaign, *settings)

@@ -164,7 +164,7 @@ def record(*averages: float | None) -> TrialRecord:
         index=pd.RangeIndex(1, len(averages) + 1, name="round"),
         dtype=float,
     )
-    return TrialRecord(curve, ["a", "b"], {})
+    return TrialRecord({}, curve, ["a", "b"], {})
 
 
 def test_convergence_is_the_mean_over_seeds_highest_first() -> None:
