@@ -58,7 +58,7 @@ def compare_command(
     of_campaign = (Path(named[0]) / "trials").is_dir()
     sides = named[1:] if of_campaign else named
     if len(sides) < 2 or len(set(sides)) < len(sides):
-        what = "settings, as in  DIR strategy=fedavg strategy=fedprox" if of_campaign else "runs"
+        what = "settings, as in  DIR optimizer=sgd optimizer=adam" if of_campaign else "runs"
         raise InputError(f"compare {' '.join(named)}: name two or more different {what}")
     if of_campaign:
         comparison = compare_sides(*read_settings(Path(named[0]), sides))
