@@ -59,10 +59,10 @@ def resolve(
     )
 
 
-# Keys whose values may follow from the others.
-_FOLLOWING = (
+FOLLOWING = (
     *("loss", "learning-rate", "weight-decay", "beta1", "beta2", "batch-size", "min-replies"),
 )
+"""Keys whose values may follow from the others."""
 
 
 def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
@@ -72,7 +72,7 @@ def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
     optimizer alone differ in one key.
     """
     values = config.to_flat()
-    left_open = parse({**values, **{key: DEFAULTS[key] for key in _FOLLOWING}})
+    left_open = parse({**values, **{key: DEFAULTS[key] for key in FOLLOWING}})
     following = resolve(
         left_open,
         dataset=config.dataset,
@@ -80,6 +80,6 @@ def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
         threads_per_client=config.threads_per_client,
     ).to_flat()
     return {
-        key: DEFAULTS[key] if key in _FOLLOWING and value == following[key] else value
+        key: DEFAULTS[key] if key in FOLLOWING and value == following[key] else value
         for key, value in values.items()
     }

@@ -12,8 +12,9 @@ from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.trial import text
 from experiments.reporting.comparisons import KINDS, TRAFFIC, WORDS, in_order, slug
 from experiments.reporting.statistics import holm
-from training.config import NOT_IDENTITY, Scalar
+from training.config import DEFAULTS, NOT_IDENTITY, Scalar
 from training.head_settings import HEAD_KEYS, heads_with
+from training.study import FOLLOWING
 
 FEWEST_PAIRS = 6
 """With fewer pairs the smallest two-sided p of Wilcoxon's test, 2/2^n, is above 0.05."""
@@ -124,12 +125,28 @@ def contrasts(ledger: pd.DataFrame, records: Mapping[str, TrialRecord]) -> list[
     found: list[Contrast] = []
     for _, rows in judged.groupby(list(_FAMILY), sort=False):
         settings = settings_of({trial: records[trial].settings for trial in rows["trial"]})
+        settings = _filled_in(settings, rows.drop_duplicates("trial").set_index("trial"))
         for key in map(str, settings):
             if settings[key].nunique() > 1 and key != "seed":
                 contrast = _contrast(rows, settings, key)
                 if contrast is not None:
                     found.append(contrast)
     return list(_titled(found))
+
+
+def _filled_in(settings: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Give a key that is left open its value, if it is the same in all trials that leave it open.
+
+    Args:
+        settings: of some trials.
+        trials: their rows of the ledger, by trial.
+    """
+    for key in FOLLOWING:
+        is_open = settings[key] == DEFAULTS[key]
+        values = trials[f"config.{key}"].astype(object)[is_open.index[is_open]]
+        if values.nunique() == 1:
+            settings[key] = settings[key].mask(is_open, values.iloc[0])
+    return settings
 
 
 def settings_of(trials: Mapping[str, Mapping[str, Scalar]]) -> pd.DataFrame:
@@ -219,14 +236,15 @@ def _label(value: Scalar) -> str:
 
 
 def _in_order(key: str, values: pd.Series) -> list[str]:
-    """Return the labels of a key's values: numbers by size, known names as elsewhere."""
+    """Return the labels of a key's values: numbers by size, of names the default first."""
     if key == "backbone":
         return in_order(values)
+    default = DEFAULTS.get(key)
+    known = [*TRAFFIC.get(key, ()), *([default] if isinstance(default, str) else [])]
     different = sorted(dict.fromkeys(values), key=_rank)
-    order = list(TRAFFIC.get(key, ()))
-    return [
-        _label(value) for value in sorted(different, key=lambda v: v in order and order.index(v))
-    ]
+    # What is usual comes first, so that the others are compared with it.
+    different.sort(key=lambda value: known.index(value) if value in known else len(known))
+    return [_label(value) for value in different]
 
 
 def _rank(value: Scalar) -> tuple[int, float, str]:

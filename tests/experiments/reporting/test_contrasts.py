@@ -14,7 +14,7 @@ from experiments.reporting.contrasts import Contrast, contrasts
 from experiments.reporting.statistics import holm
 from tests.experiments.reporting.made_ledger import ledger, row
 from training.config import ExperimentConfig
-from training.study import chosen, resolve
+from training.study import FOLLOWING, chosen, resolve
 
 CURVE = pd.DataFrame(
     {"train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.0], "validation_avg": [40.0, 50.0]},
@@ -71,6 +71,26 @@ def test_one_pair_has_no_interval() -> None:
     assert test.means["avg"][0] == 2
     assert all(math.isnan(end) for end in test.means["avg"][1:])
     assert contrast_tables(contrast)[1].cells["AVG"].tolist() == ["+2.00"]
+
+
+def test_a_value_that_follows_is_shown_as_what_it_is_and_the_default_is_first() -> None:
+    """The ledger has the resolved loss, the settings that it was left open."""
+    rows = [row(70, loss="cross-entropy"), row(71, loss="balanced", strategy="fedavg")]
+    rows += [row(72, loss="balanced", strategy="ditto"), row(73, strategy="ditto")]
+    for one, loss in zip(rows, ("auto", "balanced", "balanced", "auto"), strict=True):
+        one["trial"] = f"same-{loss}-{one['config.strategy']}"
+    table = ledger(*rows)
+    records = {
+        one["trial"]: TrialRecord(
+            {"strategy": one["config.strategy"], **dict.fromkeys(FOLLOWING, 0), "loss": loss},
+            CURVE,
+            [],
+            {},
+        )
+        for one, loss in zip(rows, ("auto", "balanced", "balanced", "auto"), strict=True)
+    }
+    values = {contrast.key: contrast.values for contrast in contrasts(table, records)}
+    assert values == {"strategy": ["FedAvg", "Ditto"], "loss": ["balanced", "cross-entropy"]}
 
 
 def test_six_pairs_of_one_sign_are_the_fewest_with_a_small_p() -> None:
