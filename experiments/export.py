@@ -20,6 +20,10 @@ def export_command(
     onnx: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the network as an ONNX file.")
     ] = None,
+    timm: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a folder that timm (or torchvision) loads."),
+    ] = None,
     card: Annotated[
         Path | None,
         typer.Option(metavar="FILE.md", help="Write a card: data, licences, figures, limits."),
@@ -32,6 +36,9 @@ def export_command(
     and how images are resized; see docs/export.md. It is compared with torch on random images
     before it is written. It needs the extra export.
 
+    The folder holds model.safetensors and config.json: timm.create_model("local-dir:DIR",
+    pretrained=True) loads it. Of a network of torchvision the tensors have torchvision's names.
+
     The card tells in Markdown what the model is, what it learned from, how good it is and where its
     limits are, with the sha256 of the files written beside it.
 
@@ -42,23 +49,36 @@ def export_command(
     fedskin export runs/prox --onnx prox.onnx
 
     fedskin export runs/prox --onnx prox.onnx --card prox.md
+
+    fedskin export runs/lite --timm lite
     """
     # Imported here, since --help needs none of it.
     from experiments.exporting.exported_model import ExportError, open_for_export
 
-    if onnx is None and card is None:
-        raise ExportError("nothing to write: give --onnx FILE or --card FILE.md, or both")
+    if onnx is None and timm is None and card is None:
+        raise ExportError("nothing to write: give --onnx FILE, --timm DIR or --card FILE.md")
     exported = open_for_export(source.absolute())
     if onnx is not None:
         _write_onnx(exported, onnx)
+    if timm is not None:
+        from experiments.exporting.library_folder import write_library_folder
+
+        library, difference = exported.spec.provider, write_library_folder(exported, timm)
+        console.say(
+            f"Wrote {timm}: {library}'s network answers as fedskin's, within {difference:.2g}"
+        )
     if card is not None:
         from experiments.exporting.model_card import write_model_card
 
-        write_model_card(source.absolute(), exported, card, [onnx] if onnx else [])
+        write_model_card(source.absolute(), exported, card, _files(onnx, timm))
         console.say(f"Wrote {card}")
     for said in (exported.model.synthetic, exported.model.uncalibrated):
         if said:
             console.say(f"{said}.")
+
+
+def _files(onnx: Path | None, timm: Path | None) -> list[Path]:
+    return [path for path in (onnx, timm and timm / "model.safetensors") if path is not None]
 
 
 def _write_onnx(exported: ExportedModel, path: Path) -> None:
