@@ -73,7 +73,8 @@ def _of_library(exported: ExportedModel) -> nn.Module:
         import timm
 
         network: nn.Module = timm.create_model(spec.builder, num_classes=num_classes)
-        name = network.pretrained_cfg.get("classifier")
+        facts = timm.get_pretrained_cfg(spec.builder)
+        name = facts and facts.classifier
     elif spec.provider == "torchvision":
         from torchvision.models import get_model
 
@@ -115,7 +116,7 @@ def _save_timm(network: nn.Module, exported: ExportedModel, folder: Path) -> Non
     spec, size = exported.spec, exported.config.image_size
     timm.models.save_for_hf(
         network,
-        folder,
+        str(folder),
         model_config=_said(exported),
         data_config={
             "input_size": (3, size, size),
