@@ -48,6 +48,7 @@ from training.randomness import sample_clients
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.task import Task
+from training.warm_start import note_on_start, start_from
 from training.weights import Weights, weights_sha256
 
 
@@ -111,6 +112,7 @@ class Federation:
         self.task = Task(config, len(classes), text)
         self.progress = folder.checkpoint.progress()
         self._settings = dict(settings)
+        self._start: dict[str, Any] | None = None  # of ``init-from``, until it is in the manifest
         self._of_training: dict[str, list[int]] = {}  # settings in training messages only
         self._round_started = 0.0
 
@@ -122,12 +124,13 @@ class Federation:
 
         Raises:
             FederationError: a client has another base.
-            RunFolderError: the base differs from that at the start of the run, or the server's
-                state is missing or damaged.
+            RunFolderError: the base differs from that at the start of the run, or the weights of
+                ``init-from`` do, or they do not fit, or the server's state is missing or damaged.
             TooFewReplies: too few clients replied in a round.
         """
         clients, exchange = self._begin(gather)
-        notes = notes_on_method(self.config, exchange.num_local)
+        notes = note_on_start(self.folder.manifest())
+        notes += notes_on_method(self.config, exchange.num_local)
         notes += note_without_batchnorm(self.config)
         for note in notes:
             log(WARNING, note)
@@ -149,6 +152,8 @@ class Federation:
             beginning = executor.submit(self._beginning)
             clients = gather()
             exchange, base = beginning.result()
+        if self._start is not None:
+            self.folder.keep_start(self._start)
         num_classes = len(self.classes)
         announced = {
             node: Announced(
@@ -260,6 +265,8 @@ class Federation:
                 trained = build_on_meta(self.config.backbone, 1).trained()  # names alone
             return self._exchange(method, weights, trained), None
         network = self.task.build()
+        if weights is None:
+            self._start = start_from(network, self.config, self.classes)
         exchange = self._exchange(method, weights or sent_part(network), network.trained())
         return exchange, base_sha256(network) if frozen else None
 

@@ -31,6 +31,7 @@ from training.schedules import learning_rate
 from training.split import CentralData, GlobalTestSet, Split
 from training.task import Task
 from training.temperature import temperature_losses
+from training.warm_start import note_on_start, start_from
 from training.weights import Weights, weights_sha256
 
 Watch = Callable[[int, int], None]
@@ -69,14 +70,12 @@ class CentralizedRun:
         """Train the missing epochs and write the final figures.
 
         Raises:
-            RunFolderError: the base differs from the one the run started with.
+            RunFolderError: the base differs from the one the run started with, or the weights of
+                ``init-from`` do, or they do not fit.
             TrainingError: the loss or an output became NaN or infinite.
             WeightsError: the pretrained weights are missing or unusable.
         """
-        notes = note_without_batchnorm(self.config)
-        self.folder.update_manifest(
-            phase="training", best_by=self.config.best_by, notes=notes, ended_early=None
-        )
+        self.folder.update_manifest(phase="training", best_by=self.config.best_by, ended_early=None)
         torch.set_num_threads(self.config.threads_per_client)
         self._train(after_epoch)
         done, planned = self.progress.round, self.config.epochs
@@ -106,6 +105,8 @@ class CentralizedRun:
         """Return the network to continue with, and its training and validation data."""
         splits = {name: self.data.split(name) for name in ("train", "validation")}
         model = self._model()
+        notes = [*note_on_start(self.folder.manifest()), *note_without_batchnorm(self.config)]
+        self.folder.update_manifest(notes=notes)
         if self.config.trainable != "all":
             base = base_sha256(model)
             self.folder.keep_base(base)
@@ -125,7 +126,10 @@ class CentralizedRun:
     def _model(self) -> Backbone:
         if self.progress.round:
             return self.task.restore(self.folder.checkpoint.weights(self.progress.round))
-        return move_to_device(self.task.build(), self.config)
+        network = self.task.build()
+        if start := start_from(network, self.config, self.data.store.classes):
+            self.folder.keep_start(start)
+        return move_to_device(network, self.config)
 
     def _epoch(
         self,

@@ -316,4 +316,4 @@ def no_lora(backbone: str) -> str:
 
 DEFAULTS: dict[str, Scalar] = ExperimentConfig().to_flat()
 # Keys that name folders and files.
-PATH_KEYS = tuple(key for key in DEFAULTS if key.endswith(("-dir", "-file")))
+PATH_KEYS = tuple(key for key in DEFAULTS if key.endswith(("-dir", "-file", "init-from")))

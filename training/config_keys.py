@@ -61,6 +61,7 @@ class ConfigKeys(MethodKeys):
     backbone: str = "convnext_t"
     pretrained: bool = True
     weights_dir: str = ""
+    init_from: str = ""
     text_encoder: str = "ViT-L/14"
     loss: str = "auto"
     class_counts: Literal["own", "federation"] = "own"

@@ -17,6 +17,7 @@ from training.experiment_data import cut, deal, recognise_dataset, test_table, t
 from training.reference import reference_table
 from training.run_folder import RunFolder
 from training.study import resolve
+from training.warm_start_source import check_source
 
 
 def check_paths(config: ExperimentConfig) -> None:
@@ -149,15 +150,18 @@ def outline_data(
 def prefetch(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None) -> None:
     """Find, download or compute what a run starts from, so that errors come before the start.
 
-    These are the text features and the pretrained weights. A resumed run has its own, except its
-    base, which is built again.
+    These are the text features, the pretrained weights, and the run of ``init-from``. A resumed
+    run has its own, except its base, which is built again.
 
     Args:
         classes: None if they are not known yet: then there are no text features.
 
     Raises:
+        RunFolderError: the run of ``init-from`` cannot be the start of this one.
         WeightsError: weights are missing or unusable.
     """
+    if not folder.checkpoint.progress().round:
+        check_source(config)
     if classes is not None and not folder.text_path.is_file():
         prepare_text(config, classes)
     if config.trainable != "all" or not folder.checkpoint.progress().round:

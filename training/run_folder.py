@@ -225,6 +225,23 @@ class RunFolder:
             )
         self.update_manifest(base_sha256=sha256)
 
+    def keep_start(self, start: Mapping[str, Any]) -> None:
+        """Record which weights of another run this one begins with; refuse others than before.
+
+        Args:
+            start: as in the manifest's ``init_from``.
+
+        Raises:
+            RunFolderError: the run, which has no finished round yet, began with others.
+        """
+        began = self.manifest().get("init_from", start)
+        if began["weights_sha256"] != start["weights_sha256"]:
+            raise RunFolderError(
+                f"{start['run']}: its best weights are not those that {self.path} began with; "
+                "restore those, or choose another run folder"
+            )
+        self.update_manifest(init_from=start)
+
     def lock(self, timeout: float = 0) -> FileLock:
         """Lock the folder for this process; the lock is released when the process ends.
 

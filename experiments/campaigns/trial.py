@@ -15,8 +15,11 @@ from training.run_folder import RunFolder
 from training.study import resolve
 
 # Paths of data and weights do not change the result; what is there has fingerprints, except
-# reference images, which are known by their folder.
-PLACES = tuple(key for key in PATH_KEYS if key not in (*NOT_IDENTITY, "reference-dir"))
+# reference images and the run that a trial starts from, which are known by their folders.
+_KNOWN_BY_FOLDER = ("reference-dir", "init-from")
+# Keys that count only where they are set, so that a campaign begun before they existed goes on.
+_IF_SET = ("patience", "init-from")
+PLACES = tuple(key for key in PATH_KEYS if key not in (*NOT_IDENTITY, *_KNOWN_BY_FOLDER))
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Trial:
             device=self.config.device,
             threads_per_client=self.config.threads_per_client,
         )
-        keys = {k: v for k, v in resolved.identity().items() if k not in PLACES}
+        identity = resolved.identity().items()
+        keys = {k: v for k, v in identity if k not in PLACES and (v or k not in _IF_SET)}
         return {**keys, "data": facts.fingerprint, "test data": facts.test_fingerprint}
 
     def _name(self, identity: Mapping[str, Any]) -> str:

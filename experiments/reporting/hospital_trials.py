@@ -37,7 +37,8 @@ _OF_METHOD = (
     *("aggregation-weights", "min-replies", "clients-per-round", "clip-updates", "wire-format"),
     *("class-counts", "sampler", *KEYS),
 )
-_WHERE = ("device", "threads-per-client", "seed", *NOT_IDENTITY, *PATH_KEYS)
+_PATHS = tuple(key for key in PATH_KEYS if key != "init-from")  # a warm start is a setting
+_WHERE = ("device", "threads-per-client", "seed", *NOT_IDENTITY, *_PATHS)
 _CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint", "command")
 
 

@@ -52,20 +52,26 @@ class Hospitals:
         return RunFolder(self.folder / "run")
 
     def run(
-        self, monkeypatch: pytest.MonkeyPatch, *, test_dir: object = "", **changes: Any
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        test_dir: object = "",
+        init_from: object = "",
+        **changes: Any,
     ) -> dict[str, Any]:
         """Begin a run as a coordinator does, or continue it; return its final metrics."""
         wanted = {"dataset": "ham10000", "rounds": 2, "min_replies": 3, **changes}
         here = {
             "run-dir": self.run_folder.path,
             "test-dir": test_dir,
+            "init-from": init_from,
             "cache-dir": self.folder / "cache",
         }
         config = prepare_deployed(tiny_config("", "", **wanted))
         file = self.folder / "places.toml"
         file.write_text("".join(f'{key} = "{path}"\n' for key, path in here.items()))
         monkeypatch.setenv("FEDSKIN_PLACES", str(file))
-        self.run_folder.create(config.replace(test_dir=str(test_dir)))
+        self.run_folder.create(config.replace(test_dir=str(test_dir), init_from=str(init_from)))
         # In another order than that of the names, which is what counts.
         self.run_folder.update_manifest(sites=dict(reversed(NODES.items())), run=RUN)
         self.grid = SitesInMemory({node: [self._site(name)] * 50 for name, node in NODES.items()})

@@ -1,0 +1,37 @@
+"""The run that key ``init-from`` names, checked before anything is built."""
+
+from pathlib import Path
+
+from training.config import ExperimentConfig
+from training.errors import RunFolderError
+from training.run_folder import RunFolder
+
+
+def check_source(config: ExperimentConfig) -> None:
+    """Refuse a run whose weights cannot be the first ones of this config's; nothing is loaded.
+
+    Raises:
+        RunFolderError: ``init-from`` is no run folder, or the run is unfinished, has no network of
+            its own, or trains something else.
+    """
+    if not config.init_from:
+        return
+    source = RunFolder(Path(config.init_from))
+    theirs = source.config()
+    source.check_completed()
+    if "from" in source.manifest():
+        raise RunFolderError(
+            f"{source.path}: holds heads on another run's network; name that run as init-from"
+        )
+    keys = ["backbone", "trainable", "objective"]
+    if config.objective == "clip":
+        keys.append("text-encoder")  # it decides what the head's outputs mean
+    ours, flat = config.to_flat(), theirs.to_flat()
+    different = [
+        f"{key} = {flat[key]!r}, not {ours[key]!r}" for key in keys if flat[key] != ours[key]
+    ]
+    if different:
+        raise RunFolderError(
+            f"{source.path}: cannot be the start of this run (init-from): it has "
+            f"{'; '.join(different)}"
+        )
