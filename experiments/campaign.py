@@ -137,19 +137,51 @@ def run(
         fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2 \
           --only 'backbone=swin_*' --retry-failed
     """
-    from experiments.campaigns.campaign_display import overview
     from experiments.campaigns.campaign_file import read_campaign
-    from experiments.campaigns.campaign_folder import CampaignFolder, Planned
-    from experiments.campaigns.choice import data_folders, find_file, is_chosen, patterns_of
-    from experiments.campaigns.ledger import read_ledger, write_ledger
-    from experiments.campaigns.preflight import Preflight
-    from training.run_state import RunState
+    from experiments.campaigns.choice import data_folders, find_file, patterns_of
 
     if track not in (None, "mlflow"):
         raise ConfigError(f"--track {track}: only mlflow is supported")
     found = read_campaign(find_file(campaign), override or [], data_folders(data))
     patterns = patterns_of(only, found)
-    wanted = found.asked(patterns)
+    carry_out(
+        found.asked(patterns),
+        out,
+        patterns,
+        retry_failed=retry_failed,
+        ray_address=ray_address,
+        to_mlflow=track is not None,
+    )
+
+
+def carry_out(
+    wanted: Campaign,
+    out: Path,
+    patterns: Sequence[tuple[str, str]] = (),
+    *,
+    retry_failed: bool = False,
+    ray_address: str | None = None,
+    to_mlflow: bool = False,
+) -> None:
+    """Run the trials of a campaign that are not finished in its folder, and show their states.
+
+    Args:
+        patterns: only the trials that match; see `is_chosen`.
+        retry_failed: also those that have failed.
+        ray_address: of the Ray cluster on which they run; None for this machine.
+        to_mlflow: whether the results are also sent to MLflow.
+
+    Raises:
+        ConfigError, DataError, RunFolderError, WeightsError: they cannot start.
+        typer.Exit: 1 if a trial failed or MLflow refused, 130 on Ctrl-C.
+    """
+    from experiments.campaigns.campaign_display import overview
+    from experiments.campaigns.campaign_folder import CampaignFolder, Planned
+    from experiments.campaigns.choice import is_chosen
+    from experiments.campaigns.ledger import read_ledger, write_ledger
+    from experiments.campaigns.preflight import Preflight
+    from training.run_state import RunState
+
     folder = CampaignFolder(out.absolute())
     folder.take(wanted.name)
     with folder.lock():
@@ -178,7 +210,7 @@ def run(
         for name, reason in ledger.set_aside.items():
             console.say(f"not in the ledger: {name}: {reason}")
         console.print(overview(wanted.name, folder, planned, states))
-        tracked = track is None or _track(folder, ledger)
+        tracked = not to_mlflow or _track(folder, ledger)
     failed = any(states[i].state != RunState.COMPLETED for i in chosen)
     if failed:
         console.say(

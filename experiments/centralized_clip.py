@@ -10,7 +10,13 @@ import typer
 
 from experiments.command_runner import run_command_line
 from experiments.console import Console
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
+from experiments.options import (
+    ConfigArgument,
+    OverrideOption,
+    ResumeOption,
+    SeedsOption,
+    run_folder_option,
+)
 from training.errors import ConfigError
 
 console = Console()
@@ -21,6 +27,7 @@ def clip_command(
     override: OverrideOption = None,
     out: Annotated[Path | None, run_folder_option("clip")] = None,
     resume: ResumeOption = False,
+    seeds: SeedsOption = None,
 ) -> None:
     """Train one image encoder against the frozen text features of a CLIP encoder.
 
@@ -49,9 +56,13 @@ def clip_command(
     from experiments.results import show_results
     from experiments.run_setup import open_run
 
-    wanted, folder = open_run(
-        config, override, out, resume=resume, kind="clip", defaults={"objective": "clip"}
-    )
+    defaults = {"objective": "clip"}
+    if seeds is not None:
+        from experiments.seeds import run_seeds
+
+        run_seeds("clip", seeds, config, override, out, resume=resume, defaults=defaults)
+        return
+    wanted, folder = open_run(config, override, out, resume=resume, kind="clip", defaults=defaults)
     if wanted.objective != "clip":
         raise ConfigError(
             f"objective = {wanted.objective!r}: fedskin clip trains objective clip only"

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
+from experiments.options import (
+    ConfigArgument,
+    OverrideOption,
+    ResumeOption,
+    SeedsOption,
+    run_folder_option,
+)
 
 if TYPE_CHECKING:
     from fl_server.federated_config import Resources
@@ -27,6 +33,7 @@ def simulate_command(
         str | None,
         typer.Option(metavar="ADDRESS", help="Spread the clients over this Ray cluster, or auto."),
     ] = None,
+    seeds: SeedsOption = None,
 ) -> None:
     """Train one network over several simulated hospitals, on this machine or on a Ray cluster.
 
@@ -50,6 +57,11 @@ def simulate_command(
         fedskin data synth skin
         fedskin simulate SMALL.toml -c data-dir=skin -c rounds=5 --out runs/first
 
+    With three seeds, whose means and spread the report then shows:
+
+        fedskin simulate -c data-dir=/data/HAM10000 --seeds 0,1,2 --out runs/seeds
+        fedskin report runs/seeds
+
     Resume after a crash or Ctrl-C; or, also when it is completed, for more rounds:
 
         fedskin simulate --resume --out runs/first
@@ -61,6 +73,11 @@ def simulate_command(
     from fl_server.simulation import SimulationFailed
     from training.run_state import INTERRUPTED
 
+    if seeds is not None:
+        from experiments.seeds import run_seeds
+
+        run_seeds("simulate", seeds, config, override, out, resume=resume, ray_address=ray_address)
+        return
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     try:
         run_simulation(wanted, folder, console, ray_address)

@@ -13,7 +13,13 @@ import typer
 
 from experiments.command_runner import run_command_line
 from experiments.console import Console
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
+from experiments.options import (
+    ConfigArgument,
+    OverrideOption,
+    ResumeOption,
+    SeedsOption,
+    run_folder_option,
+)
 from training.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ def heads_command(
             help="Use the network of this finished run, federated or not; train none.",
         ),
     ] = None,
+    seeds: SeedsOption = None,
 ) -> None:
     """Compare KNN, SVM and Random Forest on a network's features with the network itself.
 
@@ -67,6 +74,13 @@ def heads_command(
     from training.head_run import network_run
     from training.run_folder import RunFolder
 
+    if seeds is not None:
+        from experiments.seeds import run_seeds
+
+        if from_run is not None:
+            raise ConfigError(f"--from {from_run}: goes without --seeds; it has one network")
+        run_seeds("heads", seeds, config, override, out, resume=resume)
+        return
     if resume and out is not None and from_run is None:
         mine = RunFolder(out.absolute())
         source = network_run(mine)

@@ -32,6 +32,14 @@ OverrideOption = Annotated[
     typer.Option("-c", metavar="KEY=VALUE", help="Set one key; overrides the file. Repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0,1,2",
+        help="Run once with each of these seeds; --out is then a campaign's folder.",
+        show_default=False,
+    ),
+]
 DatasetOption = Annotated[
     str,
     typer.Option(

@@ -129,7 +129,7 @@ def read_campaign(
             where = ", ".join(f"{key} = {text(value)}" for key, value in settings.items())
             try:
                 trial = Trial(part.command, parse(values), settings)
-                _check_command(trial)
+                check_command(trial)
             except ConfigError as error:
                 for line in str(error).splitlines():
                     found.setdefault(line, []).append(f"part {number}, {where}")
@@ -242,7 +242,12 @@ def _values(
     return values
 
 
-def _check_command(trial: Trial) -> None:
+def check_command(trial: Trial) -> None:
+    """Refuse an objective that a trial's command does not train.
+
+    Raises:
+        ConfigError: it does not.
+    """
     objective = trial.config.objective
     wanted = {"clip": "clip", "heads": "classifier"}.get(trial.command, objective)
     if objective != wanted:
