@@ -48,6 +48,8 @@ def test_places_and_written_out_defaults_are_the_same_trial(changes: dict[str, A
         {"seed": 1},
         {"optimizer": "adam"},
         {"rounds": 51},
+        {"patience": 5},
+        {"init_from": "/runs/first"},
         {"threads_per_client": 4},
         {"device": "cuda"},
         {"command": "heads"},

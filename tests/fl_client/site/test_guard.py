@@ -165,7 +165,9 @@ def test_refused_messages_bring_no_arrays(tmp_path: Path) -> None:
     assert not chunks & set(coordinator.pulled)
 
 
-@pytest.mark.parametrize("key", ["data-dir", "test-dir", "weights-dir", "cache-dir", "run-dir"])
+@pytest.mark.parametrize(
+    "key", ["data-dir", "test-dir", "weights-dir", "cache-dir", "run-dir", "init-from"]
+)
 def test_no_message_names_a_path(tmp_path: Path, key: str) -> None:
     said = refused(tmp_path, train_message(experiment=f"{key} = '/etc'"))
     assert said.endswith(f"{key} is set, but the site takes every path from its own settings")

@@ -74,6 +74,7 @@ def test_sites_see_no_path_and_the_serverapp_sees_them_all(attempt: Attempt) -> 
         "data-dir": "",
         "test-dir": "/test",
         "weights-dir": "",
+        "init-from": "",
         "run-dir": str(attempt.run_folder.path),
         "cache-dir": "/cache",
         "split-file": "",
