@@ -152,9 +152,11 @@ def _leaks(data: Mapping[str, Any]) -> str | None:
 
 
 def _split(run: RunResults) -> str:
+    if find_dataset(run.config.dataset).sliced:
+        return "no patient is in more than one part"
     said = f"`split-by = {run.config.split_by}`"
     if run.config.split_by == "image":
-        said += ": other images of a lesion in a hospital's test split may be in its training split"
+        said += ": images of one lesion may be in more than one part"
     return said
 
 
@@ -208,6 +210,8 @@ def _limits(run: RunResults, exported: ExportedModel) -> Iterator[str]:
         yield f"Its probabilities are not calibrated: {exported.model.uncalibrated}."
     if METHODS[config.strategy].has_own_models:
         yield "The clients' own models are not in it: it is the shared one."
+    if "heads" in run.metrics:
+        yield "The heads on its features, such as KNN, are in the tables but not in the model."
     if config.test_batchnorm != "stored":
         yield (
             "Its test figures were computed with BatchNorm's statistics of the test images; the "
