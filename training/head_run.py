@@ -19,7 +19,7 @@ from training.weights import Weights, weights_sha256
 
 # Copied to a folder of heads: the entries of metrics.json and the files about the network.
 FIGURES = (
-    *("global_test", "validation", "last", "best_by", "best_round", "rounds"),
+    *("global_test", "validation", "calibration", "last", "best_by", "best_round", "rounds"),
     "weights_sha256",
 )
 FILES = ("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv")
