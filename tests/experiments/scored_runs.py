@@ -28,7 +28,9 @@ def write_answers(
     probabilities: ArrayLike,
     predicted: Sequence[str] | None = None,
 ) -> None:
-    rows = pd.DataFrame({"image_id": list(labels), "label": list(labels.values())})
+    rows = pd.DataFrame(
+        {"image_id": list(labels), "label": list(labels.values()), "lesion_id": None}
+    )
     answers = np.asarray(probabilities, dtype=np.float32)
     folder.write_predictions(test_set, rows, answers, HAM10000_CLASSES, predicted=predicted)
 
