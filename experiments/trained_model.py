@@ -83,23 +83,23 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
         lambda: (best_weights(folder, run), as_text(text_of_run(config, run, classes))),
         run.manifest().get("base_sha256"),
         None if head is None else path,
-        *_calibration(run, len(classes), head),
+        *_calibration(folder, len(classes), head),
     )
 
 
 def _calibration(
-    run: RunFolder, num_classes: int, head: HeadName | None
+    folder: RunFolder, num_classes: int, head: HeadName | None
 ) -> tuple[Calibration | None, str]:
     """Return the calibration of a run's network, or None and why there is none."""
     if head is not None:
         return None, "heads are not calibrated"
-    block = run.metrics().get("calibration")
+    block = folder.metrics().get("calibration")
     if block is None:
         return None, "the run was made before there were calibrations"
     try:
         found = Calibration.of_block(block, num_classes)
     except RunFolderError as error:
-        raise RunFolderError(f"{run.path / 'metrics.json'}: {error}") from None
+        raise RunFolderError(f"{folder.path / 'metrics.json'}: {error}") from None
     if found.own:
         return None, "the run's calibration is of the clients' own models"
     return found, ""

@@ -134,6 +134,8 @@ def _manifest(
         "cause": None,
         "device": config.device,
         "best_by": config.best_by,
+        "ended_early": None,
+        "notes": [],
         "started": started.isoformat(timespec="seconds"),
         "data": {
             "synthetic": True,
@@ -170,7 +172,6 @@ def _manifest(
         examples = sum(images.training) // 15
         sizes = {"train": 3 * examples, "validation": examples, "test": examples}
         manifest["clients"] = {f"client-{i}": sizes for i in range(config.clients)}
-        manifest["notes"] = []
         manifest["server"] = process
         manifest["starter"] = {**process, "token": "0" * 32}
         manifest["resources"] = {

@@ -21,6 +21,7 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.console import Console, echo, marked, shown
 from experiments.display import RunDisplay
 from experiments.results import results_table
+from experiments.trained_model import TrainedModel
 from fl_client.site.approved_bundles import Approvals
 from fl_client.site.records import Records
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
@@ -211,7 +212,10 @@ def results() -> None:
 
 def predictions() -> None:
     answers = pd.DataFrame({"name": ["a" + HOSTILE], "predicted": [HOSTILE], HOSTILE: [0.5]})
-    Console(width=400).print(prediction._table(answers, [HOSTILE], HOSTILE))
+    model = TrainedModel(
+        make_config(), (HOSTILE,), HOSTILE, lambda: ({}, None), uncalibrated=HOSTILE
+    )
+    Console(width=400).print(prediction._table(answers, model))
 
 
 def campaign() -> None:

@@ -36,6 +36,7 @@ def test_run_folder_is_complete(finished: tuple[Path, str]) -> None:
         "histograms.json",
         "predictions-global_test.csv",
         "predictions-last_global_test.csv",
+        "clients",
         "flower.log",
     }
     manifest = read_json(out / "manifest.json")

@@ -118,4 +118,4 @@ def test_a_simulated_client_keeps_no_model(tmp_path: Path, monkeypatch: pytest.M
     made = make_client(tmp_path)
     monkeypatch.setattr(fl_client.client_setup, "open_client", lambda *_arguments: made)
     ask(message_of(MessageType.EVALUATE, splits="test", round=1))
-    assert not made.folder.exists()
+    assert [path.name for path in made.folder.iterdir()] == ["predictions-test.csv"]

@@ -75,6 +75,7 @@ def test_sites_see_no_path_and_the_serverapp_sees_them_all(attempt: Attempt) -> 
         "test-dir": "/test",
         "weights-dir": "",
         "init-from": "",
+        "reference-dir": "",
         "run-dir": str(attempt.run_folder.path),
         "cache-dir": "/cache",
         "split-file": "",
