@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from experiments.console import Console
-from experiments.display import counting, overlap_note
+from experiments.display import counting, overlap_note, show_notices
 from experiments.figures_table import (
     OVER,
     metric_cells,
@@ -54,14 +54,13 @@ def open_head_images(console: Console, config: ExperimentConfig, *, federated: b
     if test_data is None:
         raise ConfigError("test-dir = '': heads are evaluated on a test set, and there is none")
     training = training_images(config, federated=federated)
-    for kind, rows in (("training", training.rows), ("test", test_data.rows)):
-        present = set(rows["label"])
-        absent = [name for name in training.classes if name not in present]
-        if absent:
-            raise HeadError(
-                f"no {kind} image is of class {', '.join(absent)}; heads need {kind} images of "
-                "every class: try another seed or more images"
-            )
+    present = set(training.rows["label"])
+    absent = [name for name in training.classes if name not in present]
+    if absent:
+        raise HeadError(
+            f"no training image is of class {', '.join(absent)}; heads need training images of "
+            "every class: try another seed or more images"
+        )
     return HeadImages(training, test_data)
 
 
@@ -79,6 +78,7 @@ def show_heads(console: Console, folder: RunFolder) -> None:
     for table in scores_tables(blocks, "", metrics["best_by"]):
         console.print()
         console.print(table)
+    show_notices(console, data.get("notices", ()))
     console.say(f"The run folder is {folder.path}")
 
 

@@ -46,7 +46,11 @@ def describe_data(
         },
         **describe_test_data(test_data),
         **_describe_left_out(config, left_out),
-        "notices": [*store.notices, *(test_data.notices if test_data else ())],
+        "notices": [
+            *store.notices,
+            *_notices("test set", test_data),
+            *_notices(f"source {printable(config.leave_out, _SOURCE_LENGTH)}", left_out),
+        ],
     }
 
 
@@ -57,9 +61,24 @@ def describe_test_data(test_data: GlobalTestSet | None) -> dict[str, Any]:
         "test_fingerprint": test_data.fingerprint if test_data else None,
         "test_images": len(test_data.rows) if test_data else 0,
         "test_set_aside": test_data.set_aside if test_data else {},
-        "notices": test_data.notices if test_data else [],
+        "notices": _notices("test set", test_data),
         "overlap": overlap.describe() if overlap is not None else None,
     }
+
+
+def _notices(name: str, images: GlobalTestSet | None) -> list[str]:
+    """Return what tables say of a test set: its own notices, and which classes never occur."""
+    if images is None:
+        return []
+    there = set(images.rows["label"])
+    absent = [label for label in images.classes if label not in there]
+    if not absent:
+        return list(images.notices)
+    return [
+        *images.notices,
+        f"the {name} has no images of {', '.join(absent)}: BACC is the mean recall of the other "
+        f"{len(images.classes) - len(absent)} classes",
+    ]
 
 
 def _describe_left_out(

@@ -77,8 +77,9 @@ def test_images_in_a_folder_for_validation(tmp_path: Path) -> None:
     plan = open_federated_data(config).plan
     assert len(plan) == 32
     assert plan["client"].notna().all()
-    [notice] = describe_data(config, central, test_data)["notices"]
+    notice, absent = describe_data(config, central, test_data)["notices"]
     assert notice.startswith("8 images are in a validation folder")
+    assert absent.endswith("BACC is the mean recall of the other 2 classes")
 
 
 def test_a_lesion_in_both_folders(tmp_path: Path) -> None:
