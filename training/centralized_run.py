@@ -21,7 +21,7 @@ from training.checkpoint import Progress
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.early_stopping import ends_after, why_ended
-from training.epoch import batch_slices
+from training.epoch import step_batches
 from training.evaluation import evaluate_on_test_set, evaluation_block
 from training.feature_splits import open_feature_splits
 from training.network import base_sha256, move_to_device, sent_part
@@ -35,7 +35,7 @@ from training.warm_start import note_on_start, start_from
 from training.weights import Weights, weights_sha256
 
 Watch = Callable[[int, int], None]
-"""Called with (batches done, batches in the epoch)."""
+"""Called with (steps done, steps in the epoch)."""
 
 
 class CentralizedRun:
@@ -168,7 +168,8 @@ class CentralizedRun:
 
     def _counting(self, num_examples: int) -> Callable[[], None]:
         """Return a function to call at every step, which reports the epoch's progress."""
-        total = sum(1 for _ in batch_slices(num_examples, self.config.batch_size))
+        sizes = self.config.batch_size, self.config.accumulate_batches
+        total = len(list(step_batches(num_examples, *sizes)))
         steps = itertools.count()
         return lambda: self.watch(next(steps), total)
 

@@ -140,16 +140,21 @@ class ExperimentConfig(ConfigKeys):
         return faults
 
     def _fault_of_loss(self) -> str:
-        loss = STUDY_LOSSES[self.objective] if self.loss == "auto" else self.loss
+        loss = self.chosen_loss
         if loss not in LOSSES:
             return f"loss = {loss!r}: no such loss; {known_names(loss, ('auto', *LOSSES))}"
         try:
             allowed = LOSSES[loss].objectives
         except PlugInError as error:
             return f"loss = {loss!r}: {error}"
-        if self.objective in allowed:
-            return ""
-        return f"loss = {loss!r}: allowed with objective = {' or '.join(allowed)} only"
+        if self.objective not in allowed:
+            return f"loss = {loss!r}: allowed with objective = {' or '.join(allowed)} only"
+        if self.accumulate_batches > 1 and LOSSES[loss].whole_batch:
+            return (
+                f"accumulate-batches = {self.accumulate_batches}: with loss = {loss!r} allowed is "
+                "1, since it compares the images of a batch with one another"
+            )
+        return ""
 
     def _fault_of_score(self) -> str:
         try:
@@ -221,6 +226,11 @@ class ExperimentConfig(ConfigKeys):
                 "clients, so nothing would be shared"
             )
         return faults
+
+    @property
+    def chosen_loss(self) -> str:
+        """The loss, of ``auto`` the study's."""
+        return STUDY_LOSSES[self.objective] if self.loss == "auto" else self.loss
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return every key with its value; those of the methods come last."""

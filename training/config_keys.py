@@ -96,6 +96,7 @@ class ConfigKeys(MethodKeys):
     test_batchnorm: Literal["stored", "recomputed"] = "stored"
     best_by: Annotated[str, AfterValidator(_check_best_by)] = "avg"
     batch_size: int = Field(0, ge=0)
+    accumulate_batches: int = Field(1, ge=1)
     heads: str = ",".join(HEADS)
     scaler: Literal["standard", "none"] = "standard"
     knn_neighbors: int = Field(5, ge=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,6 +45,23 @@ def batch_slices(num_examples: int, batch_size: int) -> Iterator[slice]:
         start = stop
 
 
+def step_batches(
+    num_examples: int, batch_size: int, accumulate_batches: int = 1
+) -> Iterator[list[slice]]:
+    """Yield the batches of `batch_slices` whose gradients make one step of the optimizer.
+
+    They are as many as ``accumulate_batches``; in the last step of an epoch, those that are left.
+    So the images of each step are those of one batch of `batch_slices` with a size of
+    ``batch_size * accumulate_batches``.
+
+    Raises:
+        TrainingError: there are fewer than two examples.
+    """
+    batches = list(batch_slices(num_examples, batch_size))
+    for first in range(0, len(batches), accumulate_batches):
+        yield batches[first : first + accumulate_batches]
+
+
 def train_epoch(
     model: nn.Module,
     split: Split,
@@ -57,8 +75,19 @@ def train_epoch(
     sampler: str = "shuffled",
     before_step: Callable[[], None] | None = None,
     penalty: Callable[[], Tensor] | None = None,
+    accumulate_batches: int = 1,
+    class_weights: NDArray[np.float64] | None = None,
 ) -> float:
     """Train one epoch: as many images as there are, augmented by ``preprocessing``.
+
+    With ``accumulate_batches`` a step follows the gradient of the loss of all of its images, though
+    only a batch of them is in memory at a time. Let an image i of class c have the weight
+    w_i = ``class_weights[c]``, or 1. The loss of all images is L = Σ_i w_i l_i / W, W = Σ_i w_i,
+    that of batch b is L_b = Σ_{i in b} w_i l_i / W_b. Hence L = Σ_b (W_b / W) L_b, whatever the
+    sizes and the classes of the batches: each batch's loss is multiplied by its share W_b / W of
+    the step, and its gradient added to those before. That is not so for a loss that compares the
+    images of a batch (`training.losses.Loss.whole_batch`), nor where BatchNorm normalises: it still
+    sees one batch after the other.
 
     Args:
         model: maps (B, 3, image_size, image_size) float32 to logits (B, K); left in train mode.
@@ -72,7 +101,10 @@ def train_epoch(
         sampler: ``shuffled``, every image once in random order; or ``balanced``, drawn with
             replacement, each class as often as any other on average.
         before_step: called between ``backward`` and the optimizer's step, by a method.
-        penalty: called after the forward pass; its value is added to the batch's loss.
+        penalty: called after the forward pass of every batch; its value is added to the batch's
+            loss. Of a step's batches it is averaged by their shares.
+        accumulate_batches: ≥ 1, the number of batches of a step.
+        class_weights: (K,), the weights by which ``loss_function`` averages; None: evenly.
 
     Returns:
         The mean training loss over the images, with the penalty.
@@ -87,27 +119,43 @@ def train_epoch(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
     first_loss = total_loss
-    for part in batch_slices(len(split), batch_size):
-        stored = to_device(split.images[order[part]], device)
-        labels = to_device(split.labels[order[part]], device)
-        images = preprocessing.for_training(stored, generator)
+    for parts in step_batches(len(split), batch_size, accumulate_batches):
+        num_images = parts[-1].stop - parts[0].start
+        shares = _shares([split.labels[order[part]] for part in parts], class_weights)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = loss_function(model(images), labels)
-            if penalty is not None:
-                loss = loss + penalty()
-        loss.backward()
+        for part, share in zip(parts, shares, strict=True):
+            stored = to_device(split.images[order[part]], device)
+            labels = to_device(split.labels[order[part]], device)
+            images = preprocessing.for_training(stored, generator)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = loss_function(model(images), labels)
+                if penalty is not None:
+                    loss = loss + penalty()
+            if part.start == 0:
+                first_loss = loss.detach()
+            loss = loss * share  # the only batch of a step has the share 1, which changes no bit
+            loss.backward()
+            # Summed on the device: reading the number here would synchronise at every step.
+            total_loss += loss.detach() * num_images
         if before_step is not None:
             before_step()
         optimizer.step()
-        # Summed on the device: reading the number here would synchronise at every step.
-        total_loss += loss.detach() * len(labels)
-        if part.start == 0:
-            first_loss = loss.detach()
     mean_loss = float(total_loss) / len(split)
     if not np.isfinite(mean_loss):
         raise TrainingError(_why_not_finite(mean_loss, float(first_loss)))
     return mean_loss
+
+
+def _shares(
+    labels: list[NDArray[np.int64]], class_weights: NDArray[np.float64] | None
+) -> list[float]:
+    """Return the share of each batch in the weight of all images of a step."""
+    if len(labels) == 1:
+        return [1.0]
+    of_batches = [
+        len(batch) if class_weights is None else class_weights[batch].sum() for batch in labels
+    ]
+    return [float(weight / sum(of_batches)) for weight in of_batches]
 
 
 def _order(split: Split, sampler: str, generator: torch.Generator) -> Tensor:

@@ -30,11 +30,19 @@ class Loss:
         build: returns the function, from the number of training images of each class, (K,) int64.
         late: takes the place of ``build`` after `DEFERRED` of the rounds.
         objectives: with which it can be used.
+        weights: returns the weight of an image of each class in the mean that a batch's loss is,
+            (K,), from the same numbers; None: all images weigh alike.
+        late_weights: takes the place of ``weights`` together with ``late``.
+        whole_batch: whether a batch's loss is no mean over its images, since it compares them; then
+            gradients cannot be accumulated.
     """
 
     build: Callable[[NDArray[np.int64]], LossFunction]
     late: Callable[[NDArray[np.int64]], LossFunction] | None = None
     objectives: tuple[str, ...] = ("classifier", "clip")
+    weights: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
+    late_weights: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
+    whole_batch: bool = False
 
 
 DEFERRED = 0.8
@@ -54,6 +62,32 @@ def loss_function(name: str, counts: NDArray[np.int64], *, late: bool = False) -
     row = LOSSES[name]
     found = (row.late if late and row.late is not None else row.build)(counts)
     return found if name in OWN else _checked(name, found)
+
+
+def class_weights(
+    name: str, counts: NDArray[np.int64], *, late: bool = False
+) -> NDArray[np.float64] | None:
+    """Return the weights (K,) by which the loss of this name averages over a batch's images.
+
+    Arguments as for `loss_function`. The values are float32's, with which the loss computes. None:
+    it averages evenly.
+
+    Raises:
+        TrainingError: a package's weights are not K numbers ≥ 0.
+    """
+    import numpy as np
+
+    row = LOSSES[name]
+    make = row.late_weights if late and row.late is not None else row.weights
+    if make is None:
+        return None
+    weights = np.asarray(make(counts), dtype=np.float32).astype(np.float64)
+    if weights.shape != counts.shape or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise TrainingError(
+            f"loss = {name!r}: its weights are not {len(counts)} numbers of at least 0, one for "
+            "each class"
+        )
+    return weights
 
 
 def _checked(name: str, found: LossFunction) -> LossFunction:
@@ -96,8 +130,8 @@ def _weighted(weights: NDArray[np.float64]) -> LossFunction:
     return weighted
 
 
-def _balanced(counts: NDArray[np.int64]) -> LossFunction:
-    """Cross-entropy with each image weighted by n / (K n_c), as scikit-learn's ``balanced``.
+def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the weight of each class n / (K n_c), as scikit-learn's ``balanced``.
 
     K is the number of classes with training images, n_c that of images of class c.
     """
@@ -106,7 +140,11 @@ def _balanced(counts: NDArray[np.int64]) -> LossFunction:
     present = counts > 0
     weights = np.zeros(len(counts))
     weights[present] = counts.sum() / (present.sum() * counts[present])
-    return _weighted(weights)
+    return weights
+
+
+def _balanced(counts: NDArray[np.int64]) -> LossFunction:
+    return _weighted(balanced_weights(counts))
 
 
 def effective_number_weights(
@@ -204,18 +242,20 @@ def _fault(_: str, found: object) -> str:
         return f"is of type {type(found).__name__}, not Loss"
     if not callable(found.build) or not (found.late is None or callable(found.late)):
         return "has a build or a late that is not a function"
+    if not all(make is None or callable(make) for make in (found.weights, found.late_weights)):
+        return "has weights that are not a function"
     return ""
 
 
 OWN: Mapping[str, Loss] = MappingProxyType(
     {
         "cross-entropy": Loss(_cross_entropy),
-        "balanced": Loss(_balanced),
-        "effective-number": Loss(_effective_number),
+        "balanced": Loss(_balanced, weights=balanced_weights),
+        "effective-number": Loss(_effective_number, weights=effective_number_weights),
         "logit-adjusted": Loss(_logit_adjusted),
         "focal": Loss(_focal),
-        "ldam": Loss(_ldam, late=_ldam_weighted),
-        "contrastive": Loss(_contrastive, objectives=("clip",)),
+        "ldam": Loss(_ldam, late=_ldam_weighted, late_weights=effective_number_weights),
+        "contrastive": Loss(_contrastive, objectives=("clip",), whole_batch=True),
     }
 )
 LOSSES: ExtensionPoint[Loss] = ExtensionPoint("losses", OWN, OWN.__getitem__, _fault)

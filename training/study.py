@@ -3,7 +3,6 @@
 from data_partition.datasets import find_dataset
 from strategies.methods import METHODS, replies_needed
 from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
-from training.losses import STUDY_LOSSES
 from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
 
 # Keys whose value 0 is resolved.
@@ -44,7 +43,7 @@ def resolve(
     needed = replies_needed(config.strategy, config.to_flat())
     return config.replace(
         dataset=dataset,
-        loss=STUDY_LOSSES[config.objective] if config.loss == "auto" else config.loss,
+        loss=config.chosen_loss,
         optimizer=optimizer,
         learning_rate=row.learning_rate if config.learning_rate == "auto" else config.learning_rate,
         weight_decay=row.weight_decay if config.weight_decay == "auto" else config.weight_decay,

@@ -18,10 +18,10 @@ from models.trunk_facts import is_all_in_state
 from training.alignment import aligned
 from training.batchnorm import recomputed_batchnorm
 from training.clip_text import ClipText
-from training.config import ExperimentConfig
+from training.config import DEFAULTS, ExperimentConfig
 from training.epoch import Evaluation, evaluate, train_epoch
 from training.errors import TrainingError
-from training.losses import DEFERRED, loss_function
+from training.losses import DEFERRED, class_weights, loss_function
 from training.network import as_tensors, check_base, load, move_to_device, of_base, preprocessing
 from training.randomness import derive_seed, layer_randomness
 from training.split import Split
@@ -152,7 +152,8 @@ class Task:
                     f"client's own, {counts.tolist()}"
                 )
             counts = given
-        loss = loss_function(config.loss, counts, late=round_number > DEFERRED * rounds)
+        late = round_number > DEFERRED * rounds
+        loss = loss_function(config.loss, counts, late=late)
         generator = torch.Generator().manual_seed(seed("batches"))
         with (
             self._alignment(network, reference, seed("reference")) as penalty,
@@ -171,6 +172,8 @@ class Task:
                     sampler=config.sampler,
                     before_step=before_step,
                     penalty=penalty,
+                    accumulate_batches=config.accumulate_batches,
+                    class_weights=class_weights(config.loss, counts, late=late),
                 )
                 for _ in range(epochs)
             ]
@@ -261,8 +264,9 @@ def build_base(config: ExperimentConfig, sha256: str | None = None) -> Backbone:
         WeightsError: the pretrained weights are missing or unusable.
     """
     trainable = "head" if config.trainable == "adapter" else config.trainable
-    # Which is not aligned, since nothing is trained.
+    # Nothing is trained, so it is not aligned, and no method shares the head.
     changes = {"trainable": trainable, "alignment": "none", "reference_dir": ""}
+    changes["strategy"] = str(DEFAULTS["strategy"])
     network = Task(config.replace(**changes), 1).build()
     check_base(network, config, sha256)
     return network

@@ -167,12 +167,16 @@ def _judging(config: ExperimentConfig, times: StepTime) -> float:
     return times.training if config.on_features else times.judging
 
 
+def _step_images(config: ExperimentConfig) -> int:
+    return config.batch_size * config.accumulate_batches
+
+
 def _centralized_seconds(config: ExperimentConfig, times: StepTime, images: ImageCounts) -> float:
     shares = dataset_of(config).study.central_shares
     train, validation = (share * images.training for share in shares)
     epoch = (
         train * times.training
-        + ceil(train / config.batch_size) * times.step
+        + ceil(train / _step_images(config)) * times.step
         + validation * _judging(config, times)
     )
     return config.epochs * epoch + 2 * images.test * times.judging  # the last model, and the best
@@ -184,7 +188,7 @@ def _federated_seconds(config: ExperimentConfig, times: StepTime, images: ImageC
     train, validation = (
         part * config.asked_clients / config.clients for part in (train, validation)
     )
-    steps = config.asked_clients * ceil(train / config.asked_clients / config.batch_size)
+    steps = config.asked_clients * ceil(train / config.asked_clients / _step_images(config))
     a_round = (
         config.local_epochs * (train * times.training + steps * times.step)
         + validation * _judging(config, times)

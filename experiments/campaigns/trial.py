@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from models.registry import file_name
-from training.config import NOT_IDENTITY, PATH_KEYS, ExperimentConfig, Scalar
+from training.config import DEFAULTS, NOT_IDENTITY, PATH_KEYS, ExperimentConfig, Scalar
 from training.experiment_data import DataFacts
 from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
@@ -18,7 +18,7 @@ from training.study import resolve
 # reference images and the run that a trial starts from, which are known by their folders.
 _KNOWN_BY_FOLDER = ("reference-dir", "init-from")
 # Keys that count only where they are set, so that a campaign begun before they existed goes on.
-_IF_SET = ("patience", "init-from")
+_IF_SET = ("patience", "init-from", "accumulate-batches")
 PLACES = tuple(key for key in PATH_KEYS if key not in (*NOT_IDENTITY, *_KNOWN_BY_FOLDER))
 
 
@@ -65,12 +65,16 @@ class Trial:
             threads_per_client=self.config.threads_per_client,
         )
         identity = resolved.identity().items()
-        keys = {k: v for k, v in identity if k not in PLACES and (v or k not in _IF_SET)}
+        keys = {k: v for k, v in identity if k not in PLACES and not _is_unset(k, v)}
         return {**keys, "data": facts.fingerprint, "test data": facts.test_fingerprint}
 
     def _name(self, identity: Mapping[str, Any]) -> str:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.command}-{file_name(self.config.backbone)}-{digest[:12]}"
+
+
+def _is_unset(key: str, value: Scalar) -> bool:
+    return key in _IF_SET and value == DEFAULTS[key]
 
 
 def is_like(keys: Mapping[str, Any], patterns: Mapping[str, Scalar]) -> bool:

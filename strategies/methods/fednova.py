@@ -46,11 +46,13 @@ class Counting(ClientHalf):
 def steps_of(settings: Settings, images: int | None) -> Count:
     """Return the number of local steps of a client with so many training images.
 
-    Each epoch has its batches; a last one of a single image is part of the one before.
+    Each epoch has its batches; a last one of a single image is part of the one before. A step is of
+    one batch, or of the accumulated gradients of several; in an epoch's last step, of what is left.
     """
     if images is None:
         return Count(least=1)
-    steps = settings["local-epochs"] * ceil((images - 1) / settings["batch-size"])
+    at_once = settings["batch-size"] * settings["accumulate-batches"]
+    steps = settings["local-epochs"] * ceil((images - 1) / at_once)
     return Count(steps, least=steps)
 
 

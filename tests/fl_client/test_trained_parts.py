@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from fl_client.client import Client, base_of
 from fl_client.local_model import save_final_model
 from fl_client.local_training import evaluate_locally, train_locally
+from strategies.method import carried_name
+from strategies.methods import OWN
 from tests.support import assert_same_bits, make_client, make_config, make_text, same_bits
 from training.errors import TrainingError
 from training.model_file import ModelFile
@@ -71,6 +74,43 @@ def test_fedprox_without_mu_is_fedavg_to_the_bit_and_with_it_pulls(tmp_path: Pat
         for name in received
     }
     assert all(near < far for far, near in distance.values()), distance
+
+
+@pytest.mark.parametrize(
+    "method", [name for name, row in OWN.items() if row.client_half or row.own_half]
+)
+def test_methods_count_steps_and_not_batches(tmp_path: Path, method: str) -> None:
+    """A head has no BatchNorm: a step over two batches of four is one over a batch of eight.
+
+    SCAFFOLD divides by the number of steps, FedNova sends it, of twelve images in 8 + 4; FedProx,
+    FedDyn and Ditto add to a gradient once a step.
+    """
+    found = []
+    for sizes in ({"batch_size": 8}, {"batch_size": 4, "accumulate_batches": 2}):
+        keys = {"trainable": "head", "strategy": method, "learning_rate": 0.1, **sizes}
+        client = replace(client_of(tmp_path, **keys), folder=tmp_path / str(len(found)))
+        received = first(client)
+        for kind in OWN[method].carried:
+            received |= {
+                carried_name(kind, name): np.full_like(array, 0.01)
+                for name, array in first(client).items()
+            }
+        one, _ = train_locally(client, received, settings(client, 1))
+        back = received | {name: array.copy() for name, array in one.items()}
+        found.append(train_locally(client, back, settings(client, 2)))
+    (whole, metrics), (accumulated, same) = found
+    assert whole.keys() == accumulated.keys()
+    for name, array in whole.items():
+        np.testing.assert_allclose(accumulated[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+    for key in OWN[method].scalars:
+        assert same[key] == metrics[key]
+
+
+def test_the_base_is_found_though_the_head_stays_at_the_clients(tmp_path: Path) -> None:
+    """With an adapter FedPer shares that; the base is the trunk, as with any other method."""
+    assert base_of(client_of(tmp_path, strategy="fedper").config) == base_of(
+        client_of(tmp_path).config
+    )
 
 
 def test_a_round_that_is_asked_for_again_is_the_same(tmp_path: Path) -> None:

@@ -46,6 +46,19 @@ def test_seconds_of_a_centralized_run() -> None:
     assert found.seconds == pytest.approx(STARTING["clip"] + 2 * 1320 + 20)
 
 
+def test_steps_are_fewer_if_they_take_several_batches() -> None:
+    """50 batches, four to a step, are 13 steps; for each client of 13 batches they are four."""
+    one, four = (config(optimizer="adagrad", accumulate_batches=number) for number in (1, 4))
+    saved = 2 * (50 - 13) * 10
+    assert seconds("clip", one) - seconds("clip", four) == pytest.approx(saved)
+    saved = 2 * 3 * (13 - 4) * 10
+    assert seconds("simulate", one) - seconds("simulate", four) == pytest.approx(saved)
+
+
+def seconds(command: str, of: ExperimentConfig) -> float:
+    return estimate(command, of, TIMES, IMAGES).seconds
+
+
 def test_seconds_of_heads_hold_the_features_of_all_images() -> None:
     """1100 images are looked at once more: 110 seconds."""
     found = estimate("heads", config(), TIMES, IMAGES)

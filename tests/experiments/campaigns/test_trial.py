@@ -36,6 +36,7 @@ def test_the_id_names_command_and_backbone_for_people() -> None:
         {"dataset": "ham10000"},
         {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32},
         {"min_replies": 2},
+        {"accumulate_batches": 1},
     ],
 )
 def test_places_and_written_out_defaults_are_the_same_trial(changes: dict[str, Any]) -> None:
@@ -49,6 +50,7 @@ def test_places_and_written_out_defaults_are_the_same_trial(changes: dict[str, A
         {"optimizer": "adam"},
         {"rounds": 51},
         {"patience": 5},
+        {"accumulate_batches": 2},
         {"init_from": "/runs/first"},
         {"threads_per_client": 4},
         {"device": "cuda"},

@@ -8,7 +8,7 @@ import pytest
 
 from strategies.methods.fednova import STEPS, scale_of, steps_of, weight
 from tests.strategies.methods.convex import EXAMPLES, KINDS, ConvexRun, Matrix, Problem, first
-from training.epoch import batch_slices
+from training.epoch import step_batches
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -69,10 +69,14 @@ def test_worked_example() -> None:
 
 @pytest.mark.parametrize("images", [2, 3, 8, 9, 10, 16, 17, 18, 100])
 @pytest.mark.parametrize("batch", [2, 8])
-def test_the_number_of_steps_is_that_of_the_batches(images: int, batch: int) -> None:
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_the_number_of_steps_is_that_of_the_batches(
+    images: int, batch: int, accumulated: int
+) -> None:
     """So a client cannot claim another number: it would count for more, or for less."""
-    settings: dict[str, Any] = {"local-epochs": 3, "batch-size": batch}
-    expected = 3 * len(list(batch_slices(images, batch)))
+    keys = {"local-epochs": 3, "batch-size": batch, "accumulate-batches": accumulated}
+    settings: dict[str, Any] = keys
+    expected = 3 * len(list(step_batches(images, batch, accumulated)))
     kind = steps_of(settings, images)
     assert (kind.least, kind.most) == (expected, expected)
     assert steps_of(settings, None).admits(expected)
