@@ -44,7 +44,7 @@ def cache(
     # Imported here, since --help needs none of it.
     from training.cache_folder import entries, remove
     from training.config import parse
-    from training.experiment_data import cache_dir
+    from training.release import cache_dir
 
     folder = directory or cache_dir(parse({}))
     found = entries(folder)

@@ -18,7 +18,7 @@ from data_partition.image_table import ImageTable
 from data_partition.own_label_table import SUFFIXES
 from experiments.console import Console
 from training.config import ExperimentConfig
-from training.experiment_data import read_as, reading
+from training.release import read_as, reading
 
 # The approximate number of decoded images that are not classified yet.
 _AT_ONCE = 512

@@ -258,7 +258,7 @@ def _check_and_decode(site: SiteFolder, settings: SiteSettings, dataset: str) ->
     from experiments import data_commands
     from experiments.display import counting
     from training.config import parse
-    from training.experiment_data import training_table
+    from training.release import training_table
 
     config = parse({"data-dir": settings.data_dir, "dataset": dataset or "auto"})
     data_commands.check(Path(settings.data_dir), dataset=dataset)

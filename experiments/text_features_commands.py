@@ -67,7 +67,7 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
     """
     from experiments.run_setup import load_config
     from models.text_features import TextFeatures, store
-    from training.experiment_data import cache_dir
+    from training.release import cache_dir
 
     folder = cache_dir(load_config(None, override))
     features = TextFeatures.load(file)
@@ -78,7 +78,7 @@ def import_command(file: FileArgument, override: OverrideOption = None) -> None:
 
 def _classes(config: ExperimentConfig) -> tuple[str, ...]:
     from data_partition.datasets import dataset_choice
-    from training.experiment_data import dataset_of, training_table
+    from training.release import dataset_of, training_table
 
     if config.dataset == "auto" and not config.data_dir:
         raise ConfigError(

@@ -22,14 +22,10 @@ from strategies.replies import ProcessLost, TooFewReplies
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig, defaults, parse
 from training.data_description import describe_data
-from training.experiment_data import (
-    cache_dir,
-    open_federated_data,
-    open_left_out,
-    open_test_data,
-)
+from training.experiment_data import open_federated_data, open_left_out, open_test_data
 from training.preparation import outline_data, prefetch
 from training.reference import open_reference
+from training.release import cache_dir
 from training.run_environment import environment
 from training.run_folder import RunFolder, now
 from training.run_state import RunState

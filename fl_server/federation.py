@@ -13,43 +13,31 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
-from fl_server.calibration import pooled_calibration
-from fl_server.client_evaluation import (
-    client_metrics,
-    evaluate_on_clients,
-    histograms_of,
-    judge_client_heads,
-)
 from fl_server.federated_config import makespan
+from fl_server.judging import Judge
 from fl_server.nodes import Gathered, check_bases, summed_class_counts
 from fl_server.reply_grids import CheckingGrid, UnpackingGrid
 from models.backbones import build_on_meta
 from strategies.arrays import num_bytes, to_record
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange
-from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST, Announced
+from strategies.expected_replies import CLASS_COUNTS, Announced
 from strategies.flower_mean import FlowerMean
-from strategies.histograms import FIELDS
 from strategies.method import Method
 from strategies.methods import METHODS
-from strategies.replies import Replies
-from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.batchnorm import note_without_batchnorm
-from training.calibration import Calibration
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.early_stopping import ends_after, why_ended
 from training.errors import RunFolderError
-from training.evaluation import evaluate_on_test_set
 from training.network import base_sha256, sent_part
-from training.participation import participation, sampled
 from training.randomness import sample_clients
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.task import Task
 from training.warm_start import note_on_start, start_from
-from training.weights import Weights, weights_sha256
+from training.weights import Weights
 
 
 def notes_on_method(config: ExperimentConfig, num_local: int) -> list[str]:
@@ -105,7 +93,6 @@ class Federation:
         self.config = config
         self.folder = folder
         self.classes = classes
-        self.test_data = test_data
         named = {"global_test": test_data, "left_out": left_out}
         self.test_sets = {name: found for name, found in named.items() if found is not None}
         self.text = text
@@ -135,17 +122,17 @@ class Federation:
         for note in notes:
             log(WARNING, note)
         self.folder.update_manifest(notes=notes)
-        strategy = self._strategy(clients, exchange)
+        judge = self._judge(self._strategy(clients, exchange))
         self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round
         last = exchange.first
         if missing > 0 and not self._ends():
             self.folder.update_manifest(phase="training", ended_early=None)
-            last = self._train(strategy, exchange, missing)
+            last = self._train(judge, exchange, missing)
         done, planned = self.progress.round, self.config.rounds
         why = why_ended(self.config, "round", done, planned) if done < planned else None
         self.folder.update_manifest(phase="judging", ended_early=why)
-        self._judge(strategy, exchange, last)
+        judge.conclude(exchange, last, self.progress)
 
     def _begin(self, gather: Callable[[], Gathered]) -> tuple[Gathered, Exchange]:
         with ThreadPoolExecutor(1) as executor:
@@ -181,19 +168,19 @@ class Federation:
             self.task = replace(self.task, base=base)
         return clients, exchange
 
-    def _train(self, strategy: Averaging, exchange: Exchange, num_rounds: int) -> ArrayRecord:
+    def _train(self, judge: Judge, exchange: Exchange, num_rounds: int) -> ArrayRecord:
         self._round_started = time.perf_counter()
         with CheckpointWriter(self.folder) as writer:
 
             def finish(server_round: int, arrays: ArrayRecord) -> None:
                 if server_round > 0:  # Flower calls once before the first round
                     exchange.first.clear()  # Flower's loop would hold it until the last
-                    self._finish_round(strategy, exchange, writer, arrays)
+                    self._finish_round(judge, exchange, writer, arrays)
                     if self.progress.round < self.config.rounds and self._ends():
                         raise _EndsEarly(arrays)
 
             try:
-                return strategy.start(
+                return judge.strategy.start(
                     self.grid,
                     exchange.first,
                     num_rounds=num_rounds,
@@ -234,6 +221,17 @@ class Federation:
             },
             best_round=self.progress.best_round,
             flower=FlowerMean(flower) if flower else None,
+        )
+
+    def _judge(self, strategy: Averaging) -> Judge:
+        return Judge(
+            grid=self.grid,
+            strategy=strategy,
+            task=self.task,
+            folder=self.folder,
+            test_sets=self.test_sets,
+            settings=self._settings,
+            training_settings=self._of_training,
         )
 
     def _sample(self, round_number: int) -> list[int]:
@@ -281,17 +279,17 @@ class Federation:
 
     def _finish_round(
         self,
-        strategy: Averaging,
+        judge: Judge,
         exchange: Exchange,
         writer: CheckpointWriter,
         arrays: ArrayRecord,
     ) -> None:
         """Record a round that was just averaged, and start to write its checkpoint."""
-        replies = strategy.replies
+        strategy, replies = judge.strategy, judge.strategy.replies
         pooled = METHODS[self.config.strategy].pooled
         if self.progress.round and not pooled:
             # Before training, the clients validated the received model, that of the previous round.
-            self._take_validation(self._client_metrics(replies, "validation"))
+            self._take_validation(judge.validation(replies))
         clients = {
             reply.client: {
                 "examples": reply.metrics["num-examples"],
@@ -337,8 +335,8 @@ class Federation:
         self._round_started = finished
         if pooled:
             # Only one client trains, and with it, it alone would validate.
-            found = self._ask(strategy, arrays, "validation", self.progress.round)
-            self._take_validation(self._client_metrics(found, "validation"))
+            found = judge.ask(arrays, "validation", self.progress.round)
+            self._take_validation(judge.validation(found))
         strategy.best_round = self.progress.best_round
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))
 
@@ -347,112 +345,5 @@ class Federation:
         planned = self.folder.manifest().get("resources", {})
         return int(planned.get("concurrency", self.config.asked_clients))
 
-    def _client_metrics(
-        self, replies: Replies, split: str, calibration: Calibration | None = None
-    ) -> dict[str, Any]:
-        num_classes, best_by = len(self.classes), self.config.best_by
-        return client_metrics(replies, split, num_classes, best_by, calibration)
-
     def _take_validation(self, validation: dict[str, Any]) -> None:
         self.progress = self.progress.validated(validation, self.config.best_by)
-
-    def _judge(self, strategy: Averaging, exchange: Exchange, last: ArrayRecord) -> None:
-        """Evaluate the last model and the best one, and write the metrics and the predictions."""
-        sent = exchange.to_evaluate(last)
-        # If nothing is shared, the global model is the first one, which nobody would use.
-        beside = METHODS[self.config.strategy].has_own_models and exchange.layout.signature
-        tests = f"test,{SHARED_TEST}" if beside else "test"
-        splits = f"validation,{tests}"
-        found = self._ask(strategy, sent, splits, self.progress.round)
-        if "validation" not in self.progress.records[-1]:
-            self._take_validation(self._client_metrics(found, "validation"))
-            self.folder.checkpoint.save(self.progress)
-            self.folder.write_rounds(self.progress.records)
-        last_figures = self._judge_one(found, exchange.evaluated(sent), "last_")
-        last_histograms = histograms_of(found, "test")
-        sha256 = weights_sha256(exchange.evaluated(sent))
-        best_round = self.progress.best_round or self.progress.round
-        if best_round != self.progress.round:
-            sent.clear()  # freed before the best one is evaluated
-            sent = exchange.pack(self.folder.checkpoint.weights(best_round))
-            found = self._ask(strategy, sent, splits, best_round)
-        calibration = pooled_calibration(
-            found,
-            len(self.classes),
-            self.config.coverage,
-            own=bool(exchange.num_local or METHODS[self.config.strategy].own_half),
-        )
-        best_figures = self._judge_one(found, exchange.evaluated(sent), calibration=calibration)
-        of_validation = histograms_of(found, "validation", (*FIELDS, TEMPERATURE_LOSSES))
-        self.folder.write_histograms(
-            {
-                "client_test": histograms_of(found, "test"),
-                "last_client_test": last_histograms,
-                "validation": of_validation,
-            }
-        )
-        if self.config.client_heads and self.test_data is not None:
-            network = self.task.restore(exchange.evaluated(sent))
-            best_figures["client_heads"] = judge_client_heads(
-                self.grid, strategy, sent, network, self.config, self.test_data, self._settings
-            )
-        self.folder.write_metrics(
-            {
-                **best_figures,
-                "calibration": calibration.to_block(),
-                "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
-                "last": last_figures,
-                "best_by": self.config.best_by,
-                "best_round": best_round,
-                "participation": participation(self.progress.records, strategy.clients.values()),
-                **self._sampled(strategy.clients.values()),
-                "rounds": self.progress.round,
-                "weights_sha256": sha256,
-                **({"local_arrays": exchange.num_local} if exchange.num_local else {}),
-            }
-        )
-
-    def _sampled(self, clients: Iterable[str]) -> dict[str, dict[str, int]]:
-        if not self.config.samples_clients:
-            return {}
-        return {"sampled": sampled(self.progress.records, clients)}
-
-    def _ask(
-        self, strategy: Averaging, arrays: ArrayRecord, splits: str, round_number: int
-    ) -> Replies:
-        settings: dict[str, Any] = {**self._settings, "splits": splits, "round": round_number}
-        if METHODS[self.config.strategy].tuning_epochs is not None:
-            settings |= self._of_training
-        return evaluate_on_clients(self.grid, strategy, arrays, settings, self.config.longest_round)
-
-    def _judge_one(
-        self,
-        found: Replies,
-        weights: Weights,
-        prefix: str = "",
-        calibration: Calibration | None = None,
-    ) -> dict[str, Any]:
-        # A calibration is of the models that clients validate, and says nothing of others: what is
-        # fine-tuned is only tested, what is the clients' own is not the shared one, and statistics
-        # are recomputed for test sets only.
-        if self.config.test_batchnorm == "recomputed":
-            calibration = None
-        of_tests = of_shared = calibration
-        if METHODS[self.config.strategy].tuning_epochs is not None:
-            of_tests = None
-        if calibration is not None and calibration.own:
-            of_shared = None
-        tests = self._client_metrics(found, "test", of_tests)
-        result = {"client_test": tests["pooled"], "clients": tests["clients"]}
-        if any(f"{SHARED_TEST}-loss" in reply.metrics for reply in found.accepted):
-            shared = self._client_metrics(found, SHARED_TEST, of_shared)
-            result["shared"] = {"client_test": shared["pooled"], "clients": shared["clients"]}
-        blocks = {
-            name: evaluate_on_test_set(
-                self.task, weights, images, self.folder, f"{prefix}{name}", of_shared
-            )
-            for name, images in self.test_sets.items()
-        }
-        if "left_out" in blocks:
-            blocks["left_out"]["source"] = self.config.leave_out
-        return {**blocks, **result}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.text_features import TextFeatures, open_text_features, prompts
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
-from training.experiment_data import cache_dir, dataset_of
+from training.release import cache_dir, dataset_of
 from training.run_folder import RunFolder
 
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from models.backbones import Backbone
 from training.array_store import kept
 from training.config import ExperimentConfig
-from training.experiment_data import cache_dir
 from training.inference import Inputs
 from training.network import features_of, move_to_device, preprocessing
 from training.randomness import derive_seed
+from training.release import cache_dir
 from training.split import Split
 from training.task import build_base
 

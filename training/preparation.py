@@ -12,9 +12,10 @@ from models.registry import find_backbone, known
 from training.clip_text import prepare_text
 from training.config import PATH_KEYS, ExperimentConfig, no_lora
 from training.device import resolve_device
+from training.division import cut, deal
 from training.errors import ConfigError
-from training.experiment_data import cut, deal, recognise_dataset, test_table, training_table
 from training.reference import reference_table
+from training.release import recognise_dataset, test_table, training_table
 from training.run_folder import RunFolder
 from training.study import resolve
 from training.warm_start_source import check_source

@@ -11,7 +11,7 @@ from data_partition.image_files import IMAGE_SUFFIXES, find_files
 from data_partition.image_store import ProgressCallback
 from data_partition.image_table import ImageTable
 from training.config import ExperimentConfig
-from training.experiment_data import open_table
+from training.release import open_table
 from training.split import Split, select_images
 
 _LABEL = "reference"  # an image store has labels; these mean nothing

@@ -9,7 +9,8 @@ from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.splits import split_client, together
 from training.config import ExperimentConfig
-from training.experiment_data import open_table, open_training, units
+from training.division import units
+from training.release import open_table, open_training
 from training.split import CentralData, GlobalTestSet
 
 

@@ -12,8 +12,8 @@ from models.registry import find_backbone
 from models.text_encoders import find_text_encoder
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.experiment_data import dataset_of, reading, test_table, training_table
 from training.optimizers import state_tensors
+from training.release import dataset_of, reading, test_table, training_table
 from training.round_files import KEPT
 
 # Seconds until the first step and after the last one, on two cores.

@@ -22,8 +22,8 @@ from experiments.campaigns.trial import Trial
 from models.registry import find_backbone
 from training.config import ExperimentConfig
 from training.device import processor_name, resolve_device
-from training.experiment_data import cache_dir, recognise_dataset
 from training.head_settings import HEAD_KEYS
+from training.release import cache_dir, recognise_dataset
 from training.study import resolve
 
 

@@ -16,13 +16,7 @@ from operation.errors import InputError
 from training.clip_text import prepare_text
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.experiment_data import (
-    DataFacts,
-    cache_dir,
-    data_facts,
-    open_central_data,
-    open_federated_data,
-)
+from training.experiment_data import DataFacts, data_facts, open_central_data, open_federated_data
 from training.preparation import (
     DataOutline,
     check_backbone,
@@ -30,6 +24,7 @@ from training.preparation import (
     outline_data,
     prefetch_weights,
 )
+from training.release import cache_dir
 
 Found = TypeVar("Found")
 

@@ -10,7 +10,7 @@ from data_partition.decode import ImageFiles, rgb_image
 from data_partition.errors import DataError
 from experiments.reporting.run_results import RunResults, answers_of
 from training.errors import ConfigError
-from training.experiment_data import test_table
+from training.release import test_table
 
 SHOWN = 24
 _SIDE = 112  # pixels

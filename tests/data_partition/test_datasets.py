@@ -154,7 +154,8 @@ OF_ONE = re.compile(
 )
 ALLOWED = {
     "data_partition/check.py": "checks the published split of one",
-    "training/experiment_data.py": "reads the published split of one",
+    "training/division.py": "divides by the published split of one",
+    "training/experiment_data.py": "fingerprints the published split of one",
     "data_partition/image_files.py": "how the files of published releases are called",
     "data_partition/unread_files.py": "tells what a folder of another release lacks",
     "experiments/reporting/published.py": "the study's published figures",

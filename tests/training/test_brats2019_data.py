@@ -10,12 +10,8 @@ from data_partition.errors import DataError
 from data_partition.splits import SPLITS
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.experiment_data import (
-    open_central_data,
-    open_federated_data,
-    open_test_data,
-    recognise_dataset,
-)
+from training.experiment_data import open_central_data, open_federated_data, open_test_data
+from training.release import recognise_dataset
 from training.split import Split
 
 

@@ -12,11 +12,7 @@ from tests.data_partition.layouts import write_images
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.data_description import describe_data
-from training.experiment_data import (
-    open_central_data,
-    open_federated_data,
-    open_test_data,
-)
+from training.experiment_data import open_central_data, open_federated_data, open_test_data
 from training.split import Split
 
 

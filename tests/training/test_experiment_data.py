@@ -12,18 +12,13 @@ from data_partition.splits import SPLITS
 from data_partition.synthetic_isic2019 import write_isic2019
 from tests.data_partition.layouts import write_images
 from tests.support import make_config
-from training import experiment_data
+from training import experiment_data, release
 from training.config import ExperimentConfig
 from training.data_description import describe_data
+from training.division import deal
 from training.errors import ConfigError
-from training.experiment_data import (
-    cache_dir,
-    deal,
-    open_central_data,
-    open_federated_data,
-    recognise_dataset,
-    training_table,
-)
+from training.experiment_data import open_central_data, open_federated_data
+from training.release import cache_dir, recognise_dataset, training_table
 
 
 def test_the_clients_splits_are_disjoint_and_cover_the_release(config: ExperimentConfig) -> None:
@@ -213,7 +208,7 @@ def test_without_lesion_ids_images_that_look_alike_stay_together(
     table = training_table(config)
     clean = config.replace(split="lesion-clean")
     assert set(deal(clean, table)["split"]) == set(SPLITS)  # of a table, by what it says
-    store = experiment_data.open_training(config)
+    store = release.open_training(config)
     rows = store.rows.assign(lesion_id=None)
     monkeypatch.setattr(
         experiment_data, "open_training", lambda *_, **__: experiment_data.replace(store, rows=rows)
@@ -257,11 +252,11 @@ def test_a_split_file_is_for_federations(isic: ExperimentConfig) -> None:
 def test_the_input_decides_about_the_pixels(config: ExperimentConfig) -> None:
     """The synthetic images are 200 x 150 pixels, so a square in the middle differs."""
     ways = ("study", "square", "shades-of-grey", "flamby")
-    stores = [experiment_data.open_training(config.replace(input=way)) for way in ways]
+    stores = [release.open_training(config.replace(input=way)) for way in ways]
     assert len({store.fingerprint for store in stores}) == 1
     assert len({store.images.tobytes() for store in stores}) == 4
 
 
 def test_slices_have_no_other_input(brats: ExperimentConfig) -> None:
     with pytest.raises(DataError, match="input = flamby: for photographs only"):
-        experiment_data.open_training(brats.replace(input="flamby"))
+        release.open_training(brats.replace(input="flamby"))

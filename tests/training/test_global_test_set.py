@@ -10,11 +10,7 @@ from data_partition.errors import DataError
 from tests.data_partition.layouts import write_images
 from training.config import ExperimentConfig
 from training.data_description import describe_data
-from training.experiment_data import (
-    open_central_data,
-    open_federated_data,
-    open_test_data,
-)
+from training.experiment_data import open_central_data, open_federated_data, open_test_data
 
 
 def test_the_test_set_beside_the_training_set(config: ExperimentConfig) -> None:

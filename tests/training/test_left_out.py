@@ -12,11 +12,7 @@ from tests.support import make_config
 from training.config import ExperimentConfig
 from training.data_description import describe_data, left_out_name
 from training.errors import ConfigError
-from training.experiment_data import (
-    open_federated_data,
-    open_left_out,
-    open_test_data,
-)
+from training.experiment_data import open_federated_data, open_left_out, open_test_data
 from training.preparation import outline_data
 
 LEFT = "vidir_modern"

@@ -12,7 +12,7 @@ from tests.data_partition.layouts import write_images
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.experiment_data import open_training
+from training.release import open_training
 from training.site_data import open_own_data, open_test_dir
 
 

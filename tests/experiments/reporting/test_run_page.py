@@ -18,7 +18,7 @@ from tests.generated_campaign import write_campaign
 from training.calibration import calibrate
 from training.config_file import read_config
 from training.errors import RunFolderError
-from training.experiment_data import test_table as table_of_test_set
+from training.release import test_table as table_of_test_set
 from training.run_folder import RunFolder
 from training.run_state import RunState
 from training.temperature import temperature_losses

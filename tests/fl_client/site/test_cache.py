@@ -10,7 +10,7 @@ from data_partition.image_store import open_store, store_side
 from fl_client.site.cache import make_room
 from strategies.refusal import Refused
 from training.config import parse
-from training.experiment_data import training_table
+from training.release import training_table
 
 NUMBER = 10
 

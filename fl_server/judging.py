@@ -1,0 +1,164 @@
+"""The judgement of a federated run's models, by its clients and on the server's test sets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import ArrayRecord
+from flwr.serverapp import Grid
+
+from fl_server.calibration import pooled_calibration
+from fl_server.client_evaluation import (
+    client_metrics,
+    evaluate_on_clients,
+    histograms_of,
+    judge_client_heads,
+)
+from strategies.averaging import Averaging
+from strategies.exchange import Exchange
+from strategies.expected_replies import SHARED_TEST
+from strategies.histograms import FIELDS
+from strategies.methods import METHODS
+from strategies.replies import Replies
+from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
+from training.calibration import Calibration
+from training.checkpoint import Progress
+from training.evaluation import evaluate_on_test_set
+from training.participation import participation, sampled
+from training.run_folder import RunFolder
+from training.split import GlobalTestSet
+from training.task import Task
+from training.weights import Weights, weights_sha256
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Asks the clients how good a model is, and judges the last and the best one at the end.
+
+    Memory: one model at a time, beside what the rounds hold.
+
+    Args:
+        strategy: it knows the clients, and checks their replies.
+        test_sets: the server's own, by the name of their block in metrics.json.
+        settings: settings in every message.
+        training_settings: further ones of training messages; clients that fine-tune need them, too.
+    """
+
+    grid: Grid
+    strategy: Averaging
+    task: Task
+    folder: RunFolder
+    test_sets: Mapping[str, GlobalTestSet]
+    settings: Mapping[str, str]
+    training_settings: Mapping[str, list[int]]
+
+    def validation(self, replies: Replies) -> dict[str, Any]:
+        """Return the figures on the clients' validation splits, from replies of any kind."""
+        return self._client_metrics(replies, "validation")
+
+    def ask(self, arrays: ArrayRecord, splits: str, round_number: int) -> Replies:
+        """Let the clients evaluate a round's model on some splits, named with commas."""
+        config = self.task.config
+        settings: dict[str, Any] = {**self.settings, "splits": splits, "round": round_number}
+        if METHODS[config.strategy].tuning_epochs is not None:
+            settings |= self.training_settings
+        return evaluate_on_clients(self.grid, self.strategy, arrays, settings, config.longest_round)
+
+    def conclude(self, exchange: Exchange, last: ArrayRecord, progress: Progress) -> None:
+        """Evaluate the last model and the best one, and write the metrics and the predictions."""
+        config, folder, num_classes = self.task.config, self.folder, self.task.num_classes
+        method = METHODS[config.strategy]
+        clients = self.strategy.clients.values()
+        sent = exchange.to_evaluate(last)
+        # If nothing is shared, the global model is the first one, which nobody would use.
+        beside = method.has_own_models and exchange.layout.signature
+        tests = f"test,{SHARED_TEST}" if beside else "test"
+        splits = f"validation,{tests}"
+        found = self.ask(sent, splits, progress.round)
+        if "validation" not in progress.records[-1]:
+            progress = progress.validated(self.validation(found), config.best_by)
+            folder.checkpoint.save(progress)
+            folder.write_rounds(progress.records)
+        last_figures = self._figures(found, exchange.evaluated(sent), "last_")
+        last_histograms = histograms_of(found, "test")
+        sha256 = weights_sha256(exchange.evaluated(sent))
+        best_round = progress.best_round or progress.round
+        if best_round != progress.round:
+            sent.clear()  # freed before the best one is evaluated
+            sent = exchange.pack(folder.checkpoint.weights(best_round))
+            found = self.ask(sent, splits, best_round)
+        own = bool(exchange.num_local or method.own_half)
+        calibration = pooled_calibration(found, num_classes, config.coverage, own=own)
+        best_figures = self._figures(found, exchange.evaluated(sent), calibration=calibration)
+        of_validation = histograms_of(found, "validation", (*FIELDS, TEMPERATURE_LOSSES))
+        folder.write_histograms(
+            {
+                "client_test": histograms_of(found, "test"),
+                "last_client_test": last_histograms,
+                "validation": of_validation,
+            }
+        )
+        test_data = self.test_sets.get("global_test")
+        if config.client_heads and test_data is not None:
+            network = self.task.restore(exchange.evaluated(sent))
+            best_figures["client_heads"] = judge_client_heads(
+                self.grid, self.strategy, sent, network, config, test_data, self.settings
+            )
+        folder.write_metrics(
+            {
+                **best_figures,
+                "calibration": calibration.to_block(),
+                "validation": progress.records[best_round - 1]["validation"]["pooled"],
+                "last": last_figures,
+                "best_by": config.best_by,
+                "best_round": best_round,
+                "participation": participation(progress.records, clients),
+                **self._sampled(progress, clients),
+                "rounds": progress.round,
+                "weights_sha256": sha256,
+                **({"local_arrays": exchange.num_local} if exchange.num_local else {}),
+            }
+        )
+
+    def _sampled(self, progress: Progress, clients: Iterable[str]) -> dict[str, dict[str, int]]:
+        if not self.task.config.samples_clients:
+            return {}
+        return {"sampled": sampled(progress.records, clients)}
+
+    def _client_metrics(
+        self, replies: Replies, split: str, calibration: Calibration | None = None
+    ) -> dict[str, Any]:
+        best_by = self.task.config.best_by
+        return client_metrics(replies, split, self.task.num_classes, best_by, calibration)
+
+    def _figures(
+        self,
+        found: Replies,
+        weights: Weights,
+        prefix: str = "",
+        calibration: Calibration | None = None,
+    ) -> dict[str, Any]:
+        # A calibration is of the models that clients validate, and says nothing of others: what is
+        # fine-tuned is only tested, what is the clients' own is not the shared one, and statistics
+        # are recomputed for test sets only.
+        if self.task.config.test_batchnorm == "recomputed":
+            calibration = None
+        of_tests = of_shared = calibration
+        if METHODS[self.task.config.strategy].tuning_epochs is not None:
+            of_tests = None
+        if calibration is not None and calibration.own:
+            of_shared = None
+        tests = self._client_metrics(found, "test", of_tests)
+        result = {"client_test": tests["pooled"], "clients": tests["clients"]}
+        if any(f"{SHARED_TEST}-loss" in reply.metrics for reply in found.accepted):
+            shared = self._client_metrics(found, SHARED_TEST, of_shared)
+            result["shared"] = {"client_test": shared["pooled"], "clients": shared["clients"]}
+        blocks = {
+            name: evaluate_on_test_set(
+                self.task, weights, images, self.folder, f"{prefix}{name}", of_shared
+            )
+            for name, images in self.test_sets.items()
+        }
+        if "left_out" in blocks:
+            blocks["left_out"]["source"] = self.task.config.leave_out
+        return {**blocks, **result}

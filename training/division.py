@@ -1,0 +1,143 @@
+"""Which images of a release belong to which client and split."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_partition.errors import DataError
+from data_partition.image_store import ImageStore
+from data_partition.image_table import ImageTable
+from data_partition.isic2019_split import with_split
+from data_partition.left_out import without_source
+from data_partition.partition import plan_partition
+from data_partition.splits import SplitBy, split_by_folders, split_patients, split_release, together
+from training.array_store import kept
+from training.config import ExperimentConfig
+from training.errors import ConfigError
+from training.release import cache_dir, recognise_dataset
+
+
+def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFrame:
+    """Partition the images of a store or a table among clients, see `plan_partition`.
+
+    Those of the source that ``leave-out`` names belong to no client, nor, where lesions stay
+    together, do others of the same lesions.
+
+    Raises:
+        DataError: they cannot be partitioned as the config says.
+    """
+    rows, split_by = units(config, data)
+    return plan_partition(
+        without_source(rows, config.leave_out, split_by="image" if data.sliced else split_by),
+        partition=config.partition,
+        clients=config.clients,
+        dirichlet_alpha=config.dirichlet_alpha,
+        split_by=split_by,
+        seed=config.seed,
+        grouped_by=data.grouped_by,
+        sliced=data.sliced,
+        sources=recognise_dataset(config).sources,
+    )
+
+
+def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.str_]:
+    """Return the split of each image of a store or a table, for centralized training.
+
+    Raises:
+        DataError: no image is left for training or for validation.
+    """
+    if config.split_file:
+        raise ConfigError(
+            f"split-file = {config.split_file!r}: allowed in federations only, since it divides "
+            "clients' images"
+        )
+    if config.leave_out:
+        raise ConfigError(
+            f"leave-out = {config.leave_out!r}: allowed in federations only; to train one network "
+            "on all other sources, use fedskin simulate with strategy = pooled"
+        )
+    rows, split_by = units(config, data)
+    if data.sliced:
+        names = split_patients(rows, seed=config.seed)
+    elif "split" in rows:
+        names = split_by_folders(rows, split_by=split_by)
+    else:
+        names = split_release(
+            rows["image_id"].tolist(), together(rows), seed=config.seed, split_by=split_by
+        )
+    for name in ("train", "validation"):
+        if name not in names:
+            raise DataError(
+                f"{config.data_dir} leaves no image for {name}; add images, or the folder {name} "
+                "where the data come split"
+            )
+    return names
+
+
+def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.DataFrame, SplitBy]:
+    """Return the rows of the images that are split, and what stays together.
+
+    With ``split = flamby`` they have the column ``fold``. With ``split = lesion-clean`` lesions
+    stay together, and of images without one those that look alike: column ``look``.
+
+    Raises:
+        DataError: the split file cannot be used, or the images are slices.
+    """
+    rows = data.rows
+    if config.split == "random":
+        return rows, config.split_by
+    if data.sliced:
+        raise DataError(f"split = {config.split}: slices are always split by patient; leave it out")
+    if config.split_file:
+        rows = with_split(rows, Path(config.split_file))
+    if config.split == "flamby":
+        return rows, config.split_by
+    rows = rows.drop(columns="fold", errors="ignore")
+    return rows.assign(look=_looks(config, data, rows)), "lesion"
+
+
+def _looks(
+    config: ExperimentConfig, data: ImageStore | ImageTable, rows: pd.DataFrame
+) -> pd.Series:
+    """Return for each image without a lesion the id of the first image that looks alike."""
+    unknown = rows.index[rows["lesion_id"].isna()]
+    looks = pd.Series(None, index=rows.index, dtype=object)
+    if isinstance(data, ImageTable) or unknown.empty:  # a table is not decoded yet
+        return looks
+
+    def compute() -> dict[str, NDArray[np.int64]]:
+        from data_partition.near_duplicates import near_groups  # SciPy takes long
+
+        return {"first": near_groups(data.images, unknown.to_numpy())}
+
+    chosen = "\n".join(rows["image_id"][unknown])
+    made_of = f"{data.fingerprint} {config.input} {data.images.shape}\n{chosen}"
+    key = hashlib.sha256(made_of.encode()).hexdigest()
+    first = kept(cache_dir(config) / "looks" / f"{key[:32]}.safetensors", key, compute)["first"]
+    looks[unknown] = rows["image_id"][unknown].to_numpy()[first]
+    return looks
+
+
+def split_notices(config: ExperimentConfig, plan: pd.DataFrame) -> tuple[str, ...]:
+    """Return what every table says about the clients' test images, if ``split`` is not random."""
+    if config.split == "random":
+        return ()
+    # Validation images count, too: they choose the best model.
+    trained = set(plan["lesion_id"][plan["split"] != "test"].dropna())
+    tested = plan["lesion_id"][plan["split"] == "test"]
+    if leaking := int(tested.isin(trained).sum()):
+        return (
+            f"split = {config.split}: {leaking:,} of the clients' {len(tested):,} test images show "
+            "a lesion that is also in training, so these figures are too good",
+        )
+    unknown = plan["source"][plan["lesion_id"].isna()]
+    if config.split == "lesion-clean" and len(unknown):
+        named = ", ".join(map(str, sorted(set(unknown.dropna())))) or "unknown sources"
+        return (
+            f"split = lesion-clean: {len(unknown):,} images ({named}) have no lesion id; of these, "
+            "images whose perceptual hashes are near count as one lesion",
+        )
+    return ()
