@@ -132,11 +132,19 @@ class Photographs:
             # Not an error of the image, and perhaps temporary: it must not be stored as damage.
             raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
         try:
-            # Twice the side: the resize of a JPEG that was reduced in decoding is still good.
-            image = rgb_image(data, name, reduce_to=2 * side)
+            pixels = self.pixels(data, name, side)
         except DataError:
             return Unusable(UNREADABLE, image_id)
-        return Decoded(self._fitted(image, side).tobytes(), hashlib.sha256(data).hexdigest())
+        return Decoded(pixels.tobytes(), hashlib.sha256(data).hexdigest())
+
+    def pixels(self, data: bytes, name: str, side: int) -> NDArray[np.uint8]:
+        """Decode an image file held in memory, (side, side, 3).
+
+        Raises:
+            DataError: it is no readable image.
+        """
+        # Twice the side: the resize of a JPEG that was reduced in decoding is still good.
+        return self._fitted(rgb_image(data, name, reduce_to=2 * side), side)
 
     def _fitted(self, image: Image.Image, side: int) -> NDArray[np.uint8]:
         width, height = (side, side)

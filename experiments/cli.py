@@ -22,6 +22,7 @@ from experiments import (
     report,
     runs,
     score,
+    show,
     site,
     text_features_commands,
 )
@@ -60,6 +61,7 @@ app.command("run")(deployed.run_command)
 app.command("clip")(centralized_clip.clip_command)
 app.command("heads")(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
+app.command("show")(show.show_command)
 app.command("export")(export.export_command)
 app.command("score")(score.score_command)
 app.command("report")(report.report_command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,8 @@ import typer
 from rich.table import Table
 
 from experiments.console import Console
-from experiments.prediction_certainty import as_csv, calibrated_columns
+from experiments.prediction_certainty import HEAT_MAP, as_csv, calibrated_columns
+from operation.errors import OperationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,10 @@ def predict_command(
             metavar="P", min=0, max=1, help="Predict nothing where the probability is lower."
         ),
     ] = 0.0,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a heat map of each image into a new folder."),
+    ] = None,
 ) -> None:
     """Classify each IMAGE with the best model of the finished run in RUN_DIR, or of a site's file.
 
@@ -51,6 +57,10 @@ def predict_command(
     and for each image the set of classes of which one is the true one as often as the run's key
     coverage says, for images like those; see docs/uncertainty.md.
 
+    --explain writes a picture of each image: in colour, on which parts of it the predicted class
+    rests. It says nothing about whether the class is right; see docs/predictions.md. It needs the
+    extra explain.
+
     Research software: not a medical device, and not for diagnosis.
 
     Examples:
@@ -63,15 +73,22 @@ def predict_command(
 
     fedskin predict runs/heads photo.jpg --head svm
 
+    fedskin predict runs/demo clinic --out answers.csv --explain maps
+
     fedskin predict final.safetensors photo.jpg
     """
     # Imported here, since --help needs none of it.
     from experiments.prediction_certainty import as_json
     from experiments.trained_model import find_model
-    from operation.files import replacing, write_json
+    from operation.files import creating_folder, replacing, write_json
 
+    if explain is not None and explain.exists() and (explain.is_file() or any(explain.iterdir())):
+        raise OperationError(f"--explain {explain}: is there already; choose another folder")
     model = find_model(source.absolute(), head)
-    answers = predictions_of(model, images, abstain_below)
+    with nullcontext() if explain is None else creating_folder(explain) as folder:
+        answers = predictions_of(model, images, abstain_below, folder)
+    if explain is not None:
+        console.say(f"Wrote {answers[HEAT_MAP].notna().sum()} heat maps to {explain}")
     if out is not None:
         if out.suffix.lower() == ".json":
             known = None if model.calibration is None else model.calibration.to_block()
@@ -91,37 +108,49 @@ def predict_command(
 
 
 def predictions_of(
-    model: TrainedModel, images: Sequence[Path], abstain_below: float = 0.0
+    model: TrainedModel,
+    images: Sequence[Path],
+    abstain_below: float = 0.0,
+    explain: Path | None = None,
 ) -> pd.DataFrame:
     """Classify images, and the patients that they belong to.
 
     Args:
         images: images, tables of images, or folders of images or of BraTS2019's cases.
         abstain_below: the least probability of a prediction; otherwise it is missing.
+        explain: an empty folder to write a heat map of each image's most probable class to.
 
     Returns:
         A row for each image and then for each patient: ``image``, ``name`` for a narrow table,
         ``patient`` (missing if unknown), ``predicted``, and the probability of each class. With a
         calibration also ``calibrated:<class>``, and for images ``set`` and ``set by class``, tuples
-        of classes.
+        of classes. With ``explain`` also ``heat map``, the picture's name, for images.
 
     Raises:
         DataError: there is no image, or one cannot be read and there is no other.
         RunFolderError, WeightsError, HeadError: the model cannot be read.
+        TrainingError: the model has no heat maps.
     """
     import pandas as pd
 
     from experiments.prediction_certainty import abstaining, with_sets
     from experiments.prediction_images import decode_images, find_images
-    from experiments.trained_model import classifier
+    from experiments.trained_model import Classifier
 
     tables = find_images(images, model.config)
-    classify = classifier(model)
+    classify = Classifier(model)
+    pictures = None
+    if explain is not None:
+        from experiments.heat_pictures import HeatPictures
+
+        pictures = HeatPictures(explain, model.config, classify.heat_maps)
     parts = []
     for asked in decode_images(tables, model.config, errors):
         probabilities, chosen = classify(asked.pixels)
         part = pd.DataFrame(probabilities, columns=list(model.classes))
         part.insert(0, "predicted", [model.classes[index] for index in chosen])
+        if pictures is not None:
+            part[HEAT_MAP] = pictures.write(asked, chosen)
         parts.append(pd.concat([asked.rows, part], axis=1))
     answers = pd.concat(parts)
     if model.calibration is not None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CALIBRATED = "calibrated:"
 # Columns of the sets by their kind, as tuples of classes.
 SETS = {"marginal": "set", "by_class": "set by class"}
+HEAT_MAP = "heat map"  # column with the file's name
 
 
 def calibrated_columns(classes: Sequence[str]) -> list[str]:
@@ -85,6 +86,8 @@ def as_json(answers: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any
         for kind, column in SETS.items():
             if _is_set(row.get(column)):
                 entry["set" if kind == "marginal" else "set_by_class"] = list(row[column])
+        if isinstance(row.get(HEAT_MAP), str):  # a patient's mean has none
+            entry["heat_map"] = row[HEAT_MAP]
         entries.append(entry)
     return entries
 

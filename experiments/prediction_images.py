@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,16 @@ class ImageBatch:
     # table of results; ``patient``, None except for slices of cases.
     rows: pd.DataFrame
     pixels: NDArray[np.uint8]  # (n, S, S, 3), S being the store's side
+    # Path and archive member of each image's file; None for slices of cases.
+    places: list[tuple[str, str]] | None
+
+
+class _Row(NamedTuple):
+    image: str
+    name: str
+    patient: str | None
+    path: str | None
+    member: str | None
 
 
 def find_images(paths: Sequence[Path], config: ExperimentConfig) -> list[tuple[Path, ImageTable]]:
@@ -61,21 +72,22 @@ def decode_images(
     """
     side = store_side(config.image_size)
     size = config.batch_size * max(1, _AT_ONCE // config.batch_size)
-    rows: list[tuple[str, str, str | None]] = []
+    rows: list[_Row] = []
     pixels: list[bytes] = []
     for path, table in tables:
         left_out = {(name, why) for why, names in table.set_aside.items() for name in names}
         usable = 0
         decoded = read_as(config, table).reader.decode(table.rows, side)
         names = table.rows.get("name", table.rows["image_id"])
-        for image, name, patient, answer in zip(
-            table.rows["image_id"], names, table.rows["lesion_id"], decoded, strict=True
-        ):
+        ids, patients = table.rows["image_id"], table.rows["lesion_id"]
+        none = [None] * len(ids)
+        files = table.rows.get("path", none), table.rows.get("member", none)
+        for *row, answer in zip(ids, names, patients, *files, decoded, strict=True):
             if isinstance(answer, Unusable):
                 left_out.add((answer.name, answer.reason))
                 continue
             usable += 1
-            rows.append((image, name, patient))
+            rows.append(_Row(*row))
             pixels.append(answer.pixels)
             if len(rows) == size:
                 yield _stacked(rows, pixels, side)
@@ -128,9 +140,12 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
     return ImageTable(rows.assign(lesion_id=None), (), "", {})
 
 
-def _stacked(rows: list[tuple[str, str, str | None]], pixels: list[bytes], side: int) -> ImageBatch:
+def _stacked(rows: list[_Row], pixels: list[bytes], side: int) -> ImageBatch:
     stacked = np.frombuffer(b"".join(pixels), dtype=np.uint8)
-    columns = ["image", "name", "patient"]
+    table = pd.DataFrame(rows)
+    files = table[["path", "member"]]
     return ImageBatch(
-        pd.DataFrame(rows, columns=columns), stacked.reshape(len(rows), side, side, 3)
+        table[["image", "name", "patient"]],
+        stacked.reshape(len(rows), side, side, 3),
+        None if files.isna().any(axis=None) else list(files.itertuples(index=False, name=None)),
     )

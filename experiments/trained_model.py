@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +18,14 @@ from training.clip_text import ClipText, as_text, text_of_run
 from training.config import ExperimentConfig
 from training.data_description import synthetic_claims
 from training.device import resolve_device
-from training.errors import RunFolderError
+from training.errors import RunFolderError, TrainingError
 from training.head_run import best_weights, network_run
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
+    from training.heat_maps import HeatMaps
 
 _SYNTHETIC = "The model was trained on SYNTHETIC images: its predictions mean nothing"
 
@@ -124,14 +127,14 @@ def open_network(
     return Task(here, len(model.classes), text, model.base).restore(weights), here
 
 
-def classifier(
-    model: TrainedModel,
-) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.floating], NDArray[np.int64]]]:
-    """Return a function that classifies images, preprocessed like the run's test images.
+class Classifier:
+    """A trained model with its network in memory, which classifies images and explains answers.
 
-    It takes pixels (N, S, S, 3), where S is the image store's side, and returns probabilities (N,
-    K) and predictions (N,). A head's prediction need not be its most probable class, see
-    docs/heads.md.
+    Images are pixels (N, S, S, 3), where S is the image store's side; they are preprocessed like
+    the run's test images.
+
+    Attributes:
+        network: on this machine's device.
 
     Args:
         model: the model, or a head on its features; its weights are read here.
@@ -139,29 +142,55 @@ def classifier(
     Raises:
         RunFolderError, WeightsError, HeadError: they cannot be read, or need another base.
     """
-    # Imported here: an error in a name is reported without waiting for torch.
-    from models.fitted_head import Head
-    from training.inference import extract_features, predict
-    from training.network import preprocessing
 
-    network, here = open_network(model)
-    common: dict[str, Any] = {"batch_size": here.batch_size, "preprocessing": preprocessing(here)}
-    if model.head is None:
+    def __init__(self, model: TrainedModel) -> None:
+        # Imported here: an error in a name is reported without waiting for torch.
+        from models.fitted_head import Head
+        from training.network import preprocessing
 
-        def by_network(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-            everything = np.arange(len(pixels))
+        self._model = model
+        self.network, self._config = open_network(model)
+        self._inputs = preprocessing(self._config)
+        self._head = None if model.head is None else Head.load(model.head)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """Return probabilities (N, K) and predictions (N,).
+
+        A head's prediction need not be its most probable class, see docs/heads.md.
+        """
+        from training.inference import extract_features, predict
+
+        everything = np.arange(len(pixels))
+        common: dict[str, Any] = {
+            "batch_size": self._config.batch_size,
+            "preprocessing": self._inputs,
+        }
+        if self._head is None:
+            num_classes = len(self._model.classes)
             logarithms = predict(
-                network, pixels, everything, num_classes=len(model.classes), **common
+                self.network, pixels, everything, num_classes=num_classes, **common
             )
             probabilities = np.exp(logarithms)
             return probabilities, probabilities.argmax(axis=1)
+        width = find_backbone(self._config.backbone).width
+        features = extract_features(self.network, pixels, everything, width=width, **common)
+        return self._head.predict_proba(features), self._head.predict(features)
 
-        return by_network
-    fitted = Head.load(model.head)
-    width = find_backbone(here.backbone).width
+    @cached_property
+    def heat_maps(self) -> HeatMaps:
+        """What makes heat maps of the network's answers.
 
-    def by_head(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        features = extract_features(network, pixels, np.arange(len(pixels)), width=width, **common)
-        return fitted.predict_proba(features), fitted.predict(features)
+        Raises:
+            TrainingError: the model is a head, its network has no heat maps, or captum is not
+                installed.
+        """
+        if self._model.head is not None:
+            raise TrainingError("a head of scikit-learn has no heat maps: its network has")
+        if find_spec("captum") is None:
+            raise TrainingError(
+                "heat maps: the extra 'explain' is not installed; in the checkout: "
+                "pip install -c constraints.txt -e '.[explain]'"
+            )
+        from training.heat_maps import HeatMaps
 
-    return by_head
+        return HeatMaps(self.network, self._config)

@@ -128,7 +128,11 @@ def read_as(config: ExperimentConfig, table: ImageTable) -> ImageTable:
         return table
     if not isinstance(table.reader, Photographs):
         raise DataError(f"input = {config.input}: for photographs only; take input = study")
-    reader = Photographs(
+    return replace(table, reader=photographs(config))
+
+
+def photographs(config: ExperimentConfig) -> Photographs:
+    """Return the reader that makes the pixels that ``input`` asks for of photographs."""
+    return Photographs(
         square=config.keeps_aspect, shades_of_grey=config.input in ("shades-of-grey", "flamby")
     )
-    return replace(table, reader=reader)

@@ -1,14 +1,11 @@
 """The page in a real browser: headless Chromium, as in Debian's chromium and chromium-driver."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -18,31 +15,6 @@ from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import Findings
 from experiments.reporting.page import page
 from tests.experiments.reporting.small_campaign import DONE
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no browser: install chromium and chromium-driver"
-)
-
-
-@pytest.fixture(scope="module")
-def chromium(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    profile = tmp_path_factory.mktemp("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={profile}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    try:
-        driver.set_window_size(1300, 1000)
-        yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture

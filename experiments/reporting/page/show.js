@@ -1,0 +1,94 @@
+"use strict";
+const by = (id) => document.getElementById(id);
+let waiting = false;
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+const percent = (share) => (100 * share).toFixed(1);
+
+function barCell(share, className) {
+  const cell = element("td", "", className), bar = element("div", "", "bar"), filled = element("div", "");
+  filled.style.width = `${100 * share}%`;
+  bar.append(element("span", percent(share)), filled);
+  cell.append(bar);
+  return cell;
+}
+
+function setLine(answer) {
+  if (!answer.set) return "";
+  const said = (names) => names.length ? names.join(", ") : "empty: no class fits well";
+  const both = said(answer.set) === said(answer.set_by_class);
+  return `Prediction set: ${said(answer.set)}.` + (both ? "" : ` By class: ${said(answer.set_by_class)}.`);
+}
+
+function fill(answer) {
+  const [first] = answer.classes;
+  by("predicted").textContent = first.words === first.name ? first.name : `${first.name}: ${first.words}`;
+  by("set").textContent = setLine(answer);
+  by("photo").src = answer.photo;
+  by("map").hidden = !answer.heat_map;
+  by("no-heat-map").textContent = answer.no_heat_map || "";
+  if (answer.heat_map) by("heat-map").src = answer.heat_map;
+  by("explained").textContent = answer.predicted;
+  by("bars").tBodies[0].replaceChildren(...answer.classes.map((one) => {
+    const row = element("tr", ""), name = element("th", one.name);
+    name.scope = "row";
+    name.title = one.words;
+    if (answer.set && answer.set.includes(one.name)) {
+      name.className = "inside";
+      name.append(element("span", " in the set", "note"));
+    }
+    row.append(name);
+    if (one.calibrated !== null) row.append(barCell(one.calibrated));
+    row.append(barCell(one.probability, one.calibrated === null ? "" : "raw"));
+    return row;
+  }));
+  if (by("figures")) by("figures").tBodies[0].replaceChildren(...answer.figures.map((one) => {
+    const row = element("tr", ""), figure = (value) => element("td", value === null ? "–" : value.toFixed(1));
+    row.append(element("td", one.name), figure(one.recall), figure(one.precision), element("td", one.images));
+    return row;
+  }));
+  by("answer").hidden = false;
+  by("predicted").focus();
+}
+
+async function ask(file) {
+  if (waiting || !file) return;
+  waiting = true;
+  by("answer").hidden = true;
+  by("status").className = "";
+  by("status").textContent = `Classifying ${file.name} …`;
+  try {
+    const largest = document.querySelector("main").dataset.largest;
+    if (file.size > largest) throw new Error(`larger than ${largest >> 20} MiB`);
+    const reply = await fetch("answer", { method: "POST", body: file });
+    if (!reply.ok) throw new Error(await reply.text());
+    fill(await reply.json());
+    by("status").textContent = file.name;
+  } catch (error) {
+    by("status").className = "alarm";
+    const gone = error instanceof TypeError ? "fedskin does not answer; is it still running?" : error.message;
+    by("status").textContent = `${file.name}: ${gone}`;
+  }
+  waiting = false;
+  by("file").value = "";
+}
+
+by("file").addEventListener("change", (event) => ask(event.target.files[0]));
+for (const name of ["dragenter", "dragover"]) document.addEventListener(name, (event) => {
+  event.preventDefault();
+  by("drop").classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) by("drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  by("drop").classList.remove("over");
+  ask(event.dataTransfer.files[0]);
+});
