@@ -108,6 +108,15 @@ def open_store(
     return _open(folder, table)
 
 
+def has_store(table: ImageTable, *, side: int, cache_dir: Path) -> bool:
+    """Return whether `open_store` would find a store of these files.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    return (cache_dir / "images" / _key(table, side, stamps_of(table))).is_dir()
+
+
 def _key(table: ImageTable, side: int, stamps: dict[str, Stamp]) -> str:
     facts = [FORMAT, side, table.classes, table.reader.settings, table.rows.columns.tolist()]
     digest = hashlib.sha256(json.dumps(facts).encode())

@@ -55,11 +55,16 @@ def plan(
     override: OverrideOption = None,
     data: DataOption = None,
     only: OnlyOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The campaign's folder: plan what is not finished.", show_default=False),
+    ] = None,
 ) -> None:
     """List the trials of CAMPAIGN.toml, the time and disk they need, and what is missing.
 
     Every config is checked. A few training steps of each backbone are measured on this machine,
-    once; the times are cached. Nothing is downloaded and no trial is started.
+    once; the times are cached. Nothing is downloaded and no trial is started. With --out, finished
+    trials are left out, and the time that they took corrects the estimate of others of their kind.
 
     CAMPAIGN.toml is a file, or the name of a campaign that comes with fedskin: task1-clip.toml,
     task2-federated.toml, task3-heads.toml, smoke.toml.
@@ -87,14 +92,21 @@ def plan(
         raise ConfigError(f"--only: no trial of {wanted.name} matches")
     wanted = replace(wanted, trials=tuple(chosen))
     # Imported here: torch takes seconds, too long to wait for an error in the file.
-    from experiments.campaigns.forecast import forecast
+    from experiments.campaigns.campaign_folder import CampaignFolder
+    from experiments.campaigns.forecast import forecast, seconds_taken
     from experiments.campaigns.plan_table import show_plan
-    from experiments.campaigns.preflight import find_missing
+    from experiments.planning.missing import find_missing
 
-    missing = find_missing(wanted.trials)
+    missing = find_missing(trial.config for trial in wanted.trials)
+    took = {} if out is None else seconds_taken(wanted, CampaignFolder(out.absolute()))
+    if len(took) == len(wanted.trials):
+        console.say(f"All {len(took)} trials are finished in {out}")
+        return
     with counting(console, "Measuring training steps") as progress:
-        forecasts = forecast(wanted, progress)
-    show_plan(console, wanted.name, forecasts, missing, Path.cwd())
+        forecasts = forecast(wanted, progress, took)
+    if took:
+        console.say(f"{len(took)} trials are finished in {out}; of the others:")
+    show_plan(console, wanted.name, forecasts, missing, out or Path.cwd())
     if not only:
         for keys, count in variants_of(wanted).items():
             console.say(f"{count} trials more with --only {keys}")

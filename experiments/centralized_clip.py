@@ -13,6 +13,7 @@ from experiments.console import Console
 from experiments.options import (
     ConfigArgument,
     OverrideOption,
+    PlanOption,
     ResumeOption,
     SeedsOption,
     run_folder_option,
@@ -28,6 +29,7 @@ def clip_command(
     out: Annotated[Path | None, run_folder_option("clip")] = None,
     resume: ResumeOption = False,
     seeds: SeedsOption = None,
+    plan: PlanOption = False,
 ) -> None:
     """Train one image encoder against the frozen text features of a CLIP encoder.
 
@@ -57,6 +59,10 @@ def clip_command(
     from experiments.run_setup import open_run
 
     defaults = {"objective": "clip"}
+    if plan:
+        from experiments.planning.command import refuse_with_plan
+
+        refuse_with_plan(resume=resume, seeds=seeds)
     if seeds is not None:
         from experiments.seeds import run_seeds
 
@@ -67,6 +73,11 @@ def clip_command(
         raise ConfigError(
             f"objective = {wanted.objective!r}: fedskin clip trains objective clip only"
         )
+    if plan:
+        from experiments.planning.command import show_plan_of
+
+        show_plan_of(console, "clip", wanted, folder)
+        return
     train_centralized(console, wanted, folder, kind="clip")
     show_results(console, folder)
 

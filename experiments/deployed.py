@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.display import RunDisplay
-from experiments.options import ConfigArgument, OverrideOption, ResumeOption, run_folder_option
+from experiments.display import RunDisplay, counting
+from experiments.options import (
+    ConfigArgument,
+    OverrideOption,
+    PlanOption,
+    ResumeOption,
+    run_folder_option,
+)
 from operation.errors import OperationError
 from operation.serving import serving
 from training.errors import ConfigError, RunFolderError
@@ -38,6 +44,7 @@ def run_command(
     override: OverrideOption = None,
     out: Annotated[Path | None, run_folder_option("run")] = None,
     resume: ResumeOption = False,
+    plan: PlanOption = False,
 ) -> None:
     """Train one network over the sites that the coordinator of DIR admitted.
 
@@ -64,6 +71,9 @@ def run_command(
 
     folder = CoordinatorFolder(on)
     folder.settings()
+    if plan:
+        _show_plan(folder, config, override, out, resume=resume)
+        return
     wanted, run_folder = open_run(config, override, out, resume=resume, kind="run")
     orders = Orders(folder)
     order = orders.find(run_folder.path)
@@ -100,6 +110,29 @@ def run_command(
         console.say(f"The logs are {run_folder.log_path} and {folder.logs}")
         raise typer.Exit(1)
     show_results(console, run_folder)
+
+
+def _show_plan(
+    folder: CoordinatorFolder,
+    path: Path | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    *,
+    resume: bool,
+) -> None:
+    """Show what the coordinator can know of a run; it need not be served."""
+    from experiments.planning.command import refuse_with_plan
+    from experiments.planning.site_plan import show_site_plan
+    from experiments.run_setup import open_run
+    from fl_server.coordinator.bundles import check_plugins
+
+    refuse_with_plan(resume=resume)
+    wanted, run_folder = open_run(path, overrides, out, resume=False, kind="run")
+    sites = _participants(run_folder, folder)
+    config = check_deployable(wanted, sites)
+    check_plugins(folder, config)
+    with counting(console, "Measuring training steps") as progress:
+        show_site_plan(console, wanted, config, sites, run_folder, progress)
 
 
 def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> ExperimentConfig:

@@ -11,6 +11,7 @@ from experiments.console import Console, marked, shown
 from experiments.options import (
     ConfigArgument,
     OverrideOption,
+    PlanOption,
     ResumeOption,
     SeedsOption,
     run_folder_option,
@@ -34,6 +35,7 @@ def simulate_command(
         typer.Option(metavar="ADDRESS", help="Spread the clients over this Ray cluster, or auto."),
     ] = None,
     seeds: SeedsOption = None,
+    plan: PlanOption = False,
 ) -> None:
     """Train one network over several simulated hospitals, on this machine or on a Ray cluster.
 
@@ -62,6 +64,10 @@ def simulate_command(
         fedskin simulate -c data-dir=/data/HAM10000 --seeds 0,1,2 --out runs/seeds
         fedskin report runs/seeds
 
+    What it will need, and how long it will take, before anything is trained:
+
+        fedskin simulate -c data-dir=/data/HAM10000 -c backbone=swin_t --plan
+
     Resume after a crash or Ctrl-C; or, also when it is completed, for more rounds:
 
         fedskin simulate --resume --out runs/first
@@ -73,6 +79,14 @@ def simulate_command(
     from fl_server.simulation import SimulationFailed
     from training.run_state import INTERRUPTED
 
+    if plan:
+        from experiments.planning.command import refuse_with_plan, show_plan_of
+
+        refuse_with_plan(resume=resume, ray_address=ray_address, seeds=seeds)
+        show_plan_of(
+            console, "simulate", *open_run(config, override, out, resume=False, kind="simulate")
+        )
+        return
     if seeds is not None:
         from experiments.seeds import run_seeds
 

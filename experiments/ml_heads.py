@@ -16,6 +16,7 @@ from experiments.console import Console
 from experiments.options import (
     ConfigArgument,
     OverrideOption,
+    PlanOption,
     ResumeOption,
     SeedsOption,
     run_folder_option,
@@ -46,6 +47,7 @@ def heads_command(
         ),
     ] = None,
     seeds: SeedsOption = None,
+    plan: PlanOption = False,
 ) -> None:
     """Compare KNN, SVM and Random Forest on a network's features with the network itself.
 
@@ -74,6 +76,10 @@ def heads_command(
     from training.head_run import network_run
     from training.run_folder import RunFolder
 
+    if plan:
+        from experiments.planning.command import refuse_with_plan
+
+        refuse_with_plan(resume=resume, seeds=seeds, **{"from": from_run})
     if seeds is not None:
         from experiments.seeds import run_seeds
 
@@ -86,7 +92,7 @@ def heads_command(
         source = network_run(mine)
         from_run = None if source is mine else source.path
     if from_run is None:
-        _train_and_fit(config, override, out, resume=resume)
+        _train_and_fit(config, override, out, resume=resume, plan=plan)
         return
     if config is not None:
         raise ConfigError(f"{config}: --from goes with no CONFIG.toml; its run has one")
@@ -99,9 +105,14 @@ def heads_command(
 
 
 def _train_and_fit(
-    path: Path | None, overrides: list[str] | None, out: Path | None, *, resume: bool
+    path: Path | None,
+    overrides: list[str] | None,
+    out: Path | None,
+    *,
+    resume: bool,
+    plan: bool,
 ) -> None:
-    """Train a network and fit heads on it, in one run folder."""
+    """Train a network and fit heads on it, in one run folder; or only plan that."""
     from experiments.centralized import train_centralized
     from experiments.head_results import open_head_images, show_fitted
     from experiments.run_setup import check_prerequisites, open_run
@@ -114,6 +125,11 @@ def _train_and_fit(
             f"objective = {config.objective!r}: fedskin heads trains a classifier; for "
             "objective clip, train with fedskin clip, then use --from"
         )
+    if plan:
+        from experiments.planning.command import show_plan_of
+
+        show_plan_of(console, "heads", config, folder)
+        return
     if resume:
         wanted = prepare_centralized(config)
         folder.check_same(wanted)

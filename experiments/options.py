@@ -32,6 +32,12 @@ OverrideOption = Annotated[
     typer.Option("-c", metavar="KEY=VALUE", help="Set one key; overrides the file. Repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
+PlanOption = Annotated[
+    bool,
+    typer.Option(
+        "--plan", help="Show what the run will need and how long it takes; train nothing."
+    ),
+]
 SeedsOption = Annotated[
     str | None,
     typer.Option(

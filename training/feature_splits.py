@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -55,12 +56,40 @@ def open_feature_splits(
         network = move_to_device(build_base(config, base), config)
         return {name: _views(config, network, splits[name], name, client_index) for name in splits}
 
-    key = _key(config, splits, fingerprint, client_index, base)
-    path = cache_dir(config) / "features" / f"{key}.safetensors"
+    path = features_path(
+        config, splits, fingerprint=fingerprint, client_index=client_index, base=base
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        arrays = kept(path, key, compute)
+        arrays = kept(path, path.stem, compute)
     return {name: _of_features(split, arrays[name]) for name, split in splits.items()}
+
+
+def features_path(
+    config: ExperimentConfig,
+    splits: Mapping[str, Split],
+    *,
+    fingerprint: str,
+    client_index: int,
+    base: str,
+) -> Path:
+    """Return the file of a client's features, named after all that determines their bits.
+
+    Arguments as for `open_feature_splits`; the file need not exist.
+    """
+    made_of = [
+        *(base, config.backbone, fingerprint, config.image_size, config.input, config.precision),
+        *(config.batch_size, config.device, config.threads_per_client, torch.__version__),
+        (
+            config.augmented_views
+            and [config.augmented_views, config.augmentation, config.seed, client_index]
+        ),
+    ]
+    digest = hashlib.sha256(json.dumps(made_of).encode())
+    for name in sorted(splits):
+        digest.update(f"{name} {len(splits[name])} ".encode())
+        digest.update(splits[name].indices.astype("<i8").tobytes())
+    return cache_dir(config) / "features" / f"{digest.hexdigest()}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -99,26 +128,3 @@ def _of_features(split: Split, features: NDArray[np.float32]) -> Split:
         indices=np.arange(len(split)),
         patients=None if split.patients is None else split.patients[split.indices],
     )
-
-
-def _key(
-    config: ExperimentConfig,
-    splits: Mapping[str, Split],
-    fingerprint: str,
-    client_index: int,
-    base: str,
-) -> str:
-    """Return a key of everything that determines the bits of the features."""
-    made_of = [
-        *(base, config.backbone, fingerprint, config.image_size, config.input, config.precision),
-        *(config.batch_size, config.device, config.threads_per_client, torch.__version__),
-        (
-            config.augmented_views
-            and [config.augmented_views, config.augmentation, config.seed, client_index]
-        ),
-    ]
-    digest = hashlib.sha256(json.dumps(made_of).encode())
-    for name in sorted(splits):
-        digest.update(f"{name} {len(splits[name])} ".encode())
-        digest.update(splits[name].indices.astype("<i8").tobytes())
-    return digest.hexdigest()

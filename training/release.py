@@ -14,7 +14,13 @@ from data_partition import datasets, recognition
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_reader import Photographs
-from data_partition.image_store import ImageStore, ProgressCallback, open_store, store_side
+from data_partition.image_store import (
+    ImageStore,
+    ProgressCallback,
+    has_store,
+    open_store,
+    store_side,
+)
 from data_partition.image_table import ImageTable
 from training.config import ExperimentConfig
 from training.errors import ConfigError
@@ -106,6 +112,16 @@ def open_training(
 ) -> ImageStore:
     """Open the image store of a config's training release; arguments as for `training_table`."""
     return open_table(config, training_table(config, tests_in=tests_in), progress)
+
+
+def is_stored(config: ExperimentConfig, table: ImageTable) -> bool:
+    """Return whether a table's images are decoded already, in the size of a config.
+
+    Raises:
+        DataError: as `read_as`, or a file is missing.
+    """
+    side = store_side(config.image_size)
+    return has_store(read_as(config, table), side=side, cache_dir=cache_dir(config))
 
 
 def open_table(

@@ -9,17 +9,10 @@ from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder, has_network
 from experiments.campaigns.scheduler import Cluster, Job
 from experiments.campaigns.trial import Trial
-from fl_server.federated_config import concurrency, messages_under_way
-from models.registry import find_backbone
-from strategies.method import FLOWER_COPIES
-from strategies.methods import METHODS
+from experiments.planning.memory import memory_needed
 from training.experiment_data import DataFacts
-from training.memory import training_bytes
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]
-
-# Of Flower's and Ray's processes.
-_FLOWER_BYTES = 2 * 10**9
 
 
 def make_jobs(
@@ -44,7 +37,7 @@ def make_jobs(
         share = cluster.share(
             cpus=campaign.cpus_per_trial,
             gpus=campaign.gpus_per_trial if on_gpu else None,
-            memory=partial(memory_needed, trial),
+            memory=partial(memory_needed, trial.command, trial.config),
         )
         task = AttemptTask(
             campaign=folder.path,
@@ -57,21 +50,6 @@ def make_jobs(
         )
         jobs.append(Job(task, share, after=source if source in pending else "", facts=facts))
     return sorted(jobs, key=lambda job: bool(job.after))
-
-
-def memory_needed(trial: Trial, cpus: int) -> int:
-    """Return the most bytes that a trial on ``cpus`` cores needs, without its activations."""
-    config = trial.config
-    if trial.command != "simulate":
-        return training_bytes(config)
-    # The server holds the weights, the sum and replies before their turn, of which a strategy of
-    # Flower's needs all, or builds the base to evaluate the trained part.
-    held = min(config.asked_clients, messages_under_way(cpus))
-    if METHODS[config.strategy].flower:
-        held = config.asked_clients * (1 + FLOWER_COPIES)
-    models = held + 2 if config.trainable == "all" else 1
-    server = _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6
-    return server + concurrency(config.asked_clients, cpus) * training_bytes(config)
 
 
 def _network_sources(

@@ -3,7 +3,6 @@
 The study is that of docs/study.md.
 """
 
-import shutil
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,11 +10,12 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from experiments.campaigns.estimate import Estimate, num_evaluations
 from experiments.campaigns.forecast import Forecast
-from experiments.campaigns.preflight import Missing
 from experiments.campaigns.trial import Trial, text
 from experiments.console import Console, marked, shown
+from experiments.planning.estimate import Estimate, num_evaluations
+from experiments.planning.missing import Missing
+from experiments.planning.words import duration, free_bytes, gigabytes
 
 # A key with more values than this is shown in rows.
 _MOST_COLUMNS = 6
@@ -42,15 +42,6 @@ def show_plan(
         console.say(f"To be downloaded: {line}")
     for line in missing.to_bring:
         console.say(marked(f"[bold red]Missing:[/] {shown(line)}"))
-
-
-def duration(seconds: float) -> str:
-    """Return a time as text with two or three digits, in seconds, minutes, hours or days."""
-    for unit, length in (("s", 1), ("min", 60), ("h", 3600)):
-        number = seconds / length
-        if number < 100:
-            return f"{number:.0f} {unit}" if unit == "s" or number >= 10 else f"{number:.1f} {unit}"
-    return f"{seconds / 86400:.1f} d"
 
 
 def _table(trials: Trials) -> Table:
@@ -85,15 +76,19 @@ def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
     trials = forecast.trials
     work = sum(each.seconds for _, each in trials)
     needed = forecast.bytes + forecast.passing + forecast.cached_bytes
-    free = _free(folder)
-    room = f"{_gigabytes(free)} are free at {shown(str(folder))}"
+    free = free_bytes(folder)
+    room = f"{gigabytes(free)} are free at {shown(str(folder))}"
     lines = [
         f"[bold]{shown(name)}[/]: {_size(trials)}",
         f"Time: about {duration(forecast.seconds)} side by side, {duration(work)} one after the "
         f"other; steps measured on this machine ({shown(forecast.machine)})",
-        f"Disk: {_gigabytes(forecast.bytes)} of results, up to {_gigabytes(forecast.passing)} "
-        f"more for each trial that runs, {_gigabytes(forecast.cached_bytes)} of images and "
+        f"Disk: {gigabytes(forecast.bytes)} of results, up to {gigabytes(forecast.passing)} "
+        f"more for each trial that runs, {gigabytes(forecast.cached_bytes)} of images and "
         f"features in the cache; {room if needed <= free else f'[bold red]only {room}[/]'}",
+    ]
+    lines += [
+        f"Corrected by finished trials: {shown(kind)}: {factor:.2f} times the estimate"
+        for kind, factor in forecast.corrected.items()
     ]
     if forecast.assumed:
         lines.append(
@@ -110,12 +105,3 @@ def _size(trials: Trials) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _free(folder: Path) -> int:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(there).free
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.0f} MB"

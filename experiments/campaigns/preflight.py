@@ -1,22 +1,20 @@
 """What trials need, found before the first one starts: data, device, weights, text features."""
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from data_partition.datasets import dataset_choice, find_dataset
 from data_partition.image_store import ProgressCallback
 from experiments.campaigns.trial import Trial
-from models import text_encoders
-from models.errors import WeightsError
-from models.registry import PROVIDERS, find_backbone
-from models.text_features import cached_path, prompts
 from operation.errors import InputError
 from training.clip_text import prepare_text
 from training.config import ExperimentConfig
 from training.errors import ConfigError
-from training.experiment_data import DataFacts, data_facts, open_central_data, open_federated_data
+from training.experiment_data import (
+    DataFacts,
+    data_facts,
+    open_central_data,
+    open_federated_data,
+)
 from training.preparation import (
     DataOutline,
     check_backbone,
@@ -24,7 +22,6 @@ from training.preparation import (
     outline_data,
     prefetch_weights,
 )
-from training.release import cache_dir
 
 Found = TypeVar("Found")
 
@@ -33,7 +30,7 @@ _DATA_KEYS = (
     *("image-size", "input", "modalities", "slices-per-patient", "slice-choice", "partition"),
     "leave-out",
 )
-_CUT_KEYS = (
+CUT_KEYS = (
     *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split", "split-file", "split-by", "seed"),
     "reference-dir",
 )
@@ -72,7 +69,7 @@ class Preflight:
         for trial in trials:
             config = trial.config
             self._once(_key(config, _BACKBONE_KEYS, "backbone"), check_backbone, config)
-            found = self._once(_key(config, _CUT_KEYS, "outline", trial.command), _outline, trial)
+            found = self._once(_key(config, CUT_KEYS, "outline", trial.command), _outline, trial)
             if config.objective == "clip" and found:
                 key = _key(config, _TEXT_KEYS, *found.classes)
                 self._once(key, prepare_text, config, found.classes)
@@ -103,9 +100,9 @@ class Preflight:
         for trial in trials:
             config = trial.config
             if trial.command == "simulate":
-                self._once(_key(config, _CUT_KEYS), open_federated_data, config)
+                self._once(_key(config, CUT_KEYS), open_federated_data, config)
             else:
-                self._once(_key(config, _CUT_KEYS, "central"), open_central_data, config)
+                self._once(_key(config, CUT_KEYS, "central"), open_central_data, config)
         self._raise()
 
     def _facts(self, config: ExperimentConfig) -> DataFacts | None:
@@ -141,67 +138,3 @@ def _outline(trial: Trial) -> DataOutline:
     return outline_data(
         trial.config, federated=command == "simulate", needs_test=command == "heads"
     )
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What a campaign lacks on this machine, one line each."""
-
-    to_bring: tuple[str, ...]  # required; the user must provide it
-    to_download: tuple[str, ...]  # downloaded by the first run, if there is a network
-
-
-def find_missing(trials: Iterable[Trial]) -> Missing:
-    """Look for the trials' data folders and the weights of their backbones and text encoders."""
-    to_bring: dict[str, None] = {}
-    to_download: dict[str, None] = {}
-    seen = set()
-    for trial in trials:
-        config = trial.config
-        if not config.data_dir:
-            name = dataset_choice() if config.dataset == "auto" else config.dataset
-            to_bring[f"the images of {name}: give their folder with --data NAME=DIR"] = None
-        if not config.pretrained:
-            continue
-        found_in = to_bring if config.weights_dir else to_download
-        if (config.backbone, config.weights_dir) not in seen:
-            seen.add((config.backbone, config.weights_dir))
-            found_in |= _weights(config)
-        if config.objective == "clip":
-            found_in |= _text(config)
-    return Missing(tuple(to_bring), tuple(to_download))
-
-
-def _weights(config: ExperimentConfig) -> dict[str, None]:
-    spec = find_backbone(config.backbone)
-    if config.weights_dir:
-        # Imported here: torch takes seconds.
-        from models.backbones import locate_pretrained
-
-        try:
-            locate_pretrained(config.backbone, Path(config.weights_dir))
-        except WeightsError as error:
-            return {str(error): None}
-    elif PROVIDERS[spec.provider].find_weights(spec, None) is None:
-        return {f"the weights of {config.backbone}, {spec.megabytes} MB": None}
-    return {}
-
-
-def _text(config: ExperimentConfig) -> dict[str, None]:
-    """Return the text tower's weights if they are missing; cached text features replace them."""
-    dataset = None if config.dataset == "auto" else find_dataset(config.dataset)
-    spec = text_encoders.find_text_encoder(config.text_encoder)
-    label = text_encoders.weights_label(spec)
-    if dataset is not None and dataset.classes is not None and label is not None:
-        texts = prompts(dataset.names_in_words(dataset.classes))
-        if cached_path(cache_dir(config), config.text_encoder, label, texts).is_file():
-            return {}
-    file = text_encoders.weights_file(spec)
-    if config.weights_dir:
-        try:
-            file.locate(Path(config.weights_dir))
-        except WeightsError as error:
-            return {str(error): None}
-    elif file.find(None) is None:
-        return {f"{file.file_name} of {file.repository or spec.name}": None}
-    return {}

@@ -7,12 +7,11 @@ from typing import Any, cast
 
 from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
-from experiments.campaigns.jobs import make_jobs, memory_needed
+from experiments.campaigns.jobs import make_jobs
 from experiments.campaigns.scheduler import Cluster, Share
 from experiments.campaigns.trial import Trial
 from tests.support import make_config
 from training.checkpoint import Progress
-from training.config import parse
 from training.experiment_data import DataFacts
 
 FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
@@ -71,34 +70,3 @@ def test_a_half_trained_one_goes_on_and_lends_its_network_then(tmp_path: Path) -
     begun.create(trials[1].config)
     begun.update_manifest(status="running")
     assert lenders(folder, *trials) == ["1", ""]
-
-
-def test_memory_counts_models_and_processes() -> None:
-    """convnext_l has 785 MB: six copies for each client at work, and five at the server.
-
-    On two cores all three clients are at work, on one core only one.
-    """
-    config = parse({"backbone": "convnext_l"})
-    model = 785 * 10**6
-    assert memory_needed(Trial("clip", config, {}), 2) == 10**9 + 6 * model
-    federated = Trial("simulate", config, {})
-    for cpus, at_work in ((2, 3), (1, 1)):
-        expected = 2 * 10**9 + at_work * (10**9 + 6 * model) + 5 * model
-        assert memory_needed(federated, cpus) == expected
-
-
-def test_a_strategy_of_flowers_own_needs_memory_at_the_server() -> None:
-    """Of each of three replies eight copies more."""
-    plain, robust = (
-        memory_needed(Trial("simulate", parse({"backbone": "resnet18", **keys}), {}), 2)
-        for keys in ({}, {"strategy": "median"})
-    )
-    assert robust - plain == 3 * 8 * 45 * 10**6
-
-
-def test_memory_of_a_part_is_its_base() -> None:
-    """Two copies of 785 MB for each of three clients at work, and one at the server."""
-    config = parse({"backbone": "convnext_l", "trainable": "lora"})
-    model = 785 * 10**6
-    expected = 2 * 10**9 + 3 * (10**9 + 2 * model) + model
-    assert memory_needed(Trial("simulate", config, {}), 2) == expected

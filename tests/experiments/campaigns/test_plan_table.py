@@ -7,18 +7,28 @@ from typing import Any
 import pytest
 
 from experiments.campaigns.campaign_file import Campaign, read_campaign
-from experiments.campaigns.estimate import Estimate
 from experiments.campaigns.forecast import Forecast
-from experiments.campaigns.plan_table import duration, show_plan
-from experiments.campaigns.preflight import Missing
+from experiments.campaigns.plan_table import show_plan
 from experiments.console import Console
+from experiments.planning.estimate import Estimate
+from experiments.planning.missing import Missing
+from experiments.planning.words import duration
 
+HOUR = Estimate(
+    starting=100.0,
+    features=0.0,
+    a_round=34.0,
+    rounds=100,
+    judging=100.0,
+    bytes=2 * 10**9,
+    passing=10**9,
+)
 SHIPPED = Path(__file__).parents[3] / "experiments" / "campaigns"
 
 
 def shown(campaign: Campaign, folder: Path, **changes: Any) -> str:
     """What is shown of a campaign whose every trial takes an hour, 2 GB and 1 GB in passing."""
-    trials = tuple((trial, Estimate(3600.0, 2 * 10**9, 10**9)) for trial in campaign.trials)
+    trials = tuple((trial, HOUR) for trial in campaign.trials)
     facts = {"seconds": 7200.0, "cached_bytes": 2 * 10**6, "machine": "a machine", "assumed": ()}
     missing = Missing(changes.pop("to_bring", ()), changes.pop("to_download", ()))
     output = io.StringIO()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.campaigns.campaign_file import Campaign, read_campaign
-from experiments.campaigns.estimate import num_evaluations
+from experiments.planning.estimate import num_evaluations
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
 from training.study import resolve

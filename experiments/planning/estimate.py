@@ -1,0 +1,235 @@
+"""Estimates for a run: seconds from measured steps, bytes from the files of its run folder."""
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import ceil
+
+from experiments.planning.features import feature_files
+from experiments.planning.images import ClientImages, ImageCounts
+from experiments.planning.step_times import StepTime
+from fl_server.federated_config import concurrency, makespan
+from models.registry import find_backbone
+from models.text_encoders import find_text_encoder
+from strategies.methods import METHODS
+from training.config import HEAD_NAMES, ExperimentConfig
+from training.optimizers import state_tensors
+from training.round_files import KEPT
+
+# Seconds until the first step and after the last one, on two cores.
+STARTING = {"simulate": 9.5, "clip": 6.0, "heads": 8.0}
+# The same in a campaign, whose trials are forks of a process that has the libraries.
+STARTING_IN_CAMPAIGN = {"simulate": 5.0, "clip": 2.0, "heads": 3.0}
+
+# Seconds of a federated round in addition to its steps: of the round, of each client's message,
+# and of each gigabyte of weights that a client gets and returns.
+ROUND_SECONDS, MESSAGE_SECONDS, SECONDS_PER_GB = 0.06, 0.01, 3.5
+
+# The last and the best model; a third one is written before one of them is deleted.
+_MODELS_KEPT = 2
+
+_PREDICTION_BYTES = 150  # of one image's row
+
+_NUM_CLASSES = 7  # the most of a published data set; a head for two is a little smaller
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who computes in a run on one machine.
+
+    Attributes:
+        at_once: number of clients that work at the same time.
+        parallel: how many of them have cores or a GPU for themselves.
+        server: how many times as fast as a client the server computes.
+    """
+
+    at_once: int = 1
+    parallel: float = 1.0
+    server: float = 1.0
+
+    def together(self, working: Sequence[float]) -> float:
+        """Return the time that clients take together.
+
+        Args:
+            working: seconds of each, with cores for itself.
+        """
+        shared = sum(working) / self.parallel
+        return max(shared, makespan(working, self.at_once)) if working else 0.0
+
+
+def workers(
+    command: str, config: ExperimentConfig, *, cores: int, gpus: int = 0, at_once: int = 0
+) -> Workers:
+    """Return the workers of a run.
+
+    Args:
+        config: resolved; ``threads-per-client`` is a client's.
+        cores, gpus: the run's.
+        at_once: clients that work at the same time; 0: as many as the cores allow.
+    """
+    if command != "simulate":
+        return Workers()
+    at_once = at_once or concurrency(config.asked_clients, cores)
+    free = gpus if config.device == "cuda" else max(1.0, cores / config.threads_per_client)
+    server = 1.0 if config.device == "cuda" else max(1.0, cores / config.threads_per_client)
+    return Workers(at_once, max(1.0, min(at_once, free)), server)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The expected time and disk space of one run."""
+
+    starting: float  # seconds, as all times; running alone, on its cores or its GPU
+    features: float  # to compute features that are not kept yet
+    a_round: float  # one federated round, or one epoch
+    rounds: int
+    judging: float  # the last model, and the best one; and the features for heads
+    bytes: int  # of its run folder at the end
+    passing: int  # additional bytes while it runs
+
+    @property
+    def seconds(self) -> float:
+        """All of its time."""
+        return self.starting + self.features + self.rounds * self.a_round + self.judging
+
+    def times(self, factor: float) -> "Estimate":
+        """Return the estimate for a machine that takes ``factor`` times as long."""
+        parts = ("starting", "features", "a_round", "judging")
+        return replace(self, **{name: factor * getattr(self, name) for name in parts})
+
+
+def num_evaluations(command: str, config: ExperimentConfig) -> int:
+    """Return how many models a run evaluates on the test set: its network, and each head."""
+    return 1 + (len(config.heads.split(",")) if command == "heads" else 0)
+
+
+def estimate(
+    command: str,
+    config: ExperimentConfig,
+    times: StepTime,
+    images: ImageCounts,
+    at_work: Workers,
+    *,
+    starting: float | None = None,
+    kept: Collection[Hashable] = (),
+) -> Estimate:
+    """Return the expected time and disk space of a run.
+
+    Fitting heads is not counted: it is short compared with training the network.
+
+    Args:
+        config: resolved.
+        starting: seconds of the start; None: of a run by itself.
+        kept: identities of the feature files that are there already.
+    """
+    federated = command == "simulate"
+    if federated:
+        a_round, judging = _federated_seconds(config, times, images, at_work)
+    else:
+        a_round, judging = _centralized_seconds(config, times, images)
+    missing = [file for file in feature_files(command, config, images) if file.identity not in kept]
+    computing = [file.views * times.features for file in missing if file.client is not None]
+    of_test = sum(file.views * times.features for file in missing if file.client is None)
+    model = trained_bytes(config)
+    predictions = (1 + num_evaluations(command, config)) * images.test * _PREDICTION_BYTES
+    kept_bytes, passing = _MODELS_KEPT * model + predictions, model
+    state = state_tensors(config.to_flat()) * model
+    if not federated:
+        # Including the one that is being written; all are removed at the end.
+        passing += state * (min(config.epochs, KEPT) + 1)
+    elif config.client_optimizer == "persistent":
+        kept_bytes += config.clients * state * min(config.rounds, KEPT)
+        passing += config.clients * state
+    if federated and config.wire_format == "int8":
+        # The rounding errors of int8.
+        kept_bytes += config.clients * model * min(config.rounds, KEPT)
+        passing += config.clients * model
+    if command == "heads":
+        everything = images.training + images.test
+        judging += everything * times.features
+        # KNN and SVM also store training features.
+        kept_bytes += 3 * round(everything) * find_backbone(config.backbone).width * 4
+    return Estimate(
+        starting=STARTING[command] if starting is None else starting,
+        features=at_work.together(computing) + of_test / at_work.server,
+        a_round=a_round,
+        rounds=config.rounds if federated else config.epochs,
+        judging=judging,
+        bytes=kept_bytes,
+        passing=passing,
+    )
+
+
+def trained_bytes(config: ExperimentConfig) -> int:
+    """Return the bytes of the trained part of a network, which is sent and is in checkpoints.
+
+    For a whole network the classifier is (almost) not counted.
+    """
+    if config.trainable == "all":
+        return find_backbone(config.backbone).megabytes * 10**6
+    outputs = _NUM_CLASSES
+    if config.objective == "clip":
+        outputs = find_text_encoder(config.text_encoder).width
+    return _part_bytes(config.backbone, outputs, config.trainable)
+
+
+@lru_cache
+def _part_bytes(backbone: str, outputs: int, trainable: str) -> int:
+    # Imported here: torch takes seconds, and the size of a whole network needs no torch.
+    from models.sizes import part_size
+
+    return part_size(backbone, outputs, trainable).num_bytes
+
+
+def _training(config: ExperimentConfig, times: StepTime, train: float) -> float:
+    """Return the seconds of an epoch."""
+    of_a_step = config.batch_size * config.accumulate_batches
+    return train * times.training + ceil(train / of_a_step) * times.step
+
+
+def _centralized_seconds(
+    config: ExperimentConfig, times: StepTime, images: ImageCounts
+) -> tuple[float, float]:
+    """Return the seconds of an epoch, and of the evaluation at the end."""
+    (client,) = images.clients
+    epoch = _training(config, times, client.train) + client.validation * times.judging
+    return epoch, 2 * images.test * times.judging  # the last model, and the best
+
+
+def _federated_seconds(
+    config: ExperimentConfig, times: StepTime, images: ImageCounts, at_work: Workers
+) -> tuple[float, float]:
+    """Return the seconds of a round, and of the evaluation at the end."""
+    method = METHODS[config.strategy]
+    gigabytes = trained_bytes(config) * (1 + len(method.carried)) / 1e9
+    message = MESSAGE_SECONDS + SECONDS_PER_GB * gigabytes
+    models = 1 + (method.own_half is not None)  # that a client trains in a round
+
+    def training(train: float) -> float:
+        return models * config.local_epochs * _training(config, times, train)
+
+    validating = [client.validation * times.judging for client in images.clients]
+    if method.pooled:  # one client trains, then all validate
+        working = [message + training(sum(client.train for client in images.clients))]
+        a_round = at_work.together(working) + ROUND_SECONDS
+        a_round += at_work.together([message + seconds for seconds in validating])
+    else:
+        working = [
+            message + training(client.train) + seconds
+            for client, seconds in zip(images.clients, validating, strict=True)
+        ]
+        if config.samples_clients:  # of which a round has some: as many of average size
+            working = [sum(working) / len(working)] * config.asked_clients
+        a_round = at_work.together(working)
+    names = HEAD_NAMES if config.trainable == "head" else (*HEAD_NAMES, "trunk")
+    shared = set(names) - method.local_names(names)
+    tests = 1 + (method.has_own_models and bool(shared))  # the shared model is judged beside
+    tuning = method.tuning_epochs(config.to_flat()) if method.tuning_epochs is not None else 0
+
+    def judged(client: ClientImages) -> float:
+        looked_at = client.validation + tests * client.test
+        return message + looked_at * times.judging + tuning * _training(config, times, client.train)
+
+    tested = (images.test + images.left_out) * times.judging / at_work.server
+    a_model = at_work.together([judged(client) for client in images.clients]) + tested
+    return a_round + ROUND_SECONDS, 2 * (ROUND_SECONDS + a_model)

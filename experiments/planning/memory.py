@@ -1,0 +1,30 @@
+"""The memory that a run needs, from the copies of its network that each process holds."""
+
+from fl_server.federated_config import concurrency, messages_under_way
+from models.registry import find_backbone
+from strategies.method import FLOWER_COPIES
+from strategies.methods import METHODS
+from training.config import ExperimentConfig
+from training.memory import training_bytes
+
+# Of Flower's and Ray's processes.
+_FLOWER_BYTES = 2 * 10**9
+
+
+def memory_needed(command: str, config: ExperimentConfig, cpus: int) -> int:
+    """Return the most bytes that a run on ``cpus`` cores needs, without its activations."""
+    if command != "simulate":
+        return training_bytes(config)
+    at_once = concurrency(config.asked_clients, cpus)
+    return server_bytes(config, cpus) + at_once * training_bytes(config)
+
+
+def server_bytes(config: ExperimentConfig, cpus: int) -> int:
+    """Return the most bytes of a simulation's processes other than clients."""
+    # The server holds the weights, the sum and replies before their turn, of which a strategy of
+    # Flower's needs all, or builds the base to evaluate the trained part.
+    held = min(config.asked_clients, messages_under_way(cpus))
+    if METHODS[config.strategy].flower:
+        held = config.asked_clients * (1 + FLOWER_COPIES)
+    models = held + 2 if config.trainable == "all" else 1
+    return _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6

@@ -1,0 +1,337 @@
+"""Seconds of a network's steps on this machine, measured in a few real ones and cached.
+
+They are for a machine without other work: on a CPU the time counts that the process was given.
+
+They are measured in a process of their own, whose memory and threads are those of a client's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from data_partition.image_store import store_side
+from models.registry import find_backbone
+from models.text_encoders import find_text_encoder
+from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS
+from operation.files import parse_json, write_json
+from training.config import ExperimentConfig, parse
+from training.device import processor_name
+from training.errors import TrainingError
+
+FILE_NAME = "step-times.json"
+
+# A step of the real batch size is measured unless it takes longer than this many seconds on a CPU;
+# then one of a few images is, whose time per image is nearly the same.
+_LONGEST_STEP = 4.0
+_IMAGES_OF_224 = 2  # of the few; of smaller images more
+
+# Each measurement is repeated for so many seconds, and at least this many times.
+_SECONDS = 0.5
+_REPEATS = 3
+
+_NUM_CLASSES = 7
+
+_POLL_SECONDS = 0.005  # of the memory, while a step runs
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a backbone's times depend on.
+
+    The optimizer is not part of it: its step is short compared with the gradients of a batch.
+    """
+
+    backbone: str
+    trainable: str
+    image_size: int
+    objective: str
+    augmentation: str
+    device: str
+    precision: str
+    batch_size: int
+    threads: int
+    aligned: bool  # a step also runs on reference images
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds and bytes on this machine.
+
+    Where training runs on cached features, ``training`` and ``judging`` are of an image's features.
+    """
+
+    training: float  # forward and backward pass of one training image
+    step: float  # the optimizer's step after a batch
+    judging: float  # one image in evaluation mode
+    features: float  # the features of one image, by the whole network
+    activations: int  # bytes that a batch of the real size adds to a process while it is trained
+    measured: int  # number of images in the measured batches
+
+
+def setting(config: ExperimentConfig) -> Setting:
+    """Return the setting of a resolved config."""
+    return Setting(
+        config.backbone,
+        config.trainable,
+        config.image_size,
+        config.objective,
+        config.augmentation,
+        config.device,
+        config.precision,
+        config.batch_size,
+        config.threads_per_client,
+        config.alignment != "none" and config.alignment_weight > 0,
+    )
+
+
+def measure_steps(
+    configs: Iterable[ExperimentConfig],
+    cache_dir: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Setting, StepTime]:
+    """Measure the settings of some configs that this machine has not measured before.
+
+    It runs the training epoch and the evaluation of a run with random images and weights, so it
+    needs neither data nor published weights. Twelve backbones take a few minutes on two cores.
+
+    Args:
+        configs: resolved; ``threads-per-client`` is the number of threads of a client.
+        cache_dir: times are stored here in ``step-times.json``, by processor and torch version.
+        progress: called with (settings measured, settings to measure).
+
+    Raises:
+        TrainingError: a step cannot be run here.
+    """
+    wanted = {setting(config): config for config in configs}
+    path = cache_dir / FILE_NAME
+    known = _read(path)
+    missing = {each: config for each, config in wanted.items() if _key(each) not in known}
+    if missing:
+        progress(0, len(missing))
+        found = _in_another_process(list(missing.values()))
+        for done, (each, times) in enumerate(zip(missing, found, strict=True), start=1):
+            known[_key(each)] = times
+            write_json(path, {key: asdict(times) for key, times in known.items()})
+            progress(done, len(missing))
+    return {each: known[_key(each)] for each in wanted}
+
+
+def measure(config: ExperimentConfig) -> StepTime:
+    """Measure the steps of a resolved config in this process, with its number of threads."""
+    # Imported here: torch takes seconds, and cached times do not need it.
+    import torch
+
+    torch.set_num_threads(config.threads_per_client)
+    few = max(2, _IMAGES_OF_224 * 224**2 // config.image_size**2)
+    if config.device != "cpu" or few >= config.batch_size:
+        return _measure_batch(config, config.batch_size)
+    found = _measure_batch(config, few)
+    # The images of cached features are only judged, in the first round.
+    an_image = found.features if config.on_features else found.training
+    if an_image * config.batch_size > _LONGEST_STEP:
+        return found
+    # Memory that was freed is kept, so only a process's first measurement sees what is needed.
+    return replace(_measure_batch(config, config.batch_size), activations=found.activations)
+
+
+def _read(path: Path) -> dict[str, StepTime]:
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+        return {key: StepTime(**times) for key, times in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: measure again
+        return {}
+
+
+def _key(each: Setting) -> str:
+    if each.device == "cuda":
+        import torch
+
+        processor = torch.cuda.get_device_name()
+    else:
+        processor = processor_name()
+    return json.dumps([processor, metadata.version("torch"), *asdict(each).values()])
+
+
+def _in_another_process(configs: Sequence[ExperimentConfig]) -> Iterator[StepTime]:
+    """Yield the times of some configs, in order, as they are measured."""
+    environment = {**SLEEPING_THREADS, **os.environ, **KEEP_FREED_MEMORY}
+    with subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None  # all three are pipes
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps([config.to_flat() for config in configs]))
+        process.stdin.close()
+        for _ in configs:
+            line = process.stdout.readline()
+            if not line:
+                said = process.stderr.read().strip().splitlines()
+                raise TrainingError(f"steps cannot be measured: {said[-1] if said else 'killed'}")
+            yield StepTime(**json.loads(line))
+
+
+def _measure_batch(config: ExperimentConfig, batch_size: int) -> StepTime:
+    """Measure with random images, ``batch_size`` at a time."""
+    import torch
+
+    from training import optimizers
+    from training.clip_text import ClipText
+    from training.network import features_of, move_to_device, sent_part
+    from training.split import Split
+    from training.task import Task
+
+    side = store_side(config.image_size)
+    generator = np.random.default_rng(0)
+
+    def split_of(images: NDArray) -> Split:
+        labels = generator.integers(0, _NUM_CLASSES, len(images))
+        return Split(images, labels, np.arange(len(images)))
+
+    batch = split_of(generator.integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8))
+    text = None
+    if config.objective == "clip":
+        width = find_text_encoder(config.text_encoder).width
+        text = ClipText(np.full((_NUM_CLASSES, width), width**-0.5, dtype=np.float32), 100.0)
+    of_images = config.replace(pretrained=False, batch_size=batch_size)
+    task = Task(of_images, _NUM_CLASSES, text)
+    network = move_to_device(task.build(), config)
+    training, trained, seen, features = task, network, batch, 0.0
+    device = torch.device(config.device)
+    if config.on_features:
+        with _peak(device.type) as added:
+            features_of(network, batch, of_images)
+        (features,) = _median(_timed(lambda: features_of(network, batch, of_images), device.type))
+        shape = (config.batch_size, 1, find_backbone(config.backbone).width)
+        seen = split_of(generator.normal(size=shape).astype(np.float32))
+        training = Task(config, _NUM_CLASSES, text)
+        trained = training.restore_over_features(sent_part(network))
+    optimizer = optimizers.build_optimizer(config.to_flat(), trained.trained().values())
+    gradients_done = (0.0, 0.0)
+
+    def mark() -> None:
+        nonlocal gradients_done
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        gradients_done = _clocks()
+
+    def train() -> tuple[float, float]:
+        started = _clocks()
+        training.train(
+            *(trained, seen, optimizer),
+            round_number=1,
+            rounds=1,
+            before_step=mark,
+            reference=seen,
+        )
+        return (
+            _between(started, gradients_done, device.type),
+            _between(gradients_done, _clocks(), device.type),
+        )
+
+    if not config.on_features:
+        with _peak(device.type) as added:
+            train()
+        # This first step has also made the gradients and the optimizer's state.
+        trained_bytes = sum(p.numel() * p.element_size() for p in trained.trained().values())
+        added[0] -= trained_bytes * (1 + optimizers.state_tensors(config.to_flat()))
+    gradients, step = _median(train)
+    (judging,) = _median(_timed(lambda: training.evaluate(trained, seen), device.type))
+    return StepTime(
+        training=gradients / len(seen),
+        step=step,
+        judging=judging / len(seen),
+        features=features / batch_size if config.on_features else judging / len(seen),
+        activations=max(0, added[0]) * config.batch_size // batch_size,
+        measured=batch_size,
+    )
+
+
+def _timed(work: Callable[[], object], device: str) -> Callable[[], tuple[float]]:
+    def timed() -> tuple[float]:
+        started = _clocks()
+        work()
+        return (_between(started, _clocks(), device),)
+
+    return timed
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _between(start: tuple[float, float], end: tuple[float, float], device: str) -> float:
+    """Return the seconds between two readings of the clocks, without the time of other programs.
+
+    While these have the cores, a process gets less processor time than the clock on the wall says.
+    """
+    wall, given = end[0] - start[0], end[1] - start[1]
+    return min(wall, given) if device == "cpu" else wall
+
+
+def _median(measure_once: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    """Return the median of each duration, without the first measurement."""
+    measure_once()
+    samples: list[tuple[float, ...]] = []
+    total = 0.0
+    while len(samples) < _REPEATS or total < _SECONDS:
+        samples.append(measure_once())
+        total += sum(samples[-1])
+    return tuple(np.median(samples, axis=0).tolist())
+
+
+@contextmanager
+def _peak(device: str) -> Iterator[list[int]]:
+    """Yield a list that holds, after the block, the most bytes that the block added."""
+    import torch
+
+    added = [0]
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        yield added
+        added[0] = torch.cuda.max_memory_allocated() - before
+        return
+    process, ended = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        while not ended.wait(_POLL_SECONDS):
+            added[0] = max(added[0], process.memory_info().rss - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield added
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _main() -> None:
+    """Measure the configs on standard input, and print a line of JSON for each."""
+    values: list[Mapping[str, Any]] = json.load(sys.stdin)
+    for each in values:
+        print(json.dumps(asdict(measure(parse(each)))), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,34 @@
+"""The memory of a run, from the copies of its network."""
+
+from experiments.planning.memory import memory_needed
+from training.config import parse
+
+
+def test_memory_counts_models_and_processes() -> None:
+    """convnext_l has 785 MB: six copies for each client at work, and five at the server.
+
+    On two cores all three clients are at work, on one core only one.
+    """
+    config = parse({"backbone": "convnext_l"})
+    model = 785 * 10**6
+    assert memory_needed("clip", config, 2) == 10**9 + 6 * model
+    for cpus, at_work in ((2, 3), (1, 1)):
+        expected = 2 * 10**9 + at_work * (10**9 + 6 * model) + 5 * model
+        assert memory_needed("simulate", config, cpus) == expected
+
+
+def test_a_strategy_of_flowers_own_needs_memory_at_the_server() -> None:
+    """Of each of three replies eight copies more."""
+    plain, robust = (
+        memory_needed("simulate", parse({"backbone": "resnet18", **keys}), 2)
+        for keys in ({}, {"strategy": "median"})
+    )
+    assert robust - plain == 3 * 8 * 45 * 10**6
+
+
+def test_memory_of_a_part_is_its_base() -> None:
+    """Two copies of 785 MB for each of three clients at work, and one at the server."""
+    config = parse({"backbone": "convnext_l", "trainable": "lora"})
+    model = 785 * 10**6
+    expected = 2 * 10**9 + 3 * (10**9 + 2 * model) + model
+    assert memory_needed("simulate", config, 2) == expected
