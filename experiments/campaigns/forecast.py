@@ -18,7 +18,7 @@ from experiments.planning.images import ImageCounts, count_images, store_bytes, 
 from experiments.planning.memory import memory_needed
 from experiments.planning.step_times import Setting, measure_steps, setting
 from fl_server.federated_config import concurrency
-from training.config import NOT_IDENTITY, ExperimentConfig
+from training.config import DEFAULTS, NOT_IDENTITY, ExperimentConfig
 from training.device import processor_name, resolve_device
 from training.head_settings import HEAD_KEYS
 from training.release import cache_dir, recognise_dataset
@@ -159,7 +159,8 @@ class _Expected:
 
 
 def _identity(command: str, flat: Mapping[str, object]) -> Hashable:
-    return command, tuple(sorted((k, v) for k, v in flat.items() if k not in NOT_IDENTITY))
+    known = {**DEFAULTS, **flat}  # a folder may be older than some keys
+    return command, tuple(sorted((k, v) for k, v in known.items() if k not in NOT_IDENTITY))
 
 
 def _factors(
