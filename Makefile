@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # Only the slow tests need the extras. A dependency of the ISIC challenge's scorer needs a C compiler.
 $(EXTRAS): $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[score,mlflow]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[score,mlflow,tensorboard]'
 	@touch $@
 
 demo: install ## Train over three simulated hospitals on synthetic images, in about a minute

@@ -12,6 +12,7 @@ import typer
 
 from experiments.console import Console, marked, shown
 from experiments.display import counting
+from experiments.options import TRACKER
 from training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def run(
         ),
     ] = None,
     track: Annotated[
-        str | None, typer.Option(metavar="mlflow", help="Also send the results to MLflow.")
+        str | None,
+        typer.Option(click_type=TRACKER, help="Also send the finished trials there."),
     ] = None,
 ) -> None:
     """Run the trials of CAMPAIGN.toml that are not finished in a folder.
@@ -152,8 +154,6 @@ def run(
     from experiments.campaigns.campaign_file import read_campaign
     from experiments.campaigns.choice import data_folders, find_file, patterns_of
 
-    if track not in (None, "mlflow"):
-        raise ConfigError(f"--track {track}: only mlflow is supported")
     found = read_campaign(find_file(campaign), override or [], data_folders(data))
     patterns = patterns_of(only, found)
     carry_out(
@@ -162,7 +162,7 @@ def run(
         patterns,
         retry_failed=retry_failed,
         ray_address=ray_address,
-        to_mlflow=track is not None,
+        track=track,
     )
 
 
@@ -173,7 +173,7 @@ def carry_out(
     *,
     retry_failed: bool = False,
     ray_address: str | None = None,
-    to_mlflow: bool = False,
+    track: str | None = None,
 ) -> None:
     """Run the trials of a campaign that are not finished in its folder, and show their states.
 
@@ -181,11 +181,11 @@ def carry_out(
         patterns: only the trials that match; see `is_chosen`.
         retry_failed: also those that have failed.
         ray_address: of the Ray cluster on which they run; None for this machine.
-        to_mlflow: whether the results are also sent to MLflow.
+        track: where the finished trials are also sent: ``mlflow``, ``tensorboard``, or None.
 
     Raises:
         ConfigError, DataError, RunFolderError, WeightsError: they cannot start.
-        typer.Exit: 1 if a trial failed or MLflow refused, 130 on Ctrl-C.
+        typer.Exit: 1 if a trial failed or the tracker refused, 130 on Ctrl-C.
     """
     from experiments.campaigns.campaign_display import overview
     from experiments.campaigns.campaign_folder import CampaignFolder, Planned
@@ -222,7 +222,7 @@ def carry_out(
         for name, reason in ledger.set_aside.items():
             console.say(f"not in the ledger: {name}: {reason}")
         console.print(overview(wanted.name, folder, planned, states))
-        tracked = not to_mlflow or _track(folder, ledger)
+        tracked = track is None or _track(folder, ledger, track)
     failed = any(states[i].state != RunState.COMPLETED for i in chosen)
     if failed:
         console.say(
@@ -308,15 +308,17 @@ def _make_room(folder: CampaignFolder, trials: Trials) -> Ledger:
     return read_ledger(folder.path) if damaged else ledger
 
 
-def _track(folder: CampaignFolder, ledger: Ledger) -> bool:
-    """Send MLflow what it does not have yet; return whether it accepted it."""
+def _track(folder: CampaignFolder, ledger: Ledger, tracker: str) -> bool:
+    """Send a tracker what it does not have yet; return whether it accepted it."""
     # Imported here: MLflow is optional, and takes seconds to import.
-    from experiments.campaigns.tracking import TrackingError, track
+    from experiments.tracking.campaign_trials import track
+    from experiments.tracking.tracker import TrackingError
+    from experiments.tracking.trackers import TITLES
 
     try:
-        count = track(ledger, folder.path, None)
+        count = track(ledger, folder.path, tracker)
     except TrackingError as error:
-        console.say(marked(f"[bold red]MLflow:[/] {shown(error)}"))
+        console.say(marked(f"[bold red]{TITLES[tracker]}:[/] {shown(error)}"))
         return False
-    console.print(f"{count} trials sent to MLflow")
+    console.print(f"{count} trials sent to {TITLES[tracker]}")
     return True

@@ -7,6 +7,8 @@ import typer
 from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay, counting, show_notes, show_notices
 from experiments.run_setup import check_prerequisites, recorded
+from experiments.tracking.follower import tracked
+from experiments.tracking.trackers import tracker_of_run
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig
 from training.data_description import describe_data
@@ -19,7 +21,12 @@ from training.run_folder import RunFolder, now
 
 
 def train_centralized(
-    console: Console, wanted: ExperimentConfig, folder: RunFolder, *, kind: str
+    console: Console,
+    wanted: ExperimentConfig,
+    folder: RunFolder,
+    *,
+    kind: str,
+    track: str | None = None,
 ) -> None:
     """Train the missing epochs of a run folder, in this process.
 
@@ -27,6 +34,7 @@ def train_centralized(
         wanted: the config, unresolved, with absolute paths and ``run-dir``.
         folder: the run's, new or started with the same config.
         kind: the command's name, for the manifest and for the command to resume.
+        track: where the training is tracked: ``mlflow``, ``tensorboard``, or None.
 
     Raises:
         ConfigError, DataError, RunFolderError, WeightsError: before training starts.
@@ -37,7 +45,8 @@ def train_centralized(
         folder.check_same(config)
     if folder.is_completed(config):
         console.print(f"{folder.path} holds a completed run; nothing to train.", soft_wrap=True)
-        return
+        with tracked(tracker_of_run(track, folder.path), folder, console):
+            return
     if folder.is_completed() and state_tensors(config.to_flat()):
         raise RunFolderError(
             f"{folder.path}: is completed, and the state of its optimizer ({config.optimizer}) was "
@@ -45,13 +54,14 @@ def train_centralized(
             "epochs in another folder"
         )
     show_notices(console, check_prerequisites(config, folder, federated=False))
+    tracker = tracker_of_run(track, folder.path)
     with counting(console, "Reading the images") as progress:
         data = open_central_data(config, progress)
         test_data = open_test_data(config, progress)
     about = describe_data(config, data, test_data)
     show_notes(console, about)
     folder.create(config)
-    with folder.lock():
+    with folder.lock(), tracked(tracker, folder, console):
         folder.check_same_data(data.store.fingerprint)
         text = text_of_run(config, folder, data.store.classes)
         entries = {

@@ -16,6 +16,7 @@ from experiments.options import (
     PlanOption,
     ResumeOption,
     SeedsOption,
+    TrackOption,
     run_folder_option,
 )
 from training.errors import ConfigError
@@ -30,6 +31,7 @@ def clip_command(
     resume: ResumeOption = False,
     seeds: SeedsOption = None,
     plan: PlanOption = False,
+    track: TrackOption = None,
 ) -> None:
     """Train one image encoder against the frozen text features of a CLIP encoder.
 
@@ -66,7 +68,9 @@ def clip_command(
     if seeds is not None:
         from experiments.seeds import run_seeds
 
-        run_seeds("clip", seeds, config, override, out, resume=resume, defaults=defaults)
+        run_seeds(
+            "clip", seeds, config, override, out, resume=resume, defaults=defaults, track=track
+        )
         return
     wanted, folder = open_run(config, override, out, resume=resume, kind="clip", defaults=defaults)
     if wanted.objective != "clip":
@@ -78,7 +82,7 @@ def clip_command(
 
         show_plan_of(console, "clip", wanted, folder)
         return
-    train_centralized(console, wanted, folder, kind="clip")
+    train_centralized(console, wanted, folder, kind="clip", track=track)
     show_results(console, folder)
 
 

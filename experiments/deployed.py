@@ -16,6 +16,7 @@ from experiments.options import (
     OverrideOption,
     PlanOption,
     ResumeOption,
+    TrackOption,
     run_folder_option,
 )
 from operation.errors import OperationError
@@ -45,6 +46,7 @@ def run_command(
     out: Annotated[Path | None, run_folder_option("run")] = None,
     resume: ResumeOption = False,
     plan: PlanOption = False,
+    track: TrackOption = None,
 ) -> None:
     """Train one network over the sites that the coordinator of DIR admitted.
 
@@ -65,6 +67,8 @@ def run_command(
     # Imported here and below, since --help needs none of it.
     from experiments.results import show_results
     from experiments.run_setup import open_run
+    from experiments.tracking.follower import tracked
+    from experiments.tracking.trackers import tracker_of_run
     from fl_server.coordinator.coordinator_folder import CoordinatorFolder
     from fl_server.coordinator.orders import UNFINISHED, Orders
     from training.run_state import RunState
@@ -80,12 +84,15 @@ def run_command(
     if run_folder.is_completed(wanted):
         run_folder.check_same(wanted)
         console.print(f"{run_folder.path} holds a completed run; nothing to do.")
+        with tracked(tracker_of_run(track, run_folder.path), run_folder, console):
+            pass
         show_results(console, run_folder)
         return
     if serving(folder.path) is None:
         raise OperationError(
             f"{folder.path}: is not served; start  fedskin coordinator serve {folder.path}"
         )
+    tracker = tracker_of_run(track, run_folder.path)
     if order is None or order.state not in UNFINISHED:
         order = _order(wanted, run_folder, folder, orders)
     else:
@@ -99,7 +106,8 @@ def run_command(
                 )
     console.say(f"This is run {order.number} of {folder.path}")
     try:
-        order = _watch(order, orders, run_folder, folder, wanted.rounds)
+        with tracked(tracker, run_folder, console):
+            order = _watch(order, orders, run_folder, folder, wanted.rounds)
     except KeyboardInterrupt:
         again, end = f"fedskin run --on {on} --resume --out", f"fedskin coordinator stop {on}"
         console.say(f"The run continues. Watch it again with:  {again} {run_folder.path}")

@@ -8,12 +8,13 @@ from datetime import timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich import progress as bars
 
 from experiments.console import Console, marked, shown
 from training.scores import as_text
 
 if TYPE_CHECKING:
+    from training.checkpoint import Progress
     from training.run_folder import RunFolder
 
 
@@ -69,10 +70,10 @@ _LATEST = 5
 @contextmanager
 def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar for a job that calls back with (done, total); nothing if it never does."""
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
+    with bars.Progress(
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -107,17 +108,18 @@ class RunDisplay:
         self._noted = 0
         self._phase = ""
         self._seen: list[tuple[int, int]] = []
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn(unit + " {task.completed:.0f} of {task.total}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+        self._progress = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(),
+            bars.TextColumn(unit + " {task.completed:.0f} of {task.total}"),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("{task.fields[left]}"),
+            bars.TextColumn("{task.fields[best]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("starting", total=rounds, left="")
+        self._task = self._progress.add_task("starting", total=rounds, left="", best="")
 
     def __enter__(self) -> RunDisplay:
         if self._before:
@@ -141,7 +143,9 @@ class RunDisplay:
         done = progress.round
         records = folder.rounds()
         left = self._time_left(records[self._before :], done)
-        self._progress.update(self._task, completed=done, description=phase, left=left)
+        best_by = str(manifest.get("best_by", "avg"))
+        best = self._best(progress, best_by)
+        self._progress.update(self._task, completed=done, description=phase, left=left, best=best)
         for note in manifest.get("notes", ())[self._noted :]:
             self._console.print(marked(f"[yellow]{shown(note)}[/]"), highlight=False)
             self._noted += 1
@@ -153,7 +157,8 @@ class RunDisplay:
         self._warned = max(self._warned, len(progress.records))
         for record in records[self._shown :]:
             newest = record is records[-1] and not self._console.is_terminal  # else the bar has it
-            line = self._line(record, left if newest else "", str(manifest.get("best_by", "avg")))
+            outlook = "  ".join(filter(None, (best, left))) if newest else ""
+            line = self._line(record, outlook, best_by)
             self._console.say(marked(line))
         self._shown = max(self._shown, len(records))
         # The last round's model is validated during the final evaluation, so its line comes first.
@@ -176,7 +181,14 @@ class RunDisplay:
         left = timedelta(seconds=round(median(seconds) * (self._rounds - done)))
         return f"about {left} left"
 
-    def _line(self, record: Mapping[str, Any], left: str, best_by: str = "avg") -> str:
+    def _best(self, progress: Progress, best_by: str) -> str:
+        """Return the best validated model so far, by the figure that chooses it."""
+        if not progress.best_round:
+            return ""
+        figure = as_text(best_by, progress.best_figure)
+        return f"best: {self._unit} {progress.best_round}, {best_by.upper()} {figure}"
+
+    def _line(self, record: Mapping[str, Any], outlook: str, best_by: str = "avg") -> str:
         validation = record["validation"]
         pooled = validation["pooled"]
         parts = [
@@ -190,8 +202,8 @@ class RunDisplay:
                 figures += f", {best_by.upper()} {as_text(best_by, pooled[best_by])}"
             parts.append(f"validation{of} {figures}")
         parts.append(f"{record['seconds']['round']:.1f} s")
-        if left:
-            parts.append(left)
+        if outlook:
+            parts.append(outlook)
         for client, reason in record["failures"].items():
             parts.append(f"[yellow]without {shown(client)}: {shown(reason)}[/]")
         return "  ".join(parts)

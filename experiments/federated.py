@@ -14,6 +14,7 @@ from experiments.options import (
     PlanOption,
     ResumeOption,
     SeedsOption,
+    TrackOption,
     run_folder_option,
 )
 
@@ -36,6 +37,7 @@ def simulate_command(
     ] = None,
     seeds: SeedsOption = None,
     plan: PlanOption = False,
+    track: TrackOption = None,
 ) -> None:
     """Train one network over several simulated hospitals, on this machine or on a Ray cluster.
 
@@ -90,11 +92,20 @@ def simulate_command(
     if seeds is not None:
         from experiments.seeds import run_seeds
 
-        run_seeds("simulate", seeds, config, override, out, resume=resume, ray_address=ray_address)
+        run_seeds(
+            "simulate",
+            seeds,
+            config,
+            override,
+            out,
+            resume=resume,
+            ray_address=ray_address,
+            track=track,
+        )
         return
     wanted, folder = open_run(config, override, out, resume=resume, kind="simulate")
     try:
-        run_simulation(wanted, folder, console, ray_address)
+        run_simulation(wanted, folder, console, ray_address, track)
     except SimulationFailed as failure:
         console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
         console.say(f"The log is {folder.log_path}")
@@ -112,6 +123,7 @@ def run_simulation(
     folder: RunFolder,
     console: Console,
     ray_address: str | None = None,
+    track: str | None = None,
 ) -> None:
     """Run a simulation to its end, or what is missing of it.
 
@@ -119,6 +131,7 @@ def run_simulation(
         wanted: as the user wrote it, with absolute paths and ``run-dir``.
         folder: the run folder; new, or of a run with the same config.
         ray_address: of the Ray cluster on which the clients run; None for this machine.
+        track: where the run is tracked: ``mlflow``, ``tensorboard``, or None.
 
     Raises:
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
@@ -126,6 +139,8 @@ def run_simulation(
     """
     from experiments.display import RunDisplay, counting, show_notes, show_notices
     from experiments.run_setup import check_prerequisites
+    from experiments.tracking.follower import tracked
+    from experiments.tracking.trackers import tracker_of_run
     from fl_server.federated_config import prepare_simulated
     from fl_server.simulation import simulate, take_over
     from fl_server.simulation_superlink import SuperLink
@@ -141,8 +156,10 @@ def run_simulation(
         folder.check_same(run_config)
     if folder.is_completed(run_config):
         console.print(f"{folder.path} holds a completed run; nothing to do.")
-        return
+        with tracked(tracker_of_run(track, folder.path), folder, console):
+            return
     show_notices(console, check_prerequisites(run_config, folder, federated=True))
+    tracker = tracker_of_run(track, folder.path)
     with SuperLink(
         folder.log_path, ray_address
     ) as superlink:  # its processes import while images are read
@@ -160,7 +177,11 @@ def run_simulation(
             f"{run_config.clients} clients, {at_once} at the same time, {threads} CPU threads each",
             highlight=False,
         )
-        with RunDisplay(console, run_config.rounds, before=len(folder.rounds())) as display:
+        before = len(folder.rounds())
+        with (
+            tracked(tracker, folder, console),
+            RunDisplay(console, run_config.rounds, before=before) as display,
+        ):
             simulate(run_config, folder, superlink, resources, display.show)
 
 

@@ -19,6 +19,7 @@ from experiments.options import (
     PlanOption,
     ResumeOption,
     SeedsOption,
+    TrackOption,
     run_folder_option,
 )
 from training.errors import ConfigError, RunFolderError
@@ -48,6 +49,7 @@ def heads_command(
     ] = None,
     seeds: SeedsOption = None,
     plan: PlanOption = False,
+    track: TrackOption = None,
 ) -> None:
     """Compare KNN, SVM and Random Forest on a network's features with the network itself.
 
@@ -85,14 +87,14 @@ def heads_command(
 
         if from_run is not None:
             raise ConfigError(f"--from {from_run}: goes without --seeds; it has one network")
-        run_seeds("heads", seeds, config, override, out, resume=resume)
+        run_seeds("heads", seeds, config, override, out, resume=resume, track=track)
         return
     if resume and out is not None and from_run is None:
         mine = RunFolder(out.absolute())
         source = network_run(mine)
         from_run = None if source is mine else source.path
     if from_run is None:
-        _train_and_fit(config, override, out, resume=resume, plan=plan)
+        _train_and_fit(config, override, out, resume=resume, plan=plan, track=track)
         return
     if config is not None:
         raise ConfigError(f"{config}: --from goes with no CONFIG.toml; its run has one")
@@ -101,6 +103,7 @@ def heads_command(
         override or [],
         None if out is None else RunFolder(out.absolute()),
         resume=resume,
+        track=track,
     )
 
 
@@ -111,11 +114,14 @@ def _train_and_fit(
     *,
     resume: bool,
     plan: bool,
+    track: str | None,
 ) -> None:
     """Train a network and fit heads on it, in one run folder; or only plan that."""
     from experiments.centralized import train_centralized
     from experiments.head_results import open_head_images, show_fitted
     from experiments.run_setup import check_prerequisites, open_run
+    from experiments.tracking.follower import tracked
+    from experiments.tracking.trackers import tracker_of_run
     from training.head_run import best_weights
     from training.preparation import prepare_centralized
 
@@ -134,19 +140,29 @@ def _train_and_fit(
         wanted = prepare_centralized(config)
         folder.check_same(wanted)
         if folder.is_completed(wanted) and show_fitted(console, folder, config):
-            return
+            with tracked(tracker_of_run(track, folder.path), folder, console):
+                return
     check_prerequisites(prepare_centralized(config), folder, federated=False, needs_test=True)
+    tracker = tracker_of_run(track, folder.path)
     images = open_head_images(console, config, federated=False)
-    train_centralized(console, config, folder, kind="heads")
-    images.check_same(folder)
-    _fit(folder.config(), folder, folder, best_weights(folder, folder), images)
+    with tracked(tracker, folder, console):
+        train_centralized(console, config, folder, kind="heads")
+        images.check_same(folder)
+        _fit(folder.config(), folder, folder, best_weights(folder, folder), images)
 
 
 def _fit_on(
-    source: RunFolder, overrides: list[str], out: RunFolder | None, *, resume: bool
+    source: RunFolder,
+    overrides: list[str],
+    out: RunFolder | None,
+    *,
+    resume: bool,
+    track: str | None,
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in a separate one."""
     from experiments.head_results import open_head_images, show_fitted
+    from experiments.tracking.follower import tracked
+    from experiments.tracking.trackers import tracker_of_run
     from training.device import resolve_device
     from training.head_run import begin, best_weights, network_run
     from training.preparation import outline_data, prefetch_base
@@ -177,7 +193,8 @@ def _fit_on(
             )
     weights = best_weights(folder, source)
     if resume and show_fitted(console, folder, config):
-        return
+        with tracked(tracker_of_run(track, folder.path), folder, console):
+            return
     # The run's device need not exist on this machine.
     device = resolve_device("auto")
     precision = config.precision if device == "cuda" else "float32"
@@ -186,11 +203,13 @@ def _fit_on(
     outline_data(here, federated=federated, needs_test=True)
     if not (source.path / "features").is_dir():  # else the network may not be needed
         prefetch_base(here)
+    tracker = tracker_of_run(track, folder.path)
     images = open_head_images(console, here, federated=federated)
     images.check_same(source)
     if out is not None and not resume:
         begin(out, config, source, weights)
-    _fit(here, folder, source, weights, images)
+    with tracked(tracker, folder, console):
+        _fit(here, folder, source, weights, images)
 
 
 def _with_heads_of(config: ExperimentConfig, overrides: list[str]) -> ExperimentConfig:

@@ -26,6 +26,8 @@ class DatasetName(click.ParamType):
         return value
 
 
+TRACKER = click.Choice(["mlflow", "tensorboard"])
+
 ConfigArgument = Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", show_default=False)]
 OverrideOption = Annotated[
     list[str] | None,
@@ -43,6 +45,14 @@ SeedsOption = Annotated[
     typer.Option(
         metavar="0,1,2",
         help="Run once with each of these seeds; --out is then a campaign's folder.",
+        show_default=False,
+    ),
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        click_type=TRACKER,
+        help="Also send every round and the figures there, while the run goes on.",
         show_default=False,
     ),
 ]

@@ -23,6 +23,7 @@ def run_seeds(
     resume: bool,
     ray_address: str | None = None,
     defaults: Mapping[str, Scalar] | None = None,
+    track: str | None = None,
 ) -> None:
     """Run an experiment once with each seed, in a campaign's folder.
 
@@ -33,6 +34,7 @@ def run_seeds(
             finished, so there is nothing to resume.
         ray_address: of the Ray cluster over which the runs are distributed.
         defaults: the command's, for keys that are not set.
+        track: as of a campaign: where the finished runs are also sent.
 
     Raises:
         ConfigError, DataError, RunFolderError, WeightsError: it cannot start.
@@ -57,7 +59,7 @@ def run_seeds(
     ]
     check_command(trials[0])
     campaign = Campaign(named, tuple(trials), hang_minutes=120, cpus_per_trial=0, gpus_per_trial=0)
-    carry_out(campaign, out, ray_address=ray_address)
+    carry_out(campaign, out, ray_address=ray_address, track=track)
 
 
 def parse_seeds(seeds: str) -> list[int]:

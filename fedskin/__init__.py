@@ -149,7 +149,13 @@ def load(path: Path | str) -> Run:
     return Run(path)
 
 
-def simulate(config: Config | Mapping[str, Scalar], out: Path | str, *, quiet: bool = False) -> Run:
+def simulate(
+    config: Config | Mapping[str, Scalar],
+    out: Path | str,
+    *,
+    quiet: bool = False,
+    track: str | None = None,
+) -> Run:
     """Run ``fedskin simulate``, or what is missing of it, and return the run.
 
     Args:
@@ -157,9 +163,10 @@ def simulate(config: Config | Mapping[str, Scalar], out: Path | str, *, quiet: b
             An underscore stands for a hyphen.
         out: the run folder; with a run of the same config, that run is continued.
         quiet: show no progress.
+        track: ``mlflow`` or ``tensorboard``, as ``--track``.
 
     Raises:
-        ConfigError: a key is wrong, one line each.
+        ConfigError: a key is wrong, one line each; or the tracker is not installed or not reached.
         DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
         SimulationFailed: it ended without a result; the run folder has the cause and the log.
     """
@@ -173,5 +180,5 @@ def simulate(config: Config | Mapping[str, Scalar], out: Path | str, *, quiet: b
         config = parse({key.replace("_", "-"): value for key, value in config.items()})
     folder = RunFolder(Path(out).expanduser().absolute())
     wanted = with_absolute_paths(config).replace(run_dir=str(folder.path))
-    run_simulation(wanted, folder, Console(quiet=quiet))
+    run_simulation(wanted, folder, Console(quiet=quiet), track=track)
     return load(folder.path)

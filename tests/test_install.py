@@ -23,7 +23,7 @@ def test_extras_are_installed_from_the_checkout() -> None:
         for path in CHECKOUT.glob(pattern)
     }
     assert [name for name, text in texts.items() if "fedskin[" in text] == []
-    from_the_checkout = "pip install -c constraints.txt -e '.[score,mlflow]'"
+    from_the_checkout = "pip install -c constraints.txt -e '.[score,mlflow,tensorboard]'"
     assert from_the_checkout in texts["README.md"]
 
 

@@ -116,18 +116,28 @@ def read_finished(path: Path) -> FinishedTrial | None:
         return None
     if not _is_completed(path / "manifest.json"):
         return None
+    trial = read_completed(path)
+    command, backbone = trial.manifest.command, file_name(trial.config.backbone)
+    if (command, backbone) != name.groups():
+        raise RunFolderError(
+            f"holds a run of {command} with {trial.config.backbone}, not what its name says"
+        )
+    return None if command == "heads" and trial.metrics.heads is None else trial
+
+
+def read_completed(path: Path) -> FinishedTrial:
+    """Read the folder of a completed run of any command, in a campaign or not.
+
+    Raises:
+        RunFolderError: one line with what is damaged or missing.
+    """
     manifest = _read(Manifest, path / "manifest.json")
     config = _read_config(path / "config.toml")
-    if (manifest.command, file_name(config.backbone)) != name.groups():
-        raise RunFolderError(
-            f"holds a run of {manifest.command} with {config.backbone}, not what its name says"
-        )
     metrics = _read(Metrics, path / "metrics.json")
-    if manifest.command == "heads" and metrics.heads is None:
-        return None
-    if manifest.command == "simulate" and len(metrics.participation) != config.clients:
+    federated = manifest.command in ("simulate", "run")
+    if federated and len(metrics.participation) != config.clients:
         raise RunFolderError(f"metrics.json: participation: not of {config.clients} clients")
-    if (metrics.sampled is not None) != (manifest.command == "simulate" and config.samples_clients):
+    if (metrics.sampled is not None) != (federated and config.samples_clients):
         raise RunFolderError("metrics.json: sampled: not as clients-per-round says")
     if metrics.sampled is not None and metrics.sampled.keys() != metrics.participation.keys():
         raise RunFolderError("metrics.json: sampled: not of the clients of participation")
@@ -137,10 +147,23 @@ def read_finished(path: Path) -> FinishedTrial | None:
     best = [getattr(block, config.best_by, None) for block in metrics.blocks()]
     if any(not isinstance(figure, float | int | None) for figure in best):
         raise RunFolderError(f"metrics.json: {config.best_by}: is not a number")
-    rounds = _read_rounds(path / "rounds.jsonl")
+    rounds = read_rounds(path)
     if [r.round for r in rounds] != list(range(1, metrics.rounds + 1)):
         raise RunFolderError(f"rounds.jsonl: does not hold rounds 1 to {metrics.rounds}")
     return FinishedTrial(path.name, config, manifest, metrics, rounds)
+
+
+def read_rounds(path: Path, after: int = 0) -> tuple[Round, ...]:
+    """Read a run folder's ``rounds.jsonl``, without the first ``after`` rounds.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    file = path / "rounds.jsonl"
+    lines = _bytes(file).splitlines()[after:]
+    return tuple(
+        _check(Round, line, f"{file.name}, line {i}") for i, line in enumerate(lines, after + 1)
+    )
 
 
 def _is_completed(path: Path) -> bool:
@@ -167,11 +190,6 @@ def _read_config(path: Path) -> ExperimentConfig:
     if "auto" in (config.dataset, config.optimizer, config.loss, *numbers):
         raise RunFolderError(f"{path.name}: is not resolved, so no run's")
     return config
-
-
-def _read_rounds(path: Path) -> tuple[Round, ...]:
-    lines = _bytes(path).splitlines()
-    return tuple(_check(Round, line, f"{path.name}, line {i}") for i, line in enumerate(lines, 1))
 
 
 P = TypeVar("P", bound=Part)

@@ -101,8 +101,8 @@ def read_ledger(folder: Path) -> Ledger:
             set_aside[path.name] = str(error)
             continue
         if trial is not None:
-            about = _about(trial)
-            rows += [{**about, **figures} for figures in _Rows(trial)]
+            about = columns_of(trial)
+            rows += [{**about, **figures} for figures in TestRows(trial)]
             records[trial.id] = trial.record
     further = {column for row in rows for column in row} - COLUMNS.keys()
     columns = COLUMNS | dict.fromkeys(sorted(further), float)
@@ -118,7 +118,7 @@ def write_ledger(folder: Path, ledger: Ledger) -> None:
         ledger.table.to_csv(temporary, index=False)
 
 
-def _about(trial: FinishedTrial) -> dict[str, Any]:
+def columns_of(trial: FinishedTrial) -> dict[str, Any]:
     """Return the columns that are equal in all rows of a trial."""
     manifest, metrics = trial.manifest, trial.metrics
     return {
@@ -158,8 +158,10 @@ def _config_columns(config: ExperimentConfig) -> dict[str, Any]:
     return {f"config.{key}": _config_type(key)(value) for key, value in config.to_flat().items()}
 
 
-class _Rows:
-    """Return the figures of a trial, a row for each test set, model and unit."""
+class TestRows:
+    """The figures of a trial, a row for each test set, model and unit."""
+
+    __test__ = False  # what pytest would take for a test
 
     def __init__(self, trial: FinishedTrial) -> None:
         self._metrics = trial.metrics

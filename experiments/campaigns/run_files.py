@@ -133,9 +133,16 @@ class RoundFigures(Figures):
 
 
 class Validation(Part):
-    """The figures of a round's model on all validation images."""
+    """The figures of a round's model on all validation images and, if federated, by client."""
 
     pooled: RoundFigures
+    clients: dict[str, RoundFigures] = Field(default_factory=dict)
+
+
+class ClientRound(Part):
+    """What a client did in a round."""
+
+    train_loss: float
 
 
 class Seconds(Part):
@@ -147,13 +154,14 @@ class Seconds(Part):
 
 
 class Round(Part):
-    """A line of ``rounds.jsonl``; a centralized run sends no bytes."""
+    """A line of ``rounds.jsonl``; a centralized run has no clients and sends no bytes."""
 
     round: int
     train_loss: float
     seconds: Seconds
     bytes_sent: int | None = None
     bytes_received: int | None = None
+    clients: dict[str, ClientRound] = Field(default_factory=dict)
     validation: Validation
 
 

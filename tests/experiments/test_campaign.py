@@ -64,7 +64,6 @@ def options(data: Path, folder: Path) -> list[str]:
         ),
         ({"only": ["swin_*"]}, r"--only swin_\*: write it as KEY=PATTERN"),
         ({"only": ["bakbone=swin_*"]}, "no such key; did you mean backbone?"),
-        ({"track": "wandb"}, "--track wandb: only mlflow is supported"),
         ({"override": ["bakbone=swin_b"]}, "-c: bakbone: no such key; did you mean backbone?"),
         ({}, "data-dir = '': name the folder of the images"),
         ({"data": ["ham10000=/nowhere"]}, "/nowhere"),

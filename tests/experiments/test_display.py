@@ -1,6 +1,7 @@
 """The display during a run, in a file or a batch system's log."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,22 @@ def test_the_time_left_is_that_of_the_rounds_that_are_missing(folder: RunFolder)
     assert second.endswith("120.0 s  about 0:01:30 left")
     assert third.endswith("180.0 s")
     assert fourth.endswith("240.0 s")
+
+
+def test_the_newest_line_has_the_best_round_so_far(folder: RunFolder) -> None:
+    folder.update_manifest(best_by="mcc")
+    output = io.StringIO()
+    with RunDisplay(Console(file=output, width=300), ROUNDS) as display:
+        for done, best in ((2, 0), (3, 1), (4, 3)):
+            reach(folder, done, done - 1)
+            progress = folder.checkpoint.progress()
+            figure = 0.1 * best if best else None
+            folder.checkpoint.save(replace(progress, best_round=best, best_figure=figure))
+            display.show(folder)
+    lines = [line for line in output.getvalue().splitlines() if line.startswith("round")]
+    assert "best" not in lines[0], "nothing is validated that counts"
+    assert lines[1].endswith("  best: round 1, MCC 0.100  about 0:01:30 left")
+    assert lines[2].endswith("  best: round 3, MCC 0.300")
 
 
 def test_rounds_of_an_earlier_start_are_not_shown_as_new(folder: RunFolder) -> None:

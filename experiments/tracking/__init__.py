@@ -1,0 +1,1 @@
+"""Runs in MLflow or TensorBoard: while they go on, and the finished trials of a campaign."""

@@ -1,0 +1,170 @@
+"""A single run, tracked while it goes on: a thread sends what its folder newly holds.
+
+So nothing waits for the tracker, and it makes no difference who runs the rounds: this process, a
+simulation's, or a coordinator's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from threading import Event, Thread
+from typing import Any
+
+from experiments.campaigns.finished_trial import FinishedTrial, read_completed, read_rounds
+from experiments.console import Console, marked, shown
+from experiments.tracking.points import final_points, milliseconds, round_points
+from experiments.tracking.tracker import Tracker, TrackingError
+from training.errors import RunFolderError
+from training.run_folder import RunFolder
+from training.run_state import INTERRUPTED, RunState
+
+POLL_SECONDS = 1.0
+# After an error, a tracker is left alone for so long.
+_RETRY_SECONDS = 30.0
+
+
+class Sending:
+    """Sends a run to its tracker, each thing once.
+
+    Args:
+        folder: the run's, with a config; the run may go on.
+    """
+
+    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+        self._tracker, self._folder = tracker, folder
+        self._arrived: int | None = None  # the last round at the tracker; None before the beginning
+        self._read = 0
+        self._time = 0
+
+    def rounds(self) -> None:
+        """Send what is known of the run, and the rounds that are not there yet.
+
+        Raises:
+            RunFolderError: a file is damaged.
+            TrackingError: the next call sends the rest.
+        """
+        config = self._folder.config()
+        if self._arrived is None:
+            manifest = self._folder.manifest()
+            started = manifest.get("started")
+            self._time = milliseconds(datetime.fromisoformat(started)) if started else _now()
+            self._arrived = self._tracker.begin(config.to_flat(), _tags(manifest), self._time)
+        if not (self._folder.path / "rounds.jsonl").is_file():
+            return
+        for record in read_rounds(self._folder.path, after=self._read):
+            after = self._time + int(1000 * record.seconds.round)
+            if record.round > self._arrived:
+                self._tracker.add_round(round_points(record, after, config.best_by))
+                self._arrived = record.round
+            self._read, self._time = self._read + 1, after
+
+    def end(self, state: RunState, cause: str) -> None:
+        """Send all that is left of a run that has ended, and how it ended.
+
+        Raises:
+            RunFolderError, TrackingError: as above.
+        """
+        self.rounds()
+        if state != RunState.COMPLETED:
+            self._tracker.end(state, cause, _now())
+            return
+        run = read_completed(self._folder.path)
+        self._tracker.add_figures(final_points(run))
+        self._tracker.end(state, completeness(run), milliseconds(run.manifest.finished))
+
+
+def completeness(run: FinishedTrial) -> str:
+    """Return ``yes``, or what each client missed that missed something."""
+    return "; ".join(f"{client}: {said}" for client, said in run.absences.items()) or "yes"
+
+
+@contextmanager
+def tracked(tracker: Tracker | None, folder: RunFolder, console: Console) -> Iterator[None]:
+    """Send a run to its tracker while the block runs, and its end after it.
+
+    A run over sites that goes on without this process stays a running one.
+
+    What does not arrive is said in a line; the run goes on and sends it later, or when it is
+    resumed.
+
+    Args:
+        tracker: None for none.
+        folder: the run's; it may be made within the block.
+    """
+    if tracker is None:
+        yield
+        return
+    sending, ended = Sending(tracker, folder), Event()
+    thread = Thread(target=_follow, args=(sending, folder, ended, console), daemon=True)
+    thread.start()
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        ended.set()
+        thread.join()
+        _finish(sending, folder, error, console)
+
+
+def _follow(sending: Sending, folder: RunFolder, ended: Event, console: Console) -> None:
+    """Send what is new until the run has ended."""
+    seen: list[tuple[int, int]] = []
+    complained = False
+    wait = 0.0
+    while not ended.wait(wait):
+        wait = POLL_SECONDS
+        stamps = folder.stamps()
+        if stamps == seen or "data" not in folder.manifest():  # which a run begins with
+            continue
+        try:
+            sending.rounds()
+        except (TrackingError, RunFolderError) as error:
+            if not complained:
+                _complain(console, error)
+            complained, wait = True, _RETRY_SECONDS
+        else:
+            complained, seen = False, stamps
+
+
+def _finish(
+    sending: Sending, folder: RunFolder, error: BaseException | None, console: Console
+) -> None:
+    if not folder.exists():
+        return
+    manifest = folder.manifest()
+    state = RunState(manifest.get("status", RunState.RUNNING))
+    cause = str(manifest.get("cause") or "")
+    if isinstance(error, KeyboardInterrupt) and manifest.get("command") != "run":
+        state, cause = RunState.STOPPED, INTERRUPTED
+    elif cause == INTERRUPTED:
+        state = RunState.STOPPED
+    elif error is not None and state == RunState.COMPLETED:  # what follows the training failed
+        state, cause = RunState.FAILED, str(error)
+    try:
+        if state == RunState.RUNNING:
+            sending.rounds()
+        else:
+            sending.end(state, cause)
+    except (TrackingError, RunFolderError) as refusal:
+        _complain(console, refusal)
+
+
+def _complain(console: Console, error: Exception) -> None:
+    console.say(marked(f"[yellow]{shown(error)}[/]"))
+
+
+def _tags(manifest: Mapping[str, Any]) -> dict[str, str]:
+    tags = {"fedskin.command": str(manifest.get("command"))}
+    if "data" in manifest:
+        tags["fedskin.images"] = "SYNTHETIC" if manifest["data"]["synthetic"] else "real"
+    return tags
+
+
+def _now() -> int:
+    return int(1000 * time.time())
