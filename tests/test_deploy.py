@@ -43,6 +43,8 @@ def calls(text: str) -> list[str]:
 CALLS = [
     *calls(typed(CHECKOUT / "docs" / "deployment.md")),
     *calls(typed(CHECKOUT / "docs" / "cluster.md")),
+    *calls(typed(CHECKOUT / "docs" / "coming-from.md")),
+    *calls(typed(CHECKOUT / "docs" / "tracking.md")),
     *calls(typed(CHECKOUT / "README.md")),
     *calls((DEPLOY / "hospitals.sh").read_text("utf-8")),
 ]
