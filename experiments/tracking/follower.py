@@ -13,7 +13,7 @@ from datetime import datetime
 from threading import Event, Thread
 from typing import Any
 
-from experiments.campaigns.finished_trial import FinishedTrial, read_completed, read_rounds
+from experiments.campaigns.finished_trial import read_completed, read_rounds
 from experiments.console import Console, marked, shown
 from experiments.tracking.points import final_points, milliseconds, round_points
 from experiments.tracking.tracker import Tracker, TrackingError
@@ -73,12 +73,8 @@ class Sending:
             return
         run = read_completed(self._folder.path)
         self._tracker.add_figures(final_points(run))
-        self._tracker.end(state, completeness(run), milliseconds(run.manifest.finished))
-
-
-def completeness(run: FinishedTrial) -> str:
-    """Return ``yes``, or what each client missed that missed something."""
-    return "; ".join(f"{client}: {said}" for client, said in run.absences.items()) or "yes"
+        missed = "; ".join(f"{client}: {said}" for client, said in run.absences.items())
+        self._tracker.end(state, missed, milliseconds(run.manifest.finished))
 
 
 @contextmanager

@@ -158,9 +158,11 @@ class MlflowRun(Tracker):
             self._store.client.log_batch(self._id, metrics=[Metric(*point) for point in points])
 
     def end(self, state: RunState, said: str, time: int) -> None:
-        tag = "fedskin.complete" if state == RunState.COMPLETED else "fedskin.cause"
+        completed = state == RunState.COMPLETED
+        tag = "fedskin.complete" if completed else "fedskin.cause"
+        text = said or ("yes" if completed else "unknown")
         with self._store.accepting():
-            self._store.client.set_tag(self._id, tag, said[:_VALUE_LENGTH])
+            self._store.client.set_tag(self._id, tag, text[:_VALUE_LENGTH])
             self._store.client.set_terminated(self._id, _STATES[state], end_time=time)
 
 

@@ -42,6 +42,6 @@ class Tracker(ABC):
 
         Args:
             state: completed, failed, or stopped by a person.
-            said: the cause, or of a completed run whether it is complete.
+            said: the cause; of a completed run what clients missed, if they missed anything.
             time: in milliseconds since 1970.
         """

@@ -104,7 +104,7 @@ def test_the_end_has_every_test_set_the_config_and_the_state(run: RunFolder) -> 
         for name in SCORES:
             expected = [(metrics["best_round"], pytest.approx(block[name]))]
             assert curve(run, f"{tag}.{name}") == expected
-    assert states(run) == ["running", "completed: yes"]
+    assert states(run) == ["running", "completed"]
     found = parameters(run)
     assert found.pop("fedskin.images") == "SYNTHETIC"
     assert found.pop("fedskin.command") == "simulate"
@@ -121,7 +121,7 @@ def test_a_resumed_run_appends_only_what_is_new(run: RunFolder, tmp_path: Path) 
     for name in ("manifest.json", "rounds.jsonl"):
         shutil.copy(done / name, run.path)
     follow(run)
-    assert states(run) == ["running", "stopped: interrupted", "running", "completed: yes"]
+    assert states(run) == ["running", "stopped: interrupted", "running", "completed"]
     assert [step for step, _ in curve(run, "validation/client-0.mcc")] == [1, 2, 3]
     assert [path.name for path in (run.path / FOLDER).iterdir()] == [FILE]
     size = (run.path / FOLDER / FILE).stat().st_size

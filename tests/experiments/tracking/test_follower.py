@@ -70,7 +70,7 @@ def test_rounds_arrive_while_the_run_goes_on(run: RunFolder) -> None:
         run.update_manifest(status=RunState.COMPLETED)
     assert tracker.begun == 1
     assert tracker.rounds == [1, 2, 3]
-    assert tracker.ended == (RunState.COMPLETED, "yes")
+    assert tracker.ended == (RunState.COMPLETED, "")
     assert tracker.figures["global_test.network.bacc"] == run.metrics()["global_test"]["bacc"]
     assert tracker.figures["total.seconds"] == 3 * 51.0  # as generated
 
