@@ -85,11 +85,13 @@ class MlflowStore:
 
     def finished(self, tag: str) -> set[str]:
         """Return the values that a tag has in runs that are finished."""
-        found, token = set(), None
+        found: set[str] = set()
+        token = None
         with self.accepting():
             while True:
                 page = self.client.search_runs([self.experiment], page_token=token)
-                found |= {run.data.tags.get(tag) for run in page if run.info.status == "FINISHED"}
+                ended = [run.data.tags for run in page if run.info.status == "FINISHED"]
+                found |= {tags[tag] for tags in ended if tag in tags}
                 token = page.token
                 if not token:
                     return found
