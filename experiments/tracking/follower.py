@@ -116,9 +116,9 @@ def _follow(sending: Sending, folder: RunFolder, ended: Event, console: Console)
     while not ended.wait(wait):
         wait = POLL_SECONDS
         stamps = folder.stamps()
-        if stamps == seen or "data" not in folder.manifest():  # which a run begins with
-            continue
         try:
+            if stamps == seen or "data" not in folder.manifest():  # which a run begins with
+                continue
             sending.rounds()
         except (TrackingError, RunFolderError) as error:
             if not complained:
