@@ -151,7 +151,7 @@ class EventFile(Tracker):
 
 def _records(content: bytes) -> "Iterator[tuple[Event, int]]":
     """Yield each event up to the first that is not whole, and where it ends."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorboard.compat.proto.event_pb2 import Event
 
     end = 0

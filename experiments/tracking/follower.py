@@ -122,7 +122,7 @@ def _follow(sending: Sending, folder: RunFolder, ended: Event, console: Console)
             sending.rounds()
         except (TrackingError, RunFolderError) as error:
             if not complained:
-                _complain(console, error)
+                _complain(console, folder, error)
             complained, wait = True, _RETRY_SECONDS
         else:
             complained, seen = False, stamps
@@ -148,11 +148,13 @@ def _finish(
         else:
             sending.end(state, cause)
     except (TrackingError, RunFolderError) as refusal:
-        _complain(console, refusal)
+        _complain(console, folder, refusal)
 
 
-def _complain(console: Console, error: Exception) -> None:
-    console.say(marked(f"[yellow]{shown(error)}[/]"))
+def _complain(console: Console, folder: RunFolder, error: TrackingError | RunFolderError) -> None:
+    damaged = isinstance(error, RunFolderError)
+    said = f"{folder.path}: cannot be tracked to its end: {error}" if damaged else str(error)
+    console.say(marked(f"[yellow]{shown(said)}[/]"))
 
 
 def _tags(manifest: Mapping[str, Any]) -> dict[str, str]:
