@@ -1,9 +1,9 @@
 """The expected time and disk space of a whole campaign on this machine."""
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 
 import joblib
 import psutil
@@ -166,11 +166,13 @@ def _identity(command: str, flat: Mapping[str, object]) -> Hashable:
 def _factors(
     found: Sequence[_Expected], took: Mapping[int, float]
 ) -> dict[tuple[str, Setting], float]:
-    """Return by kind how many times as long as estimated finished trials took: the median."""
-    ratios: dict[tuple[str, Setting], list[float]] = {}
+    """Return by kind how many times as long as estimated finished trials took altogether."""
+    actual: defaultdict[tuple[str, Setting], float] = defaultdict(float)
+    expected: defaultdict[tuple[str, Setting], float] = defaultdict(float)
     for place, seconds in took.items():
-        ratios.setdefault(found[place].kind, []).append(seconds / found[place].estimate.seconds)
-    return {kind: median(of_kind) for kind, of_kind in ratios.items()}
+        actual[found[place].kind] += seconds
+        expected[found[place].kind] += found[place].estimate.seconds
+    return {kind: actual[kind] / expected[kind] for kind in actual}
 
 
 def _side_by_side(trials: Sequence[_Expected]) -> float:
