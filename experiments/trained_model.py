@@ -25,6 +25,7 @@ from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
+    from models.fitted_head import Head
     from training.heat_maps import HeatMaps
 
 _SYNTHETIC = "The model was trained on SYNTHETIC images: its predictions mean nothing"
@@ -145,13 +146,16 @@ class Classifier:
 
     def __init__(self, model: TrainedModel) -> None:
         # Imported here: an error in a name is reported without waiting for torch.
-        from models.fitted_head import Head
         from training.network import preprocessing
 
         self._model = model
         self.network, self._config = open_network(model)
         self._inputs = preprocessing(self._config)
-        self._head = None if model.head is None else Head.load(model.head)
+        self._head: Head | None = None
+        if model.head is not None:
+            from models.fitted_head import Head  # scikit-learn takes as long as torch
+
+            self._head = Head.load(model.head)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """Return probabilities (N, K) and predictions (N,).
