@@ -5,7 +5,7 @@ Imported only when it is used: captum imports matplotlib.
 
 import numpy as np
 import torch
-from captum.attr import LayerGradientXActivation
+from captum.attr import LayerGradCam, LayerGradientXActivation
 from numpy.typing import NDArray
 
 from models.backbones import Backbone
@@ -18,13 +18,17 @@ from training.network import preprocessing
 
 
 class HeatMaps:
-    """Makes maps of a network's answers: for each position of a layer, activation times gradient.
+    """Makes maps of a network's answers.
 
-    HiResCAM (Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful explanations, 2020,
-    section 3): the sum over a layer's channels of activation times gradient of the class's logit,
-    of which only what speaks for the class is kept. Where the layer's output goes to the head
-    through a mean over its positions, this is Grad-CAM (Selvaraju et al., 2017), up to a factor. It
-    is also defined for tokens, and for layers before the last.
+    Of feature maps it is Grad-CAM (Selvaraju et al., Grad-CAM: Visual Explanations from Deep
+    Networks via Gradient-based Localization, 2017, equations 1 and 2): the sum of a layer's
+    channels, each weighted with the mean of the gradient of the class's logit over the positions. A
+    single position's gradient would show the strides of later layers, not the image.
+
+    Of tokens, which no later layer skips, it is HiResCAM (Draelos and Carin, Use HiResCAM instead
+    of Grad-CAM for faithful explanations, 2020, section 3): each activation times its own gradient,
+    summed over the channels. Before a mean over the positions and a linear head the two are equal,
+    up to a factor. Both keep only what speaks for the class.
 
     Args:
         network: on its device; left in evaluation mode.
@@ -61,8 +65,13 @@ class HeatMaps:
         inputs = self._inputs.for_evaluation(to_device(pixels.copy(), device))
         targets = torch.from_numpy(classes).to(device)
         layer = self.layer
-        products = LayerGradientXActivation(self._network, layer.module).attribute(inputs, targets)
-        summed = layer.by_position(products).sum(dim=1)
+        if layer.form == "maps":
+            grad_cam = LayerGradCam(self._network, layer.module)
+            summed = grad_cam.attribute(inputs, targets)[:, 0]
+        else:
+            hires_cam = LayerGradientXActivation(self._network, layer.module)
+            products = hires_cam.attribute(inputs, targets)
+            summed = layer.by_position(products).sum(dim=1)
         maps = summed.detach().relu()
         largest = maps.amax(dim=(1, 2), keepdim=True)
         scaled: NDArray[np.float32] = torch.where(largest > 0, maps / largest, 0).cpu().numpy()
