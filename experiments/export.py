@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,8 +28,12 @@ def export_command(
         Path | None,
         typer.Option(metavar="FILE.md", help="Write a card: data, licences, figures, limits."),
     ] = None,
+    weights: Annotated[
+        Literal["best", "last", "ema"],
+        typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
+    ] = "best",
 ) -> None:
-    """Write the best network of the finished run in RUN_DIR for other programs.
+    """Write a network of the finished run in RUN_DIR for other programs.
 
     The ONNX file takes float32 images (N, 3, S, S), RGB in 0 to 1, of the run's image-size S. It
     holds normalisation, network and softmax, and in its metadata the class names, the calibration
@@ -57,7 +61,9 @@ def export_command(
 
     if onnx is None and timm is None and card is None:
         raise ExportError("nothing to write: give --onnx FILE, --timm DIR or --card FILE.md")
-    exported = open_for_export(source.absolute())
+    if card is not None and weights != "best":
+        raise ExportError("--card: describes a run's best model; leave out --weights")
+    exported = open_for_export(source.absolute(), weights)
     if onnx is not None:
         _write_onnx(exported, onnx)
     if timm is not None:

@@ -16,6 +16,7 @@ from training.scores import as_text, further_scores
 OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
 BY_PATIENT = "  by patient"
+AVERAGE = "  moving average"
 # As many scores fit into 80 columns.
 _SCORES = 7
 

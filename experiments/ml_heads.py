@@ -122,7 +122,7 @@ def _train_and_fit(
     from experiments.run_setup import check_prerequisites, open_run
     from experiments.tracking.follower import tracked
     from experiments.tracking.trackers import tracker_of_run
-    from training.head_run import best_weights
+    from training.head_run import network_weights
     from training.preparation import prepare_centralized
 
     config, folder = open_run(path, overrides, out, resume=resume, kind="heads")
@@ -148,7 +148,7 @@ def _train_and_fit(
     with tracked(tracker, folder, console):
         train_centralized(console, config, folder, kind="heads")
         images.check_same(folder)
-        _fit(folder.config(), folder, folder, best_weights(folder, folder), images)
+        _fit(folder.config(), folder, folder, network_weights(folder, folder), images)
 
 
 def _fit_on(
@@ -164,7 +164,7 @@ def _fit_on(
     from experiments.tracking.follower import tracked
     from experiments.tracking.trackers import tracker_of_run
     from training.device import resolve_device
-    from training.head_run import begin, best_weights, network_run
+    from training.head_run import begin, network_run, network_weights
     from training.preparation import outline_data, prefetch_base
 
     manifest = source.manifest()
@@ -191,7 +191,7 @@ def _fit_on(
             raise RunFolderError(
                 f"{folder.path}: was not started with --from; choose another folder"
             )
-    weights = best_weights(folder, source)
+    weights = network_weights(folder, source)
     if resume and show_fitted(console, folder, config):
         with tracked(tracker_of_run(track, folder.path), folder, console):
             return

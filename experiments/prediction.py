@@ -33,6 +33,10 @@ def predict_command(
         Literal["knn", "svm", "rf"] | None,
         typer.Option(help="Use a head of fedskin heads instead of the network's own."),
     ] = None,
+    weights: Annotated[
+        Literal["best", "last", "ema"],
+        typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
+    ] = "best",
     abstain_below: Annotated[
         float,
         typer.Option(
@@ -44,7 +48,7 @@ def predict_command(
         typer.Option(metavar="FOLDER", help="Write a heat map of each image into a new folder."),
     ] = None,
 ) -> None:
-    """Classify each IMAGE with the best model of the finished run in RUN_DIR, or of a site's file.
+    """Classify each IMAGE with the model of the finished run in RUN_DIR, or of a site's file.
 
     Prints the most probable class of each image and the probability of every class, or writes
     them to a CSV or JSON file. Images are preprocessed like the run's test images. Of a FOLDER
@@ -84,7 +88,7 @@ def predict_command(
 
     if explain is not None and explain.exists() and (explain.is_file() or any(explain.iterdir())):
         raise OperationError(f"--explain {explain}: is there already; choose another folder")
-    model = find_model(source.absolute(), head)
+    model = find_model(source.absolute(), head, weights)
     with nullcontext() if explain is None else creating_folder(explain) as folder:
         answers = predictions_of(model, images, abstain_below, folder)
     if explain is not None:

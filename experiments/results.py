@@ -10,6 +10,7 @@ from experiments.calibration_text import calibration_lines
 from experiments.console import Console
 from experiments.display import left_out_note, overlap_note, show_notices
 from experiments.figures_table import (
+    AVERAGE,
     BY_PATIENT,
     NONE,
     OVER,
@@ -181,6 +182,12 @@ def _first(metrics: Mapping[str, Any]) -> str:
     return "test split of" if "clients" in metrics else "evaluated on"
 
 
+def _other_models(metrics: Mapping[str, Any], test_set: str) -> Iterator[Row]:
+    yield "  last model", metrics["last"][test_set]
+    if "ema" in metrics:
+        yield AVERAGE, metrics["ema"][test_set]
+
+
 def blocks_of(metrics: Mapping[str, Any]) -> Iterator[Row]:
     """Yield the rows' names and metric blocks; empty blocks for clients that did not answer."""
     federated = "clients" in metrics
@@ -195,12 +202,15 @@ def blocks_of(metrics: Mapping[str, Any]) -> Iterator[Row]:
             fewer = patients["missing"] != pooled["missing"]
             who = f", {pooled_clients(patients['missing'], len(everyone))}" if fewer else ""
             yield f"{BY_PATIENT}{who}", patients
+        if "ema" in metrics:
+            averaged = metrics["ema"]["client_test"]
+            yield AVERAGE, {k: v for k, v in averaged.items() if k != "patients"}
     if "global_test" in metrics:
         yield ("global test set" if federated else "test set"), metrics["global_test"]
-        yield "  last model", metrics["last"]["global_test"]
+        yield from _other_models(metrics, "global_test")
     if "left_out" in metrics:
         yield left_out_name(metrics["left_out"]), metrics["left_out"]
-        yield "  last model", metrics["last"]["left_out"]
+        yield from _other_models(metrics, "left_out")
     for client, heads in metrics.get("client_heads", {}).items():
         for head, block in heads.items():
             if head != "failed":

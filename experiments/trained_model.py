@@ -19,9 +19,10 @@ from training.config import ExperimentConfig
 from training.data_description import synthetic_claims
 from training.device import resolve_device
 from training.errors import RunFolderError, TrainingError
-from training.head_run import best_weights, network_run
+from training.head_run import network_run, network_weights
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
+from training.run_model import ModelName, check_has
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
@@ -49,19 +50,25 @@ class TrainedModel:
     uncalibrated: str = ""  # why there is no calibration
 
 
-def find_model(source: Path, head: HeadName | None) -> TrainedModel:
-    """Find the best model of a run folder, or that of a file; a folder's weights are not read yet.
+def find_model(source: Path, head: HeadName | None, weights: ModelName = "best") -> TrainedModel:
+    """Find a model of a run folder, or that of a file; a folder's weights are not read yet.
 
     Args:
         source: the folder or the file.
         head: of `fedskin heads`, to use instead of the network's own.
+        weights: which of the run's models.
 
     Raises:
-        RunFolderError: the run is not completed, the head is missing, or the file is not a model.
+        RunFolderError: the run is not completed, the model or the head is missing, or the file is
+            not a model.
     """
     if source.is_file():
         if head is not None:
             raise RunFolderError(f"--head {head}: {source} holds no heads; give a run folder")
+        if weights != "best":
+            raise RunFolderError(
+                f"--weights {weights}: {source} holds one model; give a run folder"
+            )
         file = ModelFile.load(source)
         said = _SYNTHETIC if file.synthetic else None
         return TrainedModel(
@@ -76,6 +83,9 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
     folder.check_completed()
     manifest = folder.manifest()
     run = network_run(folder)
+    check_has(run, weights)
+    if head is not None and weights != "best":
+        raise RunFolderError(f"--weights {weights}: heads are fitted on the best model's features")
     path = folder.path / "heads" / f"{head}.skops"
     if head is not None and not path.is_file():
         raise RunFolderError(f"{path}: is missing; make it with  fedskin heads --from {run.path}")
@@ -84,20 +94,23 @@ def find_model(source: Path, head: HeadName | None) -> TrainedModel:
         config,
         classes,
         _SYNTHETIC if manifest["data"]["synthetic"] else synthetic_claims(manifest),
-        lambda: (best_weights(folder, run), as_text(text_of_run(config, run, classes))),
+        lambda: (network_weights(folder, run, weights), as_text(text_of_run(config, run, classes))),
         run.manifest().get("base_sha256"),
         None if head is None else path,
-        *_calibration(folder, len(classes), head),
+        *_calibration(folder, len(classes), head, weights),
     )
 
 
 def _calibration(
-    folder: RunFolder, num_classes: int, head: HeadName | None
+    folder: RunFolder, num_classes: int, head: HeadName | None, weights: ModelName
 ) -> tuple[Calibration | None, str]:
     """Return the calibration of a run's network, or None and why there is none."""
     if head is not None:
         return None, "heads are not calibrated"
-    block = folder.metrics().get("calibration")
+    if weights == "last":
+        return None, "the last model has no calibration, which only the best and the averaged have"
+    metrics = folder.metrics()
+    block = (metrics["ema"] if weights == "ema" else metrics).get("calibration")
     if block is None:
         return None, "the run was made before there were calibrations"
     try:

@@ -170,7 +170,7 @@ class Federation:
 
     def _train(self, judge: Judge, exchange: Exchange, num_rounds: int) -> ArrayRecord:
         self._round_started = time.perf_counter()
-        with CheckpointWriter(self.folder) as writer:
+        with CheckpointWriter(self.folder, self.folder.moving_average()) as writer:
 
             def finish(server_round: int, arrays: ArrayRecord) -> None:
                 if server_round > 0:  # Flower calls once before the first round

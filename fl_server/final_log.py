@@ -38,15 +38,20 @@ def final_log_lines(folder: RunFolder) -> Iterator[str]:
     rows.append((f"{whole}, pooled", pooled))
     if "global_test" in metrics:
         rows.append(("global test set", metrics["global_test"]))
-        rows.append(("  last model", metrics["last"]["global_test"]))
+        rows += _other_models(metrics, "global_test")
     if "left_out" in metrics:
         rows.append((left_out_name(metrics["left_out"]), metrics["left_out"]))
-        rows.append(("  last model", metrics["last"]["left_out"]))
+        rows += _other_models(metrics, "left_out")
     width = min(_NAME_WIDTH, max(len(name) for name, _ in rows))
     heads = " ".join(f"{name.upper():>6}" for name in METRIC_NAMES)
     yield f"{'test split of':<{width}} {'n':>6} {heads}"
     for name, block in rows:
         yield f"{printable(name, width):<{width}} {block['n']:>6} {_cells(block)}"
+
+
+def _other_models(metrics: Mapping[str, Any], test_set: str) -> list[tuple[str, dict[str, Any]]]:
+    models = {"  last model": "last", "  moving average": "ema"}
+    return [(name, metrics[key][test_set]) for name, key in models.items() if key in metrics]
 
 
 def superlink_left_running() -> int | None:

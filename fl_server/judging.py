@@ -30,12 +30,15 @@ from training.split import GlobalTestSet
 from training.task import Task
 from training.weights import Weights, weights_sha256
 
+_OF_VALIDATION = (*FIELDS, TEMPERATURE_LOSSES)
+
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks the clients how good a model is, and judges the last and the best one at the end.
+    """Asks the clients how good a model is, and judges the last, the best and the averaged one.
 
-    Memory: one model at a time, beside what the rounds hold.
+    Memory: one model at a time, beside what the rounds hold, and while the average is judged the
+        last one.
 
     Args:
         strategy: it knows the clients, and checks their replies.
@@ -65,8 +68,11 @@ class Judge:
         return evaluate_on_clients(self.grid, self.strategy, arrays, settings, config.longest_round)
 
     def conclude(self, exchange: Exchange, last: ArrayRecord, progress: Progress) -> None:
-        """Evaluate the last model and the best one, and write the metrics and the predictions."""
-        config, folder, num_classes = self.task.config, self.folder, self.task.num_classes
+        """Evaluate the last model, the best one and the average, and write metrics and predictions.
+
+        The best is the last one that clients hear of: sites keep it, and the predictions for it.
+        """
+        config, folder = self.task.config, self.folder
         method = METHODS[config.strategy]
         clients = self.strategy.clients.values()
         sent = exchange.to_evaluate(last)
@@ -74,6 +80,7 @@ class Judge:
         beside = method.has_own_models and exchange.layout.signature
         tests = f"test,{SHARED_TEST}" if beside else "test"
         splits = f"validation,{tests}"
+        ema, ema_histograms = self._judge_average(exchange, progress, splits)
         found = self.ask(sent, splits, progress.round)
         if "validation" not in progress.records[-1]:
             progress = progress.validated(self.validation(found), config.best_by)
@@ -87,15 +94,14 @@ class Judge:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(folder.checkpoint.weights(best_round))
             found = self.ask(sent, splits, best_round)
-        own = bool(exchange.num_local or method.own_half)
-        calibration = pooled_calibration(found, num_classes, config.coverage, own=own)
+        calibration = self._calibration(found, exchange)
         best_figures = self._figures(found, exchange.evaluated(sent), calibration=calibration)
-        of_validation = histograms_of(found, "validation", (*FIELDS, TEMPERATURE_LOSSES))
         folder.write_histograms(
             {
                 "client_test": histograms_of(found, "test"),
                 "last_client_test": last_histograms,
-                "validation": of_validation,
+                "validation": histograms_of(found, "validation", _OF_VALIDATION),
+                **ema_histograms,
             }
         )
         test_data = self.test_sets.get("global_test")
@@ -110,6 +116,7 @@ class Judge:
                 "calibration": calibration.to_block(),
                 "validation": progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
+                **ema,
                 "best_by": config.best_by,
                 "best_round": best_round,
                 "participation": participation(progress.records, clients),
@@ -119,6 +126,32 @@ class Judge:
                 **({"local_arrays": exchange.num_local} if exchange.num_local else {}),
             }
         )
+
+    def _judge_average(
+        self, exchange: Exchange, progress: Progress, splits: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the moving average's entries of the metrics and of the histograms, if any."""
+        if not self.task.config.ema_decay:
+            return {}, {}
+        sent = exchange.pack(self.folder.checkpoint.average(progress.round))
+        found, weights = self.ask(sent, splits, progress.round), exchange.evaluated(sent)
+        calibration = self._calibration(found, exchange)
+        block = {
+            **self._figures(found, weights, "ema_", calibration),
+            "calibration": calibration.to_block(),
+            "validation": self.validation(found)["pooled"],
+            "weights_sha256": weights_sha256(weights),
+        }
+        histograms = {
+            "ema_client_test": histograms_of(found, "test"),
+            "ema_validation": histograms_of(found, "validation", _OF_VALIDATION),
+        }
+        return {"ema": block}, histograms
+
+    def _calibration(self, found: Replies, exchange: Exchange) -> Calibration:
+        own = bool(exchange.num_local or METHODS[self.task.config.strategy].own_half)
+        num_classes, coverage = self.task.num_classes, self.task.config.coverage
+        return pooled_calibration(found, num_classes, coverage, own=own)
 
     def _sampled(self, progress: Progress, clients: Iterable[str]) -> dict[str, dict[str, int]]:
         if not self.task.config.samples_clients:

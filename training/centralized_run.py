@@ -21,9 +21,10 @@ from training.checkpoint import Progress
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
 from training.early_stopping import ends_after, why_ended
-from training.epoch import step_batches
+from training.epoch import Evaluation, step_batches
 from training.evaluation import evaluate_on_test_set, evaluation_block
 from training.feature_splits import open_feature_splits
+from training.moving_average import MovingAverage
 from training.network import base_sha256, move_to_device, sent_part
 from training.round_files import OptimizerStates
 from training.run_folder import RunFolder
@@ -89,12 +90,13 @@ class CentralizedRun:
         optimizer = optimizers.build_optimizer(self.config.to_flat(), model.trained().values())
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
         states.load(model, optimizer, before=self.progress.round + 1)
+        average = self.folder.moving_average()
         while self.progress.round < self.config.epochs and not self._ends():
             epoch = self.progress.round + 1
             record = self._epoch(model, splits, optimizer, epoch)
             # Before the checkpoint: a kill between the two then leaves only an unused state.
             states.save(model, optimizer, epoch)
-            self._save(record, sent_part(model))
+            self._save(record, sent_part(model), average)
             after_epoch()
 
     def _ends(self) -> bool:
@@ -173,12 +175,18 @@ class CentralizedRun:
         steps = itertools.count()
         return lambda: self.watch(next(steps), total)
 
-    def _save(self, record: dict[str, Any], weights: Weights) -> None:
+    def _save(
+        self, record: dict[str, Any], weights: Weights, average: MovingAverage | None
+    ) -> None:
         done = replace(
             self.progress, round=record["round"], records=[*self.progress.records, record]
         )
         self.progress = done.validated(record["validation"], self.config.best_by)
-        self.folder.checkpoint.save(self.progress, weights)
+        if average is not None:
+            average.add(weights)
+        self.folder.checkpoint.save(
+            self.progress, weights, average=None if average is None else average.weights
+        )
         self.folder.write_rounds(self.progress.records)
 
     def _judge(self) -> None:
@@ -187,7 +195,7 @@ class CentralizedRun:
         last = self.folder.checkpoint.weights(last_round)
         last_figures = self._judge_one(last, "last_global_test")
         best = last if best_round == last_round else self.folder.checkpoint.weights(best_round)
-        calibration = self._calibrate(best)
+        calibration = self._calibrate(self._validate(best))
         best_figures = self._judge_one(best, "global_test", calibration)
         self.folder.write_metrics(
             {
@@ -195,6 +203,7 @@ class CentralizedRun:
                 "calibration": calibration.to_block(),
                 "validation": self.progress.records[best_round - 1]["validation"]["pooled"],
                 "last": last_figures,
+                **self._judge_average(),
                 "best_by": self.config.best_by,
                 "best_round": best_round,
                 "rounds": last_round,
@@ -202,10 +211,27 @@ class CentralizedRun:
             }
         )
 
-    def _calibrate(self, weights: Weights) -> Calibration:
-        """Return the calibration of a network on the validation images, or their features."""
+    def _judge_average(self) -> dict[str, Any]:
+        if not self.config.ema_decay:
+            return {}
+        average = self.folder.checkpoint.average(self.progress.round)
+        validation = self._validate(average)
+        calibration = self._calibrate(validation)
+        block = {
+            **self._judge_one(average, "ema_global_test", calibration),
+            "calibration": calibration.to_block(),
+            "validation": evaluation_block(validation, self.config.best_by),
+            "weights_sha256": weights_sha256(average),
+        }
+        return {"ema": block}
+
+    def _validate(self, weights: Weights) -> Evaluation:
+        """Evaluate a network on the validation images, or their features."""
         restore = self.task.restore_over_features if self.config.on_features else self.task.restore
-        answers = self.task.evaluate(restore(weights), self._validation).images
+        return self.task.evaluate(restore(weights), self._validation)
+
+    def _calibrate(self, validation: Evaluation) -> Calibration:
+        answers = validation.images
         return calibrate(
             answers.counts(exact=False).histograms,
             temperature_losses(answers),

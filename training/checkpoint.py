@@ -1,9 +1,10 @@
 """The last and the best weights of a run, readable after a kill at any time.
 
 The weights of round r are in ``round-r.safetensors``, and what the method's server keeps for the
-next round, if it keeps anything, in ``server-r.safetensors``. ``state.json`` names the round of the
-last and of the best weights, and contains the record of every round. Weights and server's state are
-written first, then ``state.json`` is renamed into place, then files that it no longer names are
+next round, if it keeps anything, in ``server-r.safetensors``; with ``ema-decay`` the moving average
+after it in ``ema-r.safetensors``. ``state.json`` names the round of the last and of the best
+weights, and contains the record of every round. Weights, server's state and average are written
+first, then ``state.json`` is renamed into place, then files that it no longer names are
 deleted. So ``state.json`` always names complete files.
 """
 
@@ -65,6 +66,10 @@ class Checkpoint:
         """Return the path of the server's state after a round, if it is kept."""
         return self.folder / f"server-{round_number:05d}.safetensors"
 
+    def average_path(self, round_number: int) -> Path:
+        """Return the path of the moving average after a round, if it is kept."""
+        return self.folder / f"ema-{round_number:05d}.safetensors"
+
     def progress(self) -> Progress:
         """Read the progress; without a file it is round 0.
 
@@ -87,29 +92,38 @@ class Checkpoint:
         """Read the server's state after the last round."""
         return load_weights(self.server_state_path(round_number))
 
+    def average(self, round_number: int) -> Weights:
+        """Read the moving average after the last round."""
+        return load_weights(self.average_path(round_number))
+
     def save(
         self,
         progress: Progress,
         weights: Weights | None = None,
         server_state: Weights | None = None,
+        average: Weights | None = None,
     ) -> None:
-        """Write the progress and, if a round was finished, its weights and the server's state.
+        """Write the progress and, if a round was finished, its weights, state and average.
 
         Args:
             progress: with the round's number.
             weights: of the round.
             server_state: after the round; None or empty if the method keeps none.
+            average: the moving average after the round; None if there is none.
         """
         self.folder.mkdir(exist_ok=True)
         if weights is not None:
             save_weights(self.weights_path(progress.round), weights)
         if server_state:
             save_weights(self.server_state_path(progress.round), server_state)
+        if average is not None:
+            save_weights(self.average_path(progress.round), average)
         write_json(self.folder / "state.json", vars(progress))
         kept = {
             self.weights_path(progress.round),
             self.weights_path(progress.best_round),
             self.server_state_path(progress.round),
+            self.average_path(progress.round),
         }
         for path in self.folder.iterdir():  # .tmp is left by a killed save, and as large as a model
             if path.suffix in (".safetensors", ".tmp") and path not in kept:

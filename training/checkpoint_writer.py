@@ -4,6 +4,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from training.checkpoint import Progress
+from training.moving_average import MovingAverage
 from training.run_folder import RunFolder
 from training.weights import Weights
 
@@ -14,10 +15,14 @@ class CheckpointWriter:
     Only one is written at a time: while round r runs, the checkpoint of round r − 1 may not be
     complete yet, but that of r − 2 is. Leaving the ``with`` block waits for the last one and raises
     its error, unless another error is being raised.
+
+    Args:
+        average: takes each round's weights before it is written with them; None if there is none.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, average: MovingAverage | None = None) -> None:
         self.folder = folder
+        self._average = average
         self._thread = ThreadPoolExecutor(1)
         self._under_way: Future[None] | None = None
 
@@ -54,6 +59,10 @@ class CheckpointWriter:
 
     def _write(self, progress: Progress, weights: Weights, server_state: Weights | None) -> None:
         started = time.perf_counter()
-        self.folder.checkpoint.save(progress, weights, server_state)
+        average = None
+        if self._average is not None:
+            self._average.add(weights)
+            average = self._average.weights
+        self.folder.checkpoint.save(progress, weights, server_state, average)
         self.folder.write_rounds(progress.records)
         progress.records[-1]["seconds"]["checkpoint"] = time.perf_counter() - started

@@ -220,6 +220,12 @@ class ExperimentConfig(ConfigKeys):
                 f"aggregation-weights = {self.aggregation_weights!r}: strategy = "
                 f"{self.strategy!r} counts every client once; set aggregation-weights = equal"
             )
+        whole = {*HEAD_NAMES, "trunk"}
+        if self.ema_decay and method.local_names(whole) == whole:
+            faults.append(
+                f"ema-decay = {self.ema_decay}: with strategy = {self.strategy!r} nothing is "
+                "shared, so there is no global model to average; leave it out"
+            )
         if shares_nothing(self.strategy, self.trainable):
             faults.append(
                 f"trainable = 'head': with strategy = {self.strategy!r} the head stays at the "

@@ -62,6 +62,7 @@ class ConfigKeys(MethodKeys):
     pretrained: bool = True
     weights_dir: str = ""
     init_from: str = ""
+    init_weights: Literal["best", "last", "ema"] = "best"
     text_encoder: str = "ViT-L/14"
     loss: str = "auto"
     class_counts: Literal["own", "federation"] = "own"
@@ -93,6 +94,7 @@ class ConfigKeys(MethodKeys):
     local_epochs: int = Field(1, ge=1)
     epochs: int = Field(50, ge=1)
     patience: int = Field(0, ge=0)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     test_batchnorm: Literal["stored", "recomputed"] = "stored"
     best_by: Annotated[str, AfterValidator(_check_best_by)] = "avg"
     batch_size: int = Field(0, ge=0)

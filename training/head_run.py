@@ -14,15 +14,19 @@ from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.run_environment import environment
 from training.run_folder import RunFolder, now
+from training.run_model import ModelName, read_model
 from training.run_state import RunState
 from training.weights import Weights, weights_sha256
 
 # Copied to a folder of heads: the entries of metrics.json and the files about the network.
 FIGURES = (
     *("global_test", "validation", "calibration", "last", "best_by", "best_round", "rounds"),
-    "weights_sha256",
+    *("weights_sha256", "ema"),
 )
-FILES = ("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv")
+FILES = (
+    *("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv"),
+    "predictions-ema_global_test.csv",
+)
 
 
 def network_run(folder: RunFolder) -> RunFolder:
@@ -33,11 +37,12 @@ def network_run(folder: RunFolder) -> RunFolder:
     return RunFolder(Path(os.path.normpath(folder.path / origin["run"])))
 
 
-def best_weights(folder: RunFolder, source: RunFolder) -> Weights:
-    """Return the weights of a run's best network.
+def network_weights(folder: RunFolder, source: RunFolder, model: ModelName = "best") -> Weights:
+    """Return the weights of a run's network.
 
     Args:
         source: the folder that has the weights: its `network_run`, or that folder's new place.
+        model: which of its models; heads are on the best.
 
     Raises:
         RunFolderError: ``source`` is missing, unfinished, or has other weights than when the heads
@@ -49,8 +54,12 @@ def best_weights(folder: RunFolder, source: RunFolder) -> Weights:
             f"{source.path}: is missing, but has the network of {folder.path}; restore it"
         )
     source.check_completed()
-    weights = source.checkpoint.weights(source.metrics()["best_round"])
-    if origin is not None and weights_sha256(weights) != origin["weights_sha256"]:
+    _, weights = read_model(source, model)
+    if (
+        origin is not None
+        and model == "best"
+        and weights_sha256(weights) != origin["weights_sha256"]
+    ):
         raise RunFolderError(
             f"{source.path}: its weights are not those that the heads in {folder.path} were fitted "
             "on; fit new heads in another folder"
@@ -91,6 +100,6 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
         made.create(config)
         made.update_manifest(**manifest)
         made.write_metrics({key: metrics[key] for key in FIGURES if key in metrics})
-        for name in FILES:
+        for name in (name for name in FILES if (source.path / name).exists()):
             with replacing(made.path / name) as temporary:
                 shutil.copyfile(source.path / name, temporary)

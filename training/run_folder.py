@@ -21,6 +21,7 @@ from training.early_stopping import ends_after
 from training.errors import RunFolderError
 from training.extension_points import packages_of
 from training.losses import LOSSES
+from training.moving_average import MovingAverage
 from training.predictions import read_predictions, write_predictions
 from training.run_state import RunState
 from training.schedules import SCHEDULES
@@ -237,10 +238,21 @@ class RunFolder:
         began = self.manifest().get("init_from", start)
         if began["weights_sha256"] != start["weights_sha256"]:
             raise RunFolderError(
-                f"{start['run']}: its best weights are not those that {self.path} began with; "
+                f"{start['run']}: its weights are not those that {self.path} began with; "
                 "restore those, or choose another run folder"
             )
         self.update_manifest(init_from=start)
+
+    def moving_average(self) -> MovingAverage | None:
+        """Return the average of the models so far, to go on with; None without ``ema-decay``.
+
+        Raises:
+            RunFolderError: its file is missing or damaged.
+        """
+        decay, done = self.config().ema_decay, self.checkpoint.progress().round
+        if not decay:
+            return None
+        return MovingAverage(decay, done, self.checkpoint.average(done) if done else None)
 
     def lock(self, timeout: float = 0) -> FileLock:
         """Lock the folder for this process; the lock is released when the process ends.

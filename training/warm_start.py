@@ -1,4 +1,4 @@
-"""Warm start: the first weights of a run are the best ones of another, finished run."""
+"""Warm start: the first weights of a run are those of another, finished run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from training.config import HEAD_NAMES, ExperimentConfig
 from training.errors import RunFolderError
 from training.network import as_tensors, base_sha256
 from training.run_folder import RunFolder
+from training.run_model import WORDS, read_model
 from training.warm_start_source import check_source
 from training.weights import weights_sha256
 
@@ -18,7 +19,7 @@ from training.weights import weights_sha256
 def start_from(
     network: Backbone, config: ExperimentConfig, classes: Sequence[str]
 ) -> dict[str, Any] | None:
-    """Load the best weights of the run that ``init-from`` names into a new network, on the CPU.
+    """Load weights of the run that ``init-from`` names into a new network, on the CPU.
 
     The head stays as it is if that run has other classes.
 
@@ -35,13 +36,13 @@ def start_from(
         return None
     source = RunFolder(Path(config.init_from))
     check_source(config)
-    manifest, best_round = source.manifest(), source.metrics()["best_round"]
+    manifest = source.manifest()
     if config.trainable != "all" and manifest["base_sha256"] != base_sha256(network):
         raise RunFolderError(
             f"{source.path}: the base of its network is not this run's; use the same pretrained "
             "weights and versions, or train the whole network (trainable = all)"
         )
-    weights = source.checkpoint.weights(best_round)
+    number, weights = read_model(source, config.init_weights)
     before = tuple(manifest["data"]["classes"])
     new_head = config.objective == "classifier" and before != tuple(classes)
     taken = as_tensors(weights)
@@ -56,7 +57,8 @@ def start_from(
             tensor.copy_(taken[name])
     return {
         "run": str(source.path),
-        "round": best_round,
+        "round": number,
+        "model": config.init_weights,
         "weights_sha256": weights_sha256(weights),
         "new_head": new_head,
         "classes": len(before),
@@ -68,7 +70,8 @@ def note_on_start(manifest: Mapping[str, Any]) -> list[str]:
     start = manifest.get("init_from")
     if start is None:
         return []
-    said = f"the first weights are the best ones of {start['run']} (its round {start['round']})"
+    which = WORDS[start.get("model", "best")]
+    said = f"the first weights are the {which} ones of {start['run']} (its round {start['round']})"
     if start["new_head"]:
         said += f"; the head starts anew, since that run has other classes ({start['classes']})"
     return [said]

@@ -5,6 +5,7 @@ from pathlib import Path
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
+from training.run_model import check_has
 
 
 def check_source(config: ExperimentConfig) -> None:
@@ -23,6 +24,7 @@ def check_source(config: ExperimentConfig) -> None:
         raise RunFolderError(
             f"{source.path}: holds heads on another run's network; name that run as init-from"
         )
+    check_has(source, config.init_weights)
     keys = ["backbone", "trainable", "objective"]
     if config.objective == "clip":
         keys.append("text-encoder")  # it decides what the head's outputs mean

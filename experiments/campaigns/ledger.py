@@ -10,7 +10,7 @@ import pandas as pd
 
 from data_partition.datasets import known_classes
 from experiments.campaigns.finished_trial import FinishedTrial, TrialRecord, read_finished
-from experiments.campaigns.run_files import Block, Figures
+from experiments.campaigns.run_files import Block, Figures, PooledBlock
 from operation.files import replacing
 from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
@@ -178,13 +178,12 @@ class TestRows:
             if head != "network":  # which equals the global test set's
                 yield from self._by_unit("global_test", head, block)
         if metrics.client_test is not None:
-            missing = ", ".join(metrics.client_test.missing)
-            unknown = ", ".join(metrics.client_test.no_histograms)
-            patients = metrics.client_test.patients
-            for row in self._by_unit("client_test", "network", metrics.client_test):
-                if patients is not None and row["unit"] == "patient":
-                    missing, unknown = ", ".join(patients.missing), ""
-                yield {**row, "clients_missing": missing, "no_histograms": unknown}
+            yield from self._pooled("client_test", metrics.client_test)
+        for name in ("global_test", "left_out"):
+            if (averaged := getattr(metrics.ema, name)) is not None:
+                yield from self._by_unit(f"ema_{name}", "network", averaged)
+        if metrics.ema.client_test is not None:
+            yield from self._pooled("ema_client_test", metrics.ema.client_test)
         asked = metrics.sampled or dict.fromkeys(metrics.participation, metrics.rounds)
         for client, rounds in metrics.participation.items():
             nobody = {"test_set": client, "model": "network", "unit": "image", **_NOTHING}
@@ -199,6 +198,13 @@ class TestRows:
                     "client_rounds_asked": asked[client],
                     "clients_missing": missing,
                 }
+
+    def _pooled(self, test_set: str, block: PooledBlock) -> Iterator[dict[str, Any]]:
+        missing, unknown = ", ".join(block.missing), ", ".join(block.no_histograms)
+        for row in self._by_unit(test_set, "network", block):
+            if block.patients is not None and row["unit"] == "patient":
+                missing, unknown = ", ".join(block.patients.missing), ""
+            yield {**row, "clients_missing": missing, "no_histograms": unknown}
 
     def _by_unit(self, test_set: str, model: str, block: Block) -> Iterator[dict[str, Any]]:
         where = {"test_set": test_set, "model": model, "clients_missing": "", "no_histograms": ""}

@@ -96,6 +96,14 @@ class PooledBlock(Block, Pooled):
     patients: PooledFigures | None = None
 
 
+class Averaged(Part):
+    """The figures of the moving average of a run's models."""
+
+    global_test: Block | None = None
+    left_out: Block | None = None
+    client_test: PooledBlock | None = None
+
+
 class Metrics(Part):
     """``metrics.json``.
 
@@ -107,6 +115,7 @@ class Metrics(Part):
     global_test: Block | None = None
     left_out: Block | None = None
     client_test: PooledBlock | None = None
+    ema: Averaged = Field(default_factory=Averaged)
     clients: dict[str, Block] = Field(default_factory=dict)
     validation: Pooled
     participation: dict[str, NonNegativeInt] = Field(default_factory=dict)
@@ -121,6 +130,7 @@ class Metrics(Part):
         """Return every block of figures, by image and by patient."""
         heads = (self.heads or {}).values()
         tests = [self.global_test, self.left_out, self.client_test]
+        tests += [self.ema.global_test, self.ema.left_out, self.ema.client_test]
         found = [*tests, *self.clients.values(), *heads]
         whole = [block for block in found if block is not None]
         return [*whole, *(block.patients for block in whole if block.patients is not None)]

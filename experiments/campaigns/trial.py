@@ -18,7 +18,7 @@ from training.study import resolve
 # reference images and the run that a trial starts from, which are known by their folders.
 _KNOWN_BY_FOLDER = ("reference-dir", "init-from")
 # Keys that count only where they are set, so that a campaign begun before they existed goes on.
-_IF_SET = ("patience", "init-from", "accumulate-batches")
+_IF_SET = ("patience", "init-from", "init-weights", "accumulate-batches", "ema-decay")
 PLACES = tuple(key for key in PATH_KEYS if key not in (*NOT_IDENTITY, *_KNOWN_BY_FOLDER))
 
 

@@ -12,6 +12,7 @@ from experiments.trained_model import TrainedModel, find_model, open_network
 from operation.errors import InputError
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
+from training.run_model import ModelName
 
 if TYPE_CHECKING:
     from models.backbones import Backbone
@@ -59,8 +60,8 @@ class ExportedModel:
         return {name: text for name, text in facts.items() if text}
 
 
-def open_for_export(source: Path) -> ExportedModel:
-    """Read the best network of a run folder, or that of a site's model file.
+def open_for_export(source: Path, weights: ModelName = "best") -> ExportedModel:
+    """Read a network of a run folder, or that of a site's model file.
 
     Raises:
         ExportError: it is a scikit-learn head, or there is no network for all clients.
@@ -71,7 +72,7 @@ def open_for_export(source: Path) -> ExportedModel:
             f"{source}: is a head of scikit-learn on deep features, not a network; export the run, "
             "whose network gives those features"
         )
-    model = find_model(source, None)
+    model = find_model(source, None, weights)
 
     # Imported here: an error in a name is reported without waiting for torch.
     from models.registry import find_backbone

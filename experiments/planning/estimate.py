@@ -131,8 +131,10 @@ def estimate(
     computing = [file.views * times.features for file in missing if file.client is not None]
     of_test = sum(file.views * times.features for file in missing if file.client is None)
     model = trained_bytes(config)
-    predictions = (1 + num_evaluations(command, config)) * images.test * _PREDICTION_BYTES
-    kept_bytes, passing = _MODELS_KEPT * model + predictions, model
+    averaged = config.ema_decay > 0
+    judged = 1 + averaged + num_evaluations(command, config)
+    kept_bytes = (_MODELS_KEPT + averaged) * model + judged * images.test * _PREDICTION_BYTES
+    passing = (1 + averaged) * model
     state = state_tensors(config.to_flat()) * model
     if not federated:
         # Including the one that is being written; all are removed at the end.
@@ -187,13 +189,17 @@ def _training(config: ExperimentConfig, times: StepTime, train: float) -> float:
     return train * times.training + ceil(train / of_a_step) * times.step
 
 
+def _num_judged(config: ExperimentConfig) -> int:
+    return 2 + (config.ema_decay > 0)  # the last model, the best, and the moving average
+
+
 def _centralized_seconds(
     config: ExperimentConfig, times: StepTime, images: ImageCounts
 ) -> tuple[float, float]:
     """Return the seconds of an epoch, and of the evaluation at the end."""
     (client,) = images.clients
     epoch = _training(config, times, client.train) + client.validation * times.judging
-    return epoch, 2 * images.test * times.judging  # the last model, and the best
+    return epoch, _num_judged(config) * images.test * times.judging
 
 
 def _federated_seconds(
@@ -232,4 +238,4 @@ def _federated_seconds(
 
     tested = (images.test + images.left_out) * times.judging / at_work.server
     a_model = at_work.together([judged(client) for client in images.clients]) + tested
-    return a_round + ROUND_SECONDS, 2 * (ROUND_SECONDS + a_model)
+    return a_round + ROUND_SECONDS, _num_judged(config) * (ROUND_SECONDS + a_model)

@@ -14,7 +14,7 @@ _FLOWER_BYTES = 2 * 10**9
 def memory_needed(command: str, config: ExperimentConfig, cpus: int) -> int:
     """Return the most bytes that a run on ``cpus`` cores needs, without its activations."""
     if command != "simulate":
-        return training_bytes(config)
+        return training_bytes(config) + _average_bytes(config)
     at_once = concurrency(config.asked_clients, cpus)
     return server_bytes(config, cpus) + at_once * training_bytes(config)
 
@@ -27,4 +27,12 @@ def server_bytes(config: ExperimentConfig, cpus: int) -> int:
     if METHODS[config.strategy].flower:
         held = config.asked_clients * (1 + FLOWER_COPIES)
     models = held + 2 if config.trainable == "all" else 1
-    return _FLOWER_BYTES + models * find_backbone(config.backbone).megabytes * 10**6
+    held_bytes = models * find_backbone(config.backbone).megabytes * 10**6
+    return _FLOWER_BYTES + held_bytes + _average_bytes(config)
+
+
+def _average_bytes(config: ExperimentConfig) -> int:
+    """Return the bytes of the moving average; of a part of the network they hardly count."""
+    if not config.ema_decay or config.trainable != "all":
+        return 0
+    return find_backbone(config.backbone).megabytes * 10**6

@@ -161,7 +161,8 @@ def _disk_table(plan: RunPlan) -> Table:
     if plan.config.on_features:
         there = "kept already" if not plan.feature_bytes else "computed once"
         table.add_row("features", gigabytes(plan.feature_bytes), there)
-    table.add_row("run folder", gigabytes(plan.estimate.bytes), "two models, and predictions")
+    models = "three" if plan.config.ema_decay else "two"
+    table.add_row("run folder", gigabytes(plan.estimate.bytes), f"{models} models, and predictions")
     table.add_row("  while it runs", gigabytes(plan.estimate.passing), "in addition")
     return table
 

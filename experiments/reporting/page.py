@@ -36,6 +36,9 @@ _TEST_SETS = {
     "global_test": "global",
     "left_out": "left out",
     "client_test": "clients', pooled",
+    "ema_global_test": "global, moving average",
+    "ema_left_out": "left out, moving average",
+    "ema_client_test": "clients', pooled, moving average",
 }
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
 

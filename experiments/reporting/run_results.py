@@ -172,14 +172,27 @@ def _test_sets(
             metrics["client_test"],
             _pooled(folder, len(classes)),
         )
+    if ema := metrics.get("ema"):
+        for name, words in (("global_test", "global test set"), ("left_out", "left out")):
+            if name in ema:
+                counts = answers_of(folder.predictions(f"ema_{name}"), classes).counts()
+                yield TestSet(f"{words}, moving average", ema[name], counts.histograms)
+        if "client_test" in ema and ema["client_test"]["n"]:
+            yield TestSet(
+                "clients' test splits, pooled, moving average",
+                ema["client_test"],
+                _pooled(folder, len(classes), "ema_client_test"),
+            )
     for head, block in metrics.get("heads", {}).items():
         if head in HEADS:
             counts = answers_of(folder.predictions(f"heads-{head}"), classes).counts()
             yield TestSet(f"{head.upper()} on the test set", block, counts.histograms)
 
 
-def _pooled(folder: RunFolder, num_classes: int) -> Histograms | None:
+def _pooled(
+    folder: RunFolder, num_classes: int, test_set: str = "client_test"
+) -> Histograms | None:
     kept = read_json(folder.path / "histograms.json") or {}
-    sent = kept.get("client_test", {}).values()
+    sent = kept.get(test_set, {}).values()
     parts = [h for fields in sent if (h := Histograms.of_fields(fields, num_classes)) is not None]
     return sum(parts[1:], parts[0]) if parts else None

@@ -17,7 +17,9 @@ from training.errors import RunFolderError
 from training.experiment_data import open_central_data, open_test_data
 from training.losses import STUDY_LOSSES
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
+from training.moving_average import MovingAverage
 from training.run_folder import RunFolder
+from training.weights import weights_sha256
 
 EPOCHS = 3
 
@@ -155,10 +157,10 @@ def test_a_kill_between_the_optimizers_state_and_the_checkpoint_steps_nothing_tw
     run = open_run(config, path)
     save = CentralizedRun._save
 
-    def fail_in_epoch_2(self: CentralizedRun, record: Any, weights: Any) -> None:
+    def fail_in_epoch_2(self: CentralizedRun, record: Any, *rest: Any) -> None:
         if record["round"] == 2:
             raise Killed
-        save(self, record, weights)
+        save(self, record, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(CentralizedRun, "_save", fail_in_epoch_2)
@@ -184,6 +186,28 @@ def test_text_is_no_part_of_the_weights(config: ExperimentConfig, tmp_path: Path
     weights = RunFolder(tmp_path).checkpoint.weights(state["round"])
     assert weights["head.weight"].shape == (16, 512)
     assert not any("text" in name for name in weights)
+
+
+def test_the_moving_average_is_judged_and_exact_after_a_kill(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    """Of three epochs with d = 1/2 the weights are 1/7, 2/7 and 4/7; nothing else changes."""
+    expected = MovingAverage(0.5)
+    plain = open_run(config, tmp_path / "plain")
+    plain.run(lambda: expected.add(plain.folder.checkpoint.weights(plain.progress.round)))
+    config = config.replace(ema_decay=0.5)
+    open_run(config, tmp_path / "whole").run()
+    with pytest.raises(Killed):
+        open_run(config, tmp_path / "killed").run(killed_after(2))
+    open_run(config, tmp_path / "killed").run()
+    for name in ("whole", "killed"):
+        folder = RunFolder(tmp_path / name)
+        found = folder.metrics()
+        ema = found.pop("ema")
+        assert found == plain.folder.metrics()
+        assert ema["weights_sha256"] == weights_sha256(expected.weights)
+        assert {"global_test", "calibration", "validation"} <= ema.keys()
+        assert len(folder.predictions("ema_global_test")) == ema["global_test"]["n"]
 
 
 def test_patience_ends_a_run_and_an_interrupted_one_at_the_same_epoch(

@@ -140,5 +140,5 @@ def test_a_run_that_was_begun_keeps_its_start(tmp_path: Path) -> None:
     start = {"run": "/a", "round": 1, "weights_sha256": "1", "new_head": False, "classes": 3}
     folder.keep_start(start)
     folder.keep_start(start)
-    with pytest.raises(RunFolderError, match=r"^/a: its best weights are not those that .* began"):
+    with pytest.raises(RunFolderError, match=r"^/a: its weights are not those that .* began"):
         folder.keep_start({**start, "weights_sha256": "2"})

@@ -223,7 +223,10 @@ function testSet(row, rounds) {
   }
   const without = (row.clients_missing ? `, without ${row.clients_missing}` : "")
     + (row.no_histograms ? `; no histograms of ${row.no_histograms}` : "");
-  return { global_test: "global test set", client_test: "clients' test splits, pooled" }[row.test_set] + without;
+  const words = { global_test: "global test set", left_out: "source left out", client_test: "clients' test splits, pooled" };
+  const averaged = row.test_set.startsWith("ema_");
+  const name = words[averaged ? row.test_set.slice(4) : row.test_set];
+  return name + (averaged ? ", moving average" : "") + without;
 }
 
 function trialPage(id) {

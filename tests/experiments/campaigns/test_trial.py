@@ -51,6 +51,8 @@ def test_places_and_written_out_defaults_are_the_same_trial(changes: dict[str, A
         {"rounds": 51},
         {"patience": 5},
         {"accumulate_batches": 2},
+        {"ema_decay": 0.9},
+        {"init_weights": "last"},
         {"init_from": "/runs/first"},
         {"threads_per_client": 4},
         {"device": "cuda"},

@@ -140,6 +140,15 @@ def test_bytes_of_a_federated_run_are_two_models_and_two_predictions() -> None:
     assert found.passing == RESNET18
 
 
+@pytest.mark.parametrize("command", ["simulate", "clip"])
+def test_a_moving_average_is_a_third_model(command: str) -> None:
+    """It is kept and judged, and stored once more while it is written."""
+    two, three = (of(command, config(optimizer="sgd", ema_decay=decay)) for decay in (0.0, 0.9))
+    assert three.judging == pytest.approx(1.5 * two.judging)
+    assert three.bytes - two.bytes == RESNET18 + PREDICTIONS
+    assert three.passing - two.passing == RESNET18
+
+
 def test_bytes_of_optimizers_that_outlive_a_round() -> None:
     """Adam keeps two tensors for a parameter, three clients each, as many rounds as there were."""
     kept = config(optimizer="adam", client_optimizer="persistent")

@@ -32,3 +32,11 @@ def test_memory_of_a_part_is_its_base() -> None:
     model = 785 * 10**6
     expected = 2 * 10**9 + 3 * (10**9 + 2 * model) + model
     assert memory_needed("simulate", config, 2) == expected
+
+
+def test_a_moving_average_is_one_copy_more() -> None:
+    """At the server, whatever clients are at work; of a centralized run in its one process."""
+    plain, averaged = ({"backbone": "convnext_l", "ema-decay": decay} for decay in (0.0, 0.9))
+    for command in ("simulate", "clip"):
+        more = memory_needed(command, parse(averaged), 2) - memory_needed(command, parse(plain), 2)
+        assert more == 785 * 10**6
