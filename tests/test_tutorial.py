@@ -11,6 +11,20 @@ DOCS = Path(__file__).parents[1] / "docs"
 TUTORIAL = DOCS / "tutorial.ipynb"
 
 
+def test_the_tutorial_is_small_and_has_its_outputs() -> None:
+    """Readers on the web see outputs; without errors, warnings, or this machine's paths."""
+    assert TUTORIAL.stat().st_size < 300_000
+    notebook = nbformat.read(TUTORIAL, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert {output.output_type for output in outputs} >= {"stream", "display_data"}
+    assert [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"] == []
+    assert "/home/" not in TUTORIAL.read_text("utf-8")
+    assert "/tmp/" not in TUTORIAL.read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error, or a command that fails, ends it."""
