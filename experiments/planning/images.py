@@ -1,5 +1,6 @@
 """How many images a run has: each client's, by split, and the test set's; nothing is decoded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,7 +10,7 @@ from data_partition.datasets import find_dataset, own_datasets
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from data_partition.left_out import from_source
-from data_partition.partition import split_counts
+from data_partition.partition import source_of, split_counts
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
 from training.division import cut, deal
@@ -59,11 +60,13 @@ class Division:
         table: number of images of each class (columns) in each split of each client (rows: the
             levels ``client`` and ``split``); damaged images are in it until they are decoded.
         to_decode: tables whose images are in no store yet.
+        sources: of each client, with ``partition = source``.
     """
 
     table: pd.DataFrame
     counts: ImageCounts
     to_decode: tuple[ImageTable, ...]
+    sources: Mapping[str, str]
 
 
 def divide(command: str, config: ExperimentConfig) -> Division:
@@ -99,7 +102,10 @@ def divide(command: str, config: ExperimentConfig) -> Division:
         left_out=int(from_source(held.rows, config.leave_out).sum()),
     )
     missing = tuple(table for table in there if not is_stored(config, table))
-    return Division(by_class, counts, missing)
+    sources = {}
+    if command == "simulate" and config.partition == "source":
+        sources = {name: source_of(plan, name) for name in plan["client"].unique()}
+    return Division(by_class, counts, missing, sources)
 
 
 def count_images(command: str, config: ExperimentConfig) -> ImageCounts:

@@ -102,10 +102,12 @@ def _images_table(plan: RunPlan) -> Table:
         table.add_column(str(name), justify="right", overflow="fold")
     several = by_class.index.unique("client").size > 1
     for client in by_class.index.unique("client"):
-        of_client = by_class.loc[client]
+        of_client, name = by_class.loc[client], str(client)
+        if source := plan.division.sources.get(name):
+            name = f"{name} ({source})"
         for place, (split, numbers) in enumerate(of_client.iterrows()):
             if numbers.sum() or several:
-                _add_counts(table, str(client) if place == 0 else "", str(split), numbers)
+                _add_counts(table, name if place == 0 else "", str(split), numbers)
     if several:
         for split, numbers in by_class.groupby(level="split", sort=False).sum().iterrows():
             name = "all clients" if split == "train" else ""
@@ -120,7 +122,7 @@ def _images_table(plan: RunPlan) -> Table:
 
 
 def _add_counts(table: Table, client: str, split: str, numbers: pd.Series) -> None:
-    table.add_row(client, split, *map(str, numbers), str(numbers.sum()))
+    table.add_row(Text(client), split, *map(str, numbers), str(numbers.sum()))
 
 
 def _memory_table(plan: RunPlan) -> Table:

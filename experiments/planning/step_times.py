@@ -11,12 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -186,7 +185,7 @@ def _in_another_process(configs: Sequence[ExperimentConfig]) -> Iterator[StepTim
             if not line:
                 said = process.stderr.read().strip().splitlines()
                 raise TrainingError(f"steps cannot be measured: {said[-1] if said else 'killed'}")
-            yield StepTime(**json.loads(line))
+            yield StepTime(**parse_json(line))
 
 
 def _measure_batch(config: ExperimentConfig, batch_size: int) -> StepTime:
@@ -331,9 +330,9 @@ def _peak(device: str) -> Iterator[list[int]]:
 
 def _main() -> None:
     """Measure the configs on standard input, and print a line of JSON for each."""
-    values: list[Mapping[str, Any]] = json.load(sys.stdin)
-    for each in values:
-        print(json.dumps(asdict(measure(parse(each)))), flush=True)
+    for each in parse_json(sys.stdin.read()):
+        sys.stdout.write(json.dumps(asdict(measure(parse(each)))) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

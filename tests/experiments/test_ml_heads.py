@@ -169,6 +169,7 @@ def test_bad_input_is_one_line(finished: tuple[Path, str], skin: Path, tmp_path:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_class_without_test_images_is_told(skin: Path, tmp_path: Path) -> None:
     """A test set of another domain has not all classes: what occurs is judged."""
     data = tmp_path / "skin"

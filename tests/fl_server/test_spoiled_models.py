@@ -14,6 +14,10 @@ from tests.support import received_by
 from training.errors import TrainingError
 from training.run_folder import RunFolder
 
+# Large enough to ruin the model. Far larger updates are refused at once, and how far an honest
+# client moves the weights in this short training, 1 to 4 times their norm, varies by processor.
+TIMES = 100.0
+
 pytestmark = pytest.mark.usefixtures("flower_run")
 
 
@@ -60,7 +64,7 @@ def test_a_bound_keeps_the_model_where_the_others_are(
         max(client["update"]["norm"] for client in record["clients"].values())
         for record in RunFolder(honest).rounds()
     )
-    folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", 500.0, clip_updates=bound)
+    folder = spoiled_run(synthetic_ham, cache, tmp_path / "run", TIMES, clip_updates=bound)
     first, second = folder.rounds()
     assert [said["update"]["clipped"] for said in first["clients"].values()] == [False, True, False]
     norms = [said["update"]["norm"] for said in second["clients"].values()]
@@ -74,7 +78,7 @@ def test_who_spoils_the_model_is_named_at_once_and_when_the_run_ends_of_it(
     blame.
     """
     with np.errstate(all="ignore"), pytest.raises(RunFailed) as caught:
-        spoiled_run(synthetic_ham, cache, tmp_path / "run", 500.0)
+        spoiled_run(synthetic_ham, cache, tmp_path / "run", TIMES)
     said = str(caught.value)
     assert said.startswith("round 2: 0 of 3 clients answered")
     assert "look at this first: round 1: the update of client-1 (norm " in said
@@ -84,7 +88,7 @@ def test_who_spoils_the_model_is_named_at_once_and_when_the_run_ends_of_it(
     weights, statistics = first["warnings"]  # its running means are as far off
     assert statistics.startswith("the change of BatchNorm's running statistics at client-1 (norm ")
     updates = {client: one["update"] for client, one in first["clients"].items()}
-    assert updates["client-1"]["times_median"] > 100
+    assert updates["client-1"]["times_median"] > 10  # from there on it is an outlier
     assert updates["client-1"]["cosine"] > 0.99  # the mean is hardly anything else
     assert f"round 1: {weights}" in folder.log_path.read_text(encoding="utf-8")
 

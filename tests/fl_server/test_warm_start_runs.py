@@ -20,6 +20,7 @@ def source(synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFa
     return RunFolder(out)
 
 
+@pytest.mark.slow
 def test_a_federation_goes_on_from_there_and_an_interrupted_one_ends_the_same(
     source: RunFolder, synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:

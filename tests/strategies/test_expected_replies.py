@@ -58,7 +58,7 @@ def test_what_breaks_one_field_is_refused_by_its_name(data: st.DataObject) -> No
     assert len(refused.value.reason) < 300
 
 
-@quick
+@settings(quick, max_examples=20)
 @given(st.data())
 def test_a_refusal_tells_the_coordinator_nothing_that_the_reply_holds(data: st.DataObject) -> None:
     """A guard's reason travels; its detail is for the site's own records."""
@@ -301,7 +301,10 @@ def test_a_number_that_a_method_asks_for_is_what_the_announced_images_make(
     """60 images in batches of eight are eight steps, in two epochs sixteen. A site's guard, which
     does not know the sizes, lets any count pass.
     """
-    experiment = EXPERIMENT + 'strategy = "fednova"\nlocal-epochs = 2\nbatch-size = 8\n'
+    experiment = (
+        EXPERIMENT
+        + 'strategy = "fednova"\nlocal-epochs = 2\nbatch-size = 8\naccumulate-batches = 1\n'
+    )
     asked = Asked("train", {"round": 1, "experiment": experiment})
     reply = of_fednova(**{"local-steps": steps})
     asked.form(None).check(reply)

@@ -188,6 +188,7 @@ def test_text_is_no_part_of_the_weights(config: ExperimentConfig, tmp_path: Path
     assert not any("text" in name for name in weights)
 
 
+@pytest.mark.slow
 def test_the_moving_average_is_judged_and_exact_after_a_kill(
     config: ExperimentConfig, tmp_path: Path
 ) -> None:

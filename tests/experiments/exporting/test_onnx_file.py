@@ -62,6 +62,7 @@ def test_the_file_answers_as_the_run_and_says_how_it_is_used(
     assert b"site-packages" not in path.read_bytes(), "the exporter's stack traces name paths"
 
 
+@pytest.mark.slow
 def test_images_against_text_with_the_text_inside(tmp_path: Path) -> None:
     config = make_config(objective="clip", text_encoder="ViT-B/32")
     network = build_backbone("resnet18", 16, pretrained=False, image_size=32, seed=0)

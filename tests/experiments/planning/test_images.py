@@ -65,6 +65,7 @@ def test_clients_hold_what_a_run_gives_them(synthetic_ham: Path, tmp_path: Path)
     sizes = [[len(data.split(f"client-{i}", split)) for split in SPLITS] for i in range(4)]
     assert [[c.train, c.validation, c.test] for c in found.counts.clients] == sizes
     assert found.counts.test == 70
+    assert found.sources == {f"client-{i}": data.source(f"client-{i}") for i in range(4)}
 
 
 def test_a_source_that_is_left_out_is_counted_apart(synthetic_ham: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every config key is compared with the study's, or there is a reason not to."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ CASES: dict[str, tuple[str, str, dict[str, Scalar], str]] = {
 }
 
 
-def study_config(kind: str, place: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The config of the study's own trial at a place in its grid."""
+@cache
+def study_config(case: str) -> dict[str, Scalar]:
+    """The config of the study's own trial at the case's place in its grid."""
+    kind, _, place, _ = CASES[case]
     path = Path(experiments.campaigns.__file__).with_name(STUDY_CAMPAIGNS[kind])
     (config,) = [
         trial.config
@@ -50,12 +53,17 @@ def study_config(kind: str, place: dict[str, Scalar]) -> dict[str, Scalar]:
     return resolve(config, dataset=config.dataset, device="cpu", threads_per_client=1).to_flat()
 
 
+@cache
+def own_rows(case: str) -> pd.DataFrame:
+    """The rows of the study's own trial."""
+    _, command, _, model = CASES[case]
+    table = ledger(row(80, command=command, model=model))
+    return table.assign(**{f"config.{key}": value for key, value in study_config(case).items()})
+
+
 def rows(case: str, **changes: Any) -> pd.DataFrame:
     """The rows of the study's own trial, with other values of some keys."""
-    kind, command, place, model = CASES[case]
-    table = ledger(row(80, command=command, model=model))
-    config = study_config(kind, place) | changes
-    return table.assign(**{f"config.{key}": value for key, value in config.items()})
+    return own_rows(case).assign(**{f"config.{key}": value for key, value in changes.items()})
 
 
 def another(value: Scalar) -> Scalar:
@@ -74,7 +82,7 @@ def test_the_studys_own_trial_does_nothing_otherwise(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_key_counts_or_has_a_reason_not_to(case: str) -> None:
     kind, command, place, model = CASES[case]
-    config = study_config(kind, place)
+    config = study_config(case)
     reasons = not_compared(config, command, model)
     assert reasons.keys() <= DEFAULTS.keys()
     assert all(reasons.values())
@@ -87,7 +95,7 @@ def test_every_key_counts_or_has_a_reason_not_to(case: str) -> None:
 
 def test_what_decides_a_federated_figure() -> None:
     """Written out once, so that no reason takes in more than it says."""
-    config = study_config(*CASES["fedprox with adamw"][::2])
+    config = study_config("fedprox with adamw")
     compared = DEFAULTS.keys() - not_compared(config, "simulate", "network").keys()
     assert {
         *("aggregation-weights", "proximal-mu", "wire-format", "client-optimizer", "rounds"),
@@ -98,7 +106,7 @@ def test_what_decides_a_federated_figure() -> None:
 
 
 def test_what_decides_a_heads_figure() -> None:
-    config = study_config(*CASES["svm"][::2])
+    config = study_config("svm")
     for model, own in (("svm", {"svm-c", "svm-gamma"}), ("knn", {"knn-neighbors"})):
         compared = DEFAULTS.keys() - not_compared(config, "heads", model).keys()
         heads = {"svm-c", "svm-gamma", "knn-neighbors", "forest-trees", "scaler", "tune-heads"}
