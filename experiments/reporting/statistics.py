@@ -144,7 +144,7 @@ def rank_test(blocks: pd.DataFrame) -> RankTest:
     whole = blocks.dropna()
     num_blocks, num_backbones = whole.shape
     if num_backbones < 3:
-        raise NoRankTest(f"there are {num_backbones} backbones, and it takes at least three")
+        raise NoRankTest(f"it takes at least three backbones, not {num_backbones}")
     if num_blocks < 2:
         raise NoRankTest(
             f"{num_blocks} of {len(blocks)} blocks hold all {num_backbones} backbones, and it "
