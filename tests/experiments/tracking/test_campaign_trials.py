@@ -34,16 +34,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_environment() -> Iterator[None]:
-    """What `track` sets is undone, and nobody's own server is met."""
-    before = dict(os.environ)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory, _own_environment: None) -> Path:
     """All 17 trials of one backbone, of two rounds or epochs, sent once to its own mlflow.db."""
