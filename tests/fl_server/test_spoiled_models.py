@@ -1,11 +1,14 @@
 """Runs in which one client's update is many times too large."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
+from numpy.typing import NDArray
 
 from fl_server.federated_run import RunFailed
 from strategies.layout import LAYOUT, Layout
@@ -14,15 +17,27 @@ from tests.support import received_by
 from training.errors import TrainingError
 from training.run_folder import RunFolder
 
-# Large enough to ruin the model. Far larger updates are refused at once, and how far an honest
-# client moves the weights in this short training, 1 to 4 times their norm, varies by processor.
-TIMES = 100.0
+# The norm of a damaged update, as a multiple of that of what was sent: enough to ruin the model,
+# while 1,000 times are refused at once. Not a multiple of the client's own update: how far this
+# short training moves the weights, 1 to 23 times their norm, varies by processor.
+TIMES = 300.0
 
 pytestmark = pytest.mark.usefixtures("flower_run")
 
 
+def norm(arrays: Iterable[NDArray]) -> float:
+    """The Euclidean norm over all of them."""
+    return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
+
+
 class Spoiling(Clients):
-    """client-1 sends its first update many times over; its variances stay what they may be."""
+    """client-1 makes its first update so long that it ruins the model; its variances stay what they
+    may be.
+
+    Args:
+        times: the new norm of the update of the weights, as a multiple of their norm as sent; and
+            how often the running means have moved what they did.
+    """
 
     def __init__(self, times: float) -> None:
         super().__init__()
@@ -39,13 +54,19 @@ class Spoiling(Clients):
         layout = Layout.read(message.content[LAYOUT])
         before = layout.views(received_by(message))  # the app takes them out of the message
         reply = super()._act(message)
+        arrays = layout.views(received_by(reply))
+        means = [name for name in arrays if name.endswith("running_mean")]
+        statistics = ("running_mean", "running_var", "num_batches_tracked")
+        weights = [name for name in arrays if not name.endswith(statistics)]
+        update = {name: arrays[name].astype(np.float64) - before[name] for name in means + weights}
+        own = norm(update[name] for name in weights)
+        factors = dict.fromkeys(means, self._times)
+        factors |= dict.fromkeys(weights, self._times * norm(before[n] for n in weights) / own)
         changed = {
-            name: array
-            if name.endswith(("running_var", "num_batches_tracked"))
-            else (before[name] + self._times * (array - before[name])).astype(array.dtype)
-            for name, array in layout.views(received_by(reply)).items()
+            name: (before[name] + factors[name] * change).astype(arrays[name].dtype)
+            for name, change in update.items()
         }
-        reply.content["arrays"] = layout.flatten(changed)
+        reply.content["arrays"] = layout.flatten({**arrays, **changed})
         return reply
 
 

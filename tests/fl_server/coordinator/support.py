@@ -13,9 +13,11 @@ import tomli_w
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fl_client.site.invitation import Invitation, ca_fingerprint
+from fl_client.site.site_folder import SiteFolder, SiteSettings, fill_folder
 from fl_server.coordinator.control import build_bundle
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
-from operation.environment import flower_environment, free_port, script
+from operation.environment import flower_environment, free_port
 from operation.processes import end_processes
 from tests.runs import FEDSKIN
 from training.config import DEFAULTS
@@ -121,13 +123,20 @@ def make_key(path: Path) -> str:
 
 @contextmanager
 def served(folder: CoordinatorFolder) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve a coordinator's folder by the program, in a process of its own, till the end."""
-    with (folder.path.parent / "serve.output").open("ab") as output:
+    """Serve a coordinator's folder by the program, in a process of its own, till the end.
+
+    If the test fails meanwhile, what the process has said is printed.
+    """
+    path = folder.path.parent / "serve.output"
+    with path.open("ab") as output:
         process = subprocess.Popen(
             [FEDSKIN, "coordinator", "serve", folder.path], stdout=output, stderr=output
         )
     try:
         yield process
+    except BaseException:
+        print(path.read_text(errors="replace"))
+        raise
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -135,23 +144,33 @@ def served(folder: CoordinatorFolder) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def supernode(folder: CoordinatorFolder, key: Path, home: Path) -> Iterator[None]:
-    """Keep Flower's own SuperNode running, as a site's supervisor does, till the end."""
+    """Keep a site's SuperNode running, as a site's supervisor does, till the end.
+
+    Flower's own program is no use here: if two of its threads learn at once that the SuperLink does
+    not know it any more, it neither ends nor connects again.
+    """
     token = f"test-{os.getpid()}-{time.time_ns()}"
-    home.mkdir()
+    site = SiteFolder(home)
+    site.create()
+    ca = folder.ca_certificate.read_bytes()
+    fingerprint = ca_fingerprint(ca, folder.ca_certificate)
+    invitation = Invitation(folder.settings().address, ca, fingerprint)
+    settings = SiteSettings(name="site", address=invitation.address, data_dir=str(home))
+    fill_folder(site, settings, invitation)
+    site.key.write_bytes(key.read_bytes())
     # A loop of its own, so that nothing of the site's supervision is needed here. Not a shell's: it
     # ends with a child that died of an interrupt, as a SuperNode does that is not known any more.
-    command = [
-        *(script("flower-supernode"), "--root-certificates", str(folder.ca_certificate)),
-        *("--superlink", folder.settings().address, "--auth-supernode-private-key", str(key)),
-        *("--host", "127.0.0.1", "--port", str(free_port()), "--isolation", "process"),
-    ]
-    loop = [sys.executable, "-c", LOOP, *command]
+    program = [sys.executable, "-m", "fl_client.site.supernode", str(home), str(free_port())]
+    loop = [sys.executable, "-c", LOOP, *program]
     with (home / "output").open("wb") as output:
         process = subprocess.Popen(
             loop, stdout=output, stderr=output, env=flower_environment(home, token), cwd=home
         )
     try:
         yield
+    except BaseException:
+        print((home / "output").read_text(errors="replace"))
+        raise
     finally:
         end_processes(token)
         process.wait()
