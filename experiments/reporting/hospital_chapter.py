@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.reporting.hospital_statistics import FLIPS, RESAMPLES
+from experiments.reporting.hospital_resampling import FLIPS, RESAMPLES
 from experiments.reporting.hospital_tables import name_of, tables_of_loss
 from experiments.reporting.hospital_words import further_lines, headline, hospital_lines
 from experiments.reporting.hospitals import Hospitals

@@ -1,6 +1,6 @@
 """Does a federation help this hospital? The figures of each hospital, alone and in a federation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,14 +9,8 @@ import numpy as np
 import pandas as pd
 
 from data_partition.datasets import named_first
-from experiments.reporting.hospital_statistics import (
-    SCORES,
-    Gain,
-    HospitalImages,
-    Judged,
-    Resampling,
-    estimate,
-)
+from experiments.reporting.hospital_resampling import Gain, Resampling
+from experiments.reporting.hospital_statistics import SCORES, HospitalImages, Judged, estimate
 from experiments.reporting.hospital_trials import ALONE, GLOBAL, Entry, HospitalTrials
 from experiments.reporting.statistics import ALPHA, holm
 
@@ -41,18 +35,19 @@ class Hospitals:
             over the seeds of both, and ``before``, that of being alone with these;
             ``p_value`` of that gain, and ``p_holm``, corrected for all hospitals, methods and
             losses; both NaN for what is not in a federation.
-        global_figures: the same on the global test set, without gains.
+        global_figures: the same on the global test set, where there is no model of being alone: a
+            gain is over the default method's shared model, and ``p_holm`` is corrected for these.
         tests: a row for each hospital: ``images`` and ``lesions`` (means over the seeds),
             ``classes`` (the fewest of a seed), ``positives`` (mean number of images of
             ``positive``), ``unit`` (what ``lesions`` counts), and ``rare``, the classes with fewer
             than ``RARE`` of them, with their number, as text.
         positive: name of the class whose sensitivity is given; empty: none.
         methods: a row for each entry: ``entry``, ``loss``, ``method``, ``model``, ``seeds``;
-            ``hospitals``, of how many there is a figure; ``mean``, ``worst`` and ``spread`` of
-            their BACC (best minus worst), ``worst_hospital``; ``gain``, the mean; ``gains``,
-            ``losses`` and ``significant``: how many hospitals gain, lose, and do so with p below
-            ``ALPHA`` after correction; ``bytes_sent``, ``bytes_received`` and ``seconds`` of a
-            trial, means over the seeds.
+            ``hospitals``, of how many there is a figure; ``auroc``, the mean of their AUROC;
+            ``mean``, ``worst`` and ``spread`` of their BACC (best minus worst),
+            ``worst_hospital``; ``gain``, the mean; ``gains``, ``losses`` and ``significant``: how
+            many hospitals gain, lose, and do so with p below ``ALPHA`` after correction;
+            ``bytes_sent``, ``bytes_received`` and ``seconds`` of a trial, means over the seeds.
     """
 
     trials: HospitalTrials
@@ -124,6 +119,7 @@ class Hospitals:
                 "seeds": len(entry.trials),
                 "hospitals": len(rows),
                 "mean": rows["bacc"].mean(),
+                "auroc": rows["auroc"].mean(),
                 "worst": rows["bacc"].min(),
                 "worst_hospital": rows["bacc"].idxmin() if len(rows) else "",
                 "spread": rows["bacc"].max() - rows["bacc"].min(),
@@ -146,16 +142,22 @@ def judge_hospitals(trials: HospitalTrials) -> Hospitals:
         for hospital in trials.hospitals
         if hospital in trials.tests
     ]
-    figures = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-    if len(figures):
-        tested = figures.index[figures["p_value"].notna()]
-        figures["p_holm"] = np.nan
-        figures.loc[tested, "p_holm"] = holm(figures.loc[tested, "p_value"].tolist())
+    figures = _corrected(pd.concat(found, ignore_index=True) if found else pd.DataFrame())
     whole = _of_hospital(trials, GLOBAL, positive) if GLOBAL in trials.tests else pd.DataFrame()
+    whole = _corrected(whole)
     tests = pd.DataFrame(
         [_about_tests(trials, hospital, positive) for hospital in (*trials.hospitals, GLOBAL)]
     )
     return Hospitals(trials, figures, whole, tests.set_index("hospital"), positive)
+
+
+def _corrected(figures: pd.DataFrame) -> pd.DataFrame:
+    """Add ``p_holm``, corrected for all tested gains of these rows."""
+    if len(figures):
+        tested = figures.index[figures["p_value"].notna()]
+        figures["p_holm"] = np.nan
+        figures.loc[tested, "p_holm"] = holm(figures.loc[tested, "p_value"].tolist())
+    return figures
 
 
 def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.DataFrame:
@@ -174,8 +176,9 @@ def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.Dat
         }
         if of_seeds:
             judged[number] = resampling.judge(of_seeds)
-    alone = {number: _alone(trials.entries, number, judged) for number in judged}
-    compared = [(number, other) for number, other in alone.items() if other is not None]
+    basis = _is_default if hospital == GLOBAL else _is_alone
+    others = {number: _other(trials.entries, number, judged, basis) for number in judged}
+    compared = [(number, other) for number, other in others.items() if other is not None]
     gains = resampling.gains([(judged[number], judged[other]) for number, other in compared])
     found = {number: gain for (number, _), gain in zip(compared, gains, strict=True)}
     rows = [
@@ -189,15 +192,28 @@ def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def _alone(entries: Sequence[Entry], number: int, judged: Mapping[int, Judged]) -> int | None:
-    """Return the entry of being alone that another one is compared with.
+def _is_alone(entry: Entry) -> bool:
+    return entry.model == ALONE
+
+
+def _is_default(entry: Entry) -> bool:
+    return entry.default
+
+
+def _other(
+    entries: Sequence[Entry],
+    number: int,
+    judged: Mapping[int, Judged],
+    is_basis: Callable[[Entry], bool],
+) -> int | None:
+    """Return the entry that another one is compared with, of those that ``is_basis`` accepts.
 
     It has the same loss and, if there is such a one, the same optimizer; if there are several, the
     one with the highest BACC.
     """
     entry = entries[number]
-    alike = [n for n in judged if entries[n].model == ALONE and entries[n].loss == entry.loss]
-    if entry.model == ALONE or not alike:
+    alike = [n for n in judged if is_basis(entries[n]) and entries[n].loss == entry.loss]
+    if is_basis(entry) or not alike:
         return None
     same = [n for n in alike if entries[n].optimizer == entry.optimizer]
     return max(same or alike, key=lambda n: estimate(judged[n], "bacc").value)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.reporting.hospital_statistics import HospitalImages, Judged, Resampling, estimate
+from experiments.reporting.hospital_resampling import Resampling
+from experiments.reporting.hospital_statistics import HospitalImages, Judged, estimate
 from training.metrics import confusion_matrix, metrics
 from training.score_counts import Answers
 from training.scores import score_block
@@ -33,10 +34,10 @@ def test_figures_are_of_the_counts_summed_over_the_seeds() -> None:
     expected = metrics(np.asarray(total))
     for score in ("bacc", "acc"):
         assert estimate(judged, score).value == pytest.approx(expected[score], abs=1e-4)
-    errors = [
-        score_block(Answers(answers[seed], tests[seed].labels).counts())["ece"] for seed in (0, 1)
-    ]
-    assert estimate(judged, "ece").value == pytest.approx(np.mean(errors), abs=1e-4)
+    blocks = [score_block(Answers(answers[s], tests[s].labels).counts()) for s in (0, 1)]
+    for score in ("ece", "auroc"):
+        mean = np.mean([block[score] for block in blocks])
+        assert estimate(judged, score).value == pytest.approx(mean, abs=1e-4)
 
 
 def test_sensitivity_at_a_specificity_by_hand() -> None:

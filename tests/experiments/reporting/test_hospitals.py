@@ -65,7 +65,8 @@ def test_figures_are_the_ledgers(findings: Findings, hospitals: Hospitals) -> No
         found = hospitals.at(number, client)
         assert found is not None
         assert found["acc"] == pytest.approx(ledger.mean(), abs=1e-4)
-        assert found["bacc_low"] < found["bacc"] < found["bacc_high"]
+        for score in ("bacc", "auroc"):
+            assert found[f"{score}_low"] < found[score] < found[f"{score}_high"]
 
 
 def test_gains_are_over_being_alone_with_the_same_loss(hospitals: Hospitals) -> None:
@@ -127,6 +128,20 @@ def test_the_global_test_set_has_lesions_too(hospitals: Hospitals) -> None:
     assert (rows["bacc_low"] < rows["bacc_high"]).all()
     about = hospitals.tests.loc["global test set"]
     assert (about["images"], about["lesions"]) == (len(LABELS), (len(LABELS) + 1) // 2)
+
+
+def test_gains_on_the_global_test_set_are_over_fedavg(hospitals: Hospitals) -> None:
+    """Ditto shares FedAvg's model, so it gains nothing; pooled is the ceiling and not tested."""
+    rows = hospitals.global_figures.set_index(["method", "loss"])
+    for loss in LOSSES:
+        default, same, pooled = (rows.loc[name, loss] for name in ("FedAvg", "Ditto", "Pooled"))
+        assert pd.isna(default["gain"])
+        assert (same["gain"], same["p_value"], same["p_holm"]) == (0, 1, 1)
+        assert pooled["gain"] == pytest.approx(pooled["bacc"] - default["bacc"], abs=1e-3)
+        assert pd.isna(pooled["p_value"])
+    [table] = [t for t in hospital_tables(hospitals) if t.name == "hospitals-global"]
+    assert list(table.cells["gain over FedAvg"][:2]) == ["–", "0.0 (0.0 to 0.0), p 1"]
+    assert "for 2 gains" in table.notes[1]
 
 
 def changed(
