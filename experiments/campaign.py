@@ -261,7 +261,7 @@ def _run(
     """Run the pending trials, as many at a time as fit on the machines, and show the progress."""
     # Imported here: Ray takes a second to import, and a finished campaign does not need it.
     from experiments.campaigns.campaign_display import CampaignDisplay
-    from experiments.campaigns.jobs import make_jobs
+    from experiments.campaigns.jobs import make_jobs, sharing_of
     from experiments.campaigns.ledger import read_ledger, write_ledger
     from experiments.campaigns.scheduler import Cluster
     from training.run_state import RunState
@@ -275,7 +275,8 @@ def _run(
         CampaignDisplay(console, campaign.name, folder, planned) as display,
     ):
         try:
-            for ended in cluster.run(make_jobs(campaign, folder, trials, pending, cluster)):
+            jobs = make_jobs(campaign, folder, trials, pending, cluster)
+            for ended in cluster.run(jobs, sharing_of(campaign, folder, trials, cluster)):
                 for trial_id, cause in ended.items():
                     if cause:
                         folder.record(trial_id, RunState.FAILED, cause)

@@ -21,6 +21,7 @@ from training.clip_text import ClipText
 from training.config import DEFAULTS, ExperimentConfig
 from training.epoch import Evaluation, evaluate, train_epoch
 from training.errors import TrainingError
+from training.gpu_memory import note_gpu_memory
 from training.losses import DEFERRED, class_weights, loss_function
 from training.network import as_tensors, check_base, load, move_to_device, of_base, preprocessing
 from training.randomness import derive_seed, layer_randomness
@@ -177,6 +178,7 @@ class Task:
                 )
                 for _ in range(epochs)
             ]
+        note_gpu_memory(config.device)
         return float(np.mean(losses))
 
     def _alignment(
@@ -202,7 +204,7 @@ class Task:
         Raises:
             TrainingError: an output is NaN or infinite.
         """
-        return evaluate(
+        found = evaluate(
             network,
             split,
             num_classes=self.num_classes,
@@ -210,6 +212,8 @@ class Task:
             preprocessing=preprocessing(self.config, split),
             precision=self.config.precision,
         )
+        note_gpu_memory(self.config.device)
+        return found
 
     def judge(self, network: nn.Module, split: Split) -> Evaluation:
         """Evaluate a network on a test set, with BatchNorm's statistics as ``test-batchnorm`` says.

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from operation.fork_server import (
 )
 from operation.processes import TOKEN, end_processes, own_processes
 from training.errors import RunFolderError
+from training.gpu_memory import FOLDER as GPU_NOTES
+from training.gpu_memory import GpuMemory, noted_gpu_memory
 from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder, now
 from training.run_state import RunState
@@ -53,6 +55,7 @@ class AttemptTask:
         network_of: for ``heads``, the trial whose network is used; "" to train one.
         run: id of one call of ``campaign run``, in which a trial has two attempts.
         hang_seconds: after so long without progress the attempt has failed.
+        alone: whether it has a GPU for itself, whose memory is then measured.
     """
 
     campaign: Path
@@ -62,6 +65,7 @@ class AttemptTask:
     cpus: int
     run: str
     hang_seconds: float
+    alone: bool = False
 
 
 def attempt(task: AttemptTask, _source_ended: str | None = None) -> str:
@@ -88,6 +92,14 @@ def attempt(task: AttemptTask, _source_ended: str | None = None) -> str:
             return cause
 
 
+@dataclass(frozen=True)
+class _Used:
+    """The most memory that a trial had."""
+
+    memory: int = 0  # bytes of all its processes
+    gpu: GpuMemory | None = None  # of its GPU, and of whatever else used that
+
+
 def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[int, str]:
     """Make one attempt; return the exit status and the cause of a failure."""
     folder = campaign.run_folder(task.trial_id)
@@ -105,15 +117,21 @@ def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[
     log = campaign.log_path(task.trial_id)
     said_before = log.stat().st_size if log.exists() else 0
     began = time.monotonic()
+    # What is left of an interrupted trial may need less memory than the whole.
+    measured = task.alone and not folder.exists()
+    used = _Used()
     try:
-        status, hung, peak = _run(task, campaign, folder, token)
+        status, hung, used = _run(task, campaign, folder, token)
         cause = hung or _cause(task, status, folder, log, said_before)
     except ForkServerError as error:
-        status, cause, peak = 1, str(error), 0
+        status, cause = 1, str(error)
         _fork_server.cache_clear()  # the next attempt gets another
     seconds = time.monotonic() - began
     if not cause:
-        folder.update_manifest(trial={"id": task.trial_id, "seconds": seconds, "peak_memory": peak})
+        about = {"id": task.trial_id, "seconds": seconds, "peak_memory": used.memory}
+        if measured and used.gpu is not None:
+            about["gpu_memory"] = asdict(used.gpu)
+        folder.update_manifest(trial=about)
     outcome = RunState.FAILED if cause else RunState.COMPLETED
     campaign.write_attempt(
         task.trial_id, {**record, "outcome": outcome, "cause": cause, "seconds": seconds}
@@ -140,8 +158,8 @@ def _end_run(folder: RunFolder) -> None:
 
 def _run(
     task: AttemptTask, campaign: CampaignFolder, folder: RunFolder, token: str
-) -> tuple[int, str, int]:
-    """Return the exit status, the reason if it was ended for hanging, and the peak bytes."""
+) -> tuple[int, str, _Used]:
+    """Return the exit status, the reason if it was ended for hanging, and the peak memory."""
     log_path = campaign.log_path(task.trial_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     server, server_pid, _ = _fork_server(task.cpus)
@@ -152,7 +170,11 @@ def _run(
                 server,
                 "experiments.cli:main",
                 [*_arguments(task, campaign, folder)],
-                environment={**_environment(token, home, task.cpus), FORK_SERVER: str(server)},
+                environment={
+                    **_environment(token, home, task.cpus),
+                    FORK_SERVER: str(server),
+                    GPU_NOTES: str(home),
+                },
                 folder=Path.cwd(),
                 output=log_path,
             )
@@ -165,10 +187,11 @@ def _run(
                     if still > task.hang_seconds:
                         hung = f"no progress for {still / 60:.0f} minutes"
                         process.kill()
+            used = _Used(peak, noted_gpu_memory(home))
     finally:
         # Watchdogs end what the process left running; the next attempt must not run beside it.
         _end_run(folder)
-    return status, hung, peak
+    return status, hung, used
 
 
 # A process of Ray makes one attempt after the other. All processes of their trials are forks of its

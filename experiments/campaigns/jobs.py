@@ -7,7 +7,9 @@ from functools import partial
 from experiments.campaigns.attempt import AttemptTask
 from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder, has_network
-from experiments.campaigns.scheduler import Cluster, Job
+from experiments.campaigns.gpu_sharing import GpuSharing
+from experiments.campaigns.job import Job
+from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
 from experiments.planning.memory import memory_needed
 from training.experiment_data import DataFacts
@@ -50,6 +52,20 @@ def make_jobs(
         )
         jobs.append(Job(task, share, after=source if source in pending else "", facts=facts))
     return sorted(jobs, key=lambda job: bool(job.after))
+
+
+def sharing_of(
+    campaign: Campaign, folder: CampaignFolder, trials: Trials, cluster: Cluster
+) -> GpuSharing | None:
+    """Return how trials share GPUs; None if the campaign says it, or there are none here."""
+    if campaign.gpus_per_trial or not cluster.own_gpus:
+        return None
+    return GpuSharing(
+        folder,
+        {trial_id: trial for trial_id, (trial, _) in trials.items()},
+        gpus=cluster.own_gpus,
+        divides_cores=not campaign.cpus_per_trial,
+    )
 
 
 def _network_sources(

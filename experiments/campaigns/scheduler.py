@@ -4,9 +4,8 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from experiments.campaigns.attempt import AttemptTask, attempt
+from experiments.campaigns.attempt import attempt
 from experiments.campaigns.attempt_elsewhere import (
     attempt_apart,
     attempt_elsewhere,
@@ -26,11 +25,12 @@ from experiments.campaigns.attempt_elsewhere import (
     put_files,
 )
 from experiments.campaigns.campaign_folder import CampaignFolder
+from experiments.campaigns.gpu_sharing import GpuSharing
+from experiments.campaigns.job import Job, Share
 from fl_server.ray_cluster import joined
 from operation.environment import private_ray
 from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
-from training.experiment_data import DataFacts
 
 # Part of the memory for the operating system, Ray and the campaign itself.
 _KEPT_FREE = 0.1
@@ -46,25 +46,6 @@ _RAY = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets of the machines."""
-
-    cpus: int
-    gpus: float  # of one GPU or several; 0 for none
-    memory: int  # bytes that it is expected to need at most
-
-
-@dataclass(frozen=True)
-class Job:
-    """An attempt that Ray will run."""
-
-    task: AttemptTask
-    share: Share
-    after: str  # the trial whose end it waits for, "" for none; it is earlier in the list
-    facts: DataFacts  # about its images, which each machine of a cluster compares with its own
 
 
 class Cluster:
@@ -140,28 +121,45 @@ class Cluster:
         most = max(int(node.get("memory", 0)) for node in fit)
         return Share(cpus, gpus, min(memory(cpus), most))
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[dict[str, str]]:
+    @property
+    def own_gpus(self) -> int:
+        """GPUs of this machine; 0 on a cluster, where nothing is known of their memory."""
+        return int(self._nodes[0].get("GPU", 0)) if self._address is None else 0
+
+    def run(
+        self, jobs: Sequence[Job], sharing: GpuSharing | None = None
+    ) -> Iterator[dict[str, str]]:
         """Run jobs, as many at a time as fit on the machines.
+
+        Args:
+            sharing: may let several share a GPU; None: their shares are as they say.
 
         Yields:
             Twice a second, what has ended since: trial id → "" if done, otherwise the cause.
         """
-        names = self._submit(jobs)
-        while names:
+        names: dict[Any, str] = {}
+        waiting = list(jobs)
+        while waiting or names:
+            given, waiting = sharing.divide(waiting) if sharing else (waiting, [])
+            names |= self._submit(given, names)
             ended, _ = ray.wait([*names], num_returns=len(names), timeout=_POLL_SECONDS)
             if self._begun is not None:
                 for trial_id, record in self._begun.get_nowait_batch(self._begun.qsize()):
                     self._campaign.write_attempt(trial_id, record)
             # Forgotten here, so that Ray can free the files of a trial that has ended.
-            yield {names.pop(each): self._outcome(each) for each in ended}
+            outcomes = {names.pop(each): self._outcome(each) for each in ended}
+            if sharing:
+                sharing.ended(outcomes)
+            yield outcomes
 
-    def _submit(self, jobs: Sequence[Job]) -> dict[Any, str]:
-        """Give all jobs to Ray; return the trials' ids by the references of their results."""
-        started: dict[str, Any] = {}
+    def _submit(self, jobs: Sequence[Job], running: Mapping[Any, str]) -> dict[Any, str]:
+        """Give jobs to Ray; return the trials' ids by the references of their results."""
+        started = {trial_id: reference for reference, trial_id in running.items()}
         networks: dict[str, Any] = {}
+        new: dict[Any, str] = {}
         for job in jobs:
             trial_id, source = job.task.trial_id, job.task.network_of
-            before = [started[job.after]] if job.after else []
+            before = [started[job.after]] if job.after in started else []
             if self._address is None:
                 reference = _task(attempt, job.share).remote(job.task, *before)
             elif self._begun is None:
@@ -176,7 +174,8 @@ class Cluster:
                     *(("", files_of(self._campaign, trial_id)), *before),
                 )
             started[trial_id] = reference
-        return {reference: trial_id for trial_id, reference in started.items()}
+            new[reference] = trial_id
+        return new
 
     def _outcome(self, reference: Any) -> str:
         try:

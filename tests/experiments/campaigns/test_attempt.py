@@ -19,15 +19,16 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.trial import Trial
 from operation.processes import processes_of
 from tests.runs import tiny_config
+from training.gpu_memory import GpuMemory
 from training.run_folder import RunFolder
 
 CLIP = "clip-resnet18-0123456789ab"
 
 
-def task(campaign: CampaignFolder, *, hang_seconds: float = 600.0) -> AttemptTask:
-    return AttemptTask(
-        campaign.path, CLIP, "clip", "", cpus=1, run="this", hang_seconds=hang_seconds
-    )
+def task(
+    campaign: CampaignFolder, *, hang_seconds: float = 600.0, alone: bool = False
+) -> AttemptTask:
+    return AttemptTask(campaign.path, CLIP, "clip", "", 1, "this", hang_seconds, alone)
 
 
 @pytest.fixture
@@ -125,19 +126,23 @@ def in_the_middle(
 
 @pytest.mark.slow
 def test_a_killed_trial_is_tried_once_more_and_goes_on(
-    campaign: CampaignFolder, tmp_path: Path
+    campaign: CampaignFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "noted_gpu_memory", lambda folder: GpuMemory(2, 5))
     undisturbed = CampaignFolder(tmp_path / "undisturbed")
     shutil.copytree(campaign.path / "configs", undisturbed.path / "configs")
-    assert attempt(task(undisturbed)) == ""
+    assert attempt(task(undisturbed, alone=True)) == ""
+    about = undisturbed.run_folder(CLIP).manifest()["trial"]
+    assert about["gpu_memory"] == {"used": 2, "total": 5}
 
     in_the_middle(campaign, lambda process: process.kill())
-    assert attempt(task(campaign)) == ""
+    assert attempt(task(campaign, alone=True)) == ""
     assert campaign.attempt(CLIP)["number"] == 2
     folder = campaign.run_folder(CLIP)
     expected = undisturbed.run_folder(CLIP).metrics()["weights_sha256"]
     assert folder.metrics()["weights_sha256"] == expected
     assert folder.manifest()["trial"]["peak_memory"] > 100e6
+    assert "gpu_memory" not in folder.manifest()["trial"], "what was left may need less"
 
 
 @pytest.mark.slow

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
-from experiments.campaigns.jobs import make_jobs
-from experiments.campaigns.scheduler import Cluster, Share
+from experiments.campaigns.job import Share
+from experiments.campaigns.jobs import make_jobs, sharing_of
+from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
 from tests.support import make_config
 from training.checkpoint import Progress
@@ -20,6 +23,8 @@ FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
 @dataclass
 class Machines:
     """Gives everybody what is asked for."""
+
+    own_gpus: int = 0
 
     def share(self, *, cpus: int, gpus: float | None, memory: Callable[[int], int]) -> Share:
         return Share(cpus or 1, gpus or 0.0, memory(cpus or 1))
@@ -70,3 +75,17 @@ def test_a_half_trained_one_goes_on_and_lends_its_network_then(tmp_path: Path) -
     begun.create(trials[1].config)
     begun.update_manifest(status="running")
     assert lenders(folder, *trials) == ["1", ""]
+
+
+@pytest.mark.parametrize(
+    "own_gpus, per_trial, shared", [(2, 0.0, True), (2, 1.0, False), (0, 0.0, False)]
+)
+def test_gpus_are_shared_by_measured_memory_unless_the_campaign_says_how(
+    own_gpus: int, per_trial: float, shared: bool, tmp_path: Path
+) -> None:
+    trials = (heads(1),)
+    campaign = Campaign("c", trials, hang_minutes=2.0, cpus_per_trial=0, gpus_per_trial=per_trial)
+    machines = cast(Cluster, Machines(own_gpus))
+    named = {trial.id(FACTS): (trial, FACTS) for trial in trials}
+    found = sharing_of(campaign, CampaignFolder(tmp_path), named, machines)
+    assert (found is not None) == shared

@@ -9,7 +9,8 @@ import pytest
 
 from experiments.campaigns.attempt import AttemptTask
 from experiments.campaigns.campaign_folder import CampaignFolder
-from experiments.campaigns.scheduler import Cluster, Job, Share
+from experiments.campaigns.job import Job, Share
+from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
 from operation.processes import processes_of
 from tests.runs import tiny_config
