@@ -187,4 +187,9 @@ def test_resume_after_a_kill_is_exact(
     assert ended_after(2, signal.SIGTERM, "--resume") == (130, "failed", "interrupted")
     resumed = fedskin("clip", "--resume", "-c", "epochs=4", "--out", "killed", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
+    losses, expected = (
+        [record["train_loss"] for record in RunFolder(tmp_path / name).rounds()]
+        for name in ("killed", "whole")
+    )
+    assert losses == expected
     assert read_json(tmp_path / "killed/metrics.json") == read_json(tmp_path / "whole/metrics.json")
