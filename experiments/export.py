@@ -24,6 +24,10 @@ def export_command(
         Path | None,
         typer.Option(metavar="DIR", help="Write a folder that timm (or torchvision) loads."),
     ] = None,
+    open_clip: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a folder that open_clip loads as a CLIP model."),
+    ] = None,
     card: Annotated[
         Path | None,
         typer.Option(metavar="FILE.md", help="Write a card: data, licences, figures, limits."),
@@ -43,6 +47,10 @@ def export_command(
     The folder holds model.safetensors and config.json: timm.create_model("local-dir:DIR",
     pretrained=True) loads it. Of a network of torchvision the tensors have torchvision's names.
 
+    With --open-clip it is that of a whole CLIP model, whose image tower is the run's: of objective
+    clip, on a backbone of open_clip or timm, or of a classifier on a backbone of open_clip.
+    open_clip.create_model_and_transforms("local-dir:DIR") loads it.
+
     The card tells in Markdown what the model is, what it learned from, how good it is and where its
     limits are, with the sha256 of the files written beside it.
 
@@ -55,12 +63,16 @@ def export_command(
     fedskin export runs/prox --onnx prox.onnx --card prox.md
 
     fedskin export runs/lite --timm lite
+
+    fedskin export runs/clip --open-clip clip
     """
     # Imported here, since --help needs none of it.
     from experiments.exporting.exported_model import ExportError, open_for_export
 
-    if onnx is None and timm is None and card is None:
-        raise ExportError("nothing to write: give --onnx FILE, --timm DIR or --card FILE.md")
+    if not any((onnx, timm, open_clip, card)):
+        raise ExportError(
+            "nothing to write: give --onnx FILE, --timm DIR, --open-clip DIR or --card FILE.md"
+        )
     if card is not None and weights != "best":
         raise ExportError("--card: describes a run's best model; leave out --weights")
     exported = open_for_export(source.absolute(), weights)
@@ -73,18 +85,21 @@ def export_command(
         console.say(
             f"Wrote {timm}: {library}'s network answers as fedskin's, within {difference:.2g}"
         )
+    if open_clip is not None:
+        from experiments.exporting.open_clip_folder import write_open_clip_folder
+
+        difference = write_open_clip_folder(exported, open_clip)
+        console.say(f"Wrote {open_clip}: open_clip answers as fedskin, within {difference:.2g}")
     if card is not None:
         from experiments.exporting.model_card import write_model_card
 
-        write_model_card(source.absolute(), exported, card, _files(onnx, timm))
+        files = [onnx, timm and timm / "model.safetensors"]
+        files.append(open_clip and open_clip / "open_clip_model.safetensors")
+        write_model_card(source.absolute(), exported, card, [path for path in files if path])
         console.say(f"Wrote {card}")
     for said in (exported.model.synthetic, exported.model.uncalibrated):
         if said:
             console.say(f"{said}.")
-
-
-def _files(onnx: Path | None, timm: Path | None) -> list[Path]:
-    return [path for path in (onnx, timm and timm / "model.safetensors") if path is not None]
 
 
 def _write_onnx(exported: ExportedModel, path: Path) -> None:

@@ -36,7 +36,7 @@ def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatur
         return None
     return open_text_features(
         config.text_encoder,
-        _prompts(config, classes),
+        prompts_of(config, classes),
         pretrained=config.pretrained,
         weights_dir=Path(config.weights_dir) if config.weights_dir else None,
         seed=config.seed,
@@ -61,14 +61,15 @@ def text_of_run(
         assert found is not None
         found.save(path)
     kept = TextFeatures.load(path)
-    if kept.prompts != _prompts(config, classes):
+    if kept.prompts != prompts_of(config, classes):
         raise RunFolderError(
             f"{path}: holds the text features of other classes; choose another folder"
         )
     return kept
 
 
-def _prompts(config: ExperimentConfig, classes: Sequence[str]) -> tuple[str, ...]:
+def prompts_of(config: ExperimentConfig, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts that images of each class are compared with."""
     return prompts(dataset_of(config).names_in_words(classes))
 
 

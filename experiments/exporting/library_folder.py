@@ -32,12 +32,11 @@ def write_library_folder(exported: ExportedModel, path: Path) -> float:
             empty; then nothing is written.
     """
     config, spec = exported.config, exported.spec
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ExportError(f"{path}: is there already; choose another folder")
+    check_is_new(path)
     if config.objective != "classifier":
         raise ExportError(
             f"objective = {config.objective}: {spec.provider} has no network that compares images "
-            "with text; export it with --onnx"
+            "with text; export it with --onnx or --open-clip"
         )
     if config.trainable == "adapter":
         raise ExportError(
@@ -54,7 +53,7 @@ def write_library_folder(exported: ExportedModel, path: Path) -> float:
         if spec.provider == "timm":
             _save_timm(network, exported, folder)
         else:
-            save_file(_contiguous(network.state_dict()), folder / FILE_NAME)
+            save_file(contiguous(network.state_dict()), folder / FILE_NAME)
             facts = {
                 "architecture": spec.builder,
                 "num_classes": len(exported.model.classes),
@@ -62,7 +61,7 @@ def write_library_folder(exported: ExportedModel, path: Path) -> float:
                 "mean": spec.mean,
                 "std": spec.std,
             }
-            write_json(folder / "config.json", {**facts, **_said(exported)})
+            write_json(folder / "config.json", {**facts, **said(exported)})
     return difference
 
 
@@ -83,7 +82,7 @@ def _of_library(exported: ExportedModel) -> nn.Module:
     else:
         raise ExportError(
             f"{spec.name}: only networks of timm and torchvision have a form of their own with a "
-            "classifier; export it with --onnx"
+            "classifier; export it with --onnx or --open-clip"
         )
     if not isinstance(name, str) or not isinstance(network.get_submodule(name), nn.Linear):
         raise ExportError(f"{spec.name}: does not end in one linear layer in {spec.provider}")
@@ -104,8 +103,7 @@ def _of_library(exported: ExportedModel) -> nn.Module:
 
 
 def _largest_difference(network: nn.Module, exported: ExportedModel) -> float:
-    size = exported.config.image_size
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = random_images(exported.config.image_size)
     with torch.inference_mode():
         return float((network(images) - exported.network(images)).abs().max())
 
@@ -117,7 +115,7 @@ def _save_timm(network: nn.Module, exported: ExportedModel, folder: Path) -> Non
     timm.models.save_for_hf(
         network,
         str(folder),
-        model_config=_said(exported),
+        model_config=said(exported),
         data_config={
             "input_size": (3, size, size),
             "mean": spec.mean,
@@ -129,10 +127,26 @@ def _save_timm(network: nn.Module, exported: ExportedModel, folder: Path) -> Non
     )
 
 
-def _said(exported: ExportedModel) -> dict[str, object]:
+def check_is_new(path: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        ExportError: it does, or it is no folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ExportError(f"{path}: is there already; choose another folder")
+
+
+def random_images(size: int) -> Tensor:
+    """Return two normalised images (2, 3, size, size) of no thing, to compare answers on."""
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def said(exported: ExportedModel) -> dict[str, object]:
     """Return the classes as timm names them, and what fedskin says of the network."""
     return {"label_names": list(exported.model.classes), "fedskin": exported.facts()}
 
 
-def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as safetensors files take them."""
     return {name: tensor.contiguous() for name, tensor in state.items()}
