@@ -7,11 +7,7 @@ import math
 import zlib
 from typing import NamedTuple
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from data_partition.decode import MAX_FILE_BYTES
@@ -19,17 +15,6 @@ from data_partition.errors import DataError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
-# Errors of nibabel and gzip for damaged input; any other error is a bug in this program.
-_DAMAGE = (
-    HeaderDataError,
-    ImageFileError,
-    WrapStructError,
-    OSError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    zlib.error,
-)
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = 348
 _MOST_SLICES = 4096  # a malicious header must not give a table of billions of rows
@@ -49,6 +34,9 @@ def read_volume(data: bytes, name: str) -> Volume:
         DataError: the file is empty, truncated, damaged, not NIfTI, larger than 512 MiB, not
             three-dimensional, or has values that are not finite real numbers.
     """
+    # Imported here and below: nearly every command imports this file, and few read volumes.
+    import nibabel
+
     try:
         content = _uncompressed(data)
         image = nibabel.Nifti1Image.from_bytes(content)
@@ -59,7 +47,7 @@ def read_volume(data: bytes, name: str) -> Volume:
         if math.prod(shape) * kind.itemsize > len(content):
             raise DataError(f"{name}: shorter than its header says; fetch it again")
         voxels = np.asanyarray(image.dataobj)
-    except _DAMAGE as error:
+    except _damage() as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{name}: not a readable NIfTI volume; fetch it again") from error
@@ -77,16 +65,28 @@ def read_depth(head: bytes) -> int:
     Raises:
         DataError: they do not begin such a volume.
     """
+    import nibabel
+
     try:
         if head.startswith(_GZIP_MAGIC):
             head = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(head, _HEADER_BYTES)
         header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(head[:_HEADER_BYTES]))
         depth = int(header.get_data_shape()[2])
-    except (*_DAMAGE, IndexError) as error:
+    except _damage(IndexError) as error:
         raise DataError("not the header of a volume") from error
     if not 1 <= depth <= _MOST_SLICES:
         raise DataError(f"a volume of {depth} slices")
     return depth
+
+
+def _damage(*further: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return the errors for damaged input; any other error is a bug in this program."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    of_nibabel = (HeaderDataError, ImageFileError, WrapStructError)
+    return (*of_nibabel, OSError, EOFError, ValueError, OverflowError, zlib.error, *further)
 
 
 def _uncompressed(data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from experiments.console import Console
 from models.part_sizes import PART_SIZES
 from models.provider import BackboneSpec
 from models.registry import BACKBONES, PROVIDERS, SMALLEST_IMAGE, find_backbone
+from training.config import DEFAULTS
 
 console = Console()
 
@@ -46,7 +47,7 @@ def backbones_command(
     facts about one of them are shown, which takes the seconds that its library needs to import.
     """
     if backbone is not None:
-        console.print(_facts(find_backbone(backbone), weights_dir))
+        console.print(_facts(_usable(backbone), weights_dir))
         return
     rows = [_row(name) for name in BACKBONES]
     if markdown:
@@ -61,6 +62,16 @@ def backbones_command(
                 console.print(f"also {usage}", highlight=False)
         for plugin in PROVIDERS.plugins():
             console.print(f"also {plugin.name}:…, of {plugin.owner}", highlight=False)
+
+
+def _usable(name: str) -> BackboneSpec:
+    """Return the facts about a backbone that takes images."""
+    spec = find_backbone(name)
+    if name not in BACKBONES:
+        from models.backbones import check_images
+
+        check_images(name, spec.fixed_image_size or int(DEFAULTS["image-size"]))
+    return spec
 
 
 def _facts(spec: BackboneSpec, weights_dir: Path | None) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from models.empty_device import in_memory
 from models.errors import BackboneError
 from models.provider import BackboneSpec
 from models.registry import PROVIDERS, check_image_size, find_backbone
@@ -177,7 +178,7 @@ def build_empty(
         model = _assemble(trunk, nn.Linear(spec.width, num_classes, device=device), trainable)
     # Not left on meta for an assigning load: the model would then share the received tensors, and
     # training would overwrite them, but FedProx still needs them.
-    return model.to_empty(device="cpu") if device.type == "meta" else model
+    return in_memory(model) if device.type == "meta" else model
 
 
 def build_on_meta(name: str, num_classes: int, *, trainable: str = "all") -> Backbone:
@@ -201,7 +202,7 @@ def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
         trainable: ``head`` or ``adapter``.
     """
     head = nn.Linear(find_backbone(name).width, num_classes, device="meta")
-    return _assemble(nn.Identity(), head, trainable).to_empty(device="cpu")
+    return in_memory(_assemble(nn.Identity(), head, trainable))
 
 
 def locate_pretrained(name: str, weights_dir: Path | None) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import BackboneError
 from models.hub_files import HubFile, read_tensors
+from models.network_libraries import import_library
 from models.provider import BackboneSpec
 from operation.files import parse_json
 from operation.text import near_name
@@ -108,8 +109,7 @@ def find(model: str) -> BackboneSpec:
         raise BackboneError(f"open_clip:{model} takes images of {size}, which are not square")
 
     # Imported here: they take as long as torch itself.
-    import open_clip
-
+    open_clip = import_library("open_clip")
     from models.trunk_facts import measure_trunk
 
     tags = open_clip.list_pretrained_tags_by_model(architecture)
@@ -123,12 +123,12 @@ def find(model: str) -> BackboneSpec:
     normalisations = {(tuple(each["mean"]), tuple(each["std"])) for each in alike}
     mean, std = normalisations.pop() if len(normalisations) == 1 else (_MEAN, _STD)
     repository = published[0].get("hf_hub", "").strip("/") if published else ""
-    facts = measure_trunk(f"open_clip:{model}", _tower(architecture, "meta"), size)
+    facts = measure_trunk(_tower(architecture, "meta"))
     return BackboneSpec(
         name=f"open_clip:{model}",
         provider="open_clip",
         builder=architecture,
-        width=facts.width,
+        width=config["embed_dim"],
         megabytes=facts.megabytes,
         licence=f"that of the weights; see {repository or 'where they are from'}",
         weights=repository,
@@ -165,12 +165,11 @@ def weights_file(spec: BackboneSpec) -> HubFile:
 
 def _tower(architecture: str, device: str) -> nn.Module:
     # Imported here: it takes as long as torch itself, and other backbones do not need it.
-    import open_clip
-    import torch
-    from open_clip.model import _build_vision_tower
+    from models.empty_device import building_on
 
+    open_clip = import_library("open_clip")
     config = open_clip.get_model_config(architecture)
-    with torch.device(device):
+    with building_on(device):
         if not config.get("custom_text") and "hf_model_name" not in config["text_cfg"]:
             # Its text tower is built with it, and dropped.
             trunk: nn.Module = open_clip.CLIP(**config).visual
@@ -178,7 +177,7 @@ def _tower(architecture: str, device: str) -> nn.Module:
             # Others' text towers may need the network, so open_clip's (private) builder of image
             # towers is used.
             vision = {**config["vision_cfg"], "timm_model_pretrained": False}
-            trunk = _build_vision_tower(
+            trunk = open_clip.model._build_vision_tower(
                 config["embed_dim"], vision, config.get("quick_gelu", False)
             )
     if getattr(trunk, "output_tokens", False):

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.empty_device import building_on, in_memory
 from models.errors import WeightsError
 from models.hub_files import open_tensors
+from models.network_libraries import import_library
 from models.seeding import seeded_globally
 from models.text_encoders import TextEncoderSpec
 
@@ -48,7 +50,7 @@ def encode_pretrained(
     tower.token_embedding = _TokenRows(path)
     blocks = tower.transformer.resblocks
     # One block module is used for all, each time with the weights of the next block.
-    block = blocks[0].to_empty(device="cpu")
+    block = in_memory(blocks[0])
     block.register_forward_pre_hook(partial(_fill, path, iter(range(len(blocks)))))
     tower.transformer.resblocks = nn.ModuleList([block] * len(blocks))
     features = _encode(tower, prompts)
@@ -73,23 +75,21 @@ def random_tower(spec: TextEncoderSpec, seed: int) -> nn.Module:
 def _tower(spec: TextEncoderSpec, device: str) -> Any:
     """Build open_clip's text tower alone, in evaluation mode."""
     # Imported here: it takes as long as torch itself.
-    import open_clip
-    from open_clip.transformer import QuickGELU, TextTransformer
-
+    open_clip = import_library("open_clip")
+    layers = open_clip.transformer
     config = open_clip.get_model_config(spec.builder)
-    with torch.device(device):
-        return TextTransformer(
+    with building_on(device):
+        return layers.TextTransformer(
             **config["text_cfg"],
             output_dim=config["embed_dim"],
-            act_layer=QuickGELU if config.get("quick_gelu") else nn.GELU,
+            act_layer=layers.QuickGELU if config.get("quick_gelu") else nn.GELU,
         ).eval()
 
 
 def _encode(tower: nn.Module, prompts: Sequence[str]) -> Tensor:
-    import open_clip
-
+    tokenize = import_library("open_clip").tokenize
     with torch.inference_mode():
-        features: Tensor = F.normalize(tower(open_clip.tokenize(list(prompts))), dim=-1)
+        features: Tensor = F.normalize(tower(tokenize(list(prompts))), dim=-1)
     return features
 
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.errors import BackboneError, WeightsError
 from models.hub_files import HubFile, read_tensors
+from models.network_libraries import import_library
 from models.provider import BackboneSpec
 from operation.text import near_name
 
@@ -48,8 +49,7 @@ def find(model: str) -> BackboneSpec:
     check_model(model)
 
     # Imported here: they take as long as torch itself.
-    import timm
-
+    timm = import_library("timm")
     from models.trunk_facts import measure_trunk
 
     published = timm.list_models(pretrained=True)
@@ -70,12 +70,14 @@ def find(model: str) -> BackboneSpec:
             "images in colour"
         )
     name = f"timm:{model}"
-    found = measure_trunk(name, _trunk(model, "meta"), height)
+    trunk: Any = _trunk(model, "meta")
+    found = measure_trunk(trunk)
     return BackboneSpec(
         name=name,
         provider="timm",
         builder=model,
-        width=found.width,
+        # Of some networks the classifier has a layer more before it.
+        width=getattr(trunk, "head_hidden_size", None) or trunk.num_features,
         megabytes=found.megabytes,
         licence=f"timm, {facts.license or 'licence not stated'}; {facts.hf_hub_id or 'no weights'}",
         weights=facts.hf_hub_id or "",
@@ -130,9 +132,7 @@ def _file(spec: BackboneSpec) -> HubFile:
 
 
 def _facts(model: str) -> PretrainedCfg:
-    import timm
-
-    facts = timm.get_pretrained_cfg(model)
+    facts: PretrainedCfg | None = import_library("timm").get_pretrained_cfg(model)
     if facts is None:
         raise BackboneError(f"timm says nothing of the images that {model} takes")
     return facts
@@ -144,10 +144,10 @@ def _triple(values: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def _trunk(model: str, device: str) -> nn.Module:
-    import timm
-    import torch
+    from models.empty_device import building_on
 
-    with torch.device(device):
+    timm = import_library("timm")
+    with building_on(device):
         trunk: nn.Module = timm.create_model(model, pretrained=False, num_classes=0)
     # A few models freeze a part; here the config's key trainable decides.
     return trunk.requires_grad_(True)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from models.errors import BackboneError
+from models.network_libraries import import_library
 from models.provider import BackboneSpec
 
 if TYPE_CHECKING:
@@ -113,12 +114,13 @@ def find(model: str) -> BackboneSpec:
 
 def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
     # Never import torchvision under torch.device("meta"): its own tensors would stay empty.
-    import torch
     from torch import nn
-    from torchvision.models import get_model
 
-    with torch.device(device):
-        trunk: nn.Module = get_model(spec.builder, weights=None, num_classes=1)
+    from models.empty_device import building_on
+
+    models = import_library("torchvision.models")
+    with building_on(device):
+        trunk: nn.Module = models.get_model(spec.builder, weights=None, num_classes=1)
     trunk.set_submodule(spec.classifier, nn.Identity(), strict=True)
     return trunk
 
@@ -145,7 +147,6 @@ def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:
 
 
 def _weights_url(spec: BackboneSpec) -> str:
-    from torchvision.models import get_model_weights
-
-    url: str = get_model_weights(spec.builder)[spec.weights].url
+    models = import_library("torchvision.models")
+    url: str = models.get_model_weights(spec.builder)[spec.weights].url
     return url

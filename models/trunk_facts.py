@@ -12,24 +12,14 @@ from models.errors import BackboneError, first_line
 class TrunkFacts:
     """What a trunk is, whatever its library says; see `models.provider.BackboneSpec`."""
 
-    width: int
     megabytes: int
     has_linear_layers: bool
 
 
-def measure_trunk(name: str, trunk: nn.Module, image_size: int) -> TrunkFacts:
-    """Return the facts about a trunk on the meta device.
-
-    Args:
-        trunk: on the meta device.
-        image_size: a side that it takes, in pixels.
-
-    Raises:
-        BackboneError: it does not turn images into feature vectors.
-    """
+def measure_trunk(trunk: nn.Module) -> TrunkFacts:
+    """Return the facts about a trunk, which may be on the meta device."""
     state = trunk.state_dict().values()
     return TrunkFacts(
-        width=run_empty(name, trunk, image_size),
         megabytes=max(1, round(sum(t.numel() * t.element_size() for t in state) / 1e6)),
         has_linear_layers=any(
             isinstance(module, nn.Linear | nn.MultiheadAttention) for module in trunk.modules()

@@ -55,7 +55,9 @@ def check_backbone(config: ExperimentConfig) -> None:
     try:
         check_images(config.backbone, config.image_size)
     except BackboneError as error:
-        raise ConfigError(f"image-size = {config.image_size}: {error}") from None
+        raise ConfigError(
+            f"backbone = {config.backbone!r}, image-size = {config.image_size}: {error}"
+        ) from None
 
 
 def find_dataset_and_device(config: ExperimentConfig) -> tuple[str, str]:

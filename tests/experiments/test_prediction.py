@@ -1,6 +1,8 @@
 """``fedskin predict`` with a site's final model file, on images and folders of them."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -51,6 +53,38 @@ def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_p
         answers[source] = pd.read_csv(out)
     assert list(answers[file].columns) == ["image", "predicted", *CLASSES]
     pd.testing.assert_frame_equal(answers[file], answers[run.path], check_exact=True)
+
+
+# Each takes from a third of a second to several to import.
+NEEDLESS = {
+    *("flwr", "matplotlib", "nibabel", "open_clip", "peft", "ray", "scipy", "sklearn", "sympy"),
+    *("torch._dynamo", "torch._inductor", "transformers"),
+}
+
+
+def test_an_image_is_classified_without_what_that_does_not_need(
+    image: Path, weights: dict, tmp_path: Path
+) -> None:
+    """In one process: first with torchvision's network, then with timm's."""
+    code = (
+        "import sys; from experiments.prediction import predict_command; from pathlib import Path"
+    )
+    for backbone, state, further in (
+        ("resnet18", weights, {"timm", "huggingface_hub"}),
+        ("timm:test_efficientnet", None, set()),
+    ):
+        if state is None:
+            network = build_backbone(
+                backbone, len(CLASSES), pretrained=False, image_size=32, seed=0
+            )
+            state = state_of(network)
+        file = tmp_path / f"{len(further)}.safetensors"
+        config = make_config(backbone=backbone, image_size=32)
+        ModelFile(config, CLASSES, state, None, "0" * 32, 1, False).save(file)
+        code += f"\npredict_command(Path({str(file)!r}), [Path({str(image)!r})])"
+        code += f"\nprint('imported', *({NEEDLESS | further!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if "imported" in line] == ["imported"] * 2
 
 
 def test_a_model_of_made_up_images_says_so(

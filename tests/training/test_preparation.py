@@ -19,7 +19,8 @@ from training.preparation import check_backbone
         ),
         (
             {"backbone": "timm:test_vit", "image-size": 192},
-            "image-size = 192: timm:test_vit takes images of 160 pixels only, not 192",
+            "backbone = 'timm:test_vit', image-size = 192: timm:test_vit takes images of 160 "
+            "pixels only, not 192",
         ),
         (
             {"backbone": "timm:test_efficientnet", "trainable": "lora"},
@@ -27,7 +28,13 @@ from training.preparation import check_backbone
         ),
         (
             {"backbone": "timm:inception_resnet_v2", "image-size": 32},
-            "image-size = 32: timm:inception_resnet_v2 cannot take images of 32 pixels (",
+            "backbone = 'timm:inception_resnet_v2', image-size = 32: timm:inception_resnet_v2 "
+            "cannot take images of 32 pixels (",
+        ),
+        (  # it is a language model's eye
+            {"backbone": "timm:gemma4_vit_167m_enc", "image-size": 240},
+            "backbone = 'timm:gemma4_vit_167m_enc', image-size = 240: timm:gemma4_vit_167m_enc "
+            "does not end in one feature vector an image",
         ),
     ],
 )
