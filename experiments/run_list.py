@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from training.run_state import RunState
 
 DAMAGED = "damaged"
 FIGURES = ("avg", "bacc", "auroc")
+OF_AVERAGE = tuple(f"ema_{figure}" for figure in FIGURES)
 # A run that begins says "running" before its process locks the folder.
 _SECONDS_TO_LOCK = 120
 
@@ -39,6 +40,10 @@ class ListedRun:
     avg: float | None
     bacc: float | None
     auroc: float | None
+    # The same of the moving average of key ema-decay; None for a run without it.
+    ema_avg: float | None
+    ema_bacc: float | None
+    ema_auroc: float | None
     ended_early: str  # why it is completed with fewer rounds than planned; else empty
     date: str  # when it began, UTC
     bytes: int  # of all its files
@@ -65,7 +70,7 @@ def read_run(path: Path, folder: Path) -> ListedRun:
     try:
         return _read(run, name, size)
     except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        nothing: dict[str, Any] = dict.fromkeys(FIGURES)
+        nothing: dict[str, Any] = dict.fromkeys((*FIGURES, *OF_AVERAGE))
         cause = f"{type(error).__name__}: {error}"
         nothing |= dict.fromkeys(
             ("command", "method", "backbone", "data", "ended_early", "date"), ""
@@ -82,7 +87,6 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
     if state == RunState.RUNNING and command != "run" and _lost(run):
         state, cause = RunState.LOST.value, "its process is gone; continue it with --resume"
     metrics: Mapping[str, Any] = run.metrics() if state == RunState.COMPLETED else {}
-    block = metrics.get("global_test") or metrics.get("client_test") or {}
     return ListedRun(
         run=name,
         state=state,
@@ -96,8 +100,15 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
         ended_early=str(manifest.get("ended_early") or ""),
         date=str(manifest.get("started") or ""),
         bytes=size,
-        **{figure: block.get(figure) for figure in FIGURES},
+        **_figures(metrics, FIGURES),
+        **_figures(metrics.get("ema", {}), OF_AVERAGE),
     )
+
+
+def _figures(blocks: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
+    """Return `FIGURES` of one model under other names."""
+    block = blocks.get("global_test") or blocks.get("client_test") or {}
+    return {name: block.get(figure) for name, figure in zip(names, FIGURES, strict=True)}
 
 
 def _lost(run: RunFolder) -> bool:

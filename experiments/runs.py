@@ -37,7 +37,8 @@ def runs_command(
     """List every run below DIR, with its state and its figures.
 
     AVG, BACC and AUROC are those of the best model on the global test set, or without one on the
-    clients' pooled test splits. A run is lost if its process is gone without a word; --resume
+    clients' pooled test splits; EMA AVG, EMA BACC and EMA AUROC those of the moving average, if a
+    run has one (key ema-decay). A run is lost if its process is gone without a word; --resume
     continues a failed or lost run. --clean leaves alone the trials of campaigns, which their
     campaign attempts again, and runs whose network a folder of heads uses.
 
@@ -73,25 +74,29 @@ def runs_command(
 
 def _print(found: list[ListedRun], folder: Path) -> None:
     from experiments.results import megabytes
+    from experiments.run_list import FIGURES, OF_AVERAGE
     from training.scores import as_text
 
     if not found:
         console.say(f"There are no such runs below {folder}")
         return
     head = ["run", "state", "command", "method", "backbone", "data", "rounds"]
-    head += ["AVG", "BACC", "AUROC", "began", "MB"]
+    averaged = any(run.ema_avg is not None for run in found)
+    figures = (*FIGURES, *OF_AVERAGE) if averaged else FIGURES
+    figure_heads = [name.upper().replace("_", " ") for name in figures]
+    head += [*figure_heads, "began", "MB"]
     rows = [
         [
             *(run.run, run.state, run.command, run.method or "–", run.backbone, run.data),
             f"{run.done}/{run.rounds}",
-            *(as_text(figure, getattr(run, figure)) for figure in ("avg", "bacc", "auroc")),
+            *(as_text(name.removeprefix("ema_"), getattr(run, name)) for name in figures),
             run.date[:16].replace("T", " "),
             megabytes(run.bytes),
         ]
         for run in found
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    right = ("rounds", "AVG", "BACC", "AUROC", "MB")
+    right = ("rounds", *figure_heads, "MB")
     for row in (head, *rows):
         cells = [
             cell.rjust(width) if name in right else cell.ljust(width)

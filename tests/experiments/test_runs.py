@@ -11,6 +11,7 @@ from experiments.cli import app
 from tests.generated_campaign import write_campaign
 from training.run_folder import RunFolder
 from training.run_state import RunState
+from training.scores import as_text
 
 
 @pytest.fixture
@@ -53,6 +54,23 @@ def test_a_line_has_the_figures_of_the_run(folder: Path) -> None:
             assert run["bytes"] == sum(p.stat().st_size for p in of.path.rglob("*") if p.is_file())
             assert bool(run["method"]) == (run["command"] == "simulate")
             assert f"{run['run']} " in runs(folder).stdout, "whole, however long"
+
+
+def test_the_average_of_a_runs_models_is_listed_where_there_is_one(folder: Path) -> None:
+    assert "EMA" not in runs(folder).stdout
+    name = next(name for name, run in listed(folder).items() if run["state"] == "completed")
+    run = RunFolder(folder / name)
+    average = {"avg": 12.25, "bacc": 23.5, "auroc": None}
+    run.write_metrics({**run.metrics(), "ema": {"global_test": average}})
+    found = listed(folder, "--sort", "ema_bacc")
+    assert next(iter(found)) == name
+    for other, values in found.items():
+        figures = {key: values[f"ema_{key}"] for key in average}
+        assert figures == (average if other == name else dict.fromkeys(average))
+    head, first, *_ = runs(folder, "--sort", "ema_bacc").stdout.splitlines()
+    assert "  EMA AVG  EMA BACC  EMA AUROC  began" in head
+    assert first.split()[0] == name
+    assert all(as_text(key, figure) in first.split() for key, figure in average.items())
 
 
 def test_figures_are_sorted_with_the_best_first_and_no_figure_last(folder: Path) -> None:
