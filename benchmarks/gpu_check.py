@@ -128,7 +128,7 @@ def _simulations(device: str, small: bool) -> list[Result]:
         if small
         else {"image_size": 224, "images": 1920, "batch_size": 32}
     )
-    return federated_round.measure(
+    return federated_round.compare(
         2,
         simulations=2,
         device=device,

@@ -15,6 +15,7 @@ from benchmarks.result import Result
 # with everything that this file imports.
 BENCHMARKS = {
     "federated-round": "federated_round",
+    "kept-features-round": "kept_features_round",
     "many-clients": "many_clients",
     "fedprox-step": "fedprox_step",
     "waiting-threads": "waiting_threads",
@@ -56,10 +57,10 @@ def main(
 ) -> None:
     """Run the benchmarks with these NAMEs, or all.
 
-    Known are federated-round, fedprox-step, waiting-threads, adapter-round, wire-format,
-    aggregation, image-store, clip-step, clip-bytes, text-features, features, heads, report,
-    campaigns, deployed-round and deployed-transport; and many-clients, which takes half an hour
-    and is run only if it is named.
+    Known are federated-round, kept-features-round, fedprox-step, waiting-threads, adapter-round,
+    wire-format, aggregation, image-store, clip-step, clip-bytes, text-features, features, heads,
+    report, campaigns, deployed-round and deployed-transport; and many-clients, which takes half an
+    hour and is run only if it is named.
 
     The files are written after each benchmark, so an interrupted call keeps its results.
     """

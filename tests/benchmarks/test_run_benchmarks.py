@@ -21,6 +21,7 @@ from benchmarks import (
     gpu_networks,
     head_fitting,
     image_loading,
+    kept_features_round,
     result_files,
     run_benchmarks,
     text_features_memory,
@@ -129,7 +130,7 @@ def test_interleaving_alternates_who_comes_first() -> None:
 def test_a_federated_round_is_compared_with_the_same_work() -> None:
     # Not a network with BatchNorm: over so few values it magnifies the rounding of another number
     # of threads until the losses differ.
-    results = federated_round.measure(
+    results = federated_round.compare(
         repeats=1, simulations=1, images=60, backbone="convnext_t", image_size=32, batch_size=4
     )
     by_name = {result.name: result for result in results}
@@ -140,8 +141,30 @@ def test_a_federated_round_is_compared_with_the_same_work() -> None:
         federated_round.PLAIN: 2,
     }
     assert rounds.details["training images"] == 36  # 60 % of 60
+    assert rounds.at_most == 0.9
     reached = by_name["start-up"].details["seconds from the command, medians"]
     assert list(reached.values()) == sorted(reached.values())
+
+
+def test_rounds_are_compared_for_few_and_for_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def compare(repeats: int, **settings: object) -> list[str]:
+        asked.append({"repeats": repeats, **settings})
+        return ["rounds", "start-up"]
+
+    monkeypatch.setattr(federated_round, "compare", compare)
+    assert federated_round.measure(1) == ["rounds", "start-up", "rounds", "rounds"]
+    many = asked[2]
+    assert asked[0] == {"repeats": 1}
+    assert asked[1]["backbone"] == many["backbone"] == "resnet18"
+    assert (many["clients"], many["images"], many["at_most"]) == (30, 960, 1.0)
+
+
+@pytest.mark.slow
+def test_rounds_on_kept_features_are_measured() -> None:
+    (result,) = kept_features_round.measure(repeats=2, images=60, backbone="resnet18")
+    assert (len(result.samples[kept_features_round.SIDE]), result.at_most) == (2, 0.3)
 
 
 @pytest.mark.slow
