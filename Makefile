@@ -68,7 +68,7 @@ bench: install ## Measure the speed ratios and write benchmarks/results/
 gpu-check: install ## Check a GPU: errors, bits, memory, speed (8 minutes)
 	$(BIN)/python -m benchmarks.gpu_check
 
-soak: install ## Long tests: kill campaigns and hospitals, cut the network, all combinations (hours)
+soak: install ## Long tests: kill campaigns and hospitals, cut the network, combinations (hours)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
 	$(BIN)/python -m benchmarks.soak_cut_off

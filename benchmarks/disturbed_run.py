@@ -1,9 +1,9 @@
 """A small run over hospitals during which failures happen, and the same run in a simulation."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import tomli_w
@@ -27,8 +27,9 @@ CONFIG: dict[str, Any] = {
     "device": "cpu",
 }
 
-# A killed SuperNode can connect again when its heartbeat has expired, after about a minute.
-_LIMIT_SECONDS = 300.0
+# A killed SuperNode can connect again when its heartbeat has expired, after about a minute; on a busy
+# machine all takes longer.
+_LIMIT_SECONDS = 600.0
 
 
 class DisturbedRun:
@@ -39,12 +40,21 @@ class DisturbedRun:
         out: the run folder.
         rounds: number of rounds.
         min_replies: if it equals the number of hospitals, no round ends without all of them.
+        settings: further keys of the config, or others than those of `CONFIG`.
     """
 
-    def __init__(self, hospitals: Hospitals, out: Path, *, rounds: int, min_replies: int) -> None:
+    def __init__(
+        self,
+        hospitals: Hospitals,
+        out: Path,
+        *,
+        rounds: int,
+        min_replies: int,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.folder = RunFolder(out)
         self._hospitals = hospitals
-        self._config = _config(hospitals, rounds=rounds, min_replies=min_replies)
+        self._config = {**_config(hospitals, rounds=rounds, min_replies=min_replies), **settings}
 
     def __enter__(self) -> "DisturbedRun":
         out = self.folder.path
@@ -67,7 +77,7 @@ class DisturbedRun:
         """Wait until something has happened.
 
         Raises:
-            RuntimeError: the run ends first, or it does not happen within five minutes.
+            RuntimeError: the run ends first, or it does not happen within ten minutes.
         """
         deadline = time.monotonic() + _LIMIT_SECONDS
         while not happened():
@@ -84,7 +94,17 @@ class DisturbedRun:
         Raises:
             RuntimeError: see `wait_for`.
         """
-        self.wait_for(f"end of round {rounds}", lambda: self._finished() >= rounds)
+        self.wait_for(f"end of round {rounds}", lambda: self.rounds_done() >= rounds)
+
+    def rounds_done(self) -> int:
+        """Return the number of rounds that are finished."""
+        state = read_json(self.folder.path / "checkpoint" / "state.json")
+        return 0 if state is None else int(state["round"])
+
+    def shortest_round(self) -> float:
+        """Return the seconds of the shortest round so far; at least one is finished."""
+        records = self.folder.checkpoint.progress().records
+        return min(float(record["seconds"]["round"]) for record in records)
 
     def took_part(self) -> list[set[str]]:
         """Return the participants of each round that is finished and validated."""
@@ -110,15 +130,18 @@ class DisturbedRun:
             raise RuntimeError(self._output())
         return self.folder.metrics()
 
-    def _finished(self) -> int:
-        state = read_json(self.folder.path / "checkpoint" / "state.json")
-        return 0 if state is None else int(state["round"])
-
     def _output(self) -> str:
         return self._hospitals.output(self.folder.path.name).read_text(encoding="utf-8")
 
 
-def simulated(hospitals: Hospitals, out: Path, data: Path, *, rounds: int) -> dict[str, Any]:
+def simulated(
+    hospitals: Hospitals,
+    out: Path,
+    data: Path,
+    *,
+    rounds: int,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Run the same rounds in a simulation, in which every client replies; return the final metrics.
 
     Args:
@@ -126,8 +149,9 @@ def simulated(hospitals: Hospitals, out: Path, data: Path, *, rounds: int) -> di
         out: the run folder.
         data: the release whose shards the hospitals have.
         rounds: number of rounds of the run over the hospitals.
+        settings: see `DisturbedRun`.
     """
-    values = _config(hospitals, rounds=rounds, min_replies=len(hospitals.names))
+    values = {**_config(hospitals, rounds=rounds, min_replies=len(hospitals.names)), **settings}
     config = hospitals.folder / f"{out.name}.toml"
     config.write_text(tomli_w.dumps({**values, "data-dir": str(data)}), encoding="utf-8")
     hospitals.fedskin("simulate", str(config), "--out", str(out))

@@ -1,0 +1,172 @@
+"""A method of federated learning over hospitals whose processes are killed again and again."""
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.disturbed_run import DisturbedRun, simulated
+from benchmarks.hospitals import VICTIMS, Hospitals
+from strategies.methods import METHODS
+from training.run_folder import RunFolder
+
+KILLS = 10
+# After a kill one round must end, and the next victim dies in the next one.
+ROUNDS = 5 * KILLS // 2
+# The smallest that has BatchNorm, which some methods treat apart.
+BACKBONE = "timm:test_efficientnet"
+
+# The copy of the final model, which simulated clients do not have.
+_OF_SITES = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        weights: the sha256 of the last weights at the server.
+        figures: the figures of each client's test images, in the order of the clients, and of all
+            together; those of the shared model, too, where clients have models of their own.
+        kept: by client, the sha256 of each file that it keeps of the run, by path: its optimizer's
+            state, its rounding errors, its method's state, its own model, its predictions.
+        seconds: from the start to the end.
+    """
+
+    weights: str
+    figures: list[Any]
+    kept: list[dict[str, str]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A process that was killed: the machine it belonged to, its part there, and the last round
+    that was finished by then.
+    """
+
+    machine: str
+    part: str
+    after_round: int
+
+
+def settings_of(strategy: str) -> dict[str, Any]:
+    """Return the settings of a run with as much state as the method allows."""
+    sgd = {"optimizer": "sgd"} if METHODS[strategy].sgd_only else {}
+    return {"strategy": strategy, "backbone": BACKBONE, "wire-format": "int8", **sgd}
+
+
+def chosen(names: Sequence[str], generator: random.Random) -> list[tuple[str, str]]:
+    """Return `KILLS` victims in a random order: every kind of `VICTIMS`, then of random kinds.
+
+    A site's process is one of a random site.
+
+    Args:
+        names: the hospitals.
+    """
+    kinds = generator.sample(VICTIMS, len(VICTIMS))
+    kinds += generator.choices(VICTIMS, k=KILLS - len(kinds))
+    return [(name if name == "coordinator" else generator.choice(names), p) for name, p in kinds]
+
+
+def undisturbed(hospitals: Hospitals, out: Path, data: Path, strategy: str) -> Ended:
+    """Run a method in a simulation, without any kill.
+
+    Args:
+        hospitals: see `benchmarks.disturbed_run.simulated`.
+        out: the run folder.
+        data: the release whose shards the hospitals have.
+        strategy: the method.
+
+    Raises:
+        RuntimeError: the run fails.
+    """
+    began = time.monotonic()
+    simulated(hospitals, out, data, rounds=ROUNDS, settings=settings_of(strategy))
+    clients = [out / "clients" / f"client-{index}" for index in range(len(hospitals.names))]
+    return _ended(RunFolder(out), clients, began)
+
+
+def disturbed(
+    hospitals: Hospitals,
+    out: Path,
+    strategy: str,
+    victims: Sequence[tuple[str, str]],
+    generator: random.Random,
+) -> tuple[Ended, list[Kill]]:
+    """Run a method, and kill one process after the other with -9.
+
+    Each is killed after a round has ended since the kill before, within the time of the shortest
+    round so far. No round ends without a reply from every hospital.
+
+    Args:
+        hospitals: already serving.
+        out: the run folder.
+        strategy: the method.
+        victims: see `chosen`.
+        generator: decides the moments.
+
+    Raises:
+        RuntimeError: the run fails or ends before the last kill, or a process to be killed is not
+            found in time.
+    """
+    began = time.monotonic()
+    kills, everybody = [], len(hospitals.names)
+    settings = settings_of(strategy)
+    with DisturbedRun(
+        hospitals, out, rounds=ROUNDS, min_replies=everybody, settings=settings
+    ) as run:
+        for name, part in victims:
+            run.wait_for_round((kills[-1].after_round if kills else 0) + 1)
+            time.sleep(generator.random() * run.shortest_round())
+            run.wait_for(f"{part} of {name}", lambda who=name, what=part: hospitals.kill(who, what))
+            kills.append(Kill(name, part, run.rounds_done()))
+        run.finish()
+    name = str(run.folder.manifest()["run"])
+    sites = [hospitals.folder / hospital / "runs" / name for hospital in hospitals.names]
+    return _ended(run.folder, sites, began), kills
+
+
+def row(
+    strategy: str, seed: int, calm: Ended, ended: Ended, kills: Sequence[Kill]
+) -> dict[str, Any]:
+    """Return the outcome of a method for the file of results."""
+    return {
+        "strategy": strategy,
+        "seed": seed,
+        "rounds": ROUNDS,
+        "kills": [asdict(kill) for kill in kills],
+        "seconds_simulated": round(calm.seconds, 1),
+        "seconds": round(ended.seconds, 1),
+        "weights_sha256": ended.weights,
+        "same_weights": ended.weights == calm.weights,
+        "same_figures": ended.figures == calm.figures,
+        "files_of_clients": sum(map(len, calm.kept)),
+        "same_files": ended.kept == calm.kept,
+    }
+
+
+def _ended(run_folder: RunFolder, clients: Sequence[Path], began: float) -> Ended:
+    seconds = time.monotonic() - began
+    metrics = run_folder.metrics()
+    shared = metrics.get("shared", {})
+    return Ended(
+        weights=metrics["weights_sha256"],
+        figures=[
+            *(of.get("client_test") for of in (metrics, shared)),
+            *(list(of.get("clients", {}).values()) for of in (metrics, shared)),
+        ],
+        kept=[_kept(folder) for folder in clients],
+        seconds=seconds,
+    )
+
+
+def _kept(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _OF_SITES
+    }

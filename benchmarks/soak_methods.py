@@ -1,0 +1,88 @@
+"""``make soak``: ten kills during a run of every method over hospitals, which must change nothing.
+
+``python -m benchmarks.soak_methods [STRATEGY ...]`` runs some methods again; the others keep their
+rows.
+"""
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.hospitals import Hospitals
+from benchmarks.method_kills import chosen, disturbed, row, undisturbed
+from benchmarks.result_files import RESULTS
+from benchmarks.soaking import soak_folders, write_soak
+from operation.files import read_json
+from strategies.method import Method
+from strategies.methods import METHODS
+
+NAME = "soak-methods"
+
+console = Console()
+
+
+def over_sites() -> list[str]:
+    """Return all methods that hospitals can run, those with a state of their own first."""
+    names = [name for name in METHODS.own if not METHODS[name].pooled]
+    return sorted(names, key=lambda name: not _has_state(METHODS[name]))
+
+
+def run_method(
+    hospitals: Hospitals, folder: Path, data: Path, strategy: str, *, seed: int = 0
+) -> dict[str, Any]:
+    """Run a method in a simulation, and over hospitals with ten kills; return the outcome.
+
+    Args:
+        hospitals: already serving.
+        folder: for the run folders.
+        data: the release whose shards the hospitals have.
+        strategy: the method.
+        seed: decides victims and moments.
+
+    Raises:
+        RuntimeError: a run fails.
+    """
+    calm = undisturbed(hospitals, folder / f"{strategy}-simulated", data, strategy)
+    generator = random.Random(f"{strategy} {seed}")
+    victims = chosen(hospitals.names, generator)
+    out = folder / f"{strategy}-killed"
+    ended, kills = disturbed(hospitals, out, strategy, victims, generator)
+    return row(strategy, seed, calm, ended, kills)
+
+
+def main() -> None:
+    """Run the methods; any that ends otherwise after kills ends it with an error, after all others.
+
+    The file is written after each method, so an interrupted call keeps its results.
+    """
+    circumstances = machine.describe()
+    rows = {
+        each["strategy"]: each
+        for each in (read_json(RESULTS / f"{NAME}.json") or {}).get("methods", [])
+    }
+    names = sys.argv[1:] or over_sites()
+    differ = []
+    with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
+        for number, name in enumerate(names, start=1):
+            commit = {"git_commit": circumstances["git_commit"]}
+            rows[name] = {**run_method(hospitals, folder, data, name), **commit}
+            console.print(f"{number} of {len(names)}: {rows[name]}", highlight=False)
+            path = write_soak(NAME, circumstances, methods=list(rows.values()))
+            if not all(value for key, value in rows[name].items() if key.startswith("same")):
+                differ.append(name)
+    console.print(f"Written to {path}", highlight=False, soft_wrap=True)
+    if differ:
+        raise RuntimeError(f"not the same after kills: {', '.join(differ)}")
+
+
+def _has_state(method: Method) -> bool:
+    own = (method.client_state, method.local, method.own_half, method.tuning_epochs)
+    return any((method.server_init, *own))
+
+
+if __name__ == "__main__":
+    main()
