@@ -71,5 +71,6 @@ gpu-check: install ## Check a GPU: errors, bits, memory, speed (8 minutes)
 soak: install ## Long tests: kill campaigns and hospitals, cut the network, combinations (hours)
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.soak_deployment
+	$(BIN)/python -m benchmarks.soak_methods
 	$(BIN)/python -m benchmarks.soak_cut_off
 	$(BIN)/python -m benchmarks.soak_combinations

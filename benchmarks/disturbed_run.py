@@ -27,8 +27,8 @@ CONFIG: dict[str, Any] = {
     "device": "cpu",
 }
 
-# A killed SuperNode can connect again when its heartbeat has expired, after about a minute; on a busy
-# machine all takes longer.
+# A killed SuperNode can connect again when its heartbeat has expired, after about a minute, and a
+# busy machine is slow.
 _LIMIT_SECONDS = 600.0
 
 
