@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+import joblib
+
 from data_partition.image_store import store_side
 from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
@@ -118,7 +120,7 @@ def plan_run(
     times = measure_steps([config], cache_dir(config), progress)[setting(config)]
     at_work = workers(
         *(command, config),
-        cores=resources.concurrency * resources.threads_per_client,
+        cores=joblib.cpu_count(),
         gpus=resources.gpus,
         at_once=resources.concurrency,
     )
