@@ -3,10 +3,15 @@
 Every command prints with this file's `Console`. It is rich's, but it removes control characters and
 does not read text as markup, so text from outside can neither move the cursor nor change how it is
 shown. Only text made by `marked` has markup; `shown` makes text from outside safe to put into it.
+
+Where the reader of a pipe has gone (`fedskin compare ... | head`), a command goes on and writes its
+files.
 """
 
+import os
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 import typer
 from rich import console as rich
@@ -34,6 +39,10 @@ class Console(rich.Console):
         """Print a line that is neither wrapped nor highlighted."""
         self.print(line, style=style, highlight=False, soft_wrap=True)
 
+    def on_broken_pipe(self) -> None:
+        """Print nothing more to a reader that has gone; the command still does all its work."""
+        _discard(self.file)
+
     def render(
         self, renderable: rich.RenderableType, options: rich.ConsoleOptions | None = None
     ) -> Iterable[Segment]:
@@ -49,7 +58,17 @@ class Console(rich.Console):
 
 def echo(line: str) -> None:
     """Print a line as it is, however wide; a control character becomes a space."""
-    typer.echo(printable(line, max(1, len(line))))
+    try:
+        typer.echo(printable(line, max(1, len(line))))
+    except BrokenPipeError:
+        _discard(sys.stdout)
+
+
+def _discard(file: IO[str]) -> None:
+    """Send to nowhere what is written from now on, and what the file still holds."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
 
 
 def marked(markup: str) -> Text:

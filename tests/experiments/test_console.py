@@ -4,6 +4,8 @@ import ast
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -221,6 +223,26 @@ def predictions() -> None:
 def campaign() -> None:
     folder = CampaignFolder(Path("campaign"))
     CampaignDisplay(Console(width=400), HOSTILE, folder, []).show({HOSTILE: HOSTILE})
+
+
+@pytest.mark.parametrize(
+    "say", ["Console().print('table')", "Console().say('line')", "echo('line')"]
+)
+def test_a_reader_that_has_gone_does_not_end_the_work(say: str, tmp_path: Path) -> None:
+    """As `fedskin compare A B --out DIR | head`: the folder is written all the same."""
+    work = f"from experiments.console import Console, echo\n{say}\n{say}\nopen('file', 'x').close()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", work],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (tmp_path / "file").is_file()
 
 
 @pytest.mark.parametrize(
