@@ -5,6 +5,8 @@ They are for a machine without other work: on a CPU the time counts that the pro
 They are measured in a process of their own, whose memory and threads are those of a client's.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -30,12 +33,18 @@ from training.config import ExperimentConfig, parse
 from training.device import processor_name
 from training.errors import TrainingError
 
+if TYPE_CHECKING:
+    import torch
+
 FILE_NAME = "step-times.json"
 
 # A step of the real batch size is measured unless it takes longer than this many seconds on a CPU;
 # then one of a few images is, whose time per image is nearly the same.
 _LONGEST_STEP = 4.0
 _IMAGES_OF_224 = 2  # of the few; of smaller images more
+
+# Batches of an epoch on cached features: with few, what an epoch costs once would count as theirs.
+_BATCHES_OF_FEATURES = 16
 
 # Each measurement is repeated for so many seconds, and at least this many times.
 _SECONDS = 0.5
@@ -219,39 +228,42 @@ def _measure_batch(config: ExperimentConfig, batch_size: int) -> StepTime:
         with _peak(device.type) as added:
             features_of(network, batch, of_images)
         (features,) = _quiet(_timed(lambda: features_of(network, batch, of_images), device.type))
-        shape = (config.batch_size, 1, find_backbone(config.backbone).width)
+        rows = _BATCHES_OF_FEATURES * config.batch_size
+        shape = (rows, 1, find_backbone(config.backbone).width)
         seen = split_of(generator.normal(size=shape).astype(np.float32))
         training = Task(config, _NUM_CLASSES, text)
         trained = training.restore_over_features(sent_part(network))
     optimizer = optimizers.build_optimizer(config.to_flat(), trained.trained().values())
-    gradients_done = (0.0, 0.0)
+    began, steps = _clocks(), [0.0]
 
-    def mark() -> None:
-        nonlocal gradients_done
+    def begin(*_: object) -> None:
+        nonlocal began
         if device.type == "cuda":
             torch.cuda.synchronize()
-        gradients_done = _clocks()
+        began = _clocks()
+
+    def end(*_: object) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        steps.append(_between(began, _clocks(), device.type))
+
+    optimizer.register_step_pre_hook(begin)
+    optimizer.register_step_post_hook(end)
 
     def train() -> tuple[float, float]:
+        """Return the seconds of an epoch's gradients, and of a step of the optimizer."""
+        steps.clear()
         started = _clocks()
-        training.train(
-            *(trained, seen, optimizer),
-            round_number=1,
-            rounds=1,
-            before_step=mark,
-            reference=seen,
-        )
-        return (
-            _between(started, gradients_done, device.type),
-            _between(gradients_done, _clocks(), device.type),
-        )
+        training.train(trained, seen, optimizer, round_number=1, rounds=1, reference=seen)
+        epoch = _between(started, _clocks(), device.type)
+        return max(0.0, epoch - sum(steps)), sum(steps) / len(steps)
 
     if not config.on_features:
+        before = _bytes_of(_state(optimizer))
         with _peak(device.type) as added:
             train()
-        # This first step has also made the gradients and the optimizer's state.
-        trained_bytes = sum(p.numel() * p.element_size() for p in trained.trained().values())
-        added[0] -= trained_bytes * (1 + optimizers.state_tensors(config.to_flat()))
+        # This first step has also made the gradients and most optimizers' state.
+        added[0] -= _bytes_of([*trained.trained().values(), *_state(optimizer)]) - before
     gradients, step = _quiet(train)
     (judging,) = _quiet(_timed(lambda: training.evaluate(trained, seen), device.type))
     return StepTime(
@@ -262,6 +274,18 @@ def _measure_batch(config: ExperimentConfig, batch_size: int) -> StepTime:
         activations=max(0, added[0]) * config.batch_size // batch_size,
         measured=batch_size,
     )
+
+
+def _state(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Return the tensors that an optimizer keeps."""
+    import torch
+
+    kept = (value for each in optimizer.state.values() for value in each.values())
+    return [value for value in kept if isinstance(value, torch.Tensor)]
+
+
+def _bytes_of(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _timed(work: Callable[[], object], device: str) -> Callable[[], tuple[float]]:

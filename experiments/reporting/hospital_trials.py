@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.campaigns.finished_trial import TrialRecord
+from experiments.reporting.comparisons import slug
 from experiments.reporting.hospital_answers import read_answers
 from experiments.reporting.hospital_statistics import HospitalImages
 from strategies.method import Method
@@ -164,8 +165,8 @@ def read_hospital_trials(
     groups = grouped_trials(ledger)
     titles = _titles(groups)
     return [
-        _Reader(rows, records, folder).read(f"hospitals-{number}" if number else "hospitals", title)
-        for number, (rows, title) in enumerate(zip(groups, titles, strict=True))
+        _Reader(rows, records, folder).read(slug(f"hospitals {title}"), title)
+        for rows, title in zip(groups, titles, strict=True)
     ]
 
 
@@ -176,7 +177,7 @@ def _titles(groups: Sequence[pd.DataFrame]) -> list[str]:
     first = pd.concat([rows.iloc[:1] for rows in groups])
     columns = [name for name in _alike(first) if first[name].nunique() > 1]
     return [
-        " · ".join(f"{name.removeprefix('config.')} {str(row[name])[:40]}" for name in columns)
+        " · ".join(f"{name.removeprefix('config.')} {row[name]}" for name in columns)
         for _, row in first.iterrows()
     ]
 

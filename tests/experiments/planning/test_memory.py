@@ -2,6 +2,7 @@
 
 from experiments.planning.memory import memory_needed
 from training.config import parse
+from training.memory import PROCESS_BYTES
 
 
 def test_memory_counts_models_and_processes() -> None:
@@ -11,9 +12,9 @@ def test_memory_counts_models_and_processes() -> None:
     """
     config = parse({"backbone": "convnext_l"})
     model = 785 * 10**6
-    assert memory_needed("clip", config, 2) == 10**9 + 6 * model
+    assert memory_needed("clip", config, 2) == PROCESS_BYTES + 6 * model
     for cpus, at_work in ((2, 3), (1, 1)):
-        expected = 2 * 10**9 + at_work * (10**9 + 6 * model) + 5 * model
+        expected = 2 * 10**9 + at_work * (PROCESS_BYTES + 6 * model) + 5 * model
         assert memory_needed("simulate", config, cpus) == expected
 
 
@@ -30,7 +31,7 @@ def test_memory_of_a_part_is_its_base() -> None:
     """Two copies of 785 MB for each of three clients at work, and one at the server."""
     config = parse({"backbone": "convnext_l", "trainable": "lora"})
     model = 785 * 10**6
-    expected = 2 * 10**9 + 3 * (10**9 + 2 * model) + model
+    expected = 2 * 10**9 + 3 * (PROCESS_BYTES + 2 * model) + model
     assert memory_needed("simulate", config, 2) == expected
 
 

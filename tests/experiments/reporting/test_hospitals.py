@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,7 +14,7 @@ from experiments.reporting.findings import Findings, read_findings
 from experiments.reporting.hospital_chapter import hospital_chapter
 from experiments.reporting.hospital_figure import hospital_drawings
 from experiments.reporting.hospital_tables import hospital_tables
-from experiments.reporting.hospital_trials import ALONE, OWN, POOLED, SHARED
+from experiments.reporting.hospital_trials import ALONE, OWN, POOLED, SHARED, read_hospital_trials
 from experiments.reporting.hospitals import Hospitals
 from tests.experiments.reporting.hospital_campaign import (
     LABELS,
@@ -53,6 +54,16 @@ def test_a_row_for_each_model_that_means_something(hospitals: Hospitals) -> None
     assert hospitals.trials.losses == list(LOSSES)
     assert hospitals.trials.hospitals == ["north", "south", "west"]
     assert all(set(entry.trials) == {0, 1} for entry in hospitals.trials.entries)
+
+
+def test_what_differs_names_the_groups_of_trials(folder: Path, findings: Findings) -> None:
+    """Also their tables and figures, so one knows which file is which."""
+    table = findings.table
+    table = table.assign(**{"config.trainable": np.where(table["config.seed"] == 0, "all", "head")})
+    groups = read_hospital_trials(table, findings.records, folder)
+    assert [group.title for group in groups] == ["trainable all", "trainable head"]
+    names = [group.name for group in groups]
+    assert names == ["hospitals-trainable-all", "hospitals-trainable-head"]
 
 
 def test_figures_are_the_ledgers(findings: Findings, hospitals: Hospitals) -> None:
