@@ -18,6 +18,10 @@ def show_command(
         Literal["knn", "svm", "rf"] | None,
         typer.Option(help="Use a head of fedskin heads instead of the network's own."),
     ] = None,
+    weights: Annotated[
+        Literal["best", "last", "ema"],
+        typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
+    ] = "best",
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine may use the page.")
     ] = "127.0.0.1",
@@ -25,12 +29,12 @@ def show_command(
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")
     ] = 0,
 ) -> None:
-    """Show the best model of the finished run in RUN_DIR, or of a site's file, in the browser.
+    """Show the model of the finished run in RUN_DIR, or of a site's file, in the browser.
 
     Prints the address of a page on this machine, until Ctrl-C. An image dropped there is classified
     as by fedskin predict: probabilities, prediction set, a heat map, how often the model was right
-    about these classes, and the model card. Images stay in memory and are never stored; the page
-    loads nothing from the network. The address contains a secret, without which nothing is
+    about these classes, and the best model's card. Images stay in memory and are never stored; the
+    page loads nothing from the network. The address contains a secret, without which nothing is
     answered.
 
     Research software: not a medical device, and not for diagnosis.
@@ -47,7 +51,7 @@ def show_command(
 
     listening = listen(host, port)
     with listening:
-        shown = open_shown(source.absolute(), head)
+        shown = open_shown(source.absolute(), head, weights)
         from experiments.showing.page import page
         from experiments.showing.serving import serve
 

@@ -20,12 +20,14 @@ from training.weights import Weights, weights_sha256
 
 # Copied to a folder of heads: the entries of metrics.json and the files about the network.
 FIGURES = (
-    *("global_test", "validation", "calibration", "last", "best_by", "best_round", "rounds"),
-    *("weights_sha256", "ema"),
+    *("global_test", "left_out", "validation", "calibration", "last", "best_by", "best_round"),
+    *("rounds", "weights_sha256", "ema"),
 )
+_OF_CLIENTS = ("clients", "client_test")  # whose other figures are not copied
 FILES = (
-    *("rounds.jsonl", "predictions-global_test.csv", "predictions-last_global_test.csv"),
-    "predictions-ema_global_test.csv",
+    "rounds.jsonl",
+    *(f"predictions-{model}global_test.csv" for model in ("", "last_", "ema_")),
+    *(f"predictions-{model}left_out.csv" for model in ("", "last_", "ema_")),
 )
 
 
@@ -99,7 +101,10 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
         made = RunFolder(path)
         made.create(config)
         made.update_manifest(**manifest)
-        made.write_metrics({key: metrics[key] for key in FIGURES if key in metrics})
+        figures = {key: metrics[key] for key in FIGURES if key in metrics}
+        if "ema" in figures:
+            figures["ema"] = {k: v for k, v in figures["ema"].items() if k not in _OF_CLIENTS}
+        made.write_metrics(figures)
         for name in (name for name in FILES if (source.path / name).exists()):
             with replacing(made.path / name) as temporary:
                 shutil.copyfile(source.path / name, temporary)

@@ -26,6 +26,7 @@ from models.registry import find_backbone
 from operation.errors import OperationError
 from training.errors import RunFolderError, TrainingError
 from training.release import photographs
+from training.run_model import ModelName
 
 NEAREST = 3
 """Figures are of so many classes: the predicted one, and those with the highest probabilities."""
@@ -63,7 +64,7 @@ class ShownModel:
     Attributes:
         name: of the run folder or the file.
         figures: None if there are none.
-        card: the model card as Markdown; None for a model file.
+        card: the model card as Markdown; None for a model file, and for others than a run's best.
     """
 
     name: str
@@ -124,18 +125,19 @@ class ShownModel:
         return {"heat_map": _as_uri(heat_picture(photo, heat, self.model.config))}
 
 
-def open_shown(source: Path, head: HeadName | None) -> ShownModel:
+def open_shown(source: Path, head: HeadName | None, weights: ModelName = "best") -> ShownModel:
     """Read a trained model and what is known of it.
 
     Args:
         source: run folder or model file.
         head: of `fedskin heads`, instead of the network's own.
+        weights: which of the run's models.
 
     Raises:
         OperationError: it classifies slices of volumes.
         RunFolderError, WeightsError, HeadError: it cannot be read.
     """
-    model = find_model(source, head)
+    model = find_model(source, head, weights)
     config = model.config
     dataset = find_dataset(config.dataset) if config.dataset != "auto" else None
     if dataset is not None and dataset.sliced:
@@ -150,7 +152,10 @@ def open_shown(source: Path, head: HeadName | None) -> ShownModel:
         try:
             run = read_run_results(source)
             exported = ExportedModel(model, find_backbone(config.backbone), classify.network)
-            figures, card = _figures(run.metrics, head), model_card(run, exported, {})
+            if weights == "best":
+                figures, card = _figures(run.metrics, head), model_card(run, exported, {})
+            else:
+                figures = _figures(run.metrics[weights], None)
         except KeyError as error:
             raise RunFolderError(
                 f"{source}: was written by another version, {error} is missing; show it with that "
