@@ -61,8 +61,7 @@ class SuperLink:
         self.log_path = log_path
         self._ray_address = ray_address
         self.token = uuid.uuid4().hex
-        # Else every user of this machine could run code in it, as this user.
-        self._ray_secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._ray_secret = secrets.token_hex(32)
         self._ends = ExitStack()
         self._port = free_port()
         self._runs = 0
@@ -166,7 +165,7 @@ class SuperLink:
             FORK_SERVER: str(self._server),
             LOG: str(self.log_path.resolve()),
             "RAY_DEDUP_LOGS": "0",
-            **(_on_cluster() if self._ray_address else private_ray(self.home) | self._ray_secret),
+            **(_on_cluster() if self._ray_address else private_ray(self.home, self._ray_secret)),
         }
 
 

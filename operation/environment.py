@@ -31,9 +31,15 @@ REUSE_FREED_PIECES = {
 }
 
 
-def private_ray(home: Path) -> dict[str, str]:
-    """Return the environment variables of a Ray of one run, with its files in ``home``."""
+def private_ray(home: Path, secret: str) -> dict[str, str]:
+    """Return the environment variables of a Ray of one run, with its files in ``home``.
+
+    Only who knows the secret may use it: else every user of this machine could run code in it, as
+    this user.
+    """
     return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secret,
         "RAY_ADDRESS": "local",
         "RAY_TMPDIR": str(home),
         "RAY_USAGE_STATS_ENABLED": "0",

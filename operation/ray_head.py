@@ -1,15 +1,19 @@
-"""Ray on this machine with two processes instead of eight, and workers that are forks.
+"""Ray on this machine with two processes instead of eight.
 
 `ray.init` also starts a dashboard, an autoscaler, a monitor of logs and two agents, which nobody
-here asks for anything, and each worker imports all libraries anew. All private parts of Ray that
-this project uses are here and in `operation.ray_worker`; they are for one version of Ray.
+here asks for anything. A simulation's workers are forks: else each would import all libraries anew.
+All private parts of Ray that this project uses are here and in `operation.ray_worker`; they are for
+one version of Ray.
 """
 
+import json
+import os
 import signal
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from operation.files import write_text
 
@@ -34,17 +38,48 @@ def main() -> None:
     fork server that the environment names.
     """
     folder, cpus, gpus, address = sys.argv[1:]
-    head = _start(folder, int(cpus), int(gpus))
+    head = start(
+        folder,
+        cpus=int(cpus),
+        gpus=int(gpus),
+        setup_worker_path=str(Path(__file__).with_name("ray_worker.py")),
+    )
     write_text(Path(address), head.gcs_address)
     while True:
         signal.pause()
 
 
-def _start(folder: str, cpus: int, gpus: int) -> Any:
+def read_secret_again() -> None:
+    """Let this process talk to Ray with the secret of its environment, or without one.
+
+    Ray itself reads it only while it is imported.
+    """
+    from ray import _raylet
+
+    raylet: Any = _raylet
+    mode = os.environ.get("RAY_AUTH_MODE", "disabled")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize(json.dumps({"AUTH_MODE": mode}).encode())
+
+
+def start(folder: str, *, cpus: int, gpus: int | None, **parameters: Any) -> Any:
+    """Start a Ray whose workers are new processes, unless ``parameters`` say otherwise.
+
+    It ends when this process does; `Node.kill_all_processes` of what is returned ends it before.
+
+    Args:
+        folder: for Ray's files.
+        cpus: number that it may give away.
+        gpus: the same; None: all that it finds.
+        parameters: further ones of Ray's ``RayParams``.
+
+    Returns:
+        Ray's ``Node``, whose ``gcs_address`` is HOST:PORT.
+    """
     # Imported here: Ray reads its environment while it is imported, so a fork server must not
     # import it.
     from ray import _raylet
-    from ray._private import services, utils
+    from ray._private import ray_constants, services, utils
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
@@ -64,18 +99,26 @@ def _start(folder: str, cpus: int, gpus: int) -> Any:
                 raylet.persist_port(self._session_dir, self._node_id, getattr(raylet, name), -1)
             super().start_raylet(*arguments, **options)
 
-    # The raylet insists on its two agents, and ends when they do: these sleep until it has ended.
-    nobody = ("/bin/sh", "-c", "exec cat")
-    services._build_python_executable_command_memory_profileable = lambda *_, **__: nobody
-    # It would import all that the agents need, to see whether they are installed.
-    utils.get_dashboard_dependency_error = lambda: None
-    parameters: Any = RayParams(
+    # A campaign's process has imported Ray before `private_ray` was in its environment.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    wanted: Any = RayParams(
         node_ip_address=HOST,
         num_cpus=cpus,
         num_gpus=gpus,
         temp_dir=folder,
         include_log_monitor=False,  # type: ignore[arg-type]
         no_monitor=True,
-        setup_worker_path=str(Path(__file__).with_name("ray_worker.py")),
+        **parameters,
     )
-    return Head(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+    with (
+        # The raylet insists on its two agents, and ends when they do: these sleep until it has
+        # ended.
+        patch.object(
+            services,
+            "_build_python_executable_command_memory_profileable",
+            lambda *_, **__: ("/bin/sh", "-c", "exec cat"),
+        ),
+        # It would import all that the agents need, to see whether they are installed.
+        patch.object(utils, "get_dashboard_dependency_error", lambda: None),
+    ):
+        return Head(wanted, head=True, shutdown_at_exit=False, spawn_reaper=True)

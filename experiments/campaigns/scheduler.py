@@ -2,17 +2,18 @@
 
 import logging
 import os
+import secrets
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import joblib
 import psutil
 import ray
-from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,6 +29,7 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.gpu_sharing import GpuSharing
 from experiments.campaigns.job import Job, Share
 from fl_server.ray_cluster import joined
+from operation import ray_head
 from operation.environment import private_ray
 from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
@@ -192,21 +194,20 @@ class Cluster:
 
     def _start(self) -> None:
         self._home = self._ends.enter_context(own_processes(self._token))
-        ours = {TOKEN: self._token, **private_ray(self._home), **_RAY}
-        os.environ.update(ours)
-        self._ends.callback(lambda: [os.environ.pop(name, None) for name in ours])
-        # One of the variables: Ray read it when it was imported.
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            address="local",
-            num_cpus=joblib.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
+        ray_environment = private_ray(self._home, secrets.token_hex(32))
+        ours = {TOKEN: self._token, **ray_environment, **_RAY}
+        self._ends.callback(ray_head.read_secret_again)
+        self._ends.enter_context(patch.dict(os.environ, ours))
+        ray_head.read_secret_again()
+        head = ray_head.start(
+            str(self._home),
+            cpus=joblib.cpu_count(),
+            gpus=None,
+            memory=int(_memory() * (1 - _KEPT_FREE)),
             object_store_memory=_OBJECT_STORE,
-            _memory=int(_memory() * (1 - _KEPT_FREE)),
-            _temp_dir=str(self._home),
         )
+        self._ends.callback(head.kill_all_processes, check_alive=False, allow_graceful=True)
+        ray.init(head.gcs_address, log_to_driver=False, logging_level=logging.ERROR)
         self._ends.callback(ray.shutdown)
 
 

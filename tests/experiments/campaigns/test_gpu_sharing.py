@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from experiments.campaigns import scheduler
 from experiments.campaigns.attempt import AttemptTask
@@ -15,6 +14,7 @@ from experiments.campaigns.gpu_sharing import GpuSharing, fitting, kind_of
 from experiments.campaigns.job import Job, Share
 from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
+from operation import ray_head
 from tests.support import make_config
 from training.experiment_data import DataFacts
 from training.gpu_memory import GpuMemory
@@ -114,12 +114,12 @@ def test_what_ended_trials_needed_counts_when_a_campaign_goes_on(tmp_path: Path)
 @pytest.fixture
 def one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A machine of six cores with a GPU; Ray believes both."""
-    start = ray.init
+    start = ray_head.start
 
-    def init(**options: Any) -> object:
-        return start(**options | {"num_cpus": 6, "num_gpus": 1})
+    def with_gpu(folder: str, **options: Any) -> object:
+        return start(folder, **options | {"cpus": 6, "gpus": 1})
 
-    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray_head, "start", with_gpu)
     with Cluster(None, CampaignFolder(tmp_path)) as cluster:
         yield cluster
 

@@ -1,11 +1,15 @@
 """A campaign's own real Ray: what it plans, what it returns, and that it ends."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
 import psutil
 import pytest
+import ray
 
 from experiments.campaigns.attempt import AttemptTask
 from experiments.campaigns.campaign_folder import CampaignFolder
@@ -24,6 +28,31 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
     assert processes_of(running._token) == []
     assert not running._home.exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_another_user_of_this_machine_runs_no_code_in_it() -> None:
+    """It answers on 127.0.0.1, but only who knows its secret."""
+    join = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+    stranger = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    words = [sys.executable, "-c", join, ray.get_runtime_context().gcs_address]
+    for known in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "guessed"}):
+        refused = subprocess.run(
+            words, env={**stranger, **known}, capture_output=True, text=True, timeout=120
+        )
+        assert refused.returncode == 1
+        assert "AuthenticationError" in refused.stderr
+
+
+def test_nothing_runs_that_a_campaign_does_not_need(cluster: Cluster) -> None:
+    """Neither dashboard nor agents nor monitors: Ray's two servers, and its idle workers."""
+    processes = processes_of(cluster._token)
+    assert {process.name() for process in processes} >= {"gcs_server", "raylet"}
+    scripts = {Path(word).name for process in processes for word in process.cmdline()}
+    assert {name for name in scripts if name.endswith(".py")} <= {
+        "default_worker.py",
+        "setup_worker.py",
+    }
 
 
 def test_a_trial_gets_one_core_unless_it_asks_for_more(cluster: Cluster) -> None:
