@@ -11,16 +11,16 @@ from typing import Any
 from fl_server.federated_config import Resources, prepare_simulated
 from fl_server.simulation import simulate
 from fl_server.simulation_superlink import SuperLink
+from tests.support import BACKBONE
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.run_folder import RunFolder
 
 FEDSKIN = str(Path(sysconfig.get_path("scripts")) / "fedskin")
 
-# resnet18 has BatchNorm, whose integer counters are the hardest part of its state; of the text
-# encoders, which only objective clip looks at, ViT-B/32's text tower is the smallest.
+# Of the text encoders, which only objective clip looks at, ViT-B/32's text tower is the smallest.
 TINY = {
-    "backbone": "resnet18",
+    "backbone": BACKBONE,
     "pretrained": False,
     "text-encoder": "ViT-B/32",
     "image-size": 32,

@@ -10,7 +10,7 @@ import pytest
 
 import fedskin
 from data_partition.synthetic import write_ham10000
-from tests.support import make_config
+from tests.support import BACKBONE, make_config
 from training.config import parse
 from training.errors import ConfigError, RunFolderError
 from training.run_folder import RunFolder
@@ -58,7 +58,7 @@ def test_a_run_that_is_not_finished_can_be_loaded(tmp_path: Path) -> None:
     folder.create(make_config(seed=7))
     folder.update_manifest(status="running")
     run = fedskin.load(tmp_path / "run")
-    assert repr(run) == f"<fedskin.Run {str(folder.path)!r}, resnet18, running>"
+    assert repr(run) == f"<fedskin.Run {str(folder.path)!r}, {BACKBONE}, running>"
     assert run.config == make_config(seed=7)
     assert run.rounds.empty
     with pytest.raises(RunFolderError, match="the run is not completed: no figures yet"):

@@ -17,7 +17,7 @@ from models.backbones import build_backbone
 from operation.errors import OperationError
 from tests.data_partition.volumes import KINDS, write_case
 from tests.experiments.exporting.exported_runs import finished_run
-from tests.support import make_config, state_of
+from tests.support import BACKBONE, make_config, state_of
 from training.errors import TrainingError
 from training.model_file import ModelFile
 
@@ -88,7 +88,7 @@ def test_each_image_has_its_picture(run: Path, folder: Path, tmp_path: Path) -> 
 def test_slices_have_pictures_and_patients_have_none(tmp_path: Path) -> None:
     write_case(tmp_path / "cases", "BraTS19_TMC_1_1", KINDS[:-1])
     config = make_config(slice_choice="brain", slices_per_patient=2).replace(dataset="brats2019")
-    state = state_of(build_backbone("resnet18", 2, pretrained=False, image_size=32, seed=0))
+    state = state_of(build_backbone(BACKBONE, 2, pretrained=False, image_size=32, seed=0))
     file, out = tmp_path / "final.safetensors", tmp_path / "answers.json"
     ModelFile(config, ("HGG", "LGG"), state, None, "0" * 32, 1, False).save(file)
     predict_command(file, [tmp_path / "cases"], out=out, explain=tmp_path / "maps")

@@ -15,7 +15,7 @@ from experiments import prediction, prediction_images
 from experiments.prediction import predict_command
 from models.backbones import build_backbone
 from tests.data_partition.volumes import KINDS, write_case
-from tests.support import make_config, state_of
+from tests.support import BACKBONE, make_config, state_of
 from training.errors import RunFolderError
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
@@ -31,9 +31,7 @@ def image(synthetic_ham: Path) -> Path:
 
 @pytest.fixture
 def weights() -> dict:
-    return state_of(
-        build_backbone("resnet18", len(CLASSES), pretrained=False, image_size=32, seed=0)
-    )
+    return state_of(build_backbone(BACKBONE, len(CLASSES), pretrained=False, image_size=32, seed=0))
 
 
 def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_path: Path) -> None:
@@ -63,21 +61,19 @@ NEEDLESS = {
 
 
 def test_an_image_is_classified_without_what_that_does_not_need(
-    image: Path, weights: dict, tmp_path: Path
+    image: Path, tmp_path: Path
 ) -> None:
     """In one process: first with torchvision's network, then with timm's."""
     code = (
         "import sys; from experiments.prediction import predict_command; from pathlib import Path"
     )
-    for backbone, state, further in (
-        ("resnet18", weights, {"timm", "huggingface_hub"}),
-        ("timm:test_efficientnet", None, set()),
+    for backbone, further in (
+        ("resnet18", {"timm", "huggingface_hub"}),
+        (BACKBONE, set()),
     ):
-        if state is None:
-            network = build_backbone(
-                backbone, len(CLASSES), pretrained=False, image_size=32, seed=0
-            )
-            state = state_of(network)
+        state = state_of(
+            build_backbone(backbone, len(CLASSES), pretrained=False, image_size=32, seed=0)
+        )
         file = tmp_path / f"{len(further)}.safetensors"
         config = make_config(backbone=backbone, image_size=32)
         ModelFile(config, CLASSES, state, None, "0" * 32, 1, False).save(file)
@@ -102,7 +98,7 @@ def test_a_case_without_segmentation(tmp_path: Path, choice: str, count: int) ->
     case = "BraTS19_TMC_1_1"
     write_case(tmp_path / "cases", case, KINDS[:-1])
     config = make_config(image_size=32, slices_per_patient=2, slice_choice=choice)
-    state = state_of(build_backbone("resnet18", 2, pretrained=False, image_size=32, seed=0))
+    state = state_of(build_backbone(BACKBONE, 2, pretrained=False, image_size=32, seed=0))
     file = tmp_path / "final.safetensors"
     config = config.replace(dataset="brats2019")
     ModelFile(config, ("HGG", "LGG"), state, None, "0" * 32, 1, False).save(file)

@@ -13,7 +13,7 @@ from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments.prediction import predict_command
 from experiments.prediction_certainty import SETS, abstaining, as_csv, as_json, with_sets
 from models.backbones import build_backbone
-from tests.support import make_config, state_of
+from tests.support import BACKBONE, make_config, state_of
 from training.calibration import Calibration
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
@@ -26,7 +26,7 @@ FOUND = Calibration(0.8, (30,) * 7, 2.0, 0.125, (0.0, 1.0, *[0.125] * 5))
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     """A finished run of a network without training."""
-    network = build_backbone("resnet18", 7, pretrained=False, image_size=32, seed=0)
+    network = build_backbone(BACKBONE, 7, pretrained=False, image_size=32, seed=0)
     folder = RunFolder(tmp_path / "run")
     folder.create(make_config(image_size=32))
     data = {"classes": CLASSES, "synthetic": False}

@@ -35,7 +35,7 @@ def nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(data: Path, folder: Path, **changes: Any) -> None:
-        options = tiny_options(data, folder / "cache", **changes)[1::2]
+        options = tiny_options(data, folder / "cache", **{"backbone": "resnet18", **changes})[1::2]
         command(None, options, folder / "run")
 
     return run
@@ -43,7 +43,7 @@ def by_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def by_config(use: Callable[[ExperimentConfig, Path], object]) -> Callable[..., None]:
     def run(data: Path, folder: Path, **changes: Any) -> None:
-        use(tiny_config(data, folder / "cache", **changes), folder)
+        use(tiny_config(data, folder / "cache", **{"backbone": "resnet18", **changes}), folder)
 
     return run
 
@@ -92,7 +92,7 @@ def test_the_base_at_a_site(synthetic_ham: Path, tmp_path: Path) -> None:
         "cache-dir": str(tmp_path),
         "weights-dir": str(tmp_path / "weights"),
     }
-    config = make_config(pretrained=True, trainable="head")
+    config = make_config(backbone="resnet18", pretrained=True, trainable="head")
     with pytest.raises(WeightsError, match="weights-dir: resnet18-"):
         check_site({"experiment": config.to_toml()}, node)
     # Where all is trained the first weights come from the server.
@@ -101,7 +101,12 @@ def test_the_base_at_a_site(synthetic_ham: Path, tmp_path: Path) -> None:
 
 def test_the_base_of_a_model_that_predicts(synthetic_ham: Path, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
-    config = make_config(pretrained=True, trainable="head", weights_dir=str(tmp_path / "weights"))
+    config = make_config(
+        backbone="resnet18",
+        pretrained=True,
+        trainable="head",
+        weights_dir=str(tmp_path / "weights"),
+    )
     network = build_backbone(
         "resnet18", 7, pretrained=False, image_size=32, seed=0, trainable="head"
     )

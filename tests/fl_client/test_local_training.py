@@ -11,6 +11,7 @@ from fl_client.client import Client
 from fl_client.local_training import evaluate_locally, train_locally
 from strategies.arrays import to_record, views
 from tests.support import (
+    BACKBONE,
     assert_same_bits,
     first_weights,
     make_client,
@@ -128,7 +129,7 @@ def test_the_larger_mu_the_nearer_to_the_global_weights(client: Client, received
     for name, array in w0.items():
         pull = w20[name] - array
         assert np.abs(w40[name] - array - 2 * pull).max() <= 1e-6, name
-        assert np.abs(pull).max() > 1e-5, name
+        assert np.abs(pull).max() > 1e-5 or np.abs(array - received[name]).max() < 1e-6, name
 
 
 @pytest.mark.parametrize("mu", [0.0, 1.0])
@@ -211,7 +212,7 @@ def test_weights_of_another_model_are_refused(
     client: Client, received: Weights, change: dict[str, NDArray | None], cause: str
 ) -> None:
     wrong = {n: a for n, a in {**received, **change}.items() if a is not None}
-    message = rf"^the weights are not those of resnet18: [^\n]*{cause}[^\n]*$"
+    message = rf"^the weights are not those of {BACKBONE}: [^\n]*{cause}[^\n]*$"
     with pytest.raises(TrainingError, match=message):
         train_locally(client, wrong, settings())
     with pytest.raises(TrainingError, match=message):

@@ -41,7 +41,7 @@ def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> No
         record = message.content["test"]
         assert isinstance(record, ArrayRecord)
         features = views(record)["features"]
-        assert features.shape == (10, 512)
+        assert features.shape == (10, 256)
         found = fit_heads_locally(client, views(received_by(message)), features, {})
         assert found["num-examples"] == 30
         return answer(message, **found)

@@ -22,6 +22,7 @@ from models.registry import find_backbone
 from strategies.arrays import to_record, views
 from strategies.averaging import Averaging
 from tests.support import (
+    BACKBONE,
     STORED_SIDE,
     MemoryGrid,
     answer,
@@ -155,9 +156,9 @@ def test_one_client_is_plain_training_to_the_bit(tmp_path: Path, optimizer: str)
     client, start = make_client(tmp_path, config), first_weights()
     federated = federate([client], start, rounds=2)
 
-    model = build_empty("resnet18", 3, image_size=32)
+    model = build_empty(BACKBONE, 3, image_size=32)
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in start.items()})
-    spec = find_backbone("resnet18")
+    spec = find_backbone(BACKBONE)
     for round_number in (1, 2):
         seeds = {
             purpose: derive_seed(

@@ -3,13 +3,13 @@
 import pytest
 
 from fl_server.federation import notes_on_method
-from tests.support import make_config
+from tests.support import BACKBONE, make_config
 
 
 @pytest.mark.parametrize(
     ("strategy", "num_local", "min_replies", "said"),
     [
-        ("fedbn", 0, 3, ["FedBN: of resnet18 nothing stays at the clients"]),
+        ("fedbn", 0, 3, [f"FedBN: of {BACKBONE} nothing stays at the clients"]),
         ("fedbn", 100, 2, []),
         ("fedavg", 0, 2, []),
         ("scaffold", 0, 3, []),

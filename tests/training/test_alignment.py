@@ -119,7 +119,7 @@ def test_weight_zero_is_no_alignment_to_the_bit(kind: str, objective: str) -> No
     assert_same_bits(without, plain)
     assert same == loss
     aligned, larger = trained(config_of(kind, 10.0, objective=objective))
-    assert (aligned["trunk.conv1.weight"] != plain["trunk.conv1.weight"]).any()
+    assert (aligned["trunk.conv_stem.weight"] != plain["trunk.conv_stem.weight"]).any()
     assert larger > loss
     assert_same_bits(trained(config_of(kind, 10.0, objective=objective))[0], aligned)
 
@@ -144,7 +144,7 @@ def test_training_brings_the_features_nearer() -> None:
         rng = np.random.default_rng(0)
         ours, theirs = (
             Split(
-                rng.normal(mean, 1, (12, 1, 512)).astype(np.float32),
+                rng.normal(mean, 1, (12, 1, 256)).astype(np.float32),
                 np.arange(12) % 3,
                 np.arange(12),
             )

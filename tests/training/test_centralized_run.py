@@ -184,7 +184,7 @@ def test_text_is_no_part_of_the_weights(config: ExperimentConfig, tmp_path: Path
     open_run(config, tmp_path).run()
     state = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
     weights = RunFolder(tmp_path).checkpoint.weights(state["round"])
-    assert weights["head.weight"].shape == (16, 512)
+    assert weights["head.weight"].shape == (16, 256)
     assert not any("text" in name for name in weights)
 
 

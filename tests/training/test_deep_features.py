@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from models.backbones import Backbone, build_backbone
-from tests.support import make_config, random_split
+from tests.support import BACKBONE, make_config, random_split
 from training import array_store
 from training import network as network_module
 from training.head_figures import Features, open_features
@@ -19,7 +19,7 @@ IDS = [f"image-{number}" for number in range(6)]
 
 @pytest.fixture
 def network() -> Backbone:
-    return build_backbone("resnet18", 3, pretrained=False, image_size=32, seed=0)
+    return build_backbone(BACKBONE, 3, pretrained=False, image_size=32, seed=0)
 
 
 def open_them(path: Path, network: Backbone, identity: str = "weights data") -> Features:
@@ -43,7 +43,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_features_are_the_trunks_in_evaluation_mode(tmp_path: Path, network: Backbone) -> None:
     """The network's head on them gives the logits that the whole network gives."""
     found = open_them(tmp_path / "f", network)
-    assert (found.values.shape, found.values.dtype) == ((6, 512), np.float32)
+    assert (found.values.shape, found.values.dtype) == ((6, 256), np.float32)
     assert found.labels.tolist() == SPLIT.labels.tolist()
     assert found.image_ids == tuple(IDS)
     assert not network.training

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from tests.support import STORED_SIDE, first_weights, make_config, random_split, rows_of
+from tests.support import STORED_SIDE, make_config, random_split, rows_of, state_of
 from training.evaluation import evaluate_on_test_set
 from training.metrics import METRIC_NAMES
 from training.network import base_sha256, sent_part
@@ -23,10 +23,12 @@ CLASSES = ("x", "y", "z")
 def judged(split: Split, folder: Path, seed: int = 0) -> tuple[dict, np.ndarray]:
     """Judge random weights; return the block, and the answers that the predictions tell."""
     rows = pd.DataFrame({"image_id": range(len(split)), "label": "x", "lesion_id": "p"})
-    config = make_config(seed=seed)
-    task = Task(config, len(CLASSES))
+    # Untrained, the answers of the smaller network are all of one class.
+    task = Task(make_config(backbone="resnet18", seed=seed), len(CLASSES))
     test_data = GlobalTestSet(split, rows, CLASSES, "", {})
-    block = evaluate_on_test_set(task, first_weights(), test_data, RunFolder(folder), "global_test")
+    block = evaluate_on_test_set(
+        task, state_of(task.build()), test_data, RunFolder(folder), "global_test"
+    )
     table = RunFolder(folder).predictions("global_test")
     return block, table[list(CLASSES)].to_numpy(np.float32).argmax(axis=1)
 
@@ -72,4 +74,4 @@ def test_on_kept_features_every_bit_is_as_on_images(tmp_path: Path, trainable: s
     assert blocks[0] == blocks[1] == blocks[2]
     assert len({file.read_bytes() for file in tmp_path.glob("*/*.csv")}) == 1
     (kept,) = (tmp_path / "cache" / "features").glob("*.safetensors")
-    assert load_file(kept)["test"].shape == (21, 1, 512)
+    assert load_file(kept)["test"].shape == (21, 1, 256)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import make_config, random_split
+from tests.support import BACKBONE, make_config, random_split
 from training import feature_splits
 from training.config import ExperimentConfig
 from training.epoch import train_epoch
@@ -61,7 +61,7 @@ def test_features_are_the_trunks_of_each_image(config: ExperimentConfig, base: s
         config, {"train": shuffled}, fingerprint="images", client_index=0, base=base
     )["train"]
     assert found.holds_features
-    assert (found.images.shape, found.images.dtype) == ((3, 1, 512), np.float32)
+    assert (found.images.shape, found.images.dtype) == ((3, 1, 256), np.float32)
     assert found.labels.tolist() == SPLITS["train"].labels[[3, 1, 2]].tolist()
     assert found.indices.tolist() == [0, 1, 2]
     assert found.patients is not None
@@ -70,7 +70,7 @@ def test_features_are_the_trunks_of_each_image(config: ExperimentConfig, base: s
     with torch.inference_mode():
         expected = build_base(config).eval().features(inputs).numpy()
     np.testing.assert_allclose(found.images[:, 0], expected, rtol=1e-5, atol=1e-6)
-    assert opened(config, base)["test"].images.shape == (0, 1, 512)
+    assert opened(config, base)["test"].images.shape == (0, 1, 256)
 
 
 def test_features_are_computed_once(config: ExperimentConfig, base: str, built: list[int]) -> None:
@@ -106,7 +106,7 @@ def test_a_damaged_or_foreign_file_is_made_anew(
 
 
 def test_another_base_is_refused_and_nothing_kept(config: ExperimentConfig) -> None:
-    with pytest.raises(TrainingError, match=r"^the base of resnet18 on this machine is not the"):
+    with pytest.raises(TrainingError, match=f"^the base of {BACKBONE} on this machine is not the"):
         opened(config, "0" * 64)
     assert not list(Path(config.cache_dir).rglob("*.safetensors"))
 
@@ -116,9 +116,9 @@ def test_augmented_views_are_fixed_by_seed_client_and_view(
 ) -> None:
     """The centre view is the same in all; view v is the same however many views there are."""
     one, two = (opened(config.replace(augmented_views=k), base) for k in (1, 2))
-    assert one["train"].images.shape == (12, 2, 512)
-    assert two["train"].images.shape == (12, 3, 512)
-    assert two["validation"].images.shape == (5, 1, 512)
+    assert one["train"].images.shape == (12, 2, 256)
+    assert two["train"].images.shape == (12, 3, 256)
+    assert two["validation"].images.shape == (5, 1, 256)
     assert two["train"].images[:, :2].tobytes() == one["train"].images.tobytes()
     other_client = opened(config.replace(augmented_views=1), base, index=1)
     other_seed = opened(config.replace(augmented_views=1, seed=1), base_of(config, seed=1))
@@ -182,7 +182,7 @@ def test_training_on_features_is_training_on_centre_views(
         loss = train_epoch(
             network,
             split,
-            torch.optim.SGD(network.trained().values(), lr=0.01),
+            torch.optim.SGD(network.trained().values(), lr=1.0),
             batch_size=4,
             preprocessing=inputs,
             generator=torch.Generator().manual_seed(0),

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from data_partition.synthetic_lesion import draw_lesion
 from models.backbones import Backbone
-from tests.support import make_config
+from tests.support import BACKBONE, make_config
 from training.errors import TrainingError
 from training.heat_maps import HeatMaps
 from training.network import preprocessing
@@ -105,5 +105,5 @@ def test_nothing_for_a_class_is_an_empty_map() -> None:
 
 def test_a_network_without_positions_is_named() -> None:
     network = Backbone(nn.Sequential(nn.Flatten(), nn.Linear(3 * IMAGE**2, 4)), nn.Linear(4, 3))
-    with pytest.raises(TrainingError, match="resnet18 has no heat maps: none of its layers"):
+    with pytest.raises(TrainingError, match=f"{BACKBONE} has no heat maps: none of its layers"):
         HeatMaps(network, CONFIG)

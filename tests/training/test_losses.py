@@ -185,7 +185,7 @@ def test_the_federations_counts_take_the_place_of_the_clients(
 )
 def test_training_lowers_every_loss(objective: str, loss: str) -> None:
     """Each class one grey level: the loss must fall, and all weights but the text's move."""
-    config = make_config(objective=objective, loss=loss, learning_rate=0.003)
+    config = make_config(backbone="timm:test_resnet", objective=objective, loss=loss)
     text = make_text() if objective == "clip" else None
     network = Task(config, CLASSES, text).build()
     split = random_split(12, side=STORED_SIDE)

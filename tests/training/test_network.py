@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.clip import ImageTextClassifier
-from tests.support import make_config, make_text, state_of
+from tests.support import BACKBONE, make_config, make_text, state_of
 from training.errors import TrainingError
 from training.network import preprocessing
 from training.task import Task
@@ -49,7 +49,7 @@ def test_other_weights_are_refused() -> None:
     config = make_config()
     weights = state_of(Task(config, CLASSES).build())
     weights["head.weight"] = weights["head.weight"][:2]
-    with pytest.raises(TrainingError, match=r"^the weights are not those of resnet18: .*head"):
+    with pytest.raises(TrainingError, match=f"^the weights are not those of {BACKBONE}: .*head"):
         Task(config, CLASSES).restore(weights)
 
 

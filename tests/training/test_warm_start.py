@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import make_config
+from tests.support import BACKBONE, make_config
 from training.config import ExperimentConfig, Scalar
 from training.errors import RunFolderError
 from training.network import sent_part
@@ -100,7 +100,7 @@ def test_what_cannot_be_the_start_is_refused_in_a_line(
         check_source(other)
     assert str(caught.value) == (
         f"{folder.path}: cannot be the start of this run (init-from): it has backbone = "
-        "'resnet18', not 'convnext_t'; trainable = 'all', not 'head'"
+        f"{BACKBONE!r}, not 'convnext_t'; trainable = 'all', not 'head'"
     )
     folder.update_manifest(**{"from": {"run": "../x"}})
     with pytest.raises(RunFolderError, match="holds heads on another run's network; name that run"):
@@ -114,13 +114,13 @@ def test_weights_of_another_shape_are_refused(
     source: Callable[..., tuple[RunFolder, Weights]],
 ) -> None:
     folder, weights = source()
-    name = "trunk.conv1.weight"
+    name = "trunk.conv_stem.weight"
     wrong = {**weights, name: weights[name][:, :1]}
     folder.checkpoint.save(type(folder.checkpoint.progress())(round=1, best_round=1), wrong)
     config = config_from(folder)
     with pytest.raises(
         RunFolderError,
-        match=rf"do not fit resnet18 at image-size = \d+: {name} is \(64, 1, 7, 7\), not \(64, 3, ",
+        match=rf"do not fit {BACKBONE} at image-size = \d+: {name} is \(24, 1, 3, 3\), not \(24, 3",
     ):
         start_from(Task(config, 3).build(), config, CLASSES)
 

@@ -20,7 +20,7 @@ from experiments.trained_model import TrainedModel, find_model, open_network
 from models.backbones import Backbone, build_backbone
 from models.registry import find_backbone
 from tests.experiments.exporting.exported_runs import CALIBRATION, CLASSES, finished_run
-from tests.support import make_config, make_text, state_of
+from tests.support import BACKBONE, make_config, make_text, state_of
 from training.model_file import ModelFile
 from training.temperature import calibrated
 
@@ -95,7 +95,7 @@ def exported(network: Backbone, **changes: Any) -> ExportedModel:
 
 def test_an_operator_that_onnx_has_not_is_named(tmp_path: Path) -> None:
     network = Backbone(Unknown(), nn.Linear(512, 3))
-    said = "resnet18: cannot be written as ONNX: operator prims.bessel_j0"
+    said = f"{BACKBONE}: cannot be written as ONNX: operator prims.bessel_j0"
     with pytest.raises(ExportError, match=said):
         write_onnx(exported(network), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []

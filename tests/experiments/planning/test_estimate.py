@@ -32,7 +32,8 @@ PREDICTIONS = 100 * 150
 
 
 def config(**changes: Any) -> ExperimentConfig:
-    return make_config(batch_size=16, epochs=2, rounds=2, **changes)
+    small = {"backbone": "resnet18", "batch_size": 16, "epochs": 2, "rounds": 2}
+    return make_config(**small | changes)
 
 
 def of(command: str, part: ExperimentConfig, **keys: Any) -> Estimate:
@@ -259,7 +260,7 @@ def test_sgd_keeps_a_tensor_with_momentum_and_none_without() -> None:
 )
 def test_state_of_each_optimizer_is_as_large_as_said(name: str, momentum: float) -> None:
     weight = torch.nn.Parameter(torch.ones(10, 10))
-    values = make_config(optimizer=name, momentum=momentum).to_flat()
+    values = make_config(backbone="resnet18", optimizer=name, momentum=momentum).to_flat()
     optimizer = optimizers.build_optimizer(values, [weight])
     weight.sum().backward()
     optimizer.step()

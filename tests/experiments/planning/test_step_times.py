@@ -56,7 +56,9 @@ def test_all_times_are_measured(objective: str) -> None:
 @pytest.mark.parametrize("objective", ["classifier", "clip"])
 def test_a_step_on_features_is_measured_on_features(objective: str) -> None:
     """It takes a thousandth of what the trunk does; a tenth leaves room for a busy machine."""
-    config = make_config(objective=objective, optimizer="adagrad", trainable="head", image_size=96)
+    config = make_config(
+        backbone="resnet18", objective=objective, optimizer="adagrad", trainable="head"
+    )
     found = measure(config)
     assert 0 < found.training < found.features / 10
     assert 0 < found.judging < found.features / 10

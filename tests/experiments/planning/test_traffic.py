@@ -13,7 +13,7 @@ HEAD = 4 * (512 * CLASSES + CLASSES) + HEADER
 
 
 def of(**keys: Any) -> Traffic:
-    return traffic(make_config(trainable="head", **keys), CLASSES)
+    return traffic(make_config(backbone="resnet18", trainable="head", **keys), CLASSES)
 
 
 def test_a_head_travels_as_one_array_each_way() -> None:
@@ -47,5 +47,5 @@ def test_text_features_are_in_every_message_of_clip() -> None:
 
 def test_a_whole_network_is_what_backbones_lists() -> None:
     """Its floats are one array, and BatchNorm's counters, integers, another."""
-    found = traffic(make_config(), CLASSES)
+    found = traffic(make_config(backbone="resnet18"), CLASSES)
     assert found.up == PART_SIZES["resnet18"]["all"].num_bytes + 2 * HEADER

@@ -17,7 +17,7 @@ from fl_server.coordinator.orders import Order
 from fl_server.coordinator.runner import Submission
 from operation.errors import OperationError
 from operation.processes import ProcessId
-from tests.support import make_config
+from tests.support import BACKBONE, make_config
 from training.config import PATH_KEYS
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
@@ -69,7 +69,7 @@ def test_sites_see_no_path_and_the_serverapp_sees_them_all(attempt: Attempt) -> 
     [(bundle, sha256, run_config)] = attempt.control.started
     assert (bundle, sha256) == (BUNDLE, SHA256)
     assert {run_config[key] for key in PATH_KEYS} == {""}
-    assert run_config["backbone"] == "resnet18"
+    assert run_config["backbone"] == BACKBONE
     assert tomllib.loads(attempt.folder.places.read_text()) == {
         "data-dir": "",
         "test-dir": "/test",
