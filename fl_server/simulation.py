@@ -7,6 +7,7 @@ from dataclasses import asdict
 from fl_server.bundle import write_settings
 from fl_server.federated_config import Resources
 from fl_server.simulation_superlink import SuperLink
+from models.registry import find_backbone
 from operation.files import naming
 from operation.fork_server import ForkServerError
 from operation.processes import ProcessId, end_processes
@@ -17,6 +18,10 @@ from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
 
 POLL_SECONDS = 0.2
+
+# Of networks. A process that needs one takes most of a second to import it, its forks then none;
+# torchvision is imported in any case.
+_LIBRARIES = ("timm", "open_clip")
 
 
 class SimulationFailed(RuntimeError):
@@ -92,7 +97,14 @@ def _start(config: ExperimentConfig, superlink: SuperLink, resources: Resources)
     }
     if resources.gpu_fraction:
         federation["client-resources-num-gpus"] = resources.gpu_fraction
-    superlink.run(app, federation, cpus=resources.concurrency, gpus=resources.gpus)
+    provider = find_backbone(config.backbone).provider
+    superlink.run(
+        app,
+        federation,
+        cpus=resources.concurrency,
+        gpus=resources.gpus,
+        libraries=(provider,) if provider in _LIBRARIES else (),
+    )
 
 
 def _wait(folder: RunFolder, superlink: SuperLink, watch: Callable[[RunFolder], None]) -> None:

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -81,7 +81,13 @@ class SuperLink:
         self._end()
 
     def run(
-        self, app: Path, federation: Mapping[str, int | float], *, cpus: int, gpus: int
+        self,
+        app: Path,
+        federation: Mapping[str, int | float],
+        *,
+        cpus: int,
+        gpus: int,
+        libraries: Sequence[str] = (),
     ) -> None:
         """Start a run of an app; what is left of the one before is ended.
 
@@ -90,7 +96,9 @@ class SuperLink:
             federation: Flower's federation config.
             cpus: number of clients that may work at the same time.
             gpus: that they share.
+            libraries: that the app's processes need beside `LIBRARIES`.
         """
+        prepare(self._server, libraries)
         if "SuperLink" not in self._running:
             self._start(
                 "SuperLink",

@@ -34,6 +34,7 @@ LIBRARIES = (
     "pydantic",
     "safetensors.numpy",
     "safetensors.torch",
+    "timm",
     "tomli_w",
     "torch",
     "torchvision",
