@@ -1,26 +1,35 @@
 """Whole runs for tests: a tiny synthetic data set, a config that trains in seconds, the program."""
 
+import atexit
 import json
+import os
+import shutil
 import subprocess
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from fl_server.federated_config import Resources, prepare_simulated
 from fl_server.simulation import simulate
-from fl_server.simulation_superlink import SuperLink
-from tests.support import BACKBONE
+from fl_server.simulation_superlink import LIBRARIES, SuperLink
+from operation.fork_server import fork, prepare, start_fork_server
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.run_folder import RunFolder
 
 FEDSKIN = str(Path(sysconfig.get_path("scripts")) / "fedskin")
 
-# Of the text encoders, which only objective clip looks at, ViT-B/32's text tower is the smallest.
+SECONDS = 500  # after which a run hangs
+
+# The program imports timm for the smaller `tests.support.BACKBONE`, which costs more than
+# resnet18's steps. Of the text encoders, which only objective clip looks at, ViT-B/32's text tower
+# is the smallest.
 TINY = {
-    "backbone": BACKBONE,
+    "backbone": "resnet18",
     "pretrained": False,
     "text-encoder": "ViT-B/32",
     "image-size": 32,
@@ -74,9 +83,47 @@ def run_tiny(
 
 
 def fedskin(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end."""
+    """Run the program to its end, as a fork of a process that has imported its libraries.
+
+    Importing them takes longer than most runs. With further options, of `subprocess.run`, it is a
+    new process.
+    """
     command = [FEDSKIN, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500, **options)
+    if options:
+        how: Any = {"capture_output": True, "text": True, "timeout": SECONDS}
+        return subprocess.run(command, cwd=cwd, **how | options)
+    with tempfile.TemporaryDirectory() as name:
+        out, err = Path(name, "out"), Path(name, "err")
+        process = fork(
+            _fork_server(),
+            "tests.program:main",
+            [str(err), *command[1:]],
+            environment=os.environ,
+            folder=cwd,
+            output=out,
+        )
+        status = process.wait(SECONDS)
+        if status is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, SECONDS)
+        said = [path.read_text(encoding="utf-8") for path in (out, err)]
+    return subprocess.CompletedProcess(command, status, *said)
+
+
+@lru_cache(maxsize=1)
+def _fork_server() -> Path:
+    """The socket of the process that `fedskin` forks; it ends with this one."""
+    home = Path(tempfile.mkdtemp(prefix="fedskin-tests-", dir="/tmp"))  # a socket's path is short
+    process = start_fork_server(home / "socket", os.environ, home / "log")
+    prepare(home / "socket", (*LIBRARIES, "experiments.cli"))
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+        shutil.rmtree(home)
+
+    atexit.register(end)
+    return home / "socket"
 
 
 def read_json(path: Path) -> Any:

@@ -168,7 +168,7 @@ def test_missing_weights_are_named_before_anything_starts(
     )
     result = fedskin("simulate", *options, "--out", "out", cwd=tmp_path)
     assert result.returncode == 2
-    assert "test_efficientnet.r160_in1k" in result.stderr
+    assert "resnet18-" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

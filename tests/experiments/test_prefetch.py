@@ -35,7 +35,7 @@ def nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(data: Path, folder: Path, **changes: Any) -> None:
-        options = tiny_options(data, folder / "cache", **{"backbone": "resnet18", **changes})[1::2]
+        options = tiny_options(data, folder / "cache", **changes)[1::2]
         command(None, options, folder / "run")
 
     return run
@@ -43,7 +43,7 @@ def by_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def by_config(use: Callable[[ExperimentConfig, Path], object]) -> Callable[..., None]:
     def run(data: Path, folder: Path, **changes: Any) -> None:
-        use(tiny_config(data, folder / "cache", **{"backbone": "resnet18", **changes}), folder)
+        use(tiny_config(data, folder / "cache", **changes), folder)
 
     return run
 

@@ -34,7 +34,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(data: Path, cache: Path, **changes: Any) -> list[str]:
-    return tiny_options(data, cache, **{"backbone": "resnet18", **changes})[1::2]
+    return tiny_options(data, cache, **changes)[1::2]
 
 
 @pytest.mark.usefixtures("measured")
@@ -123,7 +123,7 @@ def test_a_coordinator_says_what_it_can_know(
 ) -> None:
     """Not how many images the sites have, nor how long a round takes; 1,000 images take 1,000 s."""
     monkeypatch.setattr(site_plan, "measure_steps", measure)
-    changes = {"backbone": "resnet18", "dataset": "ham10000", "test_dir": synthetic_ham}
+    changes = {"dataset": "ham10000", "test_dir": synthetic_ham}
     wanted = tiny_config(Path(), tmp_path, data_dir="", **changes)
     sites, out = ["hospital-a", "hospital-b", "hospital-c"], RunFolder(tmp_path / "out")
     site_plan.show_site_plan(Console(width=120), wanted, prepare_deployed(wanted), sites, out)

@@ -9,7 +9,7 @@ from flwr.common.constant import ErrorCode
 import fl_client.client_app
 from fl_server.federated_run import run_federation
 from tests.runs import tiny_config
-from tests.support import MemoryGrid, answer, settings_of
+from tests.support import BACKBONE, MemoryGrid, answer, settings_of
 from training.run_folder import RunFolder
 
 ROUNDS = 3
@@ -40,5 +40,9 @@ def run_in_memory(
 ) -> dict[str, Any]:
     """Run the tiny config of `tests.runs` and return its final figures."""
     wanted = {"rounds": ROUNDS, "min_replies": 3, "run_dir": str(out), **changes}
-    run_federation(clients or Clients(), tiny_config(data, cache, **wanted).to_flat(), run_id=1)
+    run_federation(
+        clients or Clients(),
+        tiny_config(data, cache, **{"backbone": BACKBONE, **wanted}).to_flat(),
+        run_id=1,
+    )
     return RunFolder(out).metrics()

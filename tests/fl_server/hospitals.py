@@ -14,6 +14,7 @@ from fl_server.federated_config import for_sites, prepare_deployed
 from fl_server.federated_run import run_federation
 from tests.fl_server.sites_in_memory import REFUSED, Answer, SitesInMemory
 from tests.runs import tiny_config
+from tests.support import BACKBONE
 from training.run_folder import RunFolder
 
 RUN = "0123456789abcdef" * 2
@@ -67,7 +68,7 @@ class Hospitals:
             "init-from": init_from,
             "cache-dir": self.folder / "cache",
         }
-        config = prepare_deployed(tiny_config("", "", **wanted))
+        config = prepare_deployed(tiny_config("", "", **{"backbone": BACKBONE, **wanted}))
         file = self.folder / "places.toml"
         file.write_text("".join(f'{key} = "{path}"\n' for key, path in here.items()))
         monkeypatch.setenv("FEDSKIN_PLACES", str(file))

@@ -9,6 +9,7 @@ import pytest
 from fl_server.federated_config import prepare_simulated
 from tests.fl_server.clients_in_memory import ROUNDS, Clients, run_in_memory
 from tests.runs import tiny_config
+from tests.support import BACKBONE
 from training.participation import absences_of
 from training.run_folder import RunFolder
 
@@ -30,7 +31,7 @@ def run(synthetic_ham: Path, cache: Path, tmp_path_factory: pytest.TempPathFacto
     table["dataset"] = [SOURCES[number % 3] for number in pd.factorize(table["lesion_id"])[0]]
     table.to_csv(path, index=False)
     out = RunFolder(folder / "run")
-    changes = {"rounds": ROUNDS, "partition": "source", "min_replies": 2}
+    changes = {"backbone": BACKBONE, "rounds": ROUNDS, "partition": "source", "min_replies": 2}
     out.create(prepare_simulated(tiny_config(data, cache, run_dir=str(out.path), **changes))[0])
     out.update_manifest(resources={"concurrency": 2})
     run_in_memory(data, cache, out.path, Clients(refuses=2), **changes)

@@ -17,7 +17,7 @@ from fl_server.site_introductions import collect_introductions
 from tests.fl_server.hospitals import NODES, RUN, Hospitals, act
 from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, SitesInMemory
 from tests.runs import tiny_config
-from tests.support import MemoryGrid, settings_of
+from tests.support import BACKBONE, MemoryGrid, settings_of
 from training.config import PATH_KEYS, parse
 from training.device import resolve_device
 from training.errors import ConfigError
@@ -39,7 +39,7 @@ STRATEGY = "scaffold"
 def simulated(synthetic_ham: Path, images: Path) -> dict[str, Any]:
     """The final figures of a simulation of the same run, by the same two apps."""
     out = images / "simulated"
-    changes = {"rounds": 2, "min_replies": 3, "strategy": STRATEGY}
+    changes = {"backbone": BACKBONE, "rounds": 2, "min_replies": 3, "strategy": STRATEGY}
     config = tiny_config(synthetic_ham, images / "cache", run_dir=str(out), **changes)
     nodes = {index: {"partition-id": index} for index in range(3)}
     grid = MemoryGrid({n: partial(act, node=n, node_config=c) for n, c in nodes.items()})

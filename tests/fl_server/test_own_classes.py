@@ -14,7 +14,7 @@ from fl_server.site_introductions import Introduction
 from tests.data_partition.own_data import CLASSES, own_table
 from tests.fl_server.hospitals import NODES, Hospitals, act
 from tests.runs import tiny_config
-from tests.support import MemoryGrid
+from tests.support import BACKBONE, MemoryGrid
 from training.run_folder import RunFolder
 
 THREE = ("image", "label", "lesion")
@@ -56,7 +56,9 @@ def test_sites_with_classes_of_their_own_give_the_simulations_weights(
     )
     out = hospitals.folder / "simulated"
     changes: dict[str, Any] = {"dataset": "table", "rounds": 1, "min_replies": 3}
-    config = tiny_config(whole, hospitals.folder / "cache", **changes, partition="source")
+    config = tiny_config(
+        whole, hospitals.folder / "cache", backbone=BACKBONE, partition="source", **changes
+    )
     nodes = {index: {"partition-id": index} for index in range(3)}
     grid = MemoryGrid({n: partial(act, node=n, node_config=c) for n, c in nodes.items()})
     run_federation(grid, config.replace(run_dir=str(out)).to_flat(), run_id=1)
