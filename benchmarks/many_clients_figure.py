@@ -21,7 +21,7 @@ def draw(details: dict[str, Any], memory: dict[str, Any]) -> Figure:
     Args:
         details, memory: of the results ``many-clients`` and ``many-clients-memory``.
     """
-    figure = new_figure("What one more client costs", 8.0, 3.2, synthetic=False)
+    figure = new_figure("What one more client costs", 9.0, 3.2, synthetic=False)
     left, right = figure.subplots(1, 2)
     clients = [int(name.split()[0]) for name in details]
     phases = {
@@ -35,6 +35,9 @@ def draw(details: dict[str, Any], memory: dict[str, Any]) -> Figure:
         left.plot(clients, each, marker="o", color=colour, label=label)
     left.set_ylabel("milliseconds for each client")
     left.set_yscale("log")
+    ticks = (10, 20, 50, 100, 200, 500)
+    left.set_yticks(ticks, [str(number) for number in ticks])
+    left.yaxis.set_minor_locator(NullLocator())
     kinds = list(next(iter(memory.values())))
     for kind, colour in zip(kinds, (ORANGE, BLUE, GREEN, VERMILION), strict=True):
         right.plot(
@@ -49,7 +52,8 @@ def draw(details: dict[str, Any], memory: dict[str, Any]) -> Figure:
         axes.set_xlabel("clients")
         axes.grid()
         axes.spines[["right", "top"]].set_visible(False)
-        axes.legend()
+    left.legend(loc="upper right")
+    right.legend(loc="center", bbox_to_anchor=(0.5, 0.37), ncols=2)  # below the lines of processes
     return figure
 
 

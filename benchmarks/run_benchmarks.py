@@ -33,7 +33,7 @@ BENCHMARKS = {
     "deployed-round": "deployed_round",
     "deployed-transport": "deployed_transport",
 }
-# Half an hour; run only if it is named.
+# Six minutes and more; run only if it is named.
 LONG = ("many-clients",)
 
 console = Console()
