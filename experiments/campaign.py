@@ -68,7 +68,8 @@ def plan(
     trials are left out, and the time that they took corrects the estimate of others of their kind.
 
     CAMPAIGN.toml is a file, or the name of a campaign that comes with fedskin: task1-clip.toml,
-    task2-federated.toml, task3-heads.toml, smoke.toml.
+    task2-federated.toml, task3-heads.toml, communication.toml, benchmark-ham10000.toml,
+    benchmark-isic2019.toml, smoke.toml.
 
     Examples
     --------
@@ -148,8 +149,8 @@ def run(
 
     A part of it, also trying failed trials again:
 
-        fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2 \
-          --only 'backbone=swin_*' --retry-failed
+        fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 \\
+          --out task2 --only 'backbone=swin_*' --retry-failed
     """
     from experiments.campaigns.campaign_file import read_campaign
     from experiments.campaigns.choice import data_folders, find_file, patterns_of

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich import progress as bars
+from rich.text import Text
 
 from experiments.console import Console, marked, shown
 from training.scores import as_text
@@ -88,6 +89,13 @@ def show_notices(console: Console, notices: Iterable[str]) -> None:
         console.print(f"NOTE: {notice}", style="bold", highlight=False)
 
 
+class _Elapsed(bars.ProgressColumn):
+    """The time since the start. It goes on after the last round, while the models are judged."""
+
+    def render(self, task: bars.Task) -> Text:
+        return Text(str(timedelta(seconds=int(task.elapsed or 0))), style="progress.elapsed")
+
+
 class RunDisplay:
     """A bar over the rounds, and a line for each round whose model has been validated.
 
@@ -112,7 +120,7 @@ class RunDisplay:
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.TextColumn(unit + " {task.completed:.0f} of {task.total}"),
-            bars.TimeElapsedColumn(),
+            _Elapsed(),
             bars.TextColumn("{task.fields[left]}"),
             bars.TextColumn("{task.fields[best]}", markup=False),
             console=console,

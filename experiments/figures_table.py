@@ -148,12 +148,17 @@ def updates_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             Text(client),
             str(len(said)),
-            f"{statistics.median(norms):.3g}",
-            f"{max(norms):.3g}",
+            three_digits(statistics.median(norms)),
+            three_digits(max(norms)),
             f"{statistics.median(cosines):.2f}" if cosines else NONE,
             str(sum(one["clipped"] for one in said)),
         )
     return table
+
+
+def three_digits(number: float) -> str:
+    """Return a number with three digits, also where the last is 0."""
+    return f"{number:#.3g}".rstrip(".")
 
 
 def update_warnings(rounds: Sequence[Mapping[str, Any]]) -> list[Text]:

@@ -20,6 +20,7 @@ from experiments.figures_table import (
     new_table,
     recall_table,
     scores_tables,
+    three_digits,
     update_warnings,
     updates_table,
     with_patients,
@@ -175,7 +176,7 @@ def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
 def megabytes(number_of_bytes: float) -> str:
     """Return a number of bytes in units of 10⁶, to two decimals or, below 1, three digits."""
     number = number_of_bytes / 1e6
-    return f"{number:,.2f}" if number >= 1 else f"{number:.3g}"
+    return f"{number:,.2f}" if number >= 1 else three_digits(number)
 
 
 def _first(metrics: Mapping[str, Any]) -> str:

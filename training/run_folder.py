@@ -72,7 +72,7 @@ class RunFolder:
             self.check_same(config)
             if self.is_completed() and not self.is_completed(config):
                 self._reopen()
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(self.path.glob("[!.]*")):
             raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.toml", config.to_toml())

@@ -116,10 +116,11 @@ class CampaignFolder:
             plan = parse_json(path.read_text(encoding="utf-8"))
             return plan["name"], [Planned(**trial) for trial in plan["trials"]]
         except FileNotFoundError:
-            raise RunFolderError(
-                f"{self.path}: holds no campaign; start one with  fedskin campaign run "
-                f"CAMPAIGN.toml --out {self.path}"
-            ) from None
+            if self._holds_others():
+                advice = "name the folder that fedskin campaign run was given as --out"
+            else:
+                advice = f"start one with  fedskin campaign run CAMPAIGN.toml --out {self.path}"
+            raise RunFolderError(f"{self.path}: holds no campaign; {advice}") from None
         except (ValueError, TypeError, KeyError):
             raise RunFolderError(
                 f"{path}: is not a plan of this version; fedskin campaign run writes a new one"
@@ -134,8 +135,12 @@ class CampaignFolder:
                     f"{self.path}: belongs to campaign {theirs!r}, not {name!r}; choose another "
                     "--out, or give both campaigns the same name to put them into one folder"
                 )
-        elif any(self.path.glob("[!.]*")) and not (self.path / "trials").is_dir():
+        elif self._holds_others():
             raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
+
+    def _holds_others(self) -> bool:
+        """Return whether this folder, which has no plan, holds files of something else."""
+        return any(self.path.glob("[!.]*")) and not (self.path / "trials").is_dir()
 
     def write_plan(self, name: str, planned: Iterable[Planned]) -> None:
         """Write the list of the campaign's trials."""

@@ -73,8 +73,8 @@ def read_findings(folder: Path) -> Findings:
     campaign = CampaignFolder(folder)
     if not campaign.exists() and not (folder / "trials").is_dir():
         raise RunFolderError(
-            f"{folder}: holds no campaign, neither plan.json nor trials; name the folder that "
-            "fedskin campaign run was given as --out"
+            f"{folder}: holds neither a run nor a campaign; name a folder that a command was given "
+            "as --out"
         )
     name, planned = campaign.plan() if campaign.exists() else (folder.name, [])
     ledger = read_ledger(folder)

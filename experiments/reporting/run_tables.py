@@ -7,7 +7,14 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binomtest
 
-from experiments.figures_table import NONE, OVER, metric_cells, metric_columns, with_patients
+from experiments.figures_table import (
+    NONE,
+    OVER,
+    metric_cells,
+    metric_columns,
+    three_digits,
+    with_patients,
+)
 from experiments.head_results import TITLES
 from experiments.reporting.run_results import RunResults, TestSet
 from experiments.reporting.set_tables import set_tables
@@ -109,7 +116,7 @@ def _clients(run: RunResults) -> Table:
         [
             *(str(row.get(split, NONE)) for split in ("train", "validation", "test")),
             f"{row['rounds']} of {len(run.rounds)}",
-            NONE if row["norm"] is None else f"{row['norm']:.3g}",
+            NONE if row["norm"] is None else three_digits(row["norm"]),
             NONE if row["cosine"] is None else f"{row['cosine']:.2f}",
             megabytes(row["bytes_received"]),
             f"{row['seconds']:.1f}",

@@ -138,3 +138,16 @@ def test_a_centralized_epoch_has_no_clients() -> None:
     del epoch["validation"]["clients"]
     line = RunDisplay(Console(), ROUNDS, unit="epoch")._line(epoch, "")
     assert line.startswith("epoch 1 of 4  training loss 1.0000  validation AVG 50.00, BACC 40.00")
+
+
+def test_the_time_goes_on_while_the_models_are_judged(folder: RunFolder) -> None:
+    output = io.StringIO()
+    display = RunDisplay(Console(file=output, force_terminal=True, width=80), ROUNDS)
+    with display:
+        reach(folder, ROUNDS, ROUNDS, "judging")
+        display.show(folder)
+        (task,) = display._progress.tasks
+        assert task.start_time is not None
+        task.start_time -= 90  # as if judging took so long
+        display._progress.refresh()
+    assert "0:01:30" in output.getvalue()

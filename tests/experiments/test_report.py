@@ -171,7 +171,7 @@ def test_no_campaign_is_one_line_and_status_2(make: bool, tmp_path: Path, report
     status, _, errors = report(folder)
     assert status == 2
     (line,) = errors.splitlines()
-    assert line.startswith(f"fedskin: {folder}: holds no campaign")
+    assert line.startswith(f"fedskin: {folder}: holds neither a run nor a campaign")
     assert not (folder / "report").exists()
 
 

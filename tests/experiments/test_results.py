@@ -254,8 +254,8 @@ def test_how_far_each_client_moved_the_weights() -> None:
     assert [str(name) for name in cells[0]] == ["client-0", "client-1", "client-2"]
     assert cells[1:] == [
         ["3", "3", "1"],
-        ["1", "4", "0"],
-        ["1", "900", "0"],
+        ["1.00", "4.00", "0.00"],
+        ["1.00", "900", "0.00"],
         ["0.60", "0.60", "0.50"],
         ["0", "1", "0"],
     ]

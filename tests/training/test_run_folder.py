@@ -117,6 +117,13 @@ def test_a_completed_run_that_becomes_longer_loses_the_results_of_the_shorter_on
     assert [name for name in (*kept, *results) if (folder.path / name).exists()] == kept
 
 
+def test_a_folder_in_which_only_a_lock_was_left_takes_a_run(tmp_path: Path) -> None:
+    """A campaign that was refused leaves one; the folder looks empty."""
+    (tmp_path / ".lock").touch()
+    RunFolder(tmp_path).create(make_config())
+    assert RunFolder(tmp_path).exists()
+
+
 def test_what_is_no_run_folder(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"is not a run folder: it has no config.toml"):
         RunFolder(tmp_path).config()

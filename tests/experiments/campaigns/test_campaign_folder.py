@@ -97,6 +97,9 @@ def test_a_folder_of_other_files_is_refused_but_trials_brought_along_are_welcome
 def test_a_plan_that_is_none_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no campaign; start one with"):
         CampaignFolder(tmp_path).plan()
+    (tmp_path / "config.toml").touch()  # a run's folder: campaign run would refuse it
+    with pytest.raises(RunFolderError, match="holds no campaign; name the folder that"):
+        CampaignFolder(tmp_path).plan()
     (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RunFolderError, match="is not a plan of this version"):
         CampaignFolder(tmp_path).plan()
