@@ -106,8 +106,9 @@ def run_command(
                 )
     console.say(f"This is run {order.number} of {folder.path}")
     try:
-        with tracked(tracker, run_folder, console):
+        with tracked(tracker, run_folder, console) as ended:
             order = _watch(order, orders, run_folder, folder, wanted.rounds)
+            ended(order.state, order.cause or "")
     except KeyboardInterrupt:
         again, end = f"fedskin run --on {on} --resume --out", f"fedskin coordinator stop {on}"
         console.say(f"The run continues. Watch it again with:  {again} {run_folder.path}")

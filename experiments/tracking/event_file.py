@@ -92,7 +92,7 @@ class EventFile(Tracker):
     def end(self, state: RunState, said: str, time: int) -> None:
         if state == RunState.COMPLETED and not self.completed:
             self._append(_event(time / 1000, summary=_end_of_session(time / 1000)))
-        self._say(f"{state}: {said}" if said else state, time / 1000)
+        self._say(state if said in ("", state) else f"{state}: {said}", time / 1000)
 
     @property
     def _last_round(self) -> int:

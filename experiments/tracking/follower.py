@@ -7,7 +7,7 @@ simulation's, or a coordinator's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from threading import Event, Thread
@@ -78,10 +78,14 @@ class Sending:
 
 
 @contextmanager
-def tracked(tracker: Tracker | None, folder: RunFolder, console: Console) -> Iterator[None]:
+def tracked(
+    tracker: Tracker | None, folder: RunFolder, console: Console
+) -> Iterator[Callable[[RunState, str], None]]:
     """Send a run to its tracker while the block runs, and its end after it.
 
-    A run over sites that goes on without this process stays a running one.
+    A run over sites that goes on without this process stays a running one. The block may call what
+    it is given with the state in which such a run ended, and the cause: the coordinator decides
+    that, and writes it into the run folder later.
 
     What does not arrive is said in a line; the run goes on and sends it later, or when it is
     resumed.
@@ -90,22 +94,29 @@ def tracked(tracker: Tracker | None, folder: RunFolder, console: Console) -> Ite
         tracker: None for none.
         folder: the run's; it may be made within the block.
     """
+    told: list[tuple[RunState, str]] = []
+
+    def tell(state: RunState, cause: str) -> None:
+        told.append((state, cause))
+
     if tracker is None:
-        yield
+        yield tell
         return
     sending, ended = Sending(tracker, folder), Event()
     thread = Thread(target=_follow, args=(sending, folder, ended, console), daemon=True)
     thread.start()
     error: BaseException | None = None
     try:
-        yield
+        yield tell
     except BaseException as caught:
         error = caught
         raise
     finally:
         ended.set()
         thread.join()
-        _finish(sending, folder, error, console)
+        if folder.exists():
+            state, cause = told[-1] if told else _ending(folder.manifest(), error)
+            _finish(sending, folder, state, cause, console)
 
 
 def _follow(sending: Sending, folder: RunFolder, ended: Event, console: Console) -> None:
@@ -128,20 +139,26 @@ def _follow(sending: Sending, folder: RunFolder, ended: Event, console: Console)
             complained, seen = False, stamps
 
 
-def _finish(
-    sending: Sending, folder: RunFolder, error: BaseException | None, console: Console
-) -> None:
-    if not folder.exists():
-        return
-    manifest = folder.manifest()
+def _ending(manifest: Mapping[str, Any], error: BaseException | None) -> tuple[RunState, str]:
+    """Return the state of a run after its block, and the cause.
+
+    Args:
+        error: with which the block ended.
+    """
     state = RunState(manifest.get("status", RunState.RUNNING))
     cause = str(manifest.get("cause") or "")
     if isinstance(error, KeyboardInterrupt) and manifest.get("command") != "run":
-        state, cause = RunState.STOPPED, INTERRUPTED
-    elif cause == INTERRUPTED:
-        state = RunState.STOPPED
-    elif error is not None and state == RunState.COMPLETED:  # what follows the training failed
-        state, cause = RunState.FAILED, str(error)
+        return RunState.STOPPED, INTERRUPTED
+    if cause == INTERRUPTED:
+        return RunState.STOPPED, cause
+    if error is not None and state == RunState.COMPLETED:  # what follows the training failed
+        return RunState.FAILED, str(error)
+    return state, cause
+
+
+def _finish(
+    sending: Sending, folder: RunFolder, state: RunState, cause: str, console: Console
+) -> None:
     try:
         if state == RunState.RUNNING:
             sending.rounds()

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from experiments import coordinator, deployed, site
 from experiments.cli import app
 from experiments.deployed import check_deployable
+from experiments.tracking import trackers
 from fl_server.coordinator import certificates
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
-from fl_server.coordinator.orders import Orders
+from fl_server.coordinator.orders import Order, Orders
 from fl_server.coordinator.sites import Sites
 from operation.errors import OperationError
 from operation.serving import serve_folder
+from tests.experiments.tracking.test_follower import Listing
 from tests.fl_server.coordinator.support import make_folder, make_key
 from tests.runs import FEDSKIN, fedskin, wait_until
 from training.config import parse
@@ -251,6 +253,26 @@ def test_a_run_is_ordered_left_alone_and_seen_again(
             wait_until(lambda: orders.get(1).state == RunState.WAITING)
         orders.record(1, RunState.COMPLETED)
         assert len(orders.all()) == 1
+
+
+def test_the_tracker_of_a_run_that_is_stopped_hears_of_it(
+    folder: CoordinatorFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who serves writes it into the run folder only after the order says so."""
+    tracker, orders, out = Listing(), Orders(folder), tmp_path / "run"
+
+    def stopped(order: Order, *_: object) -> Order:
+        orders.record(order.number, RunState.RUNNING)
+        orders.stop(order.number)
+        return orders.get(order.number)
+
+    monkeypatch.setattr(deployed, "_watch", stopped)
+    monkeypatch.setattr(trackers, "tracker_of_run", lambda *_: tracker)
+    with serve_folder(folder.path):
+        result = call("run", "--on", folder.path, *TINY, "--out", out, "--track", "mlflow")
+    assert result.exit_code == 1, result.output + repr(result.exception)
+    assert RunFolder(out).manifest()["status"] == RunState.RUNNING
+    assert tracker.ended == (RunState.STOPPED, "stopped")
 
 
 def test_a_run_keeps_its_sites(folder: CoordinatorFolder, tmp_path: Path) -> None:

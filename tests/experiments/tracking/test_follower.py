@@ -118,6 +118,15 @@ def test_how_a_run_ended(
     assert tracker.rounds == [1, 2, 3]
 
 
+def test_how_a_run_ended_whose_folder_does_not_say_so_yet(run: RunFolder) -> None:
+    tracker = Listing()
+    run.update_manifest(status=RunState.RUNNING, command="run")
+    with tracked(tracker, run, Console(quiet=True)) as ended:
+        ended(RunState.STOPPED, "stopped")
+    assert tracker.ended == (RunState.STOPPED, "stopped")
+    assert tracker.rounds == [1, 2, 3]
+
+
 def test_a_run_that_never_began_is_not_tracked(tmp_path: Path) -> None:
     tracker = Listing()
     with tracked(tracker, RunFolder(tmp_path / "none"), Console(quiet=True)):
