@@ -24,6 +24,8 @@ from experiments.reporting.run_results import read_run_results
 from experiments.trained_model import Classifier, HeadName, TrainedModel, find_model
 from models.registry import find_backbone
 from operation.errors import OperationError
+from strategies.methods import METHODS
+from training.config import ExperimentConfig
 from training.errors import RunFolderError, TrainingError
 from training.release import photographs
 from training.run_model import ModelName
@@ -153,9 +155,9 @@ def open_shown(source: Path, head: HeadName | None, weights: ModelName = "best")
             run = read_run_results(source)
             exported = ExportedModel(model, find_backbone(config.backbone), classify.network)
             if weights == "best":
-                figures, card = _figures(run.metrics, head), model_card(run, exported, {})
+                figures, card = _figures(run.metrics, config, head), model_card(run, exported, {})
             else:
-                figures = _figures(run.metrics[weights], None)
+                figures = _figures(run.metrics[weights], config, None)
         except KeyError as error:
             raise RunFolderError(
                 f"{source}: was written by another version, {error} is missing; show it with that "
@@ -164,12 +166,16 @@ def open_shown(source: Path, head: HeadName | None, weights: ModelName = "best")
     return ShownModel(source.name, model, classify, tuple(words), figures, card)
 
 
-def _figures(metrics: Mapping[str, Any], head: HeadName | None) -> ClassFigures | None:
+def _figures(
+    metrics: Mapping[str, Any], config: ExperimentConfig, head: HeadName | None
+) -> ClassFigures | None:
     if head is not None:
         block = metrics.get("heads", {}).get(head)
         return None if block is None else _counted(f"{head.upper()} on the test set", block)
     if "global_test" in metrics:
         return _counted("the global test set", metrics["global_test"])
+    if METHODS[config.strategy].has_own_models:  # what is shown is the shared one
+        metrics = metrics.get("shared", {})
     block = metrics.get("client_test", {})
     return _counted("the clients' test splits, pooled", block) if block.get("n") else None
 

@@ -1,0 +1,41 @@
+"""What ``fedskin show`` knows of a run's model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.showing.shown_model import open_shown
+from tests.experiments.exporting.exported_runs import finished_run
+
+
+def figures_of(right: int) -> dict[str, Any]:
+    """Figures of a model that was right about so many images of each class."""
+    return {"client_test": {"n": 7 * right, "confusion": np.diag([right] * 7).tolist()}}
+
+
+@pytest.mark.parametrize(
+    "strategy, last, right",
+    [
+        ("fedavg", figures_of(2), 2),
+        ("ditto", {**figures_of(2), "shared": figures_of(3)}, 3),
+        (
+            "local",
+            figures_of(2),
+            None,
+        ),  # the clients share nothing, so nobody trained what is shown
+    ],
+)
+def test_figures_are_of_the_model_that_is_shown(
+    strategy: str, last: dict[str, Any], right: int | None, tmp_path: Path
+) -> None:
+    folder = finished_run(tmp_path / "run", strategy=strategy, calibrated=False)
+    entries = {"best_round": 1, "rounds": 1, "weights_sha256": ""}
+    folder.write_metrics({**entries, "last": last})
+    figures = open_shown(folder.path, None, "last").figures
+    if right is None:
+        assert figures is None
+    else:
+        assert figures is not None
+        assert figures.confusion.tolist() == np.diag([right] * 7).tolist()
