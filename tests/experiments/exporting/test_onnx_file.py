@@ -111,6 +111,26 @@ def test_a_file_that_answers_otherwise_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+class Otherwise(nn.Module):
+    """A trunk that the exporter sees otherwise, by a twentieth."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) * (1.05 if torch.compiler.is_exporting() else 1.0)
+
+
+def test_a_file_of_a_very_sure_network_that_answers_otherwise_is_not_written(
+    tmp_path: Path,
+) -> None:
+    """All its probabilities for random images are 0 and 1, of both programs."""
+    head = nn.Linear(3 * 32 * 32, 3)
+    head.weight.data *= 10_000
+    with pytest.raises(ExportError, match=r"differ from torch's by up to 0\.0"):
+        write_onnx(exported(Backbone(Otherwise(), head)), tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+    sure = Backbone(nn.Flatten(), head)
+    assert write_onnx(exported(sure), tmp_path / "a.onnx").difference <= 1e-5
+
+
 def test_without_the_extra_the_error_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
