@@ -21,6 +21,7 @@ from experiments.reporting.set_tables import set_tables
 from experiments.reporting.tables import Table
 from experiments.results import blocks_of, megabytes
 from training.metrics import METRIC_NAMES
+from training.participation import local_arrays_note
 from training.scores import as_text, further_scores
 
 
@@ -45,9 +46,13 @@ def run_tables(run: RunResults) -> list[Table]:
         further = [[as_text(key, b.get(key)) for key in further_names] for _, b in blocks]
         names = [name for name, _ in blocks]
         columns = ["n", *metric_columns()]
-        tables.append(_table(run, "figures", "Figures, in percent", rows, names, columns, study))
+        whose = local_arrays_note(run.metrics)
+        notes = () if whose is None else (f"{whose[0].upper()}{whose[1:]}.",)
+        title = "Figures, in percent"
+        tables.append(_table(run, "figures", title, rows, names, columns, study, notes=notes))
         columns = [key.upper() for key in further_names]
-        tables.append(_table(run, "scores", "Further scores", rows, names, columns, further))
+        title = "Further scores"
+        tables.append(_table(run, "scores", title, rows, names, columns, further, notes=notes))
     for number, test_set in enumerate(run.test_sets, start=1):
         tables.append(_by_class(run, f"classes-{number}", test_set))
     tables += set_tables(run)
@@ -70,7 +75,7 @@ def _table(
     table = pd.DataFrame(cells, columns=list(columns))
     table.insert(0, first, list(rows))
     best = pd.DataFrame(False, index=table.index, columns=table.columns)
-    notes = (f"{OVER}.",) if "over" in columns else notes
+    notes = (f"{OVER}.", *notes) if "over" in columns else notes
     return Table(name, title, run.synthetic, pd.DataFrame(numbers), table, best, notes)
 
 

@@ -112,10 +112,10 @@ def test_a_file_that_answers_otherwise_is_not_written(
 
 
 class Otherwise(nn.Module):
-    """A trunk that the exporter sees otherwise, by a twentieth."""
+    """A trunk that the exporter sees otherwise, by a fifth."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.flatten(1) * (1.05 if torch.compiler.is_exporting() else 1.0)
+        return images.flatten(1) * (1.2 if torch.compiler.is_exporting() else 1.0)
 
 
 def test_a_file_of_a_very_sure_network_that_answers_otherwise_is_not_written(
@@ -124,7 +124,8 @@ def test_a_file_of_a_very_sure_network_that_answers_otherwise_is_not_written(
     """All its probabilities for random images are 0 and 1, of both programs."""
     head = nn.Linear(3 * 32 * 32, 3)
     head.weight.data *= 10_000
-    with pytest.raises(ExportError, match=r"differ from torch's by up to 0\.0"):
+    said = r"differ from torch's by up to .* and its logits by 0\.\d+ of what they are apart"
+    with pytest.raises(ExportError, match=said):
         write_onnx(exported(Backbone(Otherwise(), head)), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
     sure = Backbone(nn.Flatten(), head)
