@@ -1,5 +1,6 @@
 """``fedskin export --card``: what a run's folder says, and what is not known, on one page."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,20 @@ def test_the_card_says_all_that_is_known(
     assert "not calibrated: it is made up" in card
     assert f"fedskin simulate {run.name}/config.toml --out NEW_DIR" in card
     assert 'backbone = "resnet18"' in card
+
+
+def test_the_card_says_whose_the_clients_figures_are(
+    run: RunResults, exported: ExportedModel
+) -> None:
+    said = (
+        "Each client's figures are of a model of its own, the global test set's of the shared one"
+    )
+    assert said not in model_card(run, exported, {})
+    shared = {"client_test": run.metrics["client_test"], "clients": run.metrics["clients"]}
+    own = replace(run, metrics={**run.metrics, "shared": shared})
+    card = model_card(own, exported, {})
+    assert f"{said}." in card
+    assert card.count(said) == 2  # below the figures, and the further scores
 
 
 def test_the_card_names_no_folder_of_this_machine(run: RunResults, exported: ExportedModel) -> None:
