@@ -18,6 +18,7 @@ def page(shown: ShownModel) -> str:
     return render_page(
         "show.html",
         name=shown.name,
+        which=shown.which,
         synthetic_line=model.synthetic,
         model=model,
         largest=LARGEST_BYTES,

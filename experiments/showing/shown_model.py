@@ -28,7 +28,7 @@ from strategies.methods import METHODS
 from training.config import ExperimentConfig
 from training.errors import RunFolderError, TrainingError
 from training.release import photographs
-from training.run_model import ModelName
+from training.run_model import WORDS, ModelName
 
 NEAREST = 3
 """Figures are of so many classes: the predicted one, and those with the highest probabilities."""
@@ -65,11 +65,13 @@ class ShownModel:
 
     Attributes:
         name: of the run folder or the file.
+        which: what it is of the run, in a sentence; empty for a model file.
         figures: None if there are none.
         card: the model card as Markdown; None for a model file, and for others than a run's best.
     """
 
     name: str
+    which: str
     model: TrainedModel
     classify: Classifier
     words: tuple[str, ...]  # what the classes are called in full
@@ -150,7 +152,11 @@ def open_shown(source: Path, head: HeadName | None, weights: ModelName = "best")
     words = model.classes if dataset is None else dataset.names_in_words(model.classes)
     classify = Classifier(model)
     figures = card = None
+    which = ""
     if source.is_dir():
+        which = f"The run's {WORDS[weights]} model"
+        if head is not None:
+            which = f"{head.upper()} on the features of the run's best model"
         try:
             run = read_run_results(source)
             exported = ExportedModel(model, find_backbone(config.backbone), classify.network)
@@ -163,7 +169,7 @@ def open_shown(source: Path, head: HeadName | None, weights: ModelName = "best")
                 f"{source}: was written by another version, {error} is missing; show it with that "
                 "version, or run its config.toml again"
             ) from None
-    return ShownModel(source.name, model, classify, tuple(words), figures, card)
+    return ShownModel(source.name, which, model, classify, tuple(words), figures, card)
 
 
 def _figures(
@@ -171,7 +177,7 @@ def _figures(
 ) -> ClassFigures | None:
     if head is not None:
         block = metrics.get("heads", {}).get(head)
-        return None if block is None else _counted(f"{head.upper()} on the test set", block)
+        return None if block is None else _counted("the test set", block)
     if "global_test" in metrics:
         return _counted("the global test set", metrics["global_test"])
     if METHODS[config.strategy].has_own_models:  # what is shown is the shared one

@@ -60,7 +60,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> ShownModel:
     words = tuple(f"{name} in words" for name in CLASSES)
     figures = ClassFigures("the global test set", confusion)
     card = "# Model card\n\n<b>x</b> [a](http://example.org)\n\n| a | n |\n|---|---:|\n| b | 1 |\n"
-    return ShownModel("run", model, trained_model.Classifier(model), words, figures, card)
+    return ShownModel(
+        "run", "The run's best model", model, trained_model.Classifier(model), words, figures, card
+    )
 
 
 @pytest.fixture
