@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.planning import step_times
+from experiments.planning import step_measurement, step_times
+from experiments.planning.step_measurement import measure
 from experiments.planning.step_times import (
     FILE_NAME,
     Setting,
     StepTime,
-    measure,
     measure_steps,
     setting,
 )
@@ -24,8 +24,8 @@ KNOWN = StepTime(1.0, 2.0, 3.0, 4.0, 5, 6)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(step_times, "_SECONDS", 0.0)
-    monkeypatch.setattr(step_times, "_REPEATS", 1)
+    monkeypatch.setattr(step_measurement, "_SECONDS", 0.0)
+    monkeypatch.setattr(step_measurement, "_REPEATS", 1)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -56,9 +56,8 @@ def test_all_times_are_measured(objective: str) -> None:
 @pytest.mark.parametrize("objective", ["classifier", "clip"])
 def test_a_step_on_features_is_measured_on_features(objective: str) -> None:
     """It takes a thousandth of what the trunk does; a tenth leaves room for a busy machine."""
-    config = make_config(
-        backbone="resnet18", objective=objective, optimizer="adagrad", trainable="head"
-    )
+    changes = {"optimizer": "adagrad", "trainable": "head", "image_size": 96}
+    config = make_config(backbone="resnet18", objective=objective, **changes)
     found = measure(config)
     assert 0 < found.training < found.features / 10
     assert 0 < found.judging < found.features / 10
@@ -69,8 +68,8 @@ def test_a_batch_that_takes_too_long_is_measured_in_a_few_images(
 ) -> None:
     """Two of eight. The memory is that of the real batch all the same: four times as much."""
     large = make_config()
-    monkeypatch.setattr(step_times, "_IMAGES_OF_224", 0)
-    monkeypatch.setattr(step_times, "_LONGEST_STEP", 0.0)
+    monkeypatch.setattr(step_measurement, "_IMAGES_OF_224", 0)
+    monkeypatch.setattr(step_measurement, "_LONGEST_STEP", 0.0)
     few = measure(large)
     assert few.measured == 2
     assert few.activations % 4 == 0
@@ -78,9 +77,9 @@ def test_a_batch_that_takes_too_long_is_measured_in_a_few_images(
 
 def test_time_that_other_programs_take_is_not_counted() -> None:
     """A second on the wall, of which this process had a quarter; a GPU works outside of it."""
-    assert step_times._between((10.0, 3.0), (11.0, 3.25), "cpu") == 0.25
-    assert step_times._between((10.0, 3.0), (11.0, 5.0), "cpu") == 1.0
-    assert step_times._between((10.0, 3.0), (11.0, 3.25), "cuda") == 1.0
+    assert step_measurement._between((10.0, 3.0), (11.0, 3.25), "cpu") == 0.25
+    assert step_measurement._between((10.0, 3.0), (11.0, 5.0), "cpu") == 1.0
+    assert step_measurement._between((10.0, 3.0), (11.0, 3.25), "cuda") == 1.0
 
 
 @pytest.mark.slow
