@@ -1,7 +1,7 @@
 """The judgement of a federated run's models, by its clients and on the server's test sets."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import ArrayRecord
@@ -83,7 +83,11 @@ class Judge:
         ema, ema_histograms = self._judge_average(exchange, progress, splits)
         found = self.ask(sent, splits, progress.round)
         if "validation" not in progress.records[-1]:
+            earlier = progress.best_round, progress.best_figure
             progress = progress.validated(self.validation(found), config.best_by)
+            if config.asked_clients < config.clients:
+                # All clients have validated; in a longer run the next round's sample does.
+                progress = replace(progress, earlier=earlier)
             folder.checkpoint.save(progress)
             folder.write_rounds(progress.records)
         last_figures = self._figures(found, exchange.evaluated(sent), "last_")

@@ -29,12 +29,23 @@ class Progress:
             None if there is none.
         records: one dictionary per round, as in ``rounds.jsonl``. The last one has no
             ``validation`` until its model has been validated.
+        earlier: ``best_round`` and ``best_figure`` before the validation of the last round, if in a
+            longer run others would validate it; that round's weights are kept, too.
     """
 
     round: int = 0
     best_round: int = 0
     best_figure: float | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
+    earlier: tuple[int, float | None] | None = None
+
+    def reopened(self) -> "Progress":
+        """Return the progress with which a longer run goes on from the end of this one."""
+        if self.earlier is None:
+            return self
+        last = {key: value for key, value in self.records[-1].items() if key != "validation"}
+        best_round, best_figure = self.earlier
+        return Progress(self.round, best_round, best_figure, [*self.records[:-1], last])
 
     def validated(self, validation: dict[str, Any], best_by: str) -> "Progress":
         """Return the progress after a validation; of equally good models the earliest is best.
@@ -125,6 +136,8 @@ class Checkpoint:
             self.server_state_path(progress.round),
             self.average_path(progress.round),
         }
+        if progress.earlier is not None:
+            kept.add(self.weights_path(progress.earlier[0]))
         for path in self.folder.iterdir():  # .tmp is left by a killed save, and as large as a model
             if path.suffix in (".safetensors", ".tmp") and path not in kept:
                 path.unlink()

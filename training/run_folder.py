@@ -176,6 +176,7 @@ class RunFolder:
 
     def _reopen(self) -> None:
         """Remove the results of a completed run that will be continued."""
+        self.checkpoint.save(self.checkpoint.progress().reopened())
         self.update_manifest(
             status=RunState.RUNNING, phase="resuming", cause=None, finished=None, ended_early=None
         )

@@ -181,7 +181,7 @@ def test_a_site_takes_the_whole_model_home(tmp_path: Path, trainable: str, backb
 @pytest.mark.slow
 def test_a_message_on_kept_features_loads_no_library_of_networks(tmp_path: Path) -> None:
     """Nor scikit-learn, PEFT or transformers: a site starts a process for every message."""
-    client = client_of(tmp_path)
+    client = client_of(tmp_path, backbone="resnet18")
     train_locally(client, first(client), settings(client))
     script = f"""
 import sys
@@ -189,12 +189,12 @@ from pathlib import Path
 from tests.fl_client.test_trained_parts import *
 folder = Path({str(tmp_path)!r})
 from models.backbones import over_features
-client = client_of(folder)
+client = client_of(folder, backbone="resnet18")
 state = over_features("resnet18", 3, trainable="adapter").state_dict()
 weights = {{name: tensor.zero_().numpy() for name, tensor in state.items()}}
 message = {{"round": 2, "client-index": 0, "base": {base_of(client.config)!r}}}
 train_locally(client, weights, message)
-heavy = {{"torchvision", "open_clip", "sklearn", "peft", "transformers"}}
+heavy = {{"torchvision", "timm", "open_clip", "sklearn", "peft", "transformers"}}
 print(sorted(heavy & sys.modules.keys()))
 """
     done = subprocess.run(

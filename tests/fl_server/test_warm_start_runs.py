@@ -33,7 +33,7 @@ def test_a_federation_goes_on_from_there_and_an_interrupted_one_ends_the_same(
     assert start["weights_sha256"] == source.metrics()["weights_sha256"]
     assert whole.manifest()["notes"][0].startswith("the first weights are the best ones of ")
     before, after = source.checkpoint.weights(1), whole.checkpoint.weights(2)
-    for name in ("trunk.conv1.weight", "head.weight"):
+    for name in ("trunk.conv_stem.weight", "head.weight"):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-6)
     for refused in (1, 2):
         out = tmp_path / f"interrupted-{refused}"

@@ -41,6 +41,25 @@ def after(*figures: float | None, by: str = "avg") -> Progress:
     return progress
 
 
+def test_a_longer_run_goes_on_as_if_the_last_round_had_not_been_validated(tmp_path: Path) -> None:
+    """By all clients: a longer run's next round has another sample of them, and another best."""
+    checkpoint = Checkpoint(tmp_path)
+    before = after(50.0, 40.0)
+    for number in (1, 2, 3):
+        at = finish(before) if number == 3 else after(*(50.0, 40.0)[:number])
+        checkpoint.save(at, weights_of(number))
+    ended = at.validated(validation(60.0), "avg")
+    checkpoint.save(replace(ended, earlier=(at.best_round, at.best_figure)))
+    read = checkpoint.progress()
+    assert (read.best_round, read.reopened()) == (3, at)
+    assert at.best_round == 1
+    for number in (1, 3):
+        assert_same_bits(checkpoint.weights(number), weights_of(number))
+    checkpoint.save(read.reopened())
+    assert_same_bits(checkpoint.weights(1), weights_of(1))
+    assert after(50.0).reopened() == after(50.0)
+
+
 @pytest.mark.parametrize("by", [name for name in SCORES if SCORES[name].higher_is_better])
 @pytest.mark.parametrize(
     "figures, best_round, best",

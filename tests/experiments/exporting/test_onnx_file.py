@@ -65,7 +65,7 @@ def test_the_file_answers_as_the_run_and_says_how_it_is_used(
 @pytest.mark.slow
 def test_images_against_text_with_the_text_inside(tmp_path: Path) -> None:
     config = make_config(objective="clip", text_encoder="ViT-B/32")
-    network = build_backbone("resnet18", 16, pretrained=False, image_size=32, seed=0)
+    network = build_backbone(BACKBONE, 16, pretrained=False, image_size=32, seed=0)
     file, path = tmp_path / "final.safetensors", tmp_path / "a.onnx"
     text = make_text(7)
     ModelFile(config, tuple(CLASSES), state_of(network), text, "0" * 32, 1, False).save(file)
