@@ -39,11 +39,14 @@ def main() -> None:
     # Ray still start.
     import ray
 
+    from fl_server.shared_arrays import share_arrays
+
     superlink, app, ray_address, federation = sys.argv[1:]
     _wait("SuperLink", lambda: _answers(superlink))
     token = _submit(superlink, Path(app), parse_json(federation))
     _wait("Ray", Path(ray_address).exists)
     ray.init(Path(ray_address).read_text(encoding="utf-8"), logging_level=logging.ERROR)
+    share_arrays()
     let_clients_work_at_once(MOST_CLIENTS)
     run_simulation_process(
         superlink, Queue(), token, insecure=True, runtime_dependency_install=False

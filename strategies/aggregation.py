@@ -130,15 +130,21 @@ def blocks(part: slice) -> Iterator[slice]:
 
 
 def square(values: NDArray) -> float:
-    """Return Σ v² over (n,) floats; not finite if a value is not, or if the sum is too large for
+    """Return Σ v² over (n,) floats; see `dot`."""
+    return dot(values, values)
+
+
+def dot(a: NDArray, b: NDArray) -> float:
+    """Return Σ a b over (n,) floats; not finite if a value is not, or if the sum is too large for
     the dtype.
 
     Summed in the values' dtype over `_SQUARES` at a time, then in float64. That few are less than
-    what OpenBLAS divides among threads of its own, of which only one caller at a time can make use.
+    what OpenBLAS divides among threads of its own: only one caller at a time can make use of them,
+    and where other processes have the cores, it waits for them, for up to 30 ms.
     """
-    whole = values.size // _SQUARES * _SQUARES
-    pieces, rest = values[:whole].reshape(-1, _SQUARES), values[whole:]
-    return float(np.vecdot(pieces, pieces).sum(dtype=np.float64)) + float(np.dot(rest, rest))
+    whole = a.size // _SQUARES * _SQUARES
+    pieces = np.vecdot(a[:whole].reshape(-1, _SQUARES), b[:whole].reshape(-1, _SQUARES))
+    return float(pieces.sum(dtype=np.float64)) + float(np.dot(a[whole:], b[whole:]))
 
 
 def _finite(values: NDArray) -> bool:

@@ -144,22 +144,22 @@ def num_bytes(record: ArrayRecord) -> int:
     return sum(len(array.data) for array in record.values())
 
 
-def _take_apart(array: Array) -> tuple[Any, ...]:
+def take_apart(array: Array) -> tuple[Any, ...]:
     """Allow pickle to send an array's bytes separately from its stream.
 
     Ray then writes them into its shared memory, and the receiver reads them there. Within the
     stream they would be copied twice. This works with every protocol, as NumPy's own arrays do.
     """
-    return _put_together, (array.dtype, array.shape, array.stype, np.frombuffer(array.data, "u1"))
+    return put_together, (array.dtype, array.shape, array.stype, np.frombuffer(array.data, "u1"))
 
 
-def _put_together(dtype: str, shape: tuple[int, ...], stype: str, data: NDArray) -> Array:
+def put_together(dtype: str, shape: tuple[int, ...], stype: str, data: NDArray) -> Array:
     array = Array(dtype, shape, stype, b"")
     array.data = cast(bytes, data.data.toreadonly())  # is read, sliced and compared as bytes are
     return array
 
 
-copyreg.pickle(Array, _take_apart)
+copyreg.pickle(Array, take_apart)
 
 
 def _ask_for_huge_pages(fresh: NDArray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from strategies.aggregation import blocks, in_threads
+from strategies.aggregation import blocks, dot, in_threads, square
 from strategies.arrays import view, views, writable
 from strategies.update_sketch import PLACES, Update
 
@@ -132,6 +132,6 @@ def _times_median(client: str, updates: Mapping[str, Update]) -> float | None:
 
 def _cosine(ours: NDArray[np.float64], mean: NDArray[np.float64]) -> float | None:
     with np.errstate(all="ignore"):
-        lengths = float(np.linalg.norm(ours)) * float(np.linalg.norm(mean))
-        cosine = float(np.dot(ours, mean)) / lengths if lengths else math.nan
+        lengths = math.sqrt(square(ours)) * math.sqrt(square(mean))
+        cosine = dot(ours, mean) / lengths if lengths else math.nan
     return max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else None
