@@ -88,10 +88,10 @@ def train_centralized(
                     run.run(lambda: display.show(folder))
                 folder.update_manifest(phase="completed")
         except TrainingError as error:
-            console.print(marked(f"[bold red]The run failed:[/] {shown(error)}"), highlight=False)
+            console.say(marked(f"[bold red]The run failed:[/] {shown(error)}"))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            console.print(f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}")
+            console.say(f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}")
             raise typer.Exit(130) from None
         # As large as the weights or twice that, and only needed to resume.
         shutil.rmtree(folder.path / "optimizer", ignore_errors=True)

@@ -223,8 +223,8 @@ def stop(
 
     orders = Orders(_open(directory))
     orders.stop(run)
-    console.say(f"Run {run} is stopped. Resume it with  fedskin run --on {directory} --resume")
-    console.say(f"--out {orders.get(run).run_dir}")
+    again = f"fedskin run --on {directory} --resume --out {orders.get(run).run_dir}"
+    console.say(f"Run {run} is stopped. Resume it with  {again}")
 
 
 def _open(directory: Path) -> CoordinatorFolder:

@@ -83,7 +83,7 @@ def run_command(
     order = orders.find(run_folder.path)
     if run_folder.is_completed(wanted):
         run_folder.check_same(wanted)
-        console.print(f"{run_folder.path} holds a completed run; nothing to do.")
+        console.say(f"{run_folder.path} holds a completed run; nothing to do.")
         with tracked(tracker_of_run(track, run_folder.path), run_folder, console):
             pass
         show_results(console, run_folder)
@@ -115,7 +115,7 @@ def run_command(
         console.say(f"Stop it with:  {end} {order.number}")
         raise typer.Exit(130) from None
     if order.state != RunState.COMPLETED:
-        console.print(marked(f"[bold red]The run ended:[/] {shown(order.cause)}"), highlight=False)
+        console.say(marked(f"[bold red]The run ended:[/] {shown(order.cause)}"))
         console.say(f"The logs are {run_folder.log_path} and {folder.logs}")
         raise typer.Exit(1)
     show_results(console, run_folder)

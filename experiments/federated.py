@@ -107,13 +107,13 @@ def simulate_command(
     try:
         run_simulation(wanted, folder, console, ray_address, track)
     except SimulationFailed as failure:
-        console.print(marked(f"[bold red]The run failed:[/] {shown(failure)}"), highlight=False)
+        console.say(marked(f"[bold red]The run failed:[/] {shown(failure)}"))
         console.say(f"The log is {folder.log_path}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         # Again, after the ServerApp has ended, because it may have overwritten the record.
         folder.fail(INTERRUPTED)
-        console.print(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
+        console.say(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
         raise typer.Exit(130) from None
     show_results(console, folder)
 
@@ -155,7 +155,7 @@ def run_simulation(
     if folder.exists():
         folder.check_same(run_config)
     if folder.is_completed(run_config):
-        console.print(f"{folder.path} holds a completed run; nothing to do.")
+        console.say(f"{folder.path} holds a completed run; nothing to do.")
         with tracked(tracker_of_run(track, folder.path), folder, console):
             return
     show_notices(console, check_prerequisites(run_config, folder, federated=True))

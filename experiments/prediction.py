@@ -81,6 +81,8 @@ def predict_command(
 
     fedskin predict final.safetensors photo.jpg
     """
+    if out is not None and out.suffix.lower() not in (".csv", ".json"):
+        raise typer.BadParameter(f"{out} must end in .csv or .json", param_hint="--out")
     # Imported here, since --help needs none of it.
     from experiments.prediction_certainty import as_json
     from experiments.trained_model import find_model

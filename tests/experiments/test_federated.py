@@ -6,13 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
+from experiments import federated, run_setup
+from fl_server.simulation import SimulationFailed
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
+from tests.support import make_config
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics
+from training.run_folder import RunFolder
 from training.score_counts import Answers, Histograms, ScoreCounts
 from training.scores import score_block
+
+LONG = "/".join(["a-folder-of-thirty-characters-x"] * 3)
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +183,34 @@ def test_help_has_examples() -> None:
     result = fedskin("simulate", "--help", cwd=Path.cwd())
     assert result.returncode == 0
     assert "fedskin simulate --resume --out runs/first" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted. Resume with: fedskin simulate --resume --out {}"),
+        (SimulationFailed("no such file: " + LONG), 1, "The run failed: no such file: " + LONG),
+    ],
+    ids=["Ctrl-C", "failure"],
+)
+def test_what_to_copy_is_on_one_line(
+    error: BaseException,
+    status: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a file rich wraps at 80 columns; half a command would then be copied."""
+    folder = RunFolder(tmp_path / LONG)
+    folder.create(make_config())
+
+    def ends(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run_setup, "open_run", lambda *_, **__: (make_config(), folder))
+    monkeypatch.setattr(federated, "run_simulation", ends)
+    with pytest.raises(typer.Exit) as ended:
+        federated.simulate_command(None)
+    assert ended.value.exit_code == status
+    assert said.format(folder.path) in capsys.readouterr().out.splitlines()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 from data_partition.errors import DataError
 from data_partition.ham10000_tables import HAM10000_CLASSES
@@ -197,3 +198,12 @@ def test_a_folder_without_images_is_refused(
         (folder / name).touch()
     with pytest.raises(DataError, match=r"clinic: holds no image file \(\.jpg, "):
         predict_command(model, [folder])
+
+
+@pytest.mark.parametrize("name", ["answers.xlsx", "answers", "answers.tsv"])
+def test_answers_are_never_csv_under_another_name(
+    name: str, image: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(typer.BadParameter, match=r"must end in \.csv or \.json"):
+        predict_command(model, [image], out=tmp_path / name)
+    assert not (tmp_path / name).exists()
