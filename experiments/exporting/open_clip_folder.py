@@ -40,8 +40,9 @@ def write_open_clip_folder(exported: ExportedModel, path: Path) -> float:
     """Write a new folder that open_clip loads as ``local-dir:``.
 
     Returns:
-        The largest difference of a probability, of the loaded model and fedskin's network, for
-        random images and the run's prompts.
+        The largest difference of an image's features (of a classifier of its outputs) or of a
+        probability, of the loaded model and fedskin's network, for random images and the run's
+        prompts.
 
     Raises:
         ExportError: open_clip has no such network, the text tower's weights are not here or not
@@ -213,7 +214,7 @@ def _last_linear(tower: Any) -> tuple[str, nn.Linear | None]:
 
 
 def _checked(exported: ExportedModel, folder: Path) -> float:
-    """Load a folder as its users do, and return the largest difference of a probability.
+    """Load a folder as its users do, and return the largest difference of an answer.
 
     Raises:
         ExportError: open_clip cannot load it, or answers otherwise.
@@ -238,10 +239,15 @@ def _checked(exported: ExportedModel, folder: Path) -> float:
                     f"--open-clip: the weights of the text tower {exported.config.text_encoder} "
                     "are not those that the run's text features are from; export it with --onnx"
                 )
-            logits = model.logit_scale.exp() * model.encode_image(images, normalize=True) @ text.T
+            found = model.encode_image(images, normalize=True)
+            logits = model.logit_scale.exp() * found @ text.T
+            # Probabilities of 0 and 1, which a large scale gives, hide differences.
+            differences = [found - network.embeddings(images)]
         else:
             logits = network.head(model.encode_image(images))
-        difference = float((logits.softmax(1) - network(images).softmax(1)).abs().max())
+            differences = [logits - network(images)]
+        differences.append(logits.softmax(1) - network(images).softmax(1))
+    difference = float(torch.cat([each.abs().flatten() for each in differences]).max())
     if not difference <= TOLERANCE:  # NaN, too
         raise ExportError(
             f"{name}: open_clip's model answers otherwise, by up to {difference:.2g}; export it "

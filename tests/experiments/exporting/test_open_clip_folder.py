@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
+from experiments.exporting import open_clip_folder
 from experiments.exporting.exported_model import ExportedModel, ExportError
 from experiments.exporting.open_clip_folder import write_open_clip_folder
 from experiments.trained_model import TrainedModel
@@ -158,6 +159,25 @@ def test_a_classifier_is_a_tower_and_a_linear_layer(
     found = model.encode_image(images()) @ layer["weight"].T + layer["bias"]
     torch.testing.assert_close(found, given.network(images()))
     assert "prompts" not in json.loads((folder / "open_clip_config.json").read_text())
+
+
+def test_a_tower_that_answers_otherwise_is_refused_however_sure_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of so large a scale that every probability is 0 or 1."""
+    given = against_text(tower_of(architecture(monkeypatch, VISION)), 16)
+    assert isinstance(given.network, ImageTextClassifier)
+    given.network.logit_scale = 1e7
+    project = open_clip_folder._projected
+
+    def otherwise(tower: Any, head: nn.Linear) -> Any:
+        changes, state = project(tower, head)
+        return changes, {**state, "proj": state["proj"] * torch.linspace(1, 1.01, 16)}
+
+    monkeypatch.setattr(open_clip_folder, "_projected", otherwise)
+    with pytest.raises(ExportError, match="open_clip's model answers otherwise"):
+        write_open_clip_folder(given, tmp_path / "clip")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_wider_than_the_tower_is_refused(
