@@ -38,7 +38,7 @@ def test_bytes_are_shared_out_among_clients_and_rounds() -> None:
         "seeds": ["1"] * 2,
         "AVG": ["80.00", "78.00"],
         "MB to a client, a round": ["1.00", "1.00"],
-        "MB from a client, a round": ["1.00", "0.25"],
+        "MB from a client, a round": ["1.00", "0.250"],
         "MB altogether": ["60.00", "37.50"],
         "seconds of transport": ["1,234.6"] * 2,
         "seconds of waiting for a turn": ["7.5"] * 2,
@@ -50,7 +50,7 @@ def test_bytes_are_shared_out_among_the_clients_of_a_round() -> None:
     """2 of 3 in 10 rounds: 20 MB in 20 messages."""
     cells = table_of(federated(80, sent=20e6, received=10e6, **{"clients-per-round": 2})).cells
     assert cells["MB to a client, a round"].tolist() == ["1.00"]
-    assert cells["MB from a client, a round"].tolist() == ["0.5"]
+    assert cells["MB from a client, a round"].tolist() == ["0.500"]
 
 
 def test_the_highest_avg_and_the_fewest_bytes_are_the_best() -> None:
@@ -67,7 +67,7 @@ def test_seeds_are_averaged_and_backbones_stand_in_the_studys_order() -> None:
     assert table.cells["backbone"].tolist() == ["convnext_t", "swin_b"]
     assert table.cells["seeds"].tolist() == ["2", "1"]
     assert table.cells["AVG"].tolist() == ["72.00", "60.00"]
-    assert table.cells["MB to a client, a round"].tolist() == ["2.00", "0.1"]
+    assert table.cells["MB to a client, a round"].tolist() == ["2.00", "0.100"]
 
 
 def test_ways_stand_in_the_order_of_the_config() -> None:
