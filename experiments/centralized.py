@@ -78,7 +78,7 @@ def train_centralized(
                 # Imported here: torch takes seconds, too long to wait for an error in the config.
                 from training.centralized_run import CentralizedRun
 
-                console.print(f"{config.threads_per_client} CPU threads", highlight=False)
+                console.print(f"CPU threads: {config.threads_per_client}", highlight=False)
                 before = len(folder.rounds())
                 with RunDisplay(console, config.epochs, unit="epoch", before=before) as display:
                     run = CentralizedRun(

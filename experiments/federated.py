@@ -174,7 +174,8 @@ def run_simulation(
         folder.update_manifest(command="simulate")
         at_once, threads = resources.concurrency, run_config.threads_per_client
         console.print(
-            f"{run_config.clients} clients, {at_once} at the same time, {threads} CPU threads each",
+            f"{run_config.clients} clients, {at_once} at the same time; "
+            f"CPU threads of each: {threads}",
             highlight=False,
         )
         before = len(folder.rounds())

@@ -198,11 +198,11 @@ def _notes(plan: RunPlan, folder: RunFolder) -> Iterator[str]:
     if plan.traffic:
         at_once = plan.at_work.at_once
         yield (
-            f"{config.clients} clients, {at_once} at the same time, {config.threads_per_client} "
-            "CPU threads each"
+            f"{config.clients} clients, {at_once} at the same time; CPU threads of each: "
+            f"{config.threads_per_client}"
         )
     else:
-        yield f"{config.threads_per_client} CPU threads"
+        yield f"CPU threads: {config.threads_per_client}"
     if plan.command == "heads":
         yield "Fitting the heads is not in the time"
     needed = plan.estimate.bytes + plan.estimate.passing
