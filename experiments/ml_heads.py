@@ -148,7 +148,9 @@ def _train_and_fit(
     with tracked(tracker, folder, console):
         train_centralized(console, config, folder, kind="heads")
         images.check_same(folder)
-        _fit(folder.config(), folder, folder, network_weights(folder, folder), images)
+        _fit(
+            folder.config(), folder, folder, network_weights(folder, folder, features=True), images
+        )
 
 
 def _fit_on(
@@ -191,7 +193,7 @@ def _fit_on(
             raise RunFolderError(
                 f"{folder.path}: was not started with --from; choose another folder"
             )
-    weights = network_weights(folder, source)
+    weights = network_weights(folder, source, features=True)
     if resume and show_fitted(console, folder, config):
         with tracked(tracker_of_run(track, folder.path), folder, console):
             return

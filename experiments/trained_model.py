@@ -86,17 +86,20 @@ def find_model(source: Path, head: HeadName | None, weights: ModelName = "best")
     check_has(run, weights)
     if head is not None and weights != "best":
         raise RunFolderError(f"--weights {weights}: heads are fitted on the best model's features")
-    path = folder.path / "heads" / f"{head}.skops"
-    if head is not None and not path.is_file():
+    path = None if head is None else folder.path / "heads" / f"{head}.skops"
+    if path is not None and not path.is_file():
         raise RunFolderError(f"{path}: is missing; make it with  fedskin heads --from {run.path}")
     classes = tuple(manifest["data"]["classes"])
     return TrainedModel(
         config,
         classes,
         _SYNTHETIC if manifest["data"]["synthetic"] else synthetic_claims(manifest),
-        lambda: (network_weights(folder, run, weights), as_text(text_of_run(config, run, classes))),
+        lambda: (
+            network_weights(folder, run, weights, features=path is not None),
+            as_text(text_of_run(config, run, classes)),
+        ),
         run.manifest().get("base_sha256"),
-        None if head is None else path,
+        path,
         *_calibration(folder, len(classes), head, weights),
     )
 

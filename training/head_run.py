@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from operation.files import creating_folder, replacing
-from training.config import ExperimentConfig
+from training.config import HEAD_NAMES, ExperimentConfig
 from training.errors import RunFolderError
 from training.run_environment import environment
 from training.run_folder import RunFolder, now
-from training.run_model import ModelName, read_model
+from training.run_model import ModelName, check_trained, read_model
 from training.run_state import RunState
 from training.weights import Weights, weights_sha256
 
@@ -39,16 +39,19 @@ def network_run(folder: RunFolder) -> RunFolder:
     return RunFolder(Path(os.path.normpath(folder.path / origin["run"])))
 
 
-def network_weights(folder: RunFolder, source: RunFolder, model: ModelName = "best") -> Weights:
+def network_weights(
+    folder: RunFolder, source: RunFolder, model: ModelName = "best", features: bool = False
+) -> Weights:
     """Return the weights of a run's network.
 
     Args:
         source: the folder that has the weights: its `network_run`, or that folder's new place.
         model: which of its models; heads are on the best.
+        features: whether only the network's features are wanted, not its own head.
 
     Raises:
         RunFolderError: ``source`` is missing, unfinished, or has other weights than when the heads
-            in ``folder`` were started.
+            in ``folder`` were started; or arrays that are needed stay at the clients.
     """
     origin = folder.manifest().get("from")
     if not source.exists() and origin is not None:
@@ -57,6 +60,7 @@ def network_weights(folder: RunFolder, source: RunFolder, model: ModelName = "be
         )
     source.check_completed()
     _, weights = read_model(source, model)
+    check_trained(source, set(weights).difference(HEAD_NAMES if features else ()))
     if (
         origin is not None
         and model == "best"

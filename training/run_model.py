@@ -1,7 +1,9 @@
 """The models of a finished run: the best, the last, and the moving average."""
 
+from collections.abc import Iterable
 from typing import Literal
 
+from strategies.methods import METHODS
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.weights import Weights
@@ -20,6 +22,26 @@ def check_has(run: RunFolder, name: ModelName) -> None:
     """
     if name == "ema" and "ema" not in run.metrics():
         raise RunFolderError(f"{run.path}: has no moving average; it was run with ema-decay = 0")
+
+
+def check_trained(run: RunFolder, names: Iterable[str]) -> None:
+    """Refuse arrays that stay at the clients: a run of all clients has them as they began.
+
+    Args:
+        names: the arrays of the weights that are to be used.
+
+    Raises:
+        RunFolderError: the run's method leaves some of them at the clients.
+    """
+    strategy = run.config().strategy
+    names = set(names)
+    local = METHODS[strategy].local_names(names)
+    if local:
+        raise RunFolderError(
+            f"{run.path}: with strategy = {strategy} {len(local)} of the network's {len(names)} "
+            "arrays stay at each client, and this folder has them as they began; use a site's "
+            "model file, which has them trained (fedskin site model)"
+        )
 
 
 def read_model(run: RunFolder, name: ModelName) -> tuple[int, Weights]:

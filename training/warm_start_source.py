@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from training.config import ExperimentConfig
+from strategies.methods import METHODS
+from training.config import HEAD_NAMES, ExperimentConfig
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.run_model import check_has
@@ -13,7 +14,7 @@ def check_source(config: ExperimentConfig) -> None:
 
     Raises:
         RunFolderError: ``init-from`` is no run folder, or the run is unfinished, has no network of
-            its own, or trains something else.
+            its own or none for all clients, or trains something else.
     """
     if not config.init_from:
         return
@@ -25,6 +26,12 @@ def check_source(config: ExperimentConfig) -> None:
             f"{source.path}: holds heads on another run's network; name that run as init-from"
         )
     check_has(source, config.init_weights)
+    whole = {*HEAD_NAMES, "trunk"}
+    if METHODS[theirs.strategy].local_names(whole) == whole:
+        raise RunFolderError(
+            f"{source.path}: cannot be the start of this run (init-from): with strategy = "
+            f"{theirs.strategy} all weights stay at the clients"
+        )
     keys = ["backbone", "trainable", "objective"]
     if config.objective == "clip":
         keys.append("text-encoder")  # it decides what the head's outputs mean

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from data_partition.image_store import store_side
 from experiments.trained_model import TrainedModel, find_model, open_network
 from operation.errors import InputError
-from strategies.methods import METHODS
 from training.config import ExperimentConfig
 from training.run_model import ModelName
 
@@ -64,8 +63,8 @@ def open_for_export(source: Path, weights: ModelName = "best") -> ExportedModel:
     """Read a network of a run folder, or that of a site's model file.
 
     Raises:
-        ExportError: it is a scikit-learn head, or there is no network for all clients.
-        RunFolderError, WeightsError: it cannot be read.
+        ExportError: it is a scikit-learn head.
+        RunFolderError, WeightsError: it cannot be read, or arrays of it stay at the clients.
     """
     if source.suffix == ".skops":
         raise ExportError(
@@ -78,12 +77,6 @@ def open_for_export(source: Path, weights: ModelName = "best") -> ExportedModel:
     from models.registry import find_backbone
 
     network, config = open_network(model, "cpu")
-    local = METHODS[config.strategy].local_names(network.state_dict())
-    if local:
-        raise ExportError(
-            f"{source}: with strategy = {config.strategy} {len(local)} arrays of the network stay "
-            "at each client, so there is no one network to export"
-        )
     if config.trainable == "lora":
         from models.lora import merge_lora
 

@@ -17,7 +17,9 @@ from experiments.prediction import predict_command
 from models.backbones import build_backbone
 from tests.data_partition.volumes import KINDS, write_case
 from tests.support import BACKBONE, make_config, state_of
+from training.config import ExperimentConfig
 from training.errors import RunFolderError
+from training.head_run import network_weights
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
 
@@ -35,16 +37,21 @@ def weights() -> dict:
     return state_of(build_backbone(BACKBONE, len(CLASSES), pretrained=False, image_size=32, seed=0))
 
 
-def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_path: Path) -> None:
-    config = make_config(image_size=32)
-    file = tmp_path / "final.safetensors"
-    ModelFile(config, CLASSES, weights, None, "0" * 32, 1, False).save(file)
-    run = RunFolder(tmp_path / "run")
+def completed_run(path: Path, config: ExperimentConfig, weights: dict) -> RunFolder:
+    run = RunFolder(path)
     run.create(config)
     data = {"classes": CLASSES, "synthetic": False}
     run.update_manifest(status="completed", command="simulate", data=data)
     run.checkpoint.save(run.checkpoint.progress().__class__(1, 1, 50.0), weights)
     run.write_metrics({"best_round": 1, "weights_sha256": ""})
+    return run
+
+
+def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_path: Path) -> None:
+    config = make_config(image_size=32)
+    file = tmp_path / "final.safetensors"
+    ModelFile(config, CLASSES, weights, None, "0" * 32, 1, False).save(file)
+    run = completed_run(tmp_path / "run", config, weights)
     answers = {}
     for source in (file, run.path):
         out = tmp_path / f"{source.stem}.csv"
@@ -52,6 +59,27 @@ def test_a_file_answers_as_its_run_folder_does(image: Path, weights: dict, tmp_p
         answers[source] = pd.read_csv(out)
     assert list(answers[file].columns) == ["image", "predicted", *CLASSES]
     pd.testing.assert_frame_equal(answers[file], answers[run.path], check_exact=True)
+
+
+@pytest.mark.parametrize("strategy", ["fedbn", "fedper", "local"])
+def test_what_no_client_sent_is_not_used_but_a_sites_file_has_it(
+    image: Path, weights: dict, tmp_path: Path, strategy: str
+) -> None:
+    """The coordinator's folder has those arrays as they began; the site's are trained."""
+    config = make_config(image_size=32, strategy=strategy)
+    run = completed_run(tmp_path / "run", config, weights)
+    said = rf"{strategy} \d+ of the network's \d+ arrays stay at each client.*fedskin site model"
+    with pytest.raises(RunFolderError, match=said):
+        predict_command(run.path, [image])
+    file = tmp_path / "final.safetensors"
+    ModelFile(config, CLASSES, weights, None, "0" * 32, 1, False).save(file)
+    predict_command(file, [image], out=tmp_path / "answers.csv")
+    assert len(pd.read_csv(tmp_path / "answers.csv")) == 1
+    if strategy == "fedper":  # its trunk is shared, so heads on its features are of use
+        assert network_weights(run, run, features=True).keys() == weights.keys()
+    else:
+        with pytest.raises(RunFolderError, match="stay at each client"):
+            network_weights(run, run, features=True)
 
 
 # Each takes from a third of a second to several to import.

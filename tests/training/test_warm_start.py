@@ -95,6 +95,7 @@ def test_what_cannot_be_the_start_is_refused_in_a_line(
     with pytest.raises(RunFolderError, match="is not a run folder"):
         check_source(make_config(init_from=str(tmp_path / "nothing")))
     folder, _ = source()
+    folder_config = folder.config()
     other = config_from(folder, trainable="head", backbone="convnext_t")
     with pytest.raises(RunFolderError) as caught:
         check_source(other)
@@ -102,6 +103,11 @@ def test_what_cannot_be_the_start_is_refused_in_a_line(
         f"{folder.path}: cannot be the start of this run (init-from): it has backbone = "
         f"{BACKBONE!r}, not 'convnext_t'; trainable = 'all', not 'head'"
     )
+    lonely = folder.config().replace(strategy="local")
+    (folder.path / "config.toml").write_text(lonely.to_toml())
+    with pytest.raises(RunFolderError, match="strategy = local all weights stay at the clients"):
+        check_source(config_from(folder))
+    (folder.path / "config.toml").write_text(folder_config.to_toml())
     folder.update_manifest(**{"from": {"run": "../x"}})
     with pytest.raises(RunFolderError, match="holds heads on another run's network; name that run"):
         check_source(config_from(folder))

@@ -21,6 +21,7 @@ from models.backbones import Backbone, build_backbone
 from models.registry import find_backbone
 from tests.experiments.exporting.exported_runs import CALIBRATION, CLASSES, finished_run
 from tests.support import BACKBONE, make_config, make_text, state_of
+from training.errors import RunFolderError
 from training.model_file import ModelFile
 from training.temperature import calibrated
 
@@ -143,7 +144,7 @@ def test_without_the_extra_the_error_names_the_command(
 
 def test_what_is_not_one_network_for_all_is_refused(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run", strategy="fedbn", calibrated=False)
-    with pytest.raises(ExportError, match=r"strategy = fedbn \d+ arrays .* stay at each client"):
+    with pytest.raises(RunFolderError, match=r"strategy = fedbn \d+ of .* stay at each client"):
         open_for_export(run.path)
     with pytest.raises(ExportError, match="a head of scikit-learn"):
         open_for_export(run.path / "heads" / "svm.skops")
