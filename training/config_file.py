@@ -21,6 +21,8 @@ def read_config(
     Raises:
         ConfigError: the file is missing or not TOML, or a key is wrong.
     """
+    # First: DIR of a mistyped  -c data-dir DIR  would be read as the file.
+    own = dict(parse_override(override) for override in overrides)
     values: dict[str, Any] = dict(defaults or {})
     if path is not None:
         try:
@@ -29,8 +31,7 @@ def read_config(
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: is not a TOML file: {error}") from None
-    values |= dict(parse_override(override) for override in overrides)
-    return parse(values)
+    return parse(values | own)
 
 
 def parse_override(override: str) -> tuple[str, Any]:

@@ -1,13 +1,14 @@
 """A campaign's folder: its files, its lock, and the state of each trial."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from experiments.campaigns.trial import PLACES, Trial, is_done
 from operation.files import parse_json, write_json, write_text
@@ -82,20 +83,29 @@ class CampaignFolder:
         """Write the record of a trial's attempt; it replaces the previous one."""
         write_json(self._attempt_path(trial_id), record)
 
-    def lock(self) -> AcquireReturnProxy:
-        """Lock this campaign for this process, until the process ends.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lock this campaign for this process; at the end remove a new folder that stayed empty.
 
         Raises:
             RunFolderError: another process runs it.
         """
+        path, is_new = self.path / ".lock", not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            return FileLock(self.path / ".lock").acquire(timeout=1)
+            held = FileLock(path).acquire(timeout=1)
         except Timeout:
             raise RunFolderError(
                 f"{self.path}: another fedskin campaign run uses this folder; see its progress "
                 f"with  fedskin campaign status {self.path}"
             ) from None
+        with held:
+            try:
+                yield
+            finally:
+                if is_new and list(self.path.iterdir()) == [path]:  # the campaign was refused
+                    path.unlink()
+                    self.path.rmdir()
 
     def is_locked(self) -> bool:
         """Return whether a process runs this campaign."""

@@ -347,9 +347,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         read_config(broken)
 
 
-def test_an_override_without_equals_sign_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^-c seed: write it as key=value$"):
-        read_config(None, ["seed"])
+def test_an_override_without_equals_sign_is_refused(tmp_path: Path) -> None:
+    """Also if what was meant as its value is read as the config's path."""
+    for path in (None, tmp_path):
+        with pytest.raises(ConfigError, match=r"^-c data-dir: write it as key=value$"):
+            read_config(path, ["data-dir"])
 
 
 def test_a_config_is_frozen() -> None:

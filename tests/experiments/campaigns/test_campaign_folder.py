@@ -12,7 +12,7 @@ from operation.files import write_json
 from tests.support import make_config
 from training.checkpoint import Progress
 from training.config import parse
-from training.errors import RunFolderError
+from training.errors import ConfigError, RunFolderError
 from training.experiment_data import DataFacts
 from training.run_folder import RunFolder
 from training.run_state import RunState
@@ -69,9 +69,21 @@ def test_a_second_run_on_the_same_folder_is_refused_while_the_first_lives(tmp_pa
     campaign = CampaignFolder(tmp_path)
     with campaign.lock():
         assert campaign.is_locked()
-        with pytest.raises(RunFolderError, match="another fedskin campaign run uses this"):
-            campaign.lock()
+        said = "another fedskin campaign run uses this"
+        with pytest.raises(RunFolderError, match=said), campaign.lock():
+            pass
     assert not campaign.is_locked()
+
+
+def test_a_campaign_that_was_refused_leaves_no_folder(tmp_path: Path) -> None:
+    campaign = CampaignFolder(tmp_path / "campaign")
+    with pytest.raises(ConfigError), campaign.lock():
+        raise ConfigError("a trial is wrong")
+    assert list(tmp_path.iterdir()) == []
+    campaign.path.mkdir()  # somebody's own, which stays
+    with campaign.lock():
+        pass
+    assert campaign.path.is_dir()
 
 
 def test_two_campaigns_do_not_share_a_folder(tmp_path: Path) -> None:
