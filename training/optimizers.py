@@ -24,6 +24,8 @@ class Optimizer:
         learning_rate, weight_decay: what ``auto`` means.
         betas: what ``auto`` means for ``beta1`` and ``beta2``; None if it has none.
         keys: further config keys that it uses, by their name in torch.
+        fused: whether a step on a CPU is one pass over the memory, where that measures better
+            (docs/performance.md). Rounding differs from torch's default.
         state_tensors: how many tensors of a parameter's size it keeps for it between steps; with
             momentum one more.
     """
@@ -34,6 +36,7 @@ class Optimizer:
     betas: tuple[float, float] | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     state_tensors: int = 1
+    fused: bool = False
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a resolved config's flat keys give it, except the learning rate."""
@@ -47,9 +50,9 @@ class Optimizer:
 OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
     {
         "sgd": Optimizer("SGD", 0.01, 0.0005, keys={"momentum": "momentum"}, state_tensors=0),
-        "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2),
-        "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2),
-        "adagrad": Optimizer("Adagrad", 0.001, 0.0005),
+        "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
+        "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
+        "adagrad": Optimizer("Adagrad", 0.001, 0.0005, fused=True),
         "adadelta": Optimizer("Adadelta", 0.001, 0.0005, state_tensors=2),
     }
 )
@@ -78,5 +81,8 @@ def build_optimizer(
     row = OPTIMIZERS[values["optimizer"]]
     rate = float(values["learning-rate"]) if learning_rate is None else learning_rate
     kind = getattr(torch.optim, row.torch_name)
-    optimizer: torch.optim.Optimizer = kind(parameters, lr=rate, **row.arguments(values))
+    arguments, trained = row.arguments(values), list(parameters)
+    if row.fused and trained[0].device.type == "cpu":  # elsewhere it was not measured
+        arguments["fused"] = True
+    optimizer: torch.optim.Optimizer = kind(trained, lr=rate, **arguments)
     return optimizer

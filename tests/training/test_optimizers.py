@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.support import make_config
-from training.optimizers import build_optimizer
+from training.optimizers import OPTIMIZERS, build_optimizer
 
 
 def built(**settings: object) -> torch.optim.Optimizer:
@@ -47,6 +47,37 @@ def test_explicit_settings_reach_the_optimizer() -> None:
         optimizer="adamw", learning_rate=0.5, weight_decay=0, beta1=0.1, beta2=0.2
     ).param_groups
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.5, 0.0, (0.1, 0.2))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_torchs_default_one_but_for_rounding_with_any_number_of_threads(
+    name: str,
+) -> None:
+    """Sizes that are no multiple of a vector's width, and one that several threads divide."""
+    config = make_config(optimizer=name, learning_rate=0.01)
+    row = OPTIMIZERS[name]
+
+    def trained(fused: bool, num_threads: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        weights = [torch.randn(n, generator=generator).requires_grad_() for n in (1, 7, 70_001)]
+        if fused:
+            optimizer = build_optimizer(config.to_flat(), weights)
+        else:
+            kind = getattr(torch.optim, row.torch_name)
+            optimizer = kind(weights, lr=0.01, **row.arguments(config.to_flat()))
+        torch.set_num_threads(num_threads)
+        for _ in range(4):
+            for w in weights:
+                w.grad = torch.randn(w.shape, generator=generator)
+            optimizer.step()
+        return [w.detach() for w in weights]
+
+    before = torch.get_num_threads()
+    ours, plain, alone = trained(True, 2), trained(False, 2), trained(True, 1)
+    torch.set_num_threads(before)
+    for one, default, single in zip(ours, plain, alone, strict=True):
+        torch.testing.assert_close(one, default, rtol=1e-5, atol=1e-6)
+        assert torch.equal(one, single)
 
 
 def test_momentum_reaches_sgd() -> None:
