@@ -158,7 +158,8 @@ def run_simulation(
         console.say(f"{folder.path} holds a completed run; nothing to do.")
         with tracked(tracker_of_run(track, folder.path), folder, console):
             return
-    show_notices(console, check_prerequisites(run_config, folder, federated=True))
+    early = check_prerequisites(run_config, folder, federated=True)
+    show_notices(console, early)
     tracker = tracker_of_run(track, folder.path)
     with SuperLink(
         folder.log_path, ray_address
@@ -168,6 +169,7 @@ def run_simulation(
             test_data = open_test_data(run_config, progress)
             left_out = open_left_out(run_config, data)
             open_reference(run_config, progress)
+        show_notices(console, [said for said in data.store.notices if said not in early])
         show_notes(console, describe_data(run_config, data, test_data, left_out))
         take_over(folder)
         folder.create(run_config)

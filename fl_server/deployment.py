@@ -29,6 +29,7 @@ from training.clip_text import as_text, describe_text, text_of_run
 from training.config import PATH_KEYS, ExperimentConfig
 from training.config_keys import MESSAGE_SECONDS
 from training.data_description import describe_test_data
+from training.division import class_notices
 from training.errors import ConfigError
 from training.preparation import prefetch
 from training.run_folder import RunFolder
@@ -97,8 +98,10 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     described = {name: site.describe() for name, site in found.items()}
     test_data = open_test_dir(here, classes.names)
     data = manifest.get("data") or _describe(found) | describe_test_data(test_data)
-    if notices := dataset.notices(config.slice_choice):
-        data["notices"] = list(notices)
+    counts = {n: site.class_counts for n, site in found.items() if site.class_counts is not None}
+    said = class_notices(counts, classes.names) if len(counts) == config.clients else ()
+    notices = [*data.get("notices", ()), *dataset.notices(config.slice_choice), *said]
+    data["notices"] = list(dict.fromkeys(notices))  # a resumed run says them again
     clients = {name: described.get(name) or known[name] for name in names.values()}
     # One site's word does not mark the others' figures; its own entry keeps it.
     data["synthetic"] = is_synthetic(config.test_dir) or all(

@@ -165,12 +165,12 @@ class Averaging(Strategy):
         del mean
         if self.step is not None:
             started = time.perf_counter()
-            following = self._following(self.step, received, following, what)
+            following = self._following(self.step, received, following, number)
             self.seconds["aggregation"] += time.perf_counter() - started
         return following, None
 
     def _following(
-        self, step: ServerStep, received: ArrayRecord, mean: ArrayRecord, what: str
+        self, step: ServerStep, received: ArrayRecord, mean: ArrayRecord, number: int
     ) -> ArrayRecord:
         following = ArrayRecord()  # whose constructor would copy the arrays
         for name in list(mean):
@@ -180,6 +180,7 @@ class Averaging(Strategy):
             step.take(
                 named(received),
                 named(following),
+                round_number=number,
                 share=self._share(),
                 replies=[
                     (self._plain_weight(reply), step.scalars(reply.metrics))
@@ -187,7 +188,7 @@ class Averaging(Strategy):
                 ],
             )
         except NotFinite:
-            raise TooFewReplies(self._with_cause(f"{what}: {_STEP_DIVERGED}")) from None
+            raise TooFewReplies(self._with_cause(f"round {number}: {_STEP_DIVERGED}")) from None
         return following
 
     def configure_evaluate(

@@ -65,6 +65,7 @@ class Aggregation:
         share: the part of all clients that the mean is of, 1 if nobody is absent: |S|/N, or with
             ``aggregation-weights = examples`` by their examples.
         replies: of each client in the mean, its weight before `Method.weight` and its scalars.
+        round: number of the round that ends, from 1.
     """
 
     settings: Settings
@@ -74,6 +75,7 @@ class Aggregation:
     carried: State = field(default_factory=dict)
     share: float = 1.0
     replies: Sequence[tuple[float, Scalars]] = ()
+    round: int = 1
 
 
 @dataclass

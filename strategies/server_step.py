@@ -71,6 +71,7 @@ class ServerStep:
         received: Mapping[str, NDArray],
         mean: Mapping[str, NDArray],
         *,
+        round_number: int,
         share: float = 1.0,
         replies: Sequence[tuple[float, Scalars]] = (),
     ) -> None:
@@ -80,6 +81,7 @@ class ServerStep:
         Args:
             received: what the clients were sent.
             mean: the mean of what they returned; changed in place.
+            round_number: of the round that ends, from 1.
             share, replies: see `Aggregation`.
 
         Raises:
@@ -97,6 +99,7 @@ class ServerStep:
                 mean=mean[name].astype(wide, copy=False),
                 state={kind: self.state[f"{kind}/{name}"] for kind in self._kinds[name]}
                 | {kind: received[path] for kind, path in sent.items()},
+                round=round_number,
                 carried={kind: mean[path] for kind, path in sent.items()},
                 share=share,
                 replies=replies,

@@ -1,6 +1,7 @@
 """Which images of a release belong to which client and split."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from training.array_store import kept
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 from training.release import cache_dir, recognise_dataset
+
+_NAMED = 3  # clients in a notice
 
 
 def deal(config: ExperimentConfig, data: ImageStore | ImageTable) -> pd.DataFrame:
@@ -119,6 +122,34 @@ def _looks(
     first = kept(cache_dir(config) / "looks" / f"{key[:32]}.safetensors", key, compute)["first"]
     looks[unknown] = rows["image_id"][unknown].to_numpy()[first]
     return looks
+
+
+def class_notices(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return what every table says about classes that clients lack.
+
+    Args:
+        counts: by client, the number of its training images of each class.
+    """
+    held = {
+        client: [c for c, n in zip(classes, row, strict=True) if n]
+        for client, row in counts.items()
+    }
+    absent = [name for name in classes if not any(name in names for names in held.values())]
+    notices = []
+    if absent:
+        notices.append(
+            f"no client has training images of {', '.join(absent)}: no model can learn to see "
+            f"{'them' if len(absent) > 1 else 'it'}"
+        )
+    alone = [f"{client} ({names[0]})" for client, names in held.items() if len(names) == 1]
+    if alone:
+        others = f" and {len(alone) - _NAMED} others" if len(alone) > _NAMED else ""
+        notices.append(
+            f"training images of one class only: {', '.join(alone[:_NAMED])}{others}; a client "
+            "learns nothing of the others from them. With a loss that counts images by class set "
+            "class-counts = federation"
+        )
+    return tuple(notices)
 
 
 def split_notices(config: ExperimentConfig, plan: pd.DataFrame) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from data_partition.isic2019_split import read_split
 from data_partition.left_out import from_source
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
-from training.division import cut, deal, split_notices, units
+from training.division import class_notices, cut, deal, split_notices, units
 from training.release import open_table, open_training, recognise_dataset, test_table
 from training.split import CentralData, FederatedData, GlobalTestSet, TrainingImages, select_images
 
@@ -62,15 +62,23 @@ def open_federated_data(
     """
     store = open_training(config, progress)
     plan = deal(config, store)
+    shares = plan[["image_id", "client", "split", "source"]]
+    rows = store.rows.drop(columns=["split", "source"], errors="ignore")
+    merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
+    trained = merged[merged["split"] == "train"]
+    counts = pd.crosstab(trained["client"], trained["label"]).reindex(
+        columns=list(store.classes), fill_value=0
+    )
     store = replace(
         store,
         set_aside={**store.set_aside, **_at_no_client(config, store, plan)},
         fingerprint=_with_split_file(config, store.fingerprint),
-        notices=(*store.notices, *split_notices(config, plan)),
+        notices=(
+            *store.notices,
+            *split_notices(config, plan),
+            *class_notices(counts.T.to_dict("list"), store.classes),
+        ),
     )
-    shares = plan[["image_id", "client", "split", "source"]]
-    rows = store.rows.drop(columns=["split", "source"], errors="ignore")
-    merged = rows.merge(shares, on="image_id", how="left", validate="one_to_one")
     return FederatedData(store, merged)
 
 

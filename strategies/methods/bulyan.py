@@ -1,8 +1,9 @@
 """Bulyan: of every weight the mean of the values nearest to the median of the clients Krum chooses.
 
-Of n clients f may send anything. The θ = n − 2f with the lowest scores of Krum are chosen at once,
-as in Flower, where the paper takes one after the other; of every weight, the θ − 2f values nearest
-to their median are averaged. That needs n ≥ 4f + 3. With f = 0 it is FedAvg, to the bit.
+Of n clients f may send anything. θ = n − 2f are chosen one after the other, each by Krum among
+those that are left; of every weight, the θ − 2f values nearest to their median are averaged. That
+needs n ≥ 4f + 3. With f = 0 it is FedAvg, to the bit. Where Krum has f + 2 clients or fewer left,
+its score is the distance to the nearest.
 BatchNorm's statistics are treated like weights; integers take the largest value of all.
 """
 
@@ -14,7 +15,21 @@ from strategies.method import Method, Settings
 from strategies.methods.krum import KEYS
 
 if TYPE_CHECKING:
+    from flwr.app import RecordDict
     from flwr.serverapp.strategy import Strategy
+
+
+def by_krum(contents: list[RecordDict], byzantine: int, number: int) -> list[RecordDict]:
+    """Choose replies one after the other; Flower's own rule for Bulyan takes all in one go."""
+    from operation.flower_internals import select_multikrum
+
+    left: list[RecordDict] = list(contents)
+    chosen: list[RecordDict] = []
+    for _ in range(number):
+        [nearest] = select_multikrum(left, byzantine, 1)
+        chosen.append(nearest)
+        left = [content for content in left if content is not nearest]
+    return chosen
 
 
 def flower(settings: Settings) -> Strategy | None:
@@ -22,7 +37,9 @@ def flower(settings: Settings) -> Strategy | None:
     from flwr.serverapp.strategy import Bulyan
 
     byzantine = settings["byzantine-clients"]
-    return Bulyan(num_malicious_nodes=byzantine) if byzantine else None
+    if not byzantine:
+        return None
+    return Bulyan(num_malicious_nodes=byzantine, selection_rule=by_krum)
 
 
 METHOD = Method(

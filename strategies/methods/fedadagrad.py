@@ -2,6 +2,9 @@
 
 With Δ = (1/M) Σ w_i − w_glo the server takes v ← v + Δ² and w_glo ← w_glo + ηΔ/(√v + τ), with
 v = τ² before round one. That is the paper's algorithm with β₁ = 0, as in its experiments.
+
+The server's step changes trained parameters only: BatchNorm's statistics take the mean, integers
+the largest value.
 """
 
 from __future__ import annotations

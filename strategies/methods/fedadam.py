@@ -3,6 +3,9 @@
 With Δ = (1/M) Σ w_i − w_glo the server takes m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ² and
 w_glo ← w_glo + ηm/(√v + τ). Before round one m = 0 and v = τ², the smallest v of the paper.
 As in the paper, and unlike in Adam, the moments are not corrected for their start.
+
+The server's step changes trained parameters only: BatchNorm's statistics take the mean, integers
+the largest value. So a variance is never negative.
 """
 
 from __future__ import annotations

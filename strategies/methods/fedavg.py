@@ -1,6 +1,8 @@
 """FedAvg: the mean of the clients' weights is the next model.
 
 The study (docs/study.md) takes every client in every round, all with equal weight.
+
+BatchNorm's statistics take the mean, integers the largest value.
 """
 
 from strategies.method import Method

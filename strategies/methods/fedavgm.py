@@ -2,6 +2,9 @@
 
 With Δ = w_glo − (1/M) Σ w_i the server takes v ← βv + Δ and w_glo ← w_glo − v, with v = 0 before
 round one. It is computed as mean − βv, which is the same number and, with β = 0, FedAvg to the bit.
+
+The server's step changes trained parameters only: BatchNorm's statistics take the mean, integers
+the largest value.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ h ← h − α (1/N) Σ (w_i − w_glo) over the clients that replied, and w_glo
 h/α. For α = 0, where that is not defined, w_glo is the mean.
 
 A client that is absent, or whose reply does not count, keeps its g_i: so h stays the mean of all.
+
+The server's step changes trained parameters only: BatchNorm's statistics take the mean, integers
+the largest value. The regulariser is of trained parameters.
 """
 
 from __future__ import annotations

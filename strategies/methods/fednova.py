@@ -5,6 +5,8 @@ takes w_glo ← w_glo − τ_eff Σ p_i (w_glo − w_i)/τ_i. That is for plain 
 
 It is computed from the mean with the weights p_i/τ_i: with that, w_glo ← w_glo + s (mean − w_glo)
 and s = τ_eff Σ p_i/τ_i ≥ 1, which is 1 exactly where all τ_i are equal.
+
+BatchNorm's statistics take the mean with the weights p_i/τ_i, integers the largest value.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """FedPer: the head stays at the clients; the rest is averaged.
 
 The paper's personalization layers are the last K_P; here they are the last one.
+
+BatchNorm's statistics, all of the trunk, take the mean, integers the largest value.
 """
 
 from collections.abc import Iterable

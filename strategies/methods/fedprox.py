@@ -3,6 +3,8 @@
 A client minimises its loss plus (μ/2)‖w − w_glo‖², squared; the server does what FedAvg does. With
 μ = 0 it is FedAvg, to the bit. With one local step per round it equals FedAvg for any μ, since that
 step is taken at the global weights, where the term's gradient is 0.
+
+BatchNorm's statistics take the mean, integers the largest value.
 """
 
 from collections.abc import Sequence

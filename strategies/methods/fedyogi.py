@@ -1,6 +1,8 @@
 """FedYogi: FedAdam whose v changes by at most (1 − β₂)Δ² a round, up or down.
 
 v ← v − (1 − β₂)Δ² sign(v − Δ²); all else is as in FedAdam.
+
+BatchNorm's statistics and integers are not trained: see FedAdam.
 """
 
 from __future__ import annotations

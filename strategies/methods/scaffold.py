@@ -68,7 +68,7 @@ def server_step(now: Aggregation) -> tuple[NDArray, State]:
     """Return x + η_g (mean − x) and c + (|S|/N) (mean of what was returned − c)."""
     rate, c = now.settings["global-step-size"], now.state["c"]
     weights = now.mean if rate == 1 else now.weights + rate * (now.mean - now.weights)
-    if now.settings["scaffold-warm-start"] and not c.any():
+    if now.settings["scaffold-warm-start"] and now.round == 1:
         weights = now.weights
     return weights, {"c": c + now.share * (now.carried["c"] - c)}
 

@@ -109,7 +109,9 @@ def test_a_round(strategy: str, objective: str, trainable: str) -> None:
             assert np.abs(mean[name] - array).max(initial=0) < LARGEST_ERROR, name
         if exchange.step is not None:
             scalars = {key: kind({}, None).least for key, kind in method.scalars.items()}
-            exchange.step.take(plan.views(first), mean, replies=[(1.0, scalars)] * 3)
+            exchange.step.take(
+                plan.views(first), mean, round_number=1, replies=[(1.0, scalars)] * 3
+            )
         following = exchange.weights(plan.flatten(mean))
         assert forms(following) == forms(weights)
         assert all(np.isfinite(array).all() for array in following.values())

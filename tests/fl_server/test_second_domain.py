@@ -35,7 +35,7 @@ def test_pad_ufes20_is_judged_over_the_classes_that_it_has(
     occurring = [found / of for found, of in recalls if of]
     assert len(occurring) == 5
     assert block["bacc"] == pytest.approx(100 * np.mean(occurring))
-    [notice] = data["notices"]
+    notice = data["notices"][-1]
     assert notice == (
         "the test set has no images of df, vasc: BACC is the mean recall of the other 5 classes"
     )

@@ -15,7 +15,7 @@ from tests.support import make_config
 from training import experiment_data, release
 from training.config import ExperimentConfig
 from training.data_description import describe_data
-from training.division import deal
+from training.division import class_notices, deal
 from training.errors import ConfigError
 from training.experiment_data import open_central_data, open_federated_data
 from training.release import cache_dir, recognise_dataset, training_table
@@ -32,6 +32,28 @@ def test_the_clients_splits_are_disjoint_and_cover_the_release(config: Experimen
     assert [len(split) for split in splits.values()] == [6, 2, 2] * 3
     rows = np.concatenate([split.indices for split in splits.values()])
     assert sorted(rows) == list(range(30))
+
+
+def test_classes_that_clients_lack_are_told(tmp_path: Path) -> None:
+    """Of all clients together, and of one that has a single one."""
+    write_images(tmp_path / "data" / "nevus", [f"n{i}" for i in range(20)])
+    write_images(tmp_path / "data" / "rare", ["r0", "r1"])
+    config = make_config(data_dir=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    config = config.replace(dataset="folders")
+    plan = open_federated_data(config).plan
+    trained = plan[plan["split"] == "train"].groupby("client")["label"].unique()
+    alone = [client for client, labels in trained.items() if len(labels) == 1]
+    assert alone, "with two images of a class for three clients"
+    said = open_federated_data(config).store.notices[-1]
+    assert said.startswith(f"training images of one class only: {alone[0]} (nevus)")
+    assert class_notices({"a": [3, 0, 1], "b": [0, 0, 2]}, ("x", "y", "z")) == (
+        "no client has training images of y: no model can learn to see it",
+        "training images of one class only: b (z); a client learns nothing of the others from "
+        "them. With a loss that counts images by class set class-counts = federation",
+    )
+    many = class_notices({f"c{i}": [1, 0] for i in range(5)} | {"d": [1, 1]}, ("x", "y"))
+    assert "c0 (x), c1 (x), c2 (x) and 2 others;" in many[0]
+    assert class_notices({"a": [1, 1]}, ("x", "y")) == ()
 
 
 def test_the_plan_is_in_the_stores_order(config: ExperimentConfig) -> None:
@@ -167,7 +189,7 @@ def test_the_published_split_chooses_the_clients_test_images(isic: ExperimentCon
     trained = set(plan["lesion_id"][plan["split"] != "test"])
     leaking = plan["lesion_id"][plan["split"] == "test"].isin(trained).sum()
     assert leaking > 0
-    [notice] = data.store.notices
+    notice = data.store.notices[0]
     assert notice.startswith(f"split = flamby: {leaking} of the clients' ")
 
 
@@ -185,7 +207,7 @@ def test_no_lesion_is_on_two_sides(isic: ExperimentConfig) -> None:
     data = open_federated_data(isic.replace(split="lesion-clean"))
     plan = data.plan
     assert (plan.groupby("lesion_id")[["client", "split"]].nunique() == 1).all(axis=None)
-    assert data.store.notices == ()
+    assert not any("lesion" in notice for notice in data.store.notices)
     published = (
         pd.read_csv(split_file(isic)).groupby("center")["fold"].agg(lambda f: sum(f == "test"))
     )
@@ -216,7 +238,7 @@ def test_without_lesion_ids_images_that_look_alike_stay_together(
     data = open_federated_data(clean)
     places = data.plan[["client", "split"]].agg(" ".join, axis=1)
     assert (places.groupby(np.arange(30) // 3).nunique() == 1).all()
-    [notice] = data.store.notices
+    notice = data.store.notices[0]
     assert notice.startswith("split = lesion-clean: 30 images (")
     # Other pixels may look alike otherwise: what is kept is of one input.
     for way in ("study", "square"):

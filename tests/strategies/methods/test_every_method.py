@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib import import_module
 from itertools import permutations
 from pathlib import Path
 
@@ -217,7 +218,7 @@ def test_one_client_alone(name: str, one_by_one: bool) -> None:
     received = plan.views(other.first)
     expected = trained_by(0, received)
     if other.step is not None:
-        other.step.take(received, expected, replies=[(1.0, run.scalars_of(0))])
+        other.step.take(received, expected, round_number=1, replies=[(1.0, run.scalars_of(0))])
     found = run.round(one_by_one=one_by_one)
     assert_same_bits(found, other.weights(plan.flatten(expected)))
 
@@ -412,6 +413,8 @@ def test_it_is_documented(name: str) -> None:
         assert word in row, word
     for key, said in method.keys.items():
         assert f"`{key}` ({said.default}" in row, key
+    said_of_buffers = import_module(f"strategies.methods.{name.replace('-', '_')}").__doc__
+    assert "BatchNorm's" in said_of_buffers
 
 
 def test_every_method_is_a_file_and_every_file_a_method() -> None:

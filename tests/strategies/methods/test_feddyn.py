@@ -57,6 +57,8 @@ def test_it_reaches_the_common_minimum() -> None:
     assert min(np.abs(slope).max() for slope in slopes) > 0.1
 
 
-def test_without_alpha_it_is_fedavg_to_the_bit() -> None:
-    found = ConvexRun("feddyn", PROBLEM, {"dynamic_alpha": 0.0}).rounds(5)
-    assert found.tobytes() == ConvexRun("fedavg", PROBLEM).rounds(5).tobytes()
+@KINDS
+def test_without_alpha_it_is_fedavg_to_the_bit(kind: type[Problem]) -> None:
+    problem = kind.drawn(steps=PROBLEM.steps)
+    found = ConvexRun("feddyn", problem, {"dynamic_alpha": 0.0}).rounds(5)
+    assert found.tobytes() == ConvexRun("fedavg", problem).rounds(5).tobytes()

@@ -53,9 +53,12 @@ def test_it_is_the_papers_algorithm(
 
 
 @WEIGHTS
-def test_with_equal_numbers_of_steps_it_is_fedavg_to_the_bit(weights: str) -> None:
+@KINDS
+def test_with_equal_numbers_of_steps_it_is_fedavg_to_the_bit(
+    kind: type[Problem], weights: str
+) -> None:
     """Also by weights of 5, 8 and 12, whose thirds are rounded."""
-    equal, settings = Problem.drawn(steps=(3, 3, 3)), {"aggregation_weights": weights}
+    equal, settings = kind.drawn(steps=(3, 3, 3)), {"aggregation_weights": weights}
     found, expected = (ConvexRun(n, equal, settings).rounds(5) for n in ("fednova", "fedavg"))
     assert found.tobytes() == expected.tobytes()
 

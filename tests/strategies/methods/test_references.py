@@ -61,11 +61,11 @@ def trimmed(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
 
 
 def by_score(models: list[Matrix], byzantine: int) -> list[Matrix]:
-    """The models by the sum of the squared distances to their n − f − 2 nearest."""
+    """The models by the sum of the squared distances to their n − f − 2 nearest, at least one."""
     scores = []
     for i, one in enumerate(models):
         far = sorted(((one - other) ** 2).sum() for j, other in enumerate(models) if j != i)
-        scores.append(sum(far[: len(models) - byzantine - 2]))
+        scores.append(sum(far[: max(1, len(models) - byzantine - 2)]))
     return [models[i] for i in np.argsort(scores)]
 
 
@@ -78,8 +78,12 @@ def multikrum(_: Matrix, models: list[Matrix], __: dict[str, Any]) -> Matrix:
 
 
 def bulyan(w: Matrix, models: list[Matrix], _: dict[str, Any]) -> Matrix:
-    """Of five models the three values nearest to the median, of every weight."""
-    chosen = np.stack(by_score(models, 1)[:5])
+    """Of every weight the three values nearest to the median, of five models chosen one by one."""
+    left, picked = list(models), list[Matrix]()
+    for _ in range(5):
+        picked.append(by_score(left, 1)[0])
+        left = [model for model in left if model is not picked[-1]]
+    chosen = np.stack(picked)
     result = np.empty_like(w)
     for place in np.ndindex(w.shape):
         values = chosen[(slice(None), *place)]
