@@ -59,8 +59,8 @@ def main(
 
     Known are federated-round, kept-features-round, fedprox-step, waiting-threads, adapter-round,
     wire-format, aggregation, image-store, clip-step, clip-bytes, text-features, features, heads,
-    report, campaigns, deployed-round and deployed-transport; and many-clients, which takes half an
-    hour and is run only if it is named.
+    report, campaigns, deployed-round and deployed-transport; and many-clients, which takes six
+    minutes and is run only if it is named.
 
     The files are written after each benchmark, so an interrupted call keeps its results.
     """
