@@ -76,7 +76,7 @@ def open_federated_data(
         notices=(
             *store.notices,
             *split_notices(config, plan),
-            *class_notices(counts.T.to_dict("list"), store.classes),
+            *class_notices({str(row[0]): row[1:] for row in counts.itertuples()}, store.classes),
         ),
     )
     return FederatedData(store, merged)
