@@ -7,8 +7,7 @@ import typer
 from experiments.console import Console, marked, shown
 from experiments.display import RunDisplay, counting, show_notes, show_notices
 from experiments.run_setup import check_prerequisites, recorded
-from experiments.tracking.follower import tracked
-from experiments.tracking.trackers import tracker_of_run
+from experiments.tracking.follower import tracked, tracker_of_run
 from training.clip_text import as_text, describe_text, text_of_run
 from training.config import ExperimentConfig
 from training.data_description import describe_data

@@ -22,6 +22,9 @@ from training.run_folder import RunFolder
 LEFT_OUT = "ISIC_0035068"
 """The test image that has weight zero in the official scorer."""
 
+CLASSES = list(CHALLENGE_CLASSES)
+_NAMES_SHOWN = 3
+
 
 def official_confusion(
     image_ids: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.float32]
@@ -46,11 +49,6 @@ def official_confusion(
     answers = np.where(tied, num_classes, probabilities.argmax(axis=1))
     counted = np.array([image_id != LEFT_OUT for image_id in image_ids], dtype=bool)
     return confusion_matrix(labels[counted], answers[counted], num_classes + 1)
-
-
-CLASSES = list(CHALLENGE_CLASSES)
-
-_NAMES_SHOWN = 3
 
 
 def read_answers(
@@ -93,7 +91,13 @@ def read_answers(
         )
     # Back to the run's float32 values: then exactly the run's ties are ties.
     table[CLASSES] = numbers.astype(np.float32)
-    _check_images(set(table["image_id"]), set(image_ids), path, truth)
+    answered, true = set(table["image_id"]), set(image_ids)
+    if answered != true:
+        raise DataError(
+            f"{truth}: has other images than {path.name}; only in the truth: "
+            f"{_listed(true - answered)}; only in the predictions: {_listed(answered - true)}; "
+            "give the ground truth of the run's test set"
+        )
     return table.set_index("image_id").loc[image_ids].reset_index()
 
 
@@ -123,15 +127,6 @@ def _check(table: pd.DataFrame, path: Path, head: str | None) -> None:
             )
 
 
-def _check_images(answered: set[str], true: set[str], path: Path, truth: Path) -> None:
-    if answered != true:
-        raise DataError(
-            f"{truth}: has other images than {path.name}; only in the truth: "
-            f"{_listed(true - answered)}; only in the predictions: {_listed(answered - true)}; "
-            "give the ground truth of the run's test set"
-        )
-
-
 def _listed(names: Collection[str]) -> str:
     shown = ", ".join(sorted(names)[:_NAMES_SHOWN]) or "none"
     more = len(names) - _NAMES_SHOWN
@@ -146,15 +141,15 @@ class ScorerError(RuntimeError):
     """There is no official score; the message gives the reason in one line."""
 
 
-def official_balanced_accuracy(truth: pd.DataFrame, submission: Path) -> float:
+def official_figures(truth: pd.DataFrame, submission: Path) -> dict[str, Any]:
     """Score a submission with the challenge's own code.
 
     Args:
-        truth: one-hot, from ``data_partition.truth_file.as_one_hot``, with every class.
-        submission: a CSV file with the same images and columns, in any order.
+        truth: as from `read_whole_truth`.
+        submission: a CSV file with the same images, in any order, as of `as_submission`.
 
     Returns:
-        The balanced accuracy in [0, 1].
+        Its balanced accuracy ``bacc``, in percent, and its ``version``.
 
     Raises:
         ScorerError: the package is not installed, or it refuses the submission.
@@ -169,18 +164,19 @@ def official_balanced_accuracy(truth: pd.DataFrame, submission: Path) -> float:
         ) from None
     # It sorts truth and predictions by image, but not the images' weights: with an unsorted truth
     # it would leave out a wrong image.
-    truth = truth.sort_values("image")
+    table = as_one_hot(truth).sort_values("image")
     with warnings.catch_warnings(), submission.open(encoding="utf-8") as answers:
         warnings.simplefilter("ignore", FutureWarning)  # it calls something that pandas will remove
         try:
             score = ClassificationScore.from_stream(
-                io.StringIO(truth.to_csv(index=False)),
+                io.StringIO(table.to_csv(index=False)),
                 answers,
                 ClassificationMetric.BALANCED_ACCURACY,
             )
         except ScoreError as error:
             raise ScorerError(f"the official scorer refuses {submission.name}: {error}") from error
-    return float(score.overall)
+    version = metadata.version("isic-challenge-scoring")
+    return {"bacc": 100 * float(score.overall), "version": version}
 
 
 def read_whole_truth(path: Path) -> pd.DataFrame:
@@ -220,16 +216,6 @@ def our_figures(truth: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
 
 def _indices(names: pd.Series) -> NDArray[np.int64]:
     return np.array([CLASSES.index(name) for name in names], dtype=np.int64)
-
-
-def official_figures(truth: pd.DataFrame, submission: Path) -> dict[str, Any]:
-    """Return the official scorer's balanced accuracy, in percent, and its version.
-
-    Raises:
-        ScorerError: it is not installed, or refuses the submission.
-    """
-    accuracy = official_balanced_accuracy(as_one_hot(truth), submission)
-    return {"bacc": 100 * accuracy, "version": metadata.version("isic-challenge-scoring")}
 
 
 def score_table(score: dict[str, Any], note: str | None) -> Table:

@@ -67,8 +67,7 @@ def run_command(
     # Imported here and below, since --help needs none of it.
     from experiments.results import show_results
     from experiments.run_setup import open_run
-    from experiments.tracking.follower import tracked
-    from experiments.tracking.trackers import tracker_of_run
+    from experiments.tracking.follower import tracked, tracker_of_run
     from fl_server.coordinator.coordinator_folder import CoordinatorFolder
     from fl_server.coordinator.orders import UNFINISHED, Orders
     from training.run_state import RunState

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.console import Console
+from experiments.options import WeightsOption
 
 if TYPE_CHECKING:
     from experiments.exporting.exported_model import ExportedModel
@@ -32,10 +33,7 @@ def export_command(
         Path | None,
         typer.Option(metavar="FILE.md", help="Write a card: data, licences, figures, limits."),
     ] = None,
-    weights: Annotated[
-        Literal["best", "last", "ema"],
-        typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
-    ] = "best",
+    weights: WeightsOption = "best",
 ) -> None:
     """Write a network of the finished run in RUN_DIR for other programs.
 

@@ -139,8 +139,7 @@ def run_simulation(
     """
     from experiments.display import RunDisplay, counting, show_notes, show_notices
     from experiments.run_setup import check_prerequisites
-    from experiments.tracking.follower import tracked
-    from experiments.tracking.trackers import tracker_of_run
+    from experiments.tracking.follower import tracked, tracker_of_run
     from fl_server.federated_config import prepare_simulated
     from fl_server.simulation import simulate, take_over
     from fl_server.simulation_superlink import SuperLink

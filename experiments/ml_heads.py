@@ -120,8 +120,7 @@ def _train_and_fit(
     from experiments.centralized import train_centralized
     from experiments.head_results import open_head_images, show_fitted
     from experiments.run_setup import check_prerequisites, open_run
-    from experiments.tracking.follower import tracked
-    from experiments.tracking.trackers import tracker_of_run
+    from experiments.tracking.follower import tracked, tracker_of_run
     from training.head_run import network_weights
     from training.preparation import prepare_centralized
 
@@ -163,8 +162,7 @@ def _fit_on(
 ) -> None:
     """Fit heads on a finished run's network, in its folder or in a separate one."""
     from experiments.head_results import open_head_images, show_fitted
-    from experiments.tracking.follower import tracked
-    from experiments.tracking.trackers import tracker_of_run
+    from experiments.tracking.follower import tracked, tracker_of_run
     from training.device import resolve_device
     from training.head_run import begin, network_run, network_weights
     from training.preparation import outline_data, prefetch_base

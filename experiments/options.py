@@ -1,7 +1,7 @@
 """The arguments and options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import click
 import typer
@@ -55,6 +55,14 @@ TrackOption = Annotated[
         help="Also send every round and the figures there, while the run goes on.",
         show_default=False,
     ),
+]
+HeadOption = Annotated[
+    Literal["knn", "svm", "rf"] | None,
+    typer.Option(help="Use a head of fedskin heads instead of the network's own."),
+]
+WeightsOption = Annotated[
+    Literal["best", "last", "ema"],
+    typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
 ]
 DatasetOption = Annotated[
     str,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from experiments.console import Console
+from experiments.options import HeadOption, WeightsOption
 from experiments.prediction_certainty import HEAT_MAP, as_csv, calibrated_columns
 from operation.errors import OperationError
 
@@ -29,14 +30,8 @@ def predict_command(
     out: Annotated[
         Path | None, typer.Option(help="CSV or JSON file to write instead of the table.")
     ] = None,
-    head: Annotated[
-        Literal["knn", "svm", "rf"] | None,
-        typer.Option(help="Use a head of fedskin heads instead of the network's own."),
-    ] = None,
-    weights: Annotated[
-        Literal["best", "last", "ema"],
-        typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
-    ] = "best",
+    head: HeadOption = None,
+    weights: WeightsOption = "best",
     abstain_below: Annotated[
         float,
         typer.Option(

@@ -12,8 +12,8 @@ from experiments.console import Console
 from operation.files import write_bytes
 
 if TYPE_CHECKING:
-    from experiments.reporting.figures import Drawing
     from experiments.reporting.findings import Findings
+    from experiments.reporting.style import Drawing
     from experiments.reporting.tables import Table
 
 console = Console()
@@ -44,10 +44,11 @@ def report_command(
 
 
 def _report_run(folder: Path) -> None:
+    from experiments.reporting.page_parts import render_page
     from experiments.reporting.run_figures import run_drawings
-    from experiments.reporting.run_page import run_page
     from experiments.reporting.run_results import read_run_results
     from experiments.reporting.run_tables import run_tables
+    from experiments.reporting.thumbnails import SHOWN, misjudged
     from training.errors import RunFolderError
 
     try:
@@ -58,7 +59,19 @@ def _report_run(folder: Path) -> None:
             f"{folder}: was written by another version, {error} is missing; report it with that "
             "version, or run its config.toml again"
         ) from None
-    write_page(folder / "report", drawings, tables, run_page(run, drawings, tables))
+    count, thumbnails = misjudged(run)
+    page = render_page(
+        "run.html",
+        name=run.name,
+        synthetic_line=run.synthetic_line,
+        run=run,
+        drawings=drawings,
+        tables=tables,
+        count=count,
+        thumbnails=thumbnails,
+        shown=SHOWN,
+    )
+    write_page(folder / "report", drawings, tables, page)
     if run.synthetic_line:
         console.print(run.synthetic_line, style="bold red")
     console.say(run.state)
@@ -93,20 +106,18 @@ def write_report(findings: Findings, folder: Path) -> tuple[int, int]:
     Returns:
         How many figures and how many tables there are.
     """
+    from experiments.reporting.campaign_tables import campaign_tables
     from experiments.reporting.contrast_tables import contrast_tables
-    from experiments.reporting.counts import recall_tables, traffic_tables
     from experiments.reporting.figures import draw_all
     from experiments.reporting.hospital_figure import hospital_drawings
     from experiments.reporting.hospital_tables import hospital_tables
     from experiments.reporting.page import page
-    from experiments.reporting.tables import tables_of
 
     drawings = [d for found in findings.hospitals for d in hospital_drawings(found)]
     drawings += draw_all(findings)
     tables = [table for found in findings.hospitals for table in hospital_tables(found)]
-    tables += [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
-    for contrast in findings.contrasts:
-        tables += contrast_tables(contrast)
+    tables += campaign_tables(findings)
+    tables += [table for contrast in findings.contrasts for table in contrast_tables(contrast)]
     write_page(folder, drawings, tables, page(findings, drawings, tables))
     return len(drawings), len(tables)
 

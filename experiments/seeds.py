@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from experiments.campaign import carry_out
+from experiments.campaign_run import carry_out
 from experiments.campaigns.campaign_file import Campaign, check_command
 from experiments.campaigns.trial import Trial
 from experiments.run_setup import load_config

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from experiments.console import Console
+from experiments.options import HeadOption, WeightsOption
 
 console = Console()
 
 
 def show_command(
     source: Annotated[Path, typer.Argument(metavar="RUN_DIR|MODEL.safetensors")],
-    head: Annotated[
-        Literal["knn", "svm", "rf"] | None,
-        typer.Option(help="Use a head of fedskin heads instead of the network's own."),
-    ] = None,
-    weights: Annotated[
-        Literal["best", "last", "ema"],
-        typer.Option(help="Which of the run's models; ema: the moving average of key ema-decay."),
-    ] = "best",
+    head: HeadOption = None,
+    weights: WeightsOption = "best",
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine may use the page.")
     ] = "127.0.0.1",

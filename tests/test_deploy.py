@@ -118,7 +118,13 @@ def test_compose_file_builds_from_what_exists_and_calls_what_exists(path: Path) 
 
 def test_image_holds_every_package_and_nothing_but_what_installs_them() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))
-    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    listed = set(project["tool"]["setuptools"]["packages"])
+    packages = {name.split(".")[0] for name in listed}
+    assert listed == {
+        ".".join(path.parent.relative_to(CHECKOUT).parts)
+        for name in packages
+        for path in (CHECKOUT / name).rglob("__init__.py")
+    }
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     assert [line for line in lines if not line.startswith(("#", "!"))] == ["*", "**/__pycache__"]
     let_through = {line.removeprefix("!") for line in lines if line.startswith("!")}

@@ -18,13 +18,7 @@ from experiments.campaigns.trial import is_done, text
 from fl_server.simulation import take_over
 from fl_server.simulation_superlink import LIBRARIES
 from operation.environment import KEEP_FREED_MEMORY, SLEEPING_THREADS, flower_environment
-from operation.fork_server import (
-    FORK_SERVER,
-    ForkServerError,
-    fork,
-    prepare,
-    start_fork_server,
-)
+from operation.fork_server import FORK_SERVER, ForkServerError, fork, prepare, start_fork_server
 from operation.processes import TOKEN, end_processes, own_processes
 from training.errors import RunFolderError
 from training.gpu_memory import FOLDER as GPU_NOTES
@@ -92,14 +86,6 @@ def attempt(task: AttemptTask, _source_ended: str | None = None) -> str:
             return cause
 
 
-@dataclass(frozen=True)
-class _Used:
-    """The most memory that a trial had."""
-
-    memory: int = 0  # bytes of all its processes
-    gpu: GpuMemory | None = None  # of its GPU, and of whatever else used that
-
-
 def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[int, str]:
     """Make one attempt; return the exit status and the cause of a failure."""
     folder = campaign.run_folder(task.trial_id)
@@ -119,23 +105,22 @@ def _attempt(task: AttemptTask, campaign: CampaignFolder, number: int) -> tuple[
     began = time.monotonic()
     # What is left of an interrupted trial may need less memory than the whole.
     measured = task.alone and not folder.exists()
-    used = _Used()
+    peak, gpu_memory = 0, None
     try:
-        status, hung, used = _run(task, campaign, folder, token)
+        status, hung, peak, gpu_memory = _run(task, campaign, folder, token)
         cause = hung or _cause(task, status, folder, log, said_before)
     except ForkServerError as error:
         status, cause = 1, str(error)
         _fork_server.cache_clear()  # the next attempt gets another
     seconds = time.monotonic() - began
     if not cause:
-        about = {"id": task.trial_id, "seconds": seconds, "peak_memory": used.memory}
-        if measured and used.gpu is not None:
-            about["gpu_memory"] = asdict(used.gpu)
+        about = {"id": task.trial_id, "seconds": seconds, "peak_memory": peak}
+        if measured and gpu_memory is not None:
+            about["gpu_memory"] = asdict(gpu_memory)
         folder.update_manifest(trial=about)
     outcome = RunState.FAILED if cause else RunState.COMPLETED
-    campaign.write_attempt(
-        task.trial_id, {**record, "outcome": outcome, "cause": cause, "seconds": seconds}
-    )
+    ended = {"outcome": outcome, "cause": cause, "seconds": seconds}
+    campaign.write_attempt(task.trial_id, {**record, **ended})
     return status, cause
 
 
@@ -158,8 +143,10 @@ def _end_run(folder: RunFolder) -> None:
 
 def _run(
     task: AttemptTask, campaign: CampaignFolder, folder: RunFolder, token: str
-) -> tuple[int, str, _Used]:
-    """Return the exit status, the reason if it was ended for hanging, and the peak memory."""
+) -> tuple[int, str, int, GpuMemory | None]:
+    """Return the exit status, and the reason if it was ended for hanging; and the most bytes of all
+    its processes, and of its GPU with whatever else used that.
+    """
     log_path = campaign.log_path(task.trial_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     server, server_pid, _ = _fork_server(task.cpus)
@@ -170,11 +157,8 @@ def _run(
                 server,
                 "experiments.cli:main",
                 [*_arguments(task, campaign, folder)],
-                environment={
-                    **_environment(token, home, task.cpus),
-                    FORK_SERVER: str(server),
-                    GPU_NOTES: str(home),
-                },
+                environment=_environment(token, home, task.cpus)
+                | {FORK_SERVER: str(server), GPU_NOTES: str(home)},
                 folder=Path.cwd(),
                 output=log_path,
             )
@@ -187,11 +171,11 @@ def _run(
                     if still > task.hang_seconds:
                         hung = f"no progress for {still / 60:.0f} minutes"
                         process.kill()
-            used = _Used(peak, noted_gpu_memory(home))
+            gpu_memory = noted_gpu_memory(home)
     finally:
         # Watchdogs end what the process left running; the next attempt must not run beside it.
         _end_run(folder)
-    return status, hung, used
+    return status, hung, peak, gpu_memory
 
 
 # A process of Ray makes one attempt after the other. All processes of their trials are forks of its
@@ -286,18 +270,16 @@ def memory_of(pid: int) -> int:
             memory = process.memory_full_info()
         except psutil.Error:  # ended meanwhile
             continue
-        total += getattr(
-            memory, "pss", memory.uss
-        )  # only Linux reports the proportional part of shared pages
+        # Only Linux reports the proportional part of shared pages.
+        total += getattr(memory, "pss", memory.uss)
     return total
 
 
 def _cause(task: AttemptTask, status: int, folder: RunFolder, log: Path, said_before: int) -> str:
     """Return why an attempt failed, "" if the trial is done."""
     if status < 0:
-        return f"its process was killed by signal {-status}" + (
-            " (the usual cause is too little memory)" if status == -9 else ""
-        )
+        usual = " (the usual cause is too little memory)" if status == -9 else ""
+        return f"its process was killed by signal {-status}{usual}"
     try:
         if status == 0 and is_done(task.command, folder):
             return ""

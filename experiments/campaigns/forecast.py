@@ -86,7 +86,7 @@ def forecast(
     for trial, config in pairs:
         images = counted[_data_key(trial, config)]
         store = config.dataset, config.data_dir, config.test_dir, config.image_size, config.input
-        stores[store] = store_bytes(config.image_size, images)
+        stores[store] = store_bytes(config.image_size, images.stored)
         each = estimate(
             *(trial.command, config, times[setting(config)], images),
             workers(trial.command, config, cores=machine.cpus, gpus=machine.gpus_of_trial),
@@ -119,9 +119,7 @@ def forecast(
         cached_bytes=sum(stores.values()) + sum(features.values()),
         machine=f"{processor_name()}; cores per trial: {machine.cpus}; {', '.join(devices)}",
         assumed=tuple(
-            sorted(
-                {c.dataset for t, c in pairs if not counted[_data_key(t, c)].counted},
-            )
+            sorted({c.dataset for t, c in pairs if not counted[_data_key(t, c)].counted})
         ),
         corrected={
             f"{command} {kind.backbone}, {kind.trainable}, {kind.image_size} pixels": factor

@@ -142,6 +142,6 @@ def studied(dataset: str) -> str:
     return own_datasets()[0].name if dataset == "auto" else dataset
 
 
-def store_bytes(image_size: int, images: ImageCounts) -> int:
-    """Return the bytes of a run's decoded images, shared by all runs of that image size."""
-    return 3 * store_side(image_size) ** 2 * images.stored
+def store_bytes(image_size: int, num_images: int) -> int:
+    """Return the bytes of so many decoded images, for runs of that image size."""
+    return 3 * store_side(image_size) ** 2 * num_images

@@ -1,7 +1,7 @@
 """What one run will need and how long it will take; nothing is trained and no folder is made."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import joblib
@@ -10,8 +10,8 @@ from data_partition.image_store import store_side
 from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from experiments.planning.estimate import Estimate, Workers, estimate, workers
-from experiments.planning.features import feature_bytes, feature_files
-from experiments.planning.images import Division, divide
+from experiments.planning.features import FeatureFile, feature_bytes, feature_files
+from experiments.planning.images import Division, divide, store_bytes
 from experiments.planning.memory import server_bytes
 from experiments.planning.missing import text_missing, weights_missing
 from experiments.planning.step_times import StepTime, measure_steps, setting
@@ -29,6 +29,7 @@ from training.experiment_data import (
 from training.memory import training_bytes
 from training.preparation import outline_data, prepare_centralized
 from training.release import cache_dir, read_as
+from training.split import Split
 from training.warm_start_source import check_source
 
 # So many images are decoded to see how long it takes.
@@ -114,9 +115,10 @@ def plan_run(
     decoding = _decoding_seconds(config, division)
     if not division.to_decode:  # the test images are compared with those in training, as in a run
         open_test_data(config)
+    files = list(feature_files(command, config, division.counts))
     kept: set[Hashable] = set()
     if config.on_features and not (division.to_decode or to_download):
-        kept = _kept_features(command, config, division)
+        kept = _kept_features(command, config, division, files)
     times = measure_steps([config], cache_dir(config), progress)[setting(config)]
     at_work = workers(
         *(command, config),
@@ -139,17 +141,10 @@ def plan_run(
             server_bytes(config, resources.concurrency) if federated else 0,
         ),
         decoding=decoding,
-        store_bytes=sum(
-            3 * store_side(config.image_size) ** 2 * len(table.rows) for table in division.to_decode
+        store_bytes=store_bytes(
+            config.image_size, sum(len(table.rows) for table in division.to_decode)
         ),
-        feature_bytes=feature_bytes(
-            config,
-            sum(
-                file.views
-                for file in feature_files(command, config, division.counts)
-                if file.identity not in kept
-            ),
-        ),
+        feature_bytes=feature_bytes(config, sum(f.views for f in files if f.identity not in kept)),
         traffic=traffic(config, len(outline.classes)) if federated else None,
         asked=1 if METHODS[config.strategy].pooled else config.asked_clients,
         times=times,
@@ -186,55 +181,43 @@ def _decoding_seconds(config: ExperimentConfig, division: Division) -> float:
     return seconds
 
 
-def _kept_features(command: str, config: ExperimentConfig, division: Division) -> set[Hashable]:
-    """Return the identities of the run's features that are in the cache."""
+def _kept_features(
+    command: str, config: ExperimentConfig, division: Division, files: Sequence[FeatureFile]
+) -> set[Hashable]:
+    """Return the identities of those of the run's features that are in the cache."""
     # Imported here: torch takes seconds.
     from training.feature_splits import features_path
     from training.network import base_sha256
     from training.task import build_base
 
     base = base_sha256(build_base(config))
-    without_views = config.replace(augmented_views=0)
+
+    def is_there(
+        config: ExperimentConfig, splits: Mapping[str, Split], fingerprint: str, place: int = 0
+    ) -> bool:
+        path = features_path(config, splits, fingerprint=fingerprint, client_index=place, base=base)
+        return path.is_file()
+
     found: set[Hashable] = set()
-    files = list(feature_files(command, config, division.counts))
-    of_clients = [file for file in files if file.client is not None]
+    *of_clients, of_test = files
     if command == "simulate":
         shared = open_federated_data(config)
         names = [str(name) for name in division.table.index.unique("client")]
-        ranks = sorted(names)
-        pooled = METHODS[config.strategy].pooled
         for name, file in zip(names, of_clients, strict=True):
             splits = {split: shared.split(name, split) for split in SPLITS}
-            if pooled and file is of_clients[0]:
+            if METHODS[config.strategy].pooled and file is of_clients[0]:
                 splits["train"] = shared.of_all("train")
-            path = features_path(
-                *(config, splits),
-                fingerprint=shared.store.fingerprint,
-                client_index=ranks.index(name),
-                base=base,
-            )
-            if path.is_file():
+            if is_there(config, splits, shared.store.fingerprint, sorted(names).index(name)):
                 found.add(file.identity)
         tests = [open_test_data(config), open_left_out(config, shared)]
     else:
         central = open_central_data(config)
         splits = {split: central.split(split) for split in ("train", "validation")}
-        path = features_path(
-            *(config, splits), fingerprint=central.store.fingerprint, client_index=0, base=base
-        )
-        if path.is_file():
+        if is_there(config, splits, central.store.fingerprint):
             found.add(of_clients[0].identity)
         tests = [open_test_data(config)]
-    there = [
-        features_path(
-            *(without_views, {"test": test.split}),
-            fingerprint=test.fingerprint,
-            client_index=0,
-            base=base,
-        ).is_file()
-        for test in tests
-        if test is not None
-    ]
-    if all(there):
-        found.add(files[-1].identity)
+    once = config.replace(augmented_views=0)
+    given = [test for test in tests if test is not None]
+    if all(is_there(once, {"test": test.split}, test.fingerprint) for test in given):
+        found.add(of_test.identity)
     return found

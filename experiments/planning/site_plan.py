@@ -74,7 +74,7 @@ def show_site_plan(
     model = find_backbone(config.backbone).megabytes * 10**6
     needed = {
         "memory of server and SuperLink": 2 * PROCESS_BYTES + _COPIES * model,
-        "decoded test images": store_bytes(config.image_size, images),
+        "decoded test images": store_bytes(config.image_size, images.stored),
         "run folder": each.bytes + each.passing,
     }
     room = plan_table("At the coordinator", "", "")

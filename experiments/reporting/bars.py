@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.statistics import summary
-from experiments.reporting.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure
+from experiments.reporting.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    TILTED,
+    VERMILION,
+    new_figure,
+)
 
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
@@ -59,13 +68,6 @@ def draw_heads(comparison: Comparison) -> Figure:
     return _draw(comparison, panels, f"on {comparison.judged_on}")
 
 
-def draw_metrics(comparison: Comparison) -> Figure:
-    """Draw the network's metrics, a group of bars for each backbone."""
-    table = summary(comparison.network).set_index("backbone")
-    where = f"on {comparison.judged_on}; it takes three backbones for a spider plot"
-    return _draw(comparison, [_by_metric(table, "percent")], where)
-
-
 @dataclass(frozen=True)
 class _Panel:
     """One plot of grouped bars."""
@@ -94,12 +96,8 @@ def _draw(comparison: Comparison, panels: Sequence[_Panel], where: str) -> Figur
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=len(panel.bars))
         drawn = panel.bars
     last = column[-1]
-    last.set_xticks(np.arange(groups), panels[0].means.index)
-    if groups > 6:
-        last.tick_params(axis="x", rotation=35)
-        for text in last.get_xticklabels():
-            text.set_horizontalalignment("right")
-            text.set_rotation_mode("anchor")
+    tilted = TILTED if groups > 6 else {}
+    last.set_xticks(np.arange(groups), panels[0].means.index, **tilted)
     varied = any(panel.deviations.any(axis=None) for panel in panels)
     whiskers = ", whiskers: standard deviation over the seeds" if varied else ""
     last.set_xlabel(f"{where}{whiskers}", color=GREY)
@@ -127,7 +125,6 @@ def _draw_panel(axes: Axes, panel: _Panel) -> None:
     axes.set_ylim(0, 100)
     axes.grid(axis="y")
     axes.margins(x=0.02)
-    axes.spines[["right", "top"]].set_visible(False)
 
 
 # Dashes and marker of each metric.
@@ -148,7 +145,8 @@ def draw_spider(comparison: Comparison) -> Figure:
     """
     table = summary(comparison.network).set_index("backbone")
     if len(table) < FEWEST:
-        return draw_metrics(comparison)
+        where = f"on {comparison.judged_on}; it takes three backbones for a spider plot"
+        return _draw(comparison, [_by_metric(table, "percent")], where)
     figure = new_figure(comparison.title, 6.0, 6.2, synthetic=comparison.synthetic)
     axes = figure.add_subplot(projection="polar")
     axes.set_theta_zero_location("N")  # type: ignore[attr-defined]

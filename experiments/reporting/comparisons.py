@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pandas as pd
@@ -58,16 +58,14 @@ class Comparison:
     @property
     def title(self) -> str:
         """The setting in one line."""
-        return self.titled()
-
-    def titled(self, *, without: Collection[str] = ()) -> str:
-        """Return the title without the settings with these names."""
-        named = [
-            value if name in _MAIN else f"{name} {value}"
-            for name, value in self.settings.items()
-            if name not in without
-        ]
+        items = self.settings.items()
+        named = [value if name in _MAIN else f"{name} {value}" for name, value in items]
         return " · ".join((self.kind, *named))
+
+    def without(self, names: Collection[str]) -> "Comparison":
+        """Return the same without the settings with these names."""
+        kept = {name: value for name, value in self.settings.items() if name not in names}
+        return replace(self, settings=kept)
 
     @property
     def name(self) -> str:
@@ -159,14 +157,10 @@ def over_traffic(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """
     alike: dict[tuple[object, ...], list[Comparison]] = {}
     for comparison in comparisons:
-        others = {k: v for k, v in comparison.settings.items() if k not in TRAFFIC}
-        alike.setdefault((comparison.kind, *others.items()), []).append(comparison)
+        merged = comparison.without(TRAFFIC)
+        alike.setdefault((merged.kind, *merged.settings.items()), []).append(merged)
     return [
-        Comparison(
-            found[0].kind,
-            {k: v for k, v in found[0].settings.items() if k not in TRAFFIC},
-            pd.concat([comparison.rows for comparison in found]),
-        )
+        replace(found[0], rows=pd.concat([each.rows for each in found]))
         for found in alike.values()
         if len(found) > 1 or found[0].federated
     ]
@@ -200,7 +194,6 @@ def _split_further(rows: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.Data
     if not different:
         yield {}, rows
         return
-    for values, indices in settings.groupby(different).groups.items():
-        named = zip(different, values if isinstance(values, tuple) else (values,), strict=True)
-        others = {column.removeprefix("config."): value for column, value in named}
-        yield others, rows.loc[indices]
+    names = [column.removeprefix("config.") for column in different]
+    for values, alike in settings.groupby(different):  # values in a tuple, also a single one
+        yield dict(zip(names, map(str, values), strict=True)), rows.loc[alike.index]

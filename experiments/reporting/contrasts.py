@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -92,8 +92,13 @@ class Contrast:
     @property
     def whole(self) -> list[int]:
         """The blocks that have every value; over these means can be compared."""
-        table = self.side_by_side("avg").dropna()
-        return table.index.tolist()
+        return self.side_by_side("avg").dropna().index.tolist()
+
+    @property
+    def shared(self) -> pd.DataFrame:
+        """The rows of these blocks; all rows if there are none."""
+        rows = self.rows[self.rows["block"].isin(self.whole)]
+        return self.rows if rows.empty else rows
 
     def tests(self) -> list[PairTest]:
         """Compare every two values that share a block."""
@@ -129,9 +134,16 @@ def contrasts(ledger: pd.DataFrame, records: Mapping[str, TrialRecord]) -> list[
         for key in map(str, settings):
             if settings[key].nunique() > 1 and key != "seed":
                 contrast = _contrast(rows, settings, key)
-                if contrast is not None:
-                    found.append(contrast)
-    return list(_titled(found))
+                found += [] if contrast is None else [contrast]
+    titles = [contrast.title for contrast in found]
+    return [_told_apart(each) if titles.count(each.title) > 1 else each for each in found]
+
+
+def _told_apart(contrast: Contrast) -> Contrast:
+    """Return the same with the test images' fingerprint in its title."""
+    about = contrast.rows.iloc[0]
+    title = f"{contrast.title} · test images {about['test_fingerprint'][:12] or 'unknown'}"
+    return replace(contrast, title=title + (" · synthetic" if about["synthetic"] else ""))
 
 
 def _filled_in(settings: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -170,12 +182,10 @@ def blocks_of(settings: pd.DataFrame, apart_from: Iterable[str]) -> pd.DataFrame
 
 def names_of(blocks: pd.DataFrame) -> pd.Series:
     """Return the name of each trial's block, from the table of `blocks_of`."""
-    texts = blocks.apply(lambda column: column.map(lambda value: _named(str(column.name), value)))
-    return pd.Series([" · ".join(row) for row in texts.to_numpy()], index=blocks.index, dtype=str)
-
-
-def _named(key: str, value: str) -> str:
-    return _label(value) if key in _PLAIN else f"{key} {value}"
+    texts = pd.DataFrame(index=blocks.index)
+    for key in map(str, blocks):
+        texts[key] = blocks[key].map(_label) if key in _PLAIN else f"{key} " + blocks[key]
+    return pd.Series([" · ".join(row) for row in texts.to_numpy()], blocks.index, dtype=str)
 
 
 def _contrast(rows: pd.DataFrame, settings: pd.DataFrame, key: str) -> Contrast | None:
@@ -184,20 +194,18 @@ def _contrast(rows: pd.DataFrame, settings: pd.DataFrame, key: str) -> Contrast 
         return None
     if key in HEAD_KEYS:
         rows = rows[rows["model"].isin(heads_with(key))]
-    labels = settings[key].map(_label)
     common = blocks_of(settings, [key])
     # Which split file there is says the fingerprint, too.
     around = [
         name for name in _CIRCUMSTANCES if not (key.endswith("-file") and name == "fingerprint")
     ]
-    about = rows["trial"].map(names_of(common))
+    trials = rows["trial"]
+    alike = [trials.map(common[name]) for name in common]
+    alike += [rows[name].astype(str) for name in ("model", *around)]
     rows = rows.assign(
-        value=rows["trial"].map(labels),
-        about=about,
-        block=rows.groupby(
-            [rows["trial"].map(common[name]) for name in common]
-            + [rows[name].astype(str) for name in ("model", *around)]
-        ).ngroup(),
+        value=trials.map(settings[key].map(_label)),
+        about=trials.map(names_of(common)),
+        block=rows.groupby(alike).ngroup(),
     )
     # On two machines a trial may stand twice.
     rows = rows.sort_values("trial").drop_duplicates(["block", "value"])
@@ -216,18 +224,6 @@ def _contrast(rows: pd.DataFrame, settings: pd.DataFrame, key: str) -> Contrast 
     dataset = str(rows["config.dataset"].iloc[0])
     title = f"By {key} · {KINDS.get(kind, ' '.join(kind))} · {WORDS.get(dataset, dataset)}"
     return Contrast(title, key, values, rows, blocks)
-
-
-def _titled(found: list[Contrast]) -> Iterator[Contrast]:
-    """Give contrasts of one title the test images' fingerprint."""
-    titles = [contrast.title for contrast in found]
-    for contrast in found:
-        title = contrast.title
-        if titles.count(title) > 1:
-            about = contrast.rows.iloc[0]
-            title += f" · test images {about['test_fingerprint'][:12] or 'unknown'}"
-            title += " · synthetic" if about["synthetic"] else ""
-        yield Contrast(title, contrast.key, contrast.values, contrast.rows, contrast.blocks)
 
 
 def _label(value: Scalar) -> str:

@@ -1,7 +1,7 @@
 """AVG against bytes sent and against time; also for each backbone, trained part and wire format."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,31 +18,15 @@ _BYTES = {"kilobytes": 1e3, "megabytes": 1e6, "gigabytes": 1e9, "terabytes": 1e1
 _TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 
 
-@dataclass(frozen=True)
-class Cost:
+class _Cost(NamedTuple):
     """The costs of some points on an axis."""
 
     label: str
     values: pd.Series  # of each point, in the unit of the label
     symbol: str = ""  # of the unit, if each tick has its own prefix; otherwise empty
 
-    def scale(self, axes: Axes) -> None:
-        """Scale the axis: from 0, or logarithmic if costs differ more than tenfold."""
-        highest, range_ = self.values.max(), _range(self.values)
-        if range_ <= 10:
-            # From 0, so that small differences do not look large.
-            axes.set_xlim(0, 1.15 * highest or 1)
-            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            return
-        axes.set_xscale("log")
-        axes.margins(0.1)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if range_ <= 100 else (1,)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_major_formatter(EngFormatter(self.symbol) if self.symbol else plain)
 
-
-def mean_costs(comparison: Comparison, keys: list[str]) -> pd.DataFrame:
+def _means(comparison: Comparison, keys: list[str]) -> pd.DataFrame:
     """Return means of AVG on the global test set, bytes and seconds over the networks' seeds.
 
     Args:
@@ -58,15 +42,15 @@ def mean_costs(comparison: Comparison, keys: list[str]) -> pd.DataFrame:
     return means.reset_index()
 
 
-def costs_of(points: pd.DataFrame) -> Iterator[Cost]:
-    """Return the costs of `mean_costs` for drawing: bytes, if any were sent, and seconds.
+def _costs_of(points: pd.DataFrame) -> Iterator[_Cost]:
+    """Return the costs of `_means` for drawing: bytes, if any were sent, and seconds.
 
     The unit is the largest in which the highest cost is at least two. If bytes differ more than a
     hundredfold, each tick has its own unit.
     """
     federated = points["bytes"].notna().any()
     if federated and _range(points["bytes"]) > 100:
-        yield Cost("sent and received by the server", points["bytes"], "B")
+        yield _Cost("sent and received by the server", points["bytes"], "B")
     elif federated:
         yield _in_unit(points["bytes"], _BYTES, "sent and received by the server")
     yield _in_unit(points["seconds"], _TIMES, "in rounds" if federated else "in epochs")
@@ -77,8 +61,8 @@ def draw_cost(comparison: Comparison) -> Figure:
 
     A point is a backbone's mean over its seeds.
     """
-    points = mean_costs(comparison, ["backbone"])
-    costs = list(costs_of(points))
+    points = _means(comparison, ["backbone"])
+    costs = list(_costs_of(points))
     width = 1.9 + 3.1 * len(costs)
     figure = new_figure(comparison.title, width, 3.8, synthetic=comparison.synthetic)
     for number, cost in enumerate(costs, 1):
@@ -98,24 +82,34 @@ def draw_cost(comparison: Comparison) -> Figure:
                 zorder=line.zorder,
                 label=backbone,
             )
-        finish_axes(axes, cost)
+        _scale(axes, cost)
         axes.set_xlabel(cost.label)
     figure.axes[0].set_ylabel("AVG, percent")
     figure.axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1.05))
     return figure
 
 
-def finish_axes(axes: Axes, cost: Cost) -> None:
-    """Set scale and style of axes after all points are drawn."""
-    cost.scale(axes)
+def _scale(axes: Axes, cost: _Cost) -> None:
+    """Scale axes after all points are drawn: from 0, so that small differences do not look large,
+    or logarithmic if costs differ more than tenfold."""
     axes.grid()
-    axes.spines[["right", "top"]].set_visible(False)
+    highest, range_ = cost.values.max(), _range(cost.values)
+    if range_ <= 10:
+        axes.set_xlim(0, 1.15 * highest or 1)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        return
+    axes.set_xscale("log")
+    axes.margins(0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if range_ <= 100 else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(EngFormatter(cost.symbol) if cost.symbol else plain)
 
 
-def _in_unit(costs: pd.Series, units: dict[str, float], label: str) -> Cost:
+def _in_unit(costs: pd.Series, units: dict[str, float], label: str) -> _Cost:
     fitting = [name for name, size in units.items() if costs.max() >= 2 * size]
     unit = fitting[-1] if fitting else next(iter(units))
-    return Cost(f"{unit} {label}", costs / units[unit])
+    return _Cost(f"{unit} {label}", costs / units[unit])
 
 
 def _range(costs: pd.Series) -> float:
@@ -123,10 +117,10 @@ def _range(costs: pd.Series) -> float:
 
 
 # Colour and marker show what is trained, the marker's filling shows the wire format.
-_TRAINABLE = ((BLACK, "o"), (GREEN, "^"), (VERMILION, "s"), (BLUE, "D"))
-_WIRE_FORMATS: tuple[FillStyleType, ...] = ("full", "left", "none")
-TRAINABLE = dict(zip(TRAFFIC["trainable"], _TRAINABLE, strict=True))
-WIRE_FORMATS = dict(zip(TRAFFIC["wire-format"], _WIRE_FORMATS, strict=True))
+_LOOKS = ((BLACK, "o"), (GREEN, "^"), (VERMILION, "s"), (BLUE, "D"))
+_FILLS: tuple[FillStyleType, ...] = ("full", "left", "none")
+_TRAINABLE = dict(zip(TRAFFIC["trainable"], _LOOKS, strict=True))
+_WIRE_FORMATS = dict(zip(TRAFFIC["wire-format"], _FILLS, strict=True))
 
 _ROW, _AROUND = 2.1, 1.3  # inches
 
@@ -140,8 +134,8 @@ def draw_communication(comparison: Comparison) -> Figure:
     Args:
         comparison: of trials that differ in ``TRAFFIC``.
     """
-    points = mean_costs(comparison, ["backbone", *TRAFFIC])
-    costs = list(costs_of(points))
+    points = _means(comparison, ["backbone", *TRAFFIC])
+    costs = list(_costs_of(points))
     backbones = comparison.backbones
     figure = new_figure(
         comparison.title,
@@ -154,7 +148,7 @@ def draw_communication(comparison: Comparison) -> Figure:
         own = points[points["backbone"] == backbone]
         for axes, cost in zip(row, costs, strict=True):
             _draw(axes, own.assign(cost=cost.values))
-            finish_axes(axes, cost)
+            _scale(axes, cost)
         row[0].set_ylabel("AVG, percent")
         row[0].set_title(backbone, loc="left", fontsize=9)
     for axes, cost in zip(grid[-1], costs, strict=True):
@@ -166,12 +160,12 @@ def draw_communication(comparison: Comparison) -> Figure:
 
 def _draw(axes: Axes, points: pd.DataFrame) -> None:
     """Draw a backbone's points, whose cost is in column ``cost``."""
-    for trainable, (colour, marker) in TRAINABLE.items():
+    for trainable, (colour, marker) in _TRAINABLE.items():
         ways = points[points["trainable"] == trainable].set_index("wire-format")
-        ways = ways.loc[[name for name in WIRE_FORMATS if name in ways.index]]
+        ways = ways.loc[[name for name in _WIRE_FORMATS if name in ways.index]]
         axes.plot(ways["cost"], ways["avg"], color=colour, linewidth=0.8)
         for name, way in ways.iterrows():
-            axes.add_line(_mark(colour, marker, WIRE_FORMATS[str(name)], way["cost"], way["avg"]))
+            axes.add_line(_mark(colour, marker, _WIRE_FORMATS[str(name)], way["cost"], way["avg"]))
 
 
 def _mark(
@@ -192,9 +186,9 @@ def _mark(
 
 def _legend(points: pd.DataFrame) -> Iterator[Line2D]:
     trained, sent = set(points["trainable"]), set(points["wire-format"])
-    for name, (colour, marker) in TRAINABLE.items():
+    for name, (colour, marker) in _TRAINABLE.items():
         if name in trained:
             yield _mark(colour, marker, "full", label=name)
-    for name, fill in WIRE_FORMATS.items():
+    for name, fill in _WIRE_FORMATS.items():
         if name in sent:
             yield _mark(GREY, "o", fill, label=name)

@@ -1,23 +1,30 @@
 """Draws the figures of a report: validation by round, critical differences, and all others."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.bars import draw_heads, draw_spider
 from experiments.reporting.comparisons import Comparison, slug
 from experiments.reporting.contrast_figures import draw_contrast, draw_contrast_curves
+from experiments.reporting.contrasts import Contrast
 from experiments.reporting.cost import draw_communication, draw_cost
 from experiments.reporting.findings import Findings
-from experiments.reporting.statistics import ALPHA, RankTest
-from experiments.reporting.style import ALARM, BLACK, GREY, SETTINGS, line_of, new_figure, render
+from experiments.reporting.statistics import ALPHA, Ranking
+from experiments.reporting.style import (
+    ALARM,
+    BLACK,
+    GREY,
+    Drawing,
+    by_round,
+    drawn,
+    line_of,
+    new_figure,
+)
 
 
 def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) -> Figure:
@@ -58,33 +65,34 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
         )
     federated = bool((rows["command"] == "simulate").any())
     unit = "round" if federated else "epoch"
-    axes.set_xlabel(unit)
-    axes.set_ylabel("validation AVG, percent")
-    ticks = MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
-    axes.xaxis.set_major_locator(ticks)
+    by_round(axes, unit, "validation AVG, percent")
     where = "on the clients' validation images, pooled" if federated else "on the validation images"
     axes.set_title(f"{where}; there is only one {unit}" if alone else where, loc="left", size=8.5)
     margin = 0.5 if alone else 0.02 * (rounds[-1] - rounds[0])
     axes.set_xlim(rounds[0] - margin, rounds[-1] + margin)
-    axes.grid()
-    axes.spines[["right", "top"]].set_visible(False)
     axes.legend(
         loc="upper left", bbox_to_anchor=(1, 1.05), title="by the last value", handlelength=3.4
     )
     return figure
 
 
-def draw_ranks(title: str, test: RankTest, *, synthetic: bool) -> Figure:
+def draw_ranks(ranking: Ranking) -> Figure:
     """Draw mean ranks, the best at the left; thick bars join backbones that do not differ.
 
     As in Demšar, JMLR 7 (2006), figure 1.
+
+    Args:
+        ranking: with a test.
     """
+    test = ranking.test
+    assert test is not None
     ranks, cliques = test.mean_ranks, test.cliques()
     first, last, num_left = 1, len(ranks), (len(ranks) + 1) // 2
     # Heights in rows: the scale at 0, the bars below it, then the labels.
     foot = -0.6 - 0.5 * len(cliques)
     lowest = foot - num_left
-    figure = new_figure(title, 7.6, 1.25 + 0.25 * (2.4 - lowest), synthetic=synthetic)
+    height = 1.25 + 0.25 * (2.4 - lowest)
+    figure = new_figure(ranking.title, 7.6, height, synthetic=ranking.synthetic)
     axes = figure.add_subplot()
     reach = 0.42 * (last - first)
     axes.set_xlim(first - reach, last + reach)
@@ -135,19 +143,8 @@ def _write(axes: Axes, text: str, x: float, y: float, *, right: bool) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """One figure."""
-
-    name: str  # the files', without suffix
-    about: str  # title of the comparison or ranking that it shows
-    what: str  # description for people who cannot see it
-    svg: str
-    png: bytes
-
-
 def draw_all(findings: Findings) -> list[Drawing]:
-    """Draw every figure of a report, those of a comparison one after another.
+    """Draw every figure but those by hospital, those of a comparison one after another.
 
     It uses one process: a figure takes a quarter of a second, and a campaign may need the other
     cores.
@@ -156,45 +153,45 @@ def draw_all(findings: Findings) -> list[Drawing]:
 
 
 def _drawings(findings: Findings) -> Iterator[Drawing]:
+    records = findings.records
     for comparison in findings.chapters:
-        yield from _of_comparison(comparison, findings)
+        draw = partial(_draw, comparison)
+        if comparison.judged["model"].nunique() > 1:
+            what = "AVG of the network and of each head, then each head's metrics, by backbone"
+            yield draw("-heads", what, draw_heads)
+        if len(comparison.network):
+            yield draw("-metrics", "the metrics of the network, by backbone", draw_spider)
+        if _validated(comparison.rows, records):
+            yield draw("-convergence", "validation AVG, by round", draw_convergence, records)
+        if len(comparison.network):
+            yield draw("-cost", "AVG against bytes and time, by backbone", draw_cost)
     for contrast in findings.contrasts:
         what = f"AVG, BACC and AUROC on the global test set, by {contrast.key}"
-        yield _draw(contrast.title, "", what, draw_contrast, contrast)
-        curves = [findings.records[trial].curve for trial in contrast.rows["trial"]]
-        if any(curve["validation_avg"].notna().any() for curve in curves):
+        yield _draw(contrast, "", what, draw_contrast)
+        if _validated(contrast.rows, records):
             what = f"validation AVG and training loss by round, by {contrast.key}"
-            draw = partial(draw_contrast_curves, contrast, findings.records)
-            yield _draw(contrast.title, "-convergence", what, draw)
+            yield _draw(contrast, "-convergence", what, draw_contrast_curves, records)
     for together in findings.communication:
         if together.varied_traffic and len(together.network):
             what = "AVG against bytes and time, by backbone, trained part and wire format"
-            yield _draw(together.title, "-communication", what, draw_communication, together)
+            yield _draw(together, "-communication", what, draw_communication)
     for ranking in findings.rankings:
         if ranking.test is not None:
-            draw = partial(draw_ranks, ranking.title, ranking.test, synthetic=ranking.synthetic)
-            yield _draw(ranking.title, "", "critical-difference diagram", draw)
-
-
-def _of_comparison(comparison: Comparison, findings: Findings) -> Iterator[Drawing]:
-    draw = partial(_draw, comparison.title)
-    if comparison.judged["model"].nunique() > 1:
-        what = "AVG of the network and of each head, then each head's metrics, by backbone"
-        yield draw("-heads", what, draw_heads, comparison)
-    if len(comparison.network):
-        yield draw("-metrics", "the metrics of the network, by backbone", draw_spider, comparison)
-    records = {trial: findings.records[trial] for trial in comparison.rows["trial"].unique()}
-    if any(record.curve["validation_avg"].notna().any() for record in records.values()):
-        what = "validation AVG, by round"
-        yield draw("-convergence", what, draw_convergence, comparison, records)
-    if len(comparison.network):
-        yield draw("-cost", "AVG against bytes and time, by backbone", draw_cost, comparison)
+            yield _draw(ranking, "", "critical-difference diagram", draw_ranks)
 
 
 def _draw(
-    about: str, suffix: str, what: str, draw: Callable[..., Figure], *shown: object
+    shown: Comparison | Contrast | Ranking,
+    suffix: str,
+    what: str,
+    draw: Callable[..., Figure],
+    *others: object,
 ) -> Drawing:
-    name = f"{slug(about)}{suffix}"
-    with matplotlib.rc_context(SETTINGS):
-        svg, png = render(draw(*shown), name)
-    return Drawing(name, about, what, svg, png)
+    name = f"{slug(shown.title)}{suffix}"
+    return drawn(name, what, draw, shown, *others, about=shown.title)
+
+
+def _validated(rows: pd.DataFrame, records: dict[str, TrialRecord]) -> bool:
+    """Return whether any of these trials has a curve to draw."""
+    curves = [records[trial].curve for trial in rows["trial"].unique()]
+    return any(curve["validation_avg"].notna().any() for curve in curves)

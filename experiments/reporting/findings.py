@@ -10,7 +10,7 @@ from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.ledger import read_ledger
 from experiments.reporting.comparisons import Comparison, compare, over_traffic
 from experiments.reporting.contrasts import Contrast, contrasts
-from experiments.reporting.hospital_trials import read_hospital_trials
+from experiments.reporting.hospital_answers import read_hospital_trials
 from experiments.reporting.hospitals import Hospitals, judge_hospitals
 from experiments.reporting.statistics import Ranking, rankings
 from training.errors import RunFolderError

@@ -1,22 +1,181 @@
-"""What models answered on the test images of a hospital, read from a trial's predictions."""
+"""What models answered on the test images of hospitals, read from the predictions of trials."""
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from experiments.campaigns.finished_trial import TrialRecord
+from experiments.reporting.comparisons import slug
 from experiments.reporting.hospital_statistics import HospitalImages
+from experiments.reporting.hospital_trials import (
+    POOLED,
+    SHARED,
+    Entry,
+    entries_of,
+    grouped_trials,
+    has_both,
+)
+from strategies.methods import METHODS
 from training.errors import RunFolderError
 from training.metrics import confusion_matrix
 from training.predictions import read_predictions
+
+GLOBAL = "global test set"
+"""Stands for a hospital where figures are of the global test set."""
 
 # The column that names what is drawn together, and what it is called.
 _UNITS = {"patient_id": "patient", "lesion_id": "lesion"}
 
 
-def read_answers(
+@dataclass(frozen=True)
+class HospitalTrials:
+    """Trials that are judged together.
+
+    Attributes:
+        name: as a file's name, unique in the campaign.
+        title: what distinguishes them from other such trials of the campaign; may be empty.
+        table: the ledger's first row of each trial, by trial.
+        classes: K names.
+        hospitals: their names, in the order of the clients.
+        entries: by loss, alone first, pooled last.
+        tests: the test images of each hospital, and of ``GLOBAL``, by seed.
+        answers: (n, K) probabilities by entry, hospital or ``GLOBAL``, and seed.
+        lacking: what is not in the figures, and why: one line each.
+        leaks: what is known of images or lesions on both sides: one line each.
+    """
+
+    name: str
+    title: str
+    table: pd.DataFrame
+    classes: list[str]
+    hospitals: list[str]
+    entries: list[Entry]
+    tests: dict[str, dict[int, HospitalImages]]
+    answers: dict[tuple[Entry, str, int], NDArray[np.float32]]
+    lacking: list[str]
+    leaks: list[str]
+
+    @property
+    def losses(self) -> list[str]:
+        """The losses, in order."""
+        return list(dict.fromkeys(entry.loss for entry in self.entries))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are synthetic."""
+        return bool(self.table["synthetic"].any())
+
+    @property
+    def not_complete(self) -> list[str]:
+        """One line for each trial in which a hospital missed a round or is missing in a figure."""
+        rows = self.table[~self.table["complete"]]
+        return [f"{trial}: {said}" for trial, said in rows["absences"].items()]
+
+
+def read_hospital_trials(
+    ledger: pd.DataFrame, records: Mapping[str, TrialRecord], folder: Path
+) -> list[HospitalTrials]:
+    """Read the predictions of the hospitals' test images.
+
+    Args:
+        ledger: the table of a `Ledger`.
+        records: of the trials, by id.
+        folder: the campaign's.
+    """
+    return [
+        _read(title, rows, records, folder / "trials")
+        for title, rows in grouped_trials(ledger).items()
+    ]
+
+
+def _read(
+    title: str, rows: pd.DataFrame, records: Mapping[str, TrialRecord], folder: Path
+) -> HospitalTrials:
+    ids = list(map(str, rows.index))
+    classes = records[ids[0]].classes
+    clients = list(dict.fromkeys(client for trial in ids for client in records[trial].of_clients))
+    entries = entries_of(rows, records)
+    tests: dict[str, dict[int, HospitalImages]] = {}
+    answers: dict[tuple[Entry, str, int], NDArray[np.float32]] = {}
+    lacking: Counter[str] = Counter()  # reasons, with the number of trials
+    for entry in entries:
+        for seed, trial in entry.trials.items():
+            method = METHODS[str(rows.loc[trial, "config.strategy"])]
+            beside = entry.model == SHARED and has_both(method)
+            files = _files(records[trial], folder / trial, clients, entry.model, beside=beside)
+            for hospital, path, confusion in files:
+                try:
+                    images, found = _read_answers(path, classes, confusion)
+                    known = tests.setdefault(hospital, {}).setdefault(seed, images)
+                    if not images.same_as(known):
+                        raise RunFolderError(f"seed {seed} has other test images")
+                    answers[entry, hospital, seed] = found
+                except RunFolderError as error:
+                    lacking[f"{entry.method}, {hospital}: {error}"] += 1
+    return HospitalTrials(
+        name=slug(f"hospitals {title}"),
+        title=title,
+        table=rows,
+        classes=classes,
+        hospitals=[_hospital(client) for client in clients],
+        entries=[entry for entry in entries if any(key[0] == entry for key in answers)],
+        tests=tests,
+        answers=answers,
+        lacking=[f"{said} ({n} trials)" if n > 1 else said for said, n in lacking.items()],
+        leaks=[
+            *_leaks(rows, [images for of_seed in tests.values() for images in of_seed.values()]),
+            *dict.fromkeys(said for trial in ids for said in records[trial].notices),
+        ],
+    )
+
+
+def _files(
+    record: TrialRecord, folder: Path, clients: Sequence[str], model: str, *, beside: bool
+) -> Iterator[tuple[str, Path, list[list[int]] | None]]:
+    """Yield each hospital with the file of a model's answers, and the counts that must be in it.
+
+    Args:
+        folder: of the trial.
+        beside: whether it is the shared model beside models of the clients' own, whose counts are
+            those that are known.
+    """
+    for client in clients:
+        file = "predictions-shared-test.csv" if beside else "predictions-test.csv"
+        confusion = None if beside else record.of_clients.get(client)
+        yield _hospital(client), folder / "clients" / client.partition(" ")[0] / file, confusion
+    if model in (SHARED, POOLED) and "network" in record.confusions:
+        yield GLOBAL, folder / "predictions-global_test.csv", record.confusions["network"]
+
+
+def _hospital(client: str) -> str:
+    """Return the source in a client's name, such as ``client-0 (rosendahl)``; or the name."""
+    found = re.fullmatch(r"\S+ \((.+)\)", client)
+    return client if found is None else found[1]
+
+
+def _leaks(rows: pd.DataFrame, tests: Sequence[HospitalImages]) -> Iterator[str]:
+    found = rows["test_in_training"].dropna()
+    if (found > 0).any():
+        yield f"{found.max():.0f} images of the global test set are also in training"
+    if found.empty and (rows["test_fingerprint"] != "").any():
+        yield "Whether images of the global test set are also in training was not checked"
+    units = {images.unit for images in tests}
+    if (rows["config.split-by"] != "lesion").any() and "lesion" in units:
+        yield (
+            "A hospital's images of one lesion may be in its training and in its test images "
+            "(split-by = image), so the figures by hospital may be too good"
+        )
+    if "image" in units:
+        yield "Which images are of one lesion is not known, so intervals may be too narrow"
+
+
+def _read_answers(
     path: Path, classes: Sequence[str], confusion: Sequence[Sequence[int]] | None
 ) -> tuple[HospitalImages, NDArray[np.float32]]:
     """Read a file of predictions.
@@ -31,6 +190,8 @@ def read_answers(
     Raises:
         RunFolderError: it is missing or damaged, has no images, or is of another model; one line.
     """
+    if not path.is_file():
+        raise RunFolderError(f"{path.name} is missing: an earlier version")
     try:
         table = read_predictions(path)
     except ValueError as error:
@@ -39,7 +200,7 @@ def read_answers(
         raise RunFolderError(f"{path.name}: has not the columns of these classes")
     if table.empty or table["image_id"].duplicated().any():
         raise RunFolderError(f"{path.name}: has no images, or one twice")
-    labels = pd.Index(classes).get_indexer(pd.Index(table["label"]))
+    labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
     try:
         probabilities = table[list(classes)].to_numpy(np.float32)
     except ValueError:
@@ -50,14 +211,8 @@ def read_answers(
         counts = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
         if counts.tolist() != confusion:
             raise RunFolderError(f"{path.name}: is not of the model that metrics.json describes")
-    column = next((name for name in _UNITS if name in table), None)
-    units = table["image_id"] if column is None else table[column]
+    column = next((name for name in _UNITS if name in table), "image_id")
     # An image whose lesion is not known is drawn alone.
-    units = units.where(units != "", "image " + table["image_id"])
-    images = HospitalImages(
-        tuple(table["image_id"]),
-        labels.astype(np.int64),
-        units.to_numpy(str),
-        "image" if column is None else _UNITS[column],
-    )
-    return images, probabilities
+    units = table[column].where(table[column] != "", "image " + table["image_id"]).to_numpy(str)
+    unit = _UNITS.get(column, "image")
+    return HospitalImages(tuple(table["image_id"]), labels, units, unit), probabilities

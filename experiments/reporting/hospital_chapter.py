@@ -1,88 +1,143 @@
-"""The chapter "By hospital" of a campaign's page, in the order in which it is read."""
+"""The chapter "By hospital" of a campaign's page, in plain words and in the order of reading."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
 
 from experiments.reporting.hospital_resampling import FLIPS, RESAMPLES
 from experiments.reporting.hospital_tables import name_of, tables_of_loss
-from experiments.reporting.hospital_words import further_lines, headline, hospital_lines
+from experiments.reporting.hospital_trials import ALONE, OWN, POOLED
 from experiments.reporting.hospitals import Hospitals
+from experiments.reporting.statistics import ALPHA
+from experiments.reporting.tables import p_text, signed_range
+from experiments.results import megabytes
+
+_SHOWN = 5  # of the trials that lost a hospital
 
 
-@dataclass(frozen=True)
-class HospitalChapter:
-    """What the page's template shows of one `Hospitals`.
+def hospital_chapter(hospitals: Hospitals) -> dict[str, Any]:
+    """Return what the page's template shows.
 
-    Attributes:
-        name: of the section; figures are under it, too.
-        heading: its title.
-        leaks, lost, lacking: what a reader must know first, one line each.
-        headline: the answer; empty if there is none yet.
-        hospitals, further: the answer by hospital, and what else belongs to it.
-        method: how the figures are computed.
-        summary: name of the first table.
-        losses: names of the tables of each loss.
-        opened: the loss whose tables are open.
-        others: names of the other tables.
+    ``leaks``, ``lost`` and ``lacking`` are what a reader must know first, a line each. The answer
+    is ``headline``, empty if there is none yet, and by hospital ``hospitals``; ``further`` belongs
+    to it. ``summary``, ``losses`` and ``others`` are names of tables; those of loss ``opened`` are
+    open.
     """
-
-    name: str
-    heading: str
-    leaks: Sequence[str]
-    lost: Sequence[str]
-    lacking: Sequence[str]
-    headline: str
-    hospitals: Sequence[str]
-    further: Sequence[str]
-    method: str
-    summary: str
-    losses: Mapping[str, Sequence[str]]
-    opened: str
-    others: Sequence[str]
-
-
-def hospital_chapter(hospitals: Hospitals) -> HospitalChapter:
-    """Return the chapter."""
     trials, best = hospitals.trials, hospitals.best()
     others = ["methods", *(["global"] if len(hospitals.global_figures) else [])]
-    return HospitalChapter(
-        name=trials.name,
-        heading=f"By hospital · {trials.title}" if trials.title else "By hospital",
-        leaks=trials.leaks,
-        lost=list(_lost(hospitals)),
-        lacking=[*_seeds_apart(hospitals), *trials.lacking],
-        headline=headline(hospitals),
-        hospitals=list(hospital_lines(hospitals)),
-        further=list(further_lines(hospitals)),
-        method=_method(hospitals),
-        summary=name_of(hospitals, "summary"),
-        losses={
+    lost = [f"Lost: {line}" for line in trials.not_complete[:_SHOWN]]
+    if (more := len(trials.not_complete) - _SHOWN) > 0:
+        lost.append(f"Lost: a hospital in {more} more trials, listed above")
+    return {
+        "name": trials.name,
+        "heading": f"By hospital · {trials.title}" if trials.title else "By hospital",
+        "leaks": trials.leaks,
+        "lost": lost,
+        "lacking": [*_seeds_apart(hospitals), *trials.lacking],
+        "headline": "" if best is None else _headline(hospitals, best),
+        "hospitals": [] if best is None else list(_hospital_lines(hospitals, best)),
+        "further": [] if best is None else list(_further_lines(hospitals, best)),
+        "method": _method(hospitals),
+        "summary": name_of(hospitals, "summary"),
+        "losses": {
             loss: [name_of(hospitals, what, loss) for what in tables_of_loss(hospitals)]
             for loss in trials.losses
         },
-        opened=trials.losses[0] if best is None else hospitals.entry(best).loss,
-        others=[name_of(hospitals, what) for what in others],
+        "opened": trials.losses[0] if best is None else hospitals.entry(best).loss,
+        "others": [name_of(hospitals, what) for what in others],
+    }
+
+
+def _seeds_apart(hospitals: Hospitals) -> Iterator[str]:
+    numbers = {len(entry.trials) for entry in hospitals.trials.entries}
+    if len(numbers) > 1:
+        yield (
+            f"trials that are not done: rows are of {min(numbers)} to {max(numbers)} seeds, so "
+            "figures of rows with other numbers of seeds are not comparable; gains are over common "
+            "seeds"
+        )
+
+
+def _headline(hospitals: Hospitals, best: int) -> str:
+    """Return how many hospitals gain with the best federated setting; empty if that is unknown."""
+    entry, rows = hospitals.entry(best), hospitals.of(best).dropna(subset="gain")
+    if rows.empty:
+        return ""
+    sure = ((rows["p_holm"] < ALPHA) & (rows["gain"] > 0)).sum()
+    whose = "personal models" if entry.model == OWN else "the global model"
+    return (
+        f"{(rows['gain'] > 0).sum()} of {len(rows)} hospitals gain over being alone with "
+        f"{entry.method} ({whose}) and loss {entry.loss}, {sure or 'none'} of them significantly."
     )
 
 
-def _lost(hospitals: Hospitals) -> Sequence[str]:
-    lines = hospitals.trials.not_complete
-    shown = 5
-    more = len(lines) - shown
-    return [
-        *(f"Lost: {line}" for line in lines[:shown]),
-        *([f"Lost: a hospital in {more} more trials, listed above"] if more > 0 else []),
-    ]
+def _hospital_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
+    """Yield for each hospital what it gains with the setting of the headline, the most first."""
+    figures, loss = hospitals.figures, hospitals.entry(best).loss
+    alone = figures[(figures["model"] == ALONE) & (figures["loss"] != loss)].sort_values("bacc")
+    rows = hospitals.of(best).sort_values("gain", ascending=False, na_position="last")
+    for hospital, row in rows.iterrows():
+        line = f"{hospital}: {_of_hospital(row)}"
+        others = alone[alone["hospital"] == hospital]
+        if len(others) and (other := others.iloc[-1])["bacc"] > row["bacc"]:
+            line += f"; but alone with loss {other['loss']} it has {other['bacc']:.1f}"
+        yield line
 
 
-def _seeds_apart(hospitals: Hospitals) -> Sequence[str]:
-    numbers = [len(entry.trials) for entry in hospitals.trials.entries]
-    if len(set(numbers)) < 2:
-        return []
-    return [
-        f"trials that are not done: rows are of {min(numbers)} to {max(numbers)} seeds, so figures "
-        "of rows with other numbers of seeds are not comparable; gains are over common seeds"
-    ]
+def _of_hospital(row: pd.Series) -> str:
+    if pd.isna(row["gain"]):
+        return f"BACC {row['bacc']:.1f}; not compared, as no trial of it alone is done"
+    verb = "loses" if row["gain"] < 0 else "gains"
+    sure = "significant" if row["p_holm"] < ALPHA else "not significant"
+    p_value = p_text(row["p_holm"])
+    return (
+        f"{verb} {abs(row['gain']):.1f} points of BACC "
+        f"(95 %: {signed_range(row['gain_low'], row['gain_high'], 1)}), "
+        f"from {row['before']:.1f} to {row['before'] + row['gain']:.1f}; {sure}, "
+        f"p {p_value if p_value.startswith('<') else f'= {p_value}'}"
+    )
+
+
+def _further_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
+    """Yield what the setting of the headline costs, what the ceiling is, and how it was chosen."""
+    methods = hospitals.methods
+    ours = methods.iloc[best]
+    yield (
+        f"Worst hospital: {ours['worst_hospital']}, BACC {ours['worst']:.1f}; the best is "
+        f"{ours['spread']:.1f} points above it."
+    )
+    alike = methods[methods["loss"] == ours["loss"]]
+    for _, pooled in alike[alike["model"] == POOLED].iterrows():
+        yield (
+            f"Mean over the hospitals: {ours['mean']:.1f}, {_apart(ours, pooled)} than training on "
+            f"everybody's images in one place ({pooled['mean']:.1f})."
+        )
+    alone = methods[methods["model"] == ALONE].sort_values("mean")
+    if len(alone):
+        strongest = alone.iloc[-1]
+        yield (
+            f"Alone, hospitals do best with loss {strongest['loss']}: {strongest['mean']:.1f} on "
+            f"average; the federation is {_apart(ours, strongest)}."
+        )
+    seconds = alike.loc[alike["model"] == ALONE, "seconds"]
+    beside = f" (alone {seconds.min():,.0f} s)" if len(seconds) else ""
+    yield (
+        f"Cost of a trial: {megabytes(ours['bytes_sent'])} MB sent, "
+        f"{megabytes(ours['bytes_received'])} MB received, {ours['seconds']:,.0f} s in "
+        f"rounds{beside}."
+    )
+    number = sum(entry.federated for entry in hospitals.trials.entries)
+    if number > 1:
+        yield (
+            f"It is the best of {number} federated settings by these same test figures, which "
+            f"flatters it; p-values are corrected for all {hospitals.num_tests} gains (Holm)."
+        )
+
+
+def _apart(ours: pd.Series, other: pd.Series) -> str:
+    apart = ours["mean"] - other["mean"]
+    return f"{abs(apart):.1f} points {'better' if apart > 0 else 'worse'}"
 
 
 def _method(hospitals: Hospitals) -> str:

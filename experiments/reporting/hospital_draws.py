@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from experiments.reporting.hospital_statistics import share
+from experiments.reporting.hospital_statistics import mean_of_known, share
 from strategies.histograms import CONFIDENCE_BINS
 
 SPECIFICITY = 0.9
@@ -100,12 +100,8 @@ class SeedDraws:
         It is as `training.scores` has it: each class against the others, with equal probabilities
         as half; classes that a draw lacks, or has alone, do not count. NaN if no class counts.
         """
-        of_classes = [
-            self._auroc(scores, positive)
-            for scores, positive in zip(probabilities.T, self._truth.T > 0, strict=True)
-        ]
-        known = ~np.isnan(of_classes)
-        return 100 * share(np.where(known, of_classes, 0).sum(axis=0), known.sum(axis=0))
+        classes = zip(probabilities.T, self._truth.T > 0, strict=True)
+        return 100 * mean_of_known(np.stack([self._auroc(*of_class) for of_class in classes]))
 
     def _auroc(
         self, scores: NDArray[np.float32], positive: NDArray[np.bool_]

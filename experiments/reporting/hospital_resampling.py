@@ -1,13 +1,13 @@
 """The bootstrap of a hospital's lesions, and the exchanges of two models' answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reporting.hospital_draws import SeedDraws, draw
-from experiments.reporting.hospital_statistics import HospitalImages, Judged, common_seeds
+from experiments.reporting.hospital_statistics import HospitalImages, Judged
 
 RESAMPLES = 1000
 """Of the bootstrap. A report may have two thousand models and hospitals."""
@@ -19,24 +19,18 @@ FLIPS = 19_999
 _BLOCK = 1000
 
 
-@dataclass(frozen=True)
-class Gain:
+class Gain(NamedTuple):
     """A difference in BACC of two models over their common seeds, in percentage points.
 
-    Attributes:
-        value: the first model's minus the second's.
-        before: the second's BACC over these seeds, in percent.
-        low, high: its 95 % interval.
-        p_value: two-sided.
-        num_seeds: how many seeds.
+    ``before`` is the second model's BACC over these seeds, in percent; ``value`` the first's minus
+    that, ``low`` and ``high`` its 95 % interval, and ``p_value`` is two-sided.
     """
 
-    value: float
     before: float
+    value: float
     low: float
     high: float
     p_value: float
-    num_seeds: int
 
 
 class Resampling:
@@ -85,19 +79,17 @@ class Resampling:
         Args:
             probabilities: (n, K) for the test images of one seed or more.
         """
-        draws = [self._tests[seed] for seed in probabilities]
-        answers = list(probabilities.values())
-        counted = [of.count(each) for of, each in zip(draws, answers, strict=True)]
-        found = [of.found(each, self._positive) for of, each in zip(draws, answers, strict=True)]
+        draws = [(self._tests[seed], answers) for seed, answers in probabilities.items()]
+        hits, ece = zip(*(of.count(answers) for of, answers in draws), strict=True)
         return Judged(
             seeds=tuple(probabilities),
-            hits=np.stack([hits for hits, _ in counted]),
-            support=np.stack([of.support for of in draws]),
-            found=np.stack(found),
-            positives=np.stack([of.positives(self._positive) for of in draws]),
-            ece=np.stack([ece for _, ece in counted]),
-            auroc=np.stack([of.auroc(each) for of, each in zip(draws, answers, strict=True)]),
-            right=tuple(of.right(each) for of, each in zip(draws, answers, strict=True)),
+            hits=np.stack(hits),
+            support=np.stack([of.support for of, _ in draws]),
+            found=np.stack([of.found(answers, self._positive) for of, answers in draws]),
+            positives=np.stack([of.positives(self._positive) for of, _ in draws]),
+            ece=np.stack(ece),
+            auroc=np.stack([of.auroc(answers) for of, answers in draws]),
+            right=tuple(of.right(answers) for of, answers in draws),
         )
 
     def gains(
@@ -133,22 +125,21 @@ class Resampling:
         reach = np.percentile(flipped, 95, axis=0)
         return [
             Gain(
+                before=float(second.figures("bacc", seeds)[0]),
                 value=float(value),
-                before=float(pair[1].figures("bacc", common_seeds(*pair))[0]),
                 low=float(value - far),
                 high=float(value + far),
                 p_value=float(count + 1) / (flips + 1),
-                num_seeds=len(common_seeds(*pair)),
             )
-            if common_seeds(*pair)
+            if (seeds := _common_seeds(first, second))
             else None
-            for pair, value, far, count in zip(pairs, values, reach, beyond, strict=True)
+            for (first, second), value, far, count in zip(pairs, values, reach, beyond, strict=True)
         ]
 
     def _differences(self, first: Judged, second: Judged) -> NDArray[np.float64]:
         """Return what each unit adds to the difference in BACC (U,), in percentage points."""
         total = np.zeros(self.num_units)
-        seeds = common_seeds(first, second)
+        seeds = _common_seeds(first, second)
         if not seeds:
             return total
         support = np.sum([self._tests[seed].support[:, 0] for seed in seeds], axis=0)
@@ -158,3 +149,7 @@ class Resampling:
             apart = ours.astype(np.float64) - theirs
             total += self._tests[seed].by_unit(apart, share, self.num_units)
         return total
+
+
+def _common_seeds(first: Judged, second: Judged) -> list[int]:
+    return [seed for seed in first.seeds if seed in second.seeds]

@@ -17,7 +17,7 @@ by exchanging their answers, see `hospital_resampling.Resampling.gains`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,57 +84,45 @@ class Judged:
         if score == "ece":
             return self.ece[rows].mean(axis=0, dtype=np.float64)
         if score == "auroc":
-            known = ~np.isnan(self.auroc[rows])
-            return share(np.where(known, self.auroc[rows], 0).sum(axis=0), known.sum(axis=0))
+            return mean_of_known(self.auroc[rows])
         if score == "sensitivity":
             return 100 * share(self.found[rows].sum(axis=0), self.positives[rows].sum(axis=0))
         hits, support = self.hits[rows].sum(axis=0), self.support[rows].sum(axis=0)
         if score == "acc":
             return 100 * share(hits.sum(axis=0), support.sum(axis=0))
-        recall = share(hits, support)
-        occurs = ~np.isnan(recall)
-        return 100 * share(np.where(occurs, recall, 0).sum(axis=0), occurs.sum(axis=0))
+        return 100 * mean_of_known(share(hits, support))
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure, in percent.
+class Estimate(NamedTuple):
+    """A figure over all seeds together, in percent.
 
-    Attributes:
-        value: of all seeds together.
-        low, high: its 95 % interval; NaN if it is defined in no draw.
-        deviation: standard deviation over the seeds (n − 1); NaN with one.
-        num_seeds: how many seeds.
+    ``low`` and ``high`` are its 95 % interval, NaN if it is defined in no draw; ``deviation`` is
+    the standard deviation over the seeds (n − 1), NaN with one.
     """
 
     value: float
     low: float
     high: float
     deviation: float
-    num_seeds: int
 
 
 def estimate(judged: Judged, score: str) -> Estimate:
     """Return a model's figure over its seeds."""
-    return _estimate(
-        judged.figures(score, judged.seeds),
-        [float(judged.figures(score, [seed])[0]) for seed in judged.seeds],
-    )
-
-
-def _estimate(figures: NDArray[np.float64], by_seed: Sequence[float]) -> Estimate:
-    draws = figures[1:][~np.isnan(figures[1:])]
-    low, high = np.percentile(draws, PERCENTILES) if len(draws) else (np.nan, np.nan)
-    deviation = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else np.nan
-    return Estimate(float(figures[0]), float(low), float(high), deviation, len(by_seed))
-
-
-def common_seeds(first: Judged, second: Judged) -> list[int]:
-    """Return the seeds of both."""
-    return [seed for seed in first.seeds if seed in second.seeds]
+    figures = judged.figures(score, judged.seeds)
+    known = figures[1:][~np.isnan(figures[1:])]
+    low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
+    by_seed = [judged.figures(score, [seed])[0] for seed in judged.seeds]
+    deviation = np.std(by_seed, ddof=1) if len(by_seed) > 1 else np.nan
+    return Estimate(float(figures[0]), float(low), float(high), float(deviation))
 
 
 def share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """Divide; the result is NaN where the divisor is 0."""
     whole = whole.astype(np.float64)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the first axis of what is not NaN; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return share(np.where(known, values, 0).sum(axis=0), known.sum(axis=0))

@@ -1,6 +1,6 @@
 """Does a federation help this hospital? The figures of each hospital, alone and in a federation."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 
 from data_partition.datasets import named_first
-from experiments.reporting.hospital_resampling import Gain, Resampling
+from experiments.reporting.hospital_answers import GLOBAL, HospitalTrials
+from experiments.reporting.hospital_resampling import Resampling
 from experiments.reporting.hospital_statistics import SCORES, HospitalImages, Judged, estimate
-from experiments.reporting.hospital_trials import ALONE, GLOBAL, Entry, HospitalTrials
+from experiments.reporting.hospital_trials import ALONE, FEDERATED, Entry
 from experiments.reporting.statistics import ALPHA, holm
 
 RARE = 5
 """Of a class with fewer lesions than this, over all seeds, the intervals do not say how sure."""
+
+ENDS = ("low", "high", "sd")
+"""With ``bacc``: the columns ``bacc_low``, …; see `hospital_statistics.Estimate`."""
+
+GAIN = ("before", "gain", "gain_low", "gain_high", "p_value")
+"""The columns of a `hospital_resampling.Gain`."""
 
 FEW = 10
 """With fewer test images of a class than this a seed, on average, its sensitivity is not given."""
@@ -38,11 +45,11 @@ class Hospitals:
         global_figures: the same on the global test set, where there is no model of being alone: a
             gain is over the default method's shared model, and ``p_holm`` is corrected for these.
         tests: a row for each hospital: ``images`` and ``lesions`` (means over the seeds),
-            ``classes`` (the fewest of a seed), ``positives`` (mean number of images of
-            ``positive``), ``unit`` (what ``lesions`` counts), and ``rare``, the classes with fewer
-            than ``RARE`` of them, with their number, as text.
+            ``positives`` (mean number of images of ``positive``), ``unit`` (what ``lesions``
+            counts), and ``rare``, the classes with fewer than ``RARE`` of them, with their number,
+            as text.
         positive: name of the class whose sensitivity is given; empty: none.
-        methods: a row for each entry: ``entry``, ``loss``, ``method``, ``model``, ``seeds``;
+        methods: a row for each entry, by its number: ``loss``, ``method``, ``model``, ``seeds``;
             ``hospitals``, of how many there is a figure; ``auroc``, the mean of their AUROC;
             ``mean``, ``worst`` and ``spread`` of their BACC (best minus worst),
             ``worst_hospital``; ``gain``, the mean; ``gains``, ``losses`` and ``significant``: how
@@ -55,11 +62,6 @@ class Hospitals:
     global_figures: pd.DataFrame
     tests: pd.DataFrame
     positive: str
-
-    @cached_property
-    def methods(self) -> pd.DataFrame:
-        """See the class."""
-        return pd.DataFrame(list(self._methods()))
 
     def entry(self, number: int) -> Entry:
         """Return an entry by its number."""
@@ -81,74 +83,64 @@ class Hospitals:
 
     @cached_property
     def _rows(self) -> "dict[tuple[int, str], pd.Series[Any]]":
-        keys = zip(self.figures["entry"], self.figures["hospital"], strict=True)
-        rows = (row for _, row in self.figures.iterrows())
-        return dict(zip(keys, rows, strict=True))
+        return {(row["entry"], row["hospital"]): row for _, row in self.figures.iterrows()}
 
-    def best(self, loss: str | None = None, model: Sequence[str] = ()) -> int | None:
+    def best(self, loss: str | None = None, model: str | None = None) -> int | None:
         """Return the entry in a federation with the highest mean BACC over all hospitals.
 
         Only entries with the most hospitals and seeds count, so that means are comparable.
 
         Args:
             loss: under which; None: any.
-            model: of these kinds only; empty: any.
+            model: of this kind only; None: any.
         """
-        rows = self.methods
-        wanted = [self.entry(number).federated for number in rows["entry"]]
-        rows = rows[np.array(wanted, dtype=bool)]
+        rows = self.methods[self.methods["model"].isin(FEDERATED if model is None else [model])]
         rows = rows[rows["loss"] == loss] if loss is not None else rows
-        rows = rows[rows["model"].isin(model)] if model else rows
         if rows.empty:
             return None
         rows = rows[rows["hospitals"] == rows["hospitals"].max()]
         rows = rows[rows["seeds"] == rows["seeds"].max()]
-        return int(rows.loc[rows["mean"].idxmax(), "entry"])
+        return int(rows["mean"].idxmax())
 
-    def _methods(self) -> Iterator[dict[str, object]]:
-        for number, entry in enumerate(self.trials.entries):
-            rows = self.of(number)
-            trials = self.trials.table.loc[list(entry.trials.values())]
-            gains = rows["gain"].dropna()
-            sure = rows.loc[gains.index, "p_holm"] < ALPHA
-            yield {
-                "entry": number,
-                "loss": entry.loss,
-                "method": entry.method,
-                "model": entry.model,
-                "seeds": len(entry.trials),
-                "hospitals": len(rows),
-                "mean": rows["bacc"].mean(),
-                "auroc": rows["auroc"].mean(),
-                "worst": rows["bacc"].min(),
-                "worst_hospital": rows["bacc"].idxmin() if len(rows) else "",
-                "spread": rows["bacc"].max() - rows["bacc"].min(),
-                "gain": gains.mean() if len(gains) else np.nan,
-                "gains": int((gains > 0).sum()),
-                "losses": int((gains < 0).sum()),
-                "significant": int(((gains > 0) & sure).sum()),
-                "significant_losses": int(((gains < 0) & sure).sum()),
-                "bytes_sent": trials["bytes_sent"].mean(),
-                "bytes_received": trials["bytes_received"].mean(),
-                "seconds": trials["seconds"].mean(),
-            }
+    @cached_property
+    def methods(self) -> pd.DataFrame:
+        """See the class."""
+        return pd.DataFrame([self._method(number) for number in range(len(self.trials.entries))])
+
+    def _method(self, number: int) -> dict[str, object]:
+        entry, rows = self.entry(number), self.of(number)
+        trials = self.trials.table.loc[list(entry.trials.values())]
+        gains = rows["gain"].dropna()
+        sure = rows.loc[gains.index, "p_holm"] < ALPHA
+        return {
+            "loss": entry.loss,
+            "method": entry.method,
+            "model": entry.model,
+            "seeds": len(entry.trials),
+            "hospitals": len(rows),
+            "mean": rows["bacc"].mean(),
+            "auroc": rows["auroc"].mean(),
+            "worst": rows["bacc"].min(),
+            "worst_hospital": rows["bacc"].idxmin() if len(rows) else "",
+            "spread": rows["bacc"].max() - rows["bacc"].min(),
+            "gain": gains.mean() if len(gains) else np.nan,
+            "gains": int((gains > 0).sum()),
+            "losses": int((gains < 0).sum()),
+            "significant": int(((gains > 0) & sure).sum()),
+            "significant_losses": int(((gains < 0) & sure).sum()),
+            **trials[["bytes_sent", "bytes_received", "seconds"]].mean(),
+        }
 
 
 def judge_hospitals(trials: HospitalTrials) -> Hospitals:
     """Compute all figures."""
     positive = next((name for name in named_first() if name in trials.classes), "")
-    found = [
-        _of_hospital(trials, hospital, positive)
-        for hospital in trials.hospitals
-        if hospital in trials.tests
-    ]
-    figures = _corrected(pd.concat(found, ignore_index=True) if found else pd.DataFrame())
-    whole = _of_hospital(trials, GLOBAL, positive) if GLOBAL in trials.tests else pd.DataFrame()
-    whole = _corrected(whole)
-    tests = pd.DataFrame(
-        [_about_tests(trials, hospital, positive) for hospital in (*trials.hospitals, GLOBAL)]
-    )
-    return Hospitals(trials, figures, whole, tests.set_index("hospital"), positive)
+    places = [*trials.hospitals, GLOBAL]
+    found = {at: _of_hospital(trials, at, positive) for at in places if at in trials.tests}
+    whole = found.pop(GLOBAL, pd.DataFrame())
+    figures = pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame()
+    tests = pd.DataFrame([_about_tests(trials, at, positive) for at in places], index=places)
+    return Hospitals(trials, _corrected(figures), _corrected(whole), tests, positive)
 
 
 def _corrected(figures: pd.DataFrame) -> pd.DataFrame:
@@ -162,96 +154,59 @@ def _corrected(figures: pd.DataFrame) -> pd.DataFrame:
 
 def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.DataFrame:
     """Return the figures of all entries at a hospital, or on the global test set."""
+    entries = trials.entries
     resampling = Resampling(
         trials.tests[hospital],
         len(trials.classes),
         positive=trials.classes.index(positive) if positive else None,
     )
     judged: dict[int, Judged] = {}
-    for number, entry in enumerate(trials.entries):
-        of_seeds = {
-            seed: trials.answers[entry, hospital, seed]
-            for seed in entry.trials
-            if (entry, hospital, seed) in trials.answers
-        }
-        if of_seeds:
-            judged[number] = resampling.judge(of_seeds)
-    basis = _is_default if hospital == GLOBAL else _is_alone
-    others = {number: _other(trials.entries, number, judged, basis) for number in judged}
+    for number, entry in enumerate(entries):
+        keys = [(entry, hospital, seed) for seed in entry.trials]
+        if found := {key[-1]: trials.answers[key] for key in keys if key in trials.answers}:
+            judged[number] = resampling.judge(found)
+    bases = [n for n in judged if _is_basis(entries[n], hospital)]
+    others = {n: _other(entries, n, judged, bases) for n in judged if n not in bases}
     compared = [(number, other) for number, other in others.items() if other is not None]
     gains = resampling.gains([(judged[number], judged[other]) for number, other in compared])
-    found = {number: gain for (number, _), gain in zip(compared, gains, strict=True)}
-    rows = [
-        {
-            **_about(trials.entries[number], number, hospital),
-            **_scores(of),
-            **_gain(found.get(number), tested=trials.entries[number].federated),
+    gain_of = {number: gain for (number, _), gain in zip(compared, gains, strict=True)}
+    rows = []
+    for number, of in judged.items():
+        entry = entries[number]
+        row: dict[str, object] = {
+            "entry": number,
+            "loss": entry.loss,
+            "method": entry.method,
+            "model": entry.model,
+            "hospital": hospital,
+            "seeds": len(of.seeds),
         }
-        for number, of in judged.items()
-    ]
+        for score in SCORES:
+            row |= zip((score, *(f"{score}_{e}" for e in ENDS)), estimate(of, score), strict=True)
+        row |= zip(GAIN, gain_of.get(number) or [np.nan] * len(GAIN), strict=True)
+        # The ceiling is not a choice, so it is not tested.
+        rows.append(row if entry.federated else row | {"p_value": np.nan})
     return pd.DataFrame(rows)
 
 
-def _is_alone(entry: Entry) -> bool:
-    return entry.model == ALONE
-
-
-def _is_default(entry: Entry) -> bool:
-    return entry.default
+def _is_basis(entry: Entry, hospital: str) -> bool:
+    """Return whether others are compared with an entry: nobody alone has a model for all images."""
+    return entry.default if hospital == GLOBAL else entry.model == ALONE
 
 
 def _other(
-    entries: Sequence[Entry],
-    number: int,
-    judged: Mapping[int, Judged],
-    is_basis: Callable[[Entry], bool],
+    entries: Sequence[Entry], number: int, judged: Mapping[int, Judged], bases: Sequence[int]
 ) -> int | None:
-    """Return the entry that another one is compared with, of those that ``is_basis`` accepts.
+    """Return the one of some entries that another one is compared with.
 
     It has the same loss and, if there is such a one, the same optimizer; if there are several, the
     one with the highest BACC.
     """
     entry = entries[number]
-    alike = [n for n in judged if is_basis(entries[n]) and entries[n].loss == entry.loss]
-    if is_basis(entry) or not alike:
-        return None
+    alike = [n for n in bases if entries[n].loss == entry.loss]
     same = [n for n in alike if entries[n].optimizer == entry.optimizer]
-    return max(same or alike, key=lambda n: estimate(judged[n], "bacc").value)
-
-
-def _about(entry: Entry, number: int, hospital: str) -> dict[str, object]:
-    return {
-        "entry": number,
-        "loss": entry.loss,
-        "method": entry.method,
-        "model": entry.model,
-        "hospital": hospital,
-    }
-
-
-def _scores(judged: Judged) -> dict[str, float]:
-    found: dict[str, float] = {"seeds": len(judged.seeds)}
-    for score in SCORES:
-        of = estimate(judged, score)
-        found |= {
-            score: of.value,
-            f"{score}_low": of.low,
-            f"{score}_high": of.high,
-            f"{score}_sd": of.deviation,
-        }
-    return found
-
-
-def _gain(found: Gain | None, *, tested: bool) -> dict[str, float]:
-    if found is None:
-        return dict.fromkeys(("before", "gain", "gain_low", "gain_high", "p_value"), np.nan)
-    return {
-        "before": found.before,
-        "gain": found.value,
-        "gain_low": found.low,
-        "gain_high": found.high,
-        "p_value": found.p_value if tested else np.nan,
-    }
+    bacc = {n: estimate(judged[n], "bacc").value for n in same or alike}
+    return max(bacc, key=bacc.__getitem__, default=None)
 
 
 def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[str, object]:
@@ -262,10 +217,8 @@ def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[s
         return float(np.mean(counts)) if counts else 0.0
 
     return {
-        "hospital": hospital,
         "images": mean([len(test.ids) for test in tests]),
         "lesions": mean([len(set(test.units.tolist())) for test in tests]),
-        "classes": min((len(set(test.labels.tolist())) for test in tests), default=0),
         "positives": mean([int((test.labels == place).sum()) for test in tests]),
         "unit": tests[0].unit if tests else "image",
         "rare": ", ".join(f"{name} {number}" for name, number in _rare(trials.classes, tests)),

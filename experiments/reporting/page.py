@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from data_partition.datasets import named_first
 from experiments.campaigns.ledger import BY_CLASS
+from experiments.reporting.campaign_tables import classes_of, found_of
 from experiments.reporting.comparisons import WORDS, slug
-from experiments.reporting.counts import classes_of, found_of
-from experiments.reporting.figures import Drawing
 from experiments.reporting.findings import Findings
 from experiments.reporting.hospital_chapter import hospital_chapter
 from experiments.reporting.page_parts import part, render_page
 from experiments.reporting.statistics import ALPHA
+from experiments.reporting.style import Drawing
 from experiments.reporting.tables import Table
 from experiments.results import megabytes
 from training.config import NOT_IDENTITY
@@ -94,7 +94,7 @@ def _results(findings: Findings) -> tuple[list[str], pd.DataFrame]:
         rows = comparison.rows
         rows = rows[rows["test_set"].isin(list(_TEST_SETS))]
         part = pd.DataFrame({"trial": rows["trial"], "backbone": rows["config.backbone"]})
-        part["setting"] = comparison.titled(without=unsaid)
+        part["setting"] = comparison.without(unsaid).title
         part["seed"], part["model"] = rows["config.seed"], rows["model"].map(WORDS)
         part["test set"] = rows["test_set"].map(_TEST_SETS)
         part["by"] = rows["unit"]

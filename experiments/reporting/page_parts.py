@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.reporting.figures import Drawing
+from experiments.reporting.style import Drawing
 
 # Matplotlib gives ids such as "axes_1"; in one page with several figures they would be repeated.
 _NUMBERED = re.compile(r' id="[A-Za-z0-9]+(?:\.[a-z]+)?_\d+(?:_\d+)*"')

@@ -1,6 +1,6 @@
 """The comparison of two or more sides, paired on the same test images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,6 +114,11 @@ class PairedComparison:
         return next((said for model in self.models if (said := model.synthetic_line)), None)
 
     @property
+    def synthetic(self) -> bool:
+        """Whether any of the images are synthetic."""
+        return self.synthetic_line is not None
+
+    @property
     def about(self) -> str:
         """The images and the units in a sentence."""
         images = f"{len(self.images):,} test images, the same for all"
@@ -193,23 +198,22 @@ def compare_sides(
     classes, labels = models[0].classes, models[0].answers.labels
     answers = [[with_classes(model, classes) for model in side.models] for side in sides]
     unit, groups = groups_of(models)
-    best_by = {model.config.best_by for model in models}
-    scores = score_differences(
-        answers,
-        classes,
-        groups=groups,
-        best_by=best_by.pop() if len(best_by) == 1 else "loss",
-    )
-    found = [
-        (side.letter, pair, *mcnemar(labels, first.predicted, second.predicted))
+    by = {model.config.best_by for model in models}
+    best_by = by.pop() if len(by) == 1 else "loss"
+    scores = score_differences(answers, classes, groups=groups, best_by=best_by)
+    pairs_of = [
+        (side.letter, pair, first, second)
         for side, theirs in zip(sides[1:], answers[1:], strict=True)
         for pair, first, second in zip(pairs, answers[0], theirs, strict=True)
     ]
+    found = [
+        (letter, pair, *mcnemar(labels, first.predicted, second.predicted))
+        for letter, pair, first, second in pairs_of
+    ]
     corrected = holm([test[-1] for test in found])
     changed = [
-        _changed(models[0].table, classes, first, second).assign(pair=pair, side=side.letter)
-        for side, theirs in zip(sides[1:], answers[1:], strict=True)
-        for pair, first, second in zip(pairs, answers[0], theirs, strict=True)
+        _changed(models[0].table, classes, first, second).assign(pair=pair, side=letter)
+        for letter, pair, first, second in pairs_of
     ]
     return PairedComparison(
         sides=sides,
@@ -248,14 +252,3 @@ def _changed(
             "change": [BETTER if better else WORSE for better in now[rows]],
         }
     )
-
-
-def changes_by_class(comparison: PairedComparison, side: Side) -> Iterator[tuple[str, int, int]]:
-    """Yield each class with the numbers of its images that became wrong and that became right.
-
-    Summed over the pairs.
-    """
-    changed = comparison.changed[comparison.changed["side"] == side.letter]
-    for label in comparison.classes:
-        of = changed.loc[changed["label"] == label, "change"]
-        yield label, int((of == WORSE).sum()), int((of == BETTER).sum())

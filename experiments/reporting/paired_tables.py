@@ -1,21 +1,13 @@
 """The tables of a paired comparison, for files and page."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from data_partition.datasets import in_naming_order
 from experiments.figures_table import NONE
-from experiments.reporting.paired import (
-    BETTER,
-    WORSE,
-    PairedComparison,
-    Side,
-    changes_by_class,
-)
-from experiments.reporting.tables import Table
-from training.score_differences import Difference
+from experiments.reporting.paired import BETTER, WORSE, PairedComparison, Side
+from experiments.reporting.tables import Table, p_text, signed, signed_range
 from training.scores import ALL_SCORES, as_text
 
 # As many changed images are on the page; the CSV file has all.
@@ -24,15 +16,12 @@ SHOWN = 200
 
 def paired_tables(comparison: PairedComparison) -> list[Table]:
     """Return the tables: of each further side its differences, then the tests and the images."""
-    tables = []
-    for number, side in enumerate(comparison.others, start=1):
-        tables.append(_scores(comparison, number, side))
-        tables.append(_classes(comparison, number, side))
-    tables.append(_tests(comparison))
-    tables += [
-        _changed(comparison, number, side) for number, side in enumerate(comparison.others, start=1)
+    others = list(enumerate(comparison.others, start=1))
+    return [
+        *(make(comparison, *side) for side in others for make in (_scores, _classes)),
+        _tests(comparison),
+        *(_changed(comparison, *side) for side in others),
     ]
-    return tables
 
 
 def score_names(comparison: PairedComparison) -> list[str]:
@@ -40,140 +29,110 @@ def score_names(comparison: PairedComparison) -> list[str]:
     return [name for name in comparison.scores.scores[0] if name in ALL_SCORES]
 
 
-def difference_cells(name: str, found: Difference | None) -> list[str]:
-    """Return a difference with its sign, and its interval."""
-    if found is None:
-        return [NONE, NONE]
-    if found.low is None or found.high is None:
-        return [_signed(name, found.value), NONE]
-    return [
-        _signed(name, found.value),
-        f"{_signed(name, found.low)} to {_signed(name, found.high)}",
-    ]
+def score_label(name: str) -> str:
+    """Return a score's name, and whether the lowest is best."""
+    return name.upper() if ALL_SCORES[name].higher_is_better else f"{name.upper()} (low: best)"
 
 
-def _signed(name: str, value: float) -> str:
+def _difference(comparison: PairedComparison, number: int, name: str) -> tuple[str, str, Any]:
+    """Return how a side differs from the first in a score: the difference and its interval as
+    text, and both with the two scores as numbers."""
+    found = comparison.scores.differences[number - 1][name]
     digits = ALL_SCORES[name.partition(".")[0]].digits
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _scores(comparison: PairedComparison, number: int, side: Side) -> Table:
-    first, theirs = comparison.scores.scores[0], comparison.scores.scores[number]
-    numbers, cells = [], []
-    for name in score_names(comparison):
-        found = comparison.scores.differences[number - 1][name]
-        numbers.append(_numbers({"score": name}, first[name], theirs[name], found))
-        label = name.upper() if ALL_SCORES[name].higher_is_better else f"{name.upper()} (low: best)"
-        both = [as_text(name, first[name]), as_text(name, theirs[name])]
-        cells.append([label, *both, *difference_cells(name, found)])
-    columns = ["score", comparison.first.letter, side.letter, "difference", "95 %"]
-    titles = f"{comparison.first.title}.", f"{side.title}."
-    notes: tuple[str, ...] = (*titles, f"{comparison.about}.")
-    if len(comparison.pairs) > 1:
-        notes += (f"Means over {len(comparison.pairs)} pairs; McNemar's test names them.",)
-    title = f"{side.letter} minus {comparison.first.letter}"
-    return _table(comparison, f"differences-{number}", title, numbers, columns, cells, notes)
-
-
-def _numbers(
-    about: dict[str, Any], first: float | None, second: float | None, found: Difference | None
-) -> dict[str, Any]:
-    return {
-        **about,
-        "first": first,
-        "second": second,
+    value, interval = NONE, NONE
+    if found is not None:
+        value = signed(found.value, digits)
+        if found.low is not None and found.high is not None:
+            interval = signed_range(found.low, found.high, digits)
+    numbers = {
+        "first": comparison.scores.scores[0][name],
+        "second": comparison.scores.scores[number][name],
         "difference": found and found.value,
         "low": found and found.low,
         "high": found and found.high,
     }
+    return value, interval, numbers
+
+
+def _scores(comparison: PairedComparison, number: int, side: Side) -> Table:
+    first, numbers, cells = comparison.first, [], []
+    for name in score_names(comparison):
+        value, interval, found = _difference(comparison, number, name)
+        numbers.append({"score": name, **found})
+        cells.append(
+            {
+                "score": score_label(name),
+                first.letter: as_text(name, found["first"]),
+                side.letter: as_text(name, found["second"]),
+                "difference": value,
+                "95 %": interval,
+            }
+        )
+    notes = [f"{first.title}.", f"{side.title}.", f"{comparison.about}."]
+    if len(comparison.pairs) > 1:
+        notes.append(f"Means over {len(comparison.pairs)} pairs; McNemar's test names them.")
+    name, title = f"differences-{number}", f"{side.letter} minus {first.letter}"
+    return Table.of(name, title, comparison.synthetic, numbers, cells, notes=notes)
 
 
 def _classes(comparison: PairedComparison, number: int, side: Side) -> Table:
     """Return for each class how many images changed, and the differences of its own figures."""
-    scores = comparison.scores
-    of_classes = [n for n in score_names(comparison) if ALL_SCORES[n].by_class]
-    changes = {label: counts for label, *counts in changes_by_class(comparison, side)}
+    of_classes = [name for name in score_names(comparison) if ALL_SCORES[name].by_class]
+    changed = comparison.changed[comparison.changed["side"] == side.letter]
+    changes = changed.groupby("label")["change"].value_counts()
     images = comparison.images["label"].value_counts()
     numbers, cells = [], []
     for label in in_naming_order(comparison.classes):
-        row = [label, str(images.get(label, 0)), *map(str, changes[label])]
+        cell = {"class": label, "images": str(images.get(label, 0))}
+        cell |= {change: str(changes.get((label, change), 0)) for change in (WORSE, BETTER)}
         for score in of_classes:
-            name = f"{score}.{label}"
-            found = scores.differences[number - 1][name]
-            about = {"class": label, "score": score}
-            numbers.append(
-                _numbers(about, scores.scores[0][name], scores.scores[number][name], found)
-            )
-            value, interval = difference_cells(name, found)
-            row.append(value if interval == NONE else f"{value} ({interval})")
-        cells.append(row)
-    columns = ["class", "images", WORSE, BETTER, *(name.upper() for name in of_classes)]
-    title = f"By class: {side.letter} minus {comparison.first.letter}"
-    return _table(comparison, f"classes-{number}", title, numbers, columns, cells)
+            value, interval, found = _difference(comparison, number, f"{score}.{label}")
+            numbers.append({"class": label, "score": score, **found})
+            cell[score.upper()] = value if interval == NONE else f"{value} ({interval})"
+        cells.append(cell)
+    name, title = f"classes-{number}", f"By class: {side.letter} minus {comparison.first.letter}"
+    return Table.of(name, title, comparison.synthetic, numbers, cells)
 
 
 def _tests(comparison: PairedComparison) -> Table:
-    several = len(comparison.pairs) > 1
-    cells = []
-    for test in comparison.tests:
-        row = [test.side, *([test.pair] if several else [])]
-        row += [str(test.only_first), str(test.only_second), p_text(test.p_value)]
-        cells.append([*row, *([p_text(test.p_holm)] if len(comparison.tests) > 1 else [])])
-    columns = [
-        *("side", *(["pair"] if several else [])),
-        *(f"only {comparison.first.letter} right", "only the side right", "p"),
+    several, corrected = len(comparison.pairs) > 1, len(comparison.tests) > 1
+    letter = comparison.first.letter
+    cells = [
+        {
+            "side": test.side,
+            **({"pair": test.pair} if several else {}),
+            f"only {letter} right": str(test.only_first),
+            "only the side right": str(test.only_second),
+            "p": p_text(test.p_value),
+            **({"p, Holm": p_text(test.p_holm)} if corrected else {}),
+        }
+        for test in comparison.tests
     ]
-    notes: tuple[str, ...] = ("Exact and two-sided; it takes images as independent.",)
-    if len(comparison.tests) > 1:
-        columns.append("p, Holm")
-        notes += ("Holm: corrected for the number of tests; intervals are not.",)
+    notes = ["Exact and two-sided; it takes images as independent."]
+    if corrected:
+        notes.append("Holm: corrected for the number of tests; intervals are not.")
     numbers = [vars(test) for test in comparison.tests]
-    title = f"McNemar's test against {comparison.first.letter}"
-    return _table(comparison, "mcnemar", title, numbers, columns, cells, notes)
-
-
-def p_text(p_value: float) -> str:
-    """Return a p-value with two digits that count."""
-    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+    title = f"McNemar's test against {letter}"
+    return Table.of("mcnemar", title, comparison.synthetic, numbers, cells, notes=notes)
 
 
 def _changed(comparison: PairedComparison, number: int, side: Side) -> Table:
-    several = len(comparison.pairs) > 1
     changed = comparison.changed[comparison.changed["side"] == side.letter]
     order = {label: rank for rank, label in enumerate(in_naming_order(comparison.classes))}
     keys = changed.assign(rank=changed["label"].map(order))
     changed = changed.loc[keys.sort_values(["change", "rank", "image_id", "pair"]).index]
-    columns = ["image", *(["pair"] if several else []), "is"]
-    columns += [comparison.first.letter, side.letter]
-    numbers = changed.to_dict("records")
-    cells = []
-    for row in numbers[:SHOWN]:
-        before, after = (
-            f"{row[which]} ({100 * row[f'{which}_probability']:.0f} %)"
-            for which in ("first", "second")
-        )
-        pair = [str(row["pair"])] if several else []
-        cells.append(
-            [str(row["image_id"]), *pair, str(row["label"]), before, after, str(row["change"])]
-        )
-    notes: tuple[str, ...] = ("In brackets the probability of the true class.",)
-    if len(numbers) > SHOWN:
-        notes += (f"The first {SHOWN} of {len(numbers):,}; the CSV file has all.",)
+    shown = changed.iloc[:SHOWN]
+    cells = pd.DataFrame({"image": shown["image_id"]})
+    if len(comparison.pairs) > 1:
+        cells["pair"] = shown["pair"]
+    cells["is"] = shown["label"]
+    for letter, which in ((comparison.first.letter, "first"), (side.letter, "second")):
+        percent = (100 * shown[f"{which}_probability"]).map("{:.0f} %".format).astype(str)
+        cells[letter] = shown[which] + " (" + percent + ")"
+    cells["change"] = shown["change"]
+    notes = ["In brackets the probability of the true class."]
+    if len(changed) > SHOWN:
+        notes.append(f"The first {SHOWN} of {len(changed):,}; the CSV file has all.")
     title = f"Images that changed sides from {comparison.first.letter} to {side.letter}"
-    columns.append("change")
-    return _table(comparison, f"changed-{number}", title, numbers, columns, cells, notes)
-
-
-def _table(
-    comparison: PairedComparison,
-    name: str,
-    title: str,
-    numbers: Sequence[Any],
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    notes: tuple[str, ...] = (),
-) -> Table:
-    cells = pd.DataFrame(rows, columns=list(columns), dtype=str)
-    best = pd.DataFrame(False, index=cells.index, columns=cells.columns)
-    synthetic = comparison.synthetic_line is not None
-    return Table(name, title, synthetic, pd.DataFrame(numbers), cells, best, notes)
+    name = f"changed-{number}"
+    return Table.of(name, title, comparison.synthetic, changed, cells.astype(str), notes=notes)

@@ -4,10 +4,9 @@ The study is *Deep Modeling and Optimization of Medical Image Classification*, a
 code is AIPMLab/SkinCancerSimulation. docs/study.md gives the source of each setting.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-import pandas as pd
+from dataclasses import dataclass
 
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.differences_from_study import differences_from_study
@@ -28,8 +27,11 @@ class Published:
     metric: str  # by our name, for instance ``avg``
     percent: float  # the figure; of a gain, percentage points
     model: str = "network"  # ``network``, or a head
-    # Whether it is the head's gain over the network, which the study gives only roughly.
-    gain: bool = False
+
+    @property
+    def gain(self) -> bool:
+        """Whether it is a head's gain over the network, which the study gives only roughly."""
+        return self.model != "network"
 
 
 def _clip(dataset: str, encoder: str, backbone: str, percent: float) -> Published:
@@ -38,8 +40,7 @@ def _clip(dataset: str, encoder: str, backbone: str, percent: float) -> Publishe
 
 
 def _gain(backbone: str, model: str, points: float) -> Published:
-    where = "deep features scenario"
-    return Published(where, _HEADS, _HAM, backbone, "avg", points, model=model, gain=True)
+    return Published("deep features scenario", _HEADS, _HAM, backbone, "avg", points, model)
 
 
 PUBLISHED = (
@@ -76,14 +77,9 @@ class Beside:
     setting: str  # title of the comparison with our figure
     ours: float  # mean over the seeds, in the same unit
     seeds: int
-    synthetic: bool  # whether ours is on synthetic images, so that a difference has no meaning
+    difference: float  # ours minus the study's, in percentage points; NaN on synthetic images
     # Differences of our trials from the study, as text for users; see `differences_from_study`.
-    otherwise: list[str] = field(default_factory=list)
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus the study's, in percentage points; None on synthetic images."""
-        return None if self.synthetic else self.ours - self.published.percent
+    otherwise: list[str]
 
 
 def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
@@ -91,51 +87,38 @@ def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
 
     If the study does not give all settings of a figure, it is compared with each of ours that fits.
     """
-    found = []
-    for published in PUBLISHED:
-        for comparison in comparisons:
-            if comparison.kind != published.kind or not (
-                published.settings.items() <= comparison.settings.items()
-            ):
-                continue
-            rows = _rows(comparison, published)
-            ours = _ours(rows, published)
-            if ours.empty:
-                continue
-            found.append(
-                Beside(
-                    published=published,
-                    setting=comparison.title,
-                    ours=float(ours.mean()),
-                    seeds=len(ours),
-                    synthetic=comparison.synthetic,
-                    otherwise=_otherwise(comparison, rows, published.model),
-                )
-            )
-    return found
-
-
-def _rows(comparison: Comparison, published: Published) -> pd.DataFrame:
-    """Return the rows for our figure, the network's and the head's."""
-    rows = comparison.judged
-    return rows[
-        (rows["unit"] == "image")
-        & (rows["config.backbone"] == published.backbone)
-        & rows["model"].isin(["network", published.model])
+    return [
+        found
+        for published in PUBLISHED
+        for comparison in comparisons
+        if comparison.kind == published.kind
+        and published.settings.items() <= comparison.settings.items()
+        and (found := _beside(published, comparison)) is not None
     ]
 
 
-def _ours(rows: pd.DataFrame, published: Published) -> pd.Series:
-    """Return our figure of each seed."""
-    figures = rows.pivot_table(index="config.seed", columns="model", values=published.metric)
-    if published.model not in figures:
-        return pd.Series(dtype=float)
-    ours = figures[published.model]
-    if published.gain:
-        ours = ours - figures["network"]
-    return ours.dropna()
-
-
-def _otherwise(comparison: Comparison, rows: pd.DataFrame, model: str) -> list[str]:
-    towers = [comparison.settings["text tower"]] if "text tower" in comparison.settings else []
-    return towers + differences_from_study(comparison.kind, rows, model)
+def _beside(published: Published, comparison: Comparison) -> Beside | None:
+    """Return our figure of a comparison beside a published one; None if there is none."""
+    rows = comparison.judged
+    rows = rows[(rows["unit"] == "image") & (rows["config.backbone"] == published.backbone)]
+    rows = rows[rows["model"].isin(["network", published.model])]
+    by_seed = rows.pivot_table(index="config.seed", columns="model", values=published.metric)
+    if published.model not in by_seed:
+        return None
+    ours = by_seed[published.model]
+    ours = (ours - by_seed["network"] if published.gain else ours).dropna()
+    if ours.empty:
+        return None
+    mean = float(ours.mean())
+    tower = comparison.settings.get("text tower")
+    return Beside(
+        published=published,
+        setting=comparison.title,
+        ours=mean,
+        seeds=len(ours),
+        difference=math.nan if comparison.synthetic else mean - published.percent,
+        otherwise=[
+            *([tower] if tower else []),
+            *differences_from_study(comparison.kind, rows, published.model),
+        ],
+    )

@@ -1,137 +1,117 @@
 """The figures of one run's report."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
-import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import auc
 
-from experiments.reporting.figures import Drawing
 from experiments.reporting.run_results import RunResults, TestSet
-from experiments.reporting.style import BLACK, GREY, SETTINGS, new_figure, render
+from experiments.reporting.style import (
+    BLACK,
+    DASHES,
+    GREY,
+    TILTED,
+    Drawing,
+    by_round,
+    drawn,
+    look,
+    new_figure,
+)
 from training.score_counts import Histograms
 
-# Lines of clients and classes; with more of them colours repeat with other dashes.
-_DASHES = ("-", "--", ":", "-.")
 # As many lines a person can tell apart, and as many rows fit a figure; the table has all clients.
 _MOST_LINES, _MOST_ROWS = 20, 60
 
 
 def run_drawings(run: RunResults) -> list[Drawing]:
     """Draw what a run has so far."""
-    return [_drawing(*sketch) for sketch in _plan(run)]
+    return list(_drawings(run))
 
 
-def _drawing(name: str, what: str, draw: Callable[[], Figure]) -> Drawing:
-    with matplotlib.rc_context(SETTINGS):
-        return Drawing(name, name, what, *render(draw(), name))
-
-
-def _plan(run: RunResults) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
+def _drawings(run: RunResults) -> Iterator[Drawing]:
     if run.rounds:
-        yield "curves", f"training loss and validation figures by {run.unit}", partial(_curves, run)
+        what = f"training loss and validation figures by {run.unit}"
+        yield drawn("curves", what, _curves, run)
     if any("clients" in record for record in run.rounds):
         what = "norm of each client's update, and its cosine to the mean update, by round"
-        yield "updates", what, partial(_updates, run)
+        yield drawn("updates", what, _updates, run)
     if 1 < len(run.metrics.get("clients", {})) <= _MOST_ROWS:
         what = "figures of the best model on each client's test split"
-        yield "clients", what, partial(_clients, run)
+        yield drawn("clients", what, _clients, run)
     for number, test_set in enumerate(run.test_sets, start=1):
         what = f"confusion matrix, {test_set.name}: counts, shaded by the share of the true class"
-        yield f"confusion-{number}", what, partial(_confusion, run, test_set)
+        yield drawn(f"confusion-{number}", what, _confusion, run, test_set)
     known = [(t.name, t.histograms) for t in run.test_sets if t.histograms is not None]
     if known:
-        yield "roc", "ROC curves: each class against all others", partial(_roc, run, known)
+        yield drawn("roc", "ROC curves: each class against all others", _roc, run, known)
         what = "reliability: how often the predicted class is right, by its probability"
-        yield "reliability", what, partial(_reliability, run, known)
+        yield drawn("reliability", what, _reliability, run, known)
 
 
 def _curves(run: RunResults) -> Figure:
-    numbers = [record["round"] for record in run.rounds]
+    rounds = [record["round"] for record in run.rounds]
     figure = new_figure(f"{run.name}: by {run.unit}", 7.6, 3.4, synthetic=run.synthetic)
     loss, validation = figure.subplots(1, 2)
-    _by_client(loss, run, partial(_of_clients, name="train_loss"))
-    loss.plot(numbers, [r["train_loss"] for r in run.rounds], color=BLACK, lw=2, label="mean")
+    _by_client(loss, rounds, run.rounds, lambda said: said["train_loss"])
+    loss.plot(rounds, [r["train_loss"] for r in run.rounds], color=BLACK, lw=2, label="mean")
     best_by = str(run.metrics.get("best_by", run.config.best_by))
-    figures = dict.fromkeys([best_by, "avg", "bacc"] if best_by != "loss" else ["avg", "bacc"])
-    for name, dashes in zip(figures, _DASHES, strict=False):
-        values = [record["validation"]["pooled"].get(name) for record in run.rounds]
-        shown = [np.nan if value is None else value for value in values]
-        validation.plot(numbers, shown, dashes, color=BLACK, lw=1.8, label=name.upper())
-    first = next(iter(figures))
-    _by_client(validation, run, partial(_of_validation, name=first))
+    names = list(dict.fromkeys([best_by, "avg", "bacc"] if best_by != "loss" else ["avg", "bacc"]))
+    for name, dashes in zip(names, DASHES, strict=False):
+        pooled = [record["validation"]["pooled"].get(name) for record in run.rounds]
+        values = np.array(pooled, dtype=float)
+        validation.plot(rounds, values, dashes, color=BLACK, lw=1.8, label=name.upper())
+    parts = [record["validation"] for record in run.rounds]
+    _by_client(validation, rounds, parts, lambda block: block.get(names[0]))
     if best := run.metrics.get("best_round"):
         validation.axvline(best, color=GREY, lw=0.8, ls=":", label=f"best, {run.unit} {best}")
-    loss.set_ylabel("training loss")
-    thin = f"; thin: {first.upper()} by client" if "clients" in run.rounds[0] else ""
-    validation.set_ylabel(f"validation{thin}")
-    _finish(figure, [loss, validation], run.unit)
+    thin = f"; thin: {names[0].upper()} by client" if "clients" in run.rounds[0] else ""
+    _finish(figure, run.unit, "training loss", f"validation{thin}")
     return figure
 
 
 def _updates(run: RunResults) -> Figure:
     figure = new_figure("Updates of the clients", 7.6, 3.4, synthetic=run.synthetic)
     norm, cosine = figure.subplots(1, 2)
-    for axes, name in ((norm, "norm"), (cosine, "cosine")):
-        _by_client(axes, run, partial(_of_updates, name=name), width=1.3)
-        axes.set_ylabel(name)
+    rounds = [record["round"] for record in run.rounds]
+    _by_client(norm, rounds, run.rounds, lambda said: said["update"]["norm"], width=1.3)
+    _by_client(cosine, rounds, run.rounds, lambda said: said["update"]["cosine"], width=1.3)
     cosine.set_ylim(-1.05, 1.05)
-    _finish(figure, [norm, cosine], run.unit)
+    _finish(figure, run.unit, "norm", "cosine")
     return figure
-
-
-def _of_clients(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {client: said[name] for client, said in record.get("clients", {}).items()}
-
-
-def _of_validation(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    blocks = record["validation"].get("clients", {})
-    return {client: block.get(name) for client, block in blocks.items()}
-
-
-def _of_updates(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {client: said["update"][name] for client, said in record.get("clients", {}).items()}
 
 
 def _by_client(
     axes: Axes,
-    run: RunResults,
-    values: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    rounds: Sequence[int],
+    parts: Sequence[Mapping[str, Any]],
+    value: Callable[[Mapping[str, Any]], float | None],
     width: float = 0.7,
 ) -> None:
-    """Draw a thin line for each client; rounds that it missed are gaps."""
-    found = [values(record) for record in run.rounds]
-    numbers = [record["round"] for record in run.rounds]
-    clients = list(dict.fromkeys(name for one in found for name in one))
-    few = len(clients) <= _MOST_LINES
-    for index, client in enumerate(clients):
-        line = [one.get(client) for one in found]
-        axes.plot(
-            numbers,
-            [np.nan if value is None else value for value in line],
-            _DASHES[index // 10 % len(_DASHES)],
-            color=f"C{index % 10}" if few else GREY,
-            lw=width if few else 0.3,
-            label=client if few else "_",
-            marker="." if len(numbers) == 1 else None,
-        )
+    """Draw a thin line for each client; rounds that it missed are gaps.
+
+    Args:
+        parts: of the rounds' records, with what is said of each of the ``clients``.
+        value: of what is said of a client.
+    """
+    rows = [{c: value(said) for c, said in part.get("clients", {}).items()} for part in parts]
+    lines = pd.DataFrame(rows, index=list(rounds), dtype=float)
+    for number, client in enumerate(lines):
+        style = {**look(number), "lw": width, "label": client}
+        if lines.shape[1] > _MOST_LINES:
+            style |= {"color": GREY, "lw": 0.3, "label": "_"}
+        axes.plot(rounds, lines[client], marker="." if len(rounds) == 1 else None, **style)
 
 
-def _finish(figure: Figure, axes: Sequence[Axes], unit: str) -> None:
-    for one in axes:
-        one.set_xlabel(unit)
-        one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        one.grid()
-        one.spines[["right", "top"]].set_visible(False)
+def _finish(figure: Figure, unit: str, *labels: str) -> None:
     handles: dict[str, Any] = {}
-    for one in axes:
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+    for axes, label in zip(figure.axes, labels, strict=True):
+        by_round(axes, unit, label)
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=7.5)
 
 
@@ -142,15 +122,13 @@ def _clients(run: RunResults) -> Figure:
     axes = figure.add_subplot()
     names = list(clients)
     for name, marker in (("acc", "s"), ("bacc", "o"), ("auroc", "^")):
-        values = [clients[client].get(name) for client in names]
-        shown = [np.nan if value is None else value for value in values]
-        axes.plot(shown, range(len(names)), marker, label=name.upper(), ms=6, alpha=0.85)
+        values = np.array([clients[client].get(name) for client in names], dtype=float)
+        axes.plot(values, range(len(names)), marker, label=name.upper(), ms=6, alpha=0.85)
     axes.set_yticks(range(len(names)), [f"{c} (n = {clients[c]['n']})" for c in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("percent, on the client's own test split")
     axes.grid(axis="x")
-    axes.spines[["right", "top"]].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1.05))
     return figure
 
@@ -168,7 +146,8 @@ def _confusion(run: RunResults, test_set: TestSet) -> Figure:
             text = f"{count}\n{100 * rates[row, column]:.0f} %"
             colour = "white" if rates[row, column] > 0.55 else "black"
             axes.text(column, row, text, ha="center", va="center", size=7, color=colour)
-    axes.set_xticks(range(len(indices)), run.order, rotation=45, ha="right")
+    axes.spines[:].set_visible(True)
+    axes.set_xticks(range(len(indices)), run.order, **TILTED)
     axes.set_yticks(range(len(indices)), run.order)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
@@ -184,9 +163,8 @@ def _roc(run: RunResults, known: Sequence[tuple[str, Histograms]]) -> Figure:
                 continue  # a class without images, or without others, has no curve
             x = np.append(0, np.cumsum(negative)) / negative.sum()
             y = np.append(0, np.cumsum(positive)) / positive.sum()
-            dashes = _DASHES[index // 10 % len(_DASHES)]
             area = f"{label}, {100 * auc(x, y):.1f}"
-            axes.plot(100 * x, 100 * y, dashes, color=f"C{index % 10}", lw=1.3, label=area)
+            axes.plot(100 * x, 100 * y, lw=1.3, label=area, **look(index))
         axes.plot([0, 100], [0, 100], color=GREY, lw=0.7, ls=":")
         axes.set_xlabel("100 − specificity, percent")
         axes.set_ylabel("sensitivity, percent")

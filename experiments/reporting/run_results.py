@@ -160,38 +160,29 @@ def answers_of(table: pd.DataFrame, classes: Sequence[str]) -> Answers:
 def _test_sets(
     folder: RunFolder, metrics: Mapping[str, Any], classes: Sequence[str]
 ) -> Iterator[TestSet]:
-    if "global_test" in metrics:
-        counts = answers_of(folder.predictions("global_test"), classes).counts()
-        yield TestSet("global test set", metrics["global_test"], counts.histograms)
-    if "left_out" in metrics:
-        counts = answers_of(folder.predictions("left_out"), classes).counts()
-        yield TestSet(left_out_name(metrics["left_out"]), metrics["left_out"], counts.histograms)
-    if "client_test" in metrics and metrics["client_test"]["n"]:
-        yield TestSet(
-            "clients' test splits, pooled",
-            metrics["client_test"],
-            _pooled(folder, len(classes)),
-        )
+    """Yield what the best model answered, then its moving average, then the heads."""
+
+    def predicted(name: str, block: Mapping[str, Any], file: str) -> TestSet:
+        counts = answers_of(folder.predictions(file), classes).counts()
+        return TestSet(name, block, counts.histograms)
+
+    left_out = left_out_name(metrics["left_out"]) if "left_out" in metrics else ""
+    models = [("", "", metrics, left_out)]
     if ema := metrics.get("ema"):
-        for name, words in (("global_test", "global test set"), ("left_out", "left out")):
-            if name in ema:
-                counts = answers_of(folder.predictions(f"ema_{name}"), classes).counts()
-                yield TestSet(f"{words}, moving average", ema[name], counts.histograms)
-        if "client_test" in ema and ema["client_test"]["n"]:
-            yield TestSet(
-                "clients' test splits, pooled, moving average",
-                ema["client_test"],
-                _pooled(folder, len(classes), "ema_client_test"),
-            )
+        models.append(("ema_", ", moving average", ema, "left out"))
+    for prefix, said, blocks, of_left_out in models:
+        for name, words in (("global_test", "global test set"), ("left_out", of_left_out)):
+            if name in blocks:
+                yield predicted(f"{words}{said}", blocks[name], f"{prefix}{name}")
+        if "client_test" in blocks and blocks["client_test"]["n"]:
+            pooled = _pooled(folder, len(classes), f"{prefix}client_test")
+            yield TestSet(f"clients' test splits, pooled{said}", blocks["client_test"], pooled)
     for head, block in metrics.get("heads", {}).items():
         if head in HEADS:
-            counts = answers_of(folder.predictions(f"heads-{head}"), classes).counts()
-            yield TestSet(f"{head.upper()} on the test set", block, counts.histograms)
+            yield predicted(f"{head.upper()} on the test set", block, f"heads-{head}")
 
 
-def _pooled(
-    folder: RunFolder, num_classes: int, test_set: str = "client_test"
-) -> Histograms | None:
+def _pooled(folder: RunFolder, num_classes: int, test_set: str) -> Histograms | None:
     kept = read_json(folder.path / "histograms.json") or {}
     sent = kept.get(test_set, {}).values()
     parts = [h for fields in sent if (h := Histograms.of_fields(fields, num_classes)) is not None]

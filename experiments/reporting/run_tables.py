@@ -1,12 +1,12 @@
-"""The tables of one run's report."""
+"""The tables of one run's report: figures, by class, of prediction sets, and by client."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 from scipy.stats import binomtest
 
+from experiments.calibration_text import GUARANTEE, calibration_lines
 from experiments.figures_table import (
     NONE,
     OVER,
@@ -17,66 +17,46 @@ from experiments.figures_table import (
 )
 from experiments.head_results import TITLES
 from experiments.reporting.run_results import RunResults, TestSet
-from experiments.reporting.set_tables import set_tables
 from experiments.reporting.tables import Table
 from experiments.results import blocks_of, megabytes
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note
 from training.scores import as_text, further_scores
 
+_SPLITS = {"train": "training", "validation": "validation", "test": "test"}
+
 
 def run_tables(run: RunResults) -> list[Table]:
     """Return the tables of what a run has so far."""
     blocks = [(name.strip(), block) for name, block in blocks_of(run.metrics) if block]
     heads = run.metrics.get("heads", {}).items()
-    blocks += [(TITLES[name], block) for name, block in heads if name != "network"]
-    blocks = with_patients(blocks)
-    tables = []
-    further_names = tuple(further_scores(str(run.metrics.get("best_by", "avg"))))
-    if blocks:
-        rows = [
-            {
-                "": name,
-                "n": block["n"],
-                **{key: block.get(key) for key in (*METRIC_NAMES, *further_names)},
-            }
-            for name, block in blocks
-        ]
-        study = [[str(b["n"]), *metric_cells(b)] for _, b in blocks]
-        further = [[as_text(key, b.get(key)) for key in further_names] for _, b in blocks]
-        names = [name for name, _ in blocks]
-        columns = ["n", *metric_columns()]
-        whose = local_arrays_note(run.metrics)
-        notes = () if whose is None else (f"{whose[0].upper()}{whose[1:]}.",)
-        title = "Figures, in percent"
-        tables.append(_table(run, "figures", title, rows, names, columns, study, notes=notes))
-        columns = [key.upper() for key in further_names]
-        title = "Further scores"
-        tables.append(_table(run, "scores", title, rows, names, columns, further, notes=notes))
+    every = with_patients(
+        [*blocks, *((TITLES[name], block) for name, block in heads if name != "network")]
+    )
+    tables = list(_figures(run, every)) if every else []
     for number, test_set in enumerate(run.test_sets, start=1):
         tables.append(_by_class(run, f"classes-{number}", test_set))
-    tables += set_tables(run)
+    tables += _sets(run, [(name, block["sets"]) for name, block in blocks if "sets" in block])
     if any("clients" in record for record in run.rounds):
         tables.append(_clients(run))
     return tables
 
 
-def _table(
-    run: RunResults,
-    name: str,
-    title: str,
-    numbers: Sequence[dict[str, Any]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    first: str = "evaluated on",
-    notes: tuple[str, ...] = (),
-) -> Table:
-    table = pd.DataFrame(cells, columns=list(columns))
-    table.insert(0, first, list(rows))
-    best = pd.DataFrame(False, index=table.index, columns=table.columns)
-    notes = (f"{OVER}.", *notes) if "over" in columns else notes
-    return Table(name, title, run.synthetic, pd.DataFrame(numbers), table, best, notes)
+def _figures(run: RunResults, blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Table]:
+    further = tuple(further_scores(str(run.metrics.get("best_by", "avg"))))
+    study, others, numbers = [], [], []
+    for name, block in blocks:
+        figures = zip(metric_columns(), metric_cells(block), strict=True)
+        study.append({"evaluated on": name, "n": str(block["n"]), **dict(figures)})
+        texts = {key.upper(): as_text(key, block.get(key)) for key in further}
+        others.append({"evaluated on": name, **texts})
+        scores = {key: block.get(key) for key in (*METRIC_NAMES, *further)}
+        numbers.append({"": name, "n": block["n"], **scores})
+    whose = local_arrays_note(run.metrics)
+    notes = [] if whose is None else [f"{whose[0].upper()}{whose[1:]}."]
+    title, over = "Figures, in percent", [f"{OVER}.", *notes]
+    yield Table.of("figures", title, run.synthetic, numbers, study, notes=over)
+    yield Table.of("scores", "Further scores", run.synthetic, numbers, others, notes=notes)
 
 
 def _by_class(run: RunResults, name: str, test_set: TestSet) -> Table:
@@ -85,75 +65,87 @@ def _by_class(run: RunResults, name: str, test_set: TestSet) -> Table:
     The interval is that of a binomial share, as if images were independent (E. B. Wilson: Probable
     inference, the law of succession, and statistical inference, JASA 22, 1927).
     """
-    scores = test_set.block["by_class"]
     numbers, cells = [], []
     for label in run.order:
         index = run.classes.index(label)
         found, of = int(test_set.confusion[index, index]), int(test_set.confusion[index].sum())
         row: dict[str, Any] = {"class": label, "found": found, "of": of}
-        texts = [f"{found}/{of}", NONE]
+        cell = {"class": label, "found": f"{found}/{of}", "95 %": NONE}
         if of:
             bounds = binomtest(found, of).proportion_ci(0.95, method="wilson")
             row |= {"low": 100 * bounds.low, "high": 100 * bounds.high}
-            texts[1] = f"{row['low']:.1f} – {row['high']:.1f}"
-        row |= {score: values[index] for score, values in scores.items()}
-        texts += [as_text(score, values[index]) for score, values in scores.items()]
+            cell["95 %"] = f"{row['low']:.1f} – {row['high']:.1f}"
+        for score, values in test_set.block["by_class"].items():
+            row[score], cell[score.upper()] = values[index], as_text(score, values[index])
         numbers.append(row)
-        cells.append(texts)
-    return _table(
-        run,
-        name,
-        f"By class · {test_set.name}",
-        numbers,
-        run.order,
-        ["found", "95 %", *map(str.upper, scores)],
-        cells,
-        first="class",
-        notes=("95 %: Wilson's interval of the sensitivity, as if images were independent.",),
-    )
+        cells.append(cell)
+    title = f"By class · {test_set.name}"
+    notes = ("95 %: Wilson's interval of the sensitivity, as if images were independent.",)
+    return Table.of(name, title, run.synthetic, numbers, cells, notes=notes)
+
+
+def _sets(run: RunResults, sets: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Table]:
+    """Yield the tables of prediction sets: by test set and hospital, and by class."""
+    if not sets:
+        return
+    notes = [
+        *calibration_lines(run.metrics, run.classes),
+        "Coverage: percentage of images whose set holds their class; size: mean number of classes "
+        "in a set. Sets by class have a threshold for each class. " + GUARANTEE,
+    ]
+    rows = [{"evaluated on": name, **_flat(of, "")} for name, of in sets]
+    yield _set_table(run, "sets", "Prediction sets", rows, notes)
+    for number, test_set in enumerate(run.test_sets, start=1):
+        if "sets" in test_set.block:
+            columns = _flat(test_set.block["sets"], "_by_class").items()
+            places = {label: run.classes.index(label) for label in run.order}
+            rows = [
+                {"class": label, **{head: figures[place] for head, figures in columns}}
+                for label, place in places.items()
+            ]
+            title = f"Prediction sets by class · {test_set.name}"
+            yield _set_table(run, f"sets-{number}", title, rows, ())
+
+
+def _flat(sets: Mapping[str, Mapping[str, Any]], end: str) -> dict[str, Any]:
+    """Return coverage and size of both kinds of sets by the heads of their columns.
+
+    Args:
+        end: of their names in the block.
+    """
+    return {
+        f"{key}{said}": sets[kind][f"{key}{end}"]
+        for kind, said in (("marginal", ""), ("by_class", ", by class"))
+        for key in ("coverage", "size")
+        if f"{key}{end}" in sets[kind]
+    }
+
+
+def _set_table(
+    run: RunResults, name: str, title: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str]
+) -> Table:
+    def cell(key: str, value: str | float | None) -> str:
+        if isinstance(value, str):
+            return value
+        return NONE if value is None else f"{value:.{1 if key.startswith('coverage') else 2}f}"
+
+    cells = [{key: cell(key, value) for key, value in row.items()} for row in rows]
+    return Table.of(name, title, run.synthetic, rows, cells, notes=notes)
 
 
 def _clients(run: RunResults) -> Table:
     """Return each client's images, rounds, update norm and bytes."""
-    clients = run.manifest.get("clients", {})
-    numbers = list(_of_clients(run, clients))
-    cells = [
-        [
-            *(str(row.get(split, NONE)) for split in ("train", "validation", "test")),
-            f"{row['rounds']} of {len(run.rounds)}",
-            NONE if row["norm"] is None else three_digits(row["norm"]),
-            NONE if row["cosine"] is None else f"{row['cosine']:.2f}",
-            megabytes(row["bytes_received"]),
-            f"{row['seconds']:.1f}",
-            str(row["missed"] or ""),
-        ]
-        for row in numbers
-    ]
-    columns = ["training", "validation", "test", "rounds", "norm", "cosine", "MB sent", "seconds"]
-    notes = ("Of the rounds validated so far. Norm and cosine of the updates: medians.",)
-    return _table(
-        run,
-        "clients",
-        "The clients",
-        numbers,
-        [row["client"] for row in numbers],
-        [*columns, "missed"],
-        cells,
-        first="client",
-        notes=notes,
-    )
-
-
-def _of_clients(run: RunResults, clients: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    names = dict.fromkeys([*clients, *(n for record in run.rounds for n in record["clients"])])
-    for name in names:
+    about = run.manifest.get("clients", {})
+    numbers, cells = [], []
+    for name in dict.fromkeys([*about, *(n for record in run.rounds for n in record["clients"])]):
         said = [record["clients"][name] for record in run.rounds if name in record["clients"]]
         norms = [one["update"]["norm"] for one in said]
         cosines = [u["update"]["cosine"] for u in said if u["update"]["cosine"] is not None]
-        about = clients.get(name, {})
-        yield {
+        of = about.get(name, {})
+        images = {split: of[split] for split in _SPLITS if split in of}
+        row: dict[str, Any] = {
             "client": name,
-            **{split: about[split] for split in ("train", "validation", "test") if split in about},
+            **images,
             "rounds": len(said),
             "norm": statistics.median(norms) if norms else None,
             "cosine": statistics.median(cosines) if cosines else None,
@@ -161,3 +153,18 @@ def _of_clients(run: RunResults, clients: dict[str, Any]) -> Iterator[dict[str, 
             "seconds": sum(one["seconds"]["training"] for one in said),
             "missed": run.absences.get(name),
         }
+        numbers.append(row)
+        cells.append(
+            {
+                "client": name,
+                **{head: str(images.get(split, NONE)) for split, head in _SPLITS.items()},
+                "rounds": f"{len(said)} of {len(run.rounds)}",
+                "norm": three_digits(row["norm"]) if norms else NONE,
+                "cosine": f"{row['cosine']:.2f}" if cosines else NONE,
+                "MB sent": megabytes(row["bytes_received"]),
+                "seconds": f"{row['seconds']:.1f}",
+                "missed": row["missed"] or "",
+            }
+        )
+    notes = ("Of the rounds validated so far. Norm and cosine of the updates: medians.",)
+    return Table.of("clients", "The clients", run.synthetic, numbers, cells, notes=notes)

@@ -72,12 +72,16 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """
     alike = rows.groupby(KEYS)
     groups = alike[list(scores_with(*rows["config.best-by"].unique()))]
-    result = groups.mean().join(groups.std(ddof=1).add_suffix("_sd"))
-    result.insert(0, "seeds", groups.size())
-    result.insert(1, "not_complete", alike["complete"].agg(lambda complete: (~complete).sum()))
+    result = seeds_of(rows, KEYS).join(groups.mean()).join(groups.std(ddof=1).add_suffix("_sd"))
     result["bacc_classes"] = alike["bacc_classes"].min()
     result["rank"] = result.groupby("unit")["avg"].rank(ascending=False)
     return in_table_order(result, rows)
+
+
+def seeds_of(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return for each group its number of ``seeds``, and how many of them are ``not_complete``."""
+    lost = (~rows["complete"]).groupby([rows[key] for key in keys], observed=True)
+    return pd.DataFrame({"seeds": lost.size(), "not_complete": lost.sum()})
 
 
 def in_table_order(result: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

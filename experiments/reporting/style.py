@@ -1,16 +1,20 @@
-"""The style of all figures: colours for any vision, lines that differ in grey, SYNTHETIC line."""
+"""The style of all figures: colours for any vision, lines that differ in grey, SYNTHETIC line;
+and how they are drawn into files."""
 
 import io
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import FillStyleType
 
 from training.data_description import SYNTHETIC
@@ -38,10 +42,18 @@ SETTINGS: Any = {
     "xtick.labelcolor": "black",
     "ytick.labelcolor": "black",
     "axes.axisbelow": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
     "grid.color": "0.88",
     "grid.linewidth": 0.7,
     "legend.frameon": False,
 }
+
+DASHES = ("-", "--", ":", "-.")
+"""Of lines that have no style of their own; where colours repeat, the next dashes are taken."""
+
+TILTED: Any = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+"""For `Axes.set_xticks`, of labels that are too long side by side."""
 
 # A family has a colour and a marker. A size has dashes, and a size and filling of the marker. So 12
 # backbones differ, also in grey.
@@ -104,6 +116,43 @@ def new_figure(title: str, width: float, height: float, *, synthetic: bool) -> F
     if synthetic:
         figure.supxlabel(SYNTHETIC, color=ALARM, fontsize=9, fontweight="bold")
     return figure
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return colour and dashes of a line by its number, as `Axes.plot` takes them."""
+    return {"color": f"C{number % 10}", "linestyle": DASHES[number // 10 % len(DASHES)]}
+
+
+def by_round(axes: Axes, unit: str, label: str) -> None:
+    """Style axes whose horizontal one counts rounds or epochs, named by ``unit``."""
+    axes.set(xlabel=unit, ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.grid()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure as files.
+
+    Attributes:
+        name: the files', without suffix.
+        about: what it shows: the title of a comparison or ranking, or the name again.
+        what: description for people who cannot see it.
+    """
+
+    name: str
+    about: str
+    what: str
+    svg: str
+    png: bytes
+
+
+def drawn(
+    name: str, what: str, draw: Callable[..., Figure], *shown: object, about: str = ""
+) -> Drawing:
+    """Draw a figure of what ``draw`` is given; see `Drawing`."""
+    with matplotlib.rc_context(SETTINGS):
+        return Drawing(name, about or name, what, *render(draw(*shown), name))
 
 
 def render(figure: Figure, name: str) -> tuple[str, bytes]:

@@ -1,18 +1,13 @@
-"""The report's tables, each as Markdown, CSV and LaTeX."""
+"""A table of a report, as Markdown, CSV and LaTeX, and what its cells are written with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from experiments.figures_table import NONE, OVER
-from experiments.reporting.comparisons import WORDS, Comparison, slug
-from experiments.reporting.findings import Findings
-from experiments.reporting.published import beside_ours
-from experiments.reporting.statistics import Ranking, summary
+from experiments.figures_table import NONE
 from training.data_description import SYNTHETIC
-from training.metrics import METRIC_NAMES
-from training.scores import SCORES, Score, further_scores
 
 _LATEX = str.maketrans(
     {
@@ -26,19 +21,47 @@ _LATEX = str.maketrans(
         "·": r"$\cdot$",
     }
 )
+Rows = pd.DataFrame | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table."""
+    """One table.
 
-    name: str  # the files', without suffix
+    Attributes:
+        name: of its files, without suffix.
+        synthetic: whether it must be marked SYNTHETIC.
+        numbers: the content of the CSV file.
+        cells: the same, formatted as text.
+        best: whether each cell is bold; of the same shape.
+        notes: sentences that explain it.
+    """
+
+    name: str
     title: str
-    synthetic: bool  # whether it must be marked SYNTHETIC
-    numbers: pd.DataFrame  # the content of the CSV file
-    cells: pd.DataFrame  # the same, formatted as text
-    best: pd.DataFrame  # whether each cell is the best of its column; of the same shape
-    notes: tuple[str, ...] = ()  # sentences that explain it
+    synthetic: bool
+    numbers: pd.DataFrame
+    cells: pd.DataFrame
+    best: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        title: str,
+        synthetic: bool,
+        numbers: Rows,
+        cells: Rows,
+        best: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> "Table":
+        """Make a table of frames, or of rows by column; only in the columns of ``best`` something
+        is bold."""
+        cells = pd.DataFrame(cells)
+        bold = pd.DataFrame(best or {}, index=cells.index)
+        bold = bold.reindex(columns=cells.columns, fill_value=False).astype(bool)
+        return cls(name, title, synthetic, pd.DataFrame(numbers), cells, bold, tuple(notes))
 
     def csv(self) -> str:
         """Return the numbers with all digits, and for each row whether it is synthetic."""
@@ -71,157 +94,41 @@ class Table:
         return marked.rename(columns=escape)
 
 
-def tables_of(findings: Findings) -> list[Table]:
-    """Return the tables of figures and ranks, and the comparison with the study."""
-    judged = [comparison for comparison in findings.chapters if len(comparison.judged)]
-    tables = [*map(comparison_table, judged), *map(scores_table, judged)]
-    tables += [rank_table(ranking) for ranking in findings.rankings if ranking.test]
-    published = published_table(findings)
-    return tables if published is None else [*tables, published]
-
-
-def comparison_table(comparison: Comparison) -> Table:
-    """Return mean, standard deviation and rank of each backbone, and of each of its heads."""
-    rows = summary(comparison.judged)
-    cells, best = _means(rows, {name: SCORES[name] for name in METRIC_NAMES})
-    cells.insert(list(cells).index("BACC") + 1, "over", rows["bacc_classes"].astype(str))
-    cells["rank"] = rows["rank"].map("{:g}".format)
-    notes = (f"Judged on {comparison.judged_on}.", f"{OVER}.")
-    return table_of(comparison, "", "", rows, cells, best, notes)
-
-
-def scores_table(comparison: Comparison) -> Table:
-    """Return the same of the scores beside the study's six figures."""
-    rows = summary(comparison.judged)
-    further = further_scores(*comparison.rows["config.best-by"].unique())
-    return table_of(comparison, "-scores", "Scores · ", rows, *_means(rows, further))
-
-
-def table_of(
-    comparison: Comparison,
-    suffix: str,
-    title: str,
-    numbers: pd.DataFrame,
-    cells: pd.DataFrame,
-    best: pd.DataFrame,
-    notes: tuple[str, ...] = (),
-) -> Table:
-    """Return a table of a comparison, whose last notes name the trials that are not complete.
+def is_best(
+    values: pd.Series, digits: int, *, lowest: bool = False, within: pd.Series | None = None
+) -> pd.Series:
+    """Return which values are the best as they are written; a single one is not called so.
 
     Args:
-        suffix: of the files' name, after the comparison's.
-        title: what the comparison's title is put after.
-        numbers, cells, best: see `Table`; ``best`` may lack columns.
+        digits: after the point.
+        lowest: whether the lowest is the best.
+        within: names the group in which each value is compared; None: all together.
     """
-    best = best.reindex(columns=cells.columns, fill_value=False)
-    notes = (*notes, *not_complete(comparison.judged))
-    name, titled = f"{comparison.name}{suffix}", f"{title}{comparison.title}"
-    return Table(name, titled, comparison.synthetic, numbers, cells, best, notes)
+    groups = values.groupby(pd.Series(0, index=values.index) if within is None else within)
+    first = groups.transform("min" if lowest else "max")
+    return (values.round(digits) == first.round(digits)) & (len(values) > 1)
 
 
-def _means(rows: pd.DataFrame, scores: Mapping[str, Score]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the cells of a `summary`, with mean and deviation of some scores, and the best."""
-    cells, best = row_names(rows), pd.DataFrame(index=rows.index)
-    for name, score in scores.items():
-        means = rows[name]
-        deviations = [
-            "" if pd.isna(sd) else f" ± {sd:.{score.digits}f}" for sd in rows[f"{name}_sd"]
-        ]
-        cells[name.upper()] = [
-            NONE if pd.isna(mean) else f"{mean:.{score.digits}f}{sd}"
-            for mean, sd in zip(means, deviations, strict=True)
-        ]
-        of_unit = rows.groupby("unit")[name]
-        first = of_unit.transform("max" if score.higher_is_better else "min")
-        equal = means.round(score.digits) == first.round(score.digits)
-        best[name.upper()] = equal & (len(rows) > 1)
-    return cells, best
+def rounded(value: float, digits: int) -> str:
+    """Return a figure as text; a dash for NaN."""
+    return NONE if pd.isna(value) else f"{value:.{digits}f}"
 
 
-def not_complete(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence for each trial among some rows that is not complete."""
-    lacking = rows[~rows["complete"]].drop_duplicates("trial")
-    return [
-        f"Not complete: {trial}: {absences}."
-        for trial, absences in zip(lacking["trial"], lacking["absences"], strict=True)
-    ]
+def signed(value: float, digits: int = 2) -> str:
+    """Return a difference with its sign, none for what rounds to 0; a dash for NaN."""
+    if pd.isna(value):
+        return NONE
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
 
 
-def seeds_cells(rows: pd.DataFrame) -> list[str]:
-    """Return the number of seeds of each row, and how many of them are not complete."""
-    return [
-        f"{seeds} ({lacking} not complete)" if lacking else str(seeds)
-        for seeds, lacking in zip(rows["seeds"], rows["not_complete"], strict=True)
-    ]
+def signed_range(low: float, high: float, digits: int = 2) -> str:
+    """Return the interval of a difference."""
+    return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
-def row_names(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells that distinguish the rows, as text for users."""
-    cells = pd.DataFrame({"backbone": rows["backbone"]})
-    if rows["model"].nunique() > 1:
-        cells["model"] = rows["model"].map(WORDS)
-    if rows["unit"].nunique() > 1:
-        cells["by"] = rows["unit"]
-    cells["seeds"] = seeds_cells(rows)
-    return cells
-
-
-def rank_table(ranking: Ranking) -> Table:
-    """Return the table of mean ranks of a test."""
-    assert ranking.test is not None
-    numbers = ranking.test.mean_ranks.rename_axis("backbone").rename("mean rank").reset_index()
-    cells = numbers.assign(**{"mean rank": numbers["mean rank"].map("{:.2f}".format)})
-    best = pd.DataFrame(False, index=cells.index, columns=cells.columns)
-    best["mean rank"] = numbers["mean rank"] == numbers["mean rank"].min()
-    title = (
-        f"{ranking.title}, {ranking.test.num_blocks} blocks, "
-        f"critical difference {ranking.test.critical_difference:.2f}, "
-        f"Friedman's p = {ranking.test.p_value:.2g}"
-    )
-    return Table(slug(ranking.title), title, ranking.synthetic, numbers, cells, best)
-
-
-def published_table(findings: Findings) -> Table | None:
-    """Return the figures of the study (docs/study.md) beside ours; None if none fits."""
-    rows = [
-        {
-            "where": row.published.where,
-            "setting": row.setting,
-            "backbone": row.published.backbone,
-            "figure": _figure(row.published.metric, row.published.model, row.published.gain),
-            "published": row.published.percent,
-            "ours": row.ours,
-            "seeds": row.seeds,
-            "difference": row.difference,
-            "done otherwise": "; ".join(row.otherwise),
-        }
-        for row in beside_ours(findings.comparisons)
-    ]
-    if not rows:
-        return None
-    numbers = pd.DataFrame(rows).astype({"difference": float})
-    gain = numbers["figure"].str.startswith("gain")
-    cells = numbers.astype(str)
-    cells["published"] = [
-        f"about {value:+g}" if rough else f"{value:.2f}"
-        for value, rough in zip(numbers["published"], gain, strict=True)
-    ]
-    cells["ours"] = [
-        signed(value) if rough else f"{value:.2f}"
-        for value, rough in zip(numbers["ours"], gain, strict=True)
-    ]
-    cells["difference"] = ["–" if pd.isna(v) else signed(v) for v in numbers["difference"]]
-    best = pd.DataFrame(False, index=cells.index, columns=cells.columns)
-    title = "The study's figures and ours, in percent"
-    beside = [c.rows for c in findings.comparisons if c.title in set(numbers["setting"])]
-    notes = tuple(not_complete(pd.concat(beside)))
-    return Table("published", title, findings.synthetic, numbers, cells, best, notes)
-
-
-def signed(value: float) -> str:
-    """Return a difference with its sign."""
-    return f"{value:+.2f}".replace("-", "−")
-
-
-def _figure(metric: str, model: str, gain: bool) -> str:
-    return f"gain of {WORDS[model]} in {metric.upper()}" if gain else metric.upper()
+def p_text(p_value: float) -> str:
+    """Return a p-value with two digits that count; a dash for NaN."""
+    if pd.isna(p_value):
+        return NONE
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"

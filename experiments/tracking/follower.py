@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -17,13 +18,40 @@ from experiments.campaigns.finished_trial import read_completed, read_rounds
 from experiments.console import Console, marked, shown
 from experiments.tracking.points import final_points, milliseconds, round_points
 from experiments.tracking.tracker import Tracker, TrackingError
-from training.errors import RunFolderError
+from training.errors import ConfigError, RunFolderError
 from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
+
+TITLES = {"mlflow": "MLflow", "tensorboard": "TensorBoard"}
+"""The trackers by name."""
 
 POLL_SECONDS = 1.0
 # After an error, a tracker is left alone for so long.
 _RETRY_SECONDS = 30.0
+
+
+def tracker_of_run(name: str | None, run: Path) -> Tracker | None:
+    """Return the tracker of a single run, after reaching it.
+
+    Args:
+        name: one of ``TITLES``; None for none.
+        run: the run folder; it need not exist yet.
+
+    Raises:
+        ConfigError: there is no such tracker, it is not installed, or it does not answer.
+    """
+    if name is None:
+        return None
+    # Imported here: both are optional, and MLflow takes seconds to import.
+    if name == "mlflow":
+        from experiments.tracking.mlflow_runs import of_single_run
+
+        return of_single_run(run)
+    if name == "tensorboard":
+        from experiments.tracking.event_file import EventFile
+
+        return EventFile(run)
+    raise ConfigError(f"--track {name}: allowed are {' and '.join(TITLES)}")
 
 
 class Sending:

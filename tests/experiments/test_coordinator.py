@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from experiments import coordinator, deployed, site
 from experiments.cli import app
 from experiments.deployed import check_deployable
-from experiments.tracking import trackers
+from experiments.tracking import follower
 from fl_server.coordinator import certificates
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import Order, Orders
@@ -267,7 +267,7 @@ def test_the_tracker_of_a_run_that_is_stopped_hears_of_it(
         return orders.get(order.number)
 
     monkeypatch.setattr(deployed, "_watch", stopped)
-    monkeypatch.setattr(trackers, "tracker_of_run", lambda *_: tracker)
+    monkeypatch.setattr(follower, "tracker_of_run", lambda *_: tracker)
     with serve_folder(folder.path):
         result = call("run", "--on", folder.path, *TINY, "--out", out, "--track", "mlflow")
     assert result.exit_code == 1, result.output + repr(result.exception)

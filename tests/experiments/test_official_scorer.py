@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from data_partition.truth_file import as_one_hot
-from experiments.challenge import ScorerError, official_balanced_accuracy
+from experiments.challenge import ScorerError, official_figures
 from tests.data_partition.layouts import metadata, one_hot, write
 from tests.experiments.scored_runs import finished_run, neighbours_answers, write_answers
 from tests.runs import fedskin, read_json
@@ -45,8 +45,8 @@ def test_a_head_and_dataverses_truth(tmp_path: Path) -> None:
 
 def test_what_the_scorer_refuses_is_one_line(tmp_path: Path) -> None:
     labels, _ = neighbours_answers(14, seed=0)
-    truth = as_one_hot(pd.DataFrame({"image_id": list(labels), "label": list(labels.values())}))
+    truth = pd.DataFrame({"image_id": list(labels), "label": list(labels.values())})
     submission = tmp_path / "submission.csv"
-    truth.iloc[1:].to_csv(submission, index=False)
+    as_one_hot(truth).iloc[1:].to_csv(submission, index=False)
     with pytest.raises(ScorerError, match=r"refuses submission.csv: Missing images .*0035068"):
-        official_balanced_accuracy(truth, submission)
+        official_figures(truth, submission)

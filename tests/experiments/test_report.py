@@ -11,7 +11,7 @@ import pytest
 
 from experiments import cli
 from experiments.command_runner import run_command_line
-from experiments.reporting import figures
+from experiments.reporting import figures, style
 from tests.generated_campaign import write_campaign
 
 Report = Callable[[Path], tuple[int, str, str]]
@@ -35,16 +35,16 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the convergence is drawn; figures have tests of their own."""
 
-    def draw(about: str, suffix: str, *more: Any) -> figures.Drawing:
-        if suffix == "-convergence":
-            return every(about, suffix, *more)
-        return figures.Drawing(f"{figures.slug(about)}{suffix}", about, "", "<svg></svg>", b"")
+    def drawn(name: str, what: str, *more: Any, about: str) -> style.Drawing:
+        if name.endswith("-convergence"):
+            return style.drawn(name, what, *more, about=about)
+        return style.Drawing(name, about, what, "<svg></svg>", b"")
 
-    def draw_all(findings: Any) -> list[figures.Drawing]:
+    def draw_all(findings: Any) -> list[style.Drawing]:
         return [drawing for drawing in all_of(findings) if drawing.png]
 
-    every, all_of = figures._draw, figures.draw_all
-    monkeypatch.setattr(figures, "_draw", draw)
+    all_of = figures.draw_all
+    monkeypatch.setattr(figures, "drawn", drawn)
     monkeypatch.setattr(figures, "draw_all", draw_all)
 
 

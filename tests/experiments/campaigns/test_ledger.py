@@ -9,7 +9,7 @@ import pytest
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments.campaigns.ledger import BY_CLASS, COLUMNS, Ledger, read_ledger, write_ledger
-from experiments.reporting.counts import classes_of
+from experiments.reporting.campaign_tables import classes_of
 from tests.experiments.campaigns.trials import edit, replace
 from tests.runs import read_json
 from training.config import DEFAULTS

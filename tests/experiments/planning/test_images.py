@@ -49,7 +49,7 @@ def test_images_are_counted_as_a_run_will_find_them(
     room = central.store.images.nbytes
     if dataset == "ham10000":  # BraTS2019's test patients are in the same store
         room += test_set.split.images.nbytes
-    assert store_bytes(32, found) == pytest.approx(room, rel=0.05)
+    assert store_bytes(32, found.stored) == pytest.approx(room, rel=0.05)
     # Now they are decoded, and nothing of it is left to do.
     assert len(before.to_decode) == (2 if dataset == "ham10000" else 1)
     assert not divide("clip", run).to_decode

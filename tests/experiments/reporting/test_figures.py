@@ -22,7 +22,7 @@ from experiments.reporting.comparisons import Comparison, compare
 from experiments.reporting.cost import draw_cost
 from experiments.reporting.figures import draw_all, draw_convergence, draw_ranks
 from experiments.reporting.findings import Findings
-from experiments.reporting.statistics import rank_test
+from experiments.reporting.statistics import Ranking, rank_test
 from experiments.reporting.style import SETTINGS, line_of, new_figure, render
 from models.registry import BACKBONES
 from tests.experiments.reporting.made_ledger import ledger, row
@@ -289,7 +289,7 @@ def test_title_and_legend_have_their_own_room(draw: str, backbones: tuple[str, .
 
 def test_the_diagram_names_every_backbone_with_its_rank() -> None:
     blocks = pd.DataFrame([[90.0, 80, 70]] * 2, columns=list(THREE))
-    text = drawn(draw_ranks("Ranks", rank_test(blocks), synthetic=False))
+    text = drawn(draw_ranks(Ranking("Ranks", False, rank_test(blocks), "")))
     for words in ("convnext_t  1.00", "maxvit_t  2.00", "3.00  swin_b", "critical difference 2.34"):
         assert words in text
     assert SYNTHETIC not in text

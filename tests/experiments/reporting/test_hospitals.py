@@ -11,10 +11,11 @@ import pytest
 
 from experiments.report import write_report
 from experiments.reporting.findings import Findings, read_findings
+from experiments.reporting.hospital_answers import read_hospital_trials
 from experiments.reporting.hospital_chapter import hospital_chapter
 from experiments.reporting.hospital_figure import hospital_drawings
 from experiments.reporting.hospital_tables import hospital_tables
-from experiments.reporting.hospital_trials import ALONE, OWN, POOLED, SHARED, read_hospital_trials
+from experiments.reporting.hospital_trials import ALONE, OWN, POOLED, SHARED
 from experiments.reporting.hospitals import Hospitals
 from tests.experiments.reporting.hospital_campaign import (
     LABELS,
@@ -95,15 +96,15 @@ def test_gains_are_over_being_alone_with_the_same_loss(hospitals: Hospitals) -> 
 
 def test_the_answer_in_words(hospitals: Hospitals) -> None:
     chapter = hospital_chapter(hospitals)
-    assert chapter.headline.startswith(
+    assert chapter["headline"].startswith(
         "3 of 3 hospitals gain over being alone with Ditto (personal"
     )
-    assert chapter.headline.endswith("3 of them significantly.")
-    assert [line.partition(":")[0] for line in chapter.hospitals] != []
-    assert all(" gains " in line and "; significant, p " in line for line in chapter.hospitals)
-    assert any("worse than training on everybody's images" in line for line in chapter.further)
-    assert (chapter.leaks[1:], chapter.lost, chapter.lacking) == ([], [], [])
-    assert "split-by = image" in chapter.leaks[0]
+    assert chapter["headline"].endswith("3 of them significantly.")
+    assert [line.partition(":")[0] for line in chapter["hospitals"]] != []
+    assert all(" gains " in line and "; significant, p " in line for line in chapter["hospitals"])
+    assert any("worse than training on everybody's images" in line for line in chapter["further"])
+    assert (chapter["leaks"][1:], chapter["lost"], chapter["lacking"]) == ([], [], [])
+    assert "split-by = image" in chapter["leaks"][0]
 
 
 def test_the_page_has_the_chapter_instead_of_one_for_each_method(folder: Path) -> None:
@@ -217,10 +218,10 @@ def test_a_lost_client_and_a_leak_stand_on_top(tmp_path: Path) -> None:
         (trial / "manifest.json").write_text(json.dumps(manifest))
     findings = read_findings(tmp_path)
     chapter = hospital_chapter(findings.hospitals[0])
-    assert "17 images of the global test set are also in training" in chapter.leaks
-    assert "3 images with identical pixels are in several splits" in chapter.leaks
-    assert len(chapter.lost) == 2
-    assert "client-2 (west): in 0 of 1 rounds" in chapter.lost[0]
+    assert "17 images of the global test set are also in training" in chapter["leaks"]
+    assert "3 images with identical pixels are in several splits" in chapter["leaks"]
+    assert len(chapter["lost"]) == 2
+    assert "client-2 (west): in 0 of 1 rounds" in chapter["lost"][0]
     write_report(findings, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert page.index("not complete") < page.index("also in training") < page.index("gain over")

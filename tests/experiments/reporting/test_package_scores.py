@@ -7,9 +7,9 @@ import pytest
 
 from experiments.campaigns.ledger import read_ledger
 from experiments.figures_table import scores_tables
+from experiments.reporting.campaign_tables import scores_table
 from experiments.reporting.findings import read_findings
 from experiments.reporting.page import page_data
-from experiments.reporting.tables import scores_table
 from tests.generated_campaign import write_campaign
 from tests.packages import Packages
 from tests.runs import read_json

@@ -8,24 +8,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.reporting.comparisons import compare
-from experiments.reporting.counts import (
-    comparison_recall_table,
-    comparison_traffic_table,
-    recall_tables,
-    traffic_tables,
-)
-from experiments.reporting.findings import Findings
-from experiments.reporting.statistics import rankings
-from experiments.reporting.tables import (
-    Table,
+from experiments.reporting.campaign_tables import (
+    campaign_tables,
     comparison_table,
     published_table,
     rank_table,
+    recall_table,
     scores_table,
-    signed,
-    tables_of,
+    traffic_table,
 )
+from experiments.reporting.comparisons import compare
+from experiments.reporting.findings import Findings
+from experiments.reporting.statistics import rankings
+from experiments.reporting.tables import Table, signed
 from tests.experiments.reporting.made_ledger import ledger, row
 
 
@@ -119,7 +114,7 @@ def test_recall_is_counted_over_the_seeds_with_melanoma_first() -> None:
     none = {"recall.mel": 0.0, "recall.nv": 100.0, "support.nv": 27, "support.mel": 3}
     rows = [seed(0, 0), seed(1, 2), {**row(60, backbone="swin_b"), **none}]
     (comparison,) = compare(ledger(*rows))
-    table = comparison_recall_table(comparison)
+    table = recall_table(comparison)
     assert list(table.cells) == ["backbone", "seeds", "mel", "nv"]
     assert table.cells["mel"].tolist() == ["2/6", "0/3"]
     assert table.cells["nv"].tolist() == ["54/54", "27/27"]
@@ -134,8 +129,8 @@ def test_a_trial_that_lost_a_client_is_marked() -> None:
     (comparison,) = compare(ledger(row(70), lost))
     for table in (
         comparison_table(comparison),
-        comparison_recall_table(comparison),
-        comparison_traffic_table(comparison),
+        recall_table(comparison),
+        traffic_table(comparison),
     ):
         assert table.cells["seeds"].tolist() == ["2 (1 not complete)"]
         assert rf"Not complete: simulate-a\_b: {said}." in table.markdown()
@@ -197,14 +192,13 @@ def test_without_such_a_setting_there_is_no_table(findings: Findings) -> None:
     assert published_table(findings_of(findings, row(81, backbone="resnet18"))) is None
 
 
-@pytest.mark.parametrize("value, text", [(1.5, "+1.50"), (-1.5, "−1.50"), (0.0, "+0.00")])
+@pytest.mark.parametrize("value, text", [(1.5, "+1.50"), (-1.5, "−1.50"), (-0.004, "0.00")])
 def test_differences_are_signed(value: float, text: str) -> None:
     assert signed(value) == text
 
 
 def test_a_report_writes_each_table_three_times(campaign: Path, findings: Findings) -> None:
-    tables = [*tables_of(findings), *recall_tables(findings), *traffic_tables(findings)]
-    names = {table.name for table in tables}
+    names = {table.name for table in campaign_tables(findings)}
     assert names == {
         "centralized-clip-brats2019-vit-l-14",
         "centralized-clip-brats2019-vit-l-14-recall",

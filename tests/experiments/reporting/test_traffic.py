@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from experiments.reporting.campaign_tables import traffic_table
 from experiments.reporting.comparisons import compare, over_traffic
-from experiments.reporting.counts import comparison_traffic_table
 from experiments.reporting.tables import Table
 from tests.experiments.reporting.made_ledger import ledger, row
 
@@ -19,7 +19,7 @@ def federated(avg: float, sent: float, received: float, **changes: Any) -> dict[
 
 def table_of(*rows: dict[str, Any]) -> Table:
     (together,) = over_traffic(compare(ledger(*rows)))
-    return comparison_traffic_table(together)
+    return traffic_table(together)
 
 
 WHOLE = federated(80, sent=30e6, received=30e6)

@@ -12,9 +12,8 @@ from experiments.campaigns.ledger import read_ledger
 from experiments.console import Console
 from experiments.tracking.campaign_trials import track
 from experiments.tracking.event_file import FILE, FOLDER, EventFile
-from experiments.tracking.follower import Sending, tracked
+from experiments.tracking.follower import Sending, tracked, tracker_of_run
 from experiments.tracking.tracker import TrackingError
-from experiments.tracking.trackers import tracker_of_run
 from tests.generated_campaign import write_campaign
 from training.errors import ConfigError
 from training.run_folder import RunFolder

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from experiments.console import Console
-from experiments.tracking.follower import tracked
+from experiments.tracking.follower import tracked, tracker_of_run
 from experiments.tracking.mlflow_runs import RUN_TAG
-from experiments.tracking.trackers import tracker_of_run
 from tests.generated_campaign import write_campaign
 from tests.runs import fedskin, read_json, tiny_options
 from training.errors import ConfigError
