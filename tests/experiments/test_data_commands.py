@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
 from data_partition.partition import plan_partition
+from data_partition.synthetic_isic2019 import write_isic2019
 from experiments.data_commands import app
 from tests.data_partition import layouts
 
@@ -83,6 +84,22 @@ def test_check_of_the_real_images() -> None:
     ]
     assert "None of the 1512 test images is in training" in lines
     assert not any("CONTRADICTING" in line or "several diagnoses" in line for line in lines)
+
+
+def test_check_of_a_split_file_counts_the_lesions_that_it_divides(tmp_path: Path) -> None:
+    """By hand: test images of the file whose lesion has a training image of the file."""
+    write_isic2019(tmp_path / "isic", 60)
+    split_file = tmp_path / "isic" / "train_test_split.csv"
+    lesions = pd.read_csv(tmp_path / "isic" / "ISIC_2019_Training_Metadata.csv", index_col="image")
+    rows = pd.read_csv(split_file).set_index("image").join(lesions["lesion_id"])
+    tested = rows[rows["fold"] == "test"]["lesion_id"]
+    trained = rows[rows["fold"] == "train"]["lesion_id"].dropna()
+    divided = int(tested.isin(trained).sum())
+    assert divided > 0
+    output = run("check", tmp_path / "isic", "--split-file", split_file)
+    after = output.partition("Of the split file, among the images here:\n")[2]
+    assert f"{divided} of {len(tested)} test images" in after
+    assert "Of the split file" not in run("check", tmp_path / "isic")
 
 
 def test_check_of_another_test_folder(data_dir: Path, tmp_path: Path) -> None:
