@@ -245,24 +245,28 @@ def test_text_features_are_got_out_of_files_of_either_dtype() -> None:
 def test_a_gpu_check_can_be_tried_on_a_cpu(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(gpu_check.main)
-    options = ("--device", "cpu", "--small", "--no-runs", "--out", str(tmp_path))
-    result = CliRunner().invoke(app, ["resnet18", *options])
+    options = ("--device", "cpu", "--small", "--out", str(tmp_path))
+    result = CliRunner().invoke(app, ["resnet18", "swin_t", *options])
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "gpu.json").read_text())
     assert content["failures"] == {}
-    figures = content["backbones"]["resnet18"]
-    errors = figures["errors"]
-    # float32 on the device is the CPU's here, to the bit; both are near float64, bfloat16 is not.
-    assert errors["float32"] == errors["cpu float32"]
-    assert errors["bfloat16"] == errors["cpu bfloat16"]
-    assert 0 < errors["float32"][0] < 1e-4 < errors["bfloat16"][0]
-    assert figures["repeats float32 exact"][0] is True
-    assert all(rate > 0 for rate in figures["speed"].values())
-    assert figures["gigabytes float32"] > 0
+    assert content["backbones"].keys() == {"resnet18", "swin_t"}
+    for figures in content["backbones"].values():
+        errors = figures["errors"]
+        # float32 on the device is the CPU's here, to the bit; both are near float64, bfloat16 not.
+        assert errors["float32"] == errors["cpu float32"]
+        assert errors["bfloat16"] == errors["cpu bfloat16"]
+        assert 0 < errors["float32"][0] < 1e-4 < errors["bfloat16"][0]
+        assert figures["repeats float32 exact"][0] is True
+        assert all(rate > 0 for rate in figures["speed"].values())
+        assert figures["gigabytes float32"] > 0
     images = content["images"]
     assert (images["same_crops"], images["levels"]) == (True, 0)
     # Speed is not tested: the machine may be busy.
-    assert [name for name in content["missed"] if not name.startswith("speed")] == []
+    timed = ("speed", "federated-round", "start-up")
+    assert [name for name in content["missed"] if not name.startswith(timed)] == []
+    rounds = content["federated round"][0]
+    assert rounds["details"]["simulations with the same weights"] is True
 
 
 def test_a_gpu_check_names_what_is_outside_its_bounds() -> None:
