@@ -121,18 +121,18 @@ def _changed(comparison: PairedComparison, number: int, side: Side) -> Table:
     order = {label: rank for rank, label in enumerate(in_naming_order(comparison.classes))}
     keys = changed.assign(rank=changed["label"].map(order))
     changed = changed.loc[keys.sort_values(["change", "rank", "image_id", "pair"]).index]
-    shown = changed.iloc[:SHOWN]
+    shown = changed.iloc[:SHOWN].astype(object)  # without rows, pandas takes text for numbers
     cells = pd.DataFrame({"image": shown["image_id"]})
     if len(comparison.pairs) > 1:
         cells["pair"] = shown["pair"]
     cells["is"] = shown["label"]
     for letter, which in ((comparison.first.letter, "first"), (side.letter, "second")):
-        percent = (100 * shown[f"{which}_probability"]).map("{:.0f} %".format).astype(str)
-        cells[letter] = shown[which] + " (" + percent + ")"
+        percent = (100 * shown[f"{which}_probability"]).map("{:.0f}".format)
+        cells[letter] = shown[which] + " (" + percent + " %)"
     cells["change"] = shown["change"]
     notes = ["In brackets the probability of the true class."]
     if len(changed) > SHOWN:
         notes.append(f"The first {SHOWN} of {len(changed):,}; the CSV file has all.")
     title = f"Images that changed sides from {comparison.first.letter} to {side.letter}"
     name = f"changed-{number}"
-    return Table.of(name, title, comparison.synthetic, changed, cells.astype(str), notes=notes)
+    return Table.of(name, title, comparison.synthetic, changed, cells, notes=notes)

@@ -165,6 +165,20 @@ def test_the_page_loads_nothing_and_names_the_images(
     assert "<td>strategy</td><td>fedavg</td><td>fedprox</td>" in page
 
 
+def test_models_that_answer_alike_have_an_empty_table_and_no_difference(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[0], tmp_path / "copy")
+    result = compare(runs[0], tmp_path / "copy", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.exception
+    changed = pd.read_csv(tmp_path / "out" / "tables" / "changed-1.csv")
+    assert changed.empty
+    assert "image_id" in changed
+    assert '<p class="empty">None.</p>' in (tmp_path / "out" / "index.html").read_text("utf-8")
+    differences = pd.read_csv(tmp_path / "out" / "tables" / "differences-1.csv")
+    assert (differences["difference"] == 0).all()
+
+
 def test_a_folder_of_other_files_is_left_alone(runs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
