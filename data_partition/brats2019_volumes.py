@@ -11,9 +11,8 @@ import pandas as pd
 from data_partition.axial_slices import AxialSlices
 from data_partition.dataset import Reading
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, Role
+from data_partition.image_files import FoundFile, Role, storage
 from data_partition.image_table import ImageTable
-from data_partition.label_join import storage
 from data_partition.nifti import NIFTI_SUFFIXES
 from data_partition.unread_files import SetAside, merge_set_aside
 

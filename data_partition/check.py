@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from data_partition.copies import Copies, Overlap, find_copies, find_overlap
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
-from data_partition.image_reader import Unusable
-from data_partition.image_store import DIGESTS, ProgressCallback, store_side
+from data_partition.image_store import DIGESTS, ProgressCallback, decode_usable, store_side
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.isic2019_split import with_split
 from data_partition.recognition import recognise
+from data_partition.unread_files import merge_set_aside
 
 # Pixels are compared at the size of an image store with the default image-size.
 SIDE = store_side(224)
@@ -134,27 +134,15 @@ def decode_all(
     Returns:
         The table with the columns ``DIGESTS`` added; unusable images are set aside.
     """
-    usable = np.zeros(len(table.rows), dtype=bool)
-    digests: list[tuple[str, str | None]] = []
-    set_aside = {reason: list(names) for reason, names in table.set_aside.items()}
-    for index, image in enumerate(table.reader.decode(table.rows, SIDE)):
-        if isinstance(image, Unusable):
-            set_aside.setdefault(image.reason, []).append(image.name)
-        else:
-            usable[index] = True
-            digests.append((image.sha256, image.pixels_sha256()))
-            if look is not None:
-                look(np.frombuffer(image.pixels, np.uint8).reshape(SIDE, SIDE, 3))
-        if progress is not None:
-            progress(index + 1, len(table.rows))
-    rows = table.rows[usable].reset_index(drop=True)
-    rows[DIGESTS] = pd.DataFrame(digests, columns=DIGESTS, dtype=object)
-    return replace(
-        table,
-        rows=rows,
-        # All slices of a patient have the same patient id.
-        set_aside={reason: tuple(dict.fromkeys(names)) for reason, names in set_aside.items()},
-    )
+
+    def keep(pixels: bytes) -> None:
+        if look is not None:
+            look(np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE, 3))
+
+    decoded = decode_usable(table, SIDE, keep, progress)
+    rows = table.rows.iloc[decoded.kept].reset_index(drop=True)
+    rows[DIGESTS] = pd.DataFrame(decoded.digests, columns=DIGESTS, dtype=object)
+    return replace(table, rows=rows, set_aside=merge_set_aside(table.set_aside, decoded.set_aside))
 
 
 def _report(table: ImageTable) -> SetReport:

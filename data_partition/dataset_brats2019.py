@@ -22,9 +22,8 @@ from data_partition.brats2019_volumes import (
 )
 from data_partition.dataset import DataSet, Reading, Study, Synthetic
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, find_files
+from data_partition.image_files import FoundFile, find_files, storage
 from data_partition.image_table import ImageTable
-from data_partition.label_join import storage
 from data_partition.synthetic_brats2019 import write_brats2019
 from data_partition.unread_files import SetAside, merge_set_aside, say_what_else, unread_files
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
-from data_partition.label_join import storage
+from data_partition.image_files import FoundFile, storage
 from data_partition.own_images import (
     OwnImages,
     as_rows,

@@ -21,11 +21,10 @@ from data_partition.ham10000_tables import (
     read_lesion_groupings,
     read_metadata,
 )
-from data_partition.image_files import FoundFile
+from data_partition.image_files import FoundFile, storage
 from data_partition.image_table import ImageTable
 from data_partition.isic2019_tables import is_isic2019
-from data_partition.label_join import storage
-from data_partition.label_tables import is_table, read_header
+from data_partition.label_tables import is_table, read_header, tables_with
 from data_partition.pad_ufes20 import COMMON, pad_ufes20_tables, read_pad_ufes20
 from data_partition.published import Labels, load_published_test, load_published_training
 from data_partition.synthetic import write_ham10000
@@ -35,26 +34,22 @@ from data_partition.unread_files import say_what_else
 # becomes one, Bowen's, which PAD-UFES-20's release counts under SCC.
 _OF_PAD_UFES20 = {**COMMON, "ACK": "akiec", "BOD": "akiec"}
 
+_PARTS = (
+    "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
+    "HAM10000_images_part_2 with 5,015: provide both"
+)
+
 
 def load_test(data_dir: Path, test_dir: Path | None) -> ImageTable | None:
-    """Find the test images in a folder and return them as a table.
+    """Find the test images in a folder; see `load_published_test`.
 
     Four layouts are read: the ISIC challenge's release (one-hot truth), Dataverse's (a folder or
     zip archive of images, with the truth in the format of HAM10000's metadata) and folders
-    ``test/<class>/*.jpg``; and PAD-UFES-20, in HAM10000's classes. Nothing is decoded.
-
-    Args:
-        test_dir: the folder of the test set. If nothing in it is named as test data, files of any
-            name are used, except those named as training or validation data. All other images in it
-            that are not below ``data_dir`` are set aside.
-
-    Returns:
-        The labelled test images; None if ``test_dir`` is None and ``data_dir`` has no test images.
+    ``test/<class>/*.jpg``; and PAD-UFES-20, in HAM10000's classes.
 
     Raises:
-        DataError: there is no such folder, or no test set in ``test_dir``; test images have no
-            truth; a label is not one of the seven classes; a row is not one-hot; two rows of an
-            image contradict each other; or no image has a label.
+        DataError: also if test images have no truth, a label is not one of the seven classes, or a
+            row is not one-hot.
     """
     return load_published_test(
         data_dir, test_dir, _test_labels, HAM10000_CLASSES, "ISIC2018 Task 3 test set"
@@ -65,9 +60,8 @@ def _test_labels(directory: Path, files: list[FoundFile], found: list[FoundFile]
     if pad_ufes20_tables(files):
         return read_pad_ufes20(files, _OF_PAD_UFES20)
     images = [file for file in files if file.is_image]
-    headers = {file: read_header(file) for file in files if is_table(file)}
-    one_hot = [file for file, header in headers.items() if header >= ONE_HOT_COLUMNS]
-    metadata = [file for file, header in headers.items() if header >= METADATA_COLUMNS]
+    one_hot = tables_with(files, ONE_HOT_COLUMNS)
+    metadata = tables_with(files, METADATA_COLUMNS)
     # Other published tables, such as the readers' answers, have the same columns.
     named = [file for file in (*one_hot, *metadata) if "groundtruth" in file.stem.lower()]
     if named:
@@ -85,12 +79,6 @@ def _test_labels(directory: Path, files: list[FoundFile], found: list[FoundFile]
         "ISIC2018_Task3_Test_GroundTruth.csv or test/<class>/ folders, or move the images away"
         f"{say_what_else(found)}"
     )
-
-
-_PARTS = (
-    "; HAM10000's images come in two parts, HAM10000_images_part_1 with 5,000 and "
-    "HAM10000_images_part_2 with 5,015: provide both"
-)
 
 
 def is_ham10000(files: Iterable[FoundFile]) -> bool:
@@ -111,20 +99,15 @@ def load_training(
     data_dir: Path,
     reading: Reading = Reading(),  # noqa: B008 - immutable
 ) -> ImageTable:
-    """Find the training images of HAM10000 in a folder and return them as a table.
+    """Find the training images of HAM10000 in a folder; see `load_published_training`.
 
     Four layouts are read: the Dataverse release (folders, or zip archives), the Kaggle release, the
     ISIC challenge 2018 Task 3 release and folders ``train/<class>/*.jpg``; each may be one folder
-    deeper. Images in a validation folder are included and have the ``split`` "validation"; the
-    challenge's own validation set is not used. Nothing is decoded.
-
-    Returns:
-        The labelled images; ``lesion_id`` and ``source`` are None if the release does not give
-        them. Every image in the folder that is neither used nor a test image is set aside.
+    deeper. ``lesion_id`` and ``source`` are None if the release does not give them.
 
     Raises:
-        DataError: there is no such folder, or no release in it; a label is not one of the seven
-            classes; two rows of an image contradict each other; or no image has a label.
+        DataError: also if there is no release in the folder, or a label is not one of the seven
+            classes.
     """
     return load_published_training(data_dir, _labels, HAM10000_CLASSES, reading.tests_in)
 
@@ -173,8 +156,6 @@ def _named(file: FoundFile, prefix: str) -> bool:
     return file.parts[-1].lower().startswith(prefix)
 
 
-STUDY_IMAGES, STUDY_TEST_IMAGES = 10_015, 1_512
-
 
 DATA_SET = DataSet(
     name="ham10000",
@@ -194,7 +175,7 @@ DATA_SET = DataSet(
     load_test=load_test,
     study=Study(
         batch_size={"classifier": 32, "clip": 16},
-        images=lambda _: (STUDY_IMAGES, STUDY_TEST_IMAGES),
+        images=lambda _: (10_015, 1_512),
     ),
     synthetic=Synthetic(
         unit="images",

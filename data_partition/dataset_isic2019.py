@@ -12,7 +12,7 @@ import pandas as pd
 from data_partition.dataset import DataSet, Reading, Study, Synthetic
 from data_partition.errors import DataError
 from data_partition.ham10000_tables import METADATA_COLUMNS as HAM10000_COLUMNS
-from data_partition.image_files import FoundFile
+from data_partition.image_files import FoundFile, storage
 from data_partition.image_table import ImageTable
 from data_partition.isic2019_tables import (
     FULL_NAMES,
@@ -24,8 +24,7 @@ from data_partition.isic2019_tables import (
     read_origins,
     read_truth,
 )
-from data_partition.label_join import storage
-from data_partition.label_tables import is_table, read_header
+from data_partition.label_tables import tables_with
 from data_partition.pad_ufes20 import COMMON, pad_ufes20_tables, read_pad_ufes20
 from data_partition.published import Labels, load_published_test, load_published_training
 from data_partition.synthetic_isic2019 import write_isic2019
@@ -58,10 +57,8 @@ def load_training(
 
     def read(directory: Path, files: list[FoundFile], found: list[FoundFile]) -> Labels:
         labels = _labels(directory, files, found)
-        headers = {file: read_header(file) for file in files if is_table(file)}
-        metadata = [file for file, header in headers.items() if header >= METADATA_COLUMNS]
-        ham10000 = [file for file, header in headers.items() if header >= HAM10000_COLUMNS]
-        lesions, sources = read_origins(metadata, ham10000)
+        metadata = tables_with(files, METADATA_COLUMNS)
+        lesions, sources = read_origins(metadata, tables_with(files, HAM10000_COLUMNS))
         left_out: dict[str, Collection[str]] = dict(labels.left_out)
         for rows in labels.rows:
             rows["lesion_id"] = rows["image_id"].map(lesions.get)

@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, find_files
-from data_partition.label_join import storage
+from data_partition.image_files import FoundFile, find_files, storage
 from data_partition.label_tables import read_header
 from data_partition.own_images import (
     OwnImages,
@@ -17,10 +16,9 @@ from data_partition.own_images import (
     check_label,
     load_own_test,
     load_own_training,
-    missing_notices,
 )
 from data_partition.own_label_table import Row, find_table, is_label_table, read_rows
-from data_partition.unread_files import merge_set_aside, unread_files
+from data_partition.unread_files import merge_set_aside, missing_notices, unread_files
 from operation.text import printable, quoted
 
 _SPLITS = {
@@ -86,15 +84,13 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
         "row without a label": unlabelled,
         "image without a row": without_row,
     }
-    notices = missing_notices(
-        directory, used=len(result), without_file=without_file, without_row=without_row
-    )
+    notices = missing_notices(directory, len(result), len(without_file), len(without_row))
     return OwnImages(
         rows=as_rows(result),
         layout=f"{printable(table.name)} and its images ({storage(named)})",
         set_aside=merge_set_aside(unread_files(files), set_aside),
         grouped_by="patient" if any(row.cells["patient"] for row in rows) else "lesion",
-        notices=notices,
+        notices=tuple(notices),
     )
 
 

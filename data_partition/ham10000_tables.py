@@ -4,8 +4,7 @@ No column is read but those named below: ``dx_type``, how a diagnosis was confir
 diagnosis. For label rows see ``label_tables``.
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -13,37 +12,33 @@ from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import optional_column, read_one_hot, read_table
 
-HAM10000_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-
-FULL_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "akiec": "actinic keratosis",
-        "bcc": "basal cell carcinoma",
-        "bkl": "benign keratosis",
-        "df": "dermatofibroma",
-        "mel": "melanoma",
-        "nv": "melanocytic nevus",
-        "vasc": "vascular lesion",
-    }
-)
+FULL_NAMES = {
+    "akiec": "actinic keratosis",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic nevus",
+    "vasc": "vascular lesion",
+}
 """Full names by label, those of Tschandl et al. (2018)."""
 
-_SHORT_LABELS: Mapping[str, str] = MappingProxyType(
-    {
-        **{name: label for label, name in FULL_NAMES.items()},
-        "actinic keratoses": "akiec",
-        "actinic keratoses and intraepithelial carcinoma": "akiec",
-        "benign keratosis like lesion": "bkl",
-        "benign keratosis like lesions": "bkl",
-        "dermatofibromas": "df",
-        "melanomas": "mel",
-        "melanocytic nevi": "nv",
-        "nevi": "nv",
-        "nevus": "nv",
-        "vascular": "vasc",
-        "vascular lesions": "vasc",
-    }
-)
+HAM10000_CLASSES = tuple(FULL_NAMES)
+
+_SHORT_LABELS = {
+    **{name: label for label, name in FULL_NAMES.items()},
+    "actinic keratoses": "akiec",
+    "actinic keratoses and intraepithelial carcinoma": "akiec",
+    "benign keratosis like lesion": "bkl",
+    "benign keratosis like lesions": "bkl",
+    "dermatofibromas": "df",
+    "melanomas": "mel",
+    "melanocytic nevi": "nv",
+    "nevi": "nv",
+    "nevus": "nv",
+    "vascular": "vasc",
+    "vascular lesions": "vasc",
+}
 
 
 def short_label(words: str) -> str | None:
@@ -56,13 +51,10 @@ ONE_HOT_COLUMNS = frozenset({"image", *(name.upper() for name in HAM10000_CLASSE
 
 
 def read_metadata(file: FoundFile) -> pd.DataFrame:
-    """Read a table in the format of HAM10000's metadata, comma or tab separated.
+    """Return label rows of a table like HAM10000's metadata, in its order.
 
     Args:
         file: a table with ``image_id`` and ``dx``, and optionally ``lesion_id`` and ``dataset``.
-
-    Returns:
-        Label rows in the table's order.
 
     Raises:
         DataError: the table is unreadable, lacks a column, or has a label that is not one of the
@@ -91,9 +83,8 @@ def read_lesion_groupings(file: FoundFile) -> dict[str, str | None]:
         DataError: the table is unreadable, lacks a column, or gives an image two lesions.
     """
     table = read_table(file, frozenset({"image", "lesion_id"}))
-    lesions = optional_column(table, "lesion_id")
-    pairs = pd.DataFrame({"image": table["image"], "lesion_id": lesions})
-    pairs = pairs.drop_duplicates()
+    table = table.assign(lesion_id=optional_column(table, "lesion_id"))
+    pairs = table[["image", "lesion_id"]].drop_duplicates()
     twice = pairs["image"][pairs["image"].duplicated()]
     if len(twice):
         raise DataError(f"{file.name}: image {twice.iloc[0]} has two lesions; remove one row")
@@ -103,12 +94,8 @@ def read_lesion_groupings(file: FoundFile) -> dict[str, str | None]:
 def read_class_folders(images: Sequence[FoundFile]) -> pd.DataFrame:
     """Label images by the folder they are in, which is named after a class.
 
-    Args:
-        images: image files. Those outside the class folders and the folders beside these get no
-            row.
-
     Returns:
-        Label rows, one per labelled file; none if there is no class folder.
+        Label rows; none for images outside the class folders and the folders beside these.
 
     Raises:
         DataError: a folder with images beside the class folders is not named after a class.
@@ -128,12 +115,10 @@ def read_class_folders(images: Sequence[FoundFile]) -> pd.DataFrame:
 
 
 def _unknown_label(where: str, label: str) -> str:
-    if known := short_label(label):
+    known = ", ".join(HAM10000_CLASSES)
+    if short := short_label(label):
         return (
-            f"{where} has the class in words, {label!r}, where HAM10000 itself has {known!r}; get "
-            f"the table as published, or write {', '.join(HAM10000_CLASSES)}"
+            f"{where} has the class in words, {label!r}, where HAM10000 itself has {short!r}; get "
+            f"the table as published, or write {known}"
         )
-    return (
-        f"{where} has the label {label!r}, which is not one of "
-        f"{', '.join(HAM10000_CLASSES)}; correct it or remove it"
-    )
+    return f"{where} has the label {label!r}, which is not one of {known}; correct it or remove it"

@@ -135,6 +135,12 @@ def beginning(folder: Path) -> str:
     return os.path.abspath(folder) + os.sep  # noqa: PTH100 - as in find_files
 
 
+def storage(images: Iterable[FoundFile]) -> str:
+    """Return where image files are, as text: "folders", "zip archives" or both."""
+    kinds = {"zip archives" if image.member else "folders" for image in images}
+    return " and ".join(sorted(kinds))
+
+
 def find_files(directory: Path) -> list[FoundFile]:
     """Return all files below a folder. Links are followed; hidden files are left out.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from data_partition.errors import DataError
 from data_partition.image_reader import Unusable
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.store_files import Stamp, stamps_of, write_files
+from data_partition.unread_files import SetAside, merge_set_aside
 from operation.files import creating_folder, parse_json
 
 ProgressCallback = Callable[[int, int], None]
@@ -153,70 +154,70 @@ def _build(
             "free; choose another cache-dir or free disk space"
         )
     with creating_folder(folder) as building:
-        kept, digests, set_aside = _write_images(table, side, building / "images.npy", progress)
-        if not kept:
-            reason, names = next(iter(set_aside.items()))
+        with (building / "images.npy").open("wb") as file:
+            _write_header(file, total, side)
+            # Written, not memory-mapped: a full disk then gives an OSError instead of a SIGBUS.
+            decoded = decode_usable(table, side, file.write, progress)
+            # NumPy pads the header, so the number of rows can be changed in place.
+            file.seek(0)
+            _write_header(file, len(decoded.kept), side)
+        if not decoded.kept:
+            reason, names = next(iter(decoded.set_aside.items()))
             raise DataError(
                 f"none of the {total} images of this data set can be used ({reason}: {names[0]}"
                 f"{', …' if len(names) > 1 else ''}); fetch the data set again"
             )
-        rows = table.rows[_columns(table)].iloc[kept].map(_plain)
+        columns = [*COLUMNS, SPLIT] if SPLIT in table.rows else COLUMNS
+        rows = table.rows[columns].iloc[decoded.kept].map(_plain)
         lines = sorted(
             json.dumps([*row, files_sha256])
             for row, (files_sha256, _) in zip(
-                rows.itertuples(index=False, name=None), digests, strict=True
+                rows.itertuples(index=False, name=None), decoded.digests, strict=True
             )
         )
-        rows[DIGESTS] = digests
+        rows[DIGESTS] = decoded.digests
         rows.to_csv(building / "rows.csv", index=False)
         facts = {
             "fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-            "set_aside": set_aside,
+            "set_aside": decoded.set_aside,
         }
         (building / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         write_files(building, stamps)
+        # A power failure after the rename must not leave an empty file.
         for path in building.iterdir():
-            _sync(path)
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
 
 
-def _sync(path: Path) -> None:
-    """Force a file to disk, so that a power failure after the rename cannot leave an empty file."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+class DecodedImages(NamedTuple):
+    """What was found when the images of a table were decoded."""
+
+    kept: list[int]  # the row numbers of the usable ones
+    digests: list[tuple[str, str | None]]  # their `DIGESTS`
+    set_aside: SetAside  # the names of the others by reason
 
 
-def _columns(table: ImageTable) -> list[str]:
-    return [*COLUMNS, SPLIT] if SPLIT in table.rows else COLUMNS
-
-
-def _write_images(
-    table: ImageTable, side: int, path: Path, progress: ProgressCallback | None
-) -> tuple[list[int], list[tuple[str, str | None]], dict[str, list[str]]]:
-    """Write the usable images, in the order of the table.
-
-    Returns:
-        Their row numbers, their ``DIGESTS``, and the names of the unusable images by reason.
-    """
+def decode_usable(
+    table: ImageTable,
+    side: int,
+    keep: Callable[[bytes], object],
+    progress: ProgressCallback | None = None,
+) -> DecodedImages:
+    """Decode a table's images, and give the pixels of each usable one to ``keep``, in order."""
     kept: list[int] = []
     digests: list[tuple[str, str | None]] = []
     # Dictionaries as ordered sets: all slices of a patient have the same patient id.
     set_aside: dict[str, dict[str, None]] = {}
-    with path.open("wb") as file:
-        _write_header(file, len(table.rows), side)
-        # Written, not memory-mapped: a full disk then gives an OSError instead of a SIGBUS.
-        for done, image in enumerate(table.reader.decode(table.rows, side), start=1):
-            if isinstance(image, Unusable):
-                set_aside.setdefault(image.reason, {})[image.name] = None
-            else:
-                file.write(image.pixels)
-                kept.append(done - 1)
-                digests.append((image.sha256, image.pixels_sha256()))
-            if progress is not None:
-                progress(done, len(table.rows))
-        # NumPy pads the header, so the number of rows can be changed in place.
-        file.seek(0)
-        _write_header(file, len(kept), side)
-    return kept, digests, {reason: list(names) for reason, names in set_aside.items()}
+    for done, image in enumerate(table.reader.decode(table.rows, side), start=1):
+        if isinstance(image, Unusable):
+            set_aside.setdefault(image.reason, {})[image.name] = None
+        else:
+            keep(image.pixels)
+            kept.append(done - 1)
+            digests.append((image.sha256, image.pixels_sha256()))
+        if progress is not None:
+            progress(done, len(table.rows))
+    return DecodedImages(kept, digests, merge_set_aside(set_aside))
 
 
 def _write_header(file: IO[bytes], num_images: int, side: int) -> None:
@@ -230,16 +231,13 @@ def _open(folder: Path, table: ImageTable) -> ImageStore:
     rows = pd.read_csv(folder / "rows.csv", dtype=str, keep_default_na=False)
     rows = rows.mask(rows == "", None)
     class_index = {name: index for index, name in enumerate(table.classes)}
-    set_aside = dict(table.set_aside)
-    for reason, names in facts["set_aside"].items():
-        set_aside[reason] = (*set_aside.get(reason, ()), *names)
     return ImageStore(
         images=np.load(folder / "images.npy", mmap_mode="r"),
         rows=rows,
         labels=rows["label"].map(class_index).to_numpy(dtype=np.int64),
         classes=table.classes,
         fingerprint=facts["fingerprint"],
-        set_aside=set_aside,
+        set_aside=merge_set_aside(table.set_aside, facts["set_aside"]),
         grouped_by=table.grouped_by,
         sliced=table.sliced,
         notices=table.notices,

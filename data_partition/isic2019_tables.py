@@ -2,8 +2,7 @@
 ``label_tables``.
 """
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -19,20 +18,19 @@ from data_partition.label_tables import (
 )
 from operation.text import printable, quoted
 
-ISIC2019_CLASSES = ("ak", "bcc", "bkl", "df", "mel", "nv", "scc", "vasc")
-FULL_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "ak": "actinic keratosis",
-        "bcc": "basal cell carcinoma",
-        "bkl": "benign keratosis",
-        "df": "dermatofibroma",
-        "mel": "melanoma",
-        "nv": "melanocytic nevus",
-        "scc": "squamous cell carcinoma",
-        "vasc": "vascular lesion",
-    }
-)
+FULL_NAMES = {
+    "ak": "actinic keratosis",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic nevus",
+    "scc": "squamous cell carcinoma",
+    "vasc": "vascular lesion",
+}
 """Full names by label, those of the challenge's page."""
+
+ISIC2019_CLASSES = tuple(FULL_NAMES)
 
 CENTRES = ("BCN", "vidir_molemax", "vidir_modern", "rosendahl", "MSK", "vienna_dias")
 """The centres in the order of their numbers in Fed-ISIC2019."""
@@ -85,9 +83,11 @@ def read_origins(
     Raises:
         DataError: a table is unreadable or lacks a column, or a lesion's id is of no known centre.
     """
-    rows = pd.concat([_of_nobody(), *map(read_ham10000_metadata, ham10000)])
-    lesions = dict(zip(rows["image_id"], rows["lesion_id"], strict=True))
-    sources = dict(zip(rows["image_id"], rows["source"], strict=True))
+    lesions: dict[str, str | None] = {}
+    sources: dict[str, str | None] = {}
+    for rows in map(read_ham10000_metadata, ham10000):
+        lesions |= dict(zip(rows["image_id"], rows["lesion_id"], strict=True))
+        sources |= dict(zip(rows["image_id"], rows["source"], strict=True))
     for file in metadata:
         table = read_table(file, METADATA_COLUMNS)
         found = optional_column(table, "lesion_id")
@@ -103,7 +103,3 @@ def read_origins(
             if beginning != _OF_HAM10000:
                 sources[image_id] = _CENTRES.get(beginning)
     return lesions, sources
-
-
-def _of_nobody() -> pd.DataFrame:
-    return pd.DataFrame(columns=["image_id", "label", "lesion_id", "source"], dtype=object)

@@ -30,6 +30,11 @@ def read_header(file: FoundFile) -> frozenset[str]:
     return frozenset(name.strip().strip('"') for name in names)
 
 
+def tables_with(files: Iterable[FoundFile], columns: frozenset[str]) -> list[FoundFile]:
+    """Return the tables among files that have all of these columns."""
+    return [file for file in files if is_table(file) and read_header(file) >= columns]
+
+
 def merge_rows(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Merge label rows to one for each image; a value missing in one row is taken from another.
 

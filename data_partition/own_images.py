@@ -1,6 +1,6 @@
 """A hospital's own images, of any classes: from read rows to the tables of training and test."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,6 @@ MAX_LABEL = 60
 # Columns that stand beside the classes in tables of predictions.
 _RESERVED = frozenset({"image_id", "label", "predicted", "patient_id", "image", "name", "patient"})
 _BESIDE_LETTERS = " _-.+()&'"
-# Share of rows without a file, or of files without a row, from which a notice is given.
-_LOUD = 1 / 20
-
 _COLUMNS = ["image_id", "path", "member", "label", "lesion_id", "source", "split"]
 
 
@@ -73,13 +70,9 @@ def load_own_training(data_dir: Path, reading: Reading, read: Read) -> ImageTabl
         )
     else:
         rows = rows.drop(columns="split")
-    return _table(
-        rows,
-        _check_classes(data_dir, rows["label"], rows["image_id"]),
-        found,
-        merge_set_aside(found.set_aside, {reason: unused}),
-        tuple(notices),
-    )
+    _check_classes(data_dir, rows)
+    set_aside = merge_set_aside(found.set_aside, {reason: unused})
+    return _table(rows, found, set_aside, tuple(notices))
 
 
 def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTable | None:
@@ -102,7 +95,7 @@ def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTab
         rows = found.rows[found.rows["split"] == "test"]
         if rows.empty:
             return None
-        return _table(rows.drop(columns="split"), _sorted(rows["label"]), found, {}, ())
+        return _table(rows.drop(columns="split"), found, {}, ())
     inside, outside = beginning(data_dir), beginning(test_dir)
     files = find_files(test_dir)
     if inside != outside and inside.startswith(outside):
@@ -120,7 +113,7 @@ def load_own_test(data_dir: Path, test_dir: Path | None, read: Read) -> ImageTab
     set_aside = merge_set_aside(
         found.set_aside, {"image that is not for testing": others["image_id"].tolist()}
     )
-    return _table(rows, _sorted(rows["label"]), found, set_aside, found.notices)
+    return _table(rows, found, set_aside, found.notices)
 
 
 def check_label(label: str, where: str) -> None:
@@ -147,45 +140,17 @@ def as_rows(
     rows: Iterable[tuple[FoundFile, str, str, str | None, str | None, str | None]],
 ) -> pd.DataFrame:
     """Return rows for `OwnImages` from each image's file, id, label, group, source and split."""
-    table = pd.DataFrame(
-        [
-            (image_id, file.path, file.member, label, group, source, split)
-            for file, image_id, label, group, source, split in rows
-        ],
-        columns=_COLUMNS,
-    )
+    placed = [(name, file.path, file.member, *rest) for file, name, *rest in rows]
     # Text or None, also where a column has no text at all.
-    return table.astype(object)
-
-
-def missing_notices(
-    directory: Path, *, used: int, without_file: Collection[str], without_row: Collection[str]
-) -> tuple[str, ...]:
-    """Return notices if many rows have no image, or many images no row."""
-    notices = []
-    if len(without_file) >= _LOUD * (used + len(without_file)):
-        notices.append(
-            f"{len(without_file):,} of {used + len(without_file):,} images that the table names "
-            f"are missing in {directory}"
-        )
-    if len(without_row) >= _LOUD * (used + len(without_row)):
-        notices.append(
-            f"{len(without_row):,} of {used + len(without_row):,} image files in {directory} have "
-            "no row in the table; provide the whole table"
-        )
-    return tuple(notices)
+    return pd.DataFrame(placed, columns=_COLUMNS, dtype=object)
 
 
 def _table(
-    rows: pd.DataFrame,
-    classes: tuple[str, ...],
-    found: OwnImages,
-    set_aside: SetAside,
-    notices: tuple[str, ...],
+    rows: pd.DataFrame, found: OwnImages, set_aside: SetAside, notices: tuple[str, ...]
 ) -> ImageTable:
     return ImageTable(
         rows=rows.sort_values("image_id", ignore_index=True),
-        classes=classes,
+        classes=tuple(sorted(set(rows["label"]))),
         layout=found.layout,
         set_aside=set_aside,
         grouped_by=found.grouped_by,
@@ -193,8 +158,8 @@ def _table(
     )
 
 
-def _check_classes(directory: Path, labels: pd.Series, image_ids: pd.Series) -> tuple[str, ...]:
-    classes = _sorted(labels)
+def _check_classes(directory: Path, rows: pd.DataFrame) -> None:
+    classes = sorted(set(rows["label"]))
     if len(classes) < 2:
         only = f"only the class {quoted(classes[0])}" if classes else "no labelled training image"
         raise DataError(f"{directory} has {only}; at least two classes are needed")
@@ -211,16 +176,11 @@ def _check_classes(directory: Path, labels: pd.Series, image_ids: pd.Series) -> 
                 f"{directory} has the classes {quoted(other)} and {quoted(label)}; write both in "
                 "the same way"
             )
-    counts = labels.value_counts()
+    counts = rows["label"].value_counts()
     for label in classes:
         if counts[label] == 1:
-            [image_id] = image_ids[labels == label]
+            [image_id] = rows["image_id"][rows["label"] == label]
             raise DataError(
                 f"{directory} has a single image of class {quoted(label)}, {printable(image_id)}; "
                 "correct its label, add further images or leave it out"
             )
-    return classes
-
-
-def _sorted(labels: pd.Series) -> tuple[str, ...]:
-    return tuple(sorted(set(labels)))

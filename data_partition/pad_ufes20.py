@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
-from data_partition.label_join import storage
-from data_partition.label_tables import is_table, read_header, read_table
+from data_partition.image_files import FoundFile, storage
+from data_partition.label_tables import read_table, tables_with
 from data_partition.published import Labels
 
 _COLUMNS = frozenset({"patient_id", "lesion_id", "img_id", "diagnostic"})
@@ -22,11 +21,12 @@ COMMON = {"ACK": "ak", "BCC": "bcc", "SEK": "bkl", "MEL": "mel", "NEV": "nv"}
 
 Seborrhoeic keratosis is one of the three lesions that are together called benign keratosis there.
 """
+_DIAGNOSES = sorted([*COMMON, "BOD", "SCC"])
 
 
 def pad_ufes20_tables(files: Iterable[FoundFile]) -> list[FoundFile]:
     """Return the files that are its metadata, by their columns."""
-    return [file for file in files if is_table(file) and read_header(file) >= _COLUMNS]
+    return tables_with(files, _COLUMNS)
 
 
 def read_pad_ufes20(files: Sequence[FoundFile], classes: Mapping[str, str]) -> Labels:
@@ -43,12 +43,12 @@ def read_pad_ufes20(files: Sequence[FoundFile], classes: Mapping[str, str]) -> L
     tables = [read_table(file, _COLUMNS) for file in pad_ufes20_tables(files)]
     table = pd.concat(tables, ignore_index=True)
     diagnoses = table["diagnostic"].str.upper()
-    unknown = ~diagnoses.isin([*COMMON, "BOD", "SCC"])
+    unknown = ~diagnoses.isin(_DIAGNOSES)
     if unknown.any():
         image_id, diagnosis = table[unknown].iloc[0][["img_id", "diagnostic"]]
         raise DataError(
             f"PAD-UFES-20: image {image_id} has the diagnosis {diagnosis!r}; known are "
-            f"{', '.join(sorted([*COMMON, 'BOD', 'SCC']))}: correct it"
+            f"{', '.join(_DIAGNOSES)}: correct it"
         )
     rows = pd.DataFrame(
         {

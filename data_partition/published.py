@@ -7,10 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, beginning, find_files
+from data_partition.image_files import FoundFile, beginning, find_files, keep_first_copies
 from data_partition.image_table import ImageTable
-from data_partition.label_join import join_labels
-from data_partition.unread_files import SetAside, merge_set_aside, say_what_else, unread_files
+from data_partition.label_tables import merge_rows
+from data_partition.unread_files import (
+    SetAside,
+    merge_set_aside,
+    missing_notices,
+    say_what_else,
+    unread_files,
+)
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,12 @@ def load_published_training(
     """Find the training images of a folder and return them as a table; nothing is decoded.
 
     Images in a validation folder are included and have the ``split`` "validation"; the ISIC
-    challenge's own validation set is not used.
+    challenge's own validation set is not used. Every image in the folder that is neither used nor a
+    test image is set aside.
 
     Args:
-        data_dir: the folder that holds the release.
-        read: reads the labels.
         classes: class names in the order of the network's outputs.
-        tests_in: the folders whose test images are used; None: the data folder itself. Other test
-            images in the data folder are set aside.
-
-    Returns:
-        The labelled images. Every image in the folder that is neither used nor a test image is set
-        aside.
+        tests_in: as in `Reading`.
 
     Raises:
         DataError: as raised by ``read``; there is no such folder; two rows of an image contradict
@@ -67,18 +67,9 @@ def load_published_training(
         ],
         "image in a folder for testing, left alone: other images are the test set": unused,
     }
-    return join_labels(
-        data_dir,
-        labels.rows,
-        [file for file in files if file.is_image],
-        labels.layout,
-        classes=classes,
-        found=found,
-        set_aside=set_aside,
-        left_out=labels.left_out,
-        elsewhere={file.stem for file in tests},
-        hint=labels.hint,
-    )
+    images = [file for file in files if file.is_image]
+    elsewhere = {file.stem for file in tests}
+    return _join(data_dir, labels, images, classes, found, set_aside, elsewhere)
 
 
 def load_published_test(
@@ -91,7 +82,6 @@ def load_published_test(
         test_dir: the folder of the test set. If nothing in it is named as test data, files of any
             name are used, except those named as training or validation data. All other images in it
             that are not below ``data_dir`` are set aside.
-        read: reads the labels.
         classes: class names in the order of the network's outputs.
         name: of the test set, for an error.
 
@@ -126,13 +116,79 @@ def load_published_test(
         set_aside = merge_set_aside(
             unread_files(beyond), {"image that is not named as a test image": others}
         )
-    return join_labels(
-        directory,
-        labels.rows,
-        images,
-        labels.layout,
+    return _join(directory, labels, images, classes, found, set_aside)
+
+
+def _join(
+    directory: Path,
+    labels: Labels,
+    images: Sequence[FoundFile],
+    classes: tuple[str, ...],
+    found: Sequence[FoundFile],
+    set_aside: Mapping[str, Sequence[str]],
+    elsewhere: Collection[str] = (),
+) -> ImageTable:
+    """Join label rows and image files by image id; what has no partner is set aside.
+
+    Args:
+        elsewhere: ids of images in a folder for testing; their rows count as used.
+    """
+    rows = merge_rows(labels.rows)
+    unused = {image_id for ids in labels.left_out.values() for image_id in ids}
+    rows = rows[~rows["image_id"].isin(unused)]
+    files, copies = keep_first_copies(image for image in images if image.stem not in unused)
+    known = set(rows["image_id"])
+    ids_in_lower_case = {image_id.lower() for image_id in known}
+    without_file = [image_id for image_id in rows["image_id"] if image_id not in files]
+    missing = [image_id for image_id in without_file if image_id not in elsewhere]
+    without_row = [file for image_id, file in files.items() if image_id not in known]
+    other_case = {file for file in without_row if file.stem.lower() in ids_in_lower_case}
+    unmatched = {
+        "row without an image": missing,
+        "row of an image in a folder for testing": [
+            image_id for image_id in without_file if image_id in elsewhere
+        ],
+        "image whose id differs from its row's in upper and lower case": [
+            file.name for file in without_row if file in other_case
+        ],
+        "image without a row": [file.name for file in without_row if file not in other_case],
+        "duplicate file": copies,
+    }
+    used = rows[rows["image_id"].isin(list(files))].sort_values("image_id", ignore_index=True)
+    if used.empty:
+        raise DataError(
+            f"no image in {directory} has both a label and a file; {_unlike(rows, files)}"
+            f"{say_what_else(found)}"
+        )
+    chosen = [files[image_id] for image_id in used["image_id"]]
+    used.insert(1, "path", [file.path for file in chosen])
+    used.insert(2, "member", [file.member for file in chosen])
+    notices = missing_notices(
+        directory, len(used), len(missing), len(without_row), hint=labels.hint
+    )
+    if validation := sum(file.role == "validation" for file in chosen):
+        used["split"] = ["validation" if file.role == "validation" else "train" for file in chosen]
+        notices.append(
+            f"{validation:,} images are in a validation folder: centralized training "
+            "uses them for validation; a federation partitions them with the others"
+        )
+    return ImageTable(
+        rows=used,
         classes=classes,
-        found=found,
-        set_aside=set_aside,
-        left_out=labels.left_out,
+        layout=labels.layout,
+        set_aside=merge_set_aside(unmatched, labels.left_out, set_aside),
+        notices=tuple(notices),
+    )
+
+
+def _unlike(rows: pd.DataFrame, files: Mapping[str, FoundFile]) -> str:
+    """Return how ids in a table and names of files differ, with an example of each."""
+    if not files:
+        return "put the image files beside their table"
+    image_id, name = rows["image_id"].iloc[0], min(files)
+    if image_id.lower() in {stem.lower() for stem in files}:
+        return f"the ids differ in upper and lower case ({image_id}); write both in the same way"
+    return (
+        f"the table names {image_id}, but a file is called {files[name].name}; put the image "
+        "files beside their table, under the names in it"
     )

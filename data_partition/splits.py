@@ -89,9 +89,8 @@ def split_client(
     Returns:
         One of ``SPLITS`` for each image (array of str), in the order of ``image_ids``.
     """
-    rng = np.random.default_rng([seed, client_index, _CLIENT_STREAM])
     bounds = [(tenths * len(image_ids) + 5) // 10 for tenths in (6, 8)]
-    return _split(image_ids, groups, bounds=bounds, rng=rng, split_by=split_by)
+    return _split(image_ids, groups, bounds, [seed, client_index, _CLIENT_STREAM], split_by)
 
 
 def split_rest(
@@ -104,15 +103,11 @@ def split_rest(
 ) -> np.ndarray:
     """Split the images of a client that are not for testing 3:1 into training and validation.
 
-    Beside a published test set of a fifth this gives 60/20/20, too. Of n images, a unit goes to
-    training if fewer than ⌊(3n + 2)/4⌋ images come before it. Arguments as for ``split_client``.
-
-    Returns:
-        "train" or "validation" for each image (array of str), in the order of ``image_ids``.
+    Beside a published test set of a fifth this gives 60/20/20, too. As ``split_client``, but of n
+    images a unit goes to training if fewer than ⌊(3n + 2)/4⌋ come before it, else to validation.
     """
-    rng = np.random.default_rng([seed, client_index, _REST_STREAM])
     bounds = [(3 * len(image_ids) + 2) // 4, len(image_ids)]
-    return _split(image_ids, groups, bounds=bounds, rng=rng, split_by=split_by)
+    return _split(image_ids, groups, bounds, [seed, client_index, _REST_STREAM], split_by)
 
 
 def split_release(
@@ -120,16 +115,11 @@ def split_release(
 ) -> np.ndarray:
     """Split a training release 80/20 into training and validation, for centralized training.
 
-    The units of the n images are put in random order. A unit goes to training if fewer than ⌊(8n +
-    5)/10⌋ images come before it, otherwise to validation. Arguments as for ``split_client``; the
-    order of the images does not matter here either.
-
-    Returns:
-        "train" or "validation" for each image (array of str), in the order of ``image_ids``.
+    As ``split_client``, but a unit goes to training if fewer than ⌊(8n + 5)/10⌋ images come before
+    it, else to validation.
     """
-    rng = np.random.default_rng([seed, _RELEASE_STREAM])
     bounds = [(8 * len(image_ids) + 5) // 10, len(image_ids)]
-    return _split(image_ids, groups, bounds=bounds, rng=rng, split_by=split_by)
+    return _split(image_ids, groups, bounds, [seed, _RELEASE_STREAM], split_by)
 
 
 def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
@@ -206,16 +196,15 @@ def number_units(groups: Sequence[Hashable], split_by: SplitBy) -> np.ndarray:
 def _split(
     image_ids: Sequence[str],
     groups: Sequence[Hashable],
-    *,
     bounds: Sequence[int],
-    rng: np.random.Generator,
+    seed: Sequence[int],
     split_by: SplitBy,
 ) -> np.ndarray:
     """Cut randomly ordered units after these numbers of images."""
     order = np.argsort(np.asarray(image_ids, dtype=object), kind="stable")
     unit_of_image = number_units([groups[place] for place in order], split_by)
     unit_sizes = np.bincount(unit_of_image)
-    permuted = rng.permutation(len(unit_sizes))
+    permuted = np.random.default_rng(seed).permutation(len(unit_sizes))
     images_before = np.empty(len(unit_sizes), dtype=np.int64)
     images_before[permuted] = np.cumsum(unit_sizes[permuted]) - unit_sizes[permuted]
     split_of_unit = np.searchsorted(bounds, images_before, side="right")

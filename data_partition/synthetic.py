@@ -1,5 +1,6 @@
 """A synthetic data set in HAM10000's layout, to try the system without images of patients."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,14 @@ FIRST_ID = 9_000_001
 LEAST_IMAGES = 14
 LEAST_PER_CLASS, LEAST_PER_TEST_CLASS = 12, 10
 
-README = """\
+ABOUT_LESIONS = """\
 Every image in this folder was drawn by a program (fedskin data synth). No patient, no camera and no
 physician was involved. The "lesions" only look different enough for a network to tell them apart,
 so that a federated training can be tried and tested. They say nothing about real skin, and results
 on them say nothing about real use.
 
+"""
+README = f"""{ABOUT_LESIONS}\
 The folder is laid out like HAM10000 and the ISIC 2018 challenge's test set, with the same
 columns and class names, but the images are 200x150 pixels where the real ones are 600x450.
 Ids, ages, sexes and localizations are invented.
@@ -60,9 +63,7 @@ def write_ham10000(directory: Path, images: int = 600, seed: int = 0) -> None:
     """
     if images < LEAST_IMAGES:
         raise DataError(f"{images} images are too few for seven classes; ask for {LEAST_IMAGES}")
-    if seed < 0:
-        raise DataError(f"seed {seed}: a seed is 0 or more")
-    with new_folder(directory, README) as building:
+    with new_folder(directory, README, seed=seed) as building:
         _write_training(building, images, seed)
         _write_test(building, FIRST_ID + images, max(images // 3, 70), seed)
 
@@ -84,20 +85,16 @@ def _write_training(directory: Path, num_images: int, seed: int) -> None:
     folders = [directory / f"HAM10000_images_part_{part}" for part in (1, 2)]
     for folder in folders:
         folder.mkdir()
-    labels, lesions = table["dx"].tolist(), lesion_numbers.tolist()
-
-    def draw(index: int) -> None:
-        folder = folders[index >= num_images // 2]
-        save_jpeg(
-            folder / f"{table['image_id'][index]}.jpg",
-            draw_lesion(
-                labels[index],
-                lesion=np.random.default_rng([seed, 1, lesions[index]]),
-                view=np.random.default_rng([seed, 2, index]),
-            ),
-        )
-
-    in_parallel(draw, num_images)
+    draw_photographs(
+        [
+            folders[index >= num_images // 2] / f"{image_id}.jpg"
+            for index, image_id in enumerate(table["image_id"])
+        ],
+        table["dx"].tolist(),
+        lesion_numbers.tolist(),
+        lesion_seed=[seed, 1],
+        view_seed=[seed, 2],
+    )
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]
     table[columns].to_csv(directory / "HAM10000_metadata.csv", index=False)
 
@@ -111,18 +108,13 @@ def _write_test(directory: Path, first_id: int, num_images: int, seed: int) -> N
     image_ids = _image_ids(first_id, num_images)
     folder = directory / "ISIC2018_Task3_Test_Input"
     folder.mkdir()
-
-    def draw(index: int) -> None:
-        save_jpeg(
-            folder / f"{image_ids[index]}.jpg",
-            draw_lesion(
-                labels[index],
-                lesion=np.random.default_rng([seed, 4, index]),
-                view=np.random.default_rng([seed, 5, index]),
-            ),
-        )
-
-    in_parallel(draw, num_images)
+    draw_photographs(
+        [folder / f"{image_id}.jpg" for image_id in image_ids],
+        labels,
+        range(num_images),
+        lesion_seed=[seed, 4],
+        view_seed=[seed, 5],
+    )
     truth = as_one_hot(pd.DataFrame({"image_id": image_ids, "label": labels}))
     truth.to_csv(directory / "ISIC2018_Task3_Test_GroundTruth.csv", index=False)
 
@@ -138,6 +130,27 @@ def class_counts(proportions: dict[str, int], total: int, least: int) -> dict[st
     largest = max(proportions, key=lambda label: proportions[label])
     counts[largest] += total - sum(counts.values())
     return counts
+
+
+def draw_photographs(
+    paths: Sequence[Path],
+    labels: Sequence[str],
+    lesions: Sequence[int],
+    *,
+    lesion_seed: list[int],
+    view_seed: list[int],
+) -> None:
+    """Draw the image of each file, on all cores: its class, and the number of its lesion."""
+
+    def draw(index: int) -> None:
+        pixels = draw_lesion(
+            labels[index],
+            lesion=np.random.default_rng([*lesion_seed, lesions[index]]),
+            view=np.random.default_rng([*view_seed, index]),
+        )
+        Image.fromarray(pixels).save(paths[index], "JPEG", quality=90)
+
+    in_parallel(draw, len(paths))
 
 
 def _lesions(label: str, num_images: int, generator: np.random.Generator) -> list[dict]:
@@ -162,8 +175,3 @@ def _lesions(label: str, num_images: int, generator: np.random.Generator) -> lis
 
 def _image_ids(first: int, count: int) -> list[str]:
     return [f"ISIC_{number:07d}" for number in range(first, first + count)]
-
-
-def save_jpeg(path: Path, pixels: np.ndarray) -> None:
-    """Write pixels (H, W, 3) uint8 as a photograph of a data set."""
-    Image.fromarray(pixels).save(path, "JPEG", quality=90)

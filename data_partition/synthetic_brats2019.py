@@ -69,14 +69,12 @@ def write_brats2019(directory: Path, patients: int = 40, seed: int = 0) -> None:
     """
     if patients < LEAST_PATIENTS:
         raise DataError(f"{patients} patients are too few; ask for {LEAST_PATIENTS}")
-    if seed < 0:
-        raise DataError(f"seed {seed}: a seed is 0 or more")
-    generator = np.random.default_rng([seed, 0])
-    num_low = max(LEAST_PER_GRADE, round(patients * LGG_SHARE))
-    grades = ["LGG"] * num_low + ["HGG"] * (patients - num_low)
-    # Every site gets its share of each grade.
-    sites = [SITES[number] for number in generator.permutation(len(SITES))]
-    with new_folder(directory, README) as building:
+    with new_folder(directory, README, seed=seed) as building:
+        generator = np.random.default_rng([seed, 0])
+        num_low = max(LEAST_PER_GRADE, round(patients * LGG_SHARE))
+        grades = ["LGG"] * num_low + ["HGG"] * (patients - num_low)
+        # Every site gets its share of each grade.
+        sites = generator.permutation(SITES).tolist()
 
         def write(index: int) -> None:
             case = f"BraTS19_{sites[index % len(sites)]}_{index + 1:03d}_1"

@@ -29,7 +29,7 @@ def is_synthetic(*directories: Path | str) -> bool:
 
 
 @contextmanager
-def new_folder(directory: Path, readme: str) -> Iterator[Path]:
+def new_folder(directory: Path, readme: str, *, seed: int) -> Iterator[Path]:
     """Yield a folder to write into, which becomes ``directory`` at the end, with a README.txt.
 
     If the body raises an error, the folder is removed.
@@ -38,8 +38,10 @@ def new_folder(directory: Path, readme: str) -> Iterator[Path]:
         directory: the final folder; it may exist if it is empty.
 
     Raises:
-        DataError: ``directory`` is not empty or cannot be written.
+        DataError: ``directory`` is not empty or cannot be written, or ``seed`` is below 0.
     """
+    if seed < 0:
+        raise DataError(f"seed {seed}: a seed is 0 or more")
     try:
         if directory.exists() and any(directory.iterdir()):
             raise DataError(f"{directory}: not empty; name a new folder")
@@ -53,5 +55,4 @@ def new_folder(directory: Path, readme: str) -> Iterator[Path]:
 def in_parallel(draw: Callable[[int], None], count: int) -> None:
     """Call ``draw`` with 0 … count - 1, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(draw, range(count)):
-            pass
+        list(pool.map(draw, range(count)))

@@ -7,9 +7,9 @@ import pandas as pd
 
 from data_partition.errors import DataError
 from data_partition.isic2019_tables import CENTRES, ISIC2019_CLASSES
-from data_partition.synthetic import class_counts, save_jpeg
-from data_partition.synthetic_folder import in_parallel, new_folder
-from data_partition.synthetic_lesion import draw_lesion
+from data_partition.synthetic import ABOUT_LESIONS, class_counts, draw_photographs
+from data_partition.synthetic_folder import new_folder
+from data_partition.truth_file import as_one_hot
 
 # Images of each class at each centre, and last without a known centre, of the real 25,331.
 COUNTS = {
@@ -28,12 +28,7 @@ _FIRST_ID = 9_100_001
 _LOOKS = {"ak": "akiec"}
 _TRUTH = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
 
-README = """\
-Every image in this folder was drawn by a program (fedskin data synth). No patient, no camera and no
-physician was involved. The "lesions" only look different enough for a network to tell them apart,
-so that a federated training can be tried and tested. They say nothing about real skin, and results
-on them say nothing about real use.
-
+README = f"""{ABOUT_LESIONS}\
 The folder is laid out like ISIC 2019 with HAM10000's metadata and Fed-ISIC2019's split file, with
 the same columns, class names and centres. The images are 200x150 pixels; ids are invented.
 """
@@ -59,20 +54,19 @@ def write_isic2019(directory: Path, images: int = 600, seed: int = 0) -> None:
     """
     if images < LEAST_IMAGES:
         raise DataError(f"{images} images are too few for eight classes; ask for {LEAST_IMAGES}")
-    if seed < 0:
-        raise DataError(f"seed {seed}: a seed is 0 or more")
-    with new_folder(directory, README) as building:
+    with new_folder(directory, README, seed=seed) as building:
         training = _rows(images, [seed, 10], _FIRST_ID)
         test = _rows(images // 3, [seed, 11], _FIRST_ID + images)
         _write_part(building, "Training", training, [seed, 12])
         _write_part(building, "Test", test, [seed, 13])
-        metadata = training.assign(age_approx="", anatom_site_general="", sex="")
+        metadata = training.rename(columns={"image_id": "image"})
+        metadata = metadata.assign(age_approx="", anatom_site_general="", sex="")
         columns = ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"]
         metadata[columns].to_csv(building / "ISIC_2019_Training_Metadata.csv", index=False)
         of_ham10000 = training[training["lesion_id"].str.startswith("HAM_", na=False)]
-        of_ham10000 = of_ham10000.rename(columns={"image": "image_id", "centre": "dataset"})
         of_ham10000 = of_ham10000.assign(
-            dx=of_ham10000["label"].replace({"ak": "akiec", "scc": "akiec"})
+            dx=of_ham10000["label"].replace({"ak": "akiec", "scc": "akiec"}),
+            dataset=of_ham10000["centre"],
         )
         of_ham10000[["lesion_id", "image_id", "dx", "dataset"]].to_csv(
             building / "HAM10000_metadata.csv", index=False
@@ -83,7 +77,7 @@ def write_isic2019(directory: Path, images: int = 600, seed: int = 0) -> None:
 
 
 def _rows(num_images: int, seed: list[int], first_id: int) -> pd.DataFrame:
-    """Return columns image, label, lesion (a number), centre and lesion_id, in random order."""
+    """Return columns image_id, label, lesion (a number), centre and lesion_id, in random order."""
     generator = np.random.default_rng(seed)
     totals = {label: sum(numbers) for label, numbers in COUNTS.items()}
     counts = class_counts(totals, num_images, LEAST_PER_CLASS)
@@ -99,7 +93,7 @@ def _rows(num_images: int, seed: list[int], first_id: int) -> pd.DataFrame:
     order = generator.permutation(len(rows))
     table = pd.DataFrame([rows[index] for index in order], columns=["label", "lesion", "centre"])
     msk = table["centre"] == "MSK"
-    table["image"] = [
+    table["image_id"] = [
         f"ISIC_{first_id + index}{'_downsampled' if of_msk else ''}"
         for index, of_msk in enumerate(msk)
     ]
@@ -114,20 +108,15 @@ def _rows(num_images: int, seed: list[int], first_id: int) -> pd.DataFrame:
 def _write_part(directory: Path, part: str, table: pd.DataFrame, seed: list[int]) -> None:
     folder = directory / f"ISIC_2019_{part}_Input"
     folder.mkdir()
-    rows = list(table[["image", "label", "lesion"]].itertuples(index=False, name=None))
-
-    def draw(index: int) -> None:
-        name, label, lesion = rows[index]
-        pixels = draw_lesion(
-            _LOOKS.get(label, label),
-            lesion=np.random.default_rng([*seed, 0, lesion]),
-            view=np.random.default_rng([*seed, 1, index]),
-        )
-        save_jpeg(folder / f"{name}.jpg", pixels)
-
-    in_parallel(draw, len(rows))
-    truth = table.join(_one_hot(table["label"]))
-    truth[["image", *_TRUTH]].to_csv(directory / f"ISIC_2019_{part}_GroundTruth.csv", index=False)
+    draw_photographs(
+        [folder / f"{name}.jpg" for name in table["image_id"]],
+        table["label"].replace(_LOOKS).tolist(),
+        table["lesion"].tolist(),
+        lesion_seed=[*seed, 0],
+        view_seed=[*seed, 1],
+    )
+    truth = as_one_hot(table, _TRUTH)
+    truth.to_csv(directory / f"ISIC_2019_{part}_GroundTruth.csv", index=False)
 
 
 def _split(training: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
@@ -138,11 +127,6 @@ def _split(training: pd.DataFrame, generator: np.random.Generator) -> pd.DataFra
         fold[held[: (2 * len(held) + 5) // 10]] = "test"
     centre = known["centre"].map(CENTRES.index)
     target = known["label"].map([name.lower() for name in _TRUTH].index)
-    table = known[["image"]].join(_one_hot(known["label"]))
-    return table.assign(
+    return as_one_hot(known, _TRUTH).assign(
         target=target, center=centre, fold=fold, fold2=fold + ("_" + centre.astype(str)).to_numpy()
     )
-
-
-def _one_hot(labels: pd.Series) -> pd.DataFrame:
-    return pd.DataFrame({name: (labels == name.lower()).astype(float) for name in _TRUTH})

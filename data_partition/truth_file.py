@@ -1,8 +1,8 @@
 """The ground truth of the ISIC 2018 Task 3 test set, one file in either release's format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
@@ -61,14 +61,11 @@ def read_truth(path: Path) -> pd.DataFrame:
     return rows[["image_id", "label"]]
 
 
-def as_one_hot(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return labels as the challenge publishes them.
+def as_one_hot(rows: pd.DataFrame, columns: Sequence[str] = CHALLENGE_COLUMNS) -> pd.DataFrame:
+    """Return labels as the ISIC challenges publish them.
 
     Returns:
-        Columns ``image`` and ``CHALLENGE_COLUMNS``, a single 1.0 in each of the n rows.
+        Column ``image``, and one for each class, in capitals: a single 1.0 in each of the n rows.
     """
-    labels = rows["label"].to_numpy()
-    values = labels[:, None] == np.array([name.lower() for name in CHALLENGE_COLUMNS])
-    table = pd.DataFrame(values.astype(float), columns=list(CHALLENGE_COLUMNS))
-    table.insert(0, "image", list(rows["image_id"]))
-    return table
+    of_class = {name: (rows["label"] == name.lower()).astype(float) for name in columns}
+    return pd.DataFrame({"image": rows["image_id"], **of_class}).reset_index(drop=True)

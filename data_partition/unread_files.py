@@ -1,7 +1,8 @@
 """Names the files in a data folder that a data set does not read, and other releases among them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from data_partition.errors import DataError
 from data_partition.ham10000_tables import short_label
@@ -41,7 +42,7 @@ def unread_files(files: Iterable[FoundFile]) -> SetAside:
             reasons[reason].append(file.name)
         elif suffix in UNREAD_ARCHIVES:
             reasons[f"archive that is not read, {suffix}; {remedy(suffix)}"].append(file.name)
-    return {reason: tuple(names) for reason, names in reasons.items()}
+    return merge_set_aside(reasons)
 
 
 def remedy(suffix: str) -> str:
@@ -60,33 +61,58 @@ def merge_set_aside(*parts: Mapping[str, Iterable[str]]) -> SetAside:
     return {reason: tuple(names) for reason, names in together.items() if names}
 
 
+# Share of rows without a file, or of files without a row, from which a notice is given.
+_LOUD = 1 / 20
+
+
+def missing_notices(
+    directory: Path, used: int, without_file: int, without_row: int, hint: str = ""
+) -> list[str]:
+    """Return notices if many rows of a folder's table have no image, or many images no row.
+
+    Args:
+        used: number of images with both.
+        hint: the remedy if many images are missing.
+    """
+    notices = []
+    if without_file >= _LOUD * (used + without_file):
+        notices.append(
+            f"{without_file:,} of {used + without_file:,} images that the table names are missing "
+            f"in {directory}{hint}"
+        )
+    if without_row >= _LOUD * (used + without_row):
+        notices.append(
+            f"{without_row:,} of {used + without_row:,} image files in {directory} have no row in "
+            "the table; provide the whole table"
+        )
+    return notices
+
+
 _NOT_READ = "which fedskin does not read"
 # Tables by columns that no other of these tables has together; the first match counts.
-_TABLES: tuple[tuple[frozenset[str], str], ...] = (
+_TABLES = (
     (
-        frozenset({"image", "target", "center", "fold"}),
+        {"image", "target", "center", "fold"},
         "the split of Fed-ISIC2019 (FLamby): name it as split-file",
     ),
-    (frozenset({"image", "NV", "AK", "SCC"}), "the ground truth of ISIC 2019, dataset = isic2019"),
+    ({"image", "NV", "AK", "SCC"}, "the ground truth of ISIC 2019, dataset = isic2019"),
     (
-        frozenset({"image", "age_approx", "anatom_site_general"}),
+        {"image", "age_approx", "anatom_site_general"},
         "the metadata of ISIC 2019, which needs ISIC_2019_Training_GroundTruth.csv beside it",
     ),
     (
-        frozenset({"img_id", "diagnostic"}),
+        {"img_id", "diagnostic"},
         "the metadata of PAD-UFES-20, a test set only: name its folder as test-dir",
     ),
-    *(
-        (frozenset(columns), f"{title}, {_NOT_READ}")
-        for columns, title in (
-            (("image_name", "benign_malignant", "target"), "the table of ISIC 2020"),
-            (("image_name", "patient_id"), "the table of ISIC 2020"),
-            (("isic_id", "tbp_tile_type"), "the metadata of ISIC 2024"),
-            (("isic_id", "malignant"), "the ground truth of ISIC 2024"),
-            (("isic_id", "target"), "the ground truth of ISIC 2024"),
-            (("isic_id", "attribution"), "an export of the ISIC archive"),
-            (("image_id", "melanoma", "seborrheic_keratosis"), "the ground truth of ISIC 2017"),
-        )
+    ({"image_name", "benign_malignant", "target"}, f"the table of ISIC 2020, {_NOT_READ}"),
+    ({"image_name", "patient_id"}, f"the table of ISIC 2020, {_NOT_READ}"),
+    ({"isic_id", "tbp_tile_type"}, f"the metadata of ISIC 2024, {_NOT_READ}"),
+    ({"isic_id", "malignant"}, f"the ground truth of ISIC 2024, {_NOT_READ}"),
+    ({"isic_id", "target"}, f"the ground truth of ISIC 2024, {_NOT_READ}"),
+    ({"isic_id", "attribution"}, f"an export of the ISIC archive, {_NOT_READ}"),
+    (
+        {"image_id", "melanoma", "seborrheic_keratosis"},
+        f"the ground truth of ISIC 2017, {_NOT_READ}",
     ),
 )
 
@@ -97,52 +123,34 @@ def say_what_else(files: Sequence[FoundFile]) -> str:
     Returns:
         Clauses, each after "; ", for the end of an error message of one line.
     """
-    clauses = [
-        *_other_tables(files),
-        *_pixel_tables(files),
-        *_folders_in_words(files),
-        *_unread(files),
-    ]
-    return "".join(f"; {clause}" for clause in clauses)
+    return "".join(f"; {clause}" for clause in _what_else(files))
 
 
-def _other_tables(files: Iterable[FoundFile]) -> Iterable[str]:
+def _what_else(files: Sequence[FoundFile]) -> Iterator[str]:
     for file in files:
-        if not is_table(file):
-            continue
         try:
-            header = read_header(file)
+            header = read_header(file) if is_table(file) else frozenset[str]()
         except DataError:  # a file that cannot be opened cannot be named; another error reports it
             continue
-        for columns, title in _TABLES:
-            if header >= columns:
-                yield f"{file.name} is {title}"
-                break
-
-
-def _pixel_tables(files: Iterable[FoundFile]) -> Iterable[str]:
-    tables = [file.name for file in files if file.parts[-1].lower().startswith("hmnist_")]
-    if tables:
+        titles = (title for columns, title in _TABLES if header >= columns)
+        if title := next(titles, None):
+            yield f"{file.name} is {title}"
+    pixels = [file.name for file in files if file.parts[-1].lower().startswith("hmnist_")]
+    if pixels:
         yield (
-            f"{tables[0]} holds pixels of reduced images as numbers, {_NOT_READ}: bring the JPEG "
+            f"{pixels[0]} holds pixels of reduced images as numbers, {_NOT_READ}: bring the JPEG "
             "files, HAM10000_images_part_1 and HAM10000_images_part_2"
         )
-
-
-def _folders_in_words(files: Iterable[FoundFile]) -> Iterable[str]:
-    folders = {
-        "/".join(file.parts[:-1]): label
-        for file in files
-        if file.is_image and len(file.parts) > 1 and (label := short_label(file.parts[-2]))
-    }
-    for name, label in list(folders.items())[:1]:
-        yield f"folder {name} has a full name: rename it to {label}, and the others in the same way"
-
-
-def _unread(files: Iterable[FoundFile]) -> Iterable[str]:
-    counts = Counter(
-        file.suffix for file in files if file.suffix in UNREAD_IMAGES | UNREAD_ARCHIVES
-    )
+    for file in files:
+        if file.is_image and len(file.parts) > 1 and (label := short_label(file.parts[-2])):
+            name = "/".join(file.parts[:-1])
+            yield (
+                f"folder {name} has a full name: rename it to {label}, and the others in the same "
+                "way"
+            )
+            break
+    unread = UNREAD_IMAGES | UNREAD_ARCHIVES
+    counts = Counter(file.suffix for file in files if file.suffix in unread)
     for suffix, number in sorted(counts.items()):
         found = "1 file ends" if number == 1 else f"{number} files end"
         yield f"{found} in {suffix}, {_NOT_READ}: {remedy(suffix)}"
