@@ -22,7 +22,8 @@ from benchmarks.hospitals import Hospitals
 from benchmarks.soaking import soak_folders, write_soak
 from operation.processes import end_processes
 from strategies.methods import METHODS
-from training.config import ExperimentConfig, shares_nothing
+from training.config import ExperimentConfig
+from training.config_faults import shares_nothing
 from training.run_folder import RunFolder
 
 ROUNDS = 4

@@ -61,7 +61,7 @@ def train_centralized(
     show_notes(console, about)
     folder.create(config)
     with folder.lock(), tracked(tracker, folder, console):
-        folder.check_same_data(data.store.fingerprint)
+        folder.check_same_images("data-dir", data.store.fingerprint)
         text = text_of_run(config, folder, data.store.classes)
         entries = {
             **environment(),

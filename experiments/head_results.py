@@ -23,14 +23,14 @@ from training.errors import ConfigError, RunFolderError
 from training.experiment_data import open_test_data, training_images
 from training.head_settings import FITTED_WITH, head_values
 from training.run_folder import RunFolder
-from training.split import GlobalTestSet, TrainingImages
+from training.split import GlobalTestSet, StoredImages
 
 
 @dataclass(frozen=True)
 class HeadImages:
     """The images that heads are fitted to (their network's training images) and evaluated on."""
 
-    training: TrainingImages
+    training: StoredImages
     test_data: GlobalTestSet
 
     def check_same(self, source: RunFolder) -> None:
@@ -39,7 +39,7 @@ class HeadImages:
         Raises:
             RunFolderError: names the images to restore.
         """
-        source.check_same_data(self.training.fingerprint)
+        source.check_same_images("data-dir", self.training.fingerprint)
         if self.test_data.fingerprint != source.manifest()["data"]["test_fingerprint"]:
             raise RunFolderError(
                 f"{source.path}: data-dir or test-dir holds other test images than the run was "

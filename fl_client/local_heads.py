@@ -52,7 +52,7 @@ def fit_heads_locally(
         head = fit_head(
             name,
             features,
-            split.labels[split.indices],
+            split.own_labels,
             settings=how,
             num_classes=client.num_classes,
             groups=None,

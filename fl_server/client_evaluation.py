@@ -12,7 +12,8 @@ from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from strategies.histograms import FIELDS
 from strategies.replies import Replies, Reply
-from training.calibration import Calibration
+from strategies.temperature_losses import FIELD, TEMPERATURES
+from training.calibration import Calibration, calibrate
 from training.config import ExperimentConfig
 from training.metrics import confusion_matrix
 from training.network import features_of
@@ -102,6 +103,38 @@ def histograms_of(
     return found
 
 
+def pooled_calibration(
+    replies: Replies, num_classes: int, coverage: float, *, own: bool
+) -> Calibration:
+    """Return the calibration on the pooled validation images of the clients that send histograms.
+
+    Pooled, an image is as likely to be a client's as that client's share of all the images is, and
+    the guarantee is for such an image (Lu, Yu, Karimireddy, Jordan, Raskar: Federated Conformal
+    Predictors for Distributed Uncertainty Quantification, 2023).
+
+    Args:
+        replies: to the final evaluation of the best model.
+        own: whether clients judged models of their own.
+    """
+    parts, missing = [], dict(replies.failures)
+    losses = np.zeros(len(TEMPERATURES))
+    for reply in replies.accepted:
+        counts = counts_of(reply, "validation", num_classes)
+        if counts.histograms is not None:
+            parts.append(counts)
+            losses += np.array(reply.metrics[f"validation-{FIELD}"], dtype=np.float64)
+        elif counts.num_images:
+            missing[reply.client] = "sends no histograms"
+    return calibrate(
+        ScoreCounts.pooled(parts, num_classes).histograms,
+        losses,
+        num_classes=num_classes,
+        coverage=coverage,
+        own=own,
+        missing=missing,
+    )
+
+
 def counts_of(reply: Reply, of: str, num_classes: int) -> ScoreCounts:
     """Return the counts in a reply, of a split, or of a split's patients."""
     prefix = f"{of}-"
@@ -160,7 +193,7 @@ def judge_client_heads(
         "heads", arrays, settings, {"test": to_record({"features": features})}
     )
     replies = strategy.read_query(grid.send_and_receive(messages, timeout=config.longest_round))
-    labels = split.labels[split.indices]
+    labels = split.own_labels
     result: dict[str, Any] = {}
     num_classes = len(test_data.classes)
     for reply in replies.accepted:

@@ -100,11 +100,11 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
     prefetch(config, folder, outline_data(config, federated=True).classes)
     nodes = wait_for_nodes(grid, config.clients)
     data = open_federated_data(config)
-    folder.check_same_data(data.store.fingerprint)
+    folder.check_same_images("data-dir", data.store.fingerprint)
     test_data, left_out = open_test_data(config), open_left_out(config, data)
     about = describe_data(config, data, test_data, left_out)
     if reference := open_reference(config):
-        folder.check_same_reference(reference.fingerprint)
+        folder.check_same_images("reference-dir", reference.fingerprint)
         about["reference"] = {
             "images": len(reference.split),
             "fingerprint": reference.fingerprint,

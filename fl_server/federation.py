@@ -275,7 +275,7 @@ class Federation:
         try:
             return Exchange(method, self.config.to_flat(), weights, trained, state)
         except ValueError as error:
-            raise RunFolderError(f"{checkpoint.server_state_path(done)}: {error}") from None
+            raise RunFolderError(f"{checkpoint.path("server", done)}: {error}") from None
 
     def _finish_round(
         self,

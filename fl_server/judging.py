@@ -7,12 +7,12 @@ from typing import Any
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
-from fl_server.calibration import pooled_calibration
 from fl_server.client_evaluation import (
     client_metrics,
     evaluate_on_clients,
     histograms_of,
     judge_client_heads,
+    pooled_calibration,
 )
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange

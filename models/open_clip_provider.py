@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from models.errors import BackboneError
@@ -54,21 +53,19 @@ def _openai(name: str, builder: str, width: int, megabytes: int, weights: str) -
     )
 
 
-NAMED: Mapping[str, BackboneSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            _openai(
-                "clip-vit-b-32",
-                "ViT-B-32-quickgelu",
-                512,
-                351,
-                "timm/vit_base_patch32_clip_224.openai",
-            ),
-            _openai("clip-rn50", "RN50-quickgelu", 1024, 153, "timm/resnet50_clip.openai"),
-        )
-    }
-)
+NAMED: Mapping[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        _openai(
+            "clip-vit-b-32",
+            "ViT-B-32-quickgelu",
+            512,
+            351,
+            "timm/vit_base_patch32_clip_224.openai",
+        ),
+        _openai("clip-rn50", "RN50-quickgelu", 1024, 153, "timm/resnet50_clip.openai"),
+    )
+}
 """Two image towers of OpenAI's CLIP."""
 
 

@@ -5,7 +5,6 @@ It does not import torch, so that checking a config is fast.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from models import open_clip_provider
 from models.errors import BackboneError
@@ -34,28 +33,26 @@ class TextEncoderSpec:
     image_tower: str | None = None
 
 
-TEXT_ENCODERS: Mapping[str, TextEncoderSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            TextEncoderSpec(
-                "ViT-L/14", "ViT-L-14-quickgelu", 768, "timm/vit_large_patch14_clip_224.openai"
-            ),
-            TextEncoderSpec("RN50x16", "RN50x16-quickgelu", 768, "timm/resnet50x16_clip.openai"),
-            TextEncoderSpec("RN50x64", "RN50x64-quickgelu", 1024, "timm/resnet50x64_clip.openai"),
-            TextEncoderSpec(
-                "ViT-B/32",
-                "ViT-B-32-quickgelu",
-                512,
-                "timm/vit_base_patch32_clip_224.openai",
-                image_tower="clip-vit-b-32",
-            ),
-            TextEncoderSpec(
-                "RN50", "RN50-quickgelu", 1024, "timm/resnet50_clip.openai", image_tower="clip-rn50"
-            ),
-        )
-    }
-)
+TEXT_ENCODERS: Mapping[str, TextEncoderSpec] = {
+    spec.name: spec
+    for spec in (
+        TextEncoderSpec(
+            "ViT-L/14", "ViT-L-14-quickgelu", 768, "timm/vit_large_patch14_clip_224.openai"
+        ),
+        TextEncoderSpec("RN50x16", "RN50x16-quickgelu", 768, "timm/resnet50x16_clip.openai"),
+        TextEncoderSpec("RN50x64", "RN50x64-quickgelu", 1024, "timm/resnet50x64_clip.openai"),
+        TextEncoderSpec(
+            "ViT-B/32",
+            "ViT-B-32-quickgelu",
+            512,
+            "timm/vit_base_patch32_clip_224.openai",
+            image_tower="clip-vit-b-32",
+        ),
+        TextEncoderSpec(
+            "RN50", "RN50-quickgelu", 1024, "timm/resnet50_clip.openai", image_tower="clip-rn50"
+        ),
+    )
+}
 """The study's three, and those that belong to the CLIP image towers among the backbones."""
 
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from models.errors import BackboneError, WeightsError
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from timm.models import PretrainedCfg
     from torch import nn
 
-NAMED: Mapping[str, BackboneSpec] = MappingProxyType({})
+NAMED: Mapping[str, BackboneSpec] = {}
 
 USAGE = (
     "timm:MODEL or timm:MODEL.TAG, any of timm's models that ends in pooled features, with the tag "

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from models.errors import BackboneError
@@ -50,54 +49,50 @@ def _network(
     )
 
 
-NAMED: Mapping[str, BackboneSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            _network("convnext_t", "convnext_tiny", 768, "classifier.2", 111),
-            _network("convnext_s", "convnext_small", 768, "classifier.2", 198),
-            _network("convnext_b", "convnext_base", 1024, "classifier.2", 350),
-            _network("convnext_l", "convnext_large", 1536, "classifier.2", 785),
-            _network("maxvit_t", "maxvit_t", 512, "classifier.5", 122, fixed_image_size=224),
-            _network("swin_t", "swin_t", 768, "head", 110),
-            _network("swin_s", "swin_s", 768, "head", 196),
-            _network("swin_b", "swin_b", 1024, "head", 347),
-            _network("swin_v2_t", "swin_v2_t", 768, "head", 111),
-            _network("swin_v2_s", "swin_v2_s", 768, "head", 197),
-            _network("swin_v2_b", "swin_v2_b", 1024, "head", 348),
-            _network(
-                "vit_l_16",
-                "vit_l_16",
-                1024,
-                "heads.head",
-                1213,
-                fixed_image_size=224,
-                weights="IMAGENET1K_SWAG_LINEAR_V1",
-                licence=_SWAG_LICENCE,
-            ),
-            _network("resnet18", "resnet18", 512, "fc", 45, has_linear_layers=False),
-        )
-    }
-)
+NAMED: Mapping[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        _network("convnext_t", "convnext_tiny", 768, "classifier.2", 111),
+        _network("convnext_s", "convnext_small", 768, "classifier.2", 198),
+        _network("convnext_b", "convnext_base", 1024, "classifier.2", 350),
+        _network("convnext_l", "convnext_large", 1536, "classifier.2", 785),
+        _network("maxvit_t", "maxvit_t", 512, "classifier.5", 122, fixed_image_size=224),
+        _network("swin_t", "swin_t", 768, "head", 110),
+        _network("swin_s", "swin_s", 768, "head", 196),
+        _network("swin_b", "swin_b", 1024, "head", 347),
+        _network("swin_v2_t", "swin_v2_t", 768, "head", 111),
+        _network("swin_v2_s", "swin_v2_s", 768, "head", 197),
+        _network("swin_v2_b", "swin_v2_b", 1024, "head", 348),
+        _network(
+            "vit_l_16",
+            "vit_l_16",
+            1024,
+            "heads.head",
+            1213,
+            fixed_image_size=224,
+            weights="IMAGENET1K_SWAG_LINEAR_V1",
+            licence=_SWAG_LICENCE,
+        ),
+        _network("resnet18", "resnet18", 512, "fc", 45, has_linear_layers=False),
+    )
+}
 """The study's twelve (docs/study.md), and resnet18 for demos and tests."""
 
-FILES: Mapping[str, str] = MappingProxyType(
-    {
-        "convnext_t": "convnext_tiny-983f1562.pth",
-        "convnext_s": "convnext_small-0c510722.pth",
-        "convnext_b": "convnext_base-6075fbad.pth",
-        "convnext_l": "convnext_large-ea097f82.pth",
-        "maxvit_t": "maxvit_t-bc5ab103.pth",
-        "swin_t": "swin_t-704ceda3.pth",
-        "swin_s": "swin_s-5e29d889.pth",
-        "swin_b": "swin_b-68c6b09e.pth",
-        "swin_v2_t": "swin_v2_t-b137f0e2.pth",
-        "swin_v2_s": "swin_v2_s-637d8ceb.pth",
-        "swin_v2_b": "swin_v2_b-781e5279.pth",
-        "vit_l_16": "vit_l_16_lc_swag-4d563306.pth",
-        "resnet18": "resnet18-f37072fd.pth",
-    }
-)
+FILES: Mapping[str, str] = {
+    "convnext_t": "convnext_tiny-983f1562.pth",
+    "convnext_s": "convnext_small-0c510722.pth",
+    "convnext_b": "convnext_base-6075fbad.pth",
+    "convnext_l": "convnext_large-ea097f82.pth",
+    "maxvit_t": "maxvit_t-bc5ab103.pth",
+    "swin_t": "swin_t-704ceda3.pth",
+    "swin_s": "swin_s-5e29d889.pth",
+    "swin_b": "swin_b-68c6b09e.pth",
+    "swin_v2_t": "swin_v2_t-b137f0e2.pth",
+    "swin_v2_s": "swin_v2_s-637d8ceb.pth",
+    "swin_v2_b": "swin_v2_b-781e5279.pth",
+    "vit_l_16": "vit_l_16_lc_swag-4d563306.pth",
+    "resnet18": "resnet18-f37072fd.pth",
+}
 """torchvision's weight file of each backbone; a test compares the names with torchvision."""
 
 

@@ -6,7 +6,6 @@ and every client has it, so that no feature of a patient travels.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +65,7 @@ def _covariance(sample: Tensor) -> Tensor:
     return centred.T @ centred / (len(sample) - 1)
 
 
-ALIGNMENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
-    {"mmd": mmd, "coral": coral}
-)
+ALIGNMENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"mmd": mmd, "coral": coral}
 
 
 @contextmanager

@@ -7,7 +7,6 @@ the crop and the flip that follow are drawn for each image.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from training.randomness import layer_randomness
@@ -43,9 +42,7 @@ def _strong() -> nn.Module:
     )
 
 
-AUGMENTATIONS: Mapping[str, Callable[[], nn.Module] | None] = MappingProxyType(
-    {"study": None, "light": _light, "strong": _strong}
-)
+AUGMENTATIONS: Mapping[str, Callable[[], nn.Module] | None] = {"study": None, "light": _light, "strong": _strong}
 
 
 def augmented(images: Tensor, name: str, generator: torch.Generator) -> Tensor:

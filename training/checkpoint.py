@@ -69,17 +69,9 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def weights_path(self, round_number: int) -> Path:
-        """Return the path of a round's weights, if they are kept."""
-        return self.folder / f"round-{round_number:05d}.safetensors"
-
-    def server_state_path(self, round_number: int) -> Path:
-        """Return the path of the server's state after a round, if it is kept."""
-        return self.folder / f"server-{round_number:05d}.safetensors"
-
-    def average_path(self, round_number: int) -> Path:
-        """Return the path of the moving average after a round, if it is kept."""
-        return self.folder / f"ema-{round_number:05d}.safetensors"
+    def path(self, kind: str, round_number: int) -> Path:
+        """Return the path of what is kept of a round: ``round``, ``server`` or ``ema``."""
+        return self.folder / f"{kind}-{round_number:05d}.safetensors"
 
     def progress(self) -> Progress:
         """Read the progress; without a file it is round 0.
@@ -97,15 +89,15 @@ class Checkpoint:
 
     def weights(self, round_number: int) -> Weights:
         """Read the weights of the last or the best round."""
-        return load_weights(self.weights_path(round_number))
+        return load_weights(self.path("round", round_number))
 
     def server_state(self, round_number: int) -> Weights:
         """Read the server's state after the last round."""
-        return load_weights(self.server_state_path(round_number))
+        return load_weights(self.path("server", round_number))
 
     def average(self, round_number: int) -> Weights:
         """Read the moving average after the last round."""
-        return load_weights(self.average_path(round_number))
+        return load_weights(self.path("ema", round_number))
 
     def save(
         self,
@@ -123,21 +115,15 @@ class Checkpoint:
             average: the moving average after the round; None if there is none.
         """
         self.folder.mkdir(exist_ok=True)
-        if weights is not None:
-            save_weights(self.weights_path(progress.round), weights)
-        if server_state:
-            save_weights(self.server_state_path(progress.round), server_state)
-        if average is not None:
-            save_weights(self.average_path(progress.round), average)
-        write_json(self.folder / "state.json", vars(progress))
-        kept = {
-            self.weights_path(progress.round),
-            self.weights_path(progress.best_round),
-            self.server_state_path(progress.round),
-            self.average_path(progress.round),
-        }
+        kept = {self.path("round", progress.best_round)}
         if progress.earlier is not None:
-            kept.add(self.weights_path(progress.earlier[0]))
+            kept.add(self.path("round", progress.earlier[0]))
+        of_round = {"round": weights, "server": server_state or None, "ema": average}
+        for kind, arrays in of_round.items():
+            kept.add(path := self.path(kind, progress.round))
+            if arrays is not None:
+                save_weights(path, arrays)
+        write_json(self.folder / "state.json", vars(progress))
         for path in self.folder.iterdir():  # .tmp is left by a killed save, and as large as a model
             if path.suffix in (".safetensors", ".tmp") and path not in kept:
                 path.unlink()

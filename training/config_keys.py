@@ -8,7 +8,9 @@ from pydantic_core import PydanticCustomError
 from data_partition.datasets import DATASETS, dataset_choice
 from models.head_names import HEADS
 from strategies import methods
+from training.losses import STUDY_LOSSES
 from training.method_keys import fields_of
+from training.optimizers import STUDY_OPTIMIZERS
 from training.scores import ALL_SCORES
 
 # BraTS2019 has these four of every patient.

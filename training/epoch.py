@@ -162,7 +162,7 @@ def _order(split: Split, sampler: str, generator: torch.Generator) -> Tensor:
     """Return the places (n,) of the images of an epoch among the n of the split."""
     if sampler == "shuffled":
         return torch.randperm(len(split), generator=generator)
-    labels = torch.from_numpy(split.labels[split.indices])
+    labels = torch.from_numpy(split.own_labels)
     weights = 1 / torch.bincount(labels)[labels].double()
     return torch.multinomial(weights, len(split), replacement=True, generator=generator)
 
@@ -206,12 +206,12 @@ def evaluate(
         preprocessing=preprocessing,
         precision=precision,
     )
-    labels = split.labels[split.indices]
+    labels = split.own_labels
     probabilities = np.exp(log_probabilities)
     of_truth = log_probabilities[np.arange(len(split)), labels].astype(np.float64)
     # Probabilities, not logits, so that the stored predictions have the same most probable class.
     images = Answers(probabilities, labels)
-    patients = None if split.patients is None else split.patients[split.indices]
+    patients = split.own_patients
     return Evaluation(
         images=images,
         loss=float(-of_truth.mean()) if len(split) else 0.0,

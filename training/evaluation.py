@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from training.calibration import Calibration
 from training.epoch import Evaluation
 from training.feature_splits import open_feature_splits
+from training.predictions import write_predictions
 from training.run_folder import RunFolder
 from training.scores import score_block
 from training.split import GlobalTestSet
@@ -52,8 +53,8 @@ def evaluate_on_test_set(
     """
     classes, split = test_data.classes, test_data.split
     evaluation = _evaluate(task, weights, test_data)
-    folder.write_predictions(
-        test_set,
+    write_predictions(
+        folder.predictions_path(test_set),
         test_data.rows,
         evaluation.images.probabilities,
         classes,
@@ -64,7 +65,7 @@ def evaluate_on_test_set(
         evaluation.images.predicted,
         len(classes),
         seed=task.config.seed,
-        groups=None if split.patients is None else split.patients[split.indices],
+        groups=split.own_patients,
     )
     overlap = test_data.overlap
     return {

@@ -17,7 +17,7 @@ from data_partition.splits import split_patients
 from training.config import ExperimentConfig
 from training.division import class_notices, cut, deal, split_notices, units
 from training.release import open_table, open_training, recognise_dataset, test_table
-from training.split import CentralData, FederatedData, GlobalTestSet, TrainingImages, select_images
+from training.split import CentralData, FederatedData, GlobalTestSet, StoredImages
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,9 @@ def open_test_data(
     if recognise_dataset(config).load_test is None:
         store = open_training(config, progress)
         is_test = split_patients(store.rows, seed=config.seed) == "test"
-        split, training = select_images(store, is_test), store.rows[~is_test]
-        if not len(split):
+        if not is_test.any():
             return None
-        rows = store.rows.iloc[split.indices].reset_index(drop=True)
-        found = GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
+        training, found = store.rows[~is_test], GlobalTestSet.part(store, is_test)
     else:
         table = test_table(config)
         if table is None:
@@ -161,16 +159,14 @@ def open_left_out(config: ExperimentConfig, data: FederatedData) -> GlobalTestSe
     if not config.leave_out:
         return None
     store, chosen = data.store, from_source(data.store.rows, config.leave_out)
-    rows = store.rows[chosen].reset_index(drop=True)
-    split = select_images(store, chosen)
-    found = GlobalTestSet(split, rows, store.classes, store.fingerprint, {})
+    found = GlobalTestSet.part(store, chosen)
     overlap = find_overlap(store.rows[data.plan["client"].notna()], found.rows)
     if not config.allow_overlap:
         refuse(overlap, "keep lesions together with split-by = lesion")
     return replace(found, overlap=overlap)
 
 
-def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingImages:
+def training_images(config: ExperimentConfig, *, federated: bool) -> StoredImages:
     """Open the images that a run's network was trained on; of a federated run, all clients'."""
     if federated:
         shared = open_federated_data(config)
@@ -178,6 +174,4 @@ def training_images(config: ExperimentConfig, *, federated: bool) -> TrainingIma
     else:
         data = open_central_data(config)
         store, chosen = data.store, data.split_names == "train"
-    split = select_images(store, chosen)
-    rows = store.rows.iloc[split.indices].reset_index(drop=True)
-    return TrainingImages(split, rows, store.fingerprint, store.classes)
+    return StoredImages.part(store, chosen)

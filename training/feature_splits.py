@@ -124,7 +124,7 @@ def _of_features(split: Split, features: NDArray[np.float32]) -> Split:
     return replace(
         split,
         images=features,
-        labels=split.labels[split.indices],
+        labels=split.own_labels,
         indices=np.arange(len(split)),
-        patients=None if split.patients is None else split.patients[split.indices],
+        patients=split.own_patients,
     )

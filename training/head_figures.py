@@ -18,10 +18,11 @@ from training.array_store import kept
 from training.config import ExperimentConfig
 from training.errors import RunFolderError
 from training.head_settings import FITTED_WITH, head_settings, head_values, heads_of
+from training.predictions import write_predictions
 from training.run_folder import RunFolder
 from training.score_counts import Answers
 from training.scores import score_block
-from training.split import GlobalTestSet, Split, TrainingImages
+from training.split import GlobalTestSet, Split, StoredImages
 from training.uncertainty import intervals, paired_test
 from training.weights import Weights, weights_sha256
 
@@ -59,7 +60,7 @@ def open_features(
     Raises:
         TrainingError: a feature is NaN or infinite.
     """
-    labels = split.labels[split.indices]
+    labels = split.own_labels
 
     def compute() -> dict[str, NDArray]:
         from training.network import features_of
@@ -91,7 +92,7 @@ class HeadFigures:
     weights: Weights
     # Makes that network, on its device; called only if features are missing.
     network: "Callable[[], Backbone]"
-    training: TrainingImages  # the images it was trained on
+    training: StoredImages  # the images it was trained on
     test_data: GlobalTestSet
     watch: Callable[[str], None]  # called with a description of the current step
 
@@ -107,7 +108,8 @@ class HeadFigures:
             if self.source is not self.folder:
                 # Locked only here, so that other heads of this run can be fitted at the same time.
                 stack.callback(self.source.lock(timeout=-1).release)
-            train, test = self._features("train"), self._features("test")
+            train = self._features("train", self.training)
+            test = self._features("test", self.test_data)
         probabilities = self._network_probabilities(test)
         answers = probabilities.argmax(axis=1)
         found = {"network": self._judge(test, answers, probabilities)}
@@ -134,7 +136,7 @@ class HeadFigures:
                     predicted,
                     len(self.training.classes),
                     seed=self.config.seed,
-                    groups=self._patients(),
+                    groups=self.test_data.split.own_patients,
                 ),
             }
         self._write(found, fitted)
@@ -154,23 +156,17 @@ class HeadFigures:
                 self._write_predictions(name, predicted, probabilities)
             else:
                 path.unlink(missing_ok=True)
-                (self.folder.path / f"predictions-heads-{name}.csv").unlink(missing_ok=True)
+                self.folder.predictions_path(f"heads-{name}").unlink(missing_ok=True)
         self.folder.write_metrics({**rest, "heads": found, FITTED_WITH: head_values(self.config)})
 
-    def _features(self, name: str) -> Features:
-        if name == "train":
-            split, rows = self.training.split, self.training.rows
-            fingerprint = self.training.fingerprint
-        else:
-            split, rows = self.test_data.split, self.test_data.rows
-            fingerprint = self.test_data.fingerprint
+    def _features(self, name: str, images: StoredImages) -> Features:
         return open_features(
             self.source.path / "features" / f"{name}.safetensors",
             self.config,
             self.network,
-            split,
-            list(rows["image_id"]),
-            identity=f"{weights_sha256(self.weights)} {fingerprint}",
+            images.split,
+            list(images.rows["image_id"]),
+            identity=f"{weights_sha256(self.weights)} {images.fingerprint}",
         )
 
     def _network_probabilities(self, test: Features) -> NDArray[np.float64]:
@@ -187,7 +183,7 @@ class HeadFigures:
         self, test: Features, predicted: NDArray[np.int64], probabilities: NDArray
     ) -> dict[str, Any]:
         answers = Answers(probabilities.astype(np.float32), test.labels, predicted)
-        patients = self._patients()
+        patients = self.test_data.split.own_patients
         result = {
             **score_block(answers.counts()),
             "intervals": intervals(
@@ -202,16 +198,12 @@ class HeadFigures:
             result["patients"] = score_block(answers.by_patient(patients).counts())
         return result
 
-    def _patients(self) -> NDArray[np.int64] | None:
-        split = self.test_data.split
-        return None if split.patients is None else split.patients[split.indices]
-
     def _write_predictions(
         self, name: str, predicted: NDArray[np.int64], probabilities: NDArray
     ) -> None:
         classes = self.training.classes
-        self.folder.write_predictions(
-            f"heads-{name}",
+        write_predictions(
+            self.folder.predictions_path(f"heads-{name}"),
             self.test_data.rows,
             probabilities.astype(np.float32),
             classes,

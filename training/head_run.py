@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from operation.files import creating_folder, replacing
-from training.config import HEAD_NAMES, ExperimentConfig
+from training.config import ExperimentConfig
+from training.config_faults import HEAD_NAMES
 from training.errors import RunFolderError
 from training.run_environment import environment
 from training.run_folder import RunFolder, now

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from operation.extension_point import ExtensionPoint
@@ -143,10 +142,6 @@ def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return weights
 
 
-def _balanced(counts: NDArray[np.int64]) -> LossFunction:
-    return _weighted(balanced_weights(counts))
-
-
 def effective_number_weights(
     counts: NDArray[np.int64], beta: float = 0.9999
 ) -> NDArray[np.float64]:
@@ -161,10 +156,6 @@ def effective_number_weights(
     weights = np.zeros(len(counts))
     weights[present] = (1 - beta) / (1 - beta ** counts[present].astype(float))
     return weights * (present.sum() / weights.sum())
-
-
-def _effective_number(counts: NDArray[np.int64]) -> LossFunction:
-    return _weighted(effective_number_weights(counts))
 
 
 def _logit_adjusted(counts: NDArray[np.int64]) -> LossFunction:
@@ -226,11 +217,6 @@ def _ldam(counts: NDArray[np.int64], weights: NDArray[np.float64] | None = None)
     return ldam
 
 
-def _ldam_weighted(counts: NDArray[np.int64]) -> LossFunction:
-    """The deferred re-weighting of Cao et al., Algorithm 1, by effective numbers."""
-    return _ldam(counts, effective_number_weights(counts))
-
-
 def _contrastive(_: NDArray[np.int64]) -> LossFunction:
     from models.clip import contrastive_loss
 
@@ -247,17 +233,22 @@ def _fault(_: str, found: object) -> str:
     return ""
 
 
-OWN: Mapping[str, Loss] = MappingProxyType(
-    {
-        "cross-entropy": Loss(_cross_entropy),
-        "balanced": Loss(_balanced, weights=balanced_weights),
-        "effective-number": Loss(_effective_number, weights=effective_number_weights),
-        "logit-adjusted": Loss(_logit_adjusted),
-        "focal": Loss(_focal),
-        "ldam": Loss(_ldam, late=_ldam_weighted, late_weights=effective_number_weights),
-        "contrastive": Loss(_contrastive, objectives=("clip",), whole_batch=True),
-    }
-)
+OWN: Mapping[str, Loss] = {
+    "cross-entropy": Loss(_cross_entropy),
+    "balanced": Loss(lambda n: _weighted(balanced_weights(n)), weights=balanced_weights),
+    "effective-number": Loss(
+        lambda n: _weighted(effective_number_weights(n)), weights=effective_number_weights
+    ),
+    "logit-adjusted": Loss(_logit_adjusted),
+    "focal": Loss(_focal),
+    "ldam": Loss(
+        _ldam,
+        # The deferred re-weighting of Cao et al., Algorithm 1, by effective numbers.
+        late=lambda n: _ldam(n, effective_number_weights(n)),
+        late_weights=effective_number_weights,
+    ),
+    "contrastive": Loss(_contrastive, objectives=("clip",), whole_batch=True),
+}
 LOSSES: ExtensionPoint[Loss] = ExtensionPoint("losses", OWN, OWN.__getitem__, _fault)
 # What ``auto`` means, by objective: the study's.
 STUDY_LOSSES = {"classifier": "cross-entropy", "clip": "contrastive"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,15 +46,13 @@ class Optimizer:
         return arguments
 
 
-OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
-    {
-        "sgd": Optimizer("SGD", 0.01, 0.0005, keys={"momentum": "momentum"}, state_tensors=0),
-        "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
-        "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
-        "adagrad": Optimizer("Adagrad", 0.001, 0.0005, fused=True),
-        "adadelta": Optimizer("Adadelta", 0.001, 0.0005, state_tensors=2),
-    }
-)
+OPTIMIZERS: Mapping[str, Optimizer] = {
+    "sgd": Optimizer("SGD", 0.01, 0.0005, keys={"momentum": "momentum"}, state_tensors=0),
+    "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
+    "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
+    "adagrad": Optimizer("Adagrad", 0.001, 0.0005, fused=True),
+    "adadelta": Optimizer("Adadelta", 0.001, 0.0005, state_tensors=2),
+}
 # What ``auto`` means, by objective.
 STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 

@@ -10,7 +10,8 @@ from data_partition.splits import split_patients
 from models.errors import BackboneError
 from models.registry import find_backbone, known
 from training.clip_text import prepare_text
-from training.config import PATH_KEYS, ExperimentConfig, no_lora
+from training.config import PATH_KEYS, ExperimentConfig
+from training.config_faults import no_lora
 from training.device import resolve_device
 from training.division import cut, deal
 from training.errors import ConfigError
@@ -18,7 +19,7 @@ from training.reference import reference_table
 from training.release import recognise_dataset, test_table, training_table
 from training.run_folder import RunFolder
 from training.study import resolve
-from training.warm_start_source import check_source
+from training.warm_start import check_source
 
 
 def check_paths(config: ExperimentConfig) -> None:

@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from operation.files import parse_json, write_json, write_text
 from strategies.methods import METHODS
@@ -22,7 +20,7 @@ from training.errors import RunFolderError
 from training.extension_points import packages_of
 from training.losses import LOSSES
 from training.moving_average import MovingAverage
-from training.predictions import read_predictions, write_predictions
+from training.predictions import read_predictions
 from training.run_state import RunState
 from training.schedules import SCHEDULES
 
@@ -187,30 +185,21 @@ class RunFolder:
                 else:
                     path.unlink()
 
-    def check_same_data(self, fingerprint: str) -> None:
+    def check_same_images(self, key: str, fingerprint: str) -> None:
         """Refuse to continue a run on other images than those it started with.
 
-        Raises:
-            RunFolderError: the images have another fingerprint than in the manifest.
-        """
-        known = self.manifest().get("data", {}).get("fingerprint")
-        if known not in (None, fingerprint):
-            raise RunFolderError(
-                f"{self.path}: data-dir holds other images than when this run began; restore "
-                "those, or choose another run folder"
-            )
-
-    def check_same_reference(self, fingerprint: str) -> None:
-        """Refuse to continue a run with other reference images than those it started with.
+        Args:
+            key: of the config, ``data-dir`` or ``reference-dir``.
 
         Raises:
             RunFolderError: the images have another fingerprint than in the manifest.
         """
-        known = self.manifest().get("data", {}).get("reference", {}).get("fingerprint")
-        if known not in (None, fingerprint):
+        data = self.manifest().get("data", {})
+        known = data if key == "data-dir" else data.get("reference", {})
+        if known.get("fingerprint") not in (None, fingerprint):
             raise RunFolderError(
-                f"{self.path}: reference-dir holds other images than when this run began; restore "
-                "those, or choose another run folder"
+                f"{self.path}: {key} holds other images than when this run began; restore those, "
+                "or choose another run folder"
             )
 
     def keep_base(self, sha256: str) -> None:
@@ -322,37 +311,13 @@ class RunFolder:
         """Write the histograms that clients sent, by test set and client."""
         write_text(self.path / "histograms.json", json.dumps(histograms, allow_nan=False) + "\n")
 
-    def write_predictions(
-        self,
-        test_set: str,
-        rows: pd.DataFrame,
-        probabilities: NDArray[np.float32],
-        classes: Sequence[str],
-        *,
-        by_patient: bool = False,
-        predicted: Sequence[str] | None = None,
-    ) -> None:
-        """Write ``predictions-<test_set>.csv``, see `training.predictions.write_predictions`.
-
-        Args:
-            test_set: for example ``global_test``.
-        """
-        write_predictions(
-            self.path / f"predictions-{test_set}.csv",
-            rows,
-            probabilities,
-            classes,
-            by_patient=by_patient,
-            predicted=predicted,
-        )
+    def predictions_path(self, test_set: str) -> Path:
+        """Return the path of the predictions for a test set, for example ``global_test``."""
+        return self.path / f"predictions-{test_set}.csv"
 
     def predictions(self, test_set: str) -> pd.DataFrame:
-        """Read ``predictions-<test_set>.csv``; ids and labels are text.
-
-        Raises:
-            RunFolderError: it is missing.
-        """
-        return read_predictions(self.path / f"predictions-{test_set}.csv")
+        """Read the predictions for a test set; for errors see `read_predictions`."""
+        return read_predictions(self.predictions_path(test_set))
 
 
 def _read_object(path: Path) -> dict[str, Any]:

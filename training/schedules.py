@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from training.config import ExperimentConfig
 
@@ -23,15 +22,13 @@ def _cosine(_: ExperimentConfig, done: int, length: int) -> float:
     return (1 + math.cos(math.pi * done / length)) / 2
 
 
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
-    {
-        "constant": Schedule(lambda config, done, length: 1.0),
-        "cosine": Schedule(_cosine, needs_length=True),
-        "step": Schedule(
-            lambda config, done, length: config.step_factor ** (done // config.step_rounds)
-        ),
-    }
-)
+SCHEDULES: Mapping[str, Schedule] = {
+    "constant": Schedule(lambda config, done, length: 1.0),
+    "cosine": Schedule(_cosine, needs_length=True),
+    "step": Schedule(
+        lambda config, done, length: config.step_factor ** (done // config.step_rounds)
+    ),
+}
 
 
 def learning_rate(config: ExperimentConfig, round_number: int, rounds: int) -> float:

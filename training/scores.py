@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from operation.extension_point import ExtensionPoint
@@ -197,23 +196,21 @@ def _percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-SCORES: Mapping[str, Score] = MappingProxyType(
-    {
-        # The study's (docs/study.md).
-        "acc": Score(lambda counts: counts.study["acc"]),
-        "bacc": Score(lambda counts: counts.study["bacc"]),
-        "pre": Score(lambda counts: counts.study["pre"]),
-        "rec": Score(lambda counts: counts.study["rec"]),
-        "f1": Score(lambda counts: counts.study["f1"]),
-        "avg": Score(lambda counts: counts.study["avg"]),
-        "auroc": Score(_auroc, needs="histograms", by_class=True),
-        "sensitivity": Score(_sensitivity, by_class=True),
-        "specificity": Score(_specificity, by_class=True),
-        "ece": Score(_ece, needs="histograms", higher_is_better=False),
-        "brier": Score(_brier, needs="histograms", higher_is_better=False, range=(0.0, 2.0)),
-        "kappa": Score(_kappa, range=(-1.0, 1.0)),
-        "mcc": Score(_mcc, range=(-1.0, 1.0)),
-    }
-)
+SCORES: Mapping[str, Score] = {
+    # The study's (docs/study.md).
+    "acc": Score(lambda counts: counts.study["acc"]),
+    "bacc": Score(lambda counts: counts.study["bacc"]),
+    "pre": Score(lambda counts: counts.study["pre"]),
+    "rec": Score(lambda counts: counts.study["rec"]),
+    "f1": Score(lambda counts: counts.study["f1"]),
+    "avg": Score(lambda counts: counts.study["avg"]),
+    "auroc": Score(_auroc, needs="histograms", by_class=True),
+    "sensitivity": Score(_sensitivity, by_class=True),
+    "specificity": Score(_specificity, by_class=True),
+    "ece": Score(_ece, needs="histograms", higher_is_better=False),
+    "brier": Score(_brier, needs="histograms", higher_is_better=False, range=(0.0, 2.0)),
+    "kappa": Score(_kappa, range=(-1.0, 1.0)),
+    "mcc": Score(_mcc, range=(-1.0, 1.0)),
+}
 # A package's score counts if ``best-by`` names it.
 ALL_SCORES: ExtensionPoint[Score] = ExtensionPoint("scores", SCORES, SCORES.__getitem__, _fault)

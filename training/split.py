@@ -1,9 +1,9 @@
 """Some images of an image store, and the splits of an experiment's images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,17 @@ class Split:
 
     def class_counts(self, num_classes: int) -> NDArray[np.int64]:
         """Return the number of its images of each class, (K,)."""
-        return np.bincount(self.labels[self.indices], minlength=num_classes)
+        return np.bincount(self.own_labels, minlength=num_classes)
+
+    @property
+    def own_labels(self) -> NDArray[np.int64]:
+        """The classes of its images, (n,)."""
+        return self.labels[self.indices]
+
+    @property
+    def own_patients(self) -> NDArray[np.int64] | None:
+        """The number of each of its images' patient, (n,); None as ``patients``."""
+        return None if self.patients is None else self.patients[self.indices]
 
     @property
     def holds_features(self) -> bool:
@@ -105,14 +115,33 @@ class CentralData:
 
 
 @dataclass(frozen=True)
-class GlobalTestSet:
+class StoredImages:
+    """Some images of a store, such as those that a network was trained on.
+
+    Attributes:
+        rows: their rows in the store, in the order of the split.
+        classes: the store's, as are the labels and the fingerprint.
+    """
+
+    split: Split
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    @classmethod
+    def part(cls, store: ImageStore, chosen: NDArray[np.bool_]) -> Self:
+        """Return the images of a store selected by ``chosen`` (N,)."""
+        rows = store.rows[chosen].reset_index(drop=True)
+        return cls(select_images(store, chosen), rows, store.classes, store.fingerprint)
+
+
+@dataclass(frozen=True)
+class GlobalTestSet(StoredImages):
     """A test set that the server judges, its own store or some images of the common store.
 
     The global one; of slices, it is some patients of the common store. Or the source left out.
 
     Attributes:
-        rows: their rows in the store, in the order of the split.
-        classes: the store's, as are the labels and the fingerprint.
         set_aside: images that its own store could not use; empty if it shares the training set's
             store.
         notices: of its own store; empty if it shares the training set's store.
@@ -120,35 +149,15 @@ class GlobalTestSet:
             sites, so that this cannot be checked.
     """
 
-    split: Split
-    rows: pd.DataFrame
-    classes: tuple[str, ...]
-    fingerprint: str
-    set_aside: dict[str, tuple[str, ...]]
+    set_aside: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     overlap: Overlap | None = None
 
     @classmethod
-    def whole(cls, store: ImageStore) -> "GlobalTestSet":
+    def whole(cls, store: ImageStore) -> Self:
         """Return all images of a store as the test set."""
-        split = select_images(store, np.ones(len(store.labels), dtype=bool))
-        return cls(
-            split, store.rows, store.classes, store.fingerprint, store.set_aside, store.notices
-        )
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """The images that a run's network was trained on.
-
-    Attributes:
-        rows: their rows in the store, in the split's order.
-    """
-
-    split: Split
-    rows: pd.DataFrame
-    fingerprint: str
-    classes: tuple[str, ...]
+        found = cls.part(store, np.ones(len(store.labels), dtype=bool))
+        return replace(found, set_aside=store.set_aside, notices=store.notices)
 
 
 def select_images(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:

@@ -3,7 +3,7 @@
 from data_partition.datasets import find_dataset
 from strategies.methods import METHODS, replies_needed
 from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
-from training.optimizers import OPTIMIZERS, STUDY_OPTIMIZERS
+from training.optimizers import OPTIMIZERS
 
 # Keys whose value 0 is resolved.
 OPEN_AT_ZERO = ("batch-size", "min-replies", "threads-per-client")
@@ -32,10 +32,7 @@ def resolve(
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
-    optimizer = (
-        STUDY_OPTIMIZERS[config.objective] if config.optimizer == "auto" else config.optimizer
-    )
-    row = OPTIMIZERS[optimizer]
+    row = OPTIMIZERS[config.chosen_optimizer]
     # An optimizer without betas has 0, since a resolved config needs a number.
     beta1, beta2 = row.betas or (0.0, 0.0)
     data_set = find_dataset(dataset)
@@ -44,7 +41,7 @@ def resolve(
     return config.replace(
         dataset=dataset,
         loss=config.chosen_loss,
-        optimizer=optimizer,
+        optimizer=config.chosen_optimizer,
         learning_rate=row.learning_rate if config.learning_rate == "auto" else config.learning_rate,
         weight_decay=row.weight_decay if config.weight_decay == "auto" else config.weight_decay,
         beta1=beta1 if config.beta1 == "auto" else config.beta1,

@@ -1,23 +1,63 @@
-"""Warm start: the first weights of a run are those of another, finished run."""
+"""Warm start: the first weights of a run are those of another, finished run.
+
+torch is imported only to load them: that the run can be used is checked before anything is built.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from models.backbones import Backbone
-from training.config import HEAD_NAMES, ExperimentConfig
+from strategies.methods import METHODS
+from training.config import ExperimentConfig
+from training.config_faults import HEAD_NAMES
 from training.errors import RunFolderError
-from training.network import as_tensors, base_sha256
 from training.run_folder import RunFolder
-from training.run_model import WORDS, read_model
-from training.warm_start_source import check_source
+from training.run_model import WORDS, check_has, read_model
 from training.weights import weights_sha256
+
+if TYPE_CHECKING:
+    from models.backbones import Backbone
+
+
+def check_source(config: ExperimentConfig) -> None:
+    """Refuse a run whose weights cannot be the first ones of this config's; nothing is loaded.
+
+    Raises:
+        RunFolderError: ``init-from`` is no run folder, or the run is unfinished, has no network of
+            its own or none for all clients, or trains something else.
+    """
+    if not config.init_from:
+        return
+    source = RunFolder(Path(config.init_from))
+    theirs = source.config()
+    source.check_completed()
+    if "from" in source.manifest():
+        raise RunFolderError(
+            f"{source.path}: holds heads on another run's network; name that run as init-from"
+        )
+    check_has(source, config.init_weights)
+    whole = {*HEAD_NAMES, "trunk"}
+    if METHODS[theirs.strategy].local_names(whole) == whole:
+        raise RunFolderError(
+            f"{source.path}: cannot be the start of this run (init-from): with strategy = "
+            f"{theirs.strategy} all weights stay at the clients"
+        )
+    keys = ["backbone", "trainable", "objective"]
+    if config.objective == "clip":
+        keys.append("text-encoder")  # it decides what the head's outputs mean
+    ours, flat = config.to_flat(), theirs.to_flat()
+    different = [
+        f"{key} = {flat[key]!r}, not {ours[key]!r}" for key in keys if flat[key] != ours[key]
+    ]
+    if different:
+        raise RunFolderError(
+            f"{source.path}: cannot be the start of this run (init-from): it has "
+            f"{'; '.join(different)}"
+        )
 
 
 def start_from(
-    network: Backbone, config: ExperimentConfig, classes: Sequence[str]
+    network: "Backbone", config: ExperimentConfig, classes: Sequence[str]
 ) -> dict[str, Any] | None:
     """Load weights of the run that ``init-from`` names into a new network, on the CPU.
 
@@ -30,10 +70,14 @@ def start_from(
         The manifest's entry ``init_from``; None without ``init-from``.
 
     Raises:
-        RunFolderError: the run is unfinished or of another kind, or its weights do not fit.
+        RunFolderError: as `check_source`, or its weights do not fit.
     """
     if not config.init_from:
         return None
+    import torch
+
+    from training.network import as_tensors, base_sha256
+
     source = RunFolder(Path(config.init_from))
     check_source(config)
     manifest = source.manifest()
@@ -51,7 +95,13 @@ def start_from(
         for name in HEAD_NAMES:
             taken.pop(name, None)
             own.pop(name)
-    _check_shapes(source.path, config, own, taken)
+    shapes, theirs = ({n: tuple(t.shape) for n, t in part.items()} for part in (own, taken))
+    for name in {**shapes, **theirs}:
+        if shapes.get(name) != theirs.get(name):
+            raise RunFolderError(
+                f"{source.path}: its weights do not fit {config.backbone} at image-size = "
+                f"{config.image_size}: {name} is {theirs.get(name)}, not {shapes.get(name)}"
+            )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(taken[name])
@@ -75,18 +125,3 @@ def note_on_start(manifest: Mapping[str, Any]) -> list[str]:
     if start["new_head"]:
         said += f"; the head starts anew, since that run has other classes ({start['classes']})"
     return [said]
-
-
-def _check_shapes(
-    path: Path,
-    config: ExperimentConfig,
-    own: Mapping[str, torch.Tensor],
-    taken: Mapping[str, torch.Tensor],
-) -> None:
-    shapes, theirs = ({n: tuple(t.shape) for n, t in part.items()} for part in (own, taken))
-    for name in {**shapes, **theirs}:
-        if shapes.get(name) != theirs.get(name):
-            raise RunFolderError(
-                f"{path}: its weights do not fit {config.backbone} at image-size = "
-                f"{config.image_size}: {name} is {theirs.get(name)}, not {shapes.get(name)}"
-            )

@@ -12,7 +12,8 @@ from fl_server.federated_config import concurrency, makespan
 from models.registry import find_backbone
 from models.text_encoders import find_text_encoder
 from strategies.methods import METHODS
-from training.config import HEAD_NAMES, ExperimentConfig
+from training.config import ExperimentConfig
+from training.config_faults import HEAD_NAMES
 from training.optimizers import state_tensors
 from training.round_files import KEPT
 

@@ -12,7 +12,8 @@ import pandas as pd
 from experiments.campaigns.finished_trial import TrialRecord
 from strategies.method import Method
 from strategies.methods import DEFAULT, KEYS, METHODS
-from training.config import HEAD_NAMES, NOT_IDENTITY, PATH_KEYS
+from training.config import NOT_IDENTITY, PATH_KEYS
+from training.config_faults import HEAD_NAMES
 from training.losses import LOSSES
 
 ALONE, SHARED, OWN, POOLED = "alone", "global", "personal", "pooled"

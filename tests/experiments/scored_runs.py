@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
 from tests.support import make_config
+from training.predictions import write_predictions
 from training.run_folder import RunFolder
 
 
@@ -32,7 +33,7 @@ def write_answers(
         {"image_id": list(labels), "label": list(labels.values()), "lesion_id": None}
     )
     answers = np.asarray(probabilities, dtype=np.float32)
-    folder.write_predictions(test_set, rows, answers, HAM10000_CLASSES, predicted=predicted)
+    write_predictions(folder.predictions_path(test_set), rows, answers, HAM10000_CLASSES, predicted=predicted)
 
 
 def sure_of(*labels: str) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import MetricRecord
 
-from fl_server.calibration import pooled_calibration
+from fl_server.client_evaluation import pooled_calibration
 from operation.files import read_json
 from strategies.replies import Replies, Reply
 from strategies.temperature_losses import FIELD

@@ -21,7 +21,8 @@ from strategies.methods import METHODS
 from strategies.reply_form import Content
 from strategies.wire_format import FORMATS, pack_record, unpack_record
 from training.clip_text import ClipText
-from training.config import ExperimentConfig, parse, shares_nothing
+from training.config import ExperimentConfig, parse
+from training.config_faults import shares_nothing
 from training.network import sent_part
 from training.task import Task
 

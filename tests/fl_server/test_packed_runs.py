@@ -62,7 +62,7 @@ def test_without_the_servers_state_a_run_does_not_go_on(
     """Rather than with moments that begin again at zero."""
     out = tmp_path / "run"
     shutil.copytree(undisturbed.path, out)
-    path = RunFolder(out).checkpoint.server_state_path(ROUNDS)
+    path = RunFolder(out).checkpoint.path("server", ROUNDS)
     if damaged:
         save_weights(path, {"m/other.weight": np.zeros(3, np.float32)})
     else:

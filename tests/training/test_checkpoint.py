@@ -264,7 +264,7 @@ def test_missing_or_damaged_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"round-00003.safetensors: these weights cannot be"):
         checkpoint.weights(3)
     checkpoint.save(after(1.0), weights_of(1))
-    path = checkpoint.weights_path(1)
+    path = checkpoint.path("round", 1)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(RunFolderError, match=r"round-00001.safetensors: these weights cannot be"):
         checkpoint.weights(1)

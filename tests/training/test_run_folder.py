@@ -11,6 +11,7 @@ from tests.support import make_config
 from training.checkpoint import Progress
 from training.errors import RunFolderError
 from training.metrics import confusion_matrix, metrics
+from training.predictions import write_predictions
 from training.run_folder import RunFolder
 
 
@@ -189,7 +190,7 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
     labels = rng.integers(0, 3, 500)
     ids = ["007", "NA", 'a,"b"', *(f"ISIC_{number}" for number in range(497))]
     rows = pd.DataFrame({"image_id": ids, "label": [classes[i] for i in labels], "lesion_id": None})
-    folder.write_predictions("global_test", rows, probabilities, classes)
+    write_predictions(folder.predictions_path("global_test"), rows, probabilities, classes)
 
     path = folder.path / "predictions-global_test.csv"
     assert path.read_text(encoding="utf-8").splitlines()[0] == "image_id,label,akiec,bcc,nv"
@@ -207,7 +208,7 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
 
 def test_an_empty_test_set_has_a_header(folder: RunFolder) -> None:
     rows = pd.DataFrame({"image_id": [], "label": [], "lesion_id": []})
-    folder.write_predictions("none", rows, np.zeros((0, 2), np.float32), ["a", "b"])
+    write_predictions(folder.predictions_path("none"), rows, np.zeros((0, 2), np.float32), ["a", "b"])
     assert (folder.path / "predictions-none.csv").read_text() == "image_id,label,a,b\n"
 
 
@@ -216,7 +217,7 @@ def test_predictions_name_the_lesions_that_are_known(folder: RunFolder) -> None:
         {"image_id": ["1", "2"], "label": ["nv", "mel"], "lesion_id": ["007", None]}
     )
     answers = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
-    folder.write_predictions("t", rows, answers, ["mel", "nv"])
+    write_predictions(folder.predictions_path("t"), rows, answers, ["mel", "nv"])
     lines = (folder.path / "predictions-t.csv").read_text().splitlines()
     assert lines == ["image_id,label,lesion_id,mel,nv", "1,nv,007,0.25,0.75", "2,mel,,0.5,0.5"]
     assert folder.predictions("t")["lesion_id"].tolist() == ["007", ""]
@@ -225,7 +226,7 @@ def test_predictions_name_the_lesions_that_are_known(folder: RunFolder) -> None:
 def test_predictions_of_slices_name_the_patient(folder: RunFolder) -> None:
     rows = pd.DataFrame({"image_id": ["p-1"], "label": ["HGG"], "lesion_id": ["p"]})
     answers = np.array([[0.25, 0.75]], np.float32)
-    folder.write_predictions("t", rows, answers, ["HGG", "LGG"], by_patient=True)
+    write_predictions(folder.predictions_path("t"), rows, answers, ["HGG", "LGG"], by_patient=True)
     lines = (folder.path / "predictions-t.csv").read_text().splitlines()
     assert lines == ["image_id,label,patient_id,HGG,LGG", "p-1,HGG,p,0.25,0.75"]
 
@@ -239,8 +240,8 @@ def test_no_file_is_left_half_written(folder: RunFolder) -> None:
 
 
 def test_a_run_does_not_go_on_with_other_images(folder: RunFolder) -> None:
-    folder.check_same_data("a")  # nothing is known yet
+    folder.check_same_images("data-dir", "a")  # nothing is known yet
     folder.update_manifest(data={"fingerprint": "a"})
-    folder.check_same_data("a")
+    folder.check_same_images("data-dir", "a")
     with pytest.raises(RunFolderError, match="other images"):
-        folder.check_same_data("b")
+        folder.check_same_images("data-dir", "b")

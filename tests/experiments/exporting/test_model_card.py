@@ -17,6 +17,7 @@ from models.registry import find_backbone
 from tests.generated_campaign import write_campaign
 from tests.support import state_of
 from training.config import PATH_KEYS
+from training.predictions import write_predictions
 from training.run_folder import RunFolder
 from training.weights import weights_sha256
 
@@ -31,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     classes = folder.manifest()["data"]["classes"]
     rows = pd.DataFrame({"image_id": list("abcdefg"), "label": classes, "lesion_id": ""})
     answers = np.random.default_rng(0).dirichlet(np.ones(7), 7).astype(np.float32)
-    folder.write_predictions("global_test", rows, answers, classes)
+    write_predictions(folder.predictions_path("global_test"), rows, answers, classes)
     return read_run_results(path)
 
 

@@ -18,6 +18,7 @@ from tests.generated_campaign import write_campaign
 from training.calibration import calibrate
 from training.config_file import read_config
 from training.errors import RunFolderError
+from training.predictions import write_predictions
 from training.release import test_table as table_of_test_set
 from training.run_folder import RunFolder
 from training.run_state import RunState
@@ -35,9 +36,8 @@ def finished(synthetic_ham: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     table = table_of_test_set(config)
     assert table is not None
     probabilities = np.random.default_rng(0).dirichlet(np.ones(7), len(table.rows))
-    RunFolder(path).write_predictions(
-        "global_test", table.rows, probabilities.astype(np.float32), table.classes
-    )
+    predictions = RunFolder(path).predictions_path("global_test")
+    write_predictions(predictions, table.rows, probabilities.astype(np.float32), table.classes)
     return path
 
 
