@@ -13,12 +13,12 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
-from fl_server.federated_config import makespan
 from fl_server.judging import Judge
 from fl_server.nodes import Gathered, check_bases, summed_class_counts
 from fl_server.reply_grids import CheckingGrid, UnpackingGrid
+from fl_server.round_record import round_record
 from models.backbones import build_on_meta
-from strategies.arrays import num_bytes, to_record
+from strategies.arrays import to_record
 from strategies.averaging import Averaging
 from strategies.exchange import Exchange
 from strategies.expected_replies import CLASS_COUNTS, Announced
@@ -122,7 +122,15 @@ class Federation:
         for note in notes:
             log(WARNING, note)
         self.folder.update_manifest(notes=notes)
-        judge = self._judge(self._strategy(clients, exchange))
+        judge = Judge(
+            grid=self.grid,
+            strategy=self._strategy(clients, exchange),
+            task=self.task,
+            folder=self.folder,
+            test_sets=self.test_sets,
+            settings=self._settings,
+            training_settings=self._of_training,
+        )
         self.folder.update_manifest(best_by=self.config.best_by)
         missing = self.config.rounds - self.progress.round
         last = exchange.first
@@ -198,13 +206,18 @@ class Federation:
     def _strategy(self, clients: Gathered, exchange: Exchange) -> Averaging:
         of_flower = METHODS[self.config.strategy].flower
         flower = of_flower(self.config.to_flat()) if of_flower else None
+        constants = exchange.constants()
+        if self.text is not None:
+            scale = np.array(self.text.logit_scale)
+            text = {"features": self.text.features, "logit-scale": scale}
+            constants["text"] = to_record(text)
         return Averaging(
             clients=clients.names,
             aggregation_weights=self.config.aggregation_weights,
             min_replies=self.config.min_replies,
             sample=self._sample if self.config.samples_clients else None,
             rounds_done=self.progress.round,
-            constants={**exchange.constants(), **self._text_record()},
+            constants=constants,
             clip_updates=self.config.clip_updates,
             earlier=[
                 f"round {record['round']}: {warning}"
@@ -223,17 +236,6 @@ class Federation:
             flower=FlowerMean(flower) if flower else None,
         )
 
-    def _judge(self, strategy: Averaging) -> Judge:
-        return Judge(
-            grid=self.grid,
-            strategy=strategy,
-            task=self.task,
-            folder=self.folder,
-            test_sets=self.test_sets,
-            settings=self._settings,
-            training_settings=self._of_training,
-        )
-
     def _sample(self, round_number: int) -> list[int]:
         if METHODS[self.config.strategy].pooled:
             return [0]
@@ -243,12 +245,6 @@ class Federation:
             clients=self.config.clients,
             size=self.config.asked_clients,
         )
-
-    def _text_record(self) -> dict[str, ArrayRecord]:
-        if self.text is None:
-            return {}
-        scale = np.array(self.text.logit_scale)
-        return {"text": to_record({"features": self.text.features, "logit-scale": scale})}
 
     def _beginning(self) -> tuple[Exchange, str | None]:
         """Return what the first messages of this start hold, the weights of the last finished round
@@ -275,75 +271,31 @@ class Federation:
         try:
             return Exchange(method, self.config.to_flat(), weights, trained, state)
         except ValueError as error:
-            raise RunFolderError(f"{checkpoint.path("server", done)}: {error}") from None
+            path = checkpoint.path("server", done)
+            raise RunFolderError(f"{path}: {error}") from None
 
     def _finish_round(
-        self,
-        judge: Judge,
-        exchange: Exchange,
-        writer: CheckpointWriter,
-        arrays: ArrayRecord,
+        self, judge: Judge, exchange: Exchange, writer: CheckpointWriter, arrays: ArrayRecord
     ) -> None:
         """Record a round that was just averaged, and start to write its checkpoint."""
-        strategy, replies = judge.strategy, judge.strategy.replies
+        strategy = judge.strategy
         pooled = METHODS[self.config.strategy].pooled
         if self.progress.round and not pooled:
             # Before training, the clients validated the received model, that of the previous round.
-            self._take_validation(judge.validation(replies))
-        clients = {
-            reply.client: {
-                "examples": reply.metrics["num-examples"],
-                "train_loss": reply.metrics["train-loss"],
-                "optimizer_round": reply.metrics["optimizer-round"],
-                "bytes_received": reply.num_bytes,
-                "update": strategy.updates[reply.client],
-                "seconds": {
-                    key.removeprefix("seconds-"): value
-                    for key, value in reply.metrics.items()
-                    if key.startswith("seconds-")
-                },
-            }
-            for reply in replies.accepted
-        }
-        examples = [int(str(reply.metrics["num-examples"])) for reply in replies.accepted]
-        losses = [float(str(reply.metrics["train-loss"])) for reply in replies.accepted]
-        seconds = dict(strategy.seconds)
-        working = [float(str(r.metrics["seconds-message"])) for r in replies.accepted]
-        busy = makespan(working, self._side_by_side())
-        seconds["waiting"] = busy - max(working)
-        seconds["transport"] = max(0.0, seconds["clients"] - busy)
-        travelling = [arrays, *strategy.constants.values()]
-        record = {
-            "round": self.progress.round + 1,
-            "train_loss": float(np.average(losses, weights=examples)),
-            "examples": sum(examples),
-            "bytes_sent": (len(replies.accepted) + len(replies.failures))
-            * sum(num_bytes(r) for r in travelling if isinstance(r, ArrayRecord)),
-            "bytes_received": sum(reply.num_bytes for reply in replies.accepted),
-            "seconds": seconds,
-            "clients": clients,
-            "failures": replies.failures,
-            "warnings": strategy.warnings,
-        }
-        self.progress = replace(
-            self.progress,
-            round=self.progress.round + 1,
-            records=[*self.progress.records, record],
-        )
+            validation = judge.validation(strategy.replies)
+            self.progress = self.progress.validated(validation, self.config.best_by)
+        # A simulation may have fewer processes than clients.
+        planned = self.folder.manifest().get("resources", {})
+        side_by_side = int(planned.get("concurrency", self.config.asked_clients))
+        record = round_record(self.progress.round + 1, strategy, arrays, side_by_side)
+        self.progress = self.progress.finished(record)
         finished = time.perf_counter()
-        seconds["round"] = finished - self._round_started
+        record["seconds"]["round"] = finished - self._round_started
         self._round_started = finished
         if pooled:
             # Only one client trains, and with it, it alone would validate.
-            found = judge.ask(arrays, "validation", self.progress.round)
-            self._take_validation(judge.validation(found))
+            validation = judge.validation(judge.ask(arrays, "validation", self.progress.round))
+            self.progress = self.progress.validated(validation, self.config.best_by)
         strategy.best_round = self.progress.best_round
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))
 
-    def _side_by_side(self) -> int:
-        """Return how many clients work at the same time: a simulation may have fewer processes."""
-        planned = self.folder.manifest().get("resources", {})
-        return int(planned.get("concurrency", self.config.asked_clients))
-
-    def _take_validation(self, validation: dict[str, Any]) -> None:
-        self.progress = self.progress.validated(validation, self.config.best_by)

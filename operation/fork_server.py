@@ -175,8 +175,7 @@ def _ask(server: Path, request: Mapping[str, Any]) -> socket.socket:
 
 
 def _import(module: str) -> None:
-    """Import a module; why it cannot be, the fork says that needs it, in its own log."""
-    with suppress(Exception):
+    with suppress(Exception):  # the fork that needs it says why it cannot be, in its own log
         importlib.import_module(module)
 
 
@@ -215,10 +214,8 @@ class _Server:
 
         with connection.makefile("rb") as file:
             line = file.readline()
-        if not line.endswith(b"\n"):  # who asked has ended
-            connection.close()
-            return None
-        request = parse_json(line)
+        # An incomplete line is of somebody who has ended.
+        request = parse_json(line) if line.endswith(b"\n") else {"modules": ()}
         if "function" not in request:
             self._modules.extend(request["modules"])
             connection.close()

@@ -65,7 +65,7 @@ class ArrayHead:
     @property
     def num_bytes(self) -> int:
         """Bytes of its values."""
-        return _num_bytes(self.dtype, self.shape)
+        return math.prod(self.shape) * dtype_of(self.dtype).itemsize
 
 
 @dataclass
@@ -200,14 +200,10 @@ def _check_record(
 
 def _check_heads(form: ReplyForm, heads: Iterable[bytes]) -> None:
     """Refuse an array whose list of chunks is longer than any array's can be, before it is read."""
-    sizes = [_num_bytes(*array) for arrays in form.arrays.values() for array in arrays.values()]
+    sizes = [ArrayHead(*array, ()).num_bytes for arrays in form.arrays.values() for array in arrays.values()]
     most = _NAMED_BYTES * (1 + _most_chunks(max(sizes, default=0)))
     if any(len(content) > most for content in heads):
         raise Refused("an array has more data than its values take")
-
-
-def _num_bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    return math.prod(shape) * dtype_of(dtype).itemsize
 
 
 def _most_chunks(num_bytes: int) -> int:
@@ -277,15 +273,11 @@ def _read(content: bytes, kind: str) -> tuple[list[str], memoryview]:
     found, children, length = get_object_head_values_from_object_content(content)
     if not all(_ID.fullmatch(child) for child in children):
         raise ValueError("ids")
-    body = _body(content)
+    body = memoryview(content)[content.index(b"\0") + 1 :]
     head = f"{kind} {','.join(children)} {len(body)}".encode()
     _same(content[: len(head)], head)
     _same((kind, len(body)), (found, length))
     return children, body
-
-
-def _body(content: bytes) -> memoryview:
-    return memoryview(content)[content.index(b"\0") + 1 :]
 
 
 def _references(body: memoryview, children: list[str]) -> dict[str, str]:

@@ -65,11 +65,6 @@ def signature(whole: Mapping[str, tuple[str, tuple[int, ...]]], wire_format: str
     return travelling
 
 
-def signature_of(arrays: Mapping[str, NDArray]) -> Signature:
-    """Return the signature of arrays."""
-    return {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
-
-
 def pack_into(
     out: Mapping[str, NDArray],
     trained: Mapping[str, NDArray],
@@ -121,19 +116,17 @@ def unpack_into(
     out: Mapping[str, NDArray],
     packed: Mapping[str, NDArray],
     received: Mapping[str, NDArray],
-    wire_format: str,
 ) -> None:
     """Write the weights that result from the global weights and a client's update.
 
     Args:
         out: the target arrays; C-ordered, with the names, shapes and dtypes of ``received``.
-        packed: the update as received.
+        packed: the update as received, with the `signature` of ``received`` in some format.
 
     Raises:
-        WireError: the update has another format or other arrays, a scale is negative, or a value is
-            not finite, or overflows. The content of ``out`` is then invalid.
+        WireError: a scale is negative, or a value is not finite, or overflows. The content of
+            ``out`` is then invalid.
     """
-    _check_signature(signature_of(packed), signature_of(received), wire_format)
     for name, base in received.items():
         if not np.issubdtype(base.dtype, np.floating):
             np.copyto(out[name], packed[name])
@@ -153,17 +146,6 @@ def unpack_into(
                 np.add(theirs[block], change, out=result[block], casting="same_kind")
             if not np.isfinite(result[block]).all():
                 raise WireError(f"the update of its array {name!r} is not finite, or overflows")
-
-
-def _check_signature(found: Signature, whole: Signature, wire_format: str) -> None:
-    expected = signature(whole, wire_format)
-    if found == expected:
-        return
-    for other in FORMATS:
-        if found == signature(whole, other):
-            raise WireError(f"its update is sent as {other}, but {wire_format} was asked for")
-    name = min(name for name, _ in found.items() ^ expected.items())
-    raise WireError(f"its array {name!r} is not part of the update, or not in {wire_format}")
 
 
 def _quantise(sent: NDArray, scale: NDArray, change: NDArray) -> bool:
@@ -250,7 +232,7 @@ def unpack_record(
             raise WireError(f"its update is sent as {other}, but {wire_format} was asked for")
     arrays = _packed(layout, wire_format).views(packed)
     blank = FlatBlank(layout)
-    unpack_into(blank.values, arrays, layout.views(sent), wire_format)
+    unpack_into(blank.values, arrays, layout.views(sent))
     return blank.finish()
 
 

@@ -178,9 +178,7 @@ class CentralizedRun:
     def _save(
         self, record: dict[str, Any], weights: Weights, average: MovingAverage | None
     ) -> None:
-        done = replace(
-            self.progress, round=record["round"], records=[*self.progress.records, record]
-        )
+        done = self.progress.finished(record)
         self.progress = done.validated(record["validation"], self.config.best_by)
         if average is not None:
             average.add(weights)

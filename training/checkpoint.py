@@ -47,6 +47,10 @@ class Progress:
         best_round, best_figure = self.earlier
         return Progress(self.round, best_round, best_figure, [*self.records[:-1], last])
 
+    def finished(self, record: dict[str, Any]) -> "Progress":
+        """Return the progress after a further round, whose model is not validated yet."""
+        return replace(self, round=record["round"], records=[*self.records, record])
+
     def validated(self, validation: dict[str, Any], best_by: str) -> "Progress":
         """Return the progress after a validation; of equally good models the earliest is best.
 

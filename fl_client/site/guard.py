@@ -22,7 +22,7 @@ from fl_client.site.connection import Connection, wait_until_whole
 from fl_client.site.message_metadata import Moment, is_reply_to, metadata_agrees
 from fl_client.site.policy import check_message_settings, check_override, current_policy
 from fl_client.site.records import Records
-from fl_client.site.reply_rules import check_examples, check_histograms, check_request
+from fl_client.site.reply_rules import check_policy, check_request
 from fl_client.site.site_folder import SiteFolder
 from operation.errors import OperationError
 from operation.flower_internals import (
@@ -40,7 +40,7 @@ from operation.flower_internals import (
 )
 from operation.text import printable
 from strategies.exchange import check_what_travels
-from strategies.expected_replies import CLASS_COUNTS, form_of
+from strategies.expected_replies import form_of
 from strategies.message_objects import Opened, check_data, open_message
 from strategies.method import Method
 from strategies.methods import OWN
@@ -256,11 +256,8 @@ class Guard:
     def _check_reply(self, waiting: _Open, message: Message, tree: ObjectTree) -> Opened:
         policy = current_policy(self._site.policy)
         wait_until_whole(tree, self._store)
-        form = form_of(
-            waiting.message.metadata.message_type,
-            waiting.opened.content,
-            methods=waiting.methods,
-        )
+        kind = waiting.message.metadata.message_type
+        form = form_of(kind, waiting.opened.content, methods=waiting.methods)
         opened = open_message(
             tree.object_id,
             lambda ids: {object_id: self._get(object_id) for object_id in ids},
@@ -270,10 +267,7 @@ class Guard:
             raise Refused("its objects are not as Flower writes them", "another tree")
         if not is_reply_to(waiting.opened, waiting.since, opened, message):
             raise Refused("it is not a reply to what was asked")
-        check_examples(opened.content.metrics["metrics"], policy.min_examples)
-        check_histograms(opened.content.metrics["metrics"], policy.histograms)
-        if CLASS_COUNTS in opened.content.metrics["metrics"] and not policy.class_counts:
-            raise Refused("it has counts of classes, and its policy allows none", CLASS_COUNTS)
+        check_policy(opened.content.metrics["metrics"], policy)
         check_data(opened, self._get)
         return opened
 

@@ -6,7 +6,9 @@ The form of replies is declared in `strategies.expected_replies`.
 from collections.abc import Mapping
 from typing import Any
 
+from fl_client.site.policy import Policy
 from strategies.exchange import LOCAL, LOCAL_LAYOUT
+from strategies.expected_replies import CLASS_COUNTS
 from strategies.histograms import FIELDS
 from strategies.layout import LAYOUT, Layout, LayoutError
 from strategies.refusal import Refused
@@ -44,30 +46,22 @@ def check_request(kind: str, content: Content) -> None:
                 raise Refused(f"the message's {record} are not as its layout says")
 
 
-def check_histograms(metrics: Mapping[str, Any], allowed: bool) -> None:
-    """Refuse replies with histograms that the policy forbids.
+def check_policy(metrics: Mapping[str, Any], policy: Policy) -> None:
+    """Refuse a reply that tells more than the site's policy allows.
 
-    Args:
-        allowed: the policy's ``histograms``.
-
-    Raises:
-        Refused: there are some.
-    """
-    for key in metrics:
-        if not allowed and key.endswith((*FIELDS, TEMPERATURE_LOSSES)):
-            raise Refused("it has histograms, and its policy allows none", repr(key))
-
-
-def check_examples(metrics: Mapping[str, Any], min_examples: int) -> None:
-    """Refuse replies about too few images.
-
-    Args:
-        min_examples: counts of examples between 1 and this minus 1 are not sent.
+    That is a count of examples between 1 and ``min-examples`` − 1, or histograms or counts of
+    classes where there may be none.
 
     Raises:
-        Refused: there is such a count.
+        Refused: naming the first such field.
     """
     for key, value in metrics.items():
         counts_examples = key.startswith("num-") or key.endswith("-examples")
-        if counts_examples and 0 < value < min_examples:
-            raise Refused(f"one of its splits has fewer than {min_examples} images", repr(key))
+        if counts_examples and 0 < value < policy.min_examples:
+            raise Refused(
+                f"one of its splits has fewer than {policy.min_examples} images", repr(key)
+            )
+        if key.endswith((*FIELDS, TEMPERATURE_LOSSES)) and not policy.histograms:
+            raise Refused("it has histograms, and its policy allows none", repr(key))
+        if key == CLASS_COUNTS and not policy.class_counts:
+            raise Refused("it has counts of classes, and its policy allows none", key)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fl_client.client import Client
 from fl_client.packing import pack_update
 from strategies.layout import Layout
-from strategies.wire_format import WireError, signature, signature_of, unpack_into
+from strategies.wire_format import WireError, signature, unpack_into
 from tests.support import assert_same_bits, make_client, make_config, same_bits
 from training.errors import RunFolderError
 
@@ -54,9 +54,9 @@ def test_float32_is_the_weights_themselves(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["bfloat16", "int8"])
 def test_a_difference_travels_and_comes_back(tmp_path: Path, form: str) -> None:
     update = packed(made(tmp_path, form), 1)
-    assert signature_of(update) == signature(signature_of(received()), form)
+    assert Layout.of(update).signature == signature(Layout.of(received()).signature, form)
     whole = {name: np.empty_like(array) for name, array in received().items()}
-    unpack_into(whole, update, received(), form)
+    unpack_into(whole, update, received())
     for name, array in trained(1).items():
         # Normal changes are below 4: half a step of int8 is below 4/254, 2⁻⁸ of 4 likewise.
         assert np.abs(whole[name] - array).max() < 0.016

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fl_server.federated_run import RunFailed
-from strategies.layout import Signature
-from strategies.wire_format import signature, signature_of
+from strategies.layout import Layout, Signature
+from strategies.wire_format import signature
 from tests.fl_server.clients_in_memory import ROUNDS, Clients, run_in_memory
 from training.run_folder import RunFolder
 from training.weights import save_weights
@@ -75,7 +75,7 @@ def test_without_the_servers_state_a_run_does_not_go_on(
 
 def test_rounds_tell_the_bytes_that_travelled(undisturbed: RunFolder) -> None:
     """Down whole, up packed: the arrays' bytes, and for each dtype 128 of a header."""
-    whole = signature_of(undisturbed.checkpoint.weights(ROUNDS))
+    whole = Layout.of(undisturbed.checkpoint.weights(ROUNDS)).signature
     packed = signature(whole, "int8")
 
     def num_bytes(arrays: Signature) -> int:

@@ -5,13 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.wire_format import (
-    Signature,
-    pack_into,
-    signature,
-    signature_of,
-    unpack_into,
-)
+from strategies.layout import Layout, Signature
+from strategies.wire_format import pack_into, signature, unpack_into
 
 Weights = dict[str, NDArray]
 
@@ -27,19 +22,19 @@ def blank(wanted: Signature) -> Weights:
 def pack(
     trained: Weights, received: Weights, form: str, residual: Weights | None = None
 ) -> Weights:
-    out = blank(signature(signature_of(received), form))
+    out = blank(signature(Layout.of(received).signature, form))
     pack_into(out, trained, received, {} if residual is None else residual)
     return out
 
 
-def unpack(packed: Weights, received: Weights, form: str) -> Weights:
-    out = blank(signature_of(received))
-    unpack_into(out, packed, received, form)
+def unpack(packed: Weights, received: Weights) -> Weights:
+    out = blank(Layout.of(received).signature)
+    unpack_into(out, packed, received)
     return out
 
 
 def there_and_back(trained: Weights, received: Weights, form: str) -> Weights:
-    return unpack(pack(trained, received, form), received, form)
+    return unpack(pack(trained, received, form), received)
 
 
 def model(seed: int = 0, scale: float = 1.0) -> Weights:

@@ -116,7 +116,7 @@ def test_int8_by_hand() -> None:
     np.testing.assert_allclose(
         residual["w"], [[0, 0, 0.4, -0.4], [0, 0, -0.8, 0], [0] * 4], atol=1e-6
     )
-    back = unpack(packed, received, "int8")["w"]
+    back = unpack(packed, received)["w"]
     assert back.tolist() == [[128, -126, 1, 2], [0, 254, -2, 0], [5, 5, 5, 5]]
 
 
@@ -129,7 +129,7 @@ def test_int8_of_a_high_matrix_by_hand() -> None:
     assert packed["w" + SCALE].tolist() == [1, 2]
     left_over = [[0, 0], [0, 0], [0.4, -0.8], [-0.4, 0]]
     np.testing.assert_allclose(residual["w"], left_over, atol=1e-6)
-    back = unpack(packed, received, "int8")["w"]
+    back = unpack(packed, received)["w"]
     assert back.tolist() == [[128, 0], [-126, 254], [1, -2], [2, 0]]
 
 
@@ -200,7 +200,7 @@ def test_error_feedback_makes_the_mean_of_the_rounds_right() -> None:
     received, residual, total = linear([0, 0]), {}, 0.0
     for rounds in range(1, 41):
         packed = pack(linear([127, 0.3]), received, "int8", residual)
-        total += unpack(packed, received, "int8")["w"][0, 1]
+        total += unpack(packed, received)["w"][0, 1]
         kept = residual["w"][0, 1]
         assert total + kept == pytest.approx(rounds * 0.3, abs=1e-4)
         assert abs(kept) <= 0.5 + 1e-4

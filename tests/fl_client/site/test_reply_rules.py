@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from fl_client.site.reply_rules import check_examples, check_request
+from fl_client.site.policy import Policy
+from fl_client.site.reply_rules import check_policy, check_request
 from strategies.layout import Layout, Signature
 from strategies.refusal import Refused
 from strategies.reply_form import Content
 
-MIN_EXAMPLES = 10
+POLICY = Policy()
 WEIGHT: Signature = {"weight": ("float32", (2, 3))}
 
 
@@ -23,13 +24,13 @@ def request(**arrays: Signature) -> Content:
 def test_fewer_images_than_the_policy_wants_are_not_told(
     key: str, number: int, leaves: bool
 ) -> None:
-    """None at all says nothing of anybody, and min-examples = 10 are enough."""
+    """None at all says nothing of anybody, and min-examples = 10, the default, are enough."""
     metrics = {"threads": 2, "num-train": 60, key: number}
     if leaves:
-        check_examples(metrics, MIN_EXAMPLES)
+        check_policy(metrics, POLICY)
     else:
         with pytest.raises(Refused, match="fewer than 10 images"):
-            check_examples(metrics, MIN_EXAMPLES)
+            check_policy(metrics, POLICY)
 
 
 def test_a_message_whose_arrays_are_as_its_layout_says_is_known() -> None:
