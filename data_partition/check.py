@@ -128,8 +128,7 @@ def decode_all(
 ) -> ImageTable:
     """Decode all images of a table and return the table of the usable ones.
 
-    Args:
-        progress, look: as for `check_folder`.
+    Arguments as for `check_folder`.
 
     Returns:
         The table with the columns ``DIGESTS`` added; unusable images are set aside.

@@ -94,8 +94,7 @@ def draw_lesion(
         label: a class in `LOOKS`.
         lesion: generator for the lesion: shape, colours, skin. Equal states give the same lesion.
         view: generator for the photograph: zoom, rotation, light, hair, grain.
-        width: in pixels.
-        height: in pixels; lengths scale with it.
+        width, height: in pixels; lengths scale with the height.
 
     Returns:
         uint8 (height, width, 3).

@@ -17,9 +17,6 @@ _NAME_WIDTH = 40
 
 def final_log_lines(folder: RunFolder) -> Iterator[str]:
     """Yield the metrics of a completed run's best model as lines of a table, in percent.
-
-    Args:
-        folder: folder of a federated run, with its ``metrics.json``.
     """
     metrics, manifest = folder.metrics(), folder.manifest()
     yield (

@@ -68,9 +68,7 @@ def start(folder: str, *, cpus: int, gpus: int | None, **parameters: Any) -> Any
     It ends when this process does; `Node.kill_all_processes` of what is returned ends it before.
 
     Args:
-        folder: for Ray's files.
-        cpus: number that it may give away.
-        gpus: the same; None: all that it finds.
+        cpus, gpus: numbers that it may give away; ``gpus`` None: all that it finds.
         parameters: further ones of Ray's ``RayParams``.
 
     Returns:

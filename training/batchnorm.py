@@ -63,8 +63,6 @@ def recomputed_batchnorm(
         network: maps the input to outputs; left in evaluation mode.
         split: n images in the order of their ids.
         batch_size: of the pass, ≥ 2; a last batch of one joins the one before it.
-        preprocessing: of the images, as for evaluation.
-        seed: of the experiment.
         precision: ``float32``, or ``bfloat16`` for autocast on CUDA.
     """
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]

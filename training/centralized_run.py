@@ -44,9 +44,6 @@ class CentralizedRun:
 
     Memory: the model, its gradients and the optimizer's state; during the writing of a checkpoint,
     one more copy of the model and of that state.
-
-    Args:
-        watch: called at every step.
     """
 
     def __init__(

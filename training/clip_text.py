@@ -26,9 +26,6 @@ class ClipText:
 def prepare_text(config: ExperimentConfig, classes: Sequence[str]) -> TextFeatures | None:
     """Return the text features of a config's classes, cached or computed; None without ``clip``.
 
-    Args:
-        config: with a data set, or a data folder to recognise it.
-
     Raises:
         WeightsError: the text tower's weights are missing, or the cached file is unusable.
     """

@@ -21,9 +21,6 @@ def describe_data(
     left_out: GlobalTestSet | None = None,
 ) -> dict[str, Any]:
     """Return the manifest's entry ``data``; test images do not count as training images.
-
-    Args:
-        left_out: the images of the source that ``leave-out`` names.
     """
     store = data.store
     in_training = np.ones(len(store.labels), dtype=bool)

@@ -18,7 +18,6 @@ def ends_after(
 
     Args:
         records: of all finished rounds, as in ``rounds.jsonl``.
-        config: with keys ``patience`` and ``best-by``.
         validated_late: whether a model is validated in the round after its own. What is known of
             the last one is then left out, because a run that just finished it does not know it.
     """

@@ -89,7 +89,6 @@ def features_of(
 
     Args:
         split: n images, or their features.
-        config: its batch size, preprocessing and precision are used.
         inputs: another preprocessing.
 
     Raises:

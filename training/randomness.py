@@ -24,9 +24,7 @@ def sample_clients(seed: int, *, round_number: int, clients: int, size: int) -> 
     McMahan et al., 2017.
 
     Args:
-        seed: of the run.
         round_number: counted from 1 over the whole run.
-        clients: number of all clients.
         size: 1 to ``clients``.
     """
     drawn_from = derive_seed(seed, round_number=round_number, client_index=0, purpose="clients")

@@ -22,9 +22,6 @@ class RoundFiles:
     while the clients train for round r + 1, so after a kill the clients may have the files of both
     rounds while the server has only the weights of r − 1. Round r is then repeated and again starts
     from the file of r − 1.
-
-    Args:
-        folder: the client's own folder for them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +74,6 @@ class OptimizerStates:
     They are stored as `RoundFiles`: a repeated round starts from the same state as the first time.
 
     Args:
-        folder: the client's own folder for them.
         keep: ``persistent``, or ``fresh`` for a new optimizer in every round.
     """
 

@@ -98,7 +98,6 @@ def run_supernode(site: SiteFolder, port: int) -> None:
     """Connect to the coordinator and serve until the process is ended.
 
     Args:
-        site: the site's folder.
         port: port for the app's processes, on the loopback address.
     """
     settings = site.settings()

@@ -74,7 +74,6 @@ class Control:
         """Admit a site, and return the number that Flower gives it.
 
         Args:
-            name: the site's name.
             public_key: OpenSSH text.
 
         Raises:
