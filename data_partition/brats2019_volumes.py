@@ -57,11 +57,6 @@ def grade_of(file: FoundFile) -> str | None:
     return next((folder for folder in folders if folder in BRATS2019_CLASSES), None)
 
 
-def site_of(case: str) -> str:
-    """Return the site in a case's name."""
-    return case.split("_")[1]
-
-
 ORACLE = (
     "The slices were chosen by the expert's segmentation, also for test patients: no one has "
     "one of a new patient. slice-choice = brain or all does without"
@@ -142,7 +137,7 @@ def volume_table(
         reading.slice_choice,
     )
     rows = [
-        (f"{case}-{number:0{len(str(count))}d}", grade, case, site_of(case), str(number))
+        (f"{case}-{number:0{len(str(count))}d}", grade, case, case.split("_")[1], str(number))
         for case, grade in grades.items()
         for count in [reader.num_slices(case)]
         for number in range(1, count + 1)

@@ -156,7 +156,6 @@ def _named(file: FoundFile, prefix: str) -> bool:
     return file.parts[-1].lower().startswith(prefix)
 
 
-
 DATA_SET = DataSet(
     name="ham10000",
     title="HAM10000",

@@ -15,7 +15,6 @@ from operation.environment import let_threads_sleep
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from strategies.layout import Layout
     from training.clip_text import ClipText
 
 # When started by  flwr run . , only this sets it before torch is loaded.
@@ -63,12 +62,13 @@ def train(message: Message, context: Context) -> Message:
     from fl_client.client_setup import open_client
     from fl_client.local_training import train_locally
     from fl_client.packing import pack_update
+    from strategies.layout import LAYOUT, Layout
 
     started = time.perf_counter()
     settings = _settings(message)
     client = open_client(settings, context.node_config)
     text = _text(message)
-    layout = _layout(message)
+    layout = Layout.read(message.content.get(LAYOUT))
     # Packing needs the received weights. Whole weights do not, so the message's bytes can be freed
     # before training.
     whole = client.config.wire_format == "float32"
@@ -135,12 +135,6 @@ def _arrays(message: Message) -> ArrayRecord:
     record = message.content["arrays"]
     assert isinstance(record, ArrayRecord)
     return record
-
-
-def _layout(message: Message) -> "Layout":
-    from strategies.layout import LAYOUT, Layout
-
-    return Layout.read(message.content.get(LAYOUT))
 
 
 def _take_arrays(message: Message) -> "dict[str, NDArray]":

@@ -298,4 +298,3 @@ class Federation:
             self.progress = self.progress.validated(validation, self.config.best_by)
         strategy.best_round = self.progress.best_round
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))
-

@@ -16,8 +16,7 @@ _NAME_WIDTH = 40
 
 
 def final_log_lines(folder: RunFolder) -> Iterator[str]:
-    """Yield the metrics of a completed run's best model as lines of a table, in percent.
-    """
+    """Yield the metrics of a completed run's best model as lines of a table, in percent."""
     metrics, manifest = folder.metrics(), folder.manifest()
     yield (
         f"the best model by validation {metrics['best_by'].upper()}, of round "

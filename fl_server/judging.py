@@ -1,6 +1,6 @@
 """The judgement of a federated run's models, by its clients and on the server's test sets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,7 +74,7 @@ class Judge:
         """
         config, folder = self.task.config, self.folder
         method = METHODS[config.strategy]
-        clients = self.strategy.clients.values()
+        clients, samples = self.strategy.clients.values(), config.samples_clients
         sent = exchange.to_evaluate(last)
         # If nothing is shared, the global model is the first one, which nobody would use.
         beside = method.has_own_models and exchange.layout.signature
@@ -124,7 +124,7 @@ class Judge:
                 "best_by": config.best_by,
                 "best_round": best_round,
                 "participation": participation(progress.records, clients),
-                **self._sampled(progress, clients),
+                **({"sampled": sampled(progress.records, clients)} if samples else {}),
                 "rounds": progress.round,
                 "weights_sha256": sha256,
                 **({"local_arrays": exchange.num_local} if exchange.num_local else {}),
@@ -156,11 +156,6 @@ class Judge:
         own = bool(exchange.num_local or METHODS[self.task.config.strategy].own_half)
         num_classes, coverage = self.task.num_classes, self.task.config.coverage
         return pooled_calibration(found, num_classes, coverage, own=own)
-
-    def _sampled(self, progress: Progress, clients: Iterable[str]) -> dict[str, dict[str, int]]:
-        if not self.task.config.samples_clients:
-            return {}
-        return {"sampled": sampled(progress.records, clients)}
 
     def _client_metrics(
         self, replies: Replies, split: str, calibration: Calibration | None = None

@@ -21,10 +21,16 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SMALLEST_IMAGE = 32
 """Pixels: nearly every trunk reduces the side by 32; a smaller image has no last feature map."""
 
-OWN: Mapping[str, Provider] = {"torchvision": torchvision_provider, "open_clip": open_clip_provider, "timm": timm_provider}
+OWN: Mapping[str, Provider] = {
+    "torchvision": torchvision_provider,
+    "open_clip": open_clip_provider,
+    "timm": timm_provider,
+}
 PROVIDERS: ExtensionPoint[Provider] = ExtensionPoint("backbones", OWN, OWN.__getitem__, fault)
 
-BACKBONES: Mapping[str, BackboneSpec] = {name: spec for provider in OWN.values() for name, spec in provider.NAMED.items()}
+BACKBONES: Mapping[str, BackboneSpec] = {
+    name: spec for provider in OWN.values() for name, spec in provider.NAMED.items()
+}
 """By name: the twelve of docs/study.md, resnet18 for demos and tests, two image towers of CLIP."""
 
 

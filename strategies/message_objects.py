@@ -200,7 +200,11 @@ def _check_record(
 
 def _check_heads(form: ReplyForm, heads: Iterable[bytes]) -> None:
     """Refuse an array whose list of chunks is longer than any array's can be, before it is read."""
-    sizes = [ArrayHead(*array, ()).num_bytes for arrays in form.arrays.values() for array in arrays.values()]
+    sizes = [
+        ArrayHead(*array, ()).num_bytes
+        for arrays in form.arrays.values()
+        for array in arrays.values()
+    ]
     most = _NAMED_BYTES * (1 + _most_chunks(max(sizes, default=0)))
     if any(len(content) > most for content in heads):
         raise Refused("an array has more data than its values take")

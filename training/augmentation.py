@@ -42,7 +42,11 @@ def _strong() -> nn.Module:
     )
 
 
-AUGMENTATIONS: Mapping[str, Callable[[], nn.Module] | None] = {"study": None, "light": _light, "strong": _strong}
+AUGMENTATIONS: Mapping[str, Callable[[], nn.Module] | None] = {
+    "study": None,
+    "light": _light,
+    "strong": _strong,
+}
 
 
 def augmented(images: Tensor, name: str, generator: torch.Generator) -> Tensor:

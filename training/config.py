@@ -19,6 +19,7 @@ Scalar = str | bool | int | float
 # waited for, which is no more reproducible than whether they are there.
 NOT_IDENTITY = ("run-dir", "cache-dir", "allow-overlap", "round-timeout")
 
+
 class ExperimentConfig(ConfigKeys):
     """One experiment. Frozen; field ``learning_rate`` is key ``learning-rate``, and so on.
 

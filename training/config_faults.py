@@ -65,13 +65,11 @@ def _faults_of_alignment(config: ConfigKeys) -> Iterator[str]:
     kind = config.alignment
     if kind == "none" and config.reference_dir:
         yield (
-            f"reference-dir = {config.reference_dir!r}: allowed with alignment = mmd or coral "
-            "only"
+            f"reference-dir = {config.reference_dir!r}: allowed with alignment = mmd or coral only"
         )
     if kind != "none" and not config.reference_dir:
         yield (
-            f"alignment = {kind!r}: name a folder of images that every client has as "
-            "reference-dir"
+            f"alignment = {kind!r}: name a folder of images that every client has as reference-dir"
         )
     if kind != "none" and config.trainable == "head":
         yield (

@@ -156,6 +156,16 @@ class ConfigKeys(MethodKeys):
         return self.trainable in ("head", "adapter")
 
     @property
+    def chosen_loss(self) -> str:
+        """The loss, of ``auto`` the study's."""
+        return STUDY_LOSSES[self.objective] if self.loss == "auto" else self.loss
+
+    @property
+    def chosen_optimizer(self) -> str:
+        """The optimizer, of ``auto`` the study's."""
+        return STUDY_OPTIMIZERS[self.objective] if self.optimizer == "auto" else self.optimizer
+
+    @property
     def keeps_aspect(self) -> bool:
         """Whether images are cropped to squares instead of squeezed into them."""
         return self.input in ("square", "flamby")

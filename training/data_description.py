@@ -20,8 +20,7 @@ def describe_data(
     test_data: GlobalTestSet | None,
     left_out: GlobalTestSet | None = None,
 ) -> dict[str, Any]:
-    """Return the manifest's entry ``data``; test images do not count as training images.
-    """
+    """Return the manifest's entry ``data``; test images do not count as training images."""
     store = data.store
     in_training = np.ones(len(store.labels), dtype=bool)
     if test_data is not None and store.sliced:  # both are in one store

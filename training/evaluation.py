@@ -17,8 +17,7 @@ from training.uncertainty import intervals
 
 
 def evaluation_block(evaluation: Evaluation, best_by: str) -> dict[str, Any]:
-    """Return the block of an evaluation, also by patient if the split has patients.
-    """
+    """Return the block of an evaluation, also by patient if the split has patients."""
     result = {**score_block(evaluation.images.counts(), best_by), "loss": evaluation.loss}
     if evaluation.patients is not None:
         result["patients"] = score_block(evaluation.patients.counts())

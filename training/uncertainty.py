@@ -85,12 +85,32 @@ def paired_test(
         interval: [difference, low, high]; None without any image.
     """
     only_first, only_second, p_value = mcnemar(labels, first, second)
-    return {
+    found: dict[str, Any] = {
         "only_first": only_first,
         "only_second": only_second,
         "p_value": p_value,
-        "difference": _differences(labels, first, second, num_classes, groups, seed, resamples),
+        "difference": dict.fromkeys(COMPARED),
     }
+    if not len(labels):
+        return found
+    # Two confusion matrices side by side, so that one draw serves both.
+    cells = np.stack(
+        [_cells(labels, first, num_classes), _cells(labels, second, num_classes) + num_classes**2],
+        axis=1,
+    )
+
+    def difference(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        both = figures(counts.reshape(-1, 2, num_classes, num_classes))
+        return both[:, 1] - both[:, 0]
+
+    size = 2 * num_classes**2
+    point = difference(np.bincount(cells.ravel(), minlength=size))[0]
+    drawn = [difference(counts) for counts in _resampled(cells, size, groups, seed, resamples)]
+    bounds = np.percentile(np.concatenate(drawn), PERCENTILES, axis=0)
+    for name in COMPARED:
+        column = METRIC_NAMES.index(name)
+        found["difference"][name] = [float(point[column]), *bounds[:, column].tolist()]
+    return found
 
 
 def mcnemar(
@@ -108,47 +128,14 @@ def mcnemar(
         How many images only the first model classified correctly, how many only the second, and the
         two-sided p-value, 1 if there are none.
     """
-    from scipy.stats import (
-        binomtest,
-    )  # here: it takes half a second, which every message at a site would pay
+    # Imported here: it takes half a second, which every message at a site would pay.
+    from scipy.stats import binomtest
 
     only_first = int(((first == labels) & (second != labels)).sum())
     only_second = int(((second == labels) & (first != labels)).sum())
     apart = only_first + only_second
     p_value = float(binomtest(only_first, apart).pvalue) if apart else 1.0
     return only_first, only_second, p_value
-
-
-def _differences(
-    labels: NDArray[np.int64],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    num_classes: int,
-    groups: Groups | None,
-    seed: int,
-    resamples: int,
-) -> dict[str, list[float] | None]:
-    if not len(labels):
-        return dict.fromkeys(COMPARED)
-    # Two confusion matrices side by side, so that one draw serves both.
-    cells = np.stack(
-        [_cells(labels, first, num_classes), _cells(labels, second, num_classes) + num_classes**2],
-        axis=1,
-    )
-
-    def difference(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        both = figures(counts.reshape(-1, 2, num_classes, num_classes))
-        return both[:, 1] - both[:, 0]
-
-    size = 2 * num_classes**2
-    point = difference(np.bincount(cells.ravel(), minlength=size))[0]
-    drawn = [difference(counts) for counts in _resampled(cells, size, groups, seed, resamples)]
-    bounds = np.percentile(np.concatenate(drawn), PERCENTILES, axis=0)
-    columns = {name: METRIC_NAMES.index(name) for name in COMPARED}
-    return {
-        name: [float(point[column]), *bounds[:, column].tolist()]
-        for name, column in columns.items()
-    }
 
 
 def _cells(

@@ -30,7 +30,7 @@ from training.memory import training_bytes
 from training.preparation import outline_data, prepare_centralized
 from training.release import cache_dir, read_as
 from training.split import Split
-from training.warm_start_source import check_source
+from training.warm_start import check_source
 
 # So many images are decoded to see how long it takes.
 _SAMPLE = 64

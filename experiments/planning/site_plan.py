@@ -27,7 +27,7 @@ from training.memory import PROCESS_BYTES
 from training.release import cache_dir
 from training.run_folder import RunFolder
 from training.study import resolve
-from training.warm_start_source import check_source
+from training.warm_start import check_source
 
 # Of a network, at the coordinator: the weights, the sum and a reply at the server, and the message
 # at the SuperLink.

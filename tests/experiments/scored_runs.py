@@ -33,7 +33,9 @@ def write_answers(
         {"image_id": list(labels), "label": list(labels.values()), "lesion_id": None}
     )
     answers = np.asarray(probabilities, dtype=np.float32)
-    write_predictions(folder.predictions_path(test_set), rows, answers, HAM10000_CLASSES, predicted=predicted)
+    write_predictions(
+        folder.predictions_path(test_set), rows, answers, HAM10000_CLASSES, predicted=predicted
+    )
 
 
 def sure_of(*labels: str) -> NDArray[np.float32]:

@@ -208,7 +208,9 @@ def test_predictions_hold_every_bit_and_every_figure_can_be_recomputed(folder: R
 
 def test_an_empty_test_set_has_a_header(folder: RunFolder) -> None:
     rows = pd.DataFrame({"image_id": [], "label": [], "lesion_id": []})
-    write_predictions(folder.predictions_path("none"), rows, np.zeros((0, 2), np.float32), ["a", "b"])
+    write_predictions(
+        folder.predictions_path("none"), rows, np.zeros((0, 2), np.float32), ["a", "b"]
+    )
     assert (folder.path / "predictions-none.csv").read_text() == "image_id,label,a,b\n"
 
 
