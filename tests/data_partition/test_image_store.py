@@ -243,7 +243,7 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     # The disk fills up while building.
-    monkeypatch.setattr(image_store, "_write_images", full)
+    monkeypatch.setattr(image_store, "decode_usable", full)
     with pytest.raises(DataError, match="No space left on device"):
         opened(table_of(folder))
     assert stores(opened.cache) == leftovers(opened.cache) == []

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training.warm_start_source import check_source
 
 from tests.support import BACKBONE, make_config
 from training.config import ExperimentConfig, Scalar
@@ -14,7 +13,7 @@ from training.errors import RunFolderError
 from training.network import sent_part
 from training.run_folder import RunFolder
 from training.task import Task
-from training.warm_start import note_on_start, start_from
+from training.warm_start import check_source, note_on_start, start_from
 from training.weights import Weights, weights_sha256
 
 CLASSES = ("a", "b", "c")
