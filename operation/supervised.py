@@ -4,6 +4,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from operation.logs import shorten_log
@@ -11,10 +12,11 @@ from operation.logs import shorten_log
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Supervised:
     """A program that must run all the time; `tend` must be called often.
 
-    Args:
+    Attributes:
         log_path: its output is appended to this file, which is kept short.
         environment: its whole environment.
         restart_seconds: least time from one start to the next. A SuperNode that was killed can
@@ -22,24 +24,16 @@ class Supervised:
         pass_fds: open files that it inherits, such as the sockets it listens on.
     """
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        log_path: Path,
-        environment: Mapping[str, str],
-        folder: Path,
-        restart_seconds: float = 10.0,
-        pass_fds: Sequence[int] = (),
-    ) -> None:
-        self.name = name
-        self._command = list(command)
-        self._log_path = log_path
-        self._environment = dict(environment)
-        self._folder = folder
-        self._restart_seconds = restart_seconds
-        self._pass_fds = tuple(pass_fds)
+    name: str
+    command: Sequence[str]
+    _: KW_ONLY
+    log_path: Path
+    environment: Mapping[str, str]
+    folder: Path
+    restart_seconds: float = 10.0
+    pass_fds: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._started: float | None = None
 
@@ -55,27 +49,27 @@ class Supervised:
     def tend(self) -> bool:
         """Start it if it is not running and a restart is due; return whether it was started now."""
         try:
-            shorten_log(self._log_path)
+            shorten_log(self.log_path)
         except OSError as error:  # the disk is full: the log was emptied without a copy
-            log.warning("%s: %s", self._log_path, error)
+            log.warning("%s: %s", self.log_path, error)
         if self.running():
             return False
         if self._process is not None:
             log.warning("%s ended (exit status %s)", self.name, self._process.returncode)
             self._process = None
-        if self._started is not None and time.monotonic() < self._started + self._restart_seconds:
+        if self._started is not None and time.monotonic() < self._started + self.restart_seconds:
             return False
         self._started = time.monotonic()
-        with self._log_path.open("ab") as output:
+        with self.log_path.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=self._environment,
-                cwd=self._folder,
+                env=self.environment,
+                cwd=self.folder,
                 start_new_session=True,
-                pass_fds=self._pass_fds,
+                pass_fds=self.pass_fds,
             )
         log.info("%s started (process %d)", self.name, self._process.pid)
         return True

@@ -120,7 +120,7 @@ class Averaging(Strategy):
         whom = None if self.sample is None else self.sample(number)
         messages = self._messages(MessageType.TRAIN, arrays, settings, layout, whom=whom)
         self._mean = RoundMean(
-            messages,
+            sent=messages,
             clients=self.clients,
             base=arrays,
             layout=self._layout,

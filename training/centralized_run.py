@@ -7,7 +7,7 @@ model are the same as in a federated run.
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ Watch = Callable[[int, int], None]
 """Called with (steps done, steps in the epoch)."""
 
 
+@dataclass(eq=False)
 class CentralizedRun:
     """Trains the epochs that are missing in a run folder, and evaluates the result.
 
@@ -46,23 +47,17 @@ class CentralizedRun:
     one more copy of the model and of that state.
     """
 
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        folder: RunFolder,
-        data: CentralData,
-        test_data: GlobalTestSet | None,
-        text: ClipText | None,
-        watch: Watch = lambda done, total: None,
-    ) -> None:
-        self.config = config
-        self.folder = folder
-        self.data = data
-        self.test_data = test_data
-        self.watch = watch
-        self.task = Task(config, len(data.store.classes), text)
-        self.progress: Progress = folder.checkpoint.progress()
-        self._validation = data.split("validation")
+    config: ExperimentConfig
+    folder: RunFolder
+    data: CentralData
+    test_data: GlobalTestSet | None
+    text: ClipText | None
+    watch: Watch = lambda done, total: None
+
+    def __post_init__(self) -> None:
+        self.task = Task(self.config, len(self.data.store.classes), self.text)
+        self.progress: Progress = self.folder.checkpoint.progress()
+        self._validation = self.data.split("validation")
 
     def run(self, after_epoch: Callable[[], None] = lambda: None) -> None:
         """Train the missing epochs and write the final figures.
