@@ -43,9 +43,9 @@ def fit_heads_locally(
         HeadError: the client's images cannot train a head, for example if all have one class.
     """
     config = client.config
-    _, model, splits = open_model(client, received, settings, text)
-    split = splits["train"]
-    features = features_of(model, split, config)
+    model = open_model(client, received, settings, text)
+    split = model.splits["train"]
+    features = features_of(model.network, split, config)
     answers: Metrics = {"num-examples": len(split)}
     how = replace(head_settings(config), tune=False)
     for name in heads_of(config):

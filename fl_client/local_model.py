@@ -1,12 +1,15 @@
 """The model in a message, and the data for its training and evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
+from torch.optim import Optimizer
 
 from fl_client.client import Client
 from models.backbones import Backbone
+from strategies.expected_replies import CLASS_COUNTS
 from training.clip_text import ClipText
 from training.feature_splits import open_feature_splits
 from training.model_file import ModelFile
@@ -16,6 +19,45 @@ from training.task import Task
 REFERENCE = "reference"
 
 
+@dataclass(frozen=True)
+class LocalModel:
+    """A model at a client, on its device, with the client's splits for it.
+
+    Attributes:
+        settings: of the message with the model; for training ``client-index``, and the federation's
+            ``class-counts`` if they are asked for.
+        splits: the client's own, and `REFERENCE`, if the client has it.
+    """
+
+    client: Client
+    settings: Mapping[str, Any]
+    task: Task
+    network: Backbone
+    splits: Mapping[str, Split]
+
+    def train(
+        self,
+        optimizer: Optimizer,
+        *,
+        round_number: int,
+        epochs: int,
+        before_step: Callable[[], None] | None = None,
+    ) -> float:
+        """Train it as in a round, and return the mean loss; see `training.task.Task.train`."""
+        return self.task.train(
+            self.network,
+            self.splits["train"],
+            optimizer,
+            round_number=round_number,
+            rounds=self.client.config.rounds,
+            client_index=int(self.settings["client-index"]),
+            epochs=epochs,
+            class_counts=self.settings.get(CLASS_COUNTS),
+            before_step=before_step,
+            reference=self.splits.get(REFERENCE),
+        )
+
+
 def open_model(
     client: Client,
     received: Mapping[str, NDArray],
@@ -23,12 +65,11 @@ def open_model(
     text: ClipText | None,
     *,
     reuse: bool = False,
-) -> tuple[Task, Backbone, Mapping[str, Split]]:
-    """Return the message's task, a model with the received weights, on its device, and the client's
-    splits for it.
+) -> LocalModel:
+    """Return a model with the received weights, on its device.
 
     If only a head or an adapter is trained, the splits contain features, and no trunk is built
-    after the first time. Beside the client's own there is `REFERENCE`, if the client has it.
+    after the first time.
 
     Args:
         received: the weights, read only.
@@ -45,7 +86,7 @@ def open_model(
     reference = {} if given is None else {REFERENCE: given.split}
     if not config.on_features:
         network = task.restore(received, reuse=reuse)
-        return task, network, {**client.splits, **reference}
+        return LocalModel(client, settings, task, network, {**client.splits, **reference})
     base = str(settings["base"])
     splits = open_feature_splits(
         config,
@@ -62,7 +103,7 @@ def open_model(
             client_index=0,
             base=base,
         )
-    return task, task.restore_over_features(received), splits
+    return LocalModel(client, settings, task, task.restore_over_features(received), splits)
 
 
 def save_final_model(

@@ -7,10 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fl_client.client import Client
-from fl_client.local_model import REFERENCE, open_model, save_final_model
+from fl_client.local_model import LocalModel, open_model, save_final_model
 from fl_client.method_half import MethodHalf, keep_own, with_own
-from models.backbones import Backbone
-from strategies.expected_replies import CLASS_COUNTS, SHARED_TEST
+from strategies.expected_replies import SHARED_TEST
 from strategies.method import is_carried
 from strategies.methods import METHODS
 from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
@@ -20,8 +19,6 @@ from training.network import sent_part
 from training.predictions import write_predictions
 from training.round_files import OptimizerStates
 from training.schedules import learning_rate
-from training.split import Split
-from training.task import Task
 from training.temperature import temperature_losses
 
 Metrics = dict[str, int | float | list[int] | list[float]]
@@ -42,9 +39,7 @@ def train_locally(
 
     Args:
         received: the global weights, and what the method carries beside them, read only.
-        settings: ``round``, ``client-index``, the federation's ``class-counts`` if they are asked
-            for, and those of `fl_client.local_model.open_model` and
-            `MethodHalf`.
+        settings: ``round``, and those of `fl_client.local_model` and `MethodHalf`.
         reuse: as in `training.task.Task.restore`; the result is then valid until the next call.
 
     Returns:
@@ -65,17 +60,17 @@ def train_locally(
     else:
         received = with_own(client, received, settings, before=round_number)
     weights = {name: array for name, array in received.items() if not is_carried(name)}
-    task, model, splits = open_model(client, weights, settings, text, reuse=reuse)
+    model = open_model(client, weights, settings, text, reuse=reuse)
     del weights
     if round_number > 1 and not has_own:  # the initial weights of round one are not validated
-        metrics |= _judge(client, task, model, splits, "validation")
+        metrics |= _judge(model, "validation")
     started = time.perf_counter()
     rate = learning_rate(config, round_number, config.rounds)
-    half = MethodHalf(client, model.trained(), received, settings, rate)
+    half = MethodHalf(client, model.network.trained(), received, settings, rate)
     del received  # freed here unless the method, or the message elsewhere, still holds it
-    metrics |= _train(client, task, model, splits, settings, half.before_step)
+    metrics |= _train(model, rate, half.before_step)
     carried, scalars = half.finish()
-    whole = sent_part(model)
+    whole = sent_part(model.network)
     returned = whole if has_own else keep_own(client, whole, settings)
     metrics["seconds-training"] = seconds + time.perf_counter() - started
     return {**returned, **carried}, {**metrics, **scalars}
@@ -95,51 +90,38 @@ def _train_own(
     round_number = int(settings["round"])
     shared = {name: array for name, array in received.items() if not is_carried(name)}
     own = with_own(client, shared, settings, before=round_number)
-    task, model, splits = open_model(client, own, settings, text)
+    model = open_model(client, own, settings, text)
     del own
     metrics: Metrics = {}
     if round_number > 1:
-        metrics |= _judge(client, task, model, splits, "validation")
+        metrics |= _judge(model, "validation")
     started = time.perf_counter()
     rate = learning_rate(client.config, round_number, client.config.rounds)
-    half = MethodHalf(client, model.trained(), shared, settings, rate, own=True)
-    _train(client, task, model, splits, settings, half.before_step, own=True)
+    half = MethodHalf(client, model.network.trained(), shared, settings, rate, own=True)
+    _train(model, rate, half.before_step, own=True)
     half.finish()
-    keep_own(client, sent_part(model), settings)
+    keep_own(client, sent_part(model.network), settings)
     return metrics, time.perf_counter() - started
 
 
 def _train(
-    client: Client,
-    task: Task,
-    model: Backbone,
-    splits: Mapping[str, Split],
-    settings: Mapping[str, Any],
-    before_step: Callable[[], None] | None,
-    *,
-    own: bool = False,
+    model: LocalModel, rate: float, before_step: Callable[[], None] | None, *, own: bool = False
 ) -> Metrics:
     """Train a model for a round; return what the reply says of it."""
-    config, round_number = client.config, int(settings["round"])
-    rate = learning_rate(config, round_number, config.rounds)
-    optimizer = optimizers.build_optimizer(config.to_flat(), model.trained().values(), rate)
-    folder = client.folder / ("own-optimizer" if own else "optimizer")
+    config, network, round_number = model.client.config, model.network, int(model.settings["round"])
+    optimizer = optimizers.build_optimizer(config.to_flat(), network.trained().values(), rate)
+    folder = model.client.folder / ("own-optimizer" if own else "optimizer")
     states = OptimizerStates(folder, keep=config.client_optimizer)
-    since = states.load(model, optimizer, before=round_number)
-    loss = task.train(
-        model,
-        splits["train"],
+    since = states.load(network, optimizer, before=round_number)
+    loss = model.train(
         optimizer,
         round_number=round_number,
-        rounds=config.rounds,
-        client_index=int(settings["client-index"]),
         epochs=config.local_epochs,
-        class_counts=settings.get(CLASS_COUNTS),
         before_step=before_step,
-        reference=splits.get(REFERENCE),
     )
-    states.save(model, optimizer, round_number)
-    return {"optimizer-round": since, "train-loss": loss, "num-examples": len(splits["train"])}
+    states.save(network, optimizer, round_number)
+    num_examples = len(model.splits["train"])
+    return {"optimizer-round": since, "train-loss": loss, "num-examples": num_examples}
 
 
 def evaluate_locally(
@@ -171,62 +153,39 @@ def evaluate_locally(
     wanted = str(settings["splits"]).split(",")
     method, judged = METHODS[client.config.strategy], int(settings.get("round", 0))
     own: Mapping[str, NDArray] = with_own(client, received, settings, before=judged + 1)
-    task, model, splits = open_model(client, own, settings, text, reuse=reuse)
+    model = open_model(client, own, settings, text, reuse=reuse)
     metrics: Metrics = {}
     if "validation" in wanted:
-        metrics |= _judge(client, task, model, splits, "validation", calibrates=True)
+        metrics |= _judge(model, "validation", calibrates=True)
     if SHARED_TEST in wanted:
-        shared = open_model(client, received, settings, text)[1] if method.own_names(own) else model
-        metrics |= _judge(client, task, shared, splits, "test", SHARED_TEST)
+        shared = open_model(client, received, settings, text) if method.own_names(own) else model
+        metrics |= _judge(shared, "test", SHARED_TEST)
     if method.tuning_epochs is not None:
-        _tune(task, model, splits, settings, method.tuning_epochs(client.config.to_flat()))
-        own = sent_part(model)
+        _tune(model, method.tuning_epochs(client.config.to_flat()))
+        own = sent_part(model.network)
     if "test" in wanted:
-        metrics |= _judge(client, task, model, splits, "test")
+        metrics |= _judge(model, "test")
     if client.is_site:
         save_final_model(client, own, settings, text)
-    evaluated = [splits["test" if name == SHARED_TEST else name] for name in wanted]
+    evaluated = [model.splits["test" if name == SHARED_TEST else name] for name in wanted]
     return {**metrics, "num-examples": sum(map(len, evaluated))}
 
 
-def _tune(
-    task: Task,
-    model: Backbone,
-    splits: Mapping[str, Split],
-    settings: Mapping[str, Any],
-    epochs: int,
-) -> None:
+def _tune(model: LocalModel, epochs: int) -> None:
     """Train an evaluated model further, as if in the round that would follow."""
     if not epochs:
         return
-    rate = float(task.config.learning_rate)
-    optimizer = optimizers.build_optimizer(task.config.to_flat(), model.trained().values(), rate)
-    task.train(
-        model,
-        splits["train"],
-        optimizer,
-        round_number=int(settings["round"]) + 1,
-        rounds=task.config.rounds,
-        client_index=int(settings["client-index"]),
-        epochs=epochs,
-        class_counts=settings.get(CLASS_COUNTS),
-        reference=splits.get(REFERENCE),
-    )
+    config = model.client.config
+    trained, rate = model.network.trained().values(), float(config.learning_rate)
+    optimizer = optimizers.build_optimizer(config.to_flat(), trained, rate)
+    model.train(optimizer, round_number=int(model.settings["round"]) + 1, epochs=epochs)
 
 
-def _judge(
-    client: Client,
-    task: Task,
-    model: Backbone,
-    splits: Mapping[str, Split],
-    split: str,
-    name: str = "",
-    *,
-    calibrates: bool = False,
-) -> Metrics:
+def _judge(model: LocalModel, split: str, name: str = "", *, calibrates: bool = False) -> Metrics:
     started = time.perf_counter()
+    client, task = model.client, model.task
     judge = task.judge if split == "test" else task.evaluate
-    result = judge(model, splits[split])
+    result = judge(model.network, model.splits[split])
     counts = result.images.counts(exact=False)
     name = name or split
     if split == "test":
@@ -240,7 +199,7 @@ def _judge(
     metrics: Metrics = {
         f"{name}-loss": result.loss,
         f"{name}-confusion": [int(count) for count in counts.confusion.flat],
-        f"{name}-examples": len(splits[split]),
+        f"{name}-examples": len(model.splits[split]),
         f"seconds-{name}": time.perf_counter() - started,
     }
     if client.histograms and counts.histograms is not None:

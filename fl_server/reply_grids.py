@@ -1,6 +1,5 @@
 """Grids around another one: each reply is unpacked, or checked, before a strategy sees it."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from strategies.arrays import num_bytes
 from strategies.expected_replies import Announced, form_of
 from strategies.layout import Layout
 from strategies.refusal import Refused
-from strategies.replies import ARRAYS, METRICS, NUM_BYTES
+from strategies.replies import ARRAYS, METRICS, NUM_BYTES, in_turn
 from strategies.reply_form import Content, ReplyForm
 from strategies.wire_format import unpack_record
 
@@ -94,12 +93,8 @@ class CheckingGrid(GridWrapper):
     def _check_all(
         self, replies: Iterable[Message], asked: Sequence[Message], forms: Sequence[ReplyForm]
     ) -> Iterator[Message]:
-        places: dict[str, int] = {}
-        for reply in replies:
-            answered = reply.metadata.reply_to_message_id
-            if answered not in places:  # a message gets another id when it is sent, or sent again
-                places = {one.metadata.message_id: place for place, one in enumerate(asked)}
-            if (place := places.get(answered)) is not None:
+        for place, reply in in_turn(asked, replies):
+            if reply is not None:
                 yield _checked(reply, asked[place], forms[place])
             del reply  # otherwise it would stay in memory while the next one is read
 
@@ -144,23 +139,17 @@ class UnpackingGrid(GridWrapper):
         # Read now, since the sender of a message may free its arrays.
         sent = [message.content.get(ARRAYS) for message in asked]
         replies = self._grid.send_and_receive(asked, timeout=timeout)
-        return self._unpack_all(replies, deque(zip(asked, sent, strict=True)))
+        return self._unpack_all(replies, asked, sent)
 
     def _unpack_all(
-        self, replies: Iterable[Message], turns: deque[tuple[Message, object]]
+        self, replies: Iterable[Message], asked: Sequence[Message], sent: Sequence[object]
     ) -> Iterator[Message]:
-        held: dict[str, Message] = {}
-        for reply in replies:
-            held[reply.metadata.reply_to_message_id] = reply
-            # Read only now, since a message that is sent again has another id.
-            while turns and turns[0][0].metadata.message_id in held:
-                yield self._unpack(held, *turns.popleft())
-        for question, sent in turns:
-            if question.metadata.message_id in held:
-                yield self._unpack(held, question, sent)
+        for place, reply in in_turn(asked, replies):
+            if reply is not None:
+                yield self._unpack(reply, asked[place], sent[place])
+            del reply  # otherwise it would stay in memory while the next one is read
 
-    def _unpack(self, held: dict[str, Message], question: Message, sent: object) -> Message:
-        reply = held.pop(question.metadata.message_id)
+    def _unpack(self, reply: Message, question: Message, sent: object) -> Message:
         if question.metadata.message_type != MessageType.TRAIN or reply.has_error():
             return reply
         packed, metrics = reply.content.get(ARRAYS), reply.content.get(METRICS)

@@ -1,7 +1,6 @@
 """Reading clients' replies, and refusing invalid ones."""
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -106,11 +105,8 @@ def each_reply(
 ) -> Iterator[Reply]:
     """Yield the valid replies in the fixed order of the clients, each as soon as possible.
 
-    Replies are matched by the id of the message, since an error reply may lack its node's id.
-
     Args:
-        sent: the messages, in the order of the clients; sending one again may change its id.
-        replies: the replies in any order. One that comes before its turn is held.
+        sent, replies: see `in_turn`.
         clients: names by node id, in the fixed order of the clients.
         expected: dtype and shape of every array that a reply must have; empty for none.
         result: its failures are filled with the reasons.
@@ -118,43 +114,54 @@ def each_reply(
     Raises:
         ProcessLost: a simulated client's process died.
     """
-    turns = deque(message.metadata.dst_node_id for message in sent)
+    for place, message in in_turn(sent, replies):
+        client = clients[sent[place].metadata.dst_node_id]
+        try:
+            accepted = [_read(client, message, expected)]
+        except ValueError as error:
+            accepted = []
+            result.failures[client] = str(error)
+        del message
+        yield from accepted
+        del accepted  # nothing of a reply stays in memory while the next one is read
+
+
+def in_turn(
+    sent: Sequence[Message], replies: Iterable[Message]
+) -> Iterator[tuple[int, Message | None]]:
+    """Yield each message's place and its reply in the order of the messages, as soon as possible.
+
+    Replies are matched by the id of the message, since an error reply may lack its node's id.
+
+    Args:
+        sent: the messages; sending one again may change its id.
+        replies: the replies in any order. One that comes before its turn is held.
+
+    Returns:
+        With None for a message without a reply; these and what follows them come at the end.
+    """
     held: dict[int, Message] = {}
-    node_of: dict[str, int] = {}
-    for message in replies:
-        answered = message.metadata.reply_to_message_id
-        if answered not in node_of:  # a message gets another id when it is sent, or sent again
-            node_of = {asked.metadata.message_id: asked.metadata.dst_node_id for asked in sent}
-        node = node_of.get(answered)
-        if node is not None:
-            held[node] = message
-        del message  # otherwise it would stay in memory while the next one is read
-        while turns and turns[0] in held:
-            node = turns.popleft()
-            yield from _accept(clients[node], held.pop(node), expected, result)
-    for node in turns:
-        if node in held:
-            yield from _accept(clients[node], held.pop(node), expected, result)
-        else:
-            result.failures[clients[node]] = "gave no answer in time"
-
-
-def _accept(
-    client: str,
-    message: Message,
-    expected: Mapping[str, tuple[str, tuple[int, ...]]],
-    result: Replies,
-) -> list[Reply]:
-    try:
-        return [_read(client, message, expected)]
-    except ValueError as error:
-        result.failures[client] = str(error)
-        return []
+    places: dict[str, int] = {}
+    turn = 0
+    for reply in replies:
+        answered = reply.metadata.reply_to_message_id
+        if answered not in places:  # a message gets another id when it is sent, or sent again
+            places = {asked.metadata.message_id: place for place, asked in enumerate(sent)}
+        if (place := places.get(answered)) is not None:
+            held[place] = reply
+        del reply  # otherwise it would stay in memory while the next one is read
+        while turn in held:
+            yield turn, held.pop(turn)
+            turn += 1
+    for place in range(turn, len(sent)):
+        yield place, held.pop(place, None)
 
 
 def _read(
-    client: str, message: Message, expected: Mapping[str, tuple[str, tuple[int, ...]]]
+    client: str, message: Message | None, expected: Mapping[str, tuple[str, tuple[int, ...]]]
 ) -> Reply:
+    if message is None:
+        raise ValueError("gave no answer in time")
     if message.has_error():
         if message.error.code == ErrorCode.UNKNOWN:  # Flower's message when Ray lost an actor
             raise ProcessLost(
