@@ -148,15 +148,24 @@ class HeadFigures:
         """Write everything; a kill in between leaves no figures, never those of other heads."""
         rest = {k: v for k, v in self.folder.metrics().items() if k not in ("heads", FITTED_WITH)}
         self.folder.write_metrics(rest)
+        classes = self.training.classes
         for name in HEADS:
             path = self.folder.path / "heads" / f"{name}.skops"
+            predictions = self.folder.predictions_path(f"heads-{name}")
             if name in fitted:
                 head, predicted, probabilities = fitted[name]
                 head.save(path)
-                self._write_predictions(name, predicted, probabilities)
+                write_predictions(
+                    predictions,
+                    self.test_data.rows,
+                    probabilities.astype(np.float32),
+                    classes,
+                    by_patient=self.test_data.split.patients is not None,
+                    predicted=[classes[index] for index in predicted],
+                )
             else:
                 path.unlink(missing_ok=True)
-                self.folder.predictions_path(f"heads-{name}").unlink(missing_ok=True)
+                predictions.unlink(missing_ok=True)
         self.folder.write_metrics({**rest, "heads": found, FITTED_WITH: head_values(self.config)})
 
     def _features(self, name: str, images: StoredImages) -> Features:
@@ -197,16 +206,3 @@ class HeadFigures:
         if patients is not None:
             result["patients"] = score_block(answers.by_patient(patients).counts())
         return result
-
-    def _write_predictions(
-        self, name: str, predicted: NDArray[np.int64], probabilities: NDArray
-    ) -> None:
-        classes = self.training.classes
-        write_predictions(
-            self.folder.predictions_path(f"heads-{name}"),
-            self.test_data.rows,
-            probabilities.astype(np.float32),
-            classes,
-            by_patient=self.test_data.split.patients is not None,
-            predicted=[classes[index] for index in predicted],
-        )
