@@ -18,9 +18,9 @@ from data_partition.own_images import check_label
 from data_partition.synthetic_folder import is_synthetic
 from fl_server.federated_config import for_server, for_sites
 from fl_server.federation import Federation
-from fl_server.nodes import FederationError, Gathered
+from fl_server.nodes import FederationError, Gathered, Introduction
 from fl_server.site_grid import SiteGrid
-from fl_server.site_introductions import Introduction, collect_introductions, site_names
+from fl_server.site_introductions import collect_introductions, site_names
 from fl_server.streaming_grid import StreamingGrid
 from operation.files import parse_toml
 from operation.text import quoted
@@ -114,8 +114,7 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     gathered = Gathered(
         names=names,
         sizes={name: {split: described[name][split] for split in SPLITS} for name in described},
-        bases={name: site.base for name, site in found.items()},
-        class_counts={name: site.class_counts for name, site in found.items()},
+        present=found,
     )
     federation = Federation(sites, here, folder, classes.names, test_data, as_text(text), settings)
     federation.run(lambda: gathered)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from logging import ERROR
 from pathlib import Path
 from typing import Any
@@ -116,24 +116,22 @@ def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> N
 
     def gather() -> Gathered:
         folder.update_manifest(phase="starting the clients")
-        participants = introductions(grid, nodes, experiment)
-        # In every line and table a client has the name that people know it by; the order is that of
-        # the names in the introductions.
-        sources = {}
+        found = introductions(grid, nodes, experiment)
+        names = {node: one.name for node, one in found.items()}
+        described: dict[str, dict[str, Any]] = {one.name: one.sizes for one in found.values()}
         if config.partition == "source":
-            sources = {p.name: data.source(p.name) for p in participants}
-        names = {name: f"{name} ({source})" for name, source in sources.items()}
-        known = [replace(p, name=names.get(p.name, p.name)) for p in participants]
-        described = {
-            shown.name: {**p.sizes, **({"source": sources[p.name]} if sources else {})}
-            for shown, p in zip(known, participants, strict=True)
-        }
+            # In every line and table a client has the name that people know it by; the order is
+            # that of the names in the introductions.
+            sources = {node: data.source(name) for node, name in names.items()}
+            names = {node: f"{name} ({sources[node]})" for node, name in names.items()}
+            described = {
+                names[node]: {**one.sizes, "source": sources[node]} for node, one in found.items()
+            }
         folder.update_manifest(clients=described)
         return Gathered(
-            names={p.node_id: p.name for p in known},
-            sizes={p.name: p.sizes for p in known},
-            bases={p.name: p.base for p in known},
-            class_counts={p.name: p.class_counts for p in known},
+            names=names,
+            sizes={names[node]: one.sizes for node, one in found.items()},
+            present={names[node]: one for node, one in found.items()},
         )
 
     settings = {"experiment": experiment}

@@ -171,7 +171,7 @@ class Federation:
             self._of_training[CLASS_COUNTS] = total
         if base is not None:
             self.folder.keep_base(base)
-            check_bases(clients.bases, base)
+            check_bases(clients.present, base)
             self._settings["base"] = base  # a client that joins later compares it with its own
             self.task = replace(self.task, base=base)
         return clients, exchange

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -23,15 +24,30 @@ class FederationError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Participant:
-    """A client."""
+class Introduction:
+    """A client's statement about itself and about all its images together."""
 
-    node_id: int  # Flower's number for it in this run
     name: str
     sizes: dict[str, int]  # number of images by split
+    dataset: str
+    classes: tuple[str, ...]  # names of the classes, in the order of the network's outputs
+    fingerprint: str
+    synthetic: bool  # whether it says that they are generated
+    device: str
+    threads: int
     base: str | None = None  # sha256 of its network's base, None if the whole network is trained
     # Number of training images of each class, None if it does not say.
     class_counts: list[int] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the manifest's entry about a site."""
+        return {
+            **self.sizes,
+            "device": self.device,
+            "threads": self.threads,
+            "fingerprint": self.fingerprint,
+            "synthetic": self.synthetic,
+        }
 
 
 def wait_for_nodes(
@@ -60,23 +76,7 @@ class Gathered:
 
     names: Mapping[int, str]  # names by node id
     sizes: Mapping[str, Mapping[str, int]]  # number of images by split, by name
-    # By name, the base's sha256 as each present client states it; None if the whole network is
-    # trained.
-    bases: Mapping[str, str | None]
-    # By name, the number of training images of each class as each present client states it, None if
-    # it does not.
-    class_counts: Mapping[str, list[int] | None]
-
-
-def sizes_of(said: Content) -> dict[str, int]:
-    """Return the number of images by split from an introduction."""
-    return {split: said.metrics["metrics"][f"num-{split}"] for split in SPLITS}
-
-
-def class_counts_of(said: Content) -> list[int] | None:
-    """Return the number of training images of each class from an introduction, if it says it."""
-    counts: list[int] | None = said.metrics["metrics"].get(CLASS_COUNTS)
-    return counts
+    present: Mapping[str, Introduction]  # of those that are there, by name
 
 
 def summed_class_counts(gathered: Gathered, num_classes: int) -> list[int]:
@@ -85,14 +85,15 @@ def summed_class_counts(gathered: Gathered, num_classes: int) -> list[int]:
     Raises:
         FederationError: a client does not say it, or something impossible.
     """
-    silent = [name for name, counts in gathered.class_counts.items() if counts is None]
+    stated = {name: one.class_counts for name, one in gathered.present.items()}
+    silent = [name for name, counts in stated.items() if counts is None]
     if silent:
         raise FederationError(
             f"{', '.join(silent)}: gives no counts of its classes, which its policy forbids; set "
             "class-counts = own"
         )
     total = [0] * num_classes
-    for name, counts in gathered.class_counts.items():
+    for name, counts in stated.items():
         assert counts is not None
         if len(counts) != num_classes or sum(counts) != gathered.sizes[name]["train"]:
             raise FederationError(
@@ -103,16 +104,17 @@ def summed_class_counts(gathered: Gathered, num_classes: int) -> list[int]:
     return total
 
 
-def check_bases(bases: Mapping[str, str | None], expected: str) -> None:
+def check_bases(present: Mapping[str, Introduction], expected: str) -> None:
     """Refuse clients whose base differs from the server's.
 
     Args:
-        bases: the sha256 of each client's base, by name.
+        present: by name.
+        expected: the sha256 of the server's base.
 
     Raises:
         FederationError: names them all.
     """
-    if other := [name for name, base in bases.items() if base != expected]:
+    if other := [name for name, one in present.items() if one.base != expected]:
         raise FederationError(
             f"{', '.join(other)}: not the base that this server has (sha256 {expected[:12]}…); "
             "each needs the same pretrained weights, and the same versions of torch and torchvision"
@@ -128,7 +130,7 @@ def natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
     ]
 
 
-def read_introduction(who: str, question: Message, answer: Message) -> Content:
+def read_introduction(who: str, question: Message, answer: Message) -> Introduction:
     """Return a node's introduction from its answer, which is no error.
 
     Raises:
@@ -141,13 +143,25 @@ def read_introduction(who: str, question: Message, answer: Message) -> Content:
         raise FederationError(
             f"{who} sends an invalid introduction: {printable(refused.whole)}"
         ) from None
-    return said
+    about, numbers = said.configs["client"], said.metrics["metrics"]
+    return Introduction(
+        name=about["name"],
+        sizes={split: numbers[f"num-{split}"] for split in SPLITS},
+        dataset=about["dataset"],
+        classes=tuple(about["classes"]),
+        fingerprint=about["fingerprint"],
+        synthetic=about["synthetic"],
+        device=about["device"],
+        threads=numbers["threads"],
+        base=about.get("base"),
+        class_counts=numbers.get(CLASS_COUNTS),
+    )
 
 
 def introductions(
     grid: Grid, nodes: list[int], experiment: str, wait_seconds: float = WAIT_FOR_NAMES_SECONDS
-) -> list[Participant]:
-    """Ask every node for its introduction; return the participants in the order of their names.
+) -> dict[int, Introduction]:
+    """Ask every node for its introduction; return them by node id, in the order of their names.
 
     The natural order of names is the clients' fixed order: a client's index is its rank in it.
 
@@ -160,7 +174,7 @@ def introductions(
         answer.metadata.reply_to_message_id: answer
         for answer in grid.send_and_receive(sent, timeout=wait_seconds)
     }
-    participants = []
+    found = {}
     for message in sent:
         node = message.metadata.dst_node_id
         answer = answers.get(message.metadata.message_id)
@@ -168,14 +182,8 @@ def introductions(
             raise FederationError(f"node {node} did not send its name within {wait_seconds:.0f} s")
         if answer.has_error():
             raise FederationError(f"node {node} cannot take part: {cause(answer.error.reason)}")
-        said = read_introduction(f"node {node}", message, answer)
-        client = said.configs["client"]
-        participants.append(
-            Participant(
-                node, client["name"], sizes_of(said), client.get("base"), class_counts_of(said)
-            )
-        )
-    names = [participant.name for participant in participants]
+        found[node] = read_introduction(f"node {node}", message, answer)
+    names = [one.name for one in found.values()]
     if len(set(names)) < len(names):
         raise FederationError(f"two nodes have the same name; the names are {sorted(names)}")
-    return sorted(participants, key=lambda participant: natural_sort_key(participant.name))
+    return dict(sorted(found.items(), key=lambda item: natural_sort_key(item[1].name)))

@@ -1,52 +1,19 @@
 """Participants of a deployed run: sites, by the names under which they were admitted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from logging import WARNING
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.common import log
 
-from fl_server.nodes import (
-    FederationError,
-    class_counts_of,
-    natural_sort_key,
-    read_introduction,
-    sizes_of,
-)
+from fl_server.nodes import FederationError, Introduction, natural_sort_key, read_introduction
 from fl_server.site_grid import SiteGrid
 from operation.text import quoted
 from strategies.replies import cause
 
 # A resumed run waits this long for all its sites if fewer are enough.
 PATIENCE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Introduction:
-    """A site's statement about itself and about all its images together."""
-
-    sizes: dict[str, int]  # number of images by split
-    dataset: str
-    classes: tuple[str, ...]  # names of the classes, in the order of the network's outputs
-    fingerprint: str
-    synthetic: bool  # whether it says that they are generated
-    device: str
-    threads: int
-    base: str | None = None  # sha256 of its network's base, None if the whole network is trained
-    # Number of training images of each class, None if it does not say.
-    class_counts: list[int] | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the manifest's entry about this client."""
-        return {
-            **self.sizes,
-            "device": self.device,
-            "threads": self.threads,
-            "fingerprint": self.fingerprint,
-            "synthetic": self.synthetic,
-        }
 
 
 def site_names(manifest: Mapping[str, Any], clients: int) -> dict[int, str]:
@@ -107,7 +74,7 @@ def collect_introductions(
             failures.append(f"{name} cannot take part: {quoted(cause(answer.error.reason))}")
         else:
             try:
-                found[name] = _read(name, message, answer)
+                found[name] = _named(name, read_introduction(name, message, answer))
             except FederationError as refused:
                 grid.refuse(message.metadata.dst_node_id, str(refused))
                 failures.append(str(refused))
@@ -118,22 +85,10 @@ def collect_introductions(
     return found
 
 
-def _read(name: str, message: Message, answer: Message) -> Introduction:
-    said = read_introduction(name, message, answer)
-    about, numbers = said.configs["client"], said.metrics["metrics"]
-    if about["name"] != name:
+def _named(name: str, said: Introduction) -> Introduction:
+    if said.name != name:
         raise FederationError(
-            f"{name} calls itself {quoted(about['name'])}: let it take the name in its site.toml "
+            f"{name} calls itself {quoted(said.name)}: let it take the name in its site.toml "
             "under which it was admitted"
         )
-    return Introduction(
-        sizes=sizes_of(said),
-        dataset=about["dataset"],
-        classes=tuple(about["classes"]),
-        fingerprint=about["fingerprint"],
-        synthetic=about["synthetic"],
-        device=about["device"],
-        threads=numbers["threads"],
-        base=about.get("base"),
-        class_counts=class_counts_of(said),
-    )
+    return said

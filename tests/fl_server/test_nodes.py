@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -7,7 +8,7 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 from fl_server.nodes import (
     FederationError,
     Gathered,
-    Participant,
+    Introduction,
     check_bases,
     introductions,
     summed_class_counts,
@@ -38,7 +39,7 @@ def grid_of(*names: str) -> MemoryGrid:
     return MemoryGrid({100 - index: called(name) for index, name in enumerate(names)})
 
 
-def introduce(grid: MemoryGrid) -> list[Participant]:
+def introduce(grid: MemoryGrid) -> dict[int, Introduction]:
     return introductions(grid, list(grid.nodes), "seed = 0", wait_seconds=3)
 
 
@@ -79,11 +80,12 @@ def test_too_many_nodes_are_refused_at_once() -> None:
 def test_participants_come_in_the_natural_order_of_their_names() -> None:
     """client-10 after client-2, whatever the nodes' numbers and the order of replies."""
     grid = grid_of("client-10", "client-2", "client-1", "client-0")
-    assert introduce(grid) == [
-        Participant(97, "client-0", {"train": 8, "validation": 2, "test": 1}),
-        Participant(98, "client-1", {"train": 8, "validation": 2, "test": 1}),
-        Participant(99, "client-2", {"train": 8, "validation": 2, "test": 1}),
-        Participant(100, "client-10", {"train": 9, "validation": 2, "test": 1}),
+    found = introduce(grid)
+    assert [(node, one.name, one.sizes) for node, one in found.items()] == [
+        (97, "client-0", {"train": 8, "validation": 2, "test": 1}),
+        (98, "client-1", {"train": 8, "validation": 2, "test": 1}),
+        (99, "client-2", {"train": 8, "validation": 2, "test": 1}),
+        (100, "client-10", {"train": 9, "validation": 2, "test": 1}),
     ]
     assert {message.metadata.message_type for message in grid.sent} == {"query"}
     assert {settings_of(message)["experiment"] for message in grid.sent} == {"seed = 0"}
@@ -99,7 +101,7 @@ def test_participants_come_in_the_natural_order_of_their_names() -> None:
 )
 def test_natural_order_of_other_names(names: list[str]) -> None:
     shuffled = [*names[1::2], *reversed(names[::2])]
-    assert [participant.name for participant in introduce(grid_of(*shuffled))] == names
+    assert [one.name for one in introduce(grid_of(*shuffled)).values()] == names
 
 
 def test_two_of_one_name_are_refused() -> None:
@@ -135,13 +137,20 @@ def test_a_node_that_says_nothing_is_named() -> None:
 
 def test_clients_say_what_base_they_have() -> None:
     grid = MemoryGrid({5: called("a", base="0" * 64), 7: called("b")})
-    assert {p.name: p.base for p in introduce(grid)} == {"a": "0" * 64, "b": None}
+    assert {one.name: one.base for one in introduce(grid).values()} == {"a": "0" * 64, "b": None}
+
+
+def introduction(name: str, **more: Any) -> Introduction:
+    sizes = {"train": 5, "validation": 1, "test": 1}
+    return Introduction(name, sizes, "ham10000", ("a", "b"), "f" * 64, False, "cpu", 1, **more)
 
 
 def test_whoever_has_another_base_is_named() -> None:
-    check_bases({"a": "0" * 64, "b": "0" * 64}, "0" * 64)
+    bases = {"a": "0" * 64, "b": "1" * 64, "c": None}
+    present = {name: introduction(name, base=base) for name, base in bases.items()}
+    check_bases({"a": present["a"]}, "0" * 64)
     with pytest.raises(FederationError) as caught:
-        check_bases({"a": "0" * 64, "b": "1" * 64, "c": None}, "0" * 64)
+        check_bases(present, "0" * 64)
     assert str(caught.value) == (
         "b, c: not the base that this server has (sha256 000000000000…); each needs the same "
         "pretrained weights, and the same versions of torch and torchvision"
@@ -150,8 +159,9 @@ def test_whoever_has_another_base_is_named() -> None:
 
 def gathered(**counts: list[int] | None) -> Gathered:
     """Clients with five training images each."""
-    sizes = {name: {"train": 5, "validation": 1, "test": 1} for name in counts}
-    return Gathered(dict(enumerate(counts)), sizes, dict.fromkeys(counts), counts)
+    present = {name: introduction(name, class_counts=its) for name, its in counts.items()}
+    sizes = {name: one.sizes for name, one in present.items()}
+    return Gathered(dict(enumerate(counts)), sizes, present)
 
 
 def test_class_counts_are_summed() -> None:

@@ -10,7 +10,7 @@ from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from fl_server.deployment import agreed_classes
 from fl_server.federated_run import RunFailed, run_federation
-from fl_server.site_introductions import Introduction
+from fl_server.nodes import Introduction
 from tests.data_partition.own_data import CLASSES, own_table
 from tests.fl_server.hospitals import NODES, Hospitals, act
 from tests.runs import tiny_config
@@ -72,7 +72,7 @@ def test_sites_with_classes_of_their_own_give_the_simulations_weights(
 def introduced(**classes: tuple[str, ...]) -> dict[str, Introduction]:
     about = {"dataset": "table", "fingerprint": "", "synthetic": False, "device": "", "threads": 1}
     return {
-        name: Introduction(sizes={}, classes=theirs, **about)  # type: ignore[arg-type]
+        name: Introduction(name, sizes={}, classes=theirs, **about)  # type: ignore[arg-type]
         for name, theirs in classes.items()
     }
 

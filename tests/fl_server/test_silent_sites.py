@@ -9,7 +9,8 @@ from flwr.app import Message
 
 from fl_server import deployment
 from fl_server.federated_run import RunFailed
-from fl_server.site_introductions import Introduction, collect_introductions
+from fl_server.nodes import Introduction
+from fl_server.site_introductions import collect_introductions
 from tests.fl_server.hospitals import Hospitals, act
 from tests.fl_server.sites_in_memory import REFUSED
 from tests.support import settings_of

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
-from fl_server.nodes import FederationError
+from fl_server.nodes import FederationError, Introduction
 from fl_server.site_grid import SiteGrid
-from fl_server.site_introductions import Introduction, collect_introductions, site_names
+from fl_server.site_introductions import collect_introductions, site_names
 from tests.fl_server.sites_in_memory import REFUSED, Answer, SitesInMemory
 from tests.support import settings_of
 
