@@ -12,7 +12,7 @@ from data_partition.copies import Copies, Overlap, find_copies, find_overlap
 from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_store import DIGESTS, ProgressCallback, decode_usable, store_side
-from data_partition.image_table import GroupedBy, ImageTable
+from data_partition.image_table import ImageTable
 from data_partition.isic2019_split import with_split
 from data_partition.recognition import recognise
 from data_partition.unread_files import merge_set_aside
@@ -23,12 +23,10 @@ SIDE = store_side(224)
 
 @dataclass(frozen=True)
 class SetReport:
-    """The contents of one data set. Images that cannot be decoded are only in ``set_aside``."""
+    """The contents of one data set."""
 
-    layout: str
-    grouped_by: GroupedBy  # what images are grouped by, ``lesion`` or ``patient``
-    sliced: bool  # whether images are slices of patients' volumes
-    images: int
+    table: ImageTable  # of its usable images; what cannot be decoded is set aside
+    images: int  # number of usable images
     classes: dict[str, int]  # number of usable images by class, in the order of the classes
     lesions: int  # number of known lesions, or patients; 0 where the release does not name them
     lesions_with_several_images: int  # number of lesions with two images or more
@@ -38,8 +36,6 @@ class SetReport:
     origins: dict[str, dict[str, list[str]]]
     sources: dict[str, int]  # number of usable images by source, if the release names sources
     splits: dict[str, int]
-    set_aside: dict[str, tuple[str, ...]]  # names of unused files and rows, by reason
-    notices: tuple[str, ...]
     copies: list[Copies]
 
 
@@ -149,9 +145,7 @@ def _report(table: ImageTable) -> SetReport:
     images_per_lesion = rows["lesion_id"].value_counts()
     per_class = rows["label"].value_counts()
     return SetReport(
-        layout=table.layout,
-        grouped_by=table.grouped_by,
-        sliced=table.sliced,
+        table=table,
         images=len(rows),
         classes={name: int(per_class.get(name, 0)) for name in table.classes},
         lesions=len(images_per_lesion),
@@ -160,8 +154,6 @@ def _report(table: ImageTable) -> SetReport:
         origins=_differing(rows, "source"),
         sources=_counts(rows, "source"),
         splits=_counts(rows, "split") if "split" in rows else {},
-        set_aside=table.set_aside,
-        notices=table.notices,
         copies=find_copies(rows),
     )
 

@@ -11,7 +11,7 @@ from data_partition.image_table import ImageTable
 _NAMES_SHOWN = 20
 
 
-def words(data: SetReport | ImageTable) -> tuple[str, str, str]:
+def words(data: ImageTable) -> tuple[str, str, str]:
     """Return the words for images, groups (lesions or patients) and sources of a data set."""
     if data.sliced:
         return "slices", "patients", "sites"
@@ -20,7 +20,7 @@ def words(data: SetReport | ImageTable) -> tuple[str, str, str]:
 
 def report_lines(report: CheckReport) -> Iterator[str]:
     """Return lines about the contents of a data folder."""
-    if report.training.sliced:
+    if report.training.table.sliced:
         yield from _set_lines("Data set", report.training)
     else:
         yield from _set_lines("Training set", report.training)
@@ -85,9 +85,9 @@ def _named(image: pd.Series) -> str:
 
 
 def _set_lines(title: str, report: SetReport) -> Iterator[str]:
-    images, lesions, sources = words(report)
-    yield f"{title}: {report.layout}"
-    yield from (f"  NOTE: {notice}" for notice in report.notices)
+    images, lesions, sources = words(report.table)
+    yield f"{title}: {report.table.layout}"
+    yield from (f"  NOTE: {notice}" for notice in report.table.notices)
     yield f"  {report.images} {images}: {_listed(report.classes)}"
     if report.lesions:
         several = report.lesions_with_several_images
@@ -101,7 +101,7 @@ def _set_lines(title: str, report: SetReport) -> Iterator[str]:
     yield from _differing_lines(f"{lesions} with several diagnoses", report.diagnoses)
     yield from _differing_lines(f"{lesions} with several {sources}", report.origins)
     yield from _copies_lines(report.copies)
-    yield from set_aside_lines(report.set_aside)
+    yield from set_aside_lines(report.table.set_aside)
 
 
 def _differing_lines(what: str, found: Mapping[str, Mapping[str, list[str]]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ def test_report_of_a_sound_folder(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
     report = check_folder(tmp_path, progress=lambda done, total: progress.append((done, total)))
 
-    assert "Dataverse" in report.training.layout
+    assert "Dataverse" in report.training.table.layout
     assert report.training.images == 8
     assert report.training.classes == {
         "akiec": 1, "bcc": 1, "bkl": 1, "df": 1, "mel": 1, "nv": 2, "vasc": 1,
@@ -26,7 +26,7 @@ def test_report_of_a_sound_folder(tmp_path: Path) -> None:
     assert report.training.sources == {
         "rosendahl": 3, "vidir_modern": 2, "vidir_molemax": 2, "vienna_dias": 1,
     }  # fmt: skip
-    assert report.training.set_aside == {}
+    assert report.training.table.set_aside == {}
 
     assert report.test is not None
     assert report.test.images == 3
@@ -50,7 +50,7 @@ def test_unreadable_images_are_found_and_not_counted(tmp_path: Path) -> None:
     write(tmp_path / "test set" / "ISIC2018_Task3_Test_Input" / "ISIC_0034530.jpg", b"")
 
     report = check_folder(tmp_path, tmp_path / "test set")
-    assert report.training.set_aside == {
+    assert report.training.table.set_aside == {
         "row without an image": ("ISIC_0000001",),
         "unreadable image": ("ISIC_0000002", "ISIC_0000003", "ISIC_0000004"),
     }
@@ -59,7 +59,7 @@ def test_unreadable_images_are_found_and_not_counted(tmp_path: Path) -> None:
     assert report.training.lesions == 4
     assert report.training.lesions_with_several_images == 0
     assert report.test is not None
-    assert report.test.set_aside == {"unreadable image": ("ISIC_0034530",)}
+    assert report.test.table.set_aside == {"unreadable image": ("ISIC_0034530",)}
     assert report.test.images == 2
 
 
@@ -114,7 +114,7 @@ def test_unreadable_images_in_a_zip(tmp_path: Path) -> None:
     write(tmp_path / "HAM10000_metadata.tab", layouts.metadata(delimiter="\t"))
     report = check_folder(tmp_path)
     assert report.training.images == 7
-    assert report.training.set_aside == {"unreadable image": ("ISIC_0000005",)}
+    assert report.training.table.set_aside == {"unreadable image": ("ISIC_0000005",)}
     assert report.test is None
 
 
@@ -137,14 +137,14 @@ def test_report_of_volumes(tmp_path: Path) -> None:
     report = check_folder(tmp_path, progress=lambda done, total: progress.append((done, total)))
     assert report.test is None
     found = report.training
-    assert "NIfTI" in found.layout
-    assert found.grouped_by == "patient"
+    assert "NIfTI" in found.table.layout
+    assert found.table.grouped_by == "patient"
     # Eight slices of each of two patients; those of the third are set aside, once by name.
     assert (found.images, found.lesions) == (16, 2)
     assert found.classes == {"HGG": 16, "LGG": 0}
     assert found.sources == {"TMC": 16}
     assert found.splits == {}
-    assert found.set_aside == {
+    assert found.table.set_aside == {
         "lacks t1ce, t2, flair": ("BraTS19_2013_4_1",),
         "unreadable t2": ("BraTS19_2013_3_1",),
     }
@@ -162,7 +162,7 @@ def test_report_of_cut_slices(tmp_path: Path) -> None:
     assert overlap is not None
     assert not overlap.lesions_known
     assert list(overlap.matches) == ["test/HGG/1"]
-    assert found.set_aside == {"unreadable image": ("test/HGG/2",)}
+    assert found.table.set_aside == {"unreadable image": ("test/HGG/2",)}
     assert found.lesions == 0
 
 

@@ -101,14 +101,14 @@ def test_what_is_not_used_is_named(tmp_path: Path) -> None:
     write(tmp_path / "pictures" / "f.jpg", picture("f"))
     write(tmp_path / "pictures" / "a.jpg", b"no image")
     report = check_folder(tmp_path).training
-    assert report.set_aside == {
+    assert report.table.set_aside == {
         "row without an image": ("gone.jpg",),
         "row without a label": ("e.jpg",),
         "image without a row": ("pictures/e.jpg", "pictures/f.jpg"),
         "unreadable image": ("a.jpg",),
     }
     assert report.images == 3
-    assert any("1 of 5 images that the table names are missing" in n for n in report.notices)
+    assert any("1 of 5 images that the table names are missing" in n for n in report.table.notices)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_of_a_test_folder_with_splits_only_the_test_images(tmp_path: Path) -> No
     report = check_folder(tmp_path / "data", test_dir)
     assert report.test is not None
     assert report.test.images == 12
-    assert len(report.test.set_aside["image that is not for testing"]) == 24
+    assert len(report.test.table.set_aside["image that is not for testing"]) == 24
     rows = [row for row in ROWS if row[-1] == "train"]
     with pytest.raises(DataError, match="all 24 images are for training or validation"):
         check_folder(tmp_path / "data", own_table(tmp_path / "seen", rows))
