@@ -10,8 +10,7 @@ import torch
 
 from training.config import ExperimentConfig
 from training.network import base_sha256
-from training.reference import Reference
-from training.split import Split
+from training.split import Split, StoredImages
 from training.task import build_base
 
 
@@ -25,7 +24,7 @@ class Client:
     classes: tuple[str, ...]  # K class names, in the order of the network's outputs
     folder: Path  # for its files that are kept between rounds
     rows: pd.DataFrame  # of all images of its store: ``image_id``, ``label`` and ``lesion_id``
-    reference: Reference | None = None  # the images that every client has, for ``alignment``
+    reference: StoredImages | None = None  # the images that every client has, for ``alignment``
     fingerprint: str = ""  # identifies its images; see ``ImageStore``
     synthetic: bool = False  # whether its images are generated
     is_site: bool = False  # whether it is a site's client, which stores the final model

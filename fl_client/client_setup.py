@@ -20,9 +20,9 @@ from training.device import resolve_device
 from training.errors import TrainingError
 from training.experiment_data import open_federated_data
 from training.preparation import check_backbone, prefetch_base
-from training.reference import Reference, open_reference
+from training.reference import open_reference
 from training.site_data import open_own_data
-from training.split import CentralData, FederatedData
+from training.split import CentralData, FederatedData, StoredImages
 
 RUN = re.compile("[0-9a-f]{32}")
 
@@ -137,7 +137,7 @@ def _here(config: ExperimentConfig, node_config: Mapping[str, Any]) -> Experimen
 @lru_cache(maxsize=1)
 def _open_simulation(
     experiment: str,
-) -> tuple[ExperimentConfig, FederatedData, Reference | None]:
+) -> tuple[ExperimentConfig, FederatedData, StoredImages | None]:
     config = parse(parse_toml(experiment))
     return config, open_federated_data(config), open_reference(config)
 

@@ -1,9 +1,7 @@
 """The reference images of ``alignment``: a folder without labels that every client has."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from data_partition.errors import DataError
@@ -12,17 +10,9 @@ from data_partition.image_store import ProgressCallback
 from data_partition.image_table import ImageTable
 from training.config import ExperimentConfig
 from training.release import open_table
-from training.split import Split, select_images
+from training.split import StoredImages
 
 _LABEL = "reference"  # an image store has labels; these mean nothing
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The reference images, and the fingerprint of their store."""
-
-    split: Split
-    fingerprint: str
 
 
 def reference_table(config: ExperimentConfig) -> ImageTable | None:
@@ -52,7 +42,7 @@ def reference_table(config: ExperimentConfig) -> ImageTable | None:
 
 def open_reference(
     config: ExperimentConfig, progress: ProgressCallback | None = None
-) -> Reference | None:
+) -> StoredImages | None:
     """Open the reference images of a config; None if there are none.
 
     Raises:
@@ -67,4 +57,4 @@ def open_reference(
             f"reference-dir = {config.reference_dir!r}: only {len(store.rows)} image can be read; "
             "alignment needs at least two"
         )
-    return Reference(select_images(store, np.ones(len(store.rows), dtype=bool)), store.fingerprint)
+    return StoredImages.part(store)

@@ -129,8 +129,10 @@ class StoredImages:
     fingerprint: str
 
     @classmethod
-    def part(cls, store: ImageStore, chosen: NDArray[np.bool_]) -> Self:
-        """Return the images of a store selected by ``chosen`` (N,)."""
+    def part(cls, store: ImageStore, chosen: NDArray[np.bool_] | None = None) -> Self:
+        """Return the images of a store selected by ``chosen`` (N,); None: all."""
+        if chosen is None:
+            chosen = np.ones(len(store.rows), dtype=bool)
         rows = store.rows[chosen].reset_index(drop=True)
         return cls(select_images(store, chosen), rows, store.classes, store.fingerprint)
 
@@ -156,8 +158,7 @@ class GlobalTestSet(StoredImages):
     @classmethod
     def whole(cls, store: ImageStore) -> Self:
         """Return all images of a store as the test set."""
-        found = cls.part(store, np.ones(len(store.labels), dtype=bool))
-        return replace(found, set_aside=store.set_aside, notices=store.notices)
+        return replace(cls.part(store), set_aside=store.set_aside, notices=store.notices)
 
 
 def select_images(store: ImageStore, chosen: NDArray[np.bool_]) -> Split:
