@@ -147,27 +147,6 @@ def counts_of(reply: Reply, of: str, num_classes: int) -> ScoreCounts:
     return ScoreCounts(confusion, Histograms.of_fields(fields, num_classes))
 
 
-def evaluate_on_clients(
-    grid: Grid,
-    strategy: Averaging,
-    arrays: ArrayRecord,
-    settings: Mapping[str, Any],
-    timeout: float,
-) -> Replies:
-    """Let every client evaluate a model on some of its splits.
-
-    Args:
-        settings: settings in every message: ``experiment``, ``round``, the round of the weights,
-            and ``splits``, comma-separated.
-        timeout: seconds after which clients are no longer waited for.
-
-    Raises:
-        TooFewReplies: too few clients replied.
-    """
-    messages = strategy.evaluation_messages(arrays, settings)
-    return strategy.read_evaluation(grid.send_and_receive(messages, timeout=timeout))
-
-
 def judge_client_heads(
     grid: Grid,
     strategy: Averaging,

@@ -9,7 +9,6 @@ from flwr.serverapp import Grid
 
 from fl_server.client_evaluation import (
     client_metrics,
-    evaluate_on_clients,
     histograms_of,
     judge_client_heads,
     pooled_calibration,
@@ -60,12 +59,18 @@ class Judge:
         return self._client_metrics(replies, "validation")
 
     def ask(self, arrays: ArrayRecord, splits: str, round_number: int) -> Replies:
-        """Let the clients evaluate a round's model on some splits, named with commas."""
+        """Let every client evaluate a round's model on some splits, named with commas.
+
+        Raises:
+            TooFewReplies: too few clients replied.
+        """
         config = self.task.config
         settings: dict[str, Any] = {**self.settings, "splits": splits, "round": round_number}
         if METHODS[config.strategy].tuning_epochs is not None:
             settings |= self.training_settings
-        return evaluate_on_clients(self.grid, self.strategy, arrays, settings, config.longest_round)
+        messages = self.strategy.evaluation_messages(arrays, settings)
+        replies = self.grid.send_and_receive(messages, timeout=config.longest_round)
+        return self.strategy.read_evaluation(replies)
 
     def conclude(self, exchange: Exchange, last: ArrayRecord, progress: Progress) -> None:
         """Evaluate the last model, the best one and the average, and write metrics and predictions.

@@ -12,7 +12,7 @@ from strategies.arrays import num_bytes
 from strategies.expected_replies import Announced, form_of
 from strategies.layout import Layout
 from strategies.refusal import Refused
-from strategies.replies import ARRAYS, METRICS, NUM_BYTES, in_turn
+from strategies.replies import ARRAYS, METRICS, NUM_BYTES, in_turn, placed
 from strategies.reply_form import Content, ReplyForm
 from strategies.wire_format import unpack_record
 
@@ -93,9 +93,8 @@ class CheckingGrid(GridWrapper):
     def _check_all(
         self, replies: Iterable[Message], asked: Sequence[Message], forms: Sequence[ReplyForm]
     ) -> Iterator[Message]:
-        for place, reply in in_turn(asked, replies):
-            if reply is not None:
-                yield _checked(reply, asked[place], forms[place])
+        for place, reply in placed(asked, replies):
+            yield _checked(reply, asked[place], forms[place])
             del reply  # otherwise it would stay in memory while the next one is read
 
 

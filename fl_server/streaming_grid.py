@@ -29,7 +29,6 @@ from operation.flower_internals import (
     InflatableObject,
     ObjectPullError,
     ObjectPushError,
-    ProtoMessage,
     PullAppMessagesRequest,
     PushAppMessagesRequest,
     get_all_nested_objects,
@@ -48,7 +47,7 @@ from strategies.arrays import npy_header
 from strategies.expected_replies import form_of
 from strategies.message_objects import ArrayHead, Fetch, Opened, chunk_of, open_message
 from strategies.refusal import Refused
-from strategies.replies import cause
+from strategies.replies import told_error
 from strategies.reply_form import Content
 
 # Number of parts in transit at the same time; the same as Flower's own.
@@ -121,7 +120,13 @@ class StreamingGrid(GridWrapper):
         """Return the replies to these messages that have arrived; each is returned once."""
         come = self._client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
         return [
-            Arrival(proto.metadata.reply_to_message_id, _error_of(proto), tree.object_id)
+            Arrival(
+                message=proto.metadata.reply_to_message_id,
+                error=Error(*told_error(proto.error.code, proto.error.reason))
+                if proto.HasField("error")
+                else None,
+                root=tree.object_id,
+            )
             for proto, tree in zip(come.messages_list, come.message_object_trees, strict=True)
         ]
 
@@ -222,14 +227,3 @@ def _read_data(head: ArrayHead, pull: Fetch) -> bytearray:
             if filled == len(data) and data[: len(header)] == header:
                 return data
     raise Refused("an array's data does not match its declaration")
-
-
-def _error_of(proto: ProtoMessage) -> Error | None:
-    """Return the error in a message, with bounds on what a site may state."""
-    if not proto.HasField("error"):
-        return None
-    code = proto.error.code
-    # Code 0 means that a process died in a simulation, which does not apply here.
-    if not ErrorCode.UNKNOWN < code <= ErrorCode.CLIENT_APP_CRASHED:
-        code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    return Error(code, cause(proto.error.reason))

@@ -131,30 +131,41 @@ def in_turn(
 ) -> Iterator[tuple[int, Message | None]]:
     """Yield each message's place and its reply in the order of the messages, as soon as possible.
 
-    Replies are matched by the id of the message, since an error reply may lack its node's id.
-
     Args:
-        sent: the messages; sending one again may change its id.
-        replies: the replies in any order. One that comes before its turn is held.
+        sent, replies: see `placed`. A reply that comes before its turn is held.
 
     Returns:
         With None for a message without a reply; these and what follows them come at the end.
     """
     held: dict[int, Message] = {}
-    places: dict[str, int] = {}
     turn = 0
-    for reply in replies:
-        answered = reply.metadata.reply_to_message_id
-        if answered not in places:  # a message gets another id when it is sent, or sent again
-            places = {asked.metadata.message_id: place for place, asked in enumerate(sent)}
-        if (place := places.get(answered)) is not None:
-            held[place] = reply
-        del reply  # otherwise it would stay in memory while the next one is read
+    for place, reply in placed(sent, replies):
+        held[place] = reply
+        del reply
         while turn in held:
             yield turn, held.pop(turn)
             turn += 1
     for place in range(turn, len(sent)):
         yield place, held.pop(place, None)
+
+
+def placed(sent: Sequence[Message], replies: Iterable[Message]) -> Iterator[tuple[int, Message]]:
+    """Yield each reply, as it comes, with the place of the message that it answers.
+
+    Replies are matched by the id of the message, since an error reply may lack its node's id.
+
+    Args:
+        sent: the messages; sending one again may change its id.
+        replies: the replies in any order. What answers none of the messages is left out.
+    """
+    places: dict[str, int] = {}
+    for reply in replies:
+        answered = reply.metadata.reply_to_message_id
+        if answered not in places:  # a message gets another id when it is sent, or sent again
+            places = {asked.metadata.message_id: place for place, asked in enumerate(sent)}
+        if (place := places.get(answered)) is not None:
+            yield place, reply
+        del reply  # otherwise it would stay in memory while the next one is read
 
 
 def _read(
@@ -194,6 +205,14 @@ def _read(
             )
     travelled = int(str(metrics.get(NUM_BYTES, num_bytes(record))))
     return Reply(client, record, metrics, travelled)
+
+
+def told_error(code: int, reason: str | None) -> tuple[int, str]:
+    """Return the code and the reason of a client's error, with bounds on what it may state."""
+    # Code 0 means that a process died in a simulation, which does not apply here.
+    if not ErrorCode.UNKNOWN < code <= ErrorCode.CLIENT_APP_CRASHED:
+        code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    return code, cause(reason)
 
 
 def cause(reason: str | None) -> str:

@@ -45,7 +45,7 @@ from strategies.message_objects import Opened, check_data, open_message
 from strategies.method import Method
 from strategies.methods import OWN
 from strategies.refusal import Refused
-from strategies.replies import cause
+from strategies.replies import told_error
 
 # Time between two polls for messages; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5
@@ -139,9 +139,7 @@ class Guard:
         asked = waiting.message
         try:
             if message.has_error():
-                reason, code = cause(message.error.reason), message.error.code
-                if not ErrorCode.UNKNOWN < code <= ErrorCode.CLIENT_APP_CRASHED:
-                    code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+                code, reason = told_error(message.error.code, message.error.reason)
                 self._note("error", asked, reason=reason)
                 self._real.send_error(asked, code, reason)
                 return set(), ""

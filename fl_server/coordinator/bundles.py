@@ -33,13 +33,13 @@ def write_bundle(folder: CoordinatorFolder, packages: Sequence[str] = ()) -> tup
         OperationError, ConfigError: a package cannot be in it.
     """
     # Imported here: importing Flower takes a second, and an existing bundle does not need it.
-    from fl_server.coordinator.control import build_bundle
+    from operation.flower_internals import build_fab_from_disk
 
     with TemporaryDirectory() as temporary:
         app = Path(temporary) / "app"
         write_app(app)
         files = _add(app, packages)
-        content = build_bundle(app)
+        content = build_fab_from_disk(app)  # the same files always give the same bytes
     with zipfile.ZipFile(BytesIO(content)) as archive:
         if lost := sorted(files - set(archive.namelist())):
             raise OperationError(f"Flower takes no file called {lost[0]}; rename it")

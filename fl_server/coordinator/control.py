@@ -1,4 +1,4 @@
-"""Control of the coordinator's SuperLink: Flower's Control API, and Flower's bundles.
+"""Control of the coordinator's SuperLink: Flower's Control API.
 
 Flower's program ``flwr`` takes seconds per call and builds a new bundle from files each time, but
 exactly the approved bytes must be submitted.
@@ -7,7 +7,6 @@ exactly the approved bytes must be submitted.
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 
@@ -26,7 +25,6 @@ from operation.flower_internals import (
     StartRunRequest,
     StopRunRequest,
     UnregisterNodeRequest,
-    build_fab_from_disk,
     public_key_to_bytes,
     user_config_to_proto,
 )
@@ -127,11 +125,6 @@ class Control:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
-
-
-def build_bundle(app: Path) -> bytes:
-    """Return the bundle of an app's folder; the same files always give the same bytes."""
-    return build_fab_from_disk(app)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import MetricRecord
 
 from fl_client.local_training import evaluate_locally
-from fl_server.client_evaluation import client_metrics, evaluate_on_clients, histograms_of
+from fl_server.client_evaluation import client_metrics, histograms_of
 from strategies.arrays import to_record, views
 from strategies.averaging import Averaging
 from strategies.replies import Replies, Reply
@@ -95,7 +95,8 @@ def test_clients_judge_and_the_server_sums(tmp_path: Path) -> None:
     arrays = to_record(first_weights())
     grid = MemoryGrid({7: node, 3: node})
     settings = {"experiment": "seed = 0", "splits": "validation,test", "round": 3}
-    replies = evaluate_on_clients(grid, strategy, arrays, settings, timeout=5.0)
+    messages = strategy.evaluation_messages(arrays, settings)
+    replies = strategy.read_evaluation(grid.send_and_receive(messages, timeout=5.0))
     assert client_metrics(replies, "validation", 3)["pooled"]["n"] == 10
     found = client_metrics(replies, "test", 3)
     assert found["pooled"]["n"] == 12

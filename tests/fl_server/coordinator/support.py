@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl_client.site.invitation import Invitation, ca_fingerprint
 from fl_client.site.site_folder import SiteFolder, SiteSettings, fill_folder
-from fl_server.coordinator.control import build_bundle
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder, CoordinatorSettings
 from operation.environment import flower_environment, free_port
+from operation.flower_internals import build_fab_from_disk
 from operation.processes import end_processes
 from tests.runs import FEDSKIN
 from training.config import DEFAULTS
@@ -95,7 +95,7 @@ def write_tiny_bundle(folder: CoordinatorFolder, app: Path) -> None:
         },
     }
     (app / "pyproject.toml").write_text(tomli_w.dumps(settings))
-    folder.bundle.write_bytes(build_bundle(app))
+    folder.bundle.write_bytes(build_fab_from_disk(app))
 
 
 def make_folder(path: Path) -> CoordinatorFolder:
