@@ -92,12 +92,7 @@ class Layout:
 
     def flat_signature(self) -> Signature:
         """Return the signature of the long arrays: ``float32``, ``float32-1``, and so on."""
-        sizes: Counter[str] = Counter()
-        dtypes = {}
-        for long, dtype, size in self._places():
-            dtypes[long] = dtype
-            sizes[long] += size
-        return {long: (dtype, (sizes[long],)) for long, dtype in dtypes.items()}
+        return {long: (dtype, (part.stop,)) for long, dtype, part in self._places()}
 
     def flatten(self, arrays: Mapping[str, NDArray]) -> ArrayRecord:
         """Concatenate arrays; makes exactly one copy of them.
@@ -135,31 +130,26 @@ class Layout:
         Args:
             chosen: whether an array with this name is chosen.
         """
-        start: Counter[str] = Counter()
         found: dict[str, list[slice]] = {}
-        for name, (long, _, size) in zip(self.signature, self._places(), strict=True):
+        for name, (long, _, part) in zip(self.signature, self._places(), strict=True):
             if chosen(name):
-                found.setdefault(long, []).append(slice(start[long], start[long] + size))
-            start[long] += size
+                found.setdefault(long, []).append(part)
         return found
 
     def _pieces(self, flat: Mapping[str, NDArray]) -> Iterator[tuple[str, NDArray]]:
-        start: Counter[str] = Counter()
-        for (name, (_, shape)), (long, _, size) in zip(
-            self.signature.items(), self._places(), strict=True
-        ):
-            yield name, flat[long][start[long] : start[long] + size].reshape(shape)
-            start[long] += size
+        places = zip(self.signature.items(), self._places(), strict=True)
+        for (name, (_, shape)), (long, _, part) in places:
+            yield name, flat[long][part].reshape(shape)
 
-    def _places(self) -> Iterator[tuple[str, str, int]]:
-        """Yield for each array the name of its long array, its dtype and its number of values."""
+    def _places(self) -> Iterator[tuple[str, str, slice]]:
+        """Yield for each array the name and the dtype of its long array, and its place there."""
         number: Counter[str] = Counter()
-        filled: Counter[str] = Counter()
+        filled: Counter[str] = Counter()  # values in the last long array of a dtype
         for dtype, shape in self.signature.values():
-            size = math.prod(shape)
-            yield f"{dtype}-{number[dtype]}" if number[dtype] else dtype, dtype, size
-            filled[dtype] += size * np.dtype(dtype).itemsize
-            if filled[dtype] > _LONG:
+            start, filled[dtype] = filled[dtype], filled[dtype] + math.prod(shape)
+            long = f"{dtype}-{number[dtype]}" if number[dtype] else dtype
+            yield long, dtype, slice(start, filled[dtype])
+            if filled[dtype] * np.dtype(dtype).itemsize > _LONG:
                 number[dtype] += 1
                 filled[dtype] = 0
 
