@@ -75,14 +75,13 @@ class CheckingGrid(GridWrapper):
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send messages; return the replies, as a list if the other grid returns a list."""
+    ) -> Iterator[Message]:
+        """Send messages; return the replies one by one as they are taken."""
         asked = list(messages)
         # Read now, since the sender of a message may free its arrays.
         forms = [self._form(message) for message in asked]
         replies = self._grid.send_and_receive(asked, timeout=timeout)
-        checked = self._check_all(replies, asked, forms)
-        return list(checked) if isinstance(replies, Sequence) else checked
+        return self._check_all(replies, asked, forms)
 
     def _form(self, message: Message) -> ReplyForm:
         about = message.metadata
@@ -154,7 +153,7 @@ class UnpackingGrid(GridWrapper):
         packed, metrics = reply.content.get(ARRAYS), reply.content.get(METRICS)
         if not isinstance(packed, ArrayRecord) or not isinstance(metrics, MetricRecord):
             return reply  # a strategy refuses it
-        del reply.content[ARRAYS]  # a list may hold the reply until the end of the round
+        del reply.content[ARRAYS]  # the loop above still holds the last reply
         assert isinstance(sent, ArrayRecord)
         try:
             whole = unpack_record(packed, sent, self._layout, self._wire_format)

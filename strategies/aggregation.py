@@ -1,7 +1,7 @@
 """The mean of several models' named arrays."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -24,57 +24,6 @@ _SQUARES = 1 << 12
 
 class NotFinite(ValueError):
     """A mean that is not finite."""
-
-
-def mean_into(out: NDArray, arrays: Sequence[NDArray], weights: Sequence[float | Fraction]) -> None:
-    """Write the weighted mean of arrays into an array of the same shape and dtype.
-
-    Floats are summed in the given order, in float32 or in their own dtype if that is wider. Each is
-    multiplied by its weight relative to the first one's, and the sum divided by the sum of these;
-    with equal weights this is (1/M) Σ w_i. Integers, such as BatchNorm's counters, have no mean: if
-    all agree they are kept, otherwise the maximum is taken. Besides ``out`` at most a megabyte is
-    held.
-
-    Args:
-        out: receives the mean; C-ordered.
-        arrays: M ≥ 1 arrays, read only.
-        weights: M positive weights.
-
-    Raises:
-        NotFinite: the mean of floats is NaN or infinite somewhere.
-    """
-    if not np.issubdtype(out.dtype, np.floating):
-        np.copyto(out, arrays[0])
-        for array in arrays[1:]:
-            np.maximum(out, array, out=out)
-        return
-    wide = np.result_type(out.dtype, np.float32).type
-    factors = [float(weight / weights[0]) for weight in weights]
-    equal = set(factors) == {1.0}
-    divisor = wide(sum(factors))
-    result = out.reshape(-1)
-    pieces = [array.reshape(-1) for array in arrays]
-    # Overflow and NaN are checked below, so NumPy need not warn of them as well.
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, result.size, CHUNK):
-            part = slice(start, start + CHUNK)
-            # If the dtype is also the sum's dtype this is a view: the sum is computed in place.
-            sums = result[part].astype(wide, copy=False)
-            # The first array is not added to zeros: the mean of one model is the model itself, bit
-            # for bit.
-            if equal and len(pieces) > 1:
-                np.add(pieces[0][part], pieces[1][part], out=sums, dtype=wide)
-                rest = 2
-            else:
-                np.copyto(sums, pieces[0][part])
-                rest = 1
-            for piece, factor in zip(pieces[rest:], factors[rest:], strict=True):
-                sums += piece[part] if equal else piece[part] * wide(factor)
-            sums /= divisor
-            if sums.dtype != out.dtype:
-                result[part] = sums
-            if not _finite(sums) and not np.isfinite(result[part]).all():
-                raise NotFinite
 
 
 def is_finite(array: NDArray) -> bool:
@@ -156,7 +105,13 @@ def _finite(values: NDArray) -> bool:
 
 
 class RunningMean:
-    """(Σ n_i w_i) / Σ n_i; the same bits as `mean_into` computes from all models at once.
+    """(Σ n_i w_i) / Σ n_i of models that are added one after the other.
+
+    Floats are summed in the order in which they are added, in float32 or in their own dtype if that
+    is wider. Each is multiplied by its weight relative to the first one's, and the sum divided by
+    the sum of these; with equal weights this is (1/M) Σ w_i, and the mean of one model is the model
+    itself, bit for bit. Integers, such as BatchNorm's counters, have no mean: if all agree they are
+    kept, otherwise the maximum is taken.
 
     Memory: one model, the sum. If the first model's bytes are writable, no one else uses them, and
         they become the sum.

@@ -1,6 +1,5 @@
 """A strategy of Flower's own in the place of the mean, such as Krum or the median."""
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +7,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedMedian, Strategy
 
-from strategies.aggregation import NotFinite, is_finite, mean_into
+from strategies.aggregation import NotFinite, is_finite
 from strategies.arrays import Blank, to_record, view
 from strategies.replies import ARRAYS, METRICS, NUM_EXAMPLES, TooFewReplies
 
@@ -28,6 +27,7 @@ class FlowerMean:
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
         self._round = 0
+        self._taken: list[tuple[ArrayRecord, float | Fraction]] = []
 
     def begin(self, server_round: int, arrays: ArrayRecord, grid: Grid) -> None:
         """Tell it what the clients receive.
@@ -40,15 +40,18 @@ class FlowerMean:
         if type(self._strategy).configure_train is not FedMedian.configure_train:
             self._strategy.configure_train(server_round, _floats(arrays), ConfigRecord(), grid)
 
-    def of(
-        self, records: Sequence[ArrayRecord], weights: Sequence[float | Fraction]
-    ) -> ArrayRecord:
+    def add(self, record: ArrayRecord, weight: float | Fraction) -> None:
+        """Add a client's arrays, with its weight > 0."""
+        self._taken.append((record, weight))
+
+    def finish(self) -> ArrayRecord:
         """Return what it makes of the clients' arrays, in their dtypes and shapes.
 
         Raises:
             NotFinite: it is NaN or infinite somewhere.
             TooFewReplies: it makes nothing of so few replies.
         """
+        taken, self._taken = self._taken, []
         messages = [
             Message(
                 RecordDict(
@@ -57,19 +60,21 @@ class FlowerMean:
                 dst_node_id=index,
                 message_type=MessageType.TRAIN,
             )
-            for index, (record, weight) in enumerate(zip(records, weights, strict=True))
+            for index, (record, weight) in enumerate(taken)
         ]
         found, _ = self._strategy.aggregate_train(self._round, messages)
         if found is None:
             name = type(self._strategy).__name__
-            raise TooFewReplies(f"Flower's {name} makes no model of {len(records)} replies")
+            raise TooFewReplies(f"Flower's {name} makes no model of {len(taken)} replies")
         result = ArrayRecord()
-        for name, array in records[0].items():
+        for name, array in taken[0][0].items():
             blank = Blank(np.dtype(array.dtype), tuple(array.shape))
             if name in found:
                 np.copyto(blank.values, found[name].numpy(), casting="same_kind")
             else:
-                mean_into(blank.values, [view(record[name]) for record in records], weights)
+                np.copyto(blank.values, view(array))
+                for record, _ in taken[1:]:
+                    np.maximum(blank.values, view(record[name]), out=blank.values)
             if not is_finite(blank.values):
                 raise NotFinite
             result[name] = blank.finish()

@@ -65,11 +65,6 @@ class Replies:
     accepted: list[Reply] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def refuse(self, client: str, reason: str) -> None:
-        """Move an accepted reply to the failures."""
-        self.accepted = [reply for reply in self.accepted if reply.client != client]
-        self.failures[client] = reason
-
 
 def read_replies(
     sent: Sequence[Message],

@@ -150,7 +150,7 @@ def test_an_errors_reason_is_one_short_printable_line() -> None:
     assert len(assert_named(*strategy_and_round(error))) == 300
 
 
-def test_replies_are_checked_one_by_one_where_they_come_so() -> None:
+def test_replies_are_checked_one_by_one() -> None:
     """So a grid that reads each reply on demand still has one at a time."""
     taken: list[Message] = []
 
@@ -171,5 +171,3 @@ def test_replies_are_checked_one_by_one_where_they_come_so() -> None:
     assert taken == []
     next(iter(replies))
     assert len(taken) == 1
-    listed = CheckingGrid(MemoryGrid(dict.fromkeys(CLIENTS, honest)), {})
-    assert isinstance(listed.send_and_receive(messages), list)

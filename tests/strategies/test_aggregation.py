@@ -1,13 +1,19 @@
+"""The mean of models that are added one after the other."""
+
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import permutations
+from typing import cast
 
 import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
 from numpy.typing import DTypeLike, NDArray
 
 from strategies import aggregation
-from strategies.aggregation import NotFinite, mean_into
+from strategies.aggregation import NotFinite, RunningMean
+from strategies.arrays import to_record, views
+from tests.support import assert_same_bits
 
 SMALL_CHUNK = 4
 
@@ -23,12 +29,14 @@ def no_warnings() -> Iterator[None]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregation, "CHUNK", SMALL_CHUNK)
+    monkeypatch.setattr(aggregation, "_SHARE", SMALL_CHUNK)
 
 
 def mean(arrays: Sequence[NDArray], weights: Sequence[float] | None = None) -> NDArray:
-    out = np.full_like(arrays[0], 1, order="C")  # what stood there must not matter
-    mean_into(out, arrays, weights or [1.0] * len(arrays))
-    return out
+    running = RunningMean()
+    for array, weight in zip(arrays, weights or [1.0] * len(arrays), strict=True):
+        running.add(to_record({"x": array}), weight)
+    return views(running.finish())["x"]
 
 
 def draw(count: int, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> list[NDArray]:
@@ -122,15 +130,6 @@ def test_integers_stay_integers(values: list[NDArray], expected: object) -> None
     assert found.tolist() == expected
 
 
-def test_nothing_that_is_averaged_is_changed() -> None:
-    arrays = [*draw(3, (9,))]
-    before = [array.copy() for array in arrays]
-    for array in arrays:
-        array.flags.writeable = False
-    mean(arrays, [1.0, 2.0, 3.0])
-    assert all((a == b).all() for a, b in zip(arrays, before, strict=True))
-
-
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0]])
@@ -188,3 +187,58 @@ def test_a_mean_that_overflows_itself_is_not_finite() -> None:
     large = np.full(3, np.finfo(np.float32).max)
     with np.errstate(over="ignore"), pytest.raises(NotFinite):
         mean([large, large])
+
+
+def models(count: int) -> list[dict[str, NDArray]]:
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "w": rng.normal(size=(3, 5)).astype(np.float32),
+            "half": rng.normal(size=7).astype(np.float16),
+            "wide": rng.normal(size=4),
+            "count": rng.integers(0, 9, size=3),
+            "scalar": np.array(rng.normal(), dtype=np.float32),
+            "none": np.zeros((0, 2), dtype=np.float32),
+        }
+        for _ in range(count)
+    ]
+
+
+def own_bytes(record: ArrayRecord) -> ArrayRecord:
+    """The same arrays in memory without other users, as a reply is read from pieces."""
+    owned = ArrayRecord()
+    for name, array in record.items():
+        owned[name] = Array(array.dtype, array.shape, array.stype, b"")
+        owned[name].data = cast(bytes, memoryview(bytearray(array.data)))
+    return owned
+
+
+@pytest.mark.parametrize("weights", [[1.0], [2.0], [1.0] * 3, [7.0] * 4, [3.0, 1.0, 2.0, 10.0]])
+def test_whoever_has_the_bytes_the_mean_is_the_same_to_the_bit(weights: list[float]) -> None:
+    found = []
+    for owned in (True, False):
+        mean = RunningMean()
+        for model, weight in zip(models(len(weights)), weights, strict=True):
+            record = to_record(model)
+            mean.add(own_bytes(record) if owned else record, weight)
+        found.append(views(mean.finish()))
+    assert_same_bits(*found)
+
+
+def test_bytes_of_others_are_left_alone() -> None:
+    first, second = (to_record(model) for model in models(2))
+    before = {name: array.data for name, array in first.items()}
+    mean = RunningMean()
+    mean.add(first, 1.0)
+    mean.add(second, 1.0)
+    mean.finish()
+    assert {name: array.data for name, array in first.items()} == before
+
+
+def test_memory_that_nobody_else_has_becomes_the_mean() -> None:
+    """So one client's model is not copied at all."""
+    record = own_bytes(to_record(models(1)[0]))
+    mean = RunningMean()
+    mean.add(record, 1.0)
+    found = mean.finish()
+    assert np.shares_memory(views(found)["w"], views(record)["w"])

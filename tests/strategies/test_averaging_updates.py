@@ -1,6 +1,5 @@
 """Updates in a round: recorded, reported, bounded, and refused if not finite."""
 
-from collections.abc import Iterator
 from itertools import permutations
 
 import numpy as np
@@ -30,7 +29,6 @@ TOO_LONG = (
     "its update (norm {}) is longer than 2.44e+03, 1,000 times the norm of what it was sent, "
     "or of 1"
 )
-WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "one by one"])
 
 
 def moved(by: float) -> Weights:
@@ -56,7 +54,7 @@ def strategy_of(
     )
 
 
-def round_of(strategy: Averaging, *trained: Weights | str, one_by_one: bool) -> Weights:
+def round_of(strategy: Averaging, *trained: Weights | str) -> Weights:
     """Each client answers with weights, or with an error."""
     arrays = PLAN.flatten(START)
     sent = deliver(strategy.configure_train(1, arrays, ConfigRecord(), MemoryGrid({})))
@@ -68,20 +66,15 @@ def round_of(strategy: Averaging, *trained: Weights | str, one_by_one: bool) -> 
         else:
             replies.append(answer(message, num_examples=4))
             replies[-1].content["arrays"] = PLAN.flatten(weights)
-
-    def lazily() -> Iterator[Message]:
-        yield from replies
-
-    result, _ = strategy.aggregate_train(1, lazily() if one_by_one else replies)
+    result, _ = strategy.aggregate_train(1, iter(replies))
     assert result is not None
     return PLAN.views(result)
 
 
-@WAYS
-def test_each_update_has_its_length_and_its_direction(one_by_one: bool) -> None:
+def test_each_update_has_its_length_and_its_direction() -> None:
     """0.1, 0.2 and −0.2 in each of 17 places: the mean, 1/30, points as the first two do."""
     strategy = strategy_of()
-    round_of(strategy, moved(0.1), moved(0.2), moved(-0.2), one_by_one=one_by_one)
+    round_of(strategy, moved(0.1), moved(0.2), moved(-0.2))
     norms = [strategy.updates[client]["norm"] for client in CLIENTS.values()]
     assert norms == pytest.approx([0.1 * 17**0.5, 0.2 * 17**0.5, 0.2 * 17**0.5], rel=1e-6)
     cosines = [strategy.updates[client]["cosine"] for client in CLIENTS.values()]
@@ -89,33 +82,18 @@ def test_each_update_has_its_length_and_its_direction(one_by_one: bool) -> None:
     assert strategy.warnings == []
 
 
-def test_both_ways_say_the_same_to_the_bit() -> None:
-    """So rounds.jsonl of a simulation is that of a deployment."""
-    for clip in (0.0, 0.3):
-        said, weights = [], []
-        for one_by_one in (False, True):
-            strategy = strategy_of(clip=clip)
-            trained = moved(0.1), moved(0.25), moved(5.0)
-            weights.append(round_of(strategy, *trained, one_by_one=one_by_one))
-            said.append((strategy.updates, strategy.warnings))
-        assert said[0] == said[1]
-        assert_same_bits(weights[0], weights[1])
-
-
-@WAYS
-def test_an_update_a_thousand_times_too_long_is_named_at_once(one_by_one: bool) -> None:
+def test_an_update_a_thousand_times_too_long_is_named_at_once() -> None:
     strategy = strategy_of()
-    round_of(strategy, moved(0.1), moved(100.0), moved(0.1), one_by_one=one_by_one)
+    round_of(strategy, moved(0.1), moved(100.0), moved(0.1))
     (line,) = strategy.warnings
     assert line == "the update of client-1 (norm 412) is 1,000 times the median of the others'"
     assert strategy.updates["client-1"]["times_median"] == pytest.approx(1000, rel=1e-4)
 
 
-@WAYS
-def test_a_bound_leaves_an_attacker_no_more_than_the_others(one_by_one: bool) -> None:
+def test_a_bound_leaves_an_attacker_no_more_than_the_others() -> None:
     """√17 · 0.2 is allowed: 0.1 passes as it is, 100 counts as 0.2; (0.1 + 0.2 + 0.1) / 3."""
     strategy = strategy_of(clip=0.2 * 17**0.5)
-    found = round_of(strategy, moved(0.1), moved(100.0), moved(0.1), one_by_one=one_by_one)
+    found = round_of(strategy, moved(0.1), moved(100.0), moved(0.1))
     np.testing.assert_allclose(found["layer1.weight"] - START["layer1.weight"], 0.4 / 3, rtol=1e-5)
     assert found["counter"] == 7
     assert [said["clipped"] for said in strategy.updates.values()] == [False, True, False]
@@ -123,18 +101,16 @@ def test_a_bound_leaves_an_attacker_no_more_than_the_others(one_by_one: bool) ->
     assert strategy.warnings[0].endswith("; clip-updates bounds it to 0.825")
 
 
-@WAYS
-def test_a_bound_that_nobody_reaches_changes_no_bit(one_by_one: bool) -> None:
+def test_a_bound_that_nobody_reaches_changes_no_bit() -> None:
     trained = moved(0.1), moved(0.2), moved(-0.3)
-    free = round_of(strategy_of(), *trained, one_by_one=one_by_one)
-    assert_same_bits(round_of(strategy_of(clip=99.0), *trained, one_by_one=one_by_one), free)
+    free = round_of(strategy_of(), *trained)
+    assert_same_bits(round_of(strategy_of(clip=99.0), *trained), free)
 
 
-@WAYS
-def test_running_statistics_far_off_are_named_and_no_part_of_the_norm(one_by_one: bool) -> None:
+def test_running_statistics_far_off_are_named_and_no_part_of_the_norm() -> None:
     strategy = strategy_of()
     good, bad = spoiled("bn.running_mean", 1.0), spoiled("bn.running_mean", 500.0)
-    round_of(strategy, good, bad, good, one_by_one=one_by_one)
+    round_of(strategy, good, bad, good)
     assert strategy.updates["client-1"]["norm"] == pytest.approx(0.1 * 17**0.5, rel=1e-6)
     assert strategy.warnings == [
         "the change of BatchNorm's running statistics at client-1 (norm 500) is 500 times the "
@@ -142,7 +118,6 @@ def test_running_statistics_far_off_are_named_and_no_part_of_the_norm(one_by_one
     ]
 
 
-@WAYS
 @pytest.mark.parametrize(
     "name, value, said",
     [
@@ -158,12 +133,12 @@ def test_running_statistics_far_off_are_named_and_no_part_of_the_norm(one_by_one
     ],
 )
 def test_weights_that_no_training_makes_cost_their_client_the_round(
-    one_by_one: bool, name: str, value: float, said: str
+    name: str, value: float, said: str
 ) -> None:
     """The mean is that of the other two."""
     strategy = strategy_of(min_replies=2)
     wrong = spoiled(name, value)
-    result = round_of(strategy, moved(0.1), wrong, moved(0.1), one_by_one=one_by_one)
+    result = round_of(strategy, moved(0.1), wrong, moved(0.1))
     assert_same_bits(result, moved(0.1))
     assert strategy.replies.failures == {"client-1": said}
     assert strategy.updates.keys() == {"client-0", "client-2"}
@@ -174,30 +149,26 @@ def test_whom_it_costs_the_round_depends_on_no_order_and_on_no_other_update(clip
     """Even where the enormous are more than the others, and the mean of all would overflow."""
     models = {"client-0": moved(1e30), "client-1": moved(0.1), "client-2": moved(3e38)}
     for names in permutations(models):
-        for one_by_one in (False, True):
-            strategy = strategy_of(min_replies=1, clip=clip)
-            result = round_of(strategy, *(models[n] for n in names), one_by_one=one_by_one)
-            kept = CLIENTS[list(CLIENTS)[names.index("client-1")]]
-            assert list(strategy.updates) == [kept]
-            assert strategy.replies.failures.keys() == set(CLIENTS.values()) - {kept}
-            expected = strategy_of(min_replies=1, clip=clip)
-            alone = round_of(expected, moved(0.1), "away", "away", one_by_one=one_by_one)
-            assert_same_bits(result, alone)
+        strategy = strategy_of(min_replies=1, clip=clip)
+        result = round_of(strategy, *(models[n] for n in names))
+        kept = CLIENTS[list(CLIENTS)[names.index("client-1")]]
+        assert list(strategy.updates) == [kept]
+        assert strategy.replies.failures.keys() == set(CLIENTS.values()) - {kept}
+        alone = round_of(strategy_of(min_replies=1, clip=clip), moved(0.1), "away", "away")
+        assert_same_bits(result, alone)
 
 
-@WAYS
-def test_float64_whose_sum_overflows_costs_its_clients_the_round(one_by_one: bool) -> None:
+def test_float64_whose_sum_overflows_costs_its_clients_the_round() -> None:
     """1.7·10³⁰⁸ is finite, twice that is not; not that the training has diverged."""
     strategy = strategy_of(min_replies=1)
     wrong = spoiled("layer2.weight", 1.7e308)
-    result = round_of(strategy, wrong, moved(0.1), wrong, one_by_one=one_by_one)
+    result = round_of(strategy, wrong, moved(0.1), wrong)
     assert_same_bits(result, moved(0.1))
     said = "its update is too large to be measured"
     assert strategy.replies.failures == {"client-0": said, "client-2": said}
 
 
-@WAYS
-def test_what_no_training_makes_is_named_beside_the_others_errors(one_by_one: bool) -> None:
+def test_what_no_training_makes_is_named_beside_the_others_errors() -> None:
     """And it does not count as a reply, although min-replies fails before any mean."""
     strategy = strategy_of(min_replies=2)
     with pytest.raises(TooFewReplies) as caught:
@@ -206,7 +177,6 @@ def test_what_no_training_makes_is_named_beside_the_others_errors(one_by_one: bo
             "TrainingError: the training loss became nan",
             spoiled("layer1.weight"),
             spoiled("layer1.weight", 1e30),
-            one_by_one=one_by_one,
         )
     assert str(caught.value) == (
         'round 1: 0 of 3 clients answered, but min-replies = 2 (client-0: "TrainingError: the '
@@ -215,14 +185,13 @@ def test_what_no_training_makes_is_named_beside_the_others_errors(one_by_one: bo
     )
 
 
-@WAYS
-def test_what_came_before_is_looked_at_before_the_victims(one_by_one: bool) -> None:
+def test_what_came_before_is_looked_at_before_the_victims() -> None:
     """All three fail on a model that one of them spoiled a round before."""
     strategy = strategy_of(min_replies=2, earlier=("round 7: the update of client-9 is odd",))
-    round_of(strategy, moved(0.1), moved(500.0), moved(0.1), one_by_one=one_by_one)
+    round_of(strategy, moved(0.1), moved(500.0), moved(0.1))
     nan = "TrainingError: the training loss became nan, after 1e+05; try a smaller learning-rate"
     with pytest.raises(TooFewReplies) as caught:
-        round_of(strategy, nan, nan, nan, one_by_one=one_by_one)
+        round_of(strategy, nan, nan, nan)
     assert str(caught.value).endswith(
         "; look at this first: round 7: the update of client-9 is odd; round 1: the update of "
         "client-1 (norm 2.06e+03) is 5,000 times the median of the others'"
@@ -232,13 +201,12 @@ def test_what_came_before_is_looked_at_before_the_victims(one_by_one: bool) -> N
 def test_who_is_only_away_has_nothing_to_do_with_it() -> None:
     strategy = strategy_of(min_replies=3, earlier=("round 7: the update of client-9 is odd",))
     with pytest.raises(TooFewReplies) as caught:
-        round_of(strategy, moved(0.1), "its connection was lost", moved(0.1), one_by_one=False)
+        round_of(strategy, moved(0.1), "its connection was lost", moved(0.1))
     assert "look at this" not in str(caught.value)
 
 
-@WAYS
-def test_replies_and_global_weights_are_let_go(one_by_one: bool) -> None:
+def test_replies_and_global_weights_are_let_go() -> None:
     strategy = strategy_of(clip=0.1)
-    round_of(strategy, moved(0.1), moved(5.0), moved(0.1), one_by_one=one_by_one)
+    round_of(strategy, moved(0.1), moved(5.0), moved(0.1))
     assert all(not reply.record for reply in strategy.replies.accepted)
     assert not strategy._base

@@ -1,7 +1,7 @@
 """Strategies of Flower's own in the place of the mean, against NumPy."""
 
 import tracemalloc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -35,7 +35,6 @@ START = {
 PLAN = Layout.of(START)
 Weights = dict[str, NDArray]
 ALL = {"fraction_evaluate": 0.0, "min_available_nodes": 3}
-WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "one by one"])
 
 
 def replied(scale: float = 1.0) -> list[Weights]:
@@ -58,7 +57,6 @@ def round_of(
     replies: Sequence[Weights],
     *,
     clip: float = 0.0,
-    one_by_one: bool = False,
     measured: int = 3,
 ) -> Weights:
     strategy = Averaging(
@@ -73,21 +71,16 @@ def round_of(
     for message, weights in zip(sent, replies, strict=True):
         answers.append(answer(message, num_examples=4))
         answers[-1].content["arrays"] = PLAN.flatten(weights)
-
-    def lazily() -> Iterator[Message]:
-        yield from answers
-
-    result, _ = strategy.aggregate_train(1, lazily() if one_by_one else answers)
+    result, _ = strategy.aggregate_train(1, iter(answers))
     assert result is not None
     assert len(strategy.updates) == measured
     return PLAN.views(result)
 
 
-@WAYS
-def test_the_median(one_by_one: bool) -> None:
+def test_the_median() -> None:
     """Of every value; counters take the largest, whatever the strategy."""
     replies = replied()
-    found = round_of(FedMedian(**ALL), replies, one_by_one=one_by_one)
+    found = round_of(FedMedian(**ALL), replies)
     expected = {
         name: np.median(np.stack([reply[name] for reply in replies]), axis=0).astype(array.dtype)
         for name, array in START.items()
@@ -96,22 +89,20 @@ def test_the_median(one_by_one: bool) -> None:
     assert_same_bits(found, expected)
 
 
-@WAYS
-def test_krum_takes_the_client_that_has_a_near_neighbour(one_by_one: bool) -> None:
+def test_krum_takes_the_client_that_has_a_near_neighbour() -> None:
     """The first two are nearer to one another than to the third; the first of equals is taken."""
     replies = replied()
-    found = round_of(Krum(**ALL), replies, one_by_one=one_by_one)
+    found = round_of(Krum(**ALL), replies)
     assert_same_bits(found, {**replies[0], "bn.num_batches_tracked": np.array(9)})
 
 
-@WAYS
-def test_a_wrapper_for_differential_privacy_shortens_updates(one_by_one: bool) -> None:
+def test_a_wrapper_for_differential_privacy_shortens_updates() -> None:
     """To a norm of 0.2 each, and their mean has no noise here; from what the clients received."""
     wrapped = DifferentialPrivacyServerSideFixedClipping(
         FedAvg(**ALL), noise_multiplier=0.0, clipping_norm=0.2, num_sampled_clients=3
     )
     replies = replied()
-    found = round_of(wrapped, replies, one_by_one=one_by_one)
+    found = round_of(wrapped, replies)
     steps = []
     for reply in replies:
         step = np.concatenate([(reply[n] - START[n]).ravel() for n in ("w", "wide")])
@@ -148,7 +139,10 @@ def test_models_that_are_near_one_another_are_told_apart() -> None:
     start = np.full(10_000, 100.0, np.float32)
     moves = (0.0, 1e-4, 1.2e-4, 5e-4)  # of each weight; the third is the nearest to two others
     sent = [to_record({"w": (start + np.float32(move)).astype("f4")}) for move in moves]
-    found = FlowerMean(METHODS["krum"].flower({"byzantine-clients": 0})).of(sent, [1.0] * 4)
+    mean = FlowerMean(METHODS["krum"].flower({"byzantine-clients": 0}))
+    for record in sent:
+        mean.add(record, 1.0)
+    found = mean.finish()
     values = [float(view(record["w"])[0]) for record in sent]
     scores = [sum(sorted((a - b) ** 2 for b in values)[1:3]) for a in values]
     assert view(found["w"])[0] == values[int(np.argmin(scores))]
@@ -160,9 +154,11 @@ def test_the_memory_of_flowers_strategies_is_known(name: str) -> None:
     rng = np.random.default_rng(0)
     sent = [to_record({"w": rng.normal(size=size).astype("f4")}) for _ in range(number)]
     mean = FlowerMean(METHODS[name].flower({"byzantine-clients": 1, "trimmed-clients": 1}))
+    for record in sent:
+        mean.add(record, 1.0)
     tracemalloc.start()
     try:
-        mean.of(sent, [1.0] * number)
+        mean.finish()
         copies = tracemalloc.get_traced_memory()[1] / (4 * size * number)
     finally:
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Measuring updates: one after the other, all together, and what is left out."""
+"""Measuring updates, and what is left out."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -8,14 +8,13 @@ import pytest
 from flwr.app import ArrayRecord
 
 from strategies import update_measures
-from strategies.aggregation import CHUNK, RunningMean
-from strategies.arrays import to_record, views
+from strategies.aggregation import CHUNK
+from strategies.arrays import to_record
 from strategies.layout import Layout
-from strategies.update_measures import mean_and_updates, measure, norm_of
+from strategies.update_measures import measure, norm_of
 from strategies.update_size import describe_updates
 from strategies.update_sketch import Update
 from tests.strategies.test_update_size import BASE, Weights, flat, model
-from tests.support import assert_same_bits
 
 
 def test_norms_and_cosines_are_those_of_the_updates() -> None:
@@ -59,30 +58,14 @@ def same_bits(one: Update, other: Update) -> bool:
     )
 
 
-def test_both_ways_of_averaging_find_the_same_to_the_bit() -> None:
-    """All in memory, as a simulation has them, and one after the other, as a deployment."""
-    records = [to_record(model(seed)) for seed in (1, 2, 3)]
-    weights = [3.0, 1.0, 2.0]
-    together, found = mean_and_updates(records, weights, to_record(BASE))
-    mean = RunningMean()
-    for record, weight, update in zip(records, weights, found, strict=True):
-        assert same_bits(measure(record, to_record(BASE)), update)
-        mean.add(record, weight)
-    assert_same_bits(views(mean.finish()), views(together))
-
-
-def test_the_order_of_clients_and_the_number_of_threads_change_no_bit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two parts of an array and a bit: more than one thread's share."""
-    records = [to_record(model(seed, 33 * CHUNK + 17)) for seed in (1, 2)]
-    base = to_record(model(0, 33 * CHUNK + 17))
-    _, first = mean_and_updates(records, [1.0, 1.0], base)
+    ours, base = (to_record(model(seed, 33 * CHUNK + 17)) for seed in (1, 0))
+    first = measure(ours, base)
     for number in (1, 2, 5):
         threads = partial(ThreadPoolExecutor, number)
         monkeypatch.setattr(update_measures, "one_thread_per_core", threads)
-        _, again = mean_and_updates(records[::-1], [1.0, 1.0], base)
-        assert all(same_bits(*pair) for pair in zip(first, again[::-1], strict=True))
+        assert same_bits(measure(ours, base), first)
 
 
 BATCHNORM = {
@@ -119,8 +102,6 @@ def test_batchnorms_running_statistics_count_neither_in_norm_nor_in_cosine(
     assert far.square == still.square
     assert far.sketch.tobytes() == still.sketch.tobytes()
     assert (still.statistics_norm, far.statistics_norm) == (0, pytest.approx(1000 * 10**0.5))
-    _, (together,) = mean_and_updates([record(trained(1000.0))], [1.0], record(BATCHNORM), names)
-    assert same_bits(together, far)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -175,8 +156,5 @@ def test_what_is_carried_is_measured_apart(concatenated: bool) -> None:
     alone = {"w": CARRYING["w"]}
     expected = measure(to_record({"w": moved["w"]}), to_record(alone))
     assert update.sketch.tobytes() == expected.sketch.tobytes()
-    _, (together,) = mean_and_updates([record(moved)], [1.0], record(CARRYING), plan)
-    assert same_bits(together, update)
-    assert together.carried == update.carried
     assert norm_of(record(CARRYING), plan) == norm_of(to_record(alone)) == 6.0
     assert norm_of(record(CARRYING), plan, carried=True) == 4.0

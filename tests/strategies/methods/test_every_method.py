@@ -4,13 +4,16 @@ Clients here answer with numbers that depend on what they received, so that a wr
 start of a round changes everything after it.
 """
 
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from importlib import import_module
 from itertools import permutations
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +26,7 @@ from strategies.exchange import Exchange, arrays_of
 from strategies.field_kinds import Count
 from strategies.flower_mean import FlowerMean
 from strategies.method import Aggregation, Method, carried_name, is_carried
-from strategies.methods import DEFAULT, KEYS, METHODS
+from strategies.methods import DEFAULT, KEYS, METHODS, replies_needed
 from strategies.replies import TooFewReplies
 from tests.support import (
     MemoryGrid,
@@ -36,6 +39,7 @@ from tests.support import (
 )
 from training.checkpoint import Checkpoint, Progress
 from training.config import DEFAULTS, parse
+from training.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
@@ -54,12 +58,10 @@ START: dict[str, NDArray] = {
 }
 SHAPES = {name: (array.dtype, array.shape) for name, array in START.items()}
 Weights = dict[str, NDArray]
-WAYS = pytest.mark.parametrize("one_by_one", [False, True], ids=["in memory", "one by one"])
 EVERY = pytest.mark.parametrize("name", METHODS)
-# A formula for many clients says nothing of one or two.
-OF_FEW = pytest.mark.parametrize(
-    "name", [name for name, method in METHODS.items() if method.least_replies is None]
-)
+OF_MANY = [name for name, method in METHODS.items() if method.least_replies is not None]
+# With these a method that leaves clients out, or some of their values, does so.
+ONE_FAULTY = {"byzantine-clients": 1, "trimmed-clients": 1}
 WITH_A_STEP = pytest.mark.parametrize(
     "name", [name for name, method in METHODS.items() if method.server_step is not None]
 )
@@ -67,6 +69,9 @@ WITH_A_STEP = pytest.mark.parametrize(
 
 class Run:
     """A run as a config makes it, with all of the method's keys at their defaults.
+
+    Args:
+        keys: other values of some.
 
     Attributes:
         strategy: the server's.
@@ -83,10 +88,12 @@ class Run:
         start: Weights = START,
         state: Weights | None = None,
         sample: Callable[[int], list[int]] | None = None,
+        keys: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.method = METHODS[method] if isinstance(method, str) else method
-        self.exchange = Exchange(self.method, parse({}).to_flat(), start, TRAINED, state)
-        flower = self.method.flower(parse({}).to_flat()) if self.method.flower else None
+        settings = {**parse({}).to_flat(), **keys}
+        self.exchange = Exchange(self.method, settings, start, TRAINED, state)
+        flower = self.method.flower(settings) if self.method.flower else None
         self.strategy = Averaging(
             clients=clients,
             min_replies=1,
@@ -117,7 +124,6 @@ class Run:
         *,
         order: Sequence[int] | None = None,
         refused: int | None = None,
-        one_by_one: bool = False,
     ) -> Weights:
         """The weights after a round in which every client that is asked answers."""
         self._done += 1
@@ -138,18 +144,14 @@ class Run:
                     trained_by(index, plan.views(received_by(message)))
                 )
         replies = [replies[index] for index in order or range(len(replies))]
-
-        def lazily() -> Iterator[Message]:
-            yield from replies
-
-        result, _ = self.strategy.aggregate_train(number, lazily() if one_by_one else replies)
+        result, _ = self.strategy.aggregate_train(number, iter(replies))
         assert result is not None
         self.arrays = result
         return copied(self.exchange.weights(result))
 
-    def rounds(self, number: int, **how: bool) -> Weights:
+    def rounds(self, number: int) -> Weights:
         for _ in range(number):
-            weights = self.round(**how)
+            weights = self.round()
         return weights
 
 
@@ -169,7 +171,9 @@ def trained_by(client: int, received: Weights) -> Weights:
             noise = np.random.default_rng([client, array.size]).normal(size=array.shape)
             move = 0.1 * noise - 0.05 * array
             if name == "bn.running_var":
-                move = -0.2 * (client + 1) * array  # a step with momentum would go below zero
+                move = (
+                    -0.9 * (client + 1) / (client + 3) * array
+                )  # a step with momentum would go below zero
             result[name] = np.asarray(array + move, array.dtype)
     return result
 
@@ -192,26 +196,16 @@ def test_after_a_kill_the_weights_are_the_same(name: str, tmp_path: Path) -> Non
 
 
 @EVERY
-@WAYS
-def test_the_order_of_replies_does_not_matter(name: str, one_by_one: bool) -> None:
+def test_the_order_of_replies_does_not_matter(name: str) -> None:
     expected = Run(name).rounds(2)
     for order in permutations(range(3)):
         run = Run(name)
-        run.round(order=order, one_by_one=one_by_one)
-        assert_same_bits(run.round(order=order, one_by_one=one_by_one), expected)
+        run.round(order=order)
+        assert_same_bits(run.round(order=order), expected)
 
 
-@EVERY
-def test_one_by_one_and_in_memory_are_the_same(name: str) -> None:
-    """Over sites and in a simulation, the state included."""
-    sides = [Run(name), Run(name)]
-    assert_same_bits(*(side.rounds(3, one_by_one=bool(way)) for way, side in enumerate(sides)))
-    assert_same_bits(*(side.state() for side in sides))
-
-
-@OF_FEW
-@WAYS
-def test_one_client_alone(name: str, one_by_one: bool) -> None:
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in OF_MANY])
+def test_one_client_alone(name: str) -> None:
     """Its own weights are the mean: with no step at the server, they are the next model."""
     run, other = Run(name, clients={5: "client-0"}), Run(name).exchange
     plan = other.train_layout
@@ -219,67 +213,90 @@ def test_one_client_alone(name: str, one_by_one: bool) -> None:
     expected = trained_by(0, received)
     if other.step is not None:
         other.step.take(received, expected, round_number=1, replies=[(1.0, run.scalars_of(0))])
-    found = run.round(one_by_one=one_by_one)
-    assert_same_bits(found, other.weights(plan.flatten(expected)))
+    assert_same_bits(run.round(), other.weights(plan.flatten(expected)))
 
 
-@OF_FEW
-@WAYS
-def test_a_refused_reply_leaves_the_others(
-    name: str, one_by_one: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if that client had not been asked, but that the method knows that one of three is absent;
-    the next round has all of them again.
+@pytest.mark.parametrize("name", OF_MANY)
+def test_one_client_is_refused_where_a_formula_needs_more(name: str) -> None:
+    """And so is one less than it needs."""
+    keys = {key: ONE_FAULTY[key] for key in METHODS[name].keys}
+    least = replies_needed(name, {**parse({}).to_flat(), **keys})
+    assert least > 1
+    for clients in (1, least - 1):
+        said = (
+            f"clients = {clients}: strategy = '{name}' with its keys needs {least} replies in "
+            "every round"
+        )
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            parse({"strategy": name, "clients": clients, **keys})
+    parse({"strategy": name, "clients": least, **keys})
+
+
+def one_more_than_needed(name: str) -> dict[int, str]:
+    """Three clients, or one more than the method's formula needs with one faulty client."""
+    needed = replies_needed(name, {**parse({}).to_flat(), **ONE_FAULTY})
+    return {7 * (i + 3) % 100: f"client-{i}" for i in range(max(3, needed + 1))}
+
+
+@EVERY
+def test_a_refused_reply_leaves_the_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if that client had not been asked, but that the method knows that one is absent; the next
+    round has all of them again.
     """
-    run = Run(name)
-    found = run.round(refused=2, one_by_one=one_by_one)
-    assert run.strategy.replies.failures == {"client-2": "not today"}
+    clients = one_more_than_needed(name)
+    last = len(clients) - 1
+    run = Run(name, clients=clients, keys=ONE_FAULTY)
+    found = run.round(refused=last)
+    assert run.strategy.replies.failures == {f"client-{last}": "not today"}
     if {*TRAINED} - METHODS[name].local_names(START):
-        assert not same_bits(found, Run(name).round())
+        assert not same_bits(found, Run(name, clients=clients, keys=ONE_FAULTY).round())
     state = copied(run.state())
-    run.round(one_by_one=one_by_one)
+    run.round()
     assert run.strategy.replies.failures == {}
-    monkeypatch.setattr(Averaging, "_share", lambda _: 2 / 3)
-    two = Run(name, clients={30: "client-0", 10: "client-1"})
-    assert_same_bits(found, two.round())
-    assert_same_bits(state, two.state())
+    monkeypatch.setattr(Averaging, "_share", lambda _: last / (last + 1))
+    others = dict(list(clients.items())[:-1])
+    alone = Run(name, clients=others, keys=ONE_FAULTY)
+    assert_same_bits(found, alone.round())
+    assert_same_bits(state, alone.state())
 
 
-def of_three(round_number: int) -> list[int]:
-    """The sample of a round: 0 and 1, 1 and 2, 0 and 2, and so on."""
-    return sorted({(round_number - 1) % 3, round_number % 3})
+def all_but_one(clients: Sized) -> Callable[[int], list[int]]:
+    """The samples of the rounds: without the last client, without the first, the second, ..."""
+    number = len(clients)
+    return lambda turn: [i for i in range(number) if i != (turn + number - 2) % number]
 
 
-@OF_FEW
-@WAYS
-def test_a_client_that_a_round_does_not_ask_is_to_the_method_as_one_that_refuses(
-    name: str, one_by_one: bool
-) -> None:
-    """But it is no failure, and of two replies that are needed two are there."""
-    run = Run(name, sample=of_three)
-    run.strategy.min_replies = 2
-    found = run.round(one_by_one=one_by_one)
+@EVERY
+def test_a_client_that_a_round_does_not_ask_is_to_the_method_as_one_that_refuses(name: str) -> None:
+    """But it is no failure, and of the replies that are needed all are there."""
+    clients = one_more_than_needed(name)
+    last = len(clients) - 1
+    run = Run(name, clients=clients, keys=ONE_FAULTY, sample=all_but_one(clients))
+    run.strategy.min_replies = last
+    found = run.round()
     assert run.strategy.replies.failures == {}
-    other = Run(name)
-    assert_same_bits(found, other.round(refused=2, one_by_one=one_by_one))
+    other = Run(name, clients=clients, keys=ONE_FAULTY)
+    assert_same_bits(found, other.round(refused=last))
     assert_same_bits(run.state(), other.state())
-    again = run.round(order=[1, 0], one_by_one=one_by_one)
-    assert [reply.client for reply in run.strategy.replies.accepted] == ["client-1", "client-2"]
-    assert_same_bits(again, other.round(refused=0, one_by_one=one_by_one))
-    with pytest.raises(TooFewReplies, match="round 3: 1 of 2 clients answered"):
-        run.round(refused=0, one_by_one=one_by_one)
+    again = run.round(order=range(last)[::-1])
+    assert [reply.client for reply in run.strategy.replies.accepted] == list(clients.values())[1:]
+    assert_same_bits(again, other.round(refused=0))
+    with pytest.raises(TooFewReplies, match=f"round 3: {last - 1} of {last} clients answered"):
+        run.round(refused=0)
 
 
-@OF_FEW
+@EVERY
 def test_after_a_kill_the_samples_are_the_same(name: str) -> None:
-    expected = Run(name, sample=of_three).rounds(4)
-    run = Run(name, sample=of_three)
+    clients = one_more_than_needed(name)
+
+    def start(**how: Any) -> Run:
+        return Run(name, clients=clients, keys=ONE_FAULTY, sample=all_but_one(clients), **how)
+
+    expected = start().rounds(4)
+    run = start()
     weights = run.rounds(2)
-    state = run.state() if run.method.server_init is not None else None
-    again = Run(
-        name, sample=of_three, done=2, start=weights, state=copied(state) if state else None
-    )
-    assert_same_bits(again.rounds(2), expected)
+    state = copied(run.state()) if run.method.server_init is not None else None
+    assert_same_bits(start(done=2, start=weights, state=state).rounds(2), expected)
 
 
 @EVERY
