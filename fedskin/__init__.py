@@ -5,6 +5,7 @@ A thin package over what the commands use. Importing it loads neither torch nor 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -32,20 +33,38 @@ def _check_packages(names: Sequence[str] = _PACKAGES) -> None:
         ImportError: a package of one of these names comes first on Python's path.
     """
     for name in names:
-        spec = find_spec(name)
-        origin = None if spec is None or spec.origin is None else Path(spec.origin)
-        if origin is None or origin.parents[1] != _HOME:
-            found = "nowhere" if origin is None else str(origin.parent)
+        file = _file_of(name)
+        if file is None or file.parent.parent != _HOME:
+            nowhere = "nowhere" if name not in sys.modules else "a module that has no file"
+            found = nowhere if file is None else str(file.parent)
             raise ImportError(
                 f"fedskin's package {name!r} is found in {found}, not in {_HOME}: start Python in "
                 f"another folder, or put {_HOME} first on its path"
             )
 
 
+def _file_of(package: str) -> Path | None:
+    try:
+        spec = find_spec(package)
+        file = None if spec is None else spec.origin
+    except ValueError:  # it is imported already, and says nothing of how
+        file = getattr(sys.modules[package], "__file__", None)
+    return None if file is None else Path(file)
+
+
+def _is_command() -> bool:
+    """Return whether this process is the command ``fedskin``, or ``python -m fedskin``."""
+    if sys.argv[0] != "-m":
+        return Path(sys.argv[0]).stem == "fedskin"
+    # -m is still importing the package; only what the interpreter was given tells of which module.
+    module = sys.orig_argv[-len(sys.argv)]
+    return re.fullmatch(r"(-\w*m)?fedskin(\.__main__)?", module) is not None
+
+
 try:
     _check_packages()
 except ImportError as error:
-    if Path(sys.argv[0]).stem != "fedskin":
+    if not _is_command():
         raise
     print(f"Error: {error}", file=sys.stderr)  # the command, which shows no traceback
     raise SystemExit(2) from None

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -89,10 +90,35 @@ def test_another_projects_package_of_the_same_name_is_refused(name: str, tmp_pat
     assert imported.stderr.splitlines()[-1].startswith(f"ImportError: {line}")
     script = tmp_path / "fedskin"
     script.write_text("from fedskin.__main__ import main\nmain()\n")
-    command = subprocess.run(
-        [sys.executable, str(script), "--help"],
+    for how in ([str(script)], ["-m", "fedskin"], ["-Bmfedskin"]):
+        command = subprocess.run(
+            [sys.executable, *how, "simulate", "--help"],
+            **{"env": environment, "cwd": tmp_path, "capture_output": True, "text": True},
+        )
+        assert command.returncode == 2
+        assert command.stderr.startswith(f"Error: {line}")
+        assert len(command.stderr.splitlines()) == 1
+    # Of another program only its own author can say how it ends.
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__init__.py").write_text("import fedskin\n")
+    other = subprocess.run(
+        [sys.executable, "-m", "program"],
         **{"env": environment, "cwd": tmp_path, "capture_output": True, "text": True},
     )
-    assert command.returncode == 2
-    assert command.stderr.startswith(f"Error: {line}")
-    assert len(command.stderr.splitlines()) == 1
+    assert other.returncode == 1
+    assert other.stderr.splitlines()[-1].startswith(f"ImportError: {line}")
+
+
+def test_packages_that_do_not_say_how_they_were_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Such as one that a program has made by hand: ours is taken, another one is told."""
+    made = ModuleType("models")
+    monkeypatch.setitem(sys.modules, "models", made)
+    with pytest.raises(ImportError, match="'models' is found in a module that has no file, not"):
+        fedskin._check_packages(["models"])
+    made.__file__ = str(tmp_path / "models" / "__init__.py")
+    with pytest.raises(ImportError, match=re.escape(f"is found in {tmp_path / 'models'}, not")):
+        fedskin._check_packages(["models"])
+    made.__file__ = str(ROOT / "models" / "__init__.py")
+    fedskin._check_packages(["models"])
