@@ -96,6 +96,10 @@ def _print(comparison: PairedComparison) -> None:
             printed.add_row(*map(Text, row))
         console.print(printed)
         console.print()
+    for key, values in comparison.different_keys().items():
+        sides = zip(comparison.sides, values, strict=True)
+        said = ", ".join(f"{side.letter} {value or '–'}" for side, value in sides)
+        console.say(f"Their configs differ in {key}: {said}")
     for note in comparison.notes:
         console.say(note)
 

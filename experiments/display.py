@@ -182,12 +182,17 @@ class RunDisplay:
         self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
 
     def _time_left(self, records: Sequence[Mapping[str, Any]], done: int) -> str:
-        """Return the remaining time, if the missing rounds take as long as the latest ones."""
-        seconds = [record["seconds"]["round"] for record in records[-_LATEST:]]
-        if not seconds or done >= self._rounds:
+        """Return the remaining time, if the missing rounds take as long as the latest ones.
+
+        The first round since the start may have computed features and started processes, which no
+        other does: it counts only while it is the only one, and then as a bound.
+        """
+        if not records or done >= self._rounds:
             return ""
-        left = timedelta(seconds=round(median(seconds) * (self._rounds - done)))
-        return f"about {left} left"
+        latest = (records[1:] or records)[-_LATEST:]
+        each = median(record["seconds"]["round"] for record in latest)
+        left = timedelta(seconds=max(1, round(each * (self._rounds - done))))
+        return f"{'about' if records[1:] else 'up to'} {left} left"
 
     def _best(self, progress: Progress, best_by: str) -> str:
         """Return the best validated model so far, by the figure that chooses it."""

@@ -1,6 +1,6 @@
 """The final figures of a run as tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -187,6 +187,18 @@ def _other_models(metrics: Mapping[str, Any], test_set: str) -> Iterator[Row]:
     yield "  last model", metrics["last"][test_set]
     if "ema" in metrics:
         yield AVERAGE, metrics["ema"][test_set]
+
+
+def named_in_full(rows: Iterable[Row]) -> list[Row]:
+    """Return rows whose names are unique: an indented one begins with the row that it is below."""
+    found, above = [], ""
+    for name, block in rows:
+        if name.startswith(" "):
+            name = f"{above}, {name.strip()}"
+        else:
+            above = name
+        found.append((name, block))
+    return found
 
 
 def blocks_of(metrics: Mapping[str, Any]) -> Iterator[Row]:

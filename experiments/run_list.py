@@ -11,7 +11,7 @@ from typing import Any
 from operation.errors import InputError
 from operation.files import parse_toml
 from training.errors import RunFolderError
-from training.head_run import network_run
+from training.head_run import lacks_heads, network_run
 from training.run_folder import CENTRALIZED, RunFolder
 from training.run_state import RunState
 
@@ -28,7 +28,7 @@ class ListedRun:
 
     run: str  # the folder, relative to the one that was searched
     state: str  # of `RunState`; ``lost`` if it says running and no process holds it; or ``damaged``
-    cause: str  # why it is failed, lost or damaged; else empty
+    cause: str  # why it is failed, lost, damaged or without its heads; else empty
     command: str
     method: str  # of federated learning; empty for a centralized run
     backbone: str
@@ -87,6 +87,7 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
     if state == RunState.RUNNING and command != "run" and _lost(run):
         state, cause = RunState.LOST.value, "its process is gone; continue it with --resume"
     metrics: Mapping[str, Any] = run.metrics() if state == RunState.COMPLETED else {}
+    cause = cause or lacks_heads(manifest, metrics)
     return ListedRun(
         run=name,
         state=state,
@@ -115,11 +116,7 @@ def _lost(run: RunFolder) -> bool:
     """Return whether no process holds a run that says it is running."""
     if time.time() - (run.path / "manifest.json").stat().st_mtime < _SECONDS_TO_LOCK:
         return False
-    try:
-        run.lock().release()
-    except (RunFolderError, PermissionError):  # held, or another user's
-        return False
-    return True
+    return not run.is_held()
 
 
 def order(run: ListedRun, column: str) -> tuple[Any, ...]:

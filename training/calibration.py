@@ -82,15 +82,15 @@ class Calibration:
         needed, total = fewest_images(self.coverage), sum(self.images)
         if total < needed:
             return (
-                f"coverage = {self.coverage}: needs {needed} validation images, and there are "
+                f"coverage = {self.coverage} needs {needed} validation images, and there are "
                 f"{total}: every prediction set has all classes"
             )
         few = [f"{name} {n}" for name, n in zip(classes, self.images, strict=True) if n < needed]
         if not few:
             return None
         return (
-            f"coverage = {self.coverage}: needs {needed} validation images of each class, and "
-            f"there are of {', '.join(few)}: these classes are in every set by class"
+            f"coverage = {self.coverage} needs {needed} of each class, and there are of "
+            f"{', '.join(few)}: these classes are in every set by class"
         )
 
     def to_block(self) -> dict[str, Any]:

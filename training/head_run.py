@@ -6,6 +6,7 @@ other run's folder, to which the manifest's entry ``from`` points.
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def network_run(folder: RunFolder) -> RunFolder:
     if origin is None:
         return folder
     return RunFolder(Path(os.path.normpath(folder.path / origin["run"])))
+
+
+def lacks_heads(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Return what to say of a run of ``fedskin heads`` without heads; empty if it has them."""
+    completed = manifest.get("status") == RunState.COMPLETED
+    if completed and manifest.get("command") == "heads" and "heads" not in metrics:
+        return "its network is trained, the heads are not fitted yet"
+    return ""
 
 
 def network_weights(

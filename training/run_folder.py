@@ -111,8 +111,11 @@ class RunFolder:
         Raises:
             RunFolderError: it is not.
         """
-        if not self.is_completed():
-            raise RunFolderError(f"{self.path}: the run is not completed; finish it with --resume")
+        if self.is_completed():
+            return
+        if self.manifest().get("status") == RunState.RUNNING and self.is_held():
+            raise RunFolderError(f"{self.path}: the run is still going on; wait until it ends")
+        raise RunFolderError(f"{self.path}: the run is not completed; finish it with --resume")
 
     def check_same(self, config: ExperimentConfig) -> None:
         """Refuse a config that would give other results than the run in this folder, or other
@@ -256,6 +259,14 @@ class RunFolder:
         except Timeout:
             raise RunFolderError(f"{self.path}: another process is running this run") from None
         return lock
+
+    def is_held(self) -> bool:
+        """Return whether a process holds the folder's lock; that of another user counts as held."""
+        try:
+            self.lock().release()
+        except (RunFolderError, PermissionError):
+            return True
+        return False
 
     def manifest(self) -> dict[str, Any]:
         """Read the manifest; empty if there is none yet.

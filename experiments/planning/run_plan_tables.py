@@ -174,7 +174,11 @@ def _time_table(plan: RunPlan) -> Table:
     table = plan_table("Time", "", "", "")
     table.columns[1].justify = "right"
     if plan.decoding:
-        table.add_row("decoding the images", duration(plan.decoding), "once; some were decoded")
+        table.add_row(
+            "decoding the images",
+            duration(plan.decoding),
+            "once; measured by decoding some of them",
+        )
     table.add_row("start and end", duration(each.starting), "processes and libraries")
     if config.on_features:
         table.add_row("features", duration(each.features), "" if each.features else "kept already")

@@ -73,8 +73,8 @@ class PairedComparison:
         tests: of every pair of each further side.
         changed: a row for each image and pair that is right for one and wrong for the other, with
             ``image_id``, ``label``, ``pair``, ``side``, ``first`` and ``second`` (the predicted
-            classes), ``first_probability`` and ``second_probability`` (of the true class), and
-            ``change``.
+            classes), ``first_of_true`` and ``second_of_true`` (the probability that each gives to
+            the true class), and ``change``.
         notes: sentences on what is not compared.
     """
 
@@ -247,8 +247,8 @@ def _changed(
             "label": table["label"].to_numpy()[rows],
             "first": [classes[index] for index in first.predicted[rows]],
             "second": [classes[index] for index in second.predicted[rows]],
-            "first_probability": first.probabilities[rows, truth].astype(float),
-            "second_probability": second.probabilities[rows, truth].astype(float),
+            "first_of_true": first.probabilities[rows, truth].astype(float),
+            "second_of_true": second.probabilities[rows, truth].astype(float),
             "change": [BETTER if better else WORSE for better in now[rows]],
         }
     )

@@ -126,11 +126,13 @@ def _changed(comparison: PairedComparison, number: int, side: Side) -> Table:
     if len(comparison.pairs) > 1:
         cells["pair"] = shown["pair"]
     cells["is"] = shown["label"]
-    for letter, which in ((comparison.first.letter, "first"), (side.letter, "second")):
-        percent = (100 * shown[f"{which}_probability"]).map("{:.0f}".format)
-        cells[letter] = shown[which] + " (" + percent + " %)"
+    sides = ((comparison.first.letter, "first"), (side.letter, "second"))
+    for letter, which in sides:
+        cells[letter] = shown[which]
+    for letter, which in sides:
+        cells[f"{letter}: true class, %"] = (100 * shown[f"{which}_of_true"]).map("{:.0f}".format)
     cells["change"] = shown["change"]
-    notes = ["In brackets the probability of the true class."]
+    notes = ["True class, %: the probability that a model gives to it."]
     if len(changed) > SHOWN:
         notes.append(f"The first {SHOWN} of {len(changed):,}; the CSV file has all.")
     title = f"Images that changed sides from {comparison.first.letter} to {side.letter}"

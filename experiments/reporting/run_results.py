@@ -17,7 +17,7 @@ from models.head_names import HEADS
 from operation.files import read_json
 from training.config import ExperimentConfig
 from training.data_description import left_out_name, synthetic_note
-from training.head_run import network_run
+from training.head_run import lacks_heads, network_run
 from training.head_settings import HEAD_KEYS
 from training.participation import absences_of
 from training.run_folder import RunFolder
@@ -112,6 +112,8 @@ class RunResults:
             said += f": {self.manifest['cause']}"
         if why := self.manifest.get("ended_early"):
             said += f"; ended early, {why}"
+        if without := lacks_heads(self.manifest, self.metrics):
+            said += f"; {without}"
         return f"{len(self.rounds)} of {self.planned} {self.unit}s are validated; {said}"
 
     @property

@@ -18,7 +18,7 @@ from experiments.figures_table import (
 from experiments.head_results import TITLES
 from experiments.reporting.run_results import RunResults, TestSet
 from experiments.reporting.tables import Table
-from experiments.results import blocks_of, megabytes
+from experiments.results import blocks_of, megabytes, named_in_full
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note
 from training.scores import as_text, further_scores
@@ -28,15 +28,14 @@ _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 
 def run_tables(run: RunResults) -> list[Table]:
     """Return the tables of what a run has so far."""
-    blocks = [(name.strip(), block) for name, block in blocks_of(run.metrics) if block]
+    blocks = [(name, block) for name, block in blocks_of(run.metrics) if block]
     heads = run.metrics.get("heads", {}).items()
-    every = with_patients(
-        [*blocks, *((TITLES[name], block) for name, block in heads if name != "network")]
-    )
+    blocks += [(TITLES[name], block) for name, block in heads if name != "network"]
+    every = named_in_full(with_patients(blocks))
     tables = list(_figures(run, every)) if every else []
     for number, test_set in enumerate(run.test_sets, start=1):
         tables.append(_by_class(run, f"classes-{number}", test_set))
-    tables += _sets(run, [(name, block["sets"]) for name, block in blocks if "sets" in block])
+    tables += _sets(run, [(name, block["sets"]) for name, block in every if "sets" in block])
     if any("clients" in record for record in run.rounds):
         tables.append(_clients(run))
     return tables
@@ -51,12 +50,35 @@ def _figures(run: RunResults, blocks: Sequence[tuple[str, Mapping[str, Any]]]) -
         texts = {key.upper(): as_text(key, block.get(key)) for key in further}
         others.append({"evaluated on": name, **texts})
         scores = {key: block.get(key) for key in (*METRIC_NAMES, *further)}
-        numbers.append({"": name, "n": block["n"], **scores})
+        bounds = {
+            f"{key}_{end}": bound
+            for key, both in _intervals(block)
+            for end, bound in zip(("low", "high"), both, strict=True)
+        }
+        numbers.append({"": name, "n": block["n"], **scores, **bounds})
     whose = local_arrays_note(run.metrics)
     notes = [] if whose is None else [f"{whose[0].upper()}{whose[1:]}."]
-    title, over = "Figures, in percent", [f"{OVER}.", *notes]
+    title, over = "Figures, in percent", [f"{OVER}.", *_interval_notes(blocks), *notes]
     yield Table.of("figures", title, run.synthetic, numbers, study, notes=over)
     yield Table.of("scores", "Further scores", run.synthetic, numbers, others, notes=notes)
+
+
+def _intervals(block: Mapping[str, Any]) -> list[tuple[str, tuple[float, float]]]:
+    """Return the scores of a block that have a 95 % interval, with its bounds."""
+    found = block.get("intervals", {}).items()
+    return [(name, (bounds[0], bounds[1])) for name, bounds in found if bounds is not None]
+
+
+def _interval_notes(blocks: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """Yield a sentence with the 95 % intervals of each row that has some."""
+    unit = "patients" if any("patients" in block for _, block in blocks) else "images"
+    for name, block in blocks:
+        if found := _intervals(block):
+            said = (
+                f"{key.upper()} {as_text(key, low)} – {as_text(key, high)}"
+                for key, (low, high) in found
+            )
+            yield f"95 % intervals, {name}, by a bootstrap over {unit}: {', '.join(said)}."
 
 
 def _by_class(run: RunResults, name: str, test_set: TestSet) -> Table:
@@ -166,5 +188,12 @@ def _clients(run: RunResults) -> Table:
                 "missed": row["missed"] or "",
             }
         )
-    notes = ("Of the rounds validated so far. Norm and cosine of the updates: medians.",)
+    sent, received = (sum(r[f"bytes_{way}"] for r in run.rounds) for way in ("sent", "received"))
+    seconds = sum(record["seconds"]["round"] for record in run.rounds)
+    notes = (
+        "Of the rounds validated so far. Norm and cosine of the updates: medians. MB sent: by the "
+        "client; seconds: of its training.",
+        f"All clients: {megabytes(sent)} MB to them, {megabytes(received)} MB from them; the "
+        f"rounds took {seconds:.1f} s.",
+    )
     return Table.of("clients", "The clients", run.synthetic, numbers, cells, notes=notes)

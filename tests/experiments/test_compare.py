@@ -162,6 +162,10 @@ def test_the_page_loads_nothing_and_names_the_images(
     found = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert set(changed["image_id"]) == {one["image_id"] for one in found["sides"][1]["changed"]}
     assert all(name in page for name in changed["image_id"])
+    read = RunFolder(runs[1]).predictions("global_test").set_index("image_id")
+    for row in changed.itertuples():
+        answers = read.loc[row.image_id]
+        assert row.second_of_true == pytest.approx(answers[row.label], abs=1e-6)
     assert "<td>strategy</td><td>fedavg</td><td>fedprox</td>" in page
 
 

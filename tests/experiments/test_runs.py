@@ -56,6 +56,17 @@ def test_a_line_has_the_figures_of_the_run(folder: Path) -> None:
             assert f"{run['run']} " in runs(folder).stdout, "whole, however long"
 
 
+def test_a_run_whose_heads_are_not_fitted_says_so(folder: Path) -> None:
+    name = next(name for name, run in listed(folder).items() if run["command"] == "heads")
+    assert listed(folder)[name]["cause"] == ""
+    run = RunFolder(folder / name)
+    metrics = run.metrics()
+    del metrics["heads"]
+    run.write_metrics(metrics)
+    said = f"{name}: completed: its network is trained, the heads are not fitted yet"
+    assert said in runs(folder).stdout.splitlines()
+
+
 def test_the_average_of_a_runs_models_is_listed_where_there_is_one(folder: Path) -> None:
     assert "EMA" not in runs(folder).stdout
     name = next(name for name, run in listed(folder).items() if run["state"] == "completed")

@@ -66,7 +66,7 @@ def test_nobody_with_histograms_leaves_every_class_in_every_set() -> None:
     found = pooled_calibration(Replies(), 3, 0.95, own=False)
     assert (found.temperature, found.threshold, found.thresholds) == (1.0, 0.0, (0.0,) * 3)
     assert found.too_few(CLASSES) == (
-        "coverage = 0.95: needs 19 validation images, and there are 0: every prediction set has "
+        "coverage = 0.95 needs 19 validation images, and there are 0: every prediction set has "
         "all classes"
     )
     assert found.blocks(random_answers(20, 0))["sets"]["marginal"]["size"] == 3.0
@@ -80,7 +80,7 @@ def test_a_class_with_too_few_images_is_in_every_set_by_class() -> None:
     assert [threshold > 0 for threshold in found.thresholds] == [True, False, False]
     assert found.threshold > 0
     assert found.too_few(CLASSES) == (
-        "coverage = 0.9: needs 9 validation images of each class, and there are of B 8, C 0: these "
+        "coverage = 0.9 needs 9 of each class, and there are of B 8, C 0: these "
         "classes are in every set by class"
     )
 

@@ -13,6 +13,7 @@ from training.errors import RunFolderError
 from training.metrics import confusion_matrix, metrics
 from training.predictions import write_predictions
 from training.run_folder import RunFolder
+from training.run_state import RunState
 
 
 @pytest.fixture
@@ -152,6 +153,18 @@ def test_one_process_at_a_time(folder: RunFolder) -> None:
     with folder.lock(timeout=10), pytest.raises(RunFolderError, match="another process"):
         RunFolder(folder.path).lock()
     folder.lock().release()
+
+
+def test_a_run_that_goes_on_is_waited_for_and_one_that_was_killed_is_finished(
+    folder: RunFolder,
+) -> None:
+    folder.update_manifest(status=RunState.RUNNING)
+    with folder.lock(), pytest.raises(RunFolderError, match=r"still going on; wait until it ends$"):
+        folder.check_completed()
+    with pytest.raises(RunFolderError, match=r"is not completed; finish it with --resume$"):
+        folder.check_completed()
+    folder.update_manifest(status=RunState.COMPLETED)
+    folder.check_completed()
 
 
 def test_the_manifest_is_changed_entry_by_entry(folder: RunFolder) -> None:

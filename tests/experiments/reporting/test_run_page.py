@@ -73,6 +73,34 @@ def test_the_page_has_all_figures_and_tables_and_loads_nothing(run: RunFolder) -
     }
 
 
+def test_every_row_of_figures_says_of_which_images_it_is(run: RunFolder) -> None:
+    metrics = run.metrics()
+    metrics["ema"] = {name: metrics[name] for name in ("client_test", "global_test")}
+    metrics["global_test"]["intervals"] = {"acc": [12.0, 34.5], "bacc": None}
+    run.write_metrics(metrics)
+    of_best = run.path / "predictions-global_test.csv"
+    shutil.copy(of_best, run.path / "predictions-ema_global_test.csv")
+    table = next(t for t in run_tables(read_run_results(run.path)) if t.name == "figures")
+    names = list(table.cells["evaluated on"])
+    assert len(set(names)) == len(names)
+    assert names[-5:] == [
+        *("all clients, pooled", "all clients, pooled, moving average", "global test set"),
+        *("global test set, last model", "global test set, moving average"),
+    ]
+    row = table.numbers.set_index("").loc["global test set"]
+    assert (row["acc_low"], row["acc_high"]) == (12.0, 34.5)
+    said = "95 % intervals, global test set, by a bootstrap over images: ACC 12.00 – 34.50."
+    assert said in table.notes
+    assert said in page_of(run)
+
+
+def test_a_run_without_its_heads_says_so(run: RunFolder) -> None:
+    said = "its network is trained, the heads are not fitted yet"
+    assert said not in page_of(run)
+    run.update_manifest(command="heads")
+    assert f"completed; {said}. Figures" in page_of(run)
+
+
 def test_prediction_sets_have_tables_and_say_what_is_guaranteed(run: RunFolder) -> None:
     """The predictions of the test set stand for the validation images, so that sets cover them."""
     answers = answers_of(run.predictions("global_test"), read_run_results(run.path).classes)
