@@ -72,6 +72,7 @@ def form_of(
     request: Content,
     announced: Announced | None = None,
     methods: Mapping[str, Method] = METHODS,
+    experiment: Mapping[str, Any] | None = None,
 ) -> ReplyForm:
     """Return the form of the replies to a message.
 
@@ -80,15 +81,19 @@ def form_of(
         request: the content of the message.
         announced: known facts about the client, if any.
         methods: by name.
+        experiment: the keys of the config in the message, if they are parsed already.
 
     Raises:
         Refused: the message has no valid reply.
     """
     settings = request.configs.get("config", {})
+    if experiment is None and kind != "evaluate":
+        experiment = _experiment(settings)
+    experiment = experiment or {}
     if kind == "query":
-        return _introduction(_experiment(settings))
+        return _introduction(experiment)
     if kind == "query.heads":
-        return _heads(request, _experiment(settings), announced)
+        return _heads(request, experiment, announced)
     splits: tuple[str, ...]
     if kind == "train":
         splits = ("validation",) if _whole(settings.get("round")) > 1 else ()
@@ -116,7 +121,6 @@ def form_of(
             "seconds-message": Real(MAX_SECONDS),
         }
         optional.add("seconds-training")
-        experiment = _experiment(settings)
         arrays["arrays"] = _update(request, experiment)
         metrics |= _scalars(experiment, announced, methods)
     else:

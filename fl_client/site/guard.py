@@ -42,10 +42,10 @@ from operation.text import printable
 from strategies.exchange import check_what_travels
 from strategies.expected_replies import form_of
 from strategies.message_objects import Opened, check_data, open_message
-from strategies.method import Method
-from strategies.methods import OWN
+from strategies.methods import DEFAULT, OWN
 from strategies.refusal import Refused
 from strategies.replies import told_error
+from strategies.reply_form import ReplyForm
 
 # Time between two polls for messages; Flower's own pause is three seconds.
 _POLL_SECONDS = 0.5
@@ -66,7 +66,7 @@ class _Open(NamedTuple):
     message: Message
     opened: Opened
     since: Moment
-    methods: Mapping[str, Method]
+    form: ReplyForm
 
 
 class Guard:
@@ -224,15 +224,16 @@ class Guard:
         check_request(kind, opened.content)
         settings = opened.content.configs["config"]
         self._round = settings["round"] if isinstance(settings.get("round"), int) else None
-        config, strategy = check_message_settings(policy, settings, bundle)
+        config, sent = check_message_settings(policy, settings, bundle)
         methods = {**OWN, **bundle.methods}
         if kind == "train":
-            check_what_travels(methods[strategy], opened.content)
+            check_what_travels(methods[str(sent.get("strategy", DEFAULT))], opened.content)
         if kind == "train" and self._records.rounds_today() >= policy.max_rounds_per_day:
             raise Refused(f"its policy allows {policy.max_rounds_per_day} rounds in 24 hours")
+        form = form_of(kind, opened.content, methods=methods, experiment=sent)
         make_room(self._site.cache, config.image_size, policy.max_cache_bytes)
         self._note("in", message, opened)
-        return _Open(message, opened, Moment.now(), methods)
+        return _Open(message, opened, Moment.now(), form)
 
     def _bundle(self, sha256: str) -> Bundle:
         try:
@@ -254,12 +255,10 @@ class Guard:
     def _check_reply(self, waiting: _Open, message: Message, tree: ObjectTree) -> Opened:
         policy = current_policy(self._site.policy)
         wait_until_whole(tree, self._store)
-        kind = waiting.message.metadata.message_type
-        form = form_of(kind, waiting.opened.content, methods=waiting.methods)
         opened = open_message(
             tree.object_id,
             lambda ids: {object_id: self._get(object_id) for object_id in ids},
-            form,
+            waiting.form,
         )
         if opened.has_error or opened.tree != tree:
             raise Refused("its objects are not as Flower writes them", "another tree")

@@ -84,12 +84,12 @@ def check_override(policy: Policy, override: Mapping[str, Any], bundle: Bundle) 
 
 def check_message_settings(
     policy: Policy, settings: Mapping[str, Any], bundle: Bundle
-) -> tuple[ExperimentConfig, str]:
+) -> tuple[ExperimentConfig, dict[str, Any]]:
     """Check the settings of a message, its record ``config``, against the policy.
 
     Returns:
-        The experiment in the settings, with defaults in the place of plug-ins; and its method's
-        name, fedskin's own or one that the bundle holds.
+        The experiment in the settings, with defaults in the place of plug-ins; and its keys as they
+        were sent, whose plug-ins the bundle holds.
 
     Raises:
         Refused: naming the key and its bound.
@@ -104,7 +104,7 @@ def check_message_settings(
         raise Refused("the message contains no experiment")
     config = _parsed("experiment", values, bundle)
     _check(policy, config)
-    return config, str(values.get("strategy", config.strategy))
+    return config, values
 
 
 def _parsed(what: str, values: Mapping[str, Any], bundle: Bundle) -> ExperimentConfig:

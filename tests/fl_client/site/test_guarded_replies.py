@@ -10,9 +10,11 @@ from flwr.app import Array, ConfigRecord, Error, Message, MetricRecord, RecordDi
 from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 
-from fl_client.site import connection
+from fl_client.site import connection, policy
 from fl_client.site.policy import Policy, write_policy
 from fl_client.site.records import last_records
+from operation.files import parse_toml
+from strategies import expected_replies
 from strategies.histograms import FIELDS
 from tests.fl_client.site.fake_coordinator import (
     OPEN,
@@ -112,6 +114,25 @@ def test_a_reply_that_does_not_keep_to_the_rules_stays_here(
     assert len(coordinator.pushed) == 1 + len(get_object_ids(second))
     events = [line["event"] for line in last_records(site.records)]
     assert events == ["in", "refused", "in", "out"]
+
+
+def test_the_config_in_a_message_is_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the policy's check and for the form of the reply together."""
+    parsed: list[str] = []
+
+    def counted(text: str) -> dict[str, object]:
+        parsed.append(text)
+        return parse_toml(text)
+
+    for module in (policy, expected_replies):
+        monkeypatch.setattr(module, "parse_toml", counted)
+    _, coordinator, node = set_up(tmp_path)
+    coordinator.ask(train_message())
+    [reply] = node.work(train_reply)
+    assert reply.has_content()
+    assert parsed == [OPEN["experiment"]]
 
 
 def test_histograms_leave_only_where_the_policy_allows_them(tmp_path: Path) -> None:
