@@ -17,6 +17,7 @@ from experiments.options import (
     ResumeOption,
     SeedsOption,
     TrackOption,
+    refuse_with_plan,
     run_folder_option,
 )
 from training.errors import ConfigError
@@ -62,8 +63,6 @@ def clip_command(
 
     defaults = {"objective": "clip"}
     if plan:
-        from experiments.planning.command import refuse_with_plan
-
         refuse_with_plan(resume=resume, seeds=seeds)
     if seeds is not None:
         from experiments.seeds import run_seeds
@@ -78,9 +77,9 @@ def clip_command(
             f"objective = {wanted.objective!r}: fedskin clip trains objective clip only"
         )
     if plan:
-        from experiments.planning.command import show_plan_of
+        from experiments.planning.run_plan_tables import show_run_plan
 
-        show_plan_of(console, "clip", wanted, folder)
+        show_run_plan(console, "clip", wanted, folder)
         return
     train_centralized(console, wanted, folder, kind="clip", track=track)
     show_results(console, folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.console import Console
 from operation.files import read_json
@@ -95,9 +95,7 @@ def list_sites(directory: Directory) -> None:
 
     folder = _open(directory)
     connected = read_json(folder.connected) if serving(folder.path) else None
-    table = Table(title="Sites", title_justify="left")
-    for column in ("name", "admitted", "state"):
-        table.add_column(column)
+    table = Table("name", "admitted", "state", title="Sites", title_justify="left")
     for site in Sites(folder).all():
         if site.revoked:
             state = f"revoked {site.revoked}"
@@ -107,9 +105,8 @@ def list_sites(directory: Directory) -> None:
             state = "connected" if site.name in connected["sites"] else "not connected"
         table.add_row(site.name, site.admitted, state)
     console.print(table)
-    runs = Table(title="The latest runs", title_justify="left")
-    for column in ("run", "state", "folder"):
-        runs.add_column(column, overflow="fold")
+    columns = [Column(name, overflow="fold") for name in ("run", "state", "folder")]
+    runs = Table(*columns, title="The latest runs", title_justify="left")
     for order in Orders(folder).all()[-_LISTED_RUNS:]:
         runs.add_row(str(order.number), order.state, order.run_dir)
     if runs.row_count:

@@ -17,6 +17,7 @@ from experiments.options import (
     PlanOption,
     ResumeOption,
     TrackOption,
+    refuse_with_plan,
     run_folder_option,
 )
 from operation.errors import OperationError
@@ -129,7 +130,6 @@ def _show_plan(
     resume: bool,
 ) -> None:
     """Show what the coordinator can know of a run; it need not be served."""
-    from experiments.planning.command import refuse_with_plan
     from experiments.planning.site_plan import show_site_plan
     from experiments.run_setup import open_run
     from fl_server.coordinator.bundles import check_plugins

@@ -15,6 +15,7 @@ from experiments.options import (
     ResumeOption,
     SeedsOption,
     TrackOption,
+    refuse_with_plan,
     run_folder_option,
 )
 
@@ -82,12 +83,11 @@ def simulate_command(
     from training.run_state import INTERRUPTED
 
     if plan:
-        from experiments.planning.command import refuse_with_plan, show_plan_of
+        from experiments.planning.run_plan_tables import show_run_plan
 
         refuse_with_plan(resume=resume, ray_address=ray_address, seeds=seeds)
-        show_plan_of(
-            console, "simulate", *open_run(config, override, out, resume=False, kind="simulate")
-        )
+        run = open_run(config, override, out, resume=False, kind="simulate")
+        show_run_plan(console, "simulate", *run)
         return
     if seeds is not None:
         from experiments.seeds import run_seeds
@@ -160,9 +160,8 @@ def run_simulation(
     early = check_prerequisites(run_config, folder, federated=True)
     show_notices(console, early)
     tracker = tracker_of_run(track, folder.path)
-    with SuperLink(
-        folder.log_path, ray_address
-    ) as superlink:  # its processes import while images are read
+    # Its processes import libraries while the images are read.
+    with SuperLink(folder.log_path, ray_address) as superlink:
         with counting(console, "Reading the images") as progress:
             data = open_federated_data(run_config, progress)
             test_data = open_test_data(run_config, progress)

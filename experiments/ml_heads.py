@@ -20,6 +20,7 @@ from experiments.options import (
     ResumeOption,
     SeedsOption,
     TrackOption,
+    refuse_with_plan,
     run_folder_option,
 )
 from training.errors import ConfigError, RunFolderError
@@ -79,8 +80,6 @@ def heads_command(
     from training.run_folder import RunFolder
 
     if plan:
-        from experiments.planning.command import refuse_with_plan
-
         refuse_with_plan(resume=resume, seeds=seeds, **{"from": from_run})
     if seeds is not None:
         from experiments.seeds import run_seeds
@@ -131,9 +130,9 @@ def _train_and_fit(
             "objective clip, train with fedskin clip, then use --from"
         )
     if plan:
-        from experiments.planning.command import show_plan_of
+        from experiments.planning.run_plan_tables import show_run_plan
 
-        show_plan_of(console, "heads", config, folder)
+        show_run_plan(console, "heads", config, folder)
         return
     if resume:
         wanted = prepare_centralized(config)

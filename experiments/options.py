@@ -8,6 +8,7 @@ import typer
 
 from data_partition.datasets import DATASETS
 from operation.text import known_names
+from training.errors import ConfigError
 
 
 class DatasetName(click.ParamType):
@@ -72,6 +73,21 @@ DatasetOption = Annotated[
         show_default="looks at the files",
     ),
 ]
+
+
+def refuse_with_plan(**given: object) -> None:
+    """Refuse options that ``--plan`` does not go with.
+
+    Args:
+        given: the options' values by name; those that are not set are None or False.
+
+    Raises:
+        ConfigError: one is set.
+    """
+    for name, value in given.items():
+        if value:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"--plan: is for one new run on this machine; leave out {option}")
 
 
 def run_folder_option(kind: str) -> Any:

@@ -67,8 +67,7 @@ def open_run(
         return config.replace(run_dir=str(folder.path)), folder
     config = load_config(path, overrides, defaults)
     if out is None:
-        started = datetime.now().strftime("%Y%m%d-%H%M%S")
-        out = Path(config.run_dir or f"runs/{started}-{kind}-{file_name(config.backbone)}")
+        out = new_folder(config, f"{kind}-{file_name(config.backbone)}")
     folder = RunFolder(out.absolute())
     if resume:
         config = resolve_like(config, folder.config())
@@ -79,6 +78,11 @@ def open_run(
             "another folder"
         )
     return config.replace(run_dir=str(folder.path)), folder
+
+
+def new_folder(config: ExperimentConfig, name: str) -> Path:
+    """Return the folder of a run without ``--out``: the config's, or one of this time and name."""
+    return Path(config.run_dir or f"runs/{datetime.now():%Y%m%d-%H%M%S}-{name}")
 
 
 def check_prerequisites(

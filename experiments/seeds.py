@@ -1,13 +1,12 @@
 """One experiment with several seeds, ``--seeds`` of three commands: a campaign of one."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from experiments.campaign_run import carry_out
 from experiments.campaigns.campaign_file import Campaign, check_command
 from experiments.campaigns.trial import Trial
-from experiments.run_setup import load_config
+from experiments.run_setup import load_config, new_folder
 from models.registry import file_name
 from training.config import Scalar
 from training.errors import ConfigError
@@ -51,9 +50,7 @@ def run_seeds(
     numbers = parse_seeds(seeds)
     config = load_config(path, given, defaults)
     named = f"{command}-{file_name(config.backbone)}"
-    if out is None:
-        started = datetime.now().strftime("%Y%m%d-%H%M%S")
-        out = Path(config.run_dir or f"runs/{started}-{named}-seeds")
+    out = out or new_folder(config, f"{named}-seeds")
     trials = [
         Trial(command, config.replace(seed=seed, run_dir=""), {"seed": seed}) for seed in numbers
     ]

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from data_partition.synthetic_folder import NOTICE
 from experiments.console import Console
-from experiments.display import show_notices
-from experiments.planning.run_plan import RunPlan
+from experiments.display import counting, show_notices
+from experiments.planning.run_plan import RunPlan, plan_run
 from experiments.planning.traffic import Traffic
 from experiments.planning.words import duration, free_bytes, gigabytes
 from experiments.results import megabytes
@@ -22,12 +22,20 @@ from training.run_folder import RunFolder
 _NONE = "–"
 
 
-def show_run_plan(console: Console, plan: RunPlan, folder: RunFolder) -> None:
-    """Print the plan of a run on this machine.
+def show_run_plan(
+    console: Console, command: str, wanted: ExperimentConfig, folder: RunFolder
+) -> None:
+    """Plan a run on this machine, and print the plan.
 
     Args:
+        wanted: as the user wrote it, with absolute paths.
         folder: the run's; it does not exist.
+
+    Raises:
+        ConfigError, DataError, RunFolderError, TrainingError, WeightsError: see `plan_run`.
     """
+    with counting(console, "Measuring training steps") as progress:
+        plan = plan_run(command, wanted, progress)
     if plan.synthetic:
         console.say(NOTICE, style="bold")
     show_notices(console, plan.notices)

@@ -48,7 +48,8 @@ def read_settings(
         for trial in ledger.records
     }
     patterns = {setting: _parse(setting, configs) for setting in settings}
-    heads = {setting: found.pop(_MODEL, _NETWORK) for setting, found in patterns.items()}
+    models_of = {setting: found.pop(_MODEL, _NETWORK) for setting, found in patterns.items()}
+    heads = {setting: None if of == _NETWORK else of for setting, of in models_of.items()}
     chosen = {
         setting: [trial for trial, keys in configs.items() if is_like(keys, patterns[setting])]
         for setting in settings
@@ -71,7 +72,7 @@ def read_settings(
         )
     paired = common.loc[[first[block] for block in pairs]]
     models = {
-        setting: [_model(trials / found[pair], heads[setting]) for pair in pairs]
+        setting: [read_model(found[p], trials / found[p], heads[setting]) for p in pairs]
         for setting, found in of_block.items()
     }
     notes = [
@@ -121,7 +122,3 @@ def _by_block(
             )
         found[block] = trial
     return found
-
-
-def _model(path: Path, model: str) -> Model:
-    return read_model(path.name, path, None if model == _NETWORK else model)

@@ -1,6 +1,6 @@
 """Differences of our trials from the study (docs/study.md), by the campaigns that repeat it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,8 @@ STUDY_CAMPAIGNS = {
 }
 
 _OF_A_FEDERATION = (
-    *("strategy", "aggregation-weights", "min-replies", "wire-format"),
-    *(
-        "client-optimizer",
-        "rounds",
-        "local-epochs",
-        "clients",
-        "clients-per-round",
-        "partition",
-        "dirichlet-alpha",
-    ),
+    *("strategy", "aggregation-weights", "min-replies", "wire-format", "client-optimizer"),
+    *("rounds", "local-epochs", "clients", "clients-per-round", "partition", "dirichlet-alpha"),
     *KEYS,
 )
 
@@ -101,8 +93,14 @@ def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[st
         study's, and the number of test images if it is not the study's.
     """
     row = rows.iloc[0]
-    config = {key: row[f"config.{key}"] for key in DEFAULTS}
-    found = [*_differences(kind, config, str(row["command"]), model)]
+    config = {key: _plain(row[f"config.{key}"]) for key in DEFAULTS}
+    left_out = not_compared(config, str(row["command"]), model)
+    found = [
+        # As text, as the ledger stores keys that have words and numbers.
+        f"{key} {text(config[key])}, not {text(wanted)}"
+        for key, wanted in _study_config(kind, config).items()
+        if key not in left_out and text(config[key]) != text(wanted)
+    ]
     counts = sorted({int(number) for number in rows["n"]})
     dataset = find_dataset(str(config["dataset"]))
     if dataset.load_test is not None and dataset.study.images is not None:
@@ -113,15 +111,6 @@ def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[st
     return found
 
 
-def _differences(kind: str, config: Mapping[str, Any], command: str, model: str) -> Iterator[str]:
-    left_out = not_compared(config, command, model)
-    for key, wanted in _study_config(kind, config).items():
-        # As text, as the ledger stores keys that have words and numbers.
-        ours, theirs = text(_plain(config[key])), text(wanted)
-        if key not in left_out and ours != theirs:
-            yield f"{key} {ours}, not {theirs}"
-
-
 def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar]:
     """Return the study's config for a trial: the one at the same place in the campaign's grid.
 
@@ -129,7 +118,7 @@ def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar]:
         LookupError: the study has no such trial.
     """
     for place, wanted in _study_trials(kind):
-        if all(_plain(config[key]) == value for key, value in place.items()):
+        if place.items() <= config.items():
             return wanted
     raise LookupError(f"{STUDY_CAMPAIGNS[kind]} has no trial like this: {dict(config)}")
 
