@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.campaigns.ledger import read_ledger
 
 # A federated and a centralized trial with several rounds, and two heads on one network.

@@ -13,7 +13,7 @@ import joblib
 
 from benchmarks.result import Result
 from benchmarks.start_up import LOOK_SECONDS
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.campaigns.campaign_file import read_campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
 from training.experiment_data import data_facts

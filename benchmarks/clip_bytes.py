@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.result import Result
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from fl_server.federated_config import prepare_simulated
 from fl_server.simulation import simulate
 from fl_server.simulation_superlink import SuperLink

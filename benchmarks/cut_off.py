@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.disturbed_run import DisturbedRun
-from benchmarks.hospitals import Hospitals
+from benchmarks.hospitals_here import Hospitals
 from benchmarks.network_link import ADDRESS, NetworkLink
 from fl_client.site.records import last_records
 from operation.files import read_json

@@ -1,12 +1,12 @@
 """The cost of a round over real sites: ``fedskin run`` over bare Flower, with the same small task.
 
-Our side is a coordinator and three sites as users start them (`benchmarks.hospitals`): TLS, keys,
-approval, guards. A sample is ``seconds.round`` of ``rounds.jsonl``. The other side is Flower's own
-deployment (`benchmarks.bare_flower`) with a plain app (`benchmarks.bare_app`): FedAvg with train
-and evaluate messages; a sample is the time between two calls of its ``evaluate_fn``. Both train
-resnet18 from random weights with the same number of images of 32 pixels and of batches, one thread
-per client, and evaluate on the same number of images. On either side all processes share this
-machine. Round one is not counted: in it caches are built, and our clients do not validate.
+Our side is a coordinator and three sites as users start them (`benchmarks.hospitals_here`): TLS,
+keys, approval, guards. A sample is ``seconds.round`` of ``rounds.jsonl``. The other side is
+Flower's own deployment (`benchmarks.bare_flower`) with a plain app (`benchmarks.bare_app`): FedAvg
+with train and evaluate messages; a sample is the time between two calls of its ``evaluate_fn``.
+Both train resnet18 from random weights with the same number of images of 32 pixels and of batches,
+one thread per client, and evaluate on the same number of images. On either side all processes share
+this machine. Round one is not counted: in it caches are built, and our clients do not validate.
 
 Bare Flower keeps the SuperLink's state in memory by default, and so do we. If that process dies,
 bare Flower loses everything; our run continues from its run folder.
@@ -23,10 +23,10 @@ import psutil
 import tomli_w
 
 from benchmarks.bare_flower import BareFlower
-from benchmarks.hospitals import FORK, NAMES, Hospitals, command
+from benchmarks.hospitals_here import FORK, NAMES, Hospitals, command
 from benchmarks.peak_memory import peak_bytes
 from benchmarks.result import Result, ratio
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from training.run_folder import RunFolder
 
 OURS, BARE = "fedskin run", "bare Flower"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.disturbed_run import DisturbedRun
-from benchmarks.hospitals import Hospitals
+from benchmarks.hospitals_here import Hospitals
 
 
 def run_disturbed(
@@ -20,7 +20,7 @@ def run_disturbed(
     Args:
         hospitals: already serving.
         out: the run folder.
-        victims: see `benchmarks.hospitals.VICTIMS`; each is killed in a new round.
+        victims: see `benchmarks.hospitals_here.VICTIMS`; each is killed in a new round.
         seed: decides the moment of each kill within its round.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from benchmarks.hospitals import Hospitals
+from benchmarks.hospitals_here import Hospitals
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.orders import Orders
 from operation.files import read_json

@@ -24,7 +24,7 @@ from benchmarks.result import Result, ratio
 from benchmarks.timing import interleaved, torch_threads
 from data_partition.batches import evaluation_batch
 from data_partition.image_store import store_side
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from models.backbones import build_backbone
 from models.registry import find_backbone
 from training.inference import Preprocessing, extract_features

@@ -36,7 +36,7 @@ from benchmarks.plain_loop import PlainRound, run_plain_loop
 from benchmarks.result import Result, ratio
 from benchmarks.start_up import StartUp, run_command
 from benchmarks.timing import torch_threads
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from fl_server.federated_config import prepare_simulated
 from training.config import ExperimentConfig
 from training.experiment_data import open_federated_data, open_test_data

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.result import Result
 from benchmarks.start_up import run_command
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from training.config import ExperimentConfig
 from training.run_folder import RunFolder
 

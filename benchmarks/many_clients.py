@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from benchmarks.result import Result
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from operation.processes import processes_of
 from training.config import ExperimentConfig
 from training.experiment_data import open_federated_data, open_test_data

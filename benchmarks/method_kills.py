@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.disturbed_run import DisturbedRun, simulated
-from benchmarks.hospitals import VICTIMS, Hospitals
+from benchmarks.hospitals_here import VICTIMS, Hospitals
 from strategies.methods import METHODS
 from training.run_folder import RunFolder
 

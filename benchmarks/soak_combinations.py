@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.disturbed_run import CONFIG
-from benchmarks.hospitals import Hospitals
+from benchmarks.hospitals_here import Hospitals
 from benchmarks.soaking import soak_folders, write_soak
 from operation.processes import end_processes
 from strategies.methods import METHODS

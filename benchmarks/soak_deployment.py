@@ -7,7 +7,7 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.deployment_kills import run_disturbed
 from benchmarks.disturbed_run import simulated
-from benchmarks.hospitals import VICTIMS, Hospitals
+from benchmarks.hospitals_here import VICTIMS, Hospitals
 from benchmarks.soaking import soak_folders, write_soak
 
 RUNS = 3

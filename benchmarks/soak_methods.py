@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.hospitals import Hospitals
+from benchmarks.hospitals_here import Hospitals
 from benchmarks.method_kills import chosen, disturbed, row, undisturbed
 from benchmarks.result_files import RESULTS
 from benchmarks.soaking import soak_folders, write_soak

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result_files import RESULTS
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from operation.files import write_json
 
 

@@ -27,7 +27,7 @@ from data_partition.isic2019_tables import is_isic2019
 from data_partition.label_tables import is_table, read_header, tables_with
 from data_partition.pad_ufes20 import COMMON, pad_ufes20_tables, read_pad_ufes20
 from data_partition.published import Labels, load_published_test, load_published_training
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from data_partition.unread_files import say_what_else
 
 # Squamous cell carcinoma is left out: HAM10000 has none, and its class akiec only the disease that

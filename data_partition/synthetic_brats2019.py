@@ -35,7 +35,7 @@ Sites and case numbers are invented.
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Brightness:
     """Brightness of tissues in one modality, as a multiple of healthy brain."""
 
     core: float
@@ -44,10 +44,10 @@ class Contrast:
 
 
 CONTRASTS = {
-    "flair": Contrast(core=1.1, oedema=1.7, rim=1.5),
-    "t1": Contrast(core=0.6, oedema=0.8, rim=0.85),
-    "t1ce": Contrast(core=0.6, oedema=0.8, rim=2.0),
-    "t2": Contrast(core=1.8, oedema=1.6, rim=1.4),
+    "flair": Brightness(core=1.1, oedema=1.7, rim=1.5),
+    "t1": Brightness(core=0.6, oedema=0.8, rim=0.85),
+    "t1ce": Brightness(core=0.6, oedema=0.8, rim=2.0),
+    "t2": Brightness(core=1.8, oedema=1.6, rim=1.4),
 }
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from data_partition.errors import DataError
 from data_partition.isic2019_tables import CENTRES, ISIC2019_CLASSES
-from data_partition.synthetic import ABOUT_LESIONS, class_counts, draw_photographs
 from data_partition.synthetic_folder import new_folder
+from data_partition.synthetic_ham10000 import ABOUT_LESIONS, class_counts, draw_photographs
 from data_partition.truth_file import as_one_hot
 
 # Images of each class at each centre, and last without a known centre, of the real 25,331.

@@ -47,8 +47,8 @@ def show_command(
     listening = listen(host, port)
     with listening:
         shown = open_shown(source.absolute(), head, weights)
-        from experiments.showing.page import page
-        from experiments.showing.serving import serve
+        from experiments.showing.model_page import page
+        from experiments.showing.page_server import serve
 
         if shown.model.synthetic:
             console.say(f"{shown.model.synthetic}.", style="bold red")

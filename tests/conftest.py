@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peak_memory import give_back_freed
-from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
+from data_partition.synthetic_ham10000 import write_ham10000
 from tests.packages import Packages
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import fedskin
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from tests.support import BACKBONE, make_config
 from training.config import parse
 from training.errors import ConfigError, RunFolderError

@@ -15,7 +15,7 @@ SPEAKS = re.compile(r"\bthe study\b", re.IGNORECASE)
 
 TITLE = "Deep Modeling and Optimization of Medical Image Classification"
 NAMED_IN_FULL = (
-    *("README.md", "docs/study.md", "experiments/reporting/published.py"),
+    *("README.md", "docs/study.md", "experiments/reporting/study_figures.py"),
     *(f"experiments/campaigns/{name}.toml" for name in ("task1-clip", "task2-federated")),
     "experiments/campaigns/task3-heads.toml",
 )

@@ -16,7 +16,7 @@ from data_partition.store_files import made_of
 _UNFINISHED = "."
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """An entry of the cache."""
 
     used: float  # when it was last used: a file's access time, a folder's modification time
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
         return made_of(self.path) if self.images else ("", "damaged")
 
 
-def entries(cache: Path) -> list[Entry]:
+def entries(cache: Path) -> list[CacheEntry]:
     """Return what a cache folder holds, which may not exist; image stores first."""
     folders = [path for path in (cache / "images").glob("*") if path.is_dir()]
     files = [
@@ -49,7 +49,7 @@ def entries(cache: Path) -> list[Entry]:
         if path.is_file()
     ]
     return [
-        Entry(
+        CacheEntry(
             path.stat().st_mtime,
             path,
             sum(file.stat().st_size for file in path.iterdir()),
@@ -57,10 +57,10 @@ def entries(cache: Path) -> list[Entry]:
         )
         for path in folders
         if not path.name.startswith(_UNFINISHED)
-    ] + [Entry(path.stat().st_atime, path, path.stat().st_size, ()) for path in files]
+    ] + [CacheEntry(path.stat().st_atime, path, path.stat().st_size, ()) for path in files]
 
 
-def remove(entry: Entry) -> None:
+def remove(entry: CacheEntry) -> None:
     """Remove an entry of the cache. A process that has it open can still read it."""
     path = entry.path
     if path.is_file():

@@ -3,8 +3,8 @@
 All train convnext_t at 64 pixels with three clients, from the same weights, on the same batches of
 16, and evaluate on the same validation images every round. fedskin crops and flips its images in
 the round, as always; the others find each batch ready in memory. What a client does is one file for
-all (``apps/task.py``); pfl and FL4Health have training loops of their own, which get the same. The
-losses of all rounds must be the plain loop's.
+all (``apps/client_work.py``); pfl and FL4Health have training loops of their own, which get the
+same. The losses of all rounds must be the plain loop's.
 
 Every framework is installed from the package index into an environment of its own, in
 ``runs/peers``; they share one torch. Round one, in which memory is used for the first time, and the

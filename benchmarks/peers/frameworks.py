@@ -42,7 +42,7 @@ def _torchrun(python: Path, _folder: Path) -> list[list[str]]:
 
 
 def _flwr_run(python: Path, folder: Path) -> list[list[str]]:
-    for name in ("flower_app.py", "task.py"):
+    for name in ("flower_app.py", "client_work.py"):
         (folder / name).write_bytes((APPS / name).read_bytes())
     components = {"serverapp": "flower_app:server", "clientapp": "flower_app:client"}
     app = {"publisher": "peers", "components": components, "fab-include": ["*.py"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from fl_server.federated_config import Resources, prepare_simulated
 from models.registry import find_backbone
 from training.config import ExperimentConfig
@@ -25,7 +25,7 @@ class Work:
 
     Attributes:
         folder: holds ``config.toml`` for ``fedskin simulate``, and the files of
-            ``apps/task.py`` for all others.
+            ``apps/client_work.py`` for all others.
         config: resolved.
         resources: how fedskin runs the clients.
     """

@@ -15,7 +15,7 @@ from experiments.campaigns.trial import Trial
 from experiments.planning.estimate import STARTING_IN_CAMPAIGN, Estimate, estimate, workers
 from experiments.planning.features import feature_bytes, feature_files
 from experiments.planning.images import ImageCounts, count_images, store_bytes, studied
-from experiments.planning.memory import memory_needed
+from experiments.planning.run_memory import memory_needed
 from experiments.planning.step_times import Setting, measure_steps, setting
 from fl_server.federated_config import concurrency
 from training.config import DEFAULTS, NOT_IDENTITY, ExperimentConfig

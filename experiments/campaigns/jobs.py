@@ -11,7 +11,7 @@ from experiments.campaigns.gpu_sharing import GpuSharing
 from experiments.campaigns.job import Job
 from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
-from experiments.planning.memory import memory_needed
+from experiments.planning.run_memory import memory_needed
 from training.experiment_data import DataFacts
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]

@@ -175,7 +175,7 @@ class Round(Part):
     validation: Validation
 
 
-class Machine(Part):
+class MachineEntry(Part):
     """Where the trial ran."""
 
     host: str
@@ -187,7 +187,7 @@ class OverlapEntry(Part):
     in_training: int = Field(ge=0)
 
 
-class Copies(Part):
+class CopiesEntry(Part):
     """Images with identical pixels."""
 
     straddling: int = Field(ge=0)
@@ -202,7 +202,7 @@ class Data(Part):
     test_fingerprint: str | None
     overlap: OverlapEntry | None
     notices: list[str] = Field(default_factory=list)
-    copies: Copies | None = None
+    copies: CopiesEntry | None = None
 
 
 class TextWeights(Part):
@@ -222,7 +222,7 @@ class Manifest(Part):
 
     command: str
     versions: dict[str, str]
-    machine: Machine
+    machine: MachineEntry
     data: Data
     text: TextWeights | None = None
     started: AwareDatetime

@@ -48,7 +48,7 @@ class Written:
     size: int  # image side in pixels
 
 
-class Classifier(nn.Module):
+class ExportedClassifier(nn.Module):
     """Images (N, 3, S, S) float32 in [0, 1] → their probabilities (N, K).
 
     The first output is the softmax of the network's outputs, to which the thresholds of prediction
@@ -102,7 +102,7 @@ def write_onnx(exported: ExportedModel, path: Path) -> Written:
         raise ExportError(f"{spec.name}: has {num_bytes / 1e9:.1f} GB; ONNX files end at 2 GB")
     known = exported.model.calibration
     temperature = None if known is None else known.temperature
-    classifier = Classifier(exported.network, spec.mean, spec.std, temperature).eval()
+    classifier = ExportedClassifier(exported.network, spec.mean, spec.std, temperature).eval()
     outputs = (PROBABILITIES,) if known is None else (PROBABILITIES, CALIBRATED)
     size = config.image_size
     program = _converted(classifier, spec.name, size, outputs)
@@ -133,7 +133,9 @@ def _check_installed() -> None:
         ) from None
 
 
-def _converted(classifier: Classifier, name: str, size: int, outputs: tuple[str, ...]) -> Any:
+def _converted(
+    classifier: ExportedClassifier, name: str, size: int, outputs: tuple[str, ...]
+) -> Any:
     """Return torch's ONNX program, for any number of images."""
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
@@ -188,7 +190,9 @@ def _strip(program: Any) -> None:
         value.metadata_props.clear()
 
 
-def _largest_differences(classifier: Classifier, path: Path, size: int) -> tuple[float, float]:
+def _largest_differences(
+    classifier: ExportedClassifier, path: Path, size: int
+) -> tuple[float, float]:
     """Return how far two programs' answers to random images differ at most.
 
     Each image is four by four random colours, blurred, and a little noise: noise alone, which no

@@ -12,8 +12,8 @@ from data_partition.synthetic_folder import is_synthetic
 from experiments.planning.estimate import Estimate, Workers, estimate, workers
 from experiments.planning.features import FeatureFile, feature_bytes, feature_files
 from experiments.planning.images import Division, divide, store_bytes
-from experiments.planning.memory import server_bytes
 from experiments.planning.missing import text_missing, weights_missing
+from experiments.planning.run_memory import server_bytes
 from experiments.planning.step_times import StepTime, measure_steps, setting
 from experiments.planning.traffic import Traffic, traffic
 from fl_server.federated_config import Resources, prepare_simulated

@@ -8,7 +8,6 @@ from data_partition.datasets import in_naming_order
 from experiments.figures_table import NONE, OVER
 from experiments.reporting.comparisons import TRAFFIC, WORDS, Comparison, slug
 from experiments.reporting.findings import Findings
-from experiments.reporting.published import Published, beside_ours
 from experiments.reporting.statistics import (
     KEYS,
     Ranking,
@@ -16,6 +15,7 @@ from experiments.reporting.statistics import (
     seeds_of,
     summary,
 )
+from experiments.reporting.study_figures import Published, beside_ours
 from experiments.reporting.tables import Table, is_best, rounded, signed
 from experiments.results import megabytes
 from training.metrics import METRIC_NAMES

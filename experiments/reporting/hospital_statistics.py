@@ -93,7 +93,7 @@ class Judged:
         return 100 * mean_of_known(share(hits, support))
 
 
-class Estimate(NamedTuple):
+class PooledFigure(NamedTuple):
     """A figure over all seeds together, in percent.
 
     ``low`` and ``high`` are its 95 % interval, NaN if it is defined in no draw; ``deviation`` is
@@ -106,14 +106,14 @@ class Estimate(NamedTuple):
     deviation: float
 
 
-def estimate(judged: Judged, score: str) -> Estimate:
+def estimate(judged: Judged, score: str) -> PooledFigure:
     """Return a model's figure over its seeds."""
     figures = judged.figures(score, judged.seeds)
     known = figures[1:][~np.isnan(figures[1:])]
     low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
     by_seed = [judged.figures(score, [seed])[0] for seed in judged.seeds]
     deviation = np.std(by_seed, ddof=1) if len(by_seed) > 1 else np.nan
-    return Estimate(float(figures[0]), float(low), float(high), float(deviation))
+    return PooledFigure(float(figures[0]), float(low), float(high), float(deviation))
 
 
 def share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:

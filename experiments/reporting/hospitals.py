@@ -19,7 +19,7 @@ RARE = 5
 """Of a class with fewer lesions than this, over all seeds, the intervals do not say how sure."""
 
 ENDS = ("low", "high", "sd")
-"""With ``bacc``: the columns ``bacc_low``, …; see `hospital_statistics.Estimate`."""
+"""With ``bacc``: the columns ``bacc_low``, …; see `hospital_statistics.PooledFigure`."""
 
 GAIN = ("before", "gain", "gain_low", "gain_high", "p_value")
 """The columns of a `hospital_resampling.Gain`."""

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.cut_off import joined, run_with_both
 from benchmarks.disturbed_run import simulated
-from benchmarks.hospitals import Hospitals
+from benchmarks.hospitals_here import Hospitals
 from benchmarks.network_link import NetworkLink
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

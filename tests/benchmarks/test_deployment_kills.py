@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.deployment_kills import run_disturbed
 from benchmarks.disturbed_run import simulated
-from benchmarks.hospitals import VICTIMS, Hospitals
+from benchmarks.hospitals_here import VICTIMS, Hospitals
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers import comparison, environments, frameworks, work
 from benchmarks.peers.measuring import Run, figures, tail
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from models.registry import find_backbone
 from training.config import ExperimentConfig
 from training.epoch import train_epoch

@@ -3,7 +3,7 @@
 import random
 
 from benchmarks.disturbed_run import CONFIG
-from benchmarks.hospitals import NAMES, VICTIMS
+from benchmarks.hospitals_here import NAMES, VICTIMS
 from benchmarks.method_kills import KILLS, chosen, settings_of
 from benchmarks.soak_methods import over_sites
 from strategies.methods import METHODS

@@ -162,7 +162,7 @@ ALLOWED = {
     "training/experiment_data.py": "fingerprints the published split of one",
     "data_partition/image_files.py": "how the files of published releases are called",
     "data_partition/unread_files.py": "tells what a folder of another release lacks",
-    "experiments/reporting/published.py": "the study's published figures",
+    "experiments/reporting/study_figures.py": "the study's published figures",
 }
 PUBLISHED = re.compile("ham_?10000|brats_?2019|isic_?201[89]", re.IGNORECASE)
 

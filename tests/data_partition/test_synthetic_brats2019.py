@@ -9,9 +9,9 @@ import pytest
 
 from data_partition.dataset_brats2019 import load_brats2019
 from data_partition.errors import DataError
-from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import SITES, draw_volumes, write_brats2019
 from data_partition.synthetic_folder import is_synthetic
+from data_partition.synthetic_ham10000 import write_ham10000
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from data_partition.datasets import dataset_choice
-from data_partition.synthetic import write_ham10000
 from data_partition.synthetic_brats2019 import write_brats2019
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.campaign import plan, run, status
 from experiments.campaigns import forecast
 from experiments.campaigns.campaign_folder import CampaignFolder

@@ -16,7 +16,7 @@ import pytest
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments import command_runner, coordinator, data_commands, prediction, site
 from experiments.campaigns.campaign_display import CampaignDisplay
 from experiments.campaigns.campaign_folder import CampaignFolder

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.ml_heads import heads_command
 from experiments.prediction import predict_command
 from models.errors import HeadError

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
 from training.metrics import METRIC_NAMES, confusion_matrix, metrics

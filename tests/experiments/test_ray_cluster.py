@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.campaigns.campaign_folder import CampaignFolder
 from tests.ray_machines import Machines, why_not
 from tests.runs import FEDSKIN, tiny_options

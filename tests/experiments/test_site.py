@@ -9,7 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from data_partition.errors import DataError
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.site import app
 from fl_client.site.records import Records
 from fl_client.site.site_folder import SiteFolder

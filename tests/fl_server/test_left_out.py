@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.console import Console
 from experiments.reporting.run_results import read_run_results
 from experiments.results import show_results

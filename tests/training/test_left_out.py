@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from data_partition.errors import DataError
-from data_partition.synthetic import write_ham10000
+from data_partition.synthetic_ham10000 import write_ham10000
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.data_description import describe_data, left_out_name

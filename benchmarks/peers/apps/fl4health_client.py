@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import client_work
 import flwr
-import task
 import torch
 from fl4health.clients.basic_client import BasicClient
 from fl4health.metrics import Accuracy
@@ -19,12 +19,12 @@ class Client(BasicClient):
     """The client of a number, whose batches differ from round to round."""
 
     number: int
-    record: task.Record
+    record: client_work.Record
 
     def get_data_loaders(self, config: dict[str, Any]) -> tuple[DataLoader, DataLoader]:
         """Return round one's training batches and the validation batches."""
-        return self._loader(*task.training_data(self.number, 1)), self._loader(
-            *task.validation_data(self.number)
+        return self._loader(*client_work.training_data(self.number, 1)), self._loader(
+            *client_work.validation_data(self.number)
         )
 
     def get_criterion(self, config: dict[str, Any]) -> nn.Module:
@@ -33,16 +33,18 @@ class Client(BasicClient):
 
     def get_optimizer(self, config: dict[str, Any]) -> torch.optim.Optimizer:
         """Return the optimizer, which has no state."""
-        return task.optimizer(self.model)
+        return client_work.optimizer(self.model)
 
     def get_model(self, config: dict[str, Any]) -> nn.Module:
         """Return the network."""
-        return task.Network().to(self.device)
+        return client_work.Network().to(self.device)
 
     def update_before_train(self, current_server_round: int) -> None:
         """Take the round's batches."""
-        self.train_loader = self._loader(*task.training_data(self.number, current_server_round))
-        self.record = task.Record(self.number, current_server_round)
+        self.train_loader = self._loader(
+            *client_work.training_data(self.number, current_server_round)
+        )
+        self.record = client_work.Record(self.number, current_server_round)
 
     def train_step(self, input: Any, target: Any) -> Any:
         """Note the loss of the step."""
@@ -52,7 +54,7 @@ class Client(BasicClient):
 
     @staticmethod
     def _loader(*tensors: torch.Tensor) -> DataLoader:
-        return DataLoader(TensorDataset(*tensors), batch_size=task.JOB["batch_size"])
+        return DataLoader(TensorDataset(*tensors), batch_size=client_work.JOB["batch_size"])
 
 
 def wait_for_server(host: str, port: str) -> None:

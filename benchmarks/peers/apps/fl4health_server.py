@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
+import client_work
 import flwr
-import task
 from fl4health.metrics.metric_aggregation import (
     evaluate_metrics_aggregation_fn,
     fit_metrics_aggregation_fn,
@@ -20,12 +20,12 @@ def config(round_number: int) -> dict[str, Any]:
     return {
         "current_server_round": round_number,
         "local_epochs": 1,
-        "batch_size": task.JOB["batch_size"],
+        "batch_size": client_work.JOB["batch_size"],
     }
 
 
 if __name__ == "__main__":
-    everyone = task.JOB["clients"]
+    everyone = client_work.JOB["clients"]
     strategy = FedAvg(
         min_fit_clients=everyone,
         min_evaluate_clients=everyone,
@@ -34,7 +34,7 @@ if __name__ == "__main__":
         on_evaluate_config_fn=config,
         fit_metrics_aggregation_fn=fit_metrics_aggregation_fn,
         evaluate_metrics_aggregation_fn=evaluate_metrics_aggregation_fn,
-        initial_parameters=get_all_model_parameters(task.Network(initial=True)),
+        initial_parameters=get_all_model_parameters(client_work.Network(initial=True)),
     )
     flwr.server.start_server(
         server=FlServer(
@@ -44,5 +44,5 @@ if __name__ == "__main__":
             accept_failures=False,
         ),
         server_address=sys.argv[1],
-        config=flwr.server.ServerConfig(num_rounds=task.JOB["rounds"]),
+        config=flwr.server.ServerConfig(num_rounds=client_work.JOB["rounds"]),
     )

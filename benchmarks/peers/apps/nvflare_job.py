@@ -3,20 +3,22 @@
 import sys
 from pathlib import Path
 
-import task
+import client_work
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 
 if __name__ == "__main__":
-    clients = task.JOB["clients"]
+    clients = client_work.JOB["clients"]
     recipe = FedAvgRecipe(
         name="peers",
         min_clients=clients,
-        num_rounds=task.JOB["rounds"],
-        model={"class_path": "task.Network", "args": {"initial": True}},
+        num_rounds=client_work.JOB["rounds"],
+        model={"class_path": "client_work.Network", "args": {"initial": True}},
         train_script=str(Path(__file__).with_name("nvflare_client.py")),
     )
     environment = SimEnv(
-        num_clients=clients, num_threads=clients, workspace_root=str(task.FOLDER / "workspace")
+        num_clients=clients,
+        num_threads=clients,
+        workspace_root=str(client_work.FOLDER / "workspace"),
     )
     sys.exit(recipe.execute(environment).get_status())

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
+import client_work
 import numpy as np
-import task
 import torch
 from pfl.aggregate.simulate import SimulatedBackend
 from pfl.aggregate.weighting import WeightByDatapoints
@@ -18,19 +18,19 @@ from pfl.metrics import Weighted
 from pfl.model.pytorch import PyTorchModel
 from torch import Tensor, nn
 
-JOB = task.JOB
+JOB = client_work.JOB
 NEVER = 10**9
 
 
-class Classifier(task.Network):
+class Classifier(client_work.Network):
     """The network with the two methods that pfl asks for."""
 
-    record: task.Record
+    record: client_work.Record
 
     def loss(self, images: Tensor, labels: Tensor, first: list[tuple[int, int]]) -> Tensor:
         """Return a training batch's mean loss; ``first`` holds client and round until a step."""
         if first:
-            self.record = task.Record(*first.pop())
+            self.record = client_work.Record(*first.pop())
         self.train()
         loss = nn.functional.cross_entropy(self(images), labels)
         self.record.add(loss.item())
@@ -51,7 +51,7 @@ def user(client: int) -> Dataset:
     """Return a client's data of its next round."""
     rounds[client] += 1
     first = [(client, rounds[client])]
-    data = task.training_data(client, rounds[client])
+    data = client_work.training_data(client, rounds[client])
     return Dataset(data, user_id=str(client), train_kwargs={"first": first})
 
 
@@ -67,7 +67,7 @@ if __name__ == "__main__":
         central_optimizer=torch.optim.SGD(network.parameters(), 1.0),
     )
     users = FederatedDataset(user, get_user_sampler("minimize_reuse", clients))
-    held = [task.validation_data(client) for client in clients]
+    held = [client_work.validation_data(client) for client in clients]
     validation = Dataset(tuple(torch.cat(parts) for parts in zip(*held, strict=True)))
     batch = NNEvalHyperParams(local_batch_size=JOB["batch_size"])
     FederatedAveraging().run(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.showing.page import page
+from experiments.showing.model_page import page
 from experiments.showing.shown_model import open_shown
 from tests.experiments.exporting.exported_runs import finished_run
 

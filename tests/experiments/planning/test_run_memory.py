@@ -1,6 +1,6 @@
 """The memory of a run, from the copies of its network."""
 
-from experiments.planning.memory import memory_needed
+from experiments.planning.run_memory import memory_needed
 from training.config import parse
 from training.memory import PROCESS_BYTES
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.reporting.comparisons import KINDS, compare
-from experiments.reporting.published import PUBLISHED, beside_ours
+from experiments.reporting.study_figures import PUBLISHED, beside_ours
 from models.registry import BACKBONES
 from tests.experiments.reporting.made_ledger import ledger, row
 from training.metrics import METRIC_NAMES

@@ -10,7 +10,12 @@ from PIL import Image
 
 from data_partition.errors import DataError
 from data_partition.ham10000_tables import HAM10000_CLASSES
-from data_partition.synthetic import TEST_COUNTS, TRAINING_COUNTS, class_counts, write_ham10000
+from data_partition.synthetic_ham10000 import (
+    TEST_COUNTS,
+    TRAINING_COUNTS,
+    class_counts,
+    write_ham10000,
+)
 from data_partition.synthetic_lesion import draw_lesion
 
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_partition.errors import DataError
 from experiments.showing.listening import is_meant
-from experiments.showing.page import LARGEST_BYTES
+from experiments.showing.model_page import LARGEST_BYTES
 from experiments.showing.shown_model import ShownModel
 from operation.body_limits import BodyLimits
 from operation.http_bounds import bounded_server
@@ -51,7 +51,9 @@ def serve(
     server.run(sockets=[listening])
 
 
-def show_app(page: str, shown: ShownModel, token: str, is_ours: Callable[[str], bool]) -> "Guard":
+def show_app(
+    page: str, shown: ShownModel, token: str, is_ours: Callable[[str], bool]
+) -> "Doorkeeper":
     """Return the app.
 
     Args:
@@ -71,10 +73,10 @@ def show_app(page: str, shown: ShownModel, token: str, is_ours: Callable[[str], 
             return PlainTextResponse(printable(str(error)), status_code=422)
 
     routes = [Route("/", send_page), Route("/answer", answer, methods=["POST"])]
-    return Guard(Starlette(routes=routes), token, is_ours, _policy(page))
+    return Doorkeeper(Starlette(routes=routes), token, is_ours, _policy(page))
 
 
-class Guard:
+class Doorkeeper:
     """Passes on requests with the secret and a Host of ours, one after the other.
 
     Args:

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 from data_partition import decode
 from experiments import trained_model
 from experiments.prediction import predictions_of
-from experiments.showing import serving
-from experiments.showing.page import page
-from experiments.showing.serving import show_app
+from experiments.showing import page_server
+from experiments.showing.model_page import page
+from experiments.showing.page_server import show_app
 from experiments.showing.shown_model import ClassFigures, ShownModel
 from tests.experiments.exporting.exported_runs import CLASSES, finished_run
 
@@ -166,7 +166,7 @@ def test_more_pixels_than_allowed_are_not_decoded(
 def test_more_bytes_than_allowed_are_not_read(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "LARGEST_BYTES", 1000)
+    monkeypatch.setattr(page_server, "LARGEST_BYTES", 1000)
     # Whether the length is said before or not.
     assert browser.post(f"/{TOKEN}/answer", content=bytes(1001)).status_code == 413
     assert browser.post(f"/{TOKEN}/answer", content=pieces(400, 400, 400)).status_code == 413
