@@ -1,4 +1,4 @@
-"""Combinations of the config's keys that cannot be run."""
+"""Combinations of the config's keys that cannot be run; the study is docs/study.md's."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,7 @@
-"""The keys of an experiment's config, each with its range and its default."""
+"""The keys of an experiment's config, each with its range and its default.
+
+Defaults are those of the study (docs/study.md) where it says any.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
