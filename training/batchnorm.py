@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -73,7 +71,11 @@ def recomputed_batchnorm(
     try:
         generator = torch.Generator().manual_seed(seed)
         order = split.indices[torch.randperm(len(split), generator=generator).numpy()]
-        inputs = _batches(split, order, batch_size, preprocessing, _device(network))
+        device = _device(network)
+        inputs = (
+            preprocessing.for_evaluation(to_device(split.images[order[part]], device))
+            for part in batch_slices(len(order), batch_size)
+        )
         for layer, moments in _moments(network, layers, inputs, precision).items():
             _set(layer, moments.mean, moments.squares / moments.count)
         yield
@@ -125,17 +127,6 @@ def _moments(
         for hook in hooks:
             hook.remove()
     return found
-
-
-def _batches(
-    split: Split,
-    order: NDArray[np.int64],
-    batch_size: int,
-    preprocessing: Inputs,
-    device: torch.device,
-) -> Iterator[Tensor]:
-    for part in batch_slices(len(order), batch_size):
-        yield preprocessing.for_evaluation(to_device(split.images[order[part]], device))
 
 
 def _device(network: nn.Module) -> torch.device:
