@@ -177,7 +177,10 @@ def _open_message(root: str, fetch: Fetch, form: ReplyForm | None) -> Opened:
     opened.tree = _tree(root, [_tree(content_id, records_below)])
     if form is not None:
         form.check(opened.content)
-        _check_chunks(opened)
+        for arrays_of_record in opened.heads.values():
+            for name, head in arrays_of_record.items():
+                if len(head.chunks) > _most_chunks(head.num_bytes):
+                    raise Refused("an array has more data than its values take", name)
     return opened
 
 
@@ -212,14 +215,6 @@ def _check_heads(form: ReplyForm, heads: Iterable[bytes]) -> None:
 
 def _most_chunks(num_bytes: int) -> int:
     return 2 + num_bytes // _LEAST_CHUNK_BYTES
-
-
-def _check_chunks(opened: Opened) -> None:
-    """Refuse arrays with more chunks than their values need."""
-    for arrays in opened.heads.values():
-        for name, head in arrays.items():
-            if len(head.chunks) > _most_chunks(head.num_bytes):
-                raise Refused("an array has more data than its values take", name)
 
 
 def check_data(opened: Opened, get: Callable[[str], bytes]) -> None:

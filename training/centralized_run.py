@@ -83,17 +83,15 @@ class CentralizedRun:
         states = OptimizerStates(self.folder.path / "optimizer", keep="persistent")
         states.load(model, optimizer, before=self.progress.round + 1)
         average = self.folder.moving_average()
-        while self.progress.round < self.config.epochs and not self._ends():
+        while self.progress.round < self.config.epochs:
+            if ends_after(self.progress.records, self.config, validated_late=False) is not None:
+                break
             epoch = self.progress.round + 1
             record = self._epoch(model, splits, optimizer, epoch)
             # Before the checkpoint: a kill between the two then leaves only an unused state.
             states.save(model, optimizer, epoch)
             self._save(record, sent_part(model), average)
             after_epoch()
-
-    def _ends(self) -> bool:
-        ends = ends_after(self.progress.records, self.config, validated_late=False)
-        return ends is not None
 
     def _begin(self) -> tuple[Backbone, Mapping[str, Split]]:
         """Return the network to continue with, and its training and validation data."""
