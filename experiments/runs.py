@@ -58,6 +58,8 @@ def runs_command(
     for name in (sort, *(condition.partition("=")[0] for condition in where or ())):
         if name not in columns:
             raise InputError(f"{name}: is no column; {known_names(name, columns)}")
+    if incomplete := [condition for condition in where or () if "=" not in condition]:
+        raise InputError(f"--where {incomplete[0]}: has no value; write {incomplete[0]}=VALUE")
     found = [read_run(path, folder) for path in run_folders(folder)]
     for condition in where or ():
         name, _, value = condition.partition("=")

@@ -171,7 +171,7 @@ class RunFolder:
         if ends == done < wanted and self.is_completed() and not self.is_completed(config):
             raise RunFolderError(
                 f"{self.path}: {key} = {wanted}: with patience = {config.patience} the run ends "
-                f"after {key.removesuffix('s')} {done}, which are done; to go on, set a longer "
+                f"after {key.removesuffix('s')} {done}, which is done; to go on, set a longer "
                 "patience, or 0"
             )
 

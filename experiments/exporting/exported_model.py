@@ -100,5 +100,8 @@ def preprocessing_in_words(config: ExperimentConfig) -> str:
         steps = [f"the shorter side resized to {stored} pixels, the middle {size} x {size} cut out"]
     if config.input in ("shades-of-grey", "flamby"):
         steps.append("between the two the colour of the light corrected: Shades of Grey, p = 6")
-    steps.append("RGB / 255; resizing is bilinear and antialiased")
+    steps.append(
+        "RGB / 255; resizing is bilinear and antialiased, each time rounded to whole numbers of 0 "
+        "to 255"
+    )
     return "; ".join(steps)

@@ -156,6 +156,7 @@ def test_a_damaged_run_is_in_the_list_with_the_reason(folder: Path) -> None:
     [
         (["--sort", "bac"], "did you mean bacc"),
         (["--where", "nothing=1"], "nothing: is no column"),
+        (["--where", "state"], "--where state: has no value; write state=VALUE"),
     ],
 )
 def test_an_unknown_column_is_refused(folder: Path, arguments: list[str], said: str) -> None:
