@@ -168,7 +168,11 @@ def _roc(run: RunResults, known: Sequence[tuple[str, Histograms]]) -> Figure:
         axes.plot([0, 100], [0, 100], color=GREY, lw=0.7, ls=":")
         axes.set_xlabel("100 − specificity, percent")
         axes.set_ylabel("sensitivity, percent")
-        axes.legend(loc="lower right", fontsize=7, title="AUROC", title_fontsize=7)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower right", fontsize=7, title="AUROC", title_fontsize=7)
+        else:
+            note = "no curve:\nall images are of one class"
+            axes.text(50, 50, note, ha="center", va="center", size=7.5, color=GREY)
     return figure
 
 

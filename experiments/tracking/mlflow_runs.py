@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RUN_TAG = "fedskin.run"
 TRIAL_TAG = "fedskin.trial"
+_COMPLETE_TAG, _CAUSE_TAG = "fedskin.complete", "fedskin.cause"  # how the run ended
 
 # MLflow's limit of a parameter's and a tag's value.
 _VALUE_LENGTH = 6000
@@ -134,6 +135,8 @@ class MlflowRun(Tracker):
                 )
             elif run.info.status != "RUNNING":
                 client.update_run(run.info.run_id, status="RUNNING")
+                for tag in run.data.tags.keys() & {_COMPLETE_TAG, _CAUSE_TAG}:
+                    client.delete_tag(run.info.run_id, tag)
             self._id = run.info.run_id
             texts = {key: str(value)[:_VALUE_LENGTH] for key, value in config.items()}
             known = run.data.params
@@ -161,7 +164,7 @@ class MlflowRun(Tracker):
 
     def end(self, state: RunState, said: str, time: int) -> None:
         completed = state == RunState.COMPLETED
-        tag = "fedskin.complete" if completed else "fedskin.cause"
+        tag = _COMPLETE_TAG if completed else _CAUSE_TAG
         text = said or ("yes" if completed else "unknown")
         with self._store.accepting():
             self._store.client.set_tag(self._id, tag, text[:_VALUE_LENGTH])

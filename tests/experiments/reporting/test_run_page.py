@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.report import report_command
@@ -99,6 +100,16 @@ def test_a_run_without_its_heads_says_so(run: RunFolder) -> None:
     assert said not in page_of(run)
     run.update_manifest(command="heads")
     assert f"completed; {said}. Figures" in page_of(run)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_test_set_of_one_class_has_no_roc_curve(run: RunFolder) -> None:
+    path = run.path / "predictions-global_test.csv"
+    table = pd.read_csv(path)
+    table["label"] = table["label"].iloc[0]
+    table.to_csv(path, index=False)
+    (roc,) = (each for each in run_drawings(read_run_results(run.path)) if each.name == "roc")
+    assert "all images are of one class" in roc.svg
 
 
 def test_prediction_sets_have_tables_and_say_what_is_guaranteed(run: RunFolder) -> None:

@@ -89,6 +89,8 @@ def test_an_interrupted_run_is_continued(run: RunFolder, tmp_path: Path) -> None
     follow(run)
     found = in_mlflow(run)
     assert found.info.status == "FINISHED"
+    assert found.data.tags["fedskin.complete"] == "yes"
+    assert "fedskin.cause" not in found.data.tags, "it was interrupted, and is not any more"
     assert steps(run, "validation.client-2.kappa") == [1, 2, 3]
     assert steps(run, "train_loss.client-0") == [1, 2, 3]
     assert found.data.params["rounds"] == "2", "MLflow lets nobody change a parameter"
@@ -99,6 +101,12 @@ def test_an_interrupted_run_is_continued(run: RunFolder, tmp_path: Path) -> None
     follow(run)
     assert steps(run, "seconds") == [1, 2, 3]
     assert len(steps(run, "global_test.network.bacc")) == 1
+
+    run.update_manifest(status=RunState.FAILED, cause="a client died")  # resumed for more rounds
+    follow(run)
+    found = in_mlflow(run)
+    assert (found.info.status, found.data.tags["fedskin.cause"]) == ("FAILED", "a client died")
+    assert "fedskin.complete" not in found.data.tags
 
 
 def test_a_run_that_goes_on_elsewhere_stays_running(run: RunFolder) -> None:
