@@ -106,7 +106,9 @@ def measure(
             batch_size=batch_size,
             preprocessing=preprocessing(config),
             generator=torch.Generator().manual_seed(0),
-            loss_function=loss_function(config.loss, images.class_counts(len(HAM10000_CLASSES))),
+            loss_function=loss_function(
+                config.to_flat(), images.class_counts(len(HAM10000_CLASSES))
+            ),
         )
 
     with torch_threads(threads):

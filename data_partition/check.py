@@ -13,7 +13,7 @@ from data_partition.dataset import DataSet, Reading
 from data_partition.errors import DataError
 from data_partition.image_store import DIGESTS, ProgressCallback, decode_usable, store_side
 from data_partition.image_table import ImageTable
-from data_partition.isic2019_split import with_split
+from data_partition.published_split import with_split
 from data_partition.recognition import recognise
 from data_partition.unread_files import merge_set_aside
 
@@ -76,11 +76,12 @@ def check_folder(
         look: called with the pixels (SIDE, SIDE, 3) of each usable image, in the order of the
             report's ``images``.
         dataset: the data set; None: the one that is recognised.
-        split_file: a split of the training set to check, see `isic2019_split.read_split`.
+        split_file: a split of the training set to check, the data set's published one.
 
     Raises:
         DataError: as raised by ``recognise`` and the data set's loaders; a test folder is given for
-            a data set that has its own test patients; or the system refuses to read a file. A
+            a data set that has its own test patients, or a split file for one without a published
+            split; or the system refuses to read a file. A
             damaged image raises nothing.
     """
     test = None
@@ -89,11 +90,15 @@ def check_folder(
         raise DataError(
             f"{test_dir}: {dataset.title} has its test patients in {data_dir}; leave out"
         )
+    if dataset.published_split is None and split_file is not None:
+        raise DataError(
+            f"split-file = {str(split_file)!r}: {dataset.title} has no published split; leave out"
+        )
     tests_in = None if test_dir is None else [test_dir]
     training = decode_all(dataset.load_training(data_dir, Reading(tests_in)), progress, look)
     divided = None
-    if split_file is not None:
-        rows = with_split(training.rows, split_file)
+    if dataset.published_split is not None and split_file is not None:
+        rows = with_split(training.rows, dataset.published_split, split_file)
         divided = find_overlap(rows[rows["fold"] == "train"], rows[rows["fold"] == "test"])
     if dataset.load_test is not None:
         found = dataset.load_test(data_dir, test_dir)

@@ -1,7 +1,7 @@
 """The door for data sets: what one of them says about itself.
 
 A data set is a file ``dataset_<name>.py`` in this folder with one object ``DATA_SET``. No other
-code names a data set; it asks `datasets.find`.
+code names a data set; it asks `datasets.find_dataset`.
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import Literal
 from data_partition.axial_slices import SliceChoice
 from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
+from data_partition.published_split import PublishedSplit
 
 Group = Literal["lesion", "patient", "lesion or patient", "image"]
 
@@ -87,6 +88,7 @@ class DataSet:
         load_unlabelled: reads a folder of volumes to predict; None: such images are plain files.
         sliced: whether images are slices of patients' volumes: figures are also by patient, a
             patient is never divided, and some patients of its own are the test set.
+        published_split: a split of its images that ``split`` names.
         notices: what every table says, by the choice of slices.
     """
 
@@ -106,6 +108,7 @@ class DataSet:
     load_unlabelled: Callable[[Path, Reading], ImageTable] | None = None
     sliced: bool = False
     synthetic: Synthetic | None = None
+    published_split: PublishedSplit | None = None
     notices: Callable[[SliceChoice], tuple[str, ...]] = lambda _: ()
 
     def names_in_words(self, classes: Sequence[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from data_partition.errors import DataError
 from data_partition.ham10000_tables import METADATA_COLUMNS as HAM10000_COLUMNS
 from data_partition.image_files import FoundFile, storage
 from data_partition.image_table import ImageTable
+from data_partition.isic2019_split import SPLIT
 from data_partition.isic2019_tables import (
     FULL_NAMES,
     ISIC2019_CLASSES,
@@ -127,4 +128,5 @@ DATA_SET = DataSet(
         write=write_isic2019,
         wrote="{count} training images of six centres, a test set and a split file",
     ),
+    published_split=SPLIT,
 )

@@ -19,6 +19,7 @@ from operation.text import known_names
 if TYPE_CHECKING:
     from data_partition.dataset import DataSet, Reading
     from data_partition.image_table import ImageTable
+    from data_partition.published_split import PublishedSplit
 
 
 _PREFIX = "dataset_"
@@ -91,6 +92,17 @@ def own_datasets() -> "list[DataSet]":
         return found.study.images is None, -len(found.classes or ())
 
     return sorted(map(find_dataset, DATASETS.own), key=place)
+
+
+def published_splits(name: str) -> "dict[str, PublishedSplit]":
+    """Return the published splits of a data set by name, for ``auto`` those of all own data sets.
+
+    Raises:
+        DataError: the data set cannot be used.
+    """
+    chosen = own_datasets() if name == "auto" else [find_dataset(name)]
+    found = (dataset.published_split for dataset in chosen)
+    return {split.name: split for split in found if split is not None}
 
 
 @cache

@@ -8,6 +8,7 @@ from data_partition.errors import DataError
 from data_partition.image_files import FoundFile
 from data_partition.isic2019_tables import CENTRES
 from data_partition.label_tables import read_table
+from data_partition.published_split import PublishedSplit
 from operation.text import printable, quoted
 
 _COLUMNS = frozenset({"image", "center", "fold"})
@@ -49,35 +50,4 @@ def read_split(path: Path) -> pd.DataFrame:
     return found.set_index(pd.Index(table["image"], name="image_id"))
 
 
-def with_split(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the rows of the images that a split file names, with its folds and centres.
-
-    Args:
-        rows: columns ``image_id`` and ``source``.
-        path: of the split file.
-
-    Returns:
-        The rows with the column ``fold``, ``train`` or ``test``; a missing ``source`` is the
-        file's.
-
-    Raises:
-        DataError: as `read_split`; the file names none of the images; or an image has another
-            source than its centre.
-    """
-    split = read_split(path)
-    named = rows[rows["image_id"].isin(split.index)]
-    if named.empty:
-        raise DataError(
-            f"{path}: is the split of other images, it names none of these, such as "
-            f"{printable(rows['image_id'].iloc[0])}; name the split file of this data set"
-        )
-    found = split.loc[named["image_id"]]
-    centres = pd.Series(found["source"].to_numpy(), index=named.index)
-    sources = named["source"].where(named["source"].notna(), centres)
-    if (other := sources != centres).any():
-        image_id, source = named[other].iloc[0][["image_id", "source"]]
-        raise DataError(
-            f"{path}: is the split of other images, {printable(image_id)} is from {source} but has "
-            f"the centre of {centres[other].iloc[0]}; name the split file of this data set"
-        )
-    return named.assign(source=sources, fold=found["fold"].to_numpy())
+SPLIT = PublishedSplit("flamby", "train_test_split.csv", read_split)

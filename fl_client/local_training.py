@@ -65,7 +65,7 @@ def train_locally(
     if round_number > 1 and not has_own:  # the initial weights of round one are not validated
         metrics |= _judge(model, "validation")
     started = time.perf_counter()
-    rate = learning_rate(config, round_number, config.rounds)
+    rate = learning_rate(config.to_flat(), round_number, config.rounds)
     half = MethodHalf(client, model.network.trained(), received, settings, rate)
     del received  # freed here unless the method, or the message elsewhere, still holds it
     metrics |= _train(model, rate, half.before_step)
@@ -96,7 +96,7 @@ def _train_own(
     if round_number > 1:
         metrics |= _judge(model, "validation")
     started = time.perf_counter()
-    rate = learning_rate(client.config, round_number, client.config.rounds)
+    rate = learning_rate(client.config.to_flat(), round_number, client.config.rounds)
     half = MethodHalf(client, model.network.trained(), shared, settings, rate, own=True)
     _train(model, rate, half.before_step, own=True)
     half.finish()

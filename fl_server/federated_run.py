@@ -51,7 +51,7 @@ def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Pat
     """
     try:
         # An app in a bundle also has the keys of the plug-ins that this run does not use.
-        known = defaults(str(values.get("strategy", "")))
+        known = defaults(values)
         own = {key: value for key, value in values.items() if key in known}
         wanted = parse({**own, **places()})
         run_dir = Path(wanted.run_dir or cache_dir(wanted) / "runs" / str(run_id))

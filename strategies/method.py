@@ -42,6 +42,8 @@ class Key:
     Attributes:
         default: of the same type, ``float`` or ``int``, as all values.
         ge, gt, le, lt: its range: at least, more than, at most, less than; None: no limit.
+        auto: whether the config's default is ``auto``, which stands for this one. Rows of a table
+            that declare the same key may then have different ones. Not in packages.
     """
 
     default: float
@@ -49,6 +51,7 @@ class Key:
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
+    auto: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,6 @@ class Method:
         absent: what becomes of the state of a client that is absent, as the end of a sentence that
             a run says if that may happen; empty: it has none.
         sgd_only: whether its formulas hold for plain SGD without momentum only.
-        needs_every_client: whether a round is wrong if a client is absent.
     """
 
     title: str
@@ -176,7 +178,6 @@ class Method:
     pooled: bool = False
     absent: str = ""
     sgd_only: bool = False
-    needs_every_client: bool = False
 
     def local_names(self, names: Iterable[str]) -> set[str]:
         """Return those of a model's arrays that stay at the clients."""

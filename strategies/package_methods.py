@@ -1,7 +1,7 @@
 """A package's method: what it must be, and what of it a site's guard knows, which loads none."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -22,20 +22,36 @@ def fault(_: str, found: object) -> str:
         return f"is of type {type(found).__name__}, not Method"
     if not isinstance(found.title, str) or not 0 < len(found.title) <= _MAX_TITLE:
         return f"has a title that is not a text of at most {_MAX_TITLE} characters"
-    if not isinstance(found.keys, Mapping) or not isinstance(found.scalars, Mapping):
-        return "has keys or scalars that are not a table"
-    for key in (*found.keys, *found.carried, *found.scalars):
-        if not _is_word(key):
-            return f"has {key!r}; names are words of small letters and digits, joined by hyphens"
-    for key, said in found.keys.items():
-        if not isinstance(said, Key) or not all(type(n) in (int, float) for n in _numbers(said)):
-            return f"has the key {key!r}, which is not a Key of numbers"
+    if wrong := fault_of_keys(found.keys):
+        return wrong
+    if not isinstance(found.scalars, Mapping):
+        return "has scalars that are not a table"
+    if wrong := _fault_of_names((*found.carried, *found.scalars)):
+        return wrong
     for name, kind in found.scalars.items():
         if name.split("-")[0] in _TAKEN or not callable(kind):
             return f"has the scalar {name!r}, which is a metric of fedskin or has no function"
     hooks = (hook.name for hook in fields(Method) if hook.default is None)
-    wrong = [name for name in hooks if not callable(getattr(found, name) or callable)]
-    return f"has a {wrong[0]} that is not a function" if wrong else ""
+    unusable = [name for name in hooks if not callable(getattr(found, name) or callable)]
+    return f"has a {unusable[0]} that is not a function" if unusable else ""
+
+
+def fault_of_keys(found: object) -> str:
+    """Return what is wrong with the keys that a package's entry declares; empty if nothing."""
+    if not isinstance(found, Mapping):
+        return "has keys that are not a table"
+    for key, said in found.items():
+        numbers = isinstance(said, Key) and all(type(n) in (int, float) for n in _numbers(said))
+        if not numbers or said.auto:
+            return f"has the key {key!r}, which is not a Key of numbers"
+    return _fault_of_names(found)
+
+
+def _fault_of_names(names: Iterable[object]) -> str:
+    for name in names:
+        if not _is_word(name):
+            return f"has {name!r}; names are words of small letters and digits, joined by hyphens"
+    return ""
 
 
 def declare(method: Method, settings: Settings) -> dict[str, Any]:

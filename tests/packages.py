@@ -9,7 +9,7 @@ from pathlib import Path
 from data_partition import datasets
 from models import registry
 from operation import plugins
-from training import method_keys
+from training import declared_keys
 from training.extension_points import EXTENSION_POINTS
 
 METHOD = """
@@ -83,7 +83,7 @@ class Packages:
         plugins.bundled.cache_clear()
         datasets._with_checked_tables.cache_clear()
         registry._ask.cache_clear()
-        method_keys._made.clear()
+        declared_keys._made.clear()
         for point in EXTENSION_POINTS.values():
             point._loaded.clear()
         for name, module in list(sys.modules.items()):

@@ -133,7 +133,7 @@ class CentralizedRun:
         started = time.perf_counter()
         train = splits["train"]
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, epoch, self.config.epochs)
+            group["lr"] = learning_rate(self.config.to_flat(), epoch, self.config.epochs)
         loss = self.task.train(
             model,
             train,

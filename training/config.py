@@ -7,11 +7,10 @@ import tomli_w
 from pydantic import ValidationError, model_validator
 
 from operation.text import known_names
-from strategies import methods
 from training.config_faults import faults_of
 from training.config_keys import ConfigKeys
+from training.declared_keys import KEYS, class_for
 from training.errors import ConfigError
-from training.method_keys import class_for
 
 Scalar = str | bool | int | float
 
@@ -25,7 +24,7 @@ class ExperimentConfig(ConfigKeys):
 
     `resolve` replaces the value ``auto`` (and 0, where it means "planned") before a run by the
     setting of the study (docs/study.md) for the objective and the data set.
-    With a package's method, `parse` returns a subclass that has its keys, too.
+    With a package's method or loss, `parse` returns a subclass that has its keys, too.
     """
 
     @model_validator(mode="after")
@@ -35,9 +34,9 @@ class ExperimentConfig(ConfigKeys):
         return self
 
     def to_flat(self) -> dict[str, Scalar]:
-        """Return every key with its value; those of the methods come last."""
+        """Return every key with its value; those that rows of tables declare come last."""
         values = self.model_dump(by_alias=True)
-        return values | {key: values.pop(key) for key in methods.KEYS}
+        return values | {key: values.pop(key) for key in KEYS}
 
     def identity(self) -> dict[str, Scalar]:
         """Return the keys that affect results: all except ``NOT_IDENTITY``."""
@@ -50,12 +49,11 @@ class ExperimentConfig(ConfigKeys):
     def replace(self, **changes: Scalar) -> "ExperimentConfig":
         """Return a checked copy with the named fields changed.
 
-        The keys of a package's method do not stay with another one.
+        The keys of a package's method or loss do not stay with another one.
         """
         values, new = self.to_flat(), {k.replace("_", "-"): v for k, v in changes.items()}
-        if new.get("strategy", self.strategy) != self.strategy:
-            values = {key: value for key, value in values.items() if key in DEFAULTS}
-        return parse({**values, **new})
+        known = defaults({**values, **new})
+        return parse({**{key: value for key, value in values.items() if key in known}, **new})
 
 
 def parse(values: Mapping[str, Any]) -> ExperimentConfig:
@@ -64,7 +62,7 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
         ConfigError: one line for each wrong key, with its value and the allowed values.
     """
-    model = class_for(values.get("strategy"), ExperimentConfig, DEFAULTS)
+    model = class_for(values, ExperimentConfig, DEFAULTS)
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
@@ -83,13 +81,16 @@ def parse(values: Mapping[str, Any]) -> ExperimentConfig:
     raise ConfigError("\n".join(faults.values()))
 
 
-def defaults(strategy: str = methods.DEFAULT) -> dict[str, Scalar]:
-    """Return every key with its default, those of a package's method only with its name.
+def defaults(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Return every key with its default, those of a package's method or loss only with its name.
+
+    Args:
+        values: flat keys, of any type, of which ``strategy`` and ``loss`` count.
 
     Raises:
-        ConfigError: the method cannot be loaded.
+        ConfigError: the method or the loss cannot be loaded.
     """
-    return class_for(strategy, ExperimentConfig, DEFAULTS)().to_flat()
+    return class_for(values, ExperimentConfig, DEFAULTS)().to_flat()
 
 
 def _explain(error: ValidationError, known: Mapping[str, Scalar]) -> dict[str, str]:

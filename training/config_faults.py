@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from data_partition.datasets import published_splits
+from data_partition.errors import DataError
 from models.errors import BackboneError
 from models.head_names import HEADS
 from models.registry import BACKBONES, check_without_library, known
@@ -9,7 +11,8 @@ from models.text_encoders import find_text_encoder
 from operation.plugins import PlugInError
 from operation.text import known_names
 from strategies import methods
-from training.config_keys import MODALITIES, ConfigKeys
+from training.config_keys import LESION_CLEAN, MODALITIES, SPLITS, ConfigKeys
+from training.declared_keys import keys_of
 from training.losses import LOSSES
 from training.optimizers import OPTIMIZERS
 from training.scores import ALL_SCORES
@@ -23,6 +26,7 @@ def faults_of(config: ConfigKeys) -> Iterator[str]:
     yield from _faults_of_network(config)
     yield from _faults_of_alignment(config)
     yield from _faults_of_clients(config)
+    yield from _faults_of_split(config)
     yield from _faults_of_loss(config)
     try:
         if config.best_by != "loss":  # which is no score
@@ -90,17 +94,34 @@ def _faults_of_clients(config: ConfigKeys) -> Iterator[str]:
             f"min-replies = {config.min_replies}: allowed are 0 to {config.asked_clients}, "
             f"the number of clients{' of a round' if config.samples_clients else ''}"
         )
-    if config.split == "flamby" and not config.split_file:
-        yield "split = 'flamby': name its train_test_split.csv as split-file"
-    if config.split == "random" and config.split_file:
-        yield (
-            f"split-file = {config.split_file!r}: allowed with split = flamby or lesion-clean "
-            "only; split = 'random'"
-        )
     if config.leave_out and config.partition != "source":
         yield (
             f"leave-out = {config.leave_out!r}: names a source, so it is allowed with partition "
             f"= source only; partition = {config.partition!r}"
+        )
+
+
+def _faults_of_split(config: ConfigKeys) -> Iterator[str]:
+    if config.split in SPLITS and not config.split_file:
+        return  # no data set is loaded
+    try:
+        published = published_splits(config.dataset)
+    except DataError as error:
+        yield str(error)
+        return
+    where = "" if config.dataset == "auto" else f" with dataset = {config.dataset}"
+    if config.split not in (*SPLITS, *published):
+        *others, last = (*published, *SPLITS)
+        yield f"split = {config.split!r}: allowed is {', '.join(others)} or {last}{where}"
+    elif not config.split_file:
+        yield f"split = {config.split!r}: name its {published[config.split].file} as split-file"
+    elif not published:
+        yield f"split-file = {config.split_file!r}: there is no published split{where}"
+    elif config.split == "random":
+        allowed = " or ".join((*published, LESION_CLEAN))
+        yield (
+            f"split-file = {config.split_file!r}: allowed with split = {allowed} only; "
+            "split = 'random'"
         )
 
 
@@ -109,11 +130,7 @@ def _faults_of_loss(config: ConfigKeys) -> Iterator[str]:
     if loss not in LOSSES:
         yield f"loss = {loss!r}: no such loss; {known_names(loss, ('auto', *LOSSES))}"
         return
-    try:
-        row = LOSSES[loss]
-    except PlugInError as error:
-        yield f"loss = {loss!r}: {error}"
-        return
+    row = LOSSES[loss]
     if config.objective not in row.objectives:
         yield f"loss = {loss!r}: allowed with objective = {' or '.join(row.objectives)} only"
     elif config.accumulate_batches > 1 and row.whole_batch:
@@ -128,38 +145,30 @@ def _faults_of_optimizer(config: ConfigKeys) -> Iterator[str]:
     if optimizer not in OPTIMIZERS:
         known = known_names(optimizer, ("auto", *OPTIMIZERS))
         yield f"optimizer = {optimizer!r}: no such optimizer; {known}"
-    elif config.momentum and "momentum" not in OPTIMIZERS[optimizer].keys.values():
-        yield (
-            f"momentum = {config.momentum}: allowed with optimizer = sgd only, but optimizer = "
-            f"{config.optimizer!r}"
-            + (f", which is {optimizer} here" if optimizer != config.optimizer else "")
-        )
+        return
+    chosen = f"optimizer = {config.optimizer!r}"
+    if optimizer != config.optimizer:
+        chosen += f", which is {optimizer} here"
+    values, read = config.model_dump(by_alias=True), OPTIMIZERS[optimizer].keys
+    for key, said in keys_of("optimizer").items():
+        if key not in read and not said.auto and values[key] != said.default:
+            users = " or ".join(name for name, row in OPTIMIZERS.items() if key in row.keys)
+            yield f"{key} = {values[key]}: allowed with optimizer = {users} only, but {chosen}"
 
 
 def _faults_of_method(config: ConfigKeys) -> Iterator[str]:
-    method = methods.METHODS[config.strategy]
-    if method.sgd_only and (config.chosen_optimizer != "sgd" or config.momentum):
+    method, values = methods.METHODS[config.strategy], config.model_dump(by_alias=True)
+    if method.sgd_only and (config.chosen_optimizer != "sgd" or values["momentum"]):
         yield (
             f"strategy = {config.strategy!r}: its formulas hold for SGD without momentum only; "
             "set optimizer = sgd and momentum = 0"
-        )
-    if method.needs_every_client and config.samples_clients:
-        others = (n for n, m in methods.OWN.items() if not m.needs_every_client)
-        yield (
-            f"clients-per-round = {config.clients_per_round}: strategy = {config.strategy!r} needs "
-            f"every client in every round; those that do not are {', '.join(others)}"
-        )
-    elif method.needs_every_client and 0 < config.min_replies < config.clients:
-        yield (
-            f"min-replies = {config.min_replies}: strategy = {config.strategy!r} needs every "
-            "client in every round; allowed are 0 and the number of clients"
         )
     if method.pooled and config.clients_per_round:
         yield (
             f"clients-per-round = {config.clients_per_round}: with strategy = {config.strategy!r} "
             "one client trains, on the images of all; leave it out"
         )
-    least = methods.replies_needed(config.strategy, config.model_dump(by_alias=True))
+    least = methods.replies_needed(config.strategy, values)
     if least > config.asked_clients:
         asked = "clients-per-round" if config.samples_clients else "clients"
         yield (

@@ -11,10 +11,15 @@ from pydantic_core import PydanticCustomError
 from data_partition.datasets import DATASETS, dataset_choice
 from models.head_names import HEADS
 from strategies import methods
+from training.declared_keys import KEYS, fields_of
 from training.losses import STUDY_LOSSES
-from training.method_keys import fields_of
 from training.optimizers import STUDY_OPTIMIZERS
+from training.schedules import SCHEDULES
 from training.scores import ALL_SCORES
+
+# How a client's images are split for testing, beside the splits that data sets declare.
+LESION_CLEAN = "lesion-clean"
+SPLITS = ("random", LESION_CLEAN)
 
 # BraTS2019 has these four of every patient.
 MODALITIES = ("flair", "t1", "t1ce", "t2")
@@ -36,6 +41,13 @@ def _check_strategy(name: str) -> str:
     return name
 
 
+def _check_schedule(name: str) -> str:
+    if name not in SCHEDULES:
+        *others, last = SCHEDULES
+        raise PydanticCustomError("schedule", f"{', '.join(others)} or {last}")
+    return name
+
+
 def _check_best_by(name: str) -> str:
     if name != "loss" and name not in ALL_SCORES:
         raise PydanticCustomError("score", f"{', '.join(ALL_SCORES)} or loss")
@@ -43,13 +55,13 @@ def _check_best_by(name: str) -> str:
 
 
 if TYPE_CHECKING:
-    MethodKeys = BaseModel
+    DeclaredKeys = BaseModel
 else:
-    # The keys that methods declare; only a method reads its own, by name.
-    MethodKeys = create_model("MethodKeys", **fields_of(methods.KEYS))
+    # The keys of methods, losses, optimizers and schedules; only these read their own, by name.
+    DeclaredKeys = create_model("DeclaredKeys", **fields_of(KEYS))
 
 
-class ConfigKeys(MethodKeys):
+class ConfigKeys(DeclaredKeys):
     """Every key with its range and default; docs/configuration.md describes them."""
 
     model_config = ConfigDict(
@@ -87,13 +99,8 @@ class ConfigKeys(MethodKeys):
     optimizer: str = "auto"
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    beta1: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
-    beta2: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
-    momentum: float = Field(0.0, ge=0, lt=1)
-    schedule: Literal["constant", "cosine", "step"] = "constant"
+    schedule: Annotated[str, AfterValidator(_check_schedule)] = "constant"
     warmup_rounds: int = Field(0, ge=0)
-    step_rounds: int = Field(20, ge=1)
-    step_factor: float = Field(0.1, gt=0, le=1)
     client_optimizer: Literal["fresh", "persistent"] = "fresh"
     rounds: int = Field(50, ge=1)
     local_epochs: int = Field(1, ge=1)
@@ -117,7 +124,7 @@ class ConfigKeys(MethodKeys):
     partition: Literal["iid", "dirichlet", "source"] = "iid"
     dirichlet_alpha: float = Field(0.5, gt=0)
     leave_out: str = ""
-    split: Literal["random", "flamby", "lesion-clean"] = "random"
+    split: str = "random"
     split_file: str = ""
     split_by: Literal["image", "lesion"] = "image"
     modalities: str = "t1ce,t2,flair"
@@ -172,3 +179,8 @@ class ConfigKeys(MethodKeys):
     def keeps_aspect(self) -> bool:
         """Whether images are cropped to squares instead of squeezed into them."""
         return self.input in ("square", "flamby")
+
+    @property
+    def corrects_light(self) -> bool:
+        """Whether images get the colours of grey light."""
+        return self.input in ("shades-of-grey", "flamby")

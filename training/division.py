@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore
 from data_partition.image_table import ImageTable
-from data_partition.isic2019_split import with_split
 from data_partition.left_out import without_source
 from data_partition.partition import plan_partition
+from data_partition.published_split import with_split
 from data_partition.splits import SplitBy, split_by_folders, split_patients, split_release, together
 from training.array_store import kept
 from training.config import ExperimentConfig
+from training.config_keys import LESION_CLEAN
 from training.errors import ConfigError
-from training.release import cache_dir, recognise_dataset
+from training.release import cache_dir, published_split, recognise_dataset
 
 _NAMED = 3  # clients in a notice
 
@@ -83,8 +84,8 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
 def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.DataFrame, SplitBy]:
     """Return the rows of the images that are split, and what stays together.
 
-    With ``split = flamby`` they have the column ``fold``. With ``split = lesion-clean`` lesions
-    stay together, and of images without one those that look alike: column ``look``.
+    With ``split = lesion-clean`` lesions stay together, and of images without one those that look
+    alike: column ``look``. With a published split rows have the column ``fold``.
 
     Raises:
         DataError: the split file cannot be used, or the images are slices.
@@ -95,8 +96,8 @@ def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.D
     if data.sliced:
         raise DataError(f"split = {config.split}: slices are always split by patient; leave it out")
     if config.split_file:
-        rows = with_split(rows, Path(config.split_file))
-    if config.split == "flamby":
+        rows = with_split(rows, published_split(config), Path(config.split_file))
+    if config.split != LESION_CLEAN:
         return rows, config.split_by
     rows = rows.drop(columns="fold", errors="ignore")
     return rows.assign(look=_looks(config, data, rows)), "lesion"
@@ -165,10 +166,10 @@ def split_notices(config: ExperimentConfig, plan: pd.DataFrame) -> tuple[str, ..
             "a lesion that is also in training, so these figures are too good",
         )
     unknown = plan["source"][plan["lesion_id"].isna()]
-    if config.split == "lesion-clean" and len(unknown):
+    if config.split == LESION_CLEAN and len(unknown):
         named = ", ".join(map(str, sorted(set(unknown.dropna())))) or "unknown sources"
         return (
-            f"split = lesion-clean: {len(unknown):,} images ({named}) have no lesion id; of these, "
-            "images whose perceptual hashes are near count as one lesion",
+            f"split = {LESION_CLEAN}: {len(unknown):,} images ({named}) have no lesion id; of "
+            "these, images whose perceptual hashes are near count as one lesion",
         )
     return ()

@@ -11,12 +11,17 @@ import pandas as pd
 
 from data_partition.copies import find_overlap, refuse
 from data_partition.image_store import ImageStore, ProgressCallback
-from data_partition.isic2019_split import read_split
 from data_partition.left_out import from_source
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
 from training.division import class_notices, cut, deal, split_notices, units
-from training.release import open_table, open_training, recognise_dataset, test_table
+from training.release import (
+    open_table,
+    open_training,
+    published_split,
+    recognise_dataset,
+    test_table,
+)
 from training.split import CentralData, FederatedData, GlobalTestSet, StoredImages
 
 
@@ -46,7 +51,7 @@ def _with_split_file(config: ExperimentConfig, fingerprint: str) -> str:
     """Return the fingerprint of images, which also covers the split file if there is one."""
     if not config.split_file:
         return fingerprint
-    rows = read_split(Path(config.split_file)).sort_index().to_csv()
+    rows = published_split(config).read(Path(config.split_file)).sort_index().to_csv()
     return hashlib.sha256(f"{fingerprint}\n{rows}".encode()).hexdigest()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from operation.extension_point import ExtensionPoint
+from strategies.method import Key, Settings
+from strategies.package_methods import fault_of_keys
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -21,52 +23,64 @@ class LossFunction(Protocol):
     def __call__(self, logits: Tensor, labels: Tensor, /) -> Tensor: ...
 
 
+# Of the number of training images of each class, (K,) int64, and the config's keys.
+Build: TypeAlias = "Callable[[NDArray[np.int64], Settings], LossFunction]"
+Weights: TypeAlias = "Callable[[NDArray[np.int64], Settings], NDArray[np.float64]]"
+
+
 @dataclass(frozen=True)
 class Loss:
     """A row of the table.
 
     Attributes:
-        build: returns the function, from the number of training images of each class, (K,) int64.
+        build: returns the function, from the number of training images of each class and the
+            config's keys.
         late: takes the place of ``build`` after `DEFERRED` of the rounds.
         objectives: with which it can be used.
         weights: returns the weight of an image of each class in the mean that a batch's loss is,
-            (K,), from the same numbers; None: all images weigh alike.
+            (K,), from the same; None: all images weigh alike.
         late_weights: takes the place of ``weights`` together with ``late``.
         whole_batch: whether a batch's loss is no mean over its images, since it compares them; then
             gradients cannot be accumulated.
+        keys: the config's keys that it reads. Two losses may declare the same key, if equally.
     """
 
-    build: Callable[[NDArray[np.int64]], LossFunction]
-    late: Callable[[NDArray[np.int64]], LossFunction] | None = None
+    build: Build
+    late: Build | None = None
     objectives: tuple[str, ...] = ("classifier", "clip")
-    weights: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
-    late_weights: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
+    weights: Weights | None = None
+    late_weights: Weights | None = None
     whole_batch: bool = False
+    keys: Mapping[str, Key] = field(default_factory=dict)
 
 
 DEFERRED = 0.8
 """The share of the rounds after which weights begin: 160 of 200 epochs in Cao et al. (2019)."""
 
 
-def loss_function(name: str, counts: NDArray[np.int64], *, late: bool = False) -> LossFunction:
-    """Return the loss of this name.
+def loss_function(
+    settings: Settings, counts: NDArray[np.int64], *, late: bool = False
+) -> LossFunction:
+    """Return the loss that a config names.
 
     Under objective clip the logits are similarities/τ, whose softmax is Equation 1 of the study
     (docs/study.md).
 
     Args:
+        settings: the flat keys of a resolved config.
         counts: number of training images of each class, (K,).
         late: whether more than `DEFERRED` of the rounds are done.
     """
+    name = settings["loss"]
     row = LOSSES[name]
-    found = (row.late if late and row.late is not None else row.build)(counts)
+    found = (row.late if late and row.late is not None else row.build)(counts, settings)
     return found if name in OWN else _checked(name, found)
 
 
 def class_weights(
-    name: str, counts: NDArray[np.int64], *, late: bool = False
+    settings: Settings, counts: NDArray[np.int64], *, late: bool = False
 ) -> NDArray[np.float64] | None:
-    """Return the weights (K,) by which the loss of this name averages over a batch's images.
+    """Return the weights (K,) by which the loss that a config names averages over a batch's images.
 
     Arguments as for `loss_function`. The values are float32's, with which the loss computes. None:
     it averages evenly.
@@ -76,11 +90,12 @@ def class_weights(
     """
     import numpy as np
 
+    name = settings["loss"]
     row = LOSSES[name]
     make = row.late_weights if late and row.late is not None else row.weights
     if make is None:
         return None
-    weights = np.asarray(make(counts), dtype=np.float32).astype(np.float64)
+    weights = np.asarray(make(counts, settings), dtype=np.float32).astype(np.float64)
     if weights.shape != counts.shape or not (np.isfinite(weights) & (weights >= 0)).all():
         raise TrainingError(
             f"loss = {name!r}: its weights are not {len(counts)} numbers of at least 0, one for "
@@ -105,7 +120,7 @@ def _checked(name: str, found: LossFunction) -> LossFunction:
     return checked
 
 
-def _cross_entropy(_: NDArray[np.int64]) -> LossFunction:
+def _cross_entropy(_: NDArray[np.int64], __: Settings) -> LossFunction:
     from torch.nn import functional
 
     return functional.cross_entropy
@@ -129,7 +144,7 @@ def _weighted(weights: NDArray[np.float64]) -> LossFunction:
     return weighted
 
 
-def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _balanced_weights(counts: NDArray[np.int64], _: Settings) -> NDArray[np.float64]:
     """Return the weight of each class n / (K n_c), as scikit-learn's ``balanced``.
 
     K is the number of classes with training images, n_c that of images of class c.
@@ -142,9 +157,7 @@ def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return weights
 
 
-def effective_number_weights(
-    counts: NDArray[np.int64], beta: float = 0.9999
-) -> NDArray[np.float64]:
+def _effective_number_weights(counts: NDArray[np.int64], settings: Settings) -> NDArray[np.float64]:
     """Return the weight of each class by its effective number of images.
 
     Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, Section 4:
@@ -152,13 +165,13 @@ def effective_number_weights(
     """
     import numpy as np
 
-    present = counts > 0
+    beta, present = settings["effective-number-beta"], counts > 0
     weights = np.zeros(len(counts))
     weights[present] = (1 - beta) / (1 - beta ** counts[present].astype(float))
     return weights * (present.sum() / weights.sum())
 
 
-def _logit_adjusted(counts: NDArray[np.int64]) -> LossFunction:
+def _logit_adjusted(counts: NDArray[np.int64], _: Settings) -> LossFunction:
     """Cross-entropy of logits plus log π_c, the classes' shares of the training images.
 
     Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, Equation 10, with τ = 1; the
@@ -178,36 +191,43 @@ def _logit_adjusted(counts: NDArray[np.int64]) -> LossFunction:
     return adjusted
 
 
-def _focal(_: NDArray[np.int64]) -> LossFunction:
+def _focal(_: NDArray[np.int64], settings: Settings) -> LossFunction:
     """The mean of -(1 - p)^γ log p, p being the probability of the true class.
 
-    Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Equation 4, over a softmax, with
-    γ = 2.
+    Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Equation 4, over a softmax.
     """
+    import torch
     from torch.nn import functional
+
+    gamma = settings["focal-gamma"]
 
     def focal(logits: Tensor, labels: Tensor) -> Tensor:
         of_truth = -functional.cross_entropy(logits, labels, reduction="none")
-        return -((1 - of_truth.exp()) ** 2 * of_truth).mean()
+        rest = 1 - of_truth.exp()
+        if gamma < 1:  # the derivative of 0^γ, where p is 1, would be infinite
+            rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)
+        return -(rest**gamma * of_truth).mean()
 
     return focal
 
 
-def _ldam(counts: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> LossFunction:
+def _ldam(
+    counts: NDArray[np.int64], settings: Settings, weights: NDArray[np.float64] | None = None
+) -> LossFunction:
     """Cross-entropy after a margin is taken from the true class's logit, larger for rarer ones.
 
     Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS
-    2019, Section 3.2: Δ_c = C / n_c^(1/4), with C so that the largest is 1/2. The logits are the
-    network's, neither normalised nor scaled.
+    2019, Section 3.2: Δ_c = C / n_c^(1/4), with C so that the largest is ``ldam-margin``. The
+    logits are the network's, neither normalised nor scaled.
     """
     import numpy as np
     import torch
     from torch.nn import functional
 
-    present = counts > 0
+    largest, present = settings["ldam-margin"], counts > 0
     roots = np.zeros(len(counts))
     roots[present] = counts[present] ** -0.25
-    of_class = torch.tensor(roots * (0.5 / roots.max()), dtype=torch.float32)
+    of_class = torch.tensor(roots * (largest / roots.max()), dtype=torch.float32)
     loss = functional.cross_entropy if weights is None else _weighted(weights)
 
     def ldam(logits: Tensor, labels: Tensor) -> Tensor:
@@ -217,7 +237,7 @@ def _ldam(counts: NDArray[np.int64], weights: NDArray[np.float64] | None = None)
     return ldam
 
 
-def _contrastive(_: NDArray[np.int64]) -> LossFunction:
+def _contrastive(_: NDArray[np.int64], __: Settings) -> LossFunction:
     from models.clip import contrastive_loss
 
     return contrastive_loss
@@ -230,22 +250,29 @@ def _fault(_: str, found: object) -> str:
         return "has a build or a late that is not a function"
     if not all(make is None or callable(make) for make in (found.weights, found.late_weights)):
         return "has weights that are not a function"
-    return ""
+    return fault_of_keys(found.keys)
 
+
+_BETA = {"effective-number-beta": Key(0.9999, ge=0, lt=1)}
 
 OWN: Mapping[str, Loss] = {
     "cross-entropy": Loss(_cross_entropy),
-    "balanced": Loss(lambda n: _weighted(balanced_weights(n)), weights=balanced_weights),
+    "balanced": Loss(
+        lambda n, keys: _weighted(_balanced_weights(n, keys)), weights=_balanced_weights
+    ),
     "effective-number": Loss(
-        lambda n: _weighted(effective_number_weights(n)), weights=effective_number_weights
+        lambda n, keys: _weighted(_effective_number_weights(n, keys)),
+        weights=_effective_number_weights,
+        keys=_BETA,
     ),
     "logit-adjusted": Loss(_logit_adjusted),
-    "focal": Loss(_focal),
+    "focal": Loss(_focal, keys={"focal-gamma": Key(2.0, ge=0)}),
     "ldam": Loss(
         _ldam,
         # The deferred re-weighting of Cao et al., Algorithm 1, by effective numbers.
-        late=lambda n: _ldam(n, effective_number_weights(n)),
-        late_weights=effective_number_weights,
+        late=lambda n, keys: _ldam(n, keys, _effective_number_weights(n, keys)),
+        late_weights=_effective_number_weights,
+        keys=_BETA | {"ldam-margin": Key(0.5, ge=0)},
     ),
     "contrastive": Loss(_contrastive, objectives=("clip",), whole_batch=True),
 }

@@ -5,9 +5,11 @@ torch is imported when one is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from strategies.method import Key, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -21,37 +23,48 @@ class Optimizer:
     Attributes:
         torch_name: of its class in ``torch.optim``.
         learning_rate, weight_decay: what ``auto`` means.
-        betas: what ``auto`` means for ``beta1`` and ``beta2``; None if it has none.
-        keys: further config keys that it uses, by their name in torch.
+        keys: further keys of the config that it reads. Another value than the default is refused
+            with an optimizer that does not read the key, unless the default is ``auto``. Two
+            optimizers may declare the same key, if equally.
+        arguments: returns what torch's class is given beside learning rate and weight decay.
         fused: whether a step on a CPU is one pass over the memory, where that measures better
             (docs/performance.md). Rounding differs from torch's default.
-        state_tensors: how many tensors of a parameter's size it keeps for it between steps; with
-            momentum one more.
+        state_tensors: returns how many tensors of a parameter's size it keeps for it between
+            steps.
     """
 
     torch_name: str
     learning_rate: float
     weight_decay: float
-    betas: tuple[float, float] | None = None
-    keys: Mapping[str, str] = field(default_factory=dict)
-    state_tensors: int = 1
+    state_tensors: Callable[[Settings], int]
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    arguments: Callable[[Settings], dict[str, Any]] = lambda settings: {}
     fused: bool = False
 
-    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a resolved config's flat keys give it, except the learning rate."""
-        arguments = {name: values[key] for name, key in self.keys.items()}
-        arguments["weight_decay"] = float(values["weight-decay"])
-        if self.betas is not None:
-            arguments["betas"] = (float(values["beta1"]), float(values["beta2"]))
-        return arguments
 
-
+_SGD = Optimizer(
+    "SGD",
+    learning_rate=0.01,
+    weight_decay=0.0005,
+    state_tensors=lambda settings: int(settings["momentum"] > 0),
+    keys={"momentum": Key(0.0, ge=0, lt=1)},
+    arguments=lambda settings: {"momentum": settings["momentum"]},
+)
+_ADAM = Optimizer(
+    "Adam",
+    learning_rate=0.001,
+    weight_decay=0.02,
+    state_tensors=lambda settings: 2,
+    keys={"beta1": Key(0.9, ge=0, lt=1, auto=True), "beta2": Key(0.98, ge=0, lt=1, auto=True)},
+    arguments=lambda settings: {"betas": (settings["beta1"], settings["beta2"])},
+    fused=True,
+)
 OPTIMIZERS: Mapping[str, Optimizer] = {
-    "sgd": Optimizer("SGD", 0.01, 0.0005, keys={"momentum": "momentum"}, state_tensors=0),
-    "adam": Optimizer("Adam", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
-    "adamw": Optimizer("AdamW", 0.001, 0.02, (0.9, 0.98), state_tensors=2, fused=True),
-    "adagrad": Optimizer("Adagrad", 0.001, 0.0005, fused=True),
-    "adadelta": Optimizer("Adadelta", 0.001, 0.0005, state_tensors=2),
+    "sgd": _SGD,
+    "adam": _ADAM,
+    "adamw": replace(_ADAM, torch_name="AdamW"),
+    "adagrad": Optimizer("Adagrad", 0.001, 0.0005, lambda settings: 1, fused=True),
+    "adadelta": Optimizer("Adadelta", 0.001, 0.0005, lambda settings: 2),
 }
 # What ``auto`` means, by objective.
 STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
@@ -59,7 +72,7 @@ STUDY_OPTIMIZERS = {"classifier": "sgd", "clip": "adagrad"}
 
 def state_tensors(values: Mapping[str, Any]) -> int:
     """Return how many tensors of a parameter's size the optimizer of a config keeps for it."""
-    return OPTIMIZERS[values["optimizer"]].state_tensors + (values["momentum"] > 0)
+    return OPTIMIZERS[values["optimizer"]].state_tensors(values)
 
 
 def build_optimizer(
@@ -79,6 +92,7 @@ def build_optimizer(
     rate = float(values["learning-rate"]) if learning_rate is None else learning_rate
     kind = getattr(torch.optim, row.torch_name)
     arguments, trained = row.arguments(values), list(parameters)
+    arguments["weight_decay"] = float(values["weight-decay"])
     if row.fused and trained[0].device.type == "cpu":  # elsewhere it was not measured
         arguments["fused"] = True
     optimizer: torch.optim.Optimizer = kind(trained, lr=rate, **arguments)

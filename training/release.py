@@ -22,6 +22,7 @@ from data_partition.image_store import (
     store_side,
 )
 from data_partition.image_table import ImageTable
+from data_partition.published_split import PublishedSplit
 from training.config import ExperimentConfig
 from training.errors import ConfigError
 
@@ -52,6 +53,21 @@ def recognise_dataset(config: ExperimentConfig) -> DataSet:
             "test-dir empty"
         )
     return found
+
+
+def published_split(config: ExperimentConfig) -> PublishedSplit:
+    """Return the published split of a config's data set, whose file is ``split-file``.
+
+    Raises:
+        DataError: it has none.
+    """
+    dataset = recognise_dataset(config)
+    if dataset.published_split is None:
+        raise DataError(
+            f"split-file = {config.split_file!r}: {dataset.title} has no published split; leave it "
+            "out"
+        )
+    return dataset.published_split
 
 
 def dataset_of(config: ExperimentConfig) -> DataSet:
@@ -149,6 +165,4 @@ def read_as(config: ExperimentConfig, table: ImageTable) -> ImageTable:
 
 def photographs(config: ExperimentConfig) -> Photographs:
     """Return the reader that makes the pixels that ``input`` asks for of photographs."""
-    return Photographs(
-        square=config.keeps_aspect, shades_of_grey=config.input in ("shades-of-grey", "flamby")
-    )
+    return Photographs(square=config.keeps_aspect, shades_of_grey=config.corrects_light)

@@ -1,8 +1,9 @@
 """The study's settings, which ``auto`` means. docs/study.md gives the source of each."""
 
 from data_partition.datasets import find_dataset
-from strategies.methods import METHODS, replies_needed
+from strategies.methods import replies_needed
 from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
+from training.declared_keys import keys_of
 from training.optimizers import OPTIMIZERS
 
 # Keys whose value 0 is resolved.
@@ -32,32 +33,38 @@ def resolve(
         device: ``cpu``, ``cuda`` or ``mps``, as found on the machine.
         threads_per_client: CPU threads for each client, at least 1.
     """
-    row = OPTIMIZERS[config.chosen_optimizer]
-    # An optimizer without betas has 0, since a resolved config needs a number.
-    beta1, beta2 = row.betas or (0.0, 0.0)
+    row, values = OPTIMIZERS[config.chosen_optimizer], config.to_flat()
+    # A key of another optimizer is 0, since a resolved config needs a number.
+    others = {
+        key: row.keys[key].default if key in row.keys else type(said.default)(0)
+        for key, said in keys_of("optimizer").items()
+        if values[key] == "auto"
+    }
     data_set = find_dataset(dataset)
-    needs_all = METHODS[config.strategy].needs_every_client
-    needed = replies_needed(config.strategy, config.to_flat())
+    needed = replies_needed(config.strategy, values)
     return config.replace(
+        **others,
         dataset=dataset,
         loss=config.chosen_loss,
         optimizer=config.chosen_optimizer,
         learning_rate=row.learning_rate if config.learning_rate == "auto" else config.learning_rate,
         weight_decay=row.weight_decay if config.weight_decay == "auto" else config.weight_decay,
-        beta1=beta1 if config.beta1 == "auto" else config.beta1,
-        beta2=beta2 if config.beta2 == "auto" else config.beta2,
         batch_size=config.batch_size or data_set.study.batch_size[config.objective],
         # All slices of a patient are in one client and split.
         split_by="lesion" if data_set.sliced else config.split_by,
-        min_replies=config.min_replies or max(needed, config.asked_clients - (not needs_all)),
+        min_replies=config.min_replies or max(needed, config.asked_clients - 1),
         device=device,
         threads_per_client=config.threads_per_client or threads_per_client,
     )
 
 
-FOLLOWING = (
-    *("loss", "learning-rate", "weight-decay", "beta1", "beta2", "batch-size", "min-replies"),
+RESOLVED_NUMBERS = (
+    *("learning-rate", "weight-decay"),
+    *(key for key, said in keys_of("optimizer").items() if said.auto),
 )
+"""Keys that are numbers in a resolved config and may be ``auto`` before."""
+
+FOLLOWING = ("loss", *RESOLVED_NUMBERS, "batch-size", "min-replies")
 """Keys whose values may follow from the others."""
 
 

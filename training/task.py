@@ -154,7 +154,7 @@ class Task:
                 )
             counts = given
         late = round_number > DEFERRED * rounds
-        loss = loss_function(config.loss, counts, late=late)
+        loss = loss_function(config.to_flat(), counts, late=late)
         generator = torch.Generator().manual_seed(seed("batches"))
         with (
             self._alignment(network, reference, seed("reference")) as penalty,
@@ -174,7 +174,7 @@ class Task:
                     before_step=before_step,
                     penalty=penalty,
                     accumulate_batches=config.accumulate_batches,
-                    class_weights=class_weights(config.loss, counts, late=late),
+                    class_weights=class_weights(config.to_flat(), counts, late=late),
                 )
                 for _ in range(epochs)
             ]

@@ -16,6 +16,7 @@ from operation.files import parse_toml
 from operation.text import known_names
 from training.config import DEFAULTS, PATH_KEYS, Scalar, defaults, parse
 from training.config_file import parse_override
+from training.declared_keys import POINTS
 from training.errors import ConfigError
 
 # Keys that a campaign sets by itself.
@@ -120,11 +121,11 @@ def read_campaign(
         for variant, settings in _points(part, file.seeds):
             values = _values(file, part, given, settings, data or {})
             # Before the check, because an excluded config may be invalid.
-            own = defaults(str(values.get("strategy")))
+            own = defaults(values)
             keys = {**known, **own, **values, "command": part.command}
             if any(is_like(keys, patterns) for patterns in part.exclude):
                 continue
-            # Like those of fedskin's methods, a package's keys have no effect with another one.
+            # Like fedskin's own, a package's keys have no effect with another method or loss.
             values = {key: value for key, value in values.items() if key in own}
             where = ", ".join(f"{key} = {text(value)}" for key, value in settings.items())
             try:
@@ -183,14 +184,15 @@ _TYPE_NAMES = ("str", "bool", "int", "float")
 
 
 def _known_keys(file: _File, given: Mapping[str, Any]) -> Keys:
-    """Return every key with its default, also those of all methods that a file names."""
+    """Return every key with its default, also those of all methods and losses of a file."""
     tables = [given, file.base, *file.data.values()]
     for part in file.part:
         tables += [part.base, *part.variant]
-        tables += [{"strategy": value} for value in part.grid.get("strategy", ())]
+        tables += [{key: value} for key in POINTS for value in part.grid.get(key, ())]
     known = dict(DEFAULTS)
-    for strategy in dict.fromkeys(str(keys.get("strategy")) for keys in tables):
-        known = defaults(strategy) | known
+    for key in POINTS:
+        for name in dict.fromkeys(str(keys[key]) for keys in tables if key in keys):
+            known = defaults({key: name}) | known
     return known
 
 

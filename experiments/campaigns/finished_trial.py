@@ -16,7 +16,7 @@ from training.config import ExperimentConfig, Scalar, defaults, parse
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
 from training.run_state import RunState
-from training.study import chosen
+from training.study import RESOLVED_NUMBERS, chosen
 
 # <command>-<backbone>-<12 hex digits>, as trial.py makes it.
 _NAME = re.compile(r"(simulate|clip|heads)-(.+)-[0-9a-f]{12}")
@@ -180,14 +180,14 @@ def _read_config(path: Path) -> ExperimentConfig:
     except ValueError as error:
         raise RunFolderError(f"{path.name}: is not TOML: {error}") from None
     try:
-        if strange := sorted(values.keys() ^ defaults(str(values.get("strategy"))).keys()):
+        if strange := sorted(values.keys() ^ defaults(values).keys()):
             what = "unknown" if strange[0] in values else "missing"
             raise RunFolderError(f"{path.name}: of another version, key {strange[0]} is {what}")
         config = parse(values)
     except ConfigError as error:
         raise RunFolderError(f"{path.name}: {str(error).splitlines()[0]}") from None
-    numbers = (config.learning_rate, config.weight_decay, config.beta1, config.beta2)
-    if "auto" in (config.dataset, config.optimizer, config.loss, *numbers):
+    flat = config.to_flat()
+    if "auto" in (flat[key] for key in ("dataset", "optimizer", "loss", *RESOLVED_NUMBERS)):
         raise RunFolderError(f"{path.name}: is not resolved, so no run's")
     return config
 

@@ -16,16 +16,15 @@ from training.config import DEFAULTS, ExperimentConfig
 from training.errors import RunFolderError
 from training.metrics import METRIC_NAMES, recall_by_class
 from training.scores import SCORES, scores_with
+from training.study import RESOLVED_NUMBERS
 
 BY_CLASS = tuple(name for name, score in SCORES.items() if score.by_class)
 _INTERVALS = tuple(f"{name}_{end}" for name in METRIC_NAMES for end in ("low", "high"))
-# Text by default, numbers when resolved.
-_RESOLVED_NUMBERS = ("learning-rate", "weight-decay", "beta1", "beta2")
 
 
 def _config_type(key: str) -> type:
-    # The keys of packages' methods are numbers, too.
-    numbers = key in _RESOLVED_NUMBERS or key not in DEFAULTS
+    # The keys of packages are numbers, too.
+    numbers = key in RESOLVED_NUMBERS or key not in DEFAULTS
     return float if numbers else type(DEFAULTS[key])
 
 
@@ -54,8 +53,7 @@ COLUMNS: dict[str, type] = {
     **{f"config.{key}": _config_type(key) for key in DEFAULTS},
 }
 """The ledger's columns in order, with their types; docs/ledger.md describes them. The figures of
-classes that no published data set has follow at the end, and the keys of methods that packages
-bring."""
+classes that no published data set has follow at the end, and the keys that packages bring."""
 
 
 # For a client that did not evaluate the best model.

@@ -9,6 +9,7 @@ from typing import Any
 
 from models.registry import file_name
 from training.config import DEFAULTS, NOT_IDENTITY, PATH_KEYS, ExperimentConfig, Scalar
+from training.declared_keys import keys_of
 from training.experiment_data import DataFacts
 from training.head_settings import HEAD_KEYS
 from training.run_folder import RunFolder
@@ -18,7 +19,10 @@ from training.study import resolve
 # reference images and the run that a trial starts from, which are known by their folders.
 _KNOWN_BY_FOLDER = ("reference-dir", "init-from")
 # Keys that count only where they are set, so that a campaign begun before they existed goes on.
-_IF_SET = ("patience", "init-from", "init-weights", "accumulate-batches", "ema-decay")
+_IF_SET = (
+    *("patience", "init-from", "init-weights", "accumulate-batches", "ema-decay"),
+    *keys_of("loss"),
+)
 PLACES = tuple(key for key in PATH_KEYS if key not in (*NOT_IDENTITY, *_KNOWN_BY_FOLDER))
 
 

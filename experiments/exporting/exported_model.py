@@ -98,7 +98,7 @@ def preprocessing_in_words(config: ExperimentConfig) -> str:
     steps = [f"the whole image resized to {stored} x {stored} pixels, then to {size} x {size}"]
     if config.keeps_aspect:
         steps = [f"the shorter side resized to {stored} pixels, the middle {size} x {size} cut out"]
-    if config.input in ("shades-of-grey", "flamby"):
+    if config.corrects_light:
         steps.append("between the two the colour of the light corrected: Shades of Grey, p = 6")
     steps.append(
         "RGB / 255; resizing is bilinear and antialiased, each time rounded to whole numbers of 0 "

@@ -57,7 +57,7 @@ def show_run_plan(
 
 def show_config(console: Console, wanted: ExperimentConfig, config: ExperimentConfig) -> None:
     """Print a config: what was set, what ``auto`` means here, and in one line each other key."""
-    default, before, values = defaults(config.strategy), wanted.to_flat(), config.to_flat()
+    default, before, values = defaults(config.to_flat()), wanted.to_flat(), config.to_flat()
     table = plan_table("Config", "key", "value", "default")
     others = []
     for key, value in values.items():

@@ -12,10 +12,10 @@ from data_partition.datasets import find_dataset
 from experiments.campaigns.campaign_file import read_campaign
 from experiments.campaigns.trial import PLACES, text
 from experiments.reporting.comparisons import KINDS
-from strategies.methods import KEYS, METHODS, users_of
+from strategies.methods import KEYS as OF_METHODS
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
+from training.declared_keys import KEYS, chosen_keys, users_of
 from training.head_settings import HEAD_KEYS
-from training.optimizers import OPTIMIZERS
 from training.study import resolve
 
 _CAMPAIGNS = Path(__file__).parents[1] / "campaigns"
@@ -29,7 +29,7 @@ STUDY_CAMPAIGNS = {
 _OF_A_FEDERATION = (
     *("strategy", "aggregation-weights", "min-replies", "wire-format", "client-optimizer"),
     *("rounds", "local-epochs", "clients", "clients-per-round", "partition", "dirichlet-alpha"),
-    *KEYS,
+    *OF_METHODS,
 )
 
 # The head that a key belongs to; the other HEAD_KEYS belong to all heads.
@@ -54,10 +54,10 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
         "heads": "a head's figure is its own, whichever others are fitted",
         "client-heads": "they are fitted when the network is done",
     }
+    for key in KEYS.keys() - chosen_keys(config).keys():
+        found[key] = f"of {' and '.join(users_of(key))} only"
     if command == "simulate":
         found["epochs"] = "a federation counts rounds"
-        for key in KEYS.keys() - METHODS[str(config["strategy"])].keys.keys():
-            found[key] = f"of {' and '.join(method.title for method in users_of(key))} only"
     else:
         found |= dict.fromkeys(_OF_A_FEDERATION, "there is no federation")
     if model == "network":
@@ -72,11 +72,6 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
         found |= dict.fromkeys(volumes, "of volumes only")
     if config["partition"] != "dirichlet":
         found["dirichlet-alpha"] = "of partition dirichlet only"
-    optimizer = OPTIMIZERS.get(str(config["optimizer"]))
-    if optimizer is None or optimizer.betas is None:
-        found |= dict.fromkeys(("beta1", "beta2"), "of Adam and AdamW only")
-    if config["schedule"] != "step":
-        found |= dict.fromkeys(("step-rounds", "step-factor"), "of schedule step only")
     return found
 
 

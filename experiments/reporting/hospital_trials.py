@@ -11,9 +11,10 @@ import pandas as pd
 
 from experiments.campaigns.finished_trial import TrialRecord
 from strategies.method import Method
-from strategies.methods import DEFAULT, KEYS, METHODS
+from strategies.methods import DEFAULT, METHODS
 from training.config import NOT_IDENTITY, PATH_KEYS
 from training.config_faults import HEAD_NAMES
+from training.declared_keys import KEYS
 from training.losses import LOSSES
 
 ALONE, SHARED, OWN, POOLED = "alone", "global", "personal", "pooled"
@@ -26,8 +27,8 @@ FEDERATED = (SHARED, OWN)
 # Keys of a method and of its training; a method may need others than the next one does. The names
 # of a row say those that differ between trials of one method.
 _OF_METHOD = (
-    *("optimizer", "learning-rate", "weight-decay", "beta1", "beta2", "momentum"),
-    *("schedule", "warmup-rounds", "step-rounds", "step-factor", "client-optimizer"),
+    *("optimizer", "learning-rate", "weight-decay", "schedule", "warmup-rounds"),
+    *("client-optimizer",),
     *("aggregation-weights", "min-replies", "clients-per-round", "clip-updates", "wire-format"),
     *("class-counts", "sampler", *KEYS),
 )

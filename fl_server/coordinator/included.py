@@ -31,7 +31,8 @@ class Included:
 
     plugins: tuple[PlugIn, ...]  # its entries
     files: Mapping[str, bytes]  # the content of its files by their names in the bundle
-    config: Mapping[str, Scalar]  # the keys that its methods add to the config, with their defaults
+    # The keys that its methods and losses add to the config, with their defaults.
+    config: Mapping[str, Scalar]
     methods: Mapping[str, Mapping[str, Any]]  # what a site's guard knows of its methods, by name
 
 
@@ -41,7 +42,7 @@ def include(package: str) -> Included:
     Raises:
         OperationError: it is not installed, has no plug-in or one that cannot be used, or has files
             that cannot be in a bundle; the message names the package.
-        ConfigError: a key of one of its methods cannot be used.
+        ConfigError: a key of one of its methods or losses cannot be used.
     """
     found = installed()
     plugins = tuple(each for each in found if _normal(each.package) == _normal(package))
@@ -59,8 +60,9 @@ def include(package: str) -> Included:
     config: dict[str, Scalar] = {}
     methods = {}
     for plugin in plugins:
+        (key,) = (key for key, each in EXTENSION_POINTS.items() if each.group == plugin.group)
+        config |= {k: v for k, v in defaults({key: plugin.name}).items() if k not in DEFAULTS}
         if plugin.group == METHODS.group:
-            config |= {k: v for k, v in defaults(plugin.name).items() if k not in DEFAULTS}
             methods[plugin.name] = declare(METHODS[plugin.name], _settings(plugin.name))
     return Included(plugins, files, config, methods)
 

@@ -33,8 +33,3 @@ def replies_needed(strategy: str, settings: Settings) -> int:
     """Return how many replies a round needs by a method's formula."""
     least = METHODS[strategy].least_replies
     return 1 if least is None else least(settings)
-
-
-def users_of(key: str) -> list[Method]:
-    """Return the project's own methods that read a key of the config; none if it is not theirs."""
-    return [method for method in OWN.values() if key in method.keys]

@@ -6,10 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from data_partition.check import check_folder
 from data_partition.copies import find_overlap
 from data_partition.dataset_ham10000 import load_training
+from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
-from data_partition.isic2019_split import read_split, with_split
+from data_partition.isic2019_split import SPLIT, read_split
+from data_partition.published_split import with_split
 from tests.data_partition.layouts import write
 
 HEADER = "image,MEL,NV,target,center,fold,fold2"
@@ -26,7 +29,7 @@ def rows(**sources: str | None) -> pd.DataFrame:
 
 
 def test_folds_and_centres_of_the_named_images(split_file: Path) -> None:
-    found = with_split(rows(a=None, b="MSK", c="BCN"), split_file)
+    found = with_split(rows(a=None, b="MSK", c="BCN"), SPLIT, split_file)
     assert found.to_dict("list") == {
         "image_id": ["a", "b"],
         "source": ["BCN", "MSK"],
@@ -43,7 +46,7 @@ def test_folds_and_centres_of_the_named_images(split_file: Path) -> None:
 )
 def test_a_split_of_other_images(split_file: Path, found: pd.DataFrame, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
-        with_split(found, split_file)
+        with_split(found, SPLIT, split_file)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,11 @@ def test_no_such_file(tmp_path: Path) -> None:
         read_split(tmp_path / "none.csv")
 
 
+def test_a_data_set_without_a_published_split(tmp_path: Path, split_file: Path) -> None:
+    with pytest.raises(DataError, match=r"split-file = .*: HAM10000 has no published split"):
+        check_folder(tmp_path, dataset=find_dataset("ham10000"), split_file=split_file)
+
+
 REAL = Path(os.environ.get("FEDSKIN_REAL_DATA", ""))
 REAL_SPLIT = REAL.parent / "fed-isic2019" / "train_test_split.csv"
 
@@ -75,7 +83,7 @@ REAL_SPLIT = REAL.parent / "fed-isic2019" / "train_test_split.csv"
 )
 def test_the_real_split_divides_lesions() -> None:
     """Of 2,003 test images of HAM10000's sources, 760 show a lesion that is also in training."""
-    found = with_split(load_training(REAL).rows, REAL_SPLIT)
+    found = with_split(load_training(REAL).rows, SPLIT, REAL_SPLIT)
     assert len(found) == 10_015
     found = found.assign(files_sha256=None, pixels_sha256=None)  # nothing is decoded
     overlap = find_overlap(found[found["fold"] == "train"], found[found["fold"] == "test"])

@@ -41,7 +41,7 @@ def test_all_that_is_wrong_is_told_together() -> None:
     with pytest.raises(ConfigError, match="allow-overlap = true: leave it out"):
         prepare_deployed(wanted(allow_overlap=True))
     with pytest.raises(ConfigError, match="split-file = '/s': allowed in a simulation only"):
-        prepare_deployed(wanted(split="flamby", split_file="/s"))
+        prepare_deployed(wanted(dataset="isic2019", split="flamby", split_file="/s"))
     with pytest.raises(ConfigError, match="alignment = 'mmd': allowed in a simulation only"):
         prepare_deployed(wanted(alignment="mmd", reference_dir="/r"))
     with pytest.raises(ConfigError, match="leave-out = 'a': allowed in a simulation only"):

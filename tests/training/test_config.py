@@ -134,6 +134,7 @@ def test_an_integer_is_a_number(key: str) -> None:
         ("momentum", 1, "less than 1"),
         ("momentum", -0.1, "greater than or equal to 0"),
         ("best-by", "accuracy", f"{', '.join(SCORES)} or loss"),
+        ("split", "published", "flamby, random or lesion-clean"),
         ("scaler", "minmax", "standard or none"),
         ("knn-neighbors", 0, "greater than or equal to 1"),
         ("svm-c", 0, "greater than 0"),
@@ -186,6 +187,22 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
         (
             {"clients": 2, "clients-per-round": 3, "min-replies": 3},
             "clients-per-round = 3: allowed are 0, which means all, to 2, the number of clients",
+        ),
+        (
+            {"dataset": "ham10000", "split": "flamby", "split-file": "x"},
+            "split = 'flamby': allowed is random or lesion-clean with dataset = ham10000",
+        ),
+        (
+            {"dataset": "ham10000", "split": "lesion-clean", "split-file": "x"},
+            "split-file = 'x': there is no published split with dataset = ham10000",
+        ),
+        (
+            {"dataset": "isic2019", "split": "flamby"},
+            "split = 'flamby': name its train_test_split.csv as split-file",
+        ),
+        (
+            {"split-file": "x"},
+            "split-file = 'x': allowed with split = flamby or lesion-clean only; split = 'random'",
         ),
         (
             {"batch-size": 1},

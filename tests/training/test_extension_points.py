@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from operation.files import parse_toml
 from strategies.methods import DEFAULT
@@ -12,12 +13,13 @@ from tests.support import first_weights, make_config
 from training.config import DEFAULTS, ExperimentConfig, defaults, parse
 from training.errors import ConfigError, RunFolderError, TrainingError
 from training.extension_points import names_of_others, packages_of, plugins_of
+from training.losses import loss_function
 from training.model_file import ModelFile
 from training.run_folder import RunFolder
 from training.score_counts import ScoreCounts
 from training.scores import score_block
 
-LOSS = "from training.losses import Loss\nLOSS = Loss(lambda counts: sum)\n"
+LOSS = "from training.losses import Loss\nLOSS = Loss(lambda counts, settings: sum)\n"
 
 
 def complaint(**values: object) -> str:
@@ -33,8 +35,12 @@ def test_a_packages_keys_are_keys_of_the_config(packages: Packages) -> None:
     assert config.to_flat()["step-size"] == 0.5
     assert parse(parse_toml(config.to_toml())) == config
     assert config.replace(seed=1).to_flat()["step-size"] == 0.5
-    assert parse({"strategy": "step-size"}).to_flat() == defaults("step-size")
-    assert defaults("step-size") == {**DEFAULTS, "strategy": "step-size", "step-size": 1.0}
+    assert parse({"strategy": "step-size"}).to_flat() == defaults({"strategy": "step-size"})
+    assert defaults({"strategy": "step-size"}) == {
+        **DEFAULTS,
+        "strategy": "step-size",
+        "step-size": 1.0,
+    }
     assert "step-size" in config.identity()
 
 
@@ -53,7 +59,7 @@ def test_its_values_are_checked_like_any_others(packages: Packages) -> None:
 def test_a_broken_method_disturbs_only_who_asks_for_it(packages: Packages) -> None:
     packages.add_method("raise RuntimeError('out of order')")
     assert parse({}).strategy == DEFAULT
-    assert defaults() == DEFAULTS
+    assert defaults({}) == DEFAULTS
     assert complaint(strategy="step-size", seed=-1) == (
         "strategy = 'step-size': method 'step-size' of fedskin-example 1.0 cannot be loaded "
         "(RuntimeError: out of order); repair the package"
@@ -71,7 +77,8 @@ def test_a_broken_method_disturbs_only_who_asks_for_it(packages: Packages) -> No
         ('{"step": Key("1")}', "has the key 'step', which is not a Key of numbers"),
         ('{"step": Key(1.0, gt="0")}', "has the key 'step', which is not a Key of numbers"),
         ('{"step": 1.0}', "has the key 'step', which is not a Key of numbers"),
-        ("[1]", "has keys or scalars that are not a table"),
+        ("[1]", "has keys that are not a table"),
+        ("{}, scalars=3", "has scalars that are not a table"),
         ("{}, server_step=3", "has a server_step that is not a function"),
         ('{}, ("c/d",)', "has 'c/d'; names are words"),
         ('{}, scalars={"num-steps": len}', "has the scalar 'num-steps', which is a metric of"),
@@ -81,6 +88,56 @@ def test_keys_that_a_method_cannot_have(packages: Packages, keys: str, said: str
     packages.add_method(METHOD.replace('{"step-size": Key(1.0, gt=0)}', keys))
     found = complaint(strategy="step-size")
     assert "method 'step-size' of fedskin-example 1.0 cannot be used: " in found
+    assert said in found
+
+
+def add_loss(packages: Packages, keys: str, *, package: str = "other") -> None:
+    text = (
+        "from strategies.method import Key\nfrom training.losses import Loss\n"
+        "def build(counts, settings):\n    return lambda z, _: z * settings['sharpness']\n"
+        f"LOSS = Loss(build, keys={keys})\n"
+    )
+    packages.add({"loss_.py": text}, {"losses": {"new": "loss_:LOSS"}}, name=package)
+
+
+def test_a_packages_loss_brings_its_keys(packages: Packages) -> None:
+    packages.add_method()
+    add_loss(packages, '{"sharpness": Key(2, ge=1), "focal-gamma": Key(2.0, ge=0)}')
+    config = parse({"loss": "new", "sharpness": 3, "strategy": "step-size", "step-size": 0.5})
+    flat = config.to_flat()
+    assert (flat["sharpness"], flat["step-size"]) == (3, 0.5)
+    assert loss_function(flat, np.array([1]))(torch.tensor(2), torch.tensor(0)) == 6
+    assert parse(parse_toml(config.to_toml())) == config
+    assert config.replace(seed=1).to_flat() == {**flat, "seed": 1}
+    known = defaults({"loss": "new", "strategy": "step-size"})
+    assert flat.keys() == known.keys() == DEFAULTS.keys() | {"sharpness", "step-size"}
+    assert "step-size" in config.replace(loss="auto").to_flat()
+    assert config.replace(loss="auto").to_flat().keys() == DEFAULTS.keys() | {"step-size"}
+    assert config.replace(strategy=DEFAULT).to_flat().keys() == DEFAULTS.keys() | {"sharpness"}
+    assert complaint(loss="new", sharpness=0) == (
+        "sharpness = 0: allowed is greater than or equal to 1"
+    )
+    assert "sharpness = 3: no such key" in complaint(sharpness=3)
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ('{"rounds": Key(1)}', "its key 'rounds' is another key of fedskin; it needs another name"),
+        ('{"focal-gamma": Key(1.0)}', "its key 'focal-gamma' is another key of fedskin"),
+        ('{"step-size": Key(1.0)}', "its key 'step-size' is another one of strategy 'step-size'"),
+        ('{"sharpness": Key(0, ge=1)}', "its key 'sharpness' has a default outside its range"),
+        ('{"sharpness": 1.0}', "has the key 'sharpness', which is not a Key of numbers"),
+        ('{"sharpness": Key(1.0, auto=True)}', "has the key 'sharpness', which is not a Key of"),
+        ('{"Sharp": Key(1.0)}', "has 'Sharp'; names are words of small letters"),
+        ("3", "has keys that are not a table"),
+    ],
+)
+def test_keys_that_a_loss_cannot_have(packages: Packages, keys: str, said: str) -> None:
+    packages.add_method()
+    add_loss(packages, keys)
+    found = complaint(loss="new", strategy="step-size")
+    assert found.startswith("loss = 'new': loss 'new' of other 1.0 cannot be used: ")
     assert said in found
 
 

@@ -50,12 +50,12 @@ def trained(split: Split, loss: str, late: bool, **settings: Any) -> tuple[dict[
     """One epoch of SGD with momentum, from the same first weights."""
     torch.manual_seed(1)
     model = InFloat64()
-    counts = split.class_counts(CLASSES)
+    counts, values = split.class_counts(CLASSES), parse({"loss": loss}).to_flat()
     mean_loss = train(
         model,
         split,
-        loss_function=loss_function(loss, counts, late=late),
-        class_weights=class_weights(loss, counts, late=late),
+        loss_function=loss_function(values, counts, late=late),
+        class_weights=class_weights(values, counts, late=late),
         **settings,
     )
     return state_of(model), mean_loss
@@ -95,7 +95,7 @@ def test_without_the_classes_weights_it_would_be_another_step(loss: str) -> None
     whole, _ = trained(split, loss, False, batch_size=32)
     torch.manual_seed(1)
     model = InFloat64()
-    function = loss_function(loss, split.class_counts(CLASSES))
+    function = loss_function(parse({"loss": loss}).to_flat(), split.class_counts(CLASSES))
     train(model, split, loss_function=function, batch_size=8, accumulate_batches=4)
     assert np.abs(state_of(model)["1.weight"] - whole["1.weight"]).max() > 1e-5
 
@@ -164,7 +164,7 @@ def test_a_loss_that_compares_images_is_refused(loss: str) -> None:
 
 
 def test_a_packages_weights_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Loss(OWN["balanced"].build, weights=lambda counts: -counts)
+    row = Loss(OWN["balanced"].build, weights=lambda counts, settings: -counts)
     monkeypatch.setattr("training.losses.LOSSES", {"mine": row})
     with pytest.raises(TrainingError, match=r"^loss = 'mine': its weights are not 3 numbers"):
-        class_weights("mine", np.array([3, 2, 1]))
+        class_weights({"loss": "mine"}, np.array([3, 2, 1]))

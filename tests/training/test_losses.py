@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from models.clip import ImageTextClassifier
+from strategies.method import Settings
 from tests.support import STORED_SIDE, make_config, make_text, random_split, state_of
 from training.config import parse
 from training.epoch import train_epoch
 from training.errors import ConfigError, TrainingError
-from training.losses import LOSSES, LossFunction, effective_number_weights, loss_function
+from training.losses import LOSSES, LossFunction, class_weights, loss_function
 from training.network import preprocessing
 from training.split import Split
 from training.task import Task
@@ -24,7 +25,7 @@ def built(labels: list[int] | None = None, **settings: object) -> LossFunction:
     """The loss for training on images with these labels."""
     chosen = np.array([0, 1, 2] if labels is None else labels)
     split = Split(np.empty((len(chosen), 1)), chosen, np.arange(len(chosen)))
-    return loss_function(make_config(**settings).loss, split.class_counts(CLASSES))
+    return loss_function(make_config(**settings).to_flat(), split.class_counts(CLASSES))
 
 
 def test_contrastive_compares_images_and_cross_entropy_classes() -> None:
@@ -56,7 +57,7 @@ def test_balanced_gives_every_class_the_same_say() -> None:
 def test_only_the_splits_own_images_are_counted() -> None:
     labels = np.array([0, 0, 0, 1, 1])
     split = Split(np.empty((5, 1)), labels, np.array([2, 3, 4]))
-    balanced = loss_function("balanced", split.class_counts(2))
+    balanced = loss_function({"loss": "balanced"}, split.class_counts(2))
     logits = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     each = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1]), reduction="none")
     # One image of class 0 and two of class 1: weights 3/2 and 3/4.
@@ -78,27 +79,27 @@ def mean(losses: list[float], weights: list[float]) -> float:
     return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def effective(label: int) -> float:
-    """Cui et al., with β = 0.9999; that the weights sum to 3 cancels out."""
-    return (1 - 0.9999) / (1 - 0.9999 ** COUNTS[label])
+def effective(label: int, beta: float) -> float:
+    """Cui et al.; that the weights sum to 3 cancels out."""
+    return (1 - beta) / (1 - beta ** COUNTS[label])
 
 
-def reference(name: str, late: bool) -> float:
+def reference(name: str, late: bool, *, beta: float, gamma: float, margin: float) -> float:
     losses, weights = [], []
     for logits, label in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
         weight = 1.0
         if name == "effective-number":
-            loss, weight = -math.log(softmax(logits)[label]), effective(label)
+            loss, weight = -math.log(softmax(logits)[label]), effective(label, beta)
         elif name == "logit-adjusted":  # Ren et al.: n_y e^z_y / Σ n_c e^z_c
             terms = [n * math.exp(z) for n, z in zip(COUNTS, logits, strict=True)]
             loss = -math.log(terms[label] / sum(terms))
         elif name == "focal":
             p = softmax(logits)[label]
-            loss = -((1 - p) ** 2) * math.log(p)
-        else:  # ldam; the rarest class with images, of one, has the margin 1/2
+            loss = -((1 - p) ** gamma) * math.log(p)
+        else:  # ldam; the rarest class with images, of one, has the largest margin
             moved = list(logits)
-            moved[label] -= 0.5 * (1 / COUNTS[label]) ** 0.25
-            loss, weight = -math.log(softmax(moved)[label]), effective(label) if late else 1.0
+            moved[label] -= margin * (1 / COUNTS[label]) ** 0.25
+            loss, weight = -math.log(softmax(moved)[label]), effective(label, beta) if late else 1.0
         losses.append(loss)
         weights.append(weight)
     return mean(losses, weights)
@@ -111,25 +112,49 @@ def reference(name: str, late: bool) -> float:
         *(("ldam", False), ("ldam", True)),
     ],
 )
-def test_a_loss_equals_its_papers_formula(name: str, late: bool) -> None:
-    found = loss_function(name, COUNTS, late=late)(LOGITS, LABELS)
-    assert found.item() == pytest.approx(reference(name, late), rel=1e-6)
+def test_a_loss_equals_its_papers_formula_with_its_keys(name: str, late: bool) -> None:
+    """By default β = 0.9999, γ = 2 and the largest margin 1/2."""
+    own = {"effective_number_beta": 0.9, "focal_gamma": 3.0, "ldam_margin": 0.25}
+    by_default = {"beta": 0.9999, "gamma": 2.0, "margin": 0.5}
+    for keys, said in (({}, by_default), (own, {"beta": 0.9, "gamma": 3.0, "margin": 0.25})):
+        settings = make_config(loss=name, **keys).to_flat()
+        found = loss_function(settings, COUNTS, late=late)(LOGITS, LABELS)
+        assert found.item() == pytest.approx(reference(name, late, **said), rel=1e-6)
 
 
 def test_limits_of_the_losses() -> None:
     """Of equal counts all but focal and ldam are cross-entropy; without β weights are 1/n_c."""
     equal = np.array([5, 5, 5, 5])
     plain = torch.nn.functional.cross_entropy(LOGITS, LABELS).item()
-    for name in ("balanced", "effective-number", "logit-adjusted"):
-        assert loss_function(name, equal)(LOGITS, LABELS).item() == pytest.approx(plain)
-    nearly_one = effective_number_weights(np.array([60, 20, 10]), beta=1 - 1e-9)
+    still: dict[str, dict[str, object]] = {"focal": {"focal_gamma": 0}, "ldam": {"ldam_margin": 0}}
+    for name in ("balanced", "effective-number", "logit-adjusted", *still):
+        settings = make_config(loss=name, **still.get(name, {})).to_flat()
+        assert loss_function(settings, equal)(LOGITS, LABELS).item() == pytest.approx(plain)
+
+    def weights(counts: np.ndarray, beta: float) -> np.ndarray | None:
+        settings = {"loss": "effective-number", "effective-number-beta": beta}
+        return class_weights(settings, counts)
+
+    nearly_one = weights(np.array([60, 20, 10]), 1 - 1e-9)
     np.testing.assert_allclose(nearly_one, 3 * np.array([1, 3, 6]) / 10, rtol=1e-5)
-    assert effective_number_weights(COUNTS, beta=0.0).tolist() == [1, 1, 1, 0]
+    np.testing.assert_array_equal(weights(COUNTS, 0.0), [1, 1, 1, 0])
+
+
+@pytest.mark.parametrize("gamma", [0, 0.1, 0.5, 1, 2])
+def test_focals_gradient_is_finite_where_the_answer_is_certain(gamma: float) -> None:
+    """There p is 1 in float32, and 0^γ has no derivative for γ < 1."""
+    logits = torch.tensor([[200.0, 0.0, 0.0], [1.0, 0.0, 0.0]], requires_grad=True)
+    focal = built(loss="focal", focal_gamma=gamma)
+    focal(logits, torch.tensor([0, 0])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[0] == 0).all()
+    assert logits.grad[1, 0] < 0
 
 
 def test_a_class_without_images_gets_no_gradient_of_the_adjusted_logits() -> None:
     logits = LOGITS.clone().requires_grad_()
-    loss_function("logit-adjusted", COUNTS)(logits, LABELS).backward()
+    loss_function({"loss": "logit-adjusted"}, COUNTS)(logits, LABELS).backward()
     assert logits.grad is not None
     assert (logits.grad[:, 3] == 0).all()
     assert torch.isfinite(logits.grad).all()
@@ -141,9 +166,9 @@ def test_weights_are_deferred_to_the_last_fifth_of_the_rounds(
     """Of ten rounds the first eight are without."""
     asked: list[bool] = []
 
-    def spying(name: str, counts: np.ndarray, *, late: bool) -> LossFunction:
+    def spying(settings: Settings, counts: np.ndarray, *, late: bool) -> LossFunction:
         asked.append(late)
-        return loss_function(name, counts, late=late)
+        return loss_function(settings, counts, late=late)
 
     monkeypatch.setattr("training.task.loss_function", spying)
     task = Task(make_config(loss="ldam"), CLASSES)
@@ -160,9 +185,9 @@ def test_the_federations_counts_take_the_place_of_the_clients(
 ) -> None:
     asked: list[list[int]] = []
 
-    def spying(name: str, counts: np.ndarray, *, late: bool) -> LossFunction:
+    def spying(settings: Settings, counts: np.ndarray, *, late: bool) -> LossFunction:
         asked.append(counts.tolist())
-        return loss_function(name, counts, late=late)
+        return loss_function(settings, counts, late=late)
 
     monkeypatch.setattr("training.task.loss_function", spying)
     task, split = (
@@ -199,7 +224,7 @@ def test_training_lowers_every_loss(objective: str, loss: str) -> None:
         batch_size=6,
         preprocessing=preprocessing(config),
         generator=torch.Generator().manual_seed(0),
-        loss_function=loss_function(config.loss, split.class_counts(CLASSES)),
+        loss_function=loss_function(config.to_flat(), split.class_counts(CLASSES)),
     )
     losses = [step() for _ in range(3)]
     assert losses[-1] < losses[0]

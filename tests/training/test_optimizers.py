@@ -64,7 +64,8 @@ def test_a_step_is_torchs_default_one_but_for_rounding_with_any_number_of_thread
             optimizer = build_optimizer(config.to_flat(), weights)
         else:
             kind = getattr(torch.optim, row.torch_name)
-            optimizer = kind(weights, lr=0.01, **row.arguments(config.to_flat()))
+            arguments = row.arguments(config.to_flat())
+            optimizer = kind(weights, lr=0.01, weight_decay=row.weight_decay, **arguments)
         torch.set_num_threads(num_threads)
         for _ in range(4):
             for w in weights:

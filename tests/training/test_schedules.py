@@ -10,8 +10,8 @@ ROUNDS = 12
 
 
 def rates(rounds: int = ROUNDS, **settings: object) -> list[float]:
-    config = make_config(learning_rate=0.3, **settings)
-    return [learning_rate(config, number, rounds) for number in range(1, rounds + 1)]
+    values = make_config(learning_rate=0.3, **settings).to_flat()
+    return [learning_rate(values, number, rounds) for number in range(1, rounds + 1)]
 
 
 def torchs(make: object, rounds: int = ROUNDS) -> list[float]:

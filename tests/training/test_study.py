@@ -1,13 +1,10 @@
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 
 from models.registry import BACKBONES
-from strategies.methods import DEFAULT, OWN
 from training.config import ExperimentConfig, parse
-from training.errors import ConfigError
 from training.head_settings import head_settings
 from training.study import resolve
 
@@ -126,22 +123,6 @@ def test_a_method_whose_formula_needs_many_replies_waits_for_them() -> None:
     """2f + 3 with f = 1 are five, and 0 means all but one otherwise."""
     keys = {"strategy": "krum", "byzantine_clients": 1}
     assert [resolved(clients=n, **keys).min_replies for n in (5, 6, 9)] == [5, 5, 8]
-
-
-def test_a_method_that_needs_every_client_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolved(clients=4).min_replies == 3
-    needing = replace(OWN[DEFAULT], needs_every_client=True)
-    monkeypatch.setitem(OWN, DEFAULT, needing)
-    assert resolved(clients=4).min_replies == resolved(clients=4, min_replies=4).min_replies == 4
-    with pytest.raises(ConfigError, match=r"^min-replies = 3: strategy = 'fedavg' needs every"):
-        resolved(clients=4, min_replies=3)
-    with pytest.raises(ConfigError) as refused:
-        resolved(clients=4, clients_per_round=2)
-    assert str(refused.value) == (
-        "clients-per-round = 2: strategy = 'fedavg' needs every client in every round; those that "
-        f"do not are {', '.join(name for name in OWN if name != DEFAULT)}"
-    )
-    assert resolved(clients=4, clients_per_round=4).min_replies == 4
 
 
 def test_replies_needed_of_a_sample() -> None:
