@@ -15,8 +15,6 @@ from data_partition.image_files import FoundFile
 from data_partition.image_table import ImageTable
 from data_partition.published_split import PublishedSplit
 
-Group = Literal["lesion", "patient", "lesion or patient", "image"]
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -77,7 +75,6 @@ class DataSet:
         named_first: classes that every table names first, because missing one of them harms a
             patient most.
         licence: the terms of the published images; empty if each folder has its own.
-        group: what ``lesion_id`` of its tables names.
         sources: where the sources of images come from and how to add them, for an error.
         layouts: how to tell its folders, for the error about an unknown folder.
         is_in: whether these files are its; with ``dataset = "auto"`` and no name given.
@@ -95,7 +92,6 @@ class DataSet:
     name: str
     title: str
     classes: tuple[str, ...] | None
-    group: Group
     sources: str
     layouts: str
     is_in: Callable[[Sequence[FoundFile]], bool]

@@ -157,7 +157,6 @@ DATA_SET = DataSet(
     licence="its own terms of use",
     full_names={"HGG": "high grade glioblastoma", "LGG": "low grade glioma"},
     named_first=("HGG",),
-    group="patient",
     sources=(
         "the site in every file's name (BraTS19_<site>_<id>_1), which some lack; rename those"
     ),

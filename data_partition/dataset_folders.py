@@ -88,7 +88,6 @@ DATA_SET = DataSet(
     name="folders",
     title="class-named folders",
     classes=None,
-    group="image",
     sources="a table with a column source, dataset = table;",
     layouts="folders named after any classes, also below train/, val/ and test/",
     is_in=is_folders,

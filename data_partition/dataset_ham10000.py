@@ -163,7 +163,6 @@ DATA_SET = DataSet(
     licence="CC BY-NC 4.0: non-commercial use only",
     full_names=FULL_NAMES,
     named_first=("mel",),
-    group="lesion",
     sources=(
         "the metadata's column dataset, which is missing or has gaps; get the newer "
         "HAM10000_metadata"

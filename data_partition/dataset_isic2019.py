@@ -112,7 +112,6 @@ DATA_SET = DataSet(
     licence="CC BY-NC 4.0: non-commercial use only",
     full_names=FULL_NAMES,
     named_first=("mel",),
-    group="lesion",
     sources=(
         "the centre of every image: put ISIC_2019_Training_Metadata.csv and HAM10000_metadata, "
         "with its column dataset, beside ISIC_2019_Training_GroundTruth.csv"

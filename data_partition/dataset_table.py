@@ -200,7 +200,6 @@ DATA_SET = DataSet(
     name="table",
     title="a table of labels",
     classes=None,
-    group="lesion or patient",
     sources="the table's column source, which is missing or has gaps; fill it",
     layouts="a CSV with the columns image and label beside or above the images",
     is_in=is_label_table,

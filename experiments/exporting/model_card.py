@@ -87,7 +87,7 @@ def model_card(run: RunResults, exported: ExportedModel, sums: Mapping[str, str]
 
 
 def _items(facts: Mapping[str, object]) -> list[str]:
-    return [f"- {name}: {value}" for name, value in facts.items() if value not in (None, "")]
+    return [f"- {name}: {value}" for name, value in facts.items() if value not in (None, "", False)]
 
 
 def _warned(run: RunResults) -> list[str]:
@@ -219,6 +219,12 @@ def _limits(run: RunResults, exported: ExportedModel) -> Iterator[str]:
         )
 
 
+def _method(strategy: str) -> str:
+    """Return the spelling of a method and its source."""
+    method = METHODS[strategy]
+    return printable(f"{method.title}: {method.paper}, {method.equation}", 300)
+
+
 def _trained(run: RunResults) -> list[str]:
     manifest = run.manifest
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
@@ -227,6 +233,7 @@ def _trained(run: RunResults) -> list[str]:
     )
     facts = _items(
         {
+            "method": "clients" in manifest and _method(run.config.strategy),
             "commit of fedskin": manifest.get("git_commit") or "not known",
             "versions": versions,
             "plug-ins": plugins,

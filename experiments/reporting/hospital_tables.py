@@ -16,6 +16,7 @@ from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import Table, is_best, p_text, rounded, signed, signed_range
 from experiments.results import megabytes
 from strategies.methods import DEFAULT, METHODS
+from training.scores import SCORES
 
 _MODEL_WORDS = {
     ALONE: "alone",
@@ -75,7 +76,7 @@ def _by_hospital(hospitals: Hospitals, loss: str, score: str) -> Table:
         found = [hospitals.at(entry, str(hospital)) for entry in methods.index]
         cells[name] = [NONE if row is None else _interval(row, score) for row in found]
         values = [None if row is None else row[score] for row in found]
-        lowest = score == "ece"
+        lowest = not SCORES[score].higher_is_better
         best[name] = is_best(pd.Series(values, methods.index, dtype=float), 1, lowest=lowest)
     if score == "bacc":
         for name in ("mean", "worst"):
@@ -202,7 +203,8 @@ def _global(hospitals: Hospitals) -> Table:
     cells, best = pd.DataFrame({"loss": rows["loss"]}).join(_names(rows)), {}
     for score, head in scores.items():
         cells[head] = [_interval(row, score, deviation=True) for _, row in rows.iterrows()]
-        best[head] = is_best(rows[score], 1, lowest=score == "ece", within=rows["loss"])
+        lowest = not SCORES[score].higher_is_better
+        best[head] = is_best(rows[score], 1, lowest=lowest, within=rows["loss"])
     default = METHODS[DEFAULT].title
     cells[f"gain over {default}"] = [_gain(row) for _, row in rows.iterrows()]
     best[f"gain over {default}"] = rows["p_holm"] < ALPHA

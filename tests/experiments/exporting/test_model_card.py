@@ -14,6 +14,7 @@ from experiments.reporting.run_results import RunResults, read_run_results
 from experiments.trained_model import TrainedModel
 from models.backbones import build_backbone
 from models.registry import find_backbone
+from strategies.methods import METHODS
 from tests.generated_campaign import write_campaign
 from tests.support import state_of
 from training.config import PATH_KEYS
@@ -72,6 +73,8 @@ def test_the_card_says_all_that_is_known(
     assert "not calibrated: it is made up" in card
     assert f"fedskin simulate {run.name}/config.toml --out NEW_DIR" in card
     assert 'backbone = "resnet18"' in card
+    method = METHODS[run.config.strategy]
+    assert f"- method: {method.title}: {method.paper}, {method.equation}\n" in card
 
 
 def test_the_card_says_whose_the_clients_figures_are(
