@@ -1,15 +1,12 @@
 """A hospital's own images and a table of their labels, of any classes: ``dataset = "table"``."""
 
-import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile, find_files, storage
-from data_partition.label_tables import read_header
+from data_partition.image_files import FoundFile, storage
 from data_partition.own_images import (
     OwnImages,
     as_rows,
@@ -17,7 +14,15 @@ from data_partition.own_images import (
     load_own_test,
     load_own_training,
 )
-from data_partition.own_label_table import Row, find_table, is_label_table, read_rows
+from data_partition.own_label_table import (
+    Row,
+    files_by_name,
+    find_table,
+    image_path,
+    is_label_table,
+    named_file,
+    read_rows,
+)
 from data_partition.unread_files import merge_set_aside, missing_notices, unread_files
 from operation.text import printable, quoted
 
@@ -26,7 +31,6 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_NAMED = 3  # files in a message of one line
 
 
 def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
@@ -46,14 +50,14 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
     table = find_table(directory, files)
     rows = list(read_rows(table))
     images = [file for file in files if file.is_image]
-    index = _by_name(images)
+    index = files_by_name(images)
     patient_of = _patients(rows)
     has_split = any(row.cells["split"] for row in rows)
     labelled: dict[FoundFile, Row] = {}
     unlabelled, without_file, result = [], [], []
     for row in rows:
-        image_id, path = _image_path(row)
-        found = _named(path, row, table, index)
+        image_id, path = image_path(row)
+        found = named_file(path, row, table, index)
         if not row.cells["label"]:
             unlabelled.append(image_id)
             continue
@@ -92,81 +96,6 @@ def read_labelled(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
         grouped_by="patient" if any(row.cells["patient"] for row in rows) else "lesion",
         notices=tuple(notices),
     )
-
-
-def named_images(path: Path) -> tuple[list[tuple[str, FoundFile]], tuple[str, ...]]:
-    """Return the images that the column image of a table names, as `read_labelled` finds them.
-
-    Args:
-        path: of the table; the images are beside it or below. It needs no labels.
-
-    Returns:
-        Each image's name as written and its file, and the names without a file.
-
-    Raises:
-        DataError: the table cannot be used, or none of its images is there.
-    """
-    files = find_files(path.parent)
-    table = next((file for file in files if not file.member and file.parts == (path.name,)), None)
-    if table is None or "image" not in {column.lower() for column in read_header(table)}:
-        raise DataError(f"{path}: has no column image; name the one with the images' names so")
-    index = _by_name([file for file in files if file.is_image])
-    found, lacking = [], []
-    for row in read_rows(table):
-        image_id, parts = _image_path(row)
-        file = _named(parts, row, table, index)
-        if file is None:
-            lacking.append(image_id)
-        else:
-            found.append((image_id, file))
-    if not found:
-        raise DataError(f"{path}: none of its images is beside or below it; put them there")
-    return found, tuple(lacking)
-
-
-def _by_name(images: Sequence[FoundFile]) -> defaultdict[str, list[FoundFile]]:
-    """Return the images by file name, with and without its suffix."""
-    index: defaultdict[str, list[FoundFile]] = defaultdict(list)
-    for file in images:
-        for name in {file.parts[-1], file.stem}:
-            index[name].append(file)
-    return index
-
-
-def _image_path(row: Row) -> tuple[str, tuple[str, ...]]:
-    """Return an image's name with ``/`` between folders, and its parts."""
-    name = row.cells["image"].replace("\\", "/")
-    if not name:
-        raise DataError(f"{row.where}: has no image; write its file name")
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or re.match("[A-Za-z]:", name):
-        raise DataError(
-            f"{row.where}: image {quoted(name)} is an absolute path; write it relative to the table"
-        )
-    if ".." in parts or not parts:
-        raise DataError(f"{row.where}: image {quoted(name)} is outside the folder; move it inside")
-    return name, parts
-
-
-def _named(
-    parts: tuple[str, ...], row: Row, table: FoundFile, index: Mapping[str, list[FoundFile]]
-) -> FoundFile | None:
-    """Return the file that an image's name means, None if there is none."""
-    fitting = [
-        file for file in index.get(parts[-1], ()) if file.parts[-len(parts) : -1] == parts[:-1]
-    ]
-    # A path from the table or from the data folder means that file, whatever is below.
-    for base in (table.parts[:-1], ()):
-        exact = [file for file in fitting if file.parts[:-1] == (*base, *parts[:-1])]
-        if len(exact) == 1:
-            return exact[0]
-    if len(fitting) > 1:
-        names = " and ".join(printable(file.name) for file in fitting[:_NAMED])
-        raise DataError(
-            f"{row.where}: image {quoted(row.cells['image'])} may be {names}; write more of its "
-            "path, and its suffix"
-        )
-    return fitting[0] if fitting else None
 
 
 def _split(row: Row) -> str:

@@ -1,13 +1,15 @@
-"""A hospital's table of labels: finds it among the files of a folder and reads its rows."""
+"""A hospital's table: finds it among the files of a folder, reads its rows, finds their images."""
 
 import csv
 import io
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
+from data_partition.image_files import FoundFile, find_files
 from data_partition.label_tables import delimiter, read_header
 from data_partition.unread_files import say_what_else
 from operation.text import printable, quoted
@@ -19,7 +21,7 @@ MAX_CELL = 300
 """Characters of a cell that is used."""
 
 SUFFIXES = (".csv", ".tsv", ".tab")
-_NAMED = 3  # tables in a message of one line
+_NAMED = 3  # files in a message of one line
 
 
 @dataclass(frozen=True)
@@ -119,3 +121,78 @@ def _check_cells(row: Row) -> None:
                 f"{row.where}: {column} is {quoted(printable(cell, 40))}, which is longer than "
                 f"{MAX_CELL} characters or has some that cannot be printed; correct it"
             )
+
+
+def named_images(path: Path) -> tuple[list[tuple[str, FoundFile]], tuple[str, ...]]:
+    """Return the images that the column image of a table names.
+
+    Args:
+        path: of the table; the images are beside it or below. It needs no labels.
+
+    Returns:
+        Each image's name as written and its file, and the names without a file.
+
+    Raises:
+        DataError: the table cannot be used, or none of its images is there.
+    """
+    files = find_files(path.parent)
+    table = next((file for file in files if not file.member and file.parts == (path.name,)), None)
+    if table is None or "image" not in {column.lower() for column in read_header(table)}:
+        raise DataError(f"{path}: has no column image; name the one with the images' names so")
+    index = files_by_name([file for file in files if file.is_image])
+    found, lacking = [], []
+    for row in read_rows(table):
+        image_id, parts = image_path(row)
+        file = named_file(parts, row, table, index)
+        if file is None:
+            lacking.append(image_id)
+        else:
+            found.append((image_id, file))
+    if not found:
+        raise DataError(f"{path}: none of its images is beside or below it; put them there")
+    return found, tuple(lacking)
+
+
+def files_by_name(images: Sequence[FoundFile]) -> defaultdict[str, list[FoundFile]]:
+    """Return the images by file name, with and without its suffix."""
+    index: defaultdict[str, list[FoundFile]] = defaultdict(list)
+    for file in images:
+        for name in {file.parts[-1], file.stem}:
+            index[name].append(file)
+    return index
+
+
+def image_path(row: Row) -> tuple[str, tuple[str, ...]]:
+    """Return an image's name with ``/`` between folders, and its parts."""
+    name = row.cells["image"].replace("\\", "/")
+    if not name:
+        raise DataError(f"{row.where}: has no image; write its file name")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        raise DataError(
+            f"{row.where}: image {quoted(name)} is an absolute path; write it relative to the table"
+        )
+    if ".." in parts or not parts:
+        raise DataError(f"{row.where}: image {quoted(name)} is outside the folder; move it inside")
+    return name, parts
+
+
+def named_file(
+    parts: tuple[str, ...], row: Row, table: FoundFile, index: Mapping[str, list[FoundFile]]
+) -> FoundFile | None:
+    """Return the file that an image's name means, None if there is none."""
+    fitting = [
+        file for file in index.get(parts[-1], ()) if file.parts[-len(parts) : -1] == parts[:-1]
+    ]
+    # A path from the table or from the data folder means that file, whatever is below.
+    for base in (table.parts[:-1], ()):
+        exact = [file for file in fitting if file.parts[:-1] == (*base, *parts[:-1])]
+        if len(exact) == 1:
+            return exact[0]
+    if len(fitting) > 1:
+        names = " and ".join(printable(file.name) for file in fitting[:_NAMED])
+        raise DataError(
+            f"{row.where}: image {quoted(row.cells['image'])} may be {names}; write more of its "
+            "path, and its suffix"
+        )
+    return fitting[0] if fitting else None

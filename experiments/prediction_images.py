@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_partition.dataset_table import named_images
 from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
 from data_partition.image_files import IMAGE_SUFFIXES, find_files
 from data_partition.image_reader import Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
-from data_partition.own_label_table import SUFFIXES
+from data_partition.own_label_table import SUFFIXES, named_images
 from experiments.console import Console
 from training.config import ExperimentConfig
 from training.release import read_as, reading
