@@ -90,7 +90,8 @@ def grouped_trials(ledger: pd.DataFrame) -> dict[str, pd.DataFrame]:
         " · ".join(f"{name.removeprefix('config.')} {row[name]}" for name in varied)
         for _, row in first.iterrows()
     )
-    return dict(zip(titles, groups, strict=True))
+    # In the order of their titles: that of the ledger is of the trials' ids.
+    return dict(sorted(zip(titles, groups, strict=True), key=lambda group: group[0]))
 
 
 def _alike(once: pd.DataFrame) -> list[str]:

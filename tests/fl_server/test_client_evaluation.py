@@ -71,8 +71,7 @@ def test_nobody_with_images_has_no_figures() -> None:
 
 
 def test_only_accepted_replies_count() -> None:
-    replies = Replies([reply("a", [1, 0, 0, 1], 0.5), reply("b", [0, 9, 9, 0], 9.0)])
-    replies.refuse("b", "for a reason")
+    replies = Replies([reply("a", [1, 0, 0, 1], 0.5)], {"b": "for a reason"})
     pooled = client_metrics(replies, "test", 2)["pooled"]
     assert pooled["acc"] == 100.0
     assert pooled["missing"] == {"b": "for a reason"}

@@ -11,6 +11,7 @@ import pytest
 from experiments.showing.model_page import page
 from experiments.showing.shown_model import open_shown
 from tests.experiments.exporting.exported_runs import finished_run
+from training.errors import RunFolderError
 
 
 def figures_of(right: int) -> dict[str, Any]:
@@ -23,25 +24,23 @@ def figures_of(right: int) -> dict[str, Any]:
     [
         ("fedavg", figures_of(2), 2),
         ("ditto", {**figures_of(2), "shared": figures_of(3)}, 3),
-        (
-            "local",
-            figures_of(2),
-            None,
-        ),  # the clients share nothing, so nobody trained what is shown
     ],
 )
 def test_figures_are_of_the_model_that_is_shown(
-    strategy: str, last: dict[str, Any], right: int | None, tmp_path: Path
+    strategy: str, last: dict[str, Any], right: int, tmp_path: Path
 ) -> None:
     folder = finished_run(tmp_path / "run", strategy=strategy, calibrated=False)
     entries = {"best_round": 1, "rounds": 1, "weights_sha256": ""}
     folder.write_metrics({**entries, "last": last})
     figures = open_shown(folder.path, None, "last").figures
-    if right is None:
-        assert figures is None
-    else:
-        assert figures is not None
-        assert figures.confusion.tolist() == np.diag([right] * 7).tolist()
+    assert figures is not None
+    assert figures.confusion.tolist() == np.diag([right] * 7).tolist()
+
+
+def test_a_model_that_no_client_sent_is_not_shown(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path / "run", strategy="local", calibrated=False)
+    with pytest.raises(RunFolderError, match="stay at each client"):
+        open_shown(folder.path, None)
 
 
 def test_the_page_says_which_model_it_is(tmp_path: Path) -> None:
