@@ -4,6 +4,7 @@ from data_partition.datasets import find_dataset
 from strategies.methods import replies_needed
 from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
 from training.declared_keys import keys_of
+from training.losses import OWN
 from training.optimizers import OPTIMIZERS
 
 # Keys whose value 0 is resolved.
@@ -75,7 +76,9 @@ def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
     optimizer alone differ in one key.
     """
     values = config.to_flat()
-    left_open = parse({**values, **{key: DEFAULTS[key] for key in FOLLOWING}})
+    # A package's loss follows from nothing, and has keys that no other loss has.
+    kept = () if values["loss"] in OWN else ("loss",)
+    left_open = parse({**values, **{key: DEFAULTS[key] for key in FOLLOWING if key not in kept}})
     following = resolve(
         left_open,
         dataset=config.dataset,

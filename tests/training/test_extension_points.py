@@ -18,6 +18,7 @@ from training.model_file import ModelFile
 from training.run_folder import RunFolder
 from training.score_counts import ScoreCounts
 from training.scores import score_block
+from training.study import chosen, resolve
 
 LOSS = "from training.losses import Loss\nLOSS = Loss(lambda counts, settings: sum)\n"
 
@@ -118,6 +119,9 @@ def test_a_packages_loss_brings_its_keys(packages: Packages) -> None:
         "sharpness = 0: allowed is greater than or equal to 1"
     )
     assert "sharpness = 3: no such key" in complaint(sharpness=3)
+    resolved = resolve(config, dataset="ham10000", device="cpu", threads_per_client=1)
+    said = chosen(resolved)
+    assert (said["loss"], said["sharpness"], said["learning-rate"]) == ("new", 3, "auto")
 
 
 @pytest.mark.parametrize(
