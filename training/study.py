@@ -77,8 +77,8 @@ def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
     """
     values = config.to_flat()
     # A package's loss follows from nothing, and has keys that no other loss has.
-    kept = () if values["loss"] in OWN else ("loss",)
-    left_open = parse({**values, **{key: DEFAULTS[key] for key in FOLLOWING if key not in kept}})
+    may_follow = [key for key in FOLLOWING if key != "loss" or values["loss"] in OWN]
+    left_open = parse({**values, **{key: DEFAULTS[key] for key in may_follow}})
     following = resolve(
         left_open,
         dataset=config.dataset,
@@ -86,6 +86,6 @@ def chosen(config: ExperimentConfig) -> dict[str, Scalar]:
         threads_per_client=config.threads_per_client,
     ).to_flat()
     return {
-        key: DEFAULTS[key] if key in FOLLOWING and value == following[key] else value
+        key: DEFAULTS[key] if key in may_follow and value == following[key] else value
         for key, value in values.items()
     }
