@@ -11,6 +11,7 @@ from models.text_encoders import find_text_encoder
 from operation.plugins import PlugInError
 from operation.text import known_names
 from strategies import methods
+from strategies.method import Method
 from training.config_keys import LESION_CLEAN, MODALITIES, SPLITS, ConfigKeys
 from training.declared_keys import keys_of
 from training.losses import LOSSES
@@ -186,8 +187,7 @@ def _faults_of_method(config: ConfigKeys) -> Iterator[str]:
             f"aggregation-weights = {config.aggregation_weights!r}: strategy = "
             f"{config.strategy!r} counts every client once; set aggregation-weights = equal"
         )
-    whole = {*HEAD_NAMES, "trunk"}
-    if config.ema_decay and method.local_names(whole) == whole:
+    if config.ema_decay and all_stays(method):
         yield (
             f"ema-decay = {config.ema_decay}: with strategy = {config.strategy!r} nothing is "
             "shared, so there is no global model to average; leave it out"
@@ -223,6 +223,12 @@ def _other_faults(config: ConfigKeys) -> Iterator[str]:
         )
     if config.precision == "bfloat16" and config.device in ("cpu", "mps"):
         yield f"precision = 'bfloat16': needs device = cuda, but device = {config.device!r}"
+
+
+def all_stays(method: Method) -> bool:
+    """Return whether every array stays at its client, which so trains alone."""
+    whole = {*HEAD_NAMES, "trunk"}
+    return method.local_names(whole) == whole
 
 
 def shares_nothing(strategy: str, trainable: str) -> bool:

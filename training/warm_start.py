@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
-from training.config_faults import HEAD_NAMES
+from training.config_faults import HEAD_NAMES, all_stays
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.run_model import WORDS, check_has, read_model
@@ -36,8 +36,7 @@ def check_source(config: ExperimentConfig) -> None:
             f"{source.path}: holds heads on another run's network; name that run as init-from"
         )
     check_has(source, config.init_weights)
-    whole = {*HEAD_NAMES, "trunk"}
-    if METHODS[theirs.strategy].local_names(whole) == whole:
+    if all_stays(METHODS[theirs.strategy]):
         raise RunFolderError(
             f"{source.path}: cannot be the start of this run (init-from): with strategy = "
             f"{theirs.strategy} all weights stay at the clients"

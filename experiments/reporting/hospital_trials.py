@@ -13,7 +13,7 @@ from experiments.campaigns.finished_trial import TrialRecord
 from strategies.method import Method
 from strategies.methods import DEFAULT, METHODS
 from training.config import NOT_IDENTITY, PATH_KEYS
-from training.config_faults import HEAD_NAMES
+from training.config_faults import all_stays
 from training.declared_keys import KEYS
 from training.losses import LOSSES
 
@@ -79,7 +79,7 @@ def grouped_trials(ledger: pd.DataFrame) -> dict[str, pd.DataFrame]:
     groups = [
         rows
         for _, rows in once.groupby([once[name] for name in _alike(once)], sort=False)
-        if any(_stays_whole(METHODS[name]) for name in rows["config.strategy"])
+        if any(all_stays(METHODS[name]) for name in rows["config.strategy"])
         and rows["config.strategy"].nunique() > 1
     ]
     if len(groups) < 2:
@@ -103,12 +103,6 @@ def _alike(once: pd.DataFrame) -> list[str]:
     ]
     known = [name for name in config if once[name].notna().all()]  # others are of packages' methods
     return [*known, *_CIRCUMSTANCES]
-
-
-def _stays_whole(method: Method) -> bool:
-    """Return whether every array stays at its client, which so trains alone."""
-    names = {*HEAD_NAMES, "trunk.weight"}
-    return method.local_names(names) == names
 
 
 def entries_of(rows: pd.DataFrame, records: Mapping[str, TrialRecord]) -> list[Entry]:
@@ -153,7 +147,7 @@ def _models(method: Method, record: TrialRecord) -> tuple[str, ...]:
     """Return whose models a method's trials have."""
     if method.pooled:
         return (POOLED,)
-    if _stays_whole(method):
+    if all_stays(method):
         return (ALONE,)
     if record.local_arrays:
         return (OWN,)  # the shared model has arrays that nobody trained

@@ -127,6 +127,12 @@ def test_class_counts_are_summed_over_the_sites_that_all_allow_it(
     manifest = hospitals.run_folder.manifest()
     trained_on = sum(client["train"] for client in manifest["clients"].values())
     assert sum(manifest["class_counts"]) == trained_on > 0
+    # The classes of the counts that no site has, by hand, are named from the start.
+    classes = manifest["data"]["classes"]
+    absent = [c for c, n in zip(classes, manifest["class_counts"], strict=True) if not n]
+    said = [n for n in manifest["data"]["notices"] if n.startswith("no client has training images")]
+    assert absent, "so the test tests something"
+    assert [n.partition(" of ")[2].partition(":")[0] for n in said] == [", ".join(absent)]
 
 
 def test_a_run_that_failed_goes_on_to_the_same_weights(
