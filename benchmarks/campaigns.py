@@ -4,7 +4,6 @@ import itertools
 import shutil
 import statistics
 import subprocess
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import joblib
 
 from benchmarks.result import Result
-from benchmarks.start_up import LOOK_SECONDS
+from benchmarks.start_up import FEDSKIN, LOOK_SECONDS
 from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.campaigns.campaign_file import read_campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
@@ -186,7 +185,7 @@ def _command(folder: Path, out: str, parts: str, cpus: int, seeds: str = "") -> 
     head = f"cpus-per-trial = {cpus}\n{seeds}"
     file.write_text(head + _BASE + parts, encoding="utf-8")
     return [
-        *(str(Path(sysconfig.get_path("scripts")) / "fedskin"), "campaign", "run", str(file)),
+        *(*FEDSKIN, "campaign", "run", str(file)),
         *("--out", str(folder / out), "--data", f"ham10000={folder / 'ham10000'}"),
         *("-c", f"cache-dir={folder / 'cache'}"),
     ]

@@ -11,7 +11,6 @@ to the start of the first fit. The run is made here, with synthetic images.
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 from benchmarks.fedprox_step import random_images
 from benchmarks.result import Result, ratio
+from benchmarks.start_up import FEDSKIN
 from benchmarks.timing import interleaved, torch_threads
 from data_partition.batches import evaluation_batch
 from data_partition.image_store import store_side
@@ -146,8 +146,7 @@ def _second_heads(repeats: int) -> list[float]:
             "device": "cpu",
         }
         options = [word for key, value in words.items() for word in ("-c", f"{key}={value}")]
-        fedskin = Path(sysconfig.get_path("scripts")) / "fedskin"
-        command = [str(fedskin), "heads", *options, "--out", "run"]
+        command = [*FEDSKIN, "heads", *options, "--out", "run"]
         subprocess.run(command, cwd=here, check=True, capture_output=True)
         starts = []
         for _ in range(repeats):

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,11 @@ from training import optimizers
 from training.config import ExperimentConfig, parse
 from training.device import use_exact_kernels
 from training.epoch import evaluate, train_epoch
-from training.inference import extract_features, to_device
+from training.inference import extract_features
 from training.network import move_to_device, preprocessing
 from training.randomness import layer_randomness
 from training.split import Split
+from training.stored_batches import stored_batches
 from training.study import resolve
 from training.task import Task
 
@@ -75,14 +76,15 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
         computes it, with TF32, and under bfloat16's autocast: the errors of the logits, of all
         gradients together, and of the weights after one step of AdamW.
     """
-    config = configured(backbone, device, image_size=image_size, batch_size=8)
+    config = configured(backbone, device, image_size=image_size, batch_size=4)
     network = Task(config, CLASSES).build()
     for module in network.modules():
         if isinstance(module, StochasticDepth):
             module.p = 0.0
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(8, 3, config.image_size, config.image_size, generator=generator)
-    labels = torch.randint(CLASSES, (8,), generator=generator)
+    side = config.image_size
+    images = torch.randn(config.batch_size, 3, side, side, generator=generator)
+    labels = torch.randint(CLASSES, (config.batch_size,), generator=generator)
 
     def step(model: nn.Module, dtype: torch.dtype, autocast: bool = False) -> list[Tensor]:
         where = next(model.parameters()).device
@@ -116,35 +118,22 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
     return found
 
 
-def repeats_itself(
-    backbone: str, device: str, precision: str, *, image_size: int = 64, default: bool = False
-) -> tuple[bool, float]:
-    """Train two networks alike, two epochs of four batches each.
-
-    Args:
-        default: compute with PyTorch's own settings instead of `use_exact_kernels`.
-
-    Returns:
-        Whether both have the same bits, and the seconds of the second one's last epoch.
-    """
+def repeats_itself(backbone: str, device: str, precision: str, *, image_size: int = 64) -> bool:
+    """Train two networks alike, two epochs of four batches each; return whether their bits are."""
     config = configured(backbone, device, image_size=image_size, batch_size=16)
-    digests, seconds = [], 0.0
+    digests = []
     with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
         images = on_disk(Path(name), 64, config.image_size)
         for _ in range(2):
             network = move_to_device(Task(config, CLASSES).build(), config)
-            with _pytorch_defaults() if default else nullcontext():
-                optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
-                for _ in range(2):
-                    _synchronize(device)
-                    started = time.perf_counter()
-                    _train(config, network, images, optimizer, precision)
-                    seconds = time.perf_counter() - started
+            optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
+            for _ in range(2):
+                _train(config, network, images, optimizer, precision)
             digest = hashlib.sha256()
             for tensor in network.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
             digests.append(digest.hexdigest())
-    return digests[0] == digests[1], seconds
+    return digests[0] == digests[1]
 
 
 def peak_gigabytes(
@@ -209,9 +198,9 @@ def stored_images(
         generator = torch.Generator().manual_seed(0)
         _synchronize(device)
         started = time.perf_counter()
-        for start in range(0, len(images), batch_size):
-            rows = np.arange(start, start + batch_size)
-            inputs.for_training(to_device(images[rows], where), generator)
+        rows = np.split(np.arange(len(images)), batches)
+        for batch in stored_batches(images, rows, where):
+            inputs.for_training(batch, generator)
         _synchronize(device)
         seconds = time.perf_counter() - started
     scale = 255 * torch.tensor(inputs.std).reshape(3, 1, 1)
@@ -224,12 +213,15 @@ class Speed:
     """Images per second of a network, and of the bare loops beside it.
 
     Attributes:
-        training, bare_training: an epoch of `train_epoch` from an image store; and a loop over
-            prepared batches that are already on the device, with PyTorch's own settings.
-        evaluation, extraction, bare_forward: likewise, without gradients.
+        training: an epoch of `train_epoch` from an image store.
+        bare_exact: a loop over prepared batches that are already on the device, with the kernels
+            of `use_exact_kernels`.
+        bare_training: that loop with PyTorch's own settings.
+        evaluation, extraction, bare_forward: like the first and the last, without gradients.
     """
 
     training: float
+    bare_exact: float
     bare_training: float
     evaluation: float
     extraction: float
@@ -243,7 +235,7 @@ def speed(
     precision: str = "bfloat16",
     image_size: int = 224,
     batch_size: int = 32,
-    batches: int = 20,
+    batches: int = 10,
     repeats: int = 3,
 ) -> Speed:
     """Time all sides alternately, and return the medians."""
@@ -263,17 +255,20 @@ def speed(
             labels = torch.from_numpy(images.labels[part.numpy()]).to(device)
             ready.append((inputs.for_training(stored, generator), labels))
 
-        def bare_training() -> None:
+        def bare_exact() -> None:
             bare.train()
+            for index in range(batches):
+                batch, labels = ready[index % 2]
+                bare_optimizer.zero_grad(set_to_none=True)
+                with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                    loss = functional.cross_entropy(bare(batch), labels)
+                loss.backward()
+                bare_optimizer.step()
+            _synchronize(device)
+
+        def bare_training() -> None:
             with _pytorch_defaults():
-                for index in range(batches):
-                    batch, labels = ready[index % 2]
-                    bare_optimizer.zero_grad(set_to_none=True)
-                    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-                        loss = functional.cross_entropy(bare(batch), labels)
-                    loss.backward()
-                    bare_optimizer.step()
-                _synchronize(device)
+                bare_exact()
 
         def bare_forward() -> None:
             bare.eval()
@@ -287,6 +282,7 @@ def speed(
         samples = interleaved(
             {
                 "training": lambda: _train(config, network, images, optimizer, precision),
+                "bare_exact": bare_exact,
                 "bare_training": bare_training,
                 "evaluation": lambda: evaluate(network, images, num_classes=CLASSES, **arguments),
                 "extraction": lambda: extract_features(

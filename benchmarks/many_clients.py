@@ -14,7 +14,6 @@ else may use meanwhile. Both are looked at every half second.
 import shutil
 import statistics
 import subprocess
-import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.result import Result
+from benchmarks.start_up import FEDSKIN
 from data_partition.synthetic_ham10000 import write_ham10000
 from operation.processes import processes_of
 from training.config import ExperimentConfig
@@ -86,7 +86,7 @@ def _run(folder: Path, clients: int) -> dict[str, Any]:
     (folder / "bench.toml").write_text(config.to_toml(), encoding="utf-8")
     run = RunFolder(folder / "run")
     command = [
-        str(Path(sysconfig.get_path("scripts")) / "fedskin"),
+        *FEDSKIN,
         *("simulate", str(folder / "bench.toml"), "--out", str(run.path)),
     ]
     peaks, shared = Peaks(), shutil.disk_usage(SHARED).used

@@ -5,7 +5,6 @@ with as many seeds as needed.
 """
 
 import subprocess
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import joblib
 
 from benchmarks.result import Result
+from benchmarks.start_up import FEDSKIN
 from tests.generated_campaign import STUDY_BACKBONES, write_campaign
 
 OURS = "fedskin report"
@@ -33,7 +33,7 @@ def measure(repeats: int = 3, *, trials: int = 500, rounds: int = 50) -> list[Re
         write_campaign(folder, trials=trials, rounds=rounds, seeds=range(num_seeds))
         for _ in range(repeats):
             started = time.perf_counter()
-            command = [str(Path(sysconfig.get_path("scripts")) / "fedskin"), "report", str(folder)]
+            command = [*FEDSKIN, "report", str(folder)]
             subprocess.run(command, check=True, capture_output=True)
             seconds.append(time.perf_counter() - started)
         files = [path for path in (folder / "report").rglob("*") if path.is_file()]

@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-import sysconfig
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from typing import Any
 from training.run_folder import RunFolder
 
 LOOK_SECONDS = 0.02
+# The command, also where fedskin is only on Python's path, not installed.
+FEDSKIN = (sys.executable, "-m", "fedskin")
 STOP_SECONDS = 30.0
 
 
@@ -56,7 +58,7 @@ def run_command(config: Path, folder: RunFolder, cwd: Path) -> StartUp:
         RuntimeError: the run failed; contains its output.
     """
     command = [
-        str(Path(sysconfig.get_path("scripts")) / "fedskin"),
+        *FEDSKIN,
         *("simulate", str(config), "--out", str(folder.path)),
     ]
     output = cwd / "output.txt"

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.backbones import Backbone
-from training.inference import Inputs, to_device
+from training.inference import Inputs
 from training.split import Split
+from training.stored_batches import to_device
 
 
 def mmd(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models.backbones import build_on_meta
 from training.config import ExperimentConfig
 from training.epoch import batch_slices
-from training.inference import Inputs, to_device
+from training.inference import Inputs
 from training.split import Split
+from training.stored_batches import stored_batches
 
 
 @dataclass
@@ -72,10 +73,8 @@ def recomputed_batchnorm(
         generator = torch.Generator().manual_seed(seed)
         order = split.indices[torch.randperm(len(split), generator=generator).numpy()]
         device = _device(network)
-        inputs = (
-            preprocessing.for_evaluation(to_device(split.images[order[part]], device))
-            for part in batch_slices(len(order), batch_size)
-        )
+        rows = [order[part] for part in batch_slices(len(order), batch_size)]
+        inputs = map(preprocessing.for_evaluation, stored_batches(split.images, rows, device))
         for layer, moments in _moments(network, layers, inputs, precision).items():
             _set(layer, moments.mean, moments.squares / moments.count)
         yield

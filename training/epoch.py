@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.errors import TrainingError
-from training.inference import Inputs, predict, to_device
+from training.inference import Inputs, predict
 from training.score_counts import Answers
 from training.split import Split
+from training.stored_batches import stored_batches, to_device
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,18 @@ def train_epoch(
         (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
     )
     first_loss = total_loss
-    for parts in step_batches(len(split), batch_size, accumulate_batches):
+    steps = list(step_batches(len(split), batch_size, accumulate_batches))
+    rows = [order[part] for parts in steps for part in parts]
+    stored = stored_batches(split.images, rows, device)
+    labels = to_device(split.labels[order], device)
+    for parts in steps:
         num_images = parts[-1].stop - parts[0].start
         shares = _shares([split.labels[order[part]] for part in parts], class_weights)
         optimizer.zero_grad(set_to_none=True)
         for part, share in zip(parts, shares, strict=True):
-            stored = to_device(split.images[order[part]], device)
-            labels = to_device(split.labels[order[part]], device)
-            images = preprocessing.for_training(stored, generator)
+            images = preprocessing.for_training(next(stored), generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = loss_function(model(images), labels)
+                loss = loss_function(model(images), labels[part])
                 if penalty is not None:
                     loss = loss + penalty()
             if part.start == 0:

@@ -13,8 +13,8 @@ from models.errors import BackboneError
 from models.map_layer import find_map_layer
 from training.config import ExperimentConfig
 from training.errors import TrainingError
-from training.inference import to_device
 from training.network import preprocessing
+from training.stored_batches import to_device
 
 
 class HeatMaps:

@@ -14,6 +14,7 @@ from data_partition.batches import evaluation_batch, training_batch
 from models.backbones import Backbone
 from training.augmentation import augmented
 from training.errors import TrainingError
+from training.stored_batches import stored_batches
 
 
 class Inputs(Protocol):
@@ -128,27 +129,18 @@ def _answers(
 ) -> NDArray[np.float32]:
     device = next(model.parameters()).device
     model.eval()
-    answers = np.empty((len(indices), width), dtype=np.float32)
-    for start in range(0, len(indices), batch_size):
-        part = slice(start, min(start + batch_size, len(indices)))
-        batch = preprocessing.for_evaluation(to_device(images[indices[part]], device))
+    starts = range(0, len(indices), batch_size)
+    rows = [indices[start : start + batch_size] for start in starts]
+    # On the device until the end: to copy each batch's answers would be to wait for them.
+    found = torch.empty((len(indices), width), device=device)
+    for start, stored in zip(starts, stored_batches(images, rows, device), strict=True):
+        batch = preprocessing.for_evaluation(stored)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            answers[part] = forward(batch).cpu().numpy()
+            found[start : start + len(batch)] = forward(batch)
+    answers: NDArray[np.float32] = found.cpu().numpy()
     if not np.isfinite(answers).all():
         raise TrainingError(
             "the model's outputs are not finite numbers: its training has diverged, or its weights "
             "were spoiled"
         )
     return answers
-
-
-def to_device(rows: NDArray, device: torch.device) -> Tensor:
-    """Copy some rows of the store to a device.
-
-    For CUDA they go through pinned memory and are copied asynchronously, so that reading the next
-    batch overlaps with computing on this one.
-    """
-    tensor = torch.from_numpy(rows)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
