@@ -246,11 +246,11 @@ def test_a_gpu_check_can_be_tried_on_a_cpu(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(gpu_check.main)
     options = ("--device", "cpu", "--small", "--out", str(tmp_path))
-    result = CliRunner().invoke(app, ["resnet18", "swin_t", *options])
+    result = CliRunner().invoke(app, ["timm:test_efficientnet", "timm:test_convnext", *options])
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "gpu.json").read_text())
     assert content["failures"] == {}
-    assert content["backbones"].keys() == {"resnet18", "swin_t"}
+    assert content["backbones"].keys() == {"timm:test_efficientnet", "timm:test_convnext"}
     for figures in content["backbones"].values():
         errors = figures["errors"]
         # float32 on the device is the CPU's here, to the bit; both are near float64, bfloat16 not.
