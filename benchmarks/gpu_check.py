@@ -8,22 +8,22 @@ backbone:
 - whether two trainings have **the same bits**;
 - **peak memory** of training with AdamW, 32 images of 224 pixels, float32 and bfloat16;
 - **images per second** in bfloat16 of a training epoch from an image store, of evaluation and of
-  feature extraction, beside a bare loop on batches that are already on the GPU, with the kernels
-  that a run asks for and with PyTorch's own.
+  feature extraction, beside a bare loop on batches that are already on the GPU, with PyTorch's own
+  kernels; training also beside that loop with the kernels that a run asks for.
 
 Before them, what becomes of **stored images** on the GPU: whether crops have the CPU's bits, and
 how many images a second become a network's input. Between them, real simulations: three clients on
 one GPU beside the plain loop, twice, with the same weights (`benchmarks.federated_round`). Errors,
-bits and memory are found in several processes at once, because float64 on the CPU takes most of the
-time; nothing else runs beside what is timed. A check that fails is a line of its own, and the
-others still run. What is outside its bound or target is a line, too.
+bits and memory are found in several processes at once, because the CPU's side takes most of the
+time, and in half of the minutes at most; nothing else runs beside what is timed. A check that fails
+is a line of its own, and the others still run. What is outside its bound or target is a line, too.
 """
 
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, is_dataclass
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,8 +66,11 @@ class Checks:
         self.failures: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
 
-    def run(self, name: str, subject: str, call: Callable[[], Any]) -> Any:
-        """Keep what ``call`` returns, or why it failed; None if it failed or time is over."""
+    def run(self, name: str, subject: str, call: Callable[[], Any], part: str = "") -> Any:
+        """Keep what ``call`` returns, or why it failed; None if it failed or time is over.
+
+        Its seconds are added to those of ``part`` of the check, or of this name.
+        """
         before = time.monotonic()
         if before > self.end:
             self.failures[f"{name} {subject}"] = "not run: the time was over"
@@ -80,7 +83,8 @@ class Checks:
             console.print(f"FAILED {name} {subject}: {self.failures[f'{name} {subject}']}")
             return None
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - before
+            part = part or name
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - before
         self.figures.setdefault(name, {})[subject] = found
         return found
 
@@ -90,7 +94,7 @@ def main(
         list[str] | None, typer.Argument(metavar="[BACKBONE]...", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="cuda, or cpu to try the checks.")] = "cuda",
-    minutes: Annotated[float, typer.Option(help="No check starts after these.")] = 7.0,
+    minutes: Annotated[float, typer.Option(help="No check starts after these.")] = 7.5,
     small: Annotated[bool, typer.Option(help="Images of 32 pixels, two batches of four.")] = False,
     runs: Annotated[bool, typer.Option(help="Also run simulations.")] = True,
     out: Annotated[Path, typer.Option(help="The JSON file's folder.")] = RESULTS,
@@ -123,27 +127,33 @@ def _check_numbers(
     if device == "cuda":
         memory = torch.cuda.get_device_properties(0).total_memory
         workers = max(1, min(workers, int(memory / MEMORY_OF_A_PROCESS)))
-    with ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        torch.set_num_threads,
-        (max(1, joblib.cpu_count() // workers),),
-    ) as pool:
+    end = (time.monotonic() + checks.end) / 2
+
+    def answer_of(answer: AsyncResult) -> Any:
+        try:
+            return answer.get(max(0.0, end - time.monotonic()))
+        except multiprocessing.TimeoutError:
+            raise RuntimeError("not finished in half of the time") from None
+
+    threads = max(1, joblib.cpu_count() // workers)
+    spawned = multiprocessing.get_context("spawn")
+    # What is not finished is ended with the pool.
+    with spawned.Pool(workers, torch.set_num_threads, (threads,)) as pool:
         # Those that take no small images take longest.
-        first = sorted(names, key=lambda name: -(find_backbone(name).fixed_image_size or 0))
+        longest_first = sorted(names, key=lambda name: -(find_backbone(name).fixed_image_size or 0))
         asked = {}
-        for name in first:
-            asked["errors", name] = pool.submit(gpu_networks.errors, name, device, **sizes)
+        for name in longest_first:
+            asked["errors", name] = pool.apply_async(gpu_networks.errors, (name, device), sizes)
             for precision in (FLOAT32, BFLOAT16):
-                asked[f"repeats {precision}", name] = pool.submit(
-                    gpu_networks.repeats_itself, name, device, precision, **sizes
-                )
-                asked[f"gigabytes {precision}", name] = pool.submit(
-                    gpu_networks.peak_gigabytes, name, device, precision, **few
-                )
+                arguments = (name, device, precision)
+                for check, function, keywords in (
+                    ("repeats", gpu_networks.repeats_itself, sizes),
+                    ("gigabytes", gpu_networks.peak_gigabytes, few),
+                ):
+                    answer = pool.apply_async(function, arguments, keywords)
+                    asked[f"{check} {precision}", name] = answer
         for (check, name), answer in asked.items():
-            checks.run(check, name, lambda a=answer: a.result(checks.end - time.monotonic()))
-        pool.shutdown(cancel_futures=True)
+            checks.run(check, name, lambda a=answer: answer_of(a), part="errors, bits and memory")
 
 
 def _simulations(device: str, small: bool) -> list[Result]:

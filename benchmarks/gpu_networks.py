@@ -28,7 +28,7 @@ from models.backbones import Backbone
 from models.registry import find_backbone
 from training import optimizers
 from training.config import ExperimentConfig, parse
-from training.device import use_exact_kernels
+from training.device import attention_kernels, use_exact_kernels
 from training.epoch import evaluate, train_epoch
 from training.inference import extract_features
 from training.network import move_to_device, preprocessing
@@ -326,6 +326,8 @@ def _pytorch_defaults() -> Iterator[None]:
         return
     torch.backends.cudnn.allow_tf32 = True
     torch.use_deterministic_algorithms(False)
+    for enable in attention_kernels():
+        enable(True)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from training.errors import ConfigError
@@ -44,8 +45,8 @@ def use_exact_kernels() -> None:
 
     PyTorch's own settings round the factors of float32 convolutions to TF32 (10 bits of mantissa),
     and allow kernels whose sums depend on the order in which threads finish. Where a layer has no
-    other kernel, PyTorch warns and uses it; only attention would, so it is computed without those
-    kernels. ``make gpu-check`` measures what it costs.
+    other kernel, PyTorch warns and uses it. Attention has others, but not as long as PyTorch only
+    warns, so it is computed without `attention_kernels`. ``make gpu-check`` measures the cost.
     """
     import torch
 
@@ -54,12 +55,18 @@ def use_exact_kernels() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cuda.enable_flash_sdp(False)
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
-    torch.backends.cuda.enable_cudnn_sdp(False)
+    for enable in attention_kernels():
+        enable(False)
     # Else every new tensor is filled first, for programs that read what nobody wrote: a step of
     # resnet18 took 11.1 instead of 6.9 ms.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def attention_kernels() -> tuple[Callable[[bool], None], ...]:
+    """Return the switches of PyTorch's fused kernels of attention on CUDA."""
+    from torch.backends import cuda
+
+    return (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp)
 
 
 def processor_name() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.backbones import Backbone
 from models.registry import find_backbone
@@ -46,26 +46,8 @@ def move_to_device(network: Backbone, config: ExperimentConfig) -> Backbone:
     """
     if config.device == "cuda":
         use_exact_kernels()
-        _pool_channels_first(network)
         network = network.to(memory_format=torch.channels_last)
     return network.to(config.device)
-
-
-def _pool_channels_first(network: nn.Module) -> None:
-    """Give average pooling with padding its input channels first.
-
-    Channels last, CUDA's gradient of the input is wrong (PyTorch's issue 188344, of June 2026).
-    With PyTorch 2.11, maxvit_t's gradients were 8 % off.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.AvgPool2d) and module.padding not in (0, (0, 0)):
-            hooks = module._forward_pre_hooks  # a kept network is moved in every round
-            if _channels_first not in hooks.values():
-                module.register_forward_pre_hook(_channels_first)
-
-
-def _channels_first(_: nn.Module, received: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (received[0].contiguous(), *received[1:])
 
 
 def sent_part(network: Backbone) -> Weights:

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Read = TypeVar("Read")
+T = TypeVar("T")
 
-# How many batches are read before they are needed; one more would only use memory.
-AHEAD = 2
+AHEAD = 2  # how many batches are read before they are needed
 
 
 def stored_batches(
@@ -23,28 +22,32 @@ def stored_batches(
 ) -> Iterator[Tensor]:
     """Yield the rows of each batch on a device, in order.
 
-    For CUDA a thread reads ahead, because this one is needed to start kernels: a small network's
-    steps take hardly longer than that. On a CPU the thread would take the cores from the network.
+    For CUDA a thread reads images ahead, because this one is needed to start kernels: reading 32
+    images of 256 pixels takes 0.8 ms, a step of resnet18 with them 6.9. Kept features are read
+    faster than a thread answers. On a CPU the thread would take the cores from the network.
 
     Args:
-        images: (N, …) of an image store, or other input.
+        images: (N, S, S, 3) of an image store, or features (N, V, width).
         batches: the rows of each, as indices (B,) of ``images``.
     """
-    read = partial(_read, images, device)
-    if device.type == "cuda":
-        rows = read_ahead(partial(read, batch) for batch in batches)
+
+    def read(rows: NDArray[np.int64]) -> Tensor:
+        return _pinned(images[rows], device)
+
+    if device.type == "cuda" and images.ndim == 4:
+        found = read_ahead(partial(read, rows) for rows in batches)
     else:
-        rows = (read(batch) for batch in batches)
-    for batch in rows:
+        found = map(read, batches)
+    for batch in found:
         yield batch.to(device, non_blocking=True)
 
 
 def to_device(rows: NDArray, device: torch.device) -> Tensor:
-    """Copy rows to a device; for CUDA through pinned memory, so that nobody waits for the copy."""
+    """Copy rows to a device; for CUDA asynchronously, through pinned memory."""
     return _pinned(rows, device).to(device, non_blocking=True)
 
 
-def read_ahead(calls: Iterable[Callable[[], Read]]) -> Iterator[Read]:
+def read_ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
     """Yield what each call returns, in order; a thread makes the next `AHEAD` calls meanwhile.
 
     An error that a call raises is raised in its place. No thread is left when the iterator is
@@ -52,15 +55,11 @@ def read_ahead(calls: Iterable[Callable[[], Read]]) -> Iterator[Read]:
     """
     remaining = iter(calls)
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
-        waiting: deque[Future[Read]] = deque(map(reader.submit, islice(remaining, AHEAD)))
+        waiting: deque[Future[T]] = deque(map(reader.submit, islice(remaining, AHEAD)))
         while waiting:
             first = waiting.popleft()
             waiting.extend(map(reader.submit, islice(remaining, 1)))
             yield first.result()
-
-
-def _read(images: NDArray, device: torch.device, rows: NDArray[np.int64]) -> Tensor:
-    return _pinned(images[rows], device)
 
 
 def _pinned(rows: NDArray, device: torch.device) -> Tensor:

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from torch import nn
 
 from models.clip import ImageTextClassifier
 from tests.support import BACKBONE, make_config, make_text, state_of
 from training.errors import TrainingError
-from training.network import _pool_channels_first, preprocessing
+from training.network import preprocessing
 from training.task import Task
 
 CLASSES = 3
@@ -59,23 +58,3 @@ def test_the_config_decides_about_inputs() -> None:
     assert (found.augmentation, found.cropped) == ("strong", True)
     found = preprocessing(make_config())
     assert (found.augmentation, found.cropped) == ("study", False)
-
-
-def test_padded_pooling_gets_its_input_channels_first() -> None:
-    """Only it: CUDA's kernel for channels last is wrong there, and faster elsewhere."""
-    received: list[bool] = []
-
-    def note(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        received.append(inputs[0].is_contiguous())
-
-    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(2, 2))
-    network = network.to(memory_format=torch.channels_last)
-    images = torch.ones(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    before = network(images)
-    for _ in range(2):  # a network that is kept is moved to its device in every round
-        _pool_channels_first(network)
-    assert [len(layer._forward_pre_hooks) for layer in network] == [0, 1, 0]
-    for layer in network:
-        layer.register_forward_pre_hook(note)
-    assert torch.equal(network(images), before)
-    assert received == [False, True, True]
