@@ -23,6 +23,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,7 +154,7 @@ def _check_numbers(
                     answer = pool.apply_async(function, arguments, keywords)
                     asked[f"{check} {precision}", name] = answer
         for (check, name), answer in asked.items():
-            checks.run(check, name, lambda a=answer: answer_of(a), part="errors, bits and memory")
+            checks.run(check, name, partial(answer_of, answer), part="errors, bits and memory")
 
 
 def _simulations(device: str, small: bool) -> list[Result]:

@@ -10,7 +10,8 @@ import torch
 
 from training.stored_batches import AHEAD, read_ahead, stored_batches, to_device
 
-IMAGES = np.arange(24, dtype=np.uint8).reshape(6, 2, 2)
+# As an image store has them: only images are read ahead.
+IMAGES = np.arange(72, dtype=np.uint8).reshape(6, 2, 2, 3)
 BATCHES = [np.array([5, 0]), np.array([3]), np.array([1, 1, 4])]
 DEVICES = [
     "cpu",
