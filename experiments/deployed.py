@@ -152,10 +152,12 @@ def check_deployable(config: ExperimentConfig, sites: Sequence[str]) -> Experime
     from fl_server.federated_config import prepare_deployed
 
     faults = []
-    if config.clients != len(sites):
+    if not sites:
+        faults.append("no site is admitted; admit each with  fedskin coordinator admit")
+    elif config.clients != len(sites):
         faults.append(
             f"clients = {config.clients}: allowed is {len(sites)}, the number of sites that are "
-            f"admitted: {', '.join(sites) or 'none'}"
+            f"admitted: {', '.join(sites)}"
         )
     try:
         resolved = prepare_deployed(config)

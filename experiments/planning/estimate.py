@@ -184,6 +184,12 @@ def _part_bytes(backbone: str, outputs: int, trainable: str) -> int:
     return part_size(backbone, outputs, trainable).num_bytes
 
 
+def round_training(config: ExperimentConfig, times: StepTime, train: float) -> float:
+    """Return the seconds that a client trains in a round on ``train`` images."""
+    models = 1 + (METHODS[config.strategy].own_half is not None)
+    return models * config.local_epochs * _training(config, times, train)
+
+
 def _training(config: ExperimentConfig, times: StepTime, train: float) -> float:
     """Return the seconds of an epoch."""
     of_a_step = config.batch_size * config.accumulate_batches
@@ -210,19 +216,15 @@ def _federated_seconds(
     method = METHODS[config.strategy]
     gigabytes = trained_bytes(config) * (1 + len(method.carried)) / 1e9
     message = MESSAGE_SECONDS + SECONDS_PER_GB * gigabytes
-    models = 1 + (method.own_half is not None)  # that a client trains in a round
-
-    def training(train: float) -> float:
-        return models * config.local_epochs * _training(config, times, train)
-
     validating = [client.validation * times.judging for client in images.clients]
     if method.pooled:  # one client trains, then all validate
-        working = [message + training(sum(client.train for client in images.clients))]
+        together = sum(client.train for client in images.clients)
+        working = [message + round_training(config, times, together)]
         a_round = at_work.together(working) + ROUND_SECONDS
         a_round += at_work.together([message + seconds for seconds in validating])
     else:
         working = [
-            message + training(client.train) + seconds
+            message + round_training(config, times, client.train) + seconds
             for client, seconds in zip(images.clients, validating, strict=True)
         ]
         if config.samples_clients:  # of which a round has some: as many of average size

@@ -13,7 +13,7 @@ from experiments.console import Console
 from experiments.display import counting, show_notices
 from experiments.planning.run_plan import RunPlan, plan_run
 from experiments.planning.traffic import Traffic
-from experiments.planning.words import duration, free_bytes, gigabytes
+from experiments.planning.words import duration, fine_duration, free_bytes, gigabytes
 from experiments.results import megabytes
 from training.config import PATH_KEYS, ExperimentConfig, defaults
 from training.release import cache_dir
@@ -196,7 +196,7 @@ def _time_table(plan: RunPlan) -> Table:
         f"{'’s features' if config.on_features else ''}, measured in batches of "
         f"{plan.times.measured if not config.on_features else config.batch_size}"
     )
-    table.add_row("a round" if plan.traffic else "an epoch", _short(each.a_round), steps)
+    table.add_row("a round" if plan.traffic else "an epoch", fine_duration(each.a_round), steps)
     many = f"{each.rounds} {unit}s"
     patience = "at most; patience may end it earlier" if config.patience else ""
     table.add_row(many, duration(each.rounds * each.a_round), patience)
@@ -239,7 +239,3 @@ def plan_table(title: str, *columns: str) -> Table:
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value) or "''"
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 9.5 else duration(seconds)

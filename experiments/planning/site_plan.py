@@ -8,7 +8,7 @@ from rich.table import Table
 from data_partition.datasets import find_dataset
 from data_partition.synthetic_folder import NOTICE, is_synthetic
 from experiments.console import Console
-from experiments.planning.estimate import Workers, estimate
+from experiments.planning.estimate import Workers, estimate, round_training
 from experiments.planning.images import ClientImages, ImageCounts, store_bytes
 from experiments.planning.run_plan import lacking
 from experiments.planning.run_plan_tables import (
@@ -19,7 +19,7 @@ from experiments.planning.run_plan_tables import (
 )
 from experiments.planning.step_times import measure_steps, setting
 from experiments.planning.traffic import traffic
-from experiments.planning.words import duration, free_bytes, gigabytes
+from experiments.planning.words import fine_duration, free_bytes, gigabytes
 from fl_server.federated_config import for_server
 from models.registry import find_backbone
 from training.config import ExperimentConfig
@@ -86,11 +86,14 @@ def show_site_plan(
     console.print(traffic_table(sent, config.asked_clients, config))
     if classes is None:
         console.say("With two classes; how many there are is known when the sites connect")
-    seconds = _SOME * config.local_epochs * times.training
+    features = ""
+    if config.on_features:
+        features = f", after {fine_duration(_SOME * times.features)} once for their features"
     console.say(
         "How long a round takes is unknown before the sites connect: each trains on its own "
-        f"images and machine. One core here takes {duration(seconds)} to train on {_SOME} images "
-        f"for a round (of {config.rounds})"
+        "images and machine. One core here takes "
+        f"{fine_duration(round_training(config, times, _SOME))} to train on {_SOME} images for a "
+        f"round (of {config.rounds}){features}"
     )
     for where in dict.fromkeys((cache_dir(config), folder.path)):
         console.say(f"{gigabytes(free_bytes(where))} are free at {where}")

@@ -13,6 +13,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} d"
 
 
+def fine_duration(seconds: float) -> str:
+    """Return a time like ``duration``, but with two digits below ten seconds."""
+    return f"{seconds:.2g} s" if seconds < 9.5 else duration(seconds)
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free bytes where a folder is, or would be."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
