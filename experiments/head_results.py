@@ -93,10 +93,14 @@ def show_fitted(console: Console, folder: RunFolder, config: ExperimentConfig) -
 
 def _table(figures: dict[str, Any], data: Mapping[str, Any], best_by: str) -> Table:
     """Return the figures of network and heads, with the interval of AVG and the paired test."""
-    count = figures["network"]["n"]
-    title = f"The best network by validation {best_by.upper()} and heads on its features;\n"
-    title += f"{count} test images, in percent; 95 %: interval of AVG;\n"
-    title += "p: McNemar's exact test of who is right, head against network"
+    count = next(iter(figures.values()))["n"]
+    network = f"best network by validation {best_by.upper()}"
+    title = f"Heads on the features of the {network};\n"
+    if "network" in figures:
+        title = f"The {network} and heads on its features;\n"
+    title += f"{count} test images, in percent; 95 %: interval of AVG"
+    if "network" in figures:
+        title += ";\np: McNemar's exact test of who is right, head against network"
     if data["synthetic"]:
         title += f"\n{SYNTHETIC}"
     if note := overlap_note(data):

@@ -28,7 +28,7 @@ from experiments.figures_table import (
 from training.data_description import left_out_name, synthetic_note
 from training.early_stopping import ended_early_note
 from training.errors import RunFolderError
-from training.participation import absences_of, local_arrays_note, pooled_clients
+from training.participation import absences_of, chosen_model, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
 from training.scores import scores_with
 
@@ -84,11 +84,8 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
         metrics: as in ``metrics.json``.
         manifest: the run's; the title warns of synthetic images and random text towers.
     """
-    what = "round" if "clients" in metrics else "epoch"
-    title = (
-        f"The best model by validation {metrics['best_by'].upper()}, of {what} "
-        f"{metrics['best_round']} of {metrics['rounds']}, in percent"
-    )
+    said = chosen_model(metrics)
+    title = f"{said[0].upper()}{said[1:]}, in percent"
     if said := synthetic_note(manifest):
         title += f"\n{said}"
     for note in (overlap_note(manifest["data"]), left_out_note(manifest["data"])):

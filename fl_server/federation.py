@@ -26,9 +26,11 @@ from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
 from training.batchnorm import note_without_batchnorm
+from training.checkpoint import best_rounds
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
+from training.config_faults import all_stays
 from training.early_stopping import ends_after, why_ended
 from training.errors import RunFolderError
 from training.network import base_sha256, sent_part
@@ -49,6 +51,11 @@ def notes_on_method(config: ExperimentConfig, num_local: int) -> list[str]:
     method, notes = METHODS[config.strategy], []
     if method.local is not None and not num_local:
         notes.append(f"{method.title}: of {config.backbone} nothing stays at the clients")
+    if num_local:
+        notes.append(
+            f"{method.title}: {num_local} arrays stay at the clients, so there is no one model to "
+            "be judged on a test set of the server's; each client's own is, on its test images"
+        )
     if method.absent and config.min_replies < config.clients:
         notes.append(
             f"{method.title}: with {config.min_replies} of {config.clients} replies enough, a "
@@ -233,8 +240,14 @@ class Federation:
                 for name in record["clients"]
             },
             best_round=self.progress.best_round,
+            own_best_rounds=self._own_best_rounds(),
             flower=FlowerMean(flower) if flower else None,
         )
+
+    def _own_best_rounds(self) -> dict[str, int]:
+        if not all_stays(METHODS[self.config.strategy]):
+            return {}
+        return best_rounds(self.progress.records, self.config.best_by)
 
     def _sample(self, round_number: int) -> list[int]:
         if METHODS[self.config.strategy].pooled:
@@ -297,4 +310,5 @@ class Federation:
             validation = judge.validation(judge.ask(arrays, "validation", self.progress.round))
             self.progress = self.progress.validated(validation, self.config.best_by)
         strategy.best_round = self.progress.best_round
+        strategy.own_best_rounds = self._own_best_rounds()
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))

@@ -9,7 +9,7 @@ from operation.text import printable
 from training.data_description import left_out_name, synthetic_note
 from training.early_stopping import ended_early_note
 from training.metrics import METRIC_NAMES
-from training.participation import local_arrays_note, pooled_clients
+from training.participation import chosen_model, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
 
 _NAME_WIDTH = 40
@@ -18,10 +18,7 @@ _NAME_WIDTH = 40
 def final_log_lines(folder: RunFolder) -> Iterator[str]:
     """Yield the metrics of a completed run's best model as lines of a table, in percent."""
     metrics, manifest = folder.metrics(), folder.manifest()
-    yield (
-        f"the best model by validation {metrics['best_by'].upper()}, of round "
-        f"{metrics['best_round']} of {metrics['rounds']}, in percent"
-    )
+    yield f"{chosen_model(metrics)}, in percent"
     if said := synthetic_note(manifest):
         yield printable(said)
     if said := ended_early_note(manifest):

@@ -21,13 +21,14 @@ from strategies.methods import METHODS
 from strategies.replies import Replies
 from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.calibration import Calibration
-from training.checkpoint import Progress
+from training.checkpoint import Progress, best_rounds
+from training.config_faults import all_stays
 from training.evaluation import evaluate_on_test_set
 from training.participation import participation, sampled
 from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.task import Task
-from training.weights import Weights, weights_sha256
+from training.weights import weights_sha256
 
 _OF_VALIDATION = (*FIELDS, TEMPERATURE_LOSSES)
 
@@ -58,8 +59,17 @@ class Judge:
         """Return the figures on the clients' validation splits, from replies of any kind."""
         return self._client_metrics(replies, "validation")
 
-    def ask(self, arrays: ArrayRecord, splits: str, round_number: int) -> Replies:
+    def ask(
+        self,
+        arrays: ArrayRecord,
+        splits: str,
+        round_number: int,
+        own_rounds: Mapping[str, int] | None = None,
+    ) -> Replies:
         """Let every client evaluate a round's model on some splits, named with commas.
+
+        Args:
+            own_rounds: the rounds of clients of which another one is judged, by name.
 
         Raises:
             TooFewReplies: too few clients replied.
@@ -68,7 +78,8 @@ class Judge:
         settings: dict[str, Any] = {**self.settings, "splits": splits, "round": round_number}
         if METHODS[config.strategy].tuning_epochs is not None:
             settings |= self.training_settings
-        messages = self.strategy.evaluation_messages(arrays, settings)
+        own = {name: {"round": number} for name, number in (own_rounds or {}).items()}
+        messages = self.strategy.evaluation_messages(arrays, settings, own)
         replies = self.grid.send_and_receive(messages, timeout=config.longest_round)
         return self.strategy.read_evaluation(replies)
 
@@ -81,8 +92,8 @@ class Judge:
         method = METHODS[config.strategy]
         clients, samples = self.strategy.clients.values(), config.samples_clients
         sent = exchange.to_evaluate(last)
-        # If nothing is shared, the global model is the first one, which nobody would use.
-        beside = method.has_own_models and exchange.layout.signature
+        # Otherwise the shared model has arrays that nobody trained, and nobody would use it.
+        beside = method.has_own_models and not exchange.num_local
         tests = f"test,{SHARED_TEST}" if beside else "test"
         splits = f"validation,{tests}"
         ema, ema_histograms = self._judge_average(exchange, progress, splits)
@@ -95,16 +106,18 @@ class Judge:
                 progress = replace(progress, earlier=earlier)
             folder.checkpoint.save(progress)
             folder.write_rounds(progress.records)
-        last_figures = self._figures(found, exchange.evaluated(sent), "last_")
+        last_figures = self._figures(found, exchange, sent, "last_")
         last_histograms = histograms_of(found, "test")
         sha256 = weights_sha256(exchange.evaluated(sent))
         best_round = progress.best_round or progress.round
-        if best_round != progress.round:
+        # A client that trains alone would also choose alone.
+        own_rounds = best_rounds(progress.records, config.best_by) if all_stays(method) else {}
+        if {best_round, *own_rounds.values()} != {progress.round}:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(folder.checkpoint.weights(best_round))
-            found = self.ask(sent, splits, best_round)
+            found = self.ask(sent, splits, best_round, own_rounds)
         calibration = self._calibration(found, exchange)
-        best_figures = self._figures(found, exchange.evaluated(sent), calibration=calibration)
+        best_figures = self._figures(found, exchange, sent, calibration=calibration)
         folder.write_histograms(
             {
                 "client_test": histograms_of(found, "test"),
@@ -113,6 +126,9 @@ class Judge:
                 **ema_histograms,
             }
         )
+        validation = progress.records[best_round - 1]["validation"]["pooled"]
+        if own_rounds:
+            validation = self.validation(found)["pooled"]
         test_data = self.test_sets.get("global_test")
         if config.client_heads and test_data is not None:
             network = self.task.restore(exchange.evaluated(sent))
@@ -123,11 +139,12 @@ class Judge:
             {
                 **best_figures,
                 "calibration": calibration.to_block(),
-                "validation": progress.records[best_round - 1]["validation"]["pooled"],
+                "validation": validation,
                 "last": last_figures,
                 **ema,
                 "best_by": config.best_by,
                 "best_round": best_round,
+                **({"best_rounds": own_rounds} if own_rounds else {}),
                 "participation": participation(progress.records, clients),
                 **({"sampled": sampled(progress.records, clients)} if samples else {}),
                 "rounds": progress.round,
@@ -143,13 +160,13 @@ class Judge:
         if not self.task.config.ema_decay:
             return {}, {}
         sent = exchange.pack(self.folder.checkpoint.average(progress.round))
-        found, weights = self.ask(sent, splits, progress.round), exchange.evaluated(sent)
+        found = self.ask(sent, splits, progress.round)
         calibration = self._calibration(found, exchange)
         block = {
-            **self._figures(found, weights, "ema_", calibration),
+            **self._figures(found, exchange, sent, "ema_", calibration),
             "calibration": calibration.to_block(),
             "validation": self.validation(found)["pooled"],
-            "weights_sha256": weights_sha256(weights),
+            "weights_sha256": weights_sha256(exchange.evaluated(sent)),
         }
         histograms = {
             "ema_client_test": histograms_of(found, "test"),
@@ -171,7 +188,8 @@ class Judge:
     def _figures(
         self,
         found: Replies,
-        weights: Weights,
+        exchange: Exchange,
+        sent: ArrayRecord,
         prefix: str = "",
         calibration: Calibration | None = None,
     ) -> dict[str, Any]:
@@ -190,12 +208,15 @@ class Judge:
         if any(f"{SHARED_TEST}-loss" in reply.metrics for reply in found.accepted):
             shared = self._client_metrics(found, SHARED_TEST, of_shared)
             result["shared"] = {"client_test": shared["pooled"], "clients": shared["clients"]}
-        blocks = {
-            name: evaluate_on_test_set(
-                self.task, weights, images, self.folder, f"{prefix}{name}", of_shared
-            )
-            for name, images in self.test_sets.items()
-        }
+        blocks = {}
+        if not exchange.num_local:
+            weights = exchange.evaluated(sent)
+            blocks = {
+                name: evaluate_on_test_set(
+                    self.task, weights, images, self.folder, f"{prefix}{name}", of_shared
+                )
+                for name, images in self.test_sets.items()
+            }
         if "left_out" in blocks:
             blocks["left_out"]["source"] = self.task.config.leave_out
         return {**blocks, **result}

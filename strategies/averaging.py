@@ -69,6 +69,7 @@ class Averaging(Strategy):
         examples: number of training images by client.
         counted: by client, the last round that counted before this start.
         best_round: the best round before this start; may be set after each round.
+        own_best_rounds: the same of clients that have one of their own, by name.
         flower: what makes the next model in the place of the mean, if anything.
     """
 
@@ -85,6 +86,7 @@ class Averaging(Strategy):
     examples: Mapping[str, int] = field(default_factory=dict)
     counted: Mapping[str, int] = field(default_factory=dict)
     best_round: int = 0
+    own_best_rounds: Mapping[str, int] = field(default_factory=dict)
     flower: FlowerMean | None = None
 
     def __post_init__(self) -> None:
@@ -116,9 +118,10 @@ class Averaging(Strategy):
             self.flower.begin(server_round, arrays, grid)
         number = self.rounds_done + server_round
         settings = {**config, "round": number, "best-round": self.best_round}
+        own = {name: {"best-round": best} for name, best in self.own_best_rounds.items()}
         layout = {} if self._layout is None else {LAYOUT: self._layout.record()}
         whom = None if self.sample is None else self.sample(number)
-        messages = self._messages(MessageType.TRAIN, arrays, settings, layout, whom=whom)
+        messages = self._messages(MessageType.TRAIN, arrays, settings, layout, whom=whom, own=own)
         self._mean = RoundMean(
             sent=messages,
             clients=self.clients,
@@ -204,10 +207,17 @@ class Averaging(Strategy):
         return None
 
     def evaluation_messages(
-        self, arrays: ArrayRecord, config: Mapping[str, str | int]
+        self,
+        arrays: ArrayRecord,
+        config: Mapping[str, str | int],
+        own: Mapping[str, Mapping[str, int]] | None = None,
     ) -> list[Message]:
-        """Return the messages that ask every client to evaluate a model."""
-        return self._messages(MessageType.EVALUATE, arrays, config)
+        """Return the messages that ask every client to evaluate a model.
+
+        Args:
+            own: settings of single clients, by name, in place of those of all.
+        """
+        return self._messages(MessageType.EVALUATE, arrays, config, own=own)
 
     def read_evaluation(self, replies: Iterable[Message]) -> Replies:
         """Read the replies to `evaluation_messages`.
@@ -245,14 +255,16 @@ class Averaging(Strategy):
         records: Mapping[str, ArrayRecord | ConfigRecord] | None = None,
         *,
         whom: Collection[int] | None = None,
+        own: Mapping[str, Mapping[str, int]] | None = None,
     ) -> list[Message]:
         self._sent = []
         for index, (node, name) in enumerate(self.clients.items()):
             if whom is not None and index not in whom:
                 continue
             counted = self.counted.get(name, 0)
-            own = ConfigRecord({**config, "client-index": index, "counted": counted})
-            content = RecordDict({ARRAYS: arrays, CONFIG: own, **self.constants, **(records or {})})
+            told = {**config, "client-index": index, "counted": counted, **(own or {}).get(name, {})}
+            settings = {CONFIG: ConfigRecord(told)}
+            content = RecordDict({ARRAYS: arrays, **settings, **self.constants, **(records or {})})
             self._sent.append(Message(content, node, kind))
         return self._sent
 

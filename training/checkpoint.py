@@ -8,6 +8,7 @@ first, then ``state.json`` is renamed into place, then files that it no longer n
 deleted. So ``state.json`` always names complete files.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,38 @@ class Progress:
             best_by: a score (`training.scores`), or ``loss``, of which the lowest is best.
         """
         records = [*self.records[:-1], {**self.records[-1], "validation": validation}]
-        pooled, best = validation["pooled"], self.best_figure
-        figure: float | None = pooled[best_by] if pooled["n"] else None  # no image has loss 0
-        higher = best_by != "loss" and ALL_SCORES[best_by].higher_is_better
-        if figure is None or (best is not None and (figure <= best if higher else figure >= best)):
+        figure = _better(validation["pooled"], self.best_figure, best_by)
+        if figure is None:
             return replace(self, records=records)
         return replace(self, records=records, best_round=self.round, best_figure=figure)
+
+
+def best_rounds(records: Sequence[Mapping[str, Any]], best_by: str) -> dict[str, int]:
+    """Return each client's round with the best figure on its own validation images, the earliest.
+
+    Clients without such a figure are left out.
+
+    Args:
+        records: of the rounds, as in ``rounds.jsonl``.
+        best_by: a score, or ``loss``.
+    """
+    rounds: dict[str, int] = {}
+    figures: dict[str, float] = {}
+    for record in records:
+        for client, block in record.get("validation", {}).get("clients", {}).items():
+            figure = _better(block, figures.get(client), best_by)
+            if figure is not None:
+                rounds[client], figures[client] = record["round"], figure
+    return rounds
+
+
+def _better(block: Mapping[str, Any], best: float | None, best_by: str) -> float | None:
+    """Return the figure of a block of scores if it is better than the best so far, else None."""
+    figure: float | None = block[best_by] if block.get("n") else None  # no image has loss 0
+    higher = best_by != "loss" and ALL_SCORES[best_by].higher_is_better
+    if figure is None or (best is not None and (figure <= best if higher else figure >= best)):
+        return None
+    return figure
 
 
 class Checkpoint:

@@ -110,9 +110,11 @@ class HeadFigures:
                 stack.callback(self.source.lock(timeout=-1).release)
             train = self._features("train", self.training)
             test = self._features("test", self.test_data)
-        probabilities = self._network_probabilities(test)
-        answers = probabilities.argmax(axis=1)
-        found = {"network": self._judge(test, answers, probabilities)}
+        found, answers = {}, None
+        if "global_test" in self.folder.metrics():  # not if the network's own head is each client's
+            probabilities = self._network_probabilities(test)
+            answers = probabilities.argmax(axis=1)
+            found["network"] = self._judge(test, answers, probabilities)
         fitted = {}
         for name in heads_of(self.config):
             self.watch(f"fitting {name}")
@@ -130,15 +132,16 @@ class HeadFigures:
             found[name] = {
                 **self._judge(test, predicted, probabilities),
                 "settings": head.settings,
-                "against_network": paired_test(
+            }
+            if answers is not None:
+                found[name]["against_network"] = paired_test(
                     test.labels,
                     answers,
                     predicted,
                     len(self.training.classes),
                     seed=self.config.seed,
                     groups=self.test_data.split.own_patients,
-                ),
-            }
+                )
         self._write(found, fitted)
         return found
 

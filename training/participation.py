@@ -74,6 +74,16 @@ def absences_of(metrics: Mapping[str, Any]) -> dict[str, str]:
     )
 
 
+def chosen_model(metrics: Mapping[str, Any]) -> str:
+    """Return which model the figures in ``metrics.json`` are of, and of which round or epoch."""
+    by, rounds = metrics["best_by"].upper(), metrics["rounds"]
+    if own := metrics.get("best_rounds"):
+        of = f"{min(own.values())} to {max(own.values())} of {rounds}"
+        return f"each client's best model by its own validation {by}, of rounds {of}"
+    what = "round" if "clients" in metrics else "epoch"
+    return f"the best model by validation {by}, of {what} {metrics['best_round']} of {rounds}"
+
+
 def local_arrays_note(metrics: Mapping[str, Any]) -> str | None:
     """Return a line about whose model the figures are of; None if there is one for all."""
     number = metrics.get("local_arrays", 0)
@@ -85,8 +95,8 @@ def local_arrays_note(metrics: Mapping[str, Any]) -> str | None:
             else None
         )
     return (
-        f"{number} arrays stay at the clients: their figures are of models with their own, the "
-        "global test set's of one with the run's first values"
+        f"{number} arrays stay at the clients: each client's figures are of a model of its own, and "
+        "there is no one model for a global test set"
     )
 
 

@@ -13,7 +13,6 @@ from models.registry import find_backbone
 from models.text_encoders import find_text_encoder
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
-from training.config_faults import HEAD_NAMES
 from training.optimizers import state_tensors
 from training.round_files import KEPT
 
@@ -230,15 +229,14 @@ def _federated_seconds(
         if config.samples_clients:  # of which a round has some: as many of average size
             working = [sum(working) / len(working)] * config.asked_clients
         a_round = at_work.together(working)
-    names = HEAD_NAMES if config.trainable == "head" else (*HEAD_NAMES, "trunk")
-    shared = set(names) - method.local_names(names)
-    tests = 1 + (method.has_own_models and bool(shared))  # the shared model is judged beside
+    one_model = method.local is None  # which is judged beside the clients' own, if they have any
+    tests = 1 + (method.has_own_models and one_model)
     tuning = method.tuning_epochs(config.to_flat()) if method.tuning_epochs is not None else 0
 
     def judged(client: ClientImages) -> float:
         looked_at = client.validation + tests * client.test
         return message + looked_at * times.judging + tuning * _training(config, times, client.train)
 
-    tested = (images.test + images.left_out) * times.judging / at_work.server
+    tested = one_model * (images.test + images.left_out) * times.judging / at_work.server
     a_model = at_work.together([judged(client) for client in images.clients]) + tested
     return a_round + ROUND_SECONDS, _num_judged(config) * (ROUND_SECONDS + a_model)

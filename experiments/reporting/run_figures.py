@@ -66,7 +66,8 @@ def _curves(run: RunResults) -> Figure:
         validation.plot(rounds, values, dashes, color=BLACK, lw=1.8, label=name.upper())
     parts = [record["validation"] for record in run.rounds]
     _by_client(validation, rounds, parts, lambda block: block.get(names[0]))
-    if best := run.metrics.get("best_round"):
+    best = run.metrics.get("best_round")
+    if best and "best_rounds" not in run.metrics:  # else each client has its own
         validation.axvline(best, color=GREY, lw=0.8, ls=":", label=f"best, {run.unit} {best}")
     thin = f"; thin: {names[0].upper()} by client" if "clients" in run.rounds[0] else ""
     _finish(figure, run.unit, "training loss", f"validation{thin}")

@@ -83,7 +83,7 @@ def test_a_run_whose_clients_have_arrays_of_their_own_says_of_which_model_its_fi
     said = "arrays stay at the clients"
     assert said not in " ".join(shown(runs["simulate"]))
     change(runs["simulate"], local_arrays=100)
-    assert f"100 {said}: their figures are of models with their own" in " ".join(
+    assert f"100 {said}: each client's figures are of a model of its own" in " ".join(
         " ".join(shown(runs["simulate"])).split()
     )
 

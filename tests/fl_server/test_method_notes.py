@@ -10,7 +10,15 @@ from tests.support import BACKBONE, make_config
     ("strategy", "num_local", "min_replies", "said"),
     [
         ("fedbn", 0, 3, [f"FedBN: of {BACKBONE} nothing stays at the clients"]),
-        ("fedbn", 100, 2, []),
+        (
+            "fedbn",
+            100,
+            2,
+            [
+                "FedBN: 100 arrays stay at the clients, so there is no one model to be judged on a "
+                "test set of the server's; each client's own is, on its test images"
+            ],
+        ),
         ("fedavg", 0, 2, []),
         ("scaffold", 0, 3, []),
         (

@@ -289,6 +289,11 @@ def test_each_client_is_told_which_round_counted_last_and_which_was_the_best() -
     assert told(strategy, 2) == [(5, 5), (3, 5), (5, 5)]
     sent = strategy.evaluation_messages(to_record(model(0)), {"splits": "test"})
     assert [settings_of(message)["counted"] for message in sent] == [5, 3, 5]
+    strategy.own_best_rounds = {"client-1": 1}
+    assert told(strategy, 3) == [(5, 5), (3, 1), (5, 5)]
+    own = {"client-2": {"round": 4}}
+    sent = strategy.evaluation_messages(to_record(model(0)), {"round": 5}, own)
+    assert [settings_of(message)["round"] for message in sent] == [5, 5, 4]
 
 
 def test_replies_are_let_go_before_the_next_round(request: pytest.FixtureRequest) -> None:

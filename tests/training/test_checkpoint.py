@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import training.checkpoint
 from tests.support import assert_same_bits
-from training.checkpoint import Checkpoint, Progress
+from training.checkpoint import Checkpoint, Progress, best_rounds
 from training.errors import RunFolderError
 from training.scores import SCORES
 
@@ -119,6 +119,22 @@ def test_the_named_figure_decides_alone() -> None:
             progress = finish(progress).validated({"pooled": block}, by)
         chosen[by] = progress.best_round
     assert chosen == {"avg": 1, "acc": 1, "bacc": 2, "loss": 2}
+
+
+def test_a_client_that_trains_alone_has_a_best_round_of_its_own() -> None:
+    """The earliest on ties; c has no validation images, b none in the first round, and the last
+    round is not validated yet.
+    """
+    found = [
+        {"a": {"n": 5, "bacc": 40.0}, "b": {}, "c": {"n": 0, "bacc": None}},
+        {"a": {"n": 5, "bacc": 40.0}, "b": {"n": 4, "bacc": 10.0}, "c": {"n": 0, "bacc": None}},
+        {"a": {"n": 5, "bacc": 39.0}, "b": {"n": 4, "bacc": 20.0}, "c": {"n": 0, "bacc": None}},
+    ]
+    records = [
+        {"round": number, "validation": {"clients": clients}}
+        for number, clients in enumerate(found, start=1)
+    ]
+    assert best_rounds([*records, {"round": 4}], "bacc") == {"a": 1, "b": 3}
 
 
 def test_validation_completes_the_last_record_only() -> None:
