@@ -84,8 +84,8 @@ def results_table(metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ta
         metrics: as in ``metrics.json``.
         manifest: the run's; the title warns of synthetic images and random text towers.
     """
-    said = chosen_model(metrics)
-    title = f"{said[0].upper()}{said[1:]}, in percent"
+    chosen = chosen_model(metrics)
+    title = f"{chosen[0].upper()}{chosen[1:]}, in percent"
     if said := synthetic_note(manifest):
         title += f"\n{said}"
     for note in (overlap_note(manifest["data"]), left_out_note(manifest["data"])):

@@ -262,7 +262,12 @@ class Averaging(Strategy):
             if whom is not None and index not in whom:
                 continue
             counted = self.counted.get(name, 0)
-            told = {**config, "client-index": index, "counted": counted, **(own or {}).get(name, {})}
+            told = {
+                **config,
+                "client-index": index,
+                "counted": counted,
+                **(own or {}).get(name, {}),
+            }
             settings = {CONFIG: ConfigRecord(told)}
             content = RecordDict({ARRAYS: arrays, **settings, **self.constants, **(records or {})})
             self._sent.append(Message(content, node, kind))

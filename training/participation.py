@@ -95,8 +95,8 @@ def local_arrays_note(metrics: Mapping[str, Any]) -> str | None:
             else None
         )
     return (
-        f"{number} arrays stay at the clients: each client's figures are of a model of its own, and "
-        "there is no one model for a global test set"
+        f"{number} arrays stay at the clients: each client's figures are of a model of its own, "
+        "and there is no one model for a global test set"
     )
 
 

@@ -33,6 +33,8 @@ class TrialRecord:
         classes: names of the rows and columns of the confusion matrices.
         confusions: counts (K, K) on the global test set by model, true classes in rows.
         of_clients: the same by client, of the network on the client's test images.
+        validated: BACC by client on its validation images in the best round, in percent; clients
+            without such a figure are left out.
         local_arrays: how many arrays of the network stay at the clients.
         notices: what was noticed about the images, and how many copies are in several splits.
     """
@@ -42,6 +44,7 @@ class TrialRecord:
     classes: list[str]
     confusions: dict[str, list[list[int]]]
     of_clients: dict[str, list[list[int]]] = field(default_factory=dict)
+    validated: dict[str, float] = field(default_factory=dict)
     local_arrays: int = 0
     notices: list[str] = field(default_factory=list)
 
@@ -98,6 +101,13 @@ class FinishedTrial:
                 name: block.confusion for name, block in blocks.items() if block is not None
             },
             of_clients={name: block.confusion for name, block in metrics.clients.items()},
+            validated={
+                name: bacc
+                for each in rounds
+                for name, figures in each.validation.clients.items()
+                if each.round == metrics.best_rounds.get(name, metrics.best_round)
+                and (bacc := getattr(figures, "bacc")) is not None  # noqa: B009
+            },
             local_arrays=metrics.local_arrays,
             notices=notices,
         )

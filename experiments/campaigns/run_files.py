@@ -109,7 +109,7 @@ class Metrics(Part):
 
     If federated, ``participation`` has each client's number of rounds, and ``sampled`` the number
     of those that asked it, if not all did. ``local_arrays`` says how many arrays of the network
-    stay at the clients.
+    stay at the clients, and ``best_rounds`` has the best round of each client that trains alone.
     """
 
     global_test: Block | None = None
@@ -122,6 +122,7 @@ class Metrics(Part):
     sampled: dict[str, NonNegativeInt] | None = None
     heads: dict[Literal["network", "knn", "svm", "rf"], Block] | None = None
     best_round: int
+    best_rounds: dict[str, int] = Field(default_factory=dict)
     rounds: int
     weights_sha256: str
     local_arrays: int = 0

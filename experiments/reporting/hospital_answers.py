@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,9 @@ from training.predictions import read_predictions
 GLOBAL = "global test set"
 """Stands for a hospital where figures are of the global test set."""
 
+# Probabilities that differ by less are those of one model, computed in another order.
+_ALIKE = 1e-6
+
 # The column that names what is drawn together, and what it is called.
 _UNITS = {"patient_id": "patient", "lesion_id": "lesion"}
 
@@ -43,9 +46,12 @@ class HospitalTrials:
         table: the ledger's first row of each trial, by trial.
         classes: K names.
         hospitals: their names, in the order of the clients.
-        entries: by loss, alone first, pooled last.
+        entries: by loss, alone first, pooled last; those of a loss that answered alike everywhere
+            are one, with all their names.
         tests: the test images of each hospital, and of ``GLOBAL``, by seed.
         answers: (n, K) probabilities by entry, hospital or ``GLOBAL``, and seed.
+        validated: BACC by trial, the mean over the hospitals' validation images in the trial's best
+            round, in percent; trials without such a figure are left out.
         lacking: what is not in the figures, and why: one line each.
         leaks: what is known of images or lesions on both sides: one line each.
     """
@@ -58,6 +64,7 @@ class HospitalTrials:
     entries: list[Entry]
     tests: dict[str, dict[int, HospitalImages]]
     answers: dict[tuple[Entry, str, int], NDArray[np.float32]]
+    validated: dict[str, float]
     lacking: list[str]
     leaks: list[str]
 
@@ -118,21 +125,52 @@ def _read(
                     answers[entry, hospital, seed] = found
                 except RunFolderError as error:
                     lacking[f"{entry.method}, {hospital}: {error}"] += 1
+    answered = [entry for entry in entries if any(key[0] == entry for key in answers)]
+    validated = {trial: list(records[trial].validated.values()) for trial in ids}
     return HospitalTrials(
         name=slug(f"hospitals {title}"),
         title=title,
         table=rows,
         classes=classes,
         hospitals=[_hospital(client) for client in clients],
-        entries=[entry for entry in entries if any(key[0] == entry for key in answers)],
+        entries=_merged(answered, answers),
         tests=tests,
         answers=answers,
+        validated={trial: sum(found) / len(found) for trial, found in validated.items() if found},
         lacking=[f"{said} ({n} trials)" if n > 1 else said for said, n in lacking.items()],
         leaks=[
             *_leaks(rows, [images for of_seed in tests.values() for images in of_seed.values()]),
             *dict.fromkeys(said for trial in ids for said in records[trial].notices),
         ],
     )
+
+
+def _merged(
+    entries: Sequence[Entry], answers: dict[tuple[Entry, str, int], NDArray[np.float32]]
+) -> list[Entry]:
+    """Make one entry of those that answered alike, as Krum's kin do if they hold nobody off.
+
+    Otherwise one model would be tested several times, and p-values be corrected for it.
+    """
+    merged: list[Entry] = []
+    for entry in entries:
+        mine = {key[1:]: found for key, found in answers.items() if key[0] == entry}
+        for place, other in enumerate(merged):
+            if (other.loss, other.model) != (entry.loss, entry.model):
+                continue
+            theirs = {key[1:]: found for key, found in answers.items() if key[0] == other}
+            if mine.keys() == theirs.keys() and all(
+                np.allclose(found, theirs[key], rtol=0, atol=_ALIKE) for key, found in mine.items()
+            ):
+                both = replace(other, method=f"{other.method} = {entry.method}")
+                for key, found in theirs.items():
+                    del answers[other, *key], answers[entry, *key]
+                    answers[both, *key] = found
+                merged[place] = both
+                break
+        else:
+            merged.append(entry)
+    return merged
 
 
 def _files(

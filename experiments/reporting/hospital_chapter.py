@@ -60,16 +60,20 @@ def _seeds_apart(hospitals: Hospitals) -> Iterator[str]:
 
 
 def _headline(hospitals: Hospitals, best: int) -> str:
-    """Return how many hospitals gain with the best federated setting; empty if that is unknown."""
-    entry, rows = hospitals.entry(best), hospitals.of(best).dropna(subset="gain")
-    if rows.empty:
+    """Return how many hospitals gain and lose with the best federated setting; empty if unknown."""
+    entry, row = hospitals.entry(best), hospitals.methods.iloc[best]
+    if pd.isna(row["gain"]):
         return ""
-    sure = ((rows["p_holm"] < ALPHA) & (rows["gain"] > 0)).sum()
     whose = "personal models" if entry.model == OWN else "the global model"
-    return (
-        f"{(rows['gain'] > 0).sum()} of {len(rows)} hospitals gain over being alone with "
-        f"{entry.method} ({whose}) and loss {entry.loss}, {sure or 'none'} of them significantly."
+    headline = (
+        f"{row['gains']} of {row['hospitals']} hospitals gain over being alone with "
+        f"{entry.method} ({whose}) and loss {entry.loss}, {row['sure_gains'] or 'none'} of them "
+        "significantly"
     )
+    if not row["losses"]:
+        return f"{headline}."
+    lose = "loses" if row["losses"] == 1 else "lose"
+    return f"{headline}; {row['losses']} {lose}, {row['sure_losses'] or 'none'} significantly."
 
 
 def _hospital_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
@@ -111,7 +115,7 @@ def _further_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
     for _, pooled in alike[alike["model"] == POOLED].iterrows():
         yield (
             f"Mean over the hospitals: {ours['mean']:.1f}, {_apart(ours, pooled)} than training on "
-            f"everybody's images in one place ({pooled['mean']:.1f})."
+            f"everybody's images in one place ({pooled['mean']:.1f}{_sure(ours)})."
         )
     alone = methods[methods["model"] == ALONE].sort_values("mean")
     if len(alone):
@@ -130,9 +134,16 @@ def _further_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
     number = sum(entry.federated for entry in hospitals.trials.entries)
     if number > 1:
         yield (
-            f"It is the best of {number} federated settings by these same test figures, which "
-            f"flatters it; p-values are corrected for all {hospitals.num_tests} gains (Holm)."
+            f"It was chosen from {number} federated settings by mean BACC on the hospitals' "
+            f"validation images ({ours['validated']:.1f}), not by these figures; p-values are "
+            f"corrected for all {hospitals.num_tests} gains (Holm)."
         )
+
+
+def _sure(ours: pd.Series) -> str:
+    if pd.isna(ours["apart"]):  # of other seeds or hospitals
+        return ""
+    return f"; 95 % of the difference: {signed_range(ours['apart_low'], ours['apart_high'], 1)}"
 
 
 def _apart(ours: pd.Series, other: pd.Series) -> str:
@@ -144,7 +155,8 @@ def _method(hospitals: Hospitals) -> str:
     unit = hospitals.tests["unit"].iloc[0]
     return (
         "Of each hospital's own test images, which differ from seed to seed, and each trial's best "
-        "round. BACC is of the counts summed over the seeds. Its 95 % interval is the bootstrap "
+        "round by validation; a hospital alone has a best round of its own. "
+        "BACC is of the counts summed over the seeds. Its 95 % interval is the bootstrap "
         f"over the hospital's {unit}s within each class, {RESAMPLES:,} draws: a {unit} is drawn "
         "with all its images, in all seeds at once, so it counts once however many seeds tested "
         "it. How much another training would differ is not in it. A gain is BACC minus that of "

@@ -68,7 +68,7 @@ def _draw(hospitals: Hospitals, losses: list[str]) -> Figure:
     panels = figure.subplots(num_rows, num_columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, loss in zip(panels, losses, strict=False):
         _panel(axes, hospitals, loss)
-    note = f"bar and number: from alone to the better of both on average; * p < {ALPHA} (Holm)"
+    note = f"bar and number: from alone to the better of both by validation; * p < {ALPHA} (Holm)"
     panels[(num_rows - 1) * num_columns].set_xlabel(note, loc="left", color=GREY)
     for axes in panels[len(losses) :]:
         axes.axis("off")
@@ -76,8 +76,8 @@ def _draw(hospitals: Hospitals, losses: list[str]) -> Figure:
     words = {
         ALONE: "alone",
         _DEFAULT: next((entry.method for entry in entries if entry.default), ""),
-        SHARED: "best global model",
-        OWN: "best personal model",
+        SHARED: "best global model (by validation)",
+        OWN: "best personal model (by validation)",
         POOLED: "pooled: everybody's images in one place",
     }
     there = {entry.model for entry in entries} | ({_DEFAULT} if words[_DEFAULT] else set())

@@ -96,8 +96,9 @@ class Judged:
 class PooledFigure(NamedTuple):
     """A figure over all seeds together, in percent.
 
-    ``low`` and ``high`` are its 95 % interval, NaN if it is defined in no draw; ``deviation`` is
-    the standard deviation over the seeds (n − 1), NaN with one.
+    ``low`` and ``high`` are its 95 % interval, NaN if it is defined in no draw, and of the
+    calibration error, which is larger in draws than in the images drawn from (each bin's error is a
+    magnitude). ``deviation`` is the standard deviation over the seeds (n − 1), NaN with one.
     """
 
     value: float
@@ -109,11 +110,19 @@ class PooledFigure(NamedTuple):
 def estimate(judged: Judged, score: str) -> PooledFigure:
     """Return a model's figure over its seeds."""
     figures = judged.figures(score, judged.seeds)
-    known = figures[1:][~np.isnan(figures[1:])]
-    low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
+    low, high = (np.nan, np.nan) if score == "ece" else interval(figures[1:])
     by_seed = [judged.figures(score, [seed])[0] for seed in judged.seeds]
     deviation = np.std(by_seed, ddof=1) if len(by_seed) > 1 else np.nan
-    return PooledFigure(float(figures[0]), float(low), float(high), float(deviation))
+    return PooledFigure(float(figures[0]), low, high, float(deviation))
+
+
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the draws that are defined; NaN if none is."""
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.percentile(known, PERCENTILES)
+    return float(low), float(high)
 
 
 def share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:

@@ -74,7 +74,10 @@ def _by_hospital(hospitals: Hospitals, loss: str, score: str) -> Table:
             cells[name] = NONE
             continue
         found = [hospitals.at(entry, str(hospital)) for entry in methods.index]
-        cells[name] = [NONE if row is None else _interval(row, score) for row in found]
+        deviation = score == "ece"
+        cells[name] = [
+            NONE if row is None else _interval(row, score, deviation=deviation) for row in found
+        ]
         values = [None if row is None else row[score] for row in found]
         lowest = not SCORES[score].higher_is_better
         best[name] = is_best(pd.Series(values, methods.index, dtype=float), 1, lowest=lowest)
@@ -85,6 +88,8 @@ def _by_hospital(hospitals: Hospitals, loss: str, score: str) -> Table:
         cells["best − worst"] = [rounded(value, 1) for value in methods["spread"]]
     units = f"{_unit(hospitals)}s"
     notes = [f"In brackets the 95 % interval over {units} ({RESAMPLES:,} draws)."]
+    if score == "ece":
+        notes = ["± the standard deviation over the seeds. Draws would make the error larger."]
     said = "; ".join(f"{hospital}: {rare}" for hospital, rare in tests["rare"].items() if rare)
     if score == "bacc" and said:
         notes.append(
@@ -112,7 +117,8 @@ def _interval(row: pd.Series, score: str, *, deviation: bool = False) -> str:
     if pd.isna(row[score]):
         return NONE
     sd = f" ± {row[f'{score}_sd']:.1f}" if deviation and pd.notna(row[f"{score}_sd"]) else ""
-    return f"{row[score]:.1f}{sd} ({row[f'{score}_low']:.1f}–{row[f'{score}_high']:.1f})"
+    low, high = row[f"{score}_low"], row[f"{score}_high"]
+    return f"{row[score]:.1f}{sd}" + ("" if pd.isna(low) else f" ({low:.1f}–{high:.1f})")
 
 
 def _gains(hospitals: Hospitals, loss: str, what: str) -> Table:
@@ -125,14 +131,14 @@ def _gains(hospitals: Hospitals, loss: str, what: str) -> Table:
         cells[hospital] = [NONE if row is None else _gain(row) for row in found]
         best[hospital] = [row is not None and row["p_holm"] < ALPHA for row in found]
     cells["mean"] = [signed(gain, 1) for gain in methods["gain"]]
-    cells["gain"] = [_how_many(row) for _, row in methods.iterrows()]
+    cells["hospitals"] = [how_many(row) for _, row in methods.iterrows()]
     unit = _unit(hospitals)
     note = (
         f"In brackets the 95 % interval and p by exchanging the two models' answers {unit} by "
         f"{unit}; only p is corrected, for {hospitals.num_tests} gains (Holm: all hospitals, "
-        f"methods and losses). Bold: below {ALPHA}. Column gain: how many hospitals gain, and how "
-        "many significantly. Pooled training is the ceiling, which no hospital can choose, so it "
-        "is not tested."
+        f"methods and losses). Bold: below {ALPHA}. Column hospitals: how many gain and how many "
+        "lose, and how many of them significantly. Pooled training is the ceiling, which no "
+        "hospital can choose, so it is not tested."
     )
     numbers = hospitals.figures
     numbers = numbers[(numbers["loss"] == loss) & (numbers["model"] != ALONE)]
@@ -149,8 +155,12 @@ def _gain(row: pd.Series) -> str:
     return f"{signed(row['gain'], 1)} ({interval}){p_value}"
 
 
-def _how_many(row: pd.Series) -> str:
-    return f"{row['gains']} of {row['gains'] + row['losses']} ({row['significant']})"
+def how_many(row: "pd.Series[Any]") -> str:
+    """Return how many hospitals gain and lose with an entry of `Hospitals.methods`."""
+    return (
+        f"{row['gains']} gain ({row['sure_gains']} surely), "
+        f"{row['losses']} lose ({row['sure_losses']} surely)"
+    )
 
 
 def _summary(hospitals: Hospitals) -> Table:
@@ -163,18 +173,41 @@ def _summary(hospitals: Hospitals) -> Table:
         chosen += [best for best in bests if best is not None]
         chosen += of_loss.index[of_loss["model"] == POOLED].tolist()
     title = "Alone, the best federated of each kind, pooled: mean over the hospitals"
-    note = "The best by mean BACC over the hospitals' own test images, so chosen by these figures."
-    return _table(hospitals, "summary", "", title, *_of_methods(methods.loc[chosen]), [note])
+    note = "The best by mean BACC on the hospitals' own validation images, not by these figures."
+    notes = [note, *_on_methods(hospitals)]
+    return _table(hospitals, "summary", "", title, *_of_methods(methods.loc[chosen]), notes)
 
 
 def _methods(hospitals: Hospitals) -> Table:
     title = "All methods: mean over the hospitals, worst hospital, spread, cost of a trial"
-    return _table(hospitals, "methods", "", title, *_of_methods(hospitals.methods), [])
+    notes = _on_methods(hospitals)
+    return _table(hospitals, "methods", "", title, *_of_methods(hospitals.methods), notes)
+
+
+def _on_methods(hospitals: Hospitals) -> list[str]:
+    return [
+        f"In brackets the 95 % interval over {_unit(hospitals)}s. To pooled: mean BACC minus that "
+        f"of pooled training with the same loss. Surely: p below {ALPHA}, corrected.",
+        "Seconds include the computing of features in a trial that is the first to need them. What "
+        "a hospital alone would not send, and the images that pooling would, are not counted.",
+    ]
 
 
 def _of_methods(methods: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.Series]]:
     cells = pd.DataFrame({"loss": methods["loss"]}).join(_names(methods))
-    cells["mean BACC"] = [rounded(value, 1) for value in methods["mean"]]
+    cells["validation BACC"] = [rounded(value, 1) for value in methods["validated"]]
+    cells["mean BACC"] = [
+        f"{value:.1f} ({low:.1f}–{high:.1f})"
+        for value, low, high in zip(
+            methods["mean"], methods["mean_low"], methods["mean_high"], strict=True
+        )
+    ]
+    cells["to pooled"] = [
+        NONE
+        if pd.isna(row["apart"])
+        else f"{signed(row['apart'], 1)} ({signed_range(row['apart_low'], row['apart_high'], 1)})"
+        for _, row in methods.iterrows()
+    ]
     cells["mean AUROC"] = [rounded(value, 1) for value in methods["auroc"]]
     cells["worst hospital"] = [
         f"{value:.1f} ({name})" if name else NONE
@@ -182,11 +215,12 @@ def _of_methods(methods: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict
     ]
     cells["best − worst"] = [rounded(value, 1) for value in methods["spread"]]
     cells["mean gain"] = [signed(gain, 1) for gain in methods["gain"]]
-    cells["hospitals that gain"] = [
-        NONE if pd.isna(row["gain"]) else _how_many(row) for _, row in methods.iterrows()
+    cells["hospitals"] = [
+        NONE if pd.isna(row["gain"]) else how_many(row) for _, row in methods.iterrows()
     ]
-    cells["MB sent"] = methods["bytes_sent"].map(megabytes)
-    cells["MB received"] = methods["bytes_received"].map(megabytes)
+    travels = methods["model"].isin(FEDERATED)
+    cells["MB sent"] = methods["bytes_sent"].map(megabytes).where(travels, NONE)
+    cells["MB received"] = methods["bytes_received"].map(megabytes).where(travels, NONE)
     cells["seconds"] = methods["seconds"].map("{:,.0f}".format)
     columns = {"mean BACC": "mean", "mean AUROC": "auroc", "worst hospital": "worst"}
     best = {head: is_best(methods[of], 1, within=methods["loss"]) for head, of in columns.items()}

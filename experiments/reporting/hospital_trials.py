@@ -47,6 +47,7 @@ class Entry:
         model: one of ``ALONE``, ``SHARED``, ``OWN`` and ``POOLED``.
         default: whether the method is the project's default.
         optimizer: of the clients.
+        validated: whether it is this model that rounds validate; not if it is tuned afterwards.
         trials: ids by seed.
     """
 
@@ -55,6 +56,7 @@ class Entry:
     model: str
     default: bool
     optimizer: str
+    validated: bool
     trials: dict[int, str] = field(hash=False)
 
     @property
@@ -139,6 +141,7 @@ def _entries(rows: pd.DataFrame, records: Mapping[str, TrialRecord]) -> Iterator
                     model=model,
                     default=strategy == DEFAULT,
                     optimizer=str(alike["config.optimizer"].iloc[0]),
+                    validated=model != OWN or method.tuning_epochs is None,
                     trials=trials,
                 )
 
@@ -151,7 +154,9 @@ def _models(method: Method, record: TrialRecord) -> tuple[str, ...]:
         return (ALONE,)
     if record.local_arrays:
         return (OWN,)  # the shared model has arrays that nobody trained
-    return (SHARED, OWN) if has_both(method) else (SHARED,)
+    if not has_both(method):
+        return (SHARED,)
+    return (OWN,) if shares_the_default(method) else (SHARED, OWN)
 
 
 def has_both(method: Method) -> bool:
@@ -160,6 +165,19 @@ def has_both(method: Method) -> bool:
     A method of which some arrays may stay has none in a network of which nothing stays.
     """
     return method.has_own_models and method.local is None
+
+
+def shares_the_default(method: Method) -> bool:
+    """Return whether what is shared is made as by the default method, as Ditto's and FineTune's is.
+
+    Then the shared model is no other method's. It may be of another round, since it is not it that
+    Ditto's rounds validate, and that difference would pass for one of the methods.
+    """
+    default = METHODS[DEFAULT]
+    return all(
+        getattr(method, name) == getattr(default, name)
+        for name in ("client_half", "server_step", "flower", "weight", "local")
+    )
 
 
 def _telling_apart(rows: pd.DataFrame, keys: Sequence[str]) -> list[str]:

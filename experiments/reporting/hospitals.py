@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data_partition.datasets import named_first
 from experiments.reporting.hospital_answers import GLOBAL, HospitalTrials
-from experiments.reporting.hospital_resampling import Resampling
-from experiments.reporting.hospital_statistics import SCORES, HospitalImages, Judged, estimate
-from experiments.reporting.hospital_trials import ALONE, FEDERATED, Entry
+from experiments.reporting.hospital_resampling import RESAMPLES, Resampling
+from experiments.reporting.hospital_statistics import (
+    SCORES,
+    HospitalImages,
+    Judged,
+    estimate,
+    interval,
+)
+from experiments.reporting.hospital_trials import ALONE, FEDERATED, POOLED, Entry
 from experiments.reporting.statistics import ALPHA, holm
 
 RARE = 5
@@ -49,12 +56,16 @@ class Hospitals:
             counts), and ``rare``, the classes with fewer than ``RARE`` of them, with their number,
             as text.
         positive: name of the class whose sensitivity is given; empty: none.
+        draws: BACC (R,) by entry's number, the mean over the hospitals in each bootstrap draw.
         methods: a row for each entry, by its number: ``loss``, ``method``, ``model``, ``seeds``;
-            ``hospitals``, of how many there is a figure; ``auroc``, the mean of their AUROC;
+            ``hospitals``, of how many there is a figure; ``validated``, the mean BACC on the
+            validation images, NaN if that is of another model; ``auroc``, the mean of their AUROC;
             ``mean``, ``worst`` and ``spread`` of their BACC (best minus worst),
-            ``worst_hospital``; ``gain``, the mean; ``gains``, ``losses`` and ``significant``: how
-            many hospitals gain, lose, and do so with p below ``ALPHA`` after correction;
-            ``bytes_sent``, ``bytes_received`` and ``seconds`` of a trial, means over the seeds.
+            ``worst_hospital``; ``apart``, the mean minus that of pooled training with the same
+            loss, and as ``mean_low``, ``apart_low``, … intervals; ``gain``, the mean; ``gains``,
+            ``losses``, ``sure_gains`` and ``sure_losses``: how many hospitals gain, lose, and do so
+            with p below ``ALPHA`` after correction; ``bytes_sent``, ``bytes_received`` and
+            ``seconds`` of a trial, means over the seeds.
     """
 
     trials: HospitalTrials
@@ -62,6 +73,7 @@ class Hospitals:
     global_figures: pd.DataFrame
     tests: pd.DataFrame
     positive: str
+    draws: Mapping[int, NDArray[np.float64]]
 
     def entry(self, number: int) -> Entry:
         """Return an entry by its number."""
@@ -86,9 +98,10 @@ class Hospitals:
         return {(row["entry"], row["hospital"]): row for _, row in self.figures.iterrows()}
 
     def best(self, loss: str | None = None, model: str | None = None) -> int | None:
-        """Return the entry in a federation with the highest mean BACC over all hospitals.
+        """Return the entry in a federation with the highest mean BACC on the validation images.
 
-        Only entries with the most hospitals and seeds count, so that means are comparable.
+        Chosen by test images, the best of many would look better than it is. Only entries with the
+        most hospitals and seeds count, so that means are comparable.
 
         Args:
             loss: under which; None: any.
@@ -100,7 +113,7 @@ class Hospitals:
             return None
         rows = rows[rows["hospitals"] == rows["hospitals"].max()]
         rows = rows[rows["seeds"] == rows["seeds"].max()]
-        return int(rows["mean"].idxmax())
+        return int(rows["validated"].idxmax()) if rows["validated"].notna().any() else None
 
     @cached_property
     def methods(self) -> pd.DataFrame:
@@ -112,13 +125,24 @@ class Hospitals:
         trials = self.trials.table.loc[list(entry.trials.values())]
         gains = rows["gain"].dropna()
         sure = rows.loc[gains.index, "p_holm"] < ALPHA
+        found = [self.trials.validated.get(trial, np.nan) for trial in entry.trials.values()]
+        draws = self.draws[number]
+        apart = (np.nan, np.nan, np.nan)
+        if (ceiling := self._pooled(number)) is not None:
+            apart = (
+                float(rows["bacc"].mean() - self.of(ceiling)["bacc"].mean()),
+                *interval(draws - self.draws[ceiling]),
+            )
         return {
             "loss": entry.loss,
             "method": entry.method,
             "model": entry.model,
             "seeds": len(entry.trials),
             "hospitals": len(rows),
+            "validated": float(np.mean(found)) if entry.validated else np.nan,
             "mean": rows["bacc"].mean(),
+            **dict(zip(("mean_low", "mean_high"), interval(draws), strict=True)),
+            **dict(zip(("apart", "apart_low", "apart_high"), apart, strict=True)),
             "auroc": rows["auroc"].mean(),
             "worst": rows["bacc"].min(),
             "worst_hospital": rows["bacc"].idxmin() if len(rows) else "",
@@ -126,10 +150,19 @@ class Hospitals:
             "gain": gains.mean() if len(gains) else np.nan,
             "gains": int((gains > 0).sum()),
             "losses": int((gains < 0).sum()),
-            "significant": int(((gains > 0) & sure).sum()),
-            "significant_losses": int(((gains < 0) & sure).sum()),
+            "sure_gains": int(((gains > 0) & sure).sum()),
+            "sure_losses": int(((gains < 0) & sure).sum()),
             **trials[["bytes_sent", "bytes_received", "seconds"]].mean(),
         }
+
+    def _pooled(self, number: int) -> int | None:
+        """Return the ceiling of an entry at the same hospitals with the same seeds."""
+        entry, hospitals = self.entry(number), set(self.of(number).index)
+        for other, pooled in enumerate(self.trials.entries):
+            alike = (pooled.loss, pooled.trials.keys()) == (entry.loss, entry.trials.keys())
+            if alike and pooled.model == POOLED and entry.model != POOLED:
+                return other if set(self.of(other).index) == hospitals else None
+        return None
 
 
 def judge_hospitals(trials: HospitalTrials) -> Hospitals:
@@ -137,10 +170,16 @@ def judge_hospitals(trials: HospitalTrials) -> Hospitals:
     positive = next((name for name in named_first() if name in trials.classes), "")
     places = [*trials.hospitals, GLOBAL]
     found = {at: _of_hospital(trials, at, positive) for at in places if at in trials.tests}
-    whole = found.pop(GLOBAL, pd.DataFrame())
-    figures = pd.concat(found.values(), ignore_index=True) if found else pd.DataFrame()
+    whole, _ = found.pop(GLOBAL, (pd.DataFrame(), {}))
+    tables = [table for table, _ in found.values()]
+    figures = pd.concat(tables, ignore_index=True) if found else pd.DataFrame()
     tests = pd.DataFrame([_about_tests(trials, at, positive) for at in places], index=places)
-    return Hospitals(trials, _corrected(figures), _corrected(whole), tests, positive)
+    draws = {
+        number: np.mean(of_entry, axis=0) if of_entry else np.full(RESAMPLES, np.nan)
+        for number in range(len(trials.entries))
+        for of_entry in [[of[number] for _, of in found.values() if number in of]]
+    }
+    return Hospitals(trials, _corrected(figures), _corrected(whole), tests, positive, draws)
 
 
 def _corrected(figures: pd.DataFrame) -> pd.DataFrame:
@@ -152,8 +191,12 @@ def _corrected(figures: pd.DataFrame) -> pd.DataFrame:
     return figures
 
 
-def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.DataFrame:
-    """Return the figures of all entries at a hospital, or on the global test set."""
+def _of_hospital(
+    trials: HospitalTrials, hospital: str, positive: str
+) -> tuple[pd.DataFrame, dict[int, NDArray[np.float64]]]:
+    """Return the figures of all entries at a hospital, or on the global test set; and their BACC in
+    each draw (R,), by entry.
+    """
     entries = trials.entries
     resampling = Resampling(
         trials.tests[hospital],
@@ -186,7 +229,8 @@ def _of_hospital(trials: HospitalTrials, hospital: str, positive: str) -> pd.Dat
         row |= zip(GAIN, gain_of.get(number) or [np.nan] * len(GAIN), strict=True)
         # The ceiling is not a choice, so it is not tested.
         rows.append(row if entry.federated else row | {"p_value": np.nan})
-    return pd.DataFrame(rows)
+    draws = {number: of.figures("bacc", of.seeds)[1:] for number, of in judged.items()}
+    return pd.DataFrame(rows), draws
 
 
 def _is_basis(entry: Entry, hospital: str) -> bool:

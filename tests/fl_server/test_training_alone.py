@@ -12,7 +12,7 @@ from training.run_folder import RunFolder
 def test_each_client_is_judged_at_its_own_best_round(
     synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """As it is at the end of a run of so many rounds. No one model was trained, so none is judged."""
+    """As at the end of a run of so many rounds. No one model was trained, so none is judged."""
     changes = {"strategy": "local", "best_by": "loss", "learning_rate": 0.1}
     found = run_in_memory(synthetic_ham, cache, tmp_path / "long", rounds=4, **changes)
     assert found.keys().isdisjoint({"global_test", "shared"})

@@ -3,6 +3,7 @@ right in 30 % alone, 50 % with the shared model, 70 % with a personal one and 90
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +44,11 @@ def hospitals(findings: Findings) -> Hospitals:
 
 
 def test_a_row_for_each_model_that_means_something(hospitals: Hospitals) -> None:
-    """Ditto has two; nobody trained the shared model of Local."""
+    """Ditto's shared model is made as FedAvg's, and nobody trained that of Local."""
     rows = [(e.method, e.model) for e in hospitals.trials.entries if e.loss == "balanced"]
     assert rows == [
         ("Local", ALONE),
         ("FedAvg", SHARED),
-        ("Ditto", SHARED),
         ("Ditto", OWN),
         ("Pooled", POOLED),
     ]
@@ -91,7 +91,7 @@ def test_gains_are_over_being_alone_with_the_same_loss(hospitals: Hospitals) -> 
             assert row.gain == pytest.approx(row.bacc - alone, abs=1e-3)
         # The ceiling is not a choice, so it is not tested.
         assert pd.isna(row.p_value) == (row.model in (ALONE, POOLED))
-    assert hospitals.num_tests == 3 * 3 * len(LOSSES)
+    assert hospitals.num_tests == 3 * 2 * len(LOSSES)
 
 
 def test_the_answer_in_words(hospitals: Hospitals) -> None:
@@ -119,7 +119,7 @@ def test_the_page_has_the_chapter_instead_of_one_for_each_method(folder: Path) -
         assert {f"{table.name}.{suffix}" for suffix in ("csv", "md", "tex")} <= files
     assert {"hospitals-dumbbell.svg", "hospitals-dumbbell.png"} <= files
     numbers = pd.read_csv(folder / "report" / "tables" / "hospitals-gain-balanced.csv")
-    assert len(numbers) == 4 * 3
+    assert len(numbers) == 3 * 3
     assert not numbers[numbers["model"] != POOLED].isna().any(axis=None)
 
 
@@ -128,7 +128,7 @@ def test_too_few_melanomas_are_said(hospitals: Hospitals) -> None:
     assert hospitals.positive == "mel"
     assert (hospitals.tests["positives"] == 12).all()
     tests = hospitals.tests.assign(positives=[9.0, 12, 12, 12])
-    few = Hospitals(hospitals.trials, hospitals.figures, hospitals.global_figures, tests, "mel")
+    few = replace(hospitals, tests=tests)
     [table] = [t for t in hospital_tables(few) if t.name == "hospitals-sensitivity-balanced"]
     assert set(table.cells["north (n = 9)"]) == {"–"}
     assert "north 9.0" in table.notes[1]
@@ -143,17 +143,74 @@ def test_the_global_test_set_has_lesions_too(hospitals: Hospitals) -> None:
 
 
 def test_gains_on_the_global_test_set_are_over_fedavg(hospitals: Hospitals) -> None:
-    """Ditto shares FedAvg's model, so it gains nothing; pooled is the ceiling and not tested."""
+    """Ditto's model for all would be FedAvg's; pooled is the ceiling and not tested."""
     rows = hospitals.global_figures.set_index(["method", "loss"])
     for loss in LOSSES:
-        default, same, pooled = (rows.loc[name, loss] for name in ("FedAvg", "Ditto", "Pooled"))
+        default, pooled = (rows.loc[name, loss] for name in ("FedAvg", "Pooled"))
         assert pd.isna(default["gain"])
-        assert (same["gain"], same["p_value"], same["p_holm"]) == (0, 1, 1)
         assert pooled["gain"] == pytest.approx(pooled["bacc"] - default["bacc"], abs=1e-3)
         assert pd.isna(pooled["p_value"])
     [table] = [t for t in hospital_tables(hospitals) if t.name == "hospitals-global"]
-    assert list(table.cells["gain over FedAvg"][:2]) == ["–", "0.0 (0.0 to 0.0), p 1"]
-    assert "for 2 gains" in table.notes[1]
+    assert table.cells["gain over FedAvg"].iloc[0] == "–"
+    assert "for 0 gains" in table.notes[1]
+
+
+def test_the_best_is_chosen_by_validation(tmp_path: Path, folder: Path) -> None:
+    """Ditto's personal models have the best test figures, and FedAvg's the best validation."""
+    assert shutil.copytree(folder, tmp_path / "campaign")
+    for trial in (tmp_path / "campaign" / "trials").iterdir():
+        if 'strategy = "fedavg"' in (trial / "config.toml").read_text():
+            record = json.loads((trial / "rounds.jsonl").read_text())
+            for block in record["validation"]["clients"].values():
+                block["bacc"] = 99.0
+            (trial / "rounds.jsonl").write_text(json.dumps(record) + "\n")
+    [found] = read_findings(tmp_path / "campaign").hospitals
+    best = found.best()
+    assert best is not None
+    assert found.methods["mean"].idxmax() != best
+    assert (found.entry(best).method, found.methods["validated"].iloc[best]) == ("FedAvg", 99.0)
+    chapter = hospital_chapter(found)
+    assert "over being alone with FedAvg (the global model)" in chapter["headline"]
+    assert any("validation images (99.0), not by these" in line for line in chapter["further"])
+
+
+def test_models_that_answer_alike_are_one(tmp_path: Path) -> None:
+    """With none to hold off, MultiKrum is FedAvg: one row, tested once."""
+    strategies = ("local", "fedavg", "multikrum", "median")
+    write_hospital_campaign(tmp_path, strategies=strategies, losses=LOSSES[:1], seeds=(0, 1))
+    [found] = read_findings(tmp_path).hospitals
+    assert [e.method for e in found.trials.entries] == ["Local", "FedAvg = MultiKrum", "Median"]
+    assert found.num_tests == 3 * 2
+    assert list(found.global_figures["method"]) == ["FedAvg = MultiKrum", "Median"]
+    assert found.trials.entries[1].default
+
+
+def test_hospitals_that_lose_are_counted_and_told(tmp_path: Path, folder: Path) -> None:
+    """Where being alone is best, the answer is not how few gain."""
+    assert shutil.copytree(folder, tmp_path / "campaign")
+    [found] = read_findings(tmp_path / "campaign").hospitals
+    rows = found.methods.assign(gains=1, sure_gains=0, losses=2, sure_losses=1)
+    found.__dict__["methods"] = rows  # in place of what is computed when it is first asked for
+    said = hospital_chapter(found)["headline"]
+    assert said.startswith("1 of 3 hospitals gain over being alone with Ditto (personal models)")
+    assert said.endswith("none of them significantly; 2 lose, 1 significantly.")
+    [table] = [t for t in hospital_tables(found) if t.name == "hospitals-summary"]
+    assert "1 gain (0 surely), 2 lose (1 surely)" in set(table.cells["hospitals"])
+
+
+def test_the_distance_to_pooled_training_has_an_interval(hospitals: Hospitals) -> None:
+    """Paired: a lesion is drawn for both, so it is narrower than the two intervals together."""
+    methods = hospitals.methods
+    for row in methods.itertuples():
+        if row.model == POOLED:
+            assert pd.isna(row.apart)
+            continue
+        pooled = methods[(methods["loss"] == row.loss) & (methods["model"] == POOLED)].iloc[0]
+        assert row.apart == pytest.approx(row.mean - pooled["mean"])
+        assert row.mean_low < row.mean < row.mean_high
+        assert row.apart_low < row.apart < row.apart_high
+        widths = row.mean_high - row.mean_low + pooled["mean_high"] - pooled["mean_low"]
+        assert row.apart_high - row.apart_low < widths
 
 
 def changed(
