@@ -70,7 +70,8 @@ def markdown(folder: Path) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "The newest result of each benchmark; `make bench` measures them again. The link of the "
+        "The newest result of each benchmark; `make bench` measures them again, but for those of "
+        "many clients and of the peers, which take long and are asked for by name. The link of the "
         "day leads to the file with all samples. The table has the median of each side's samples, "
         "in seconds unless it says otherwise. Both sides of a ratio were measured in one call, "
         "but not all benchmarks on one machine; the list below names the machines.",

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests of several packages."""
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def freed_memory_is_given_back() -> Iterator[None]:
     gc.freeze()
     yield
     give_back_freed()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_forced_to_disk() -> Iterator[None]:
+    """No test can cut the power, and a small run waits for the disk a hundred times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture

@@ -33,6 +33,11 @@ STORED_SIDE = 37
 # million weights, of which a step takes a twentieth of resnet18's time.
 BACKBONE = "timm:test_efficientnet"
 
+# Of networks whose smallest size is tested: they have more of the same layers.
+LARGER_SIZES = {
+    *("convnext_s", "convnext_b", "convnext_l", "swin_s", "swin_b", "swin_v2_s", "swin_v2_b"),
+}
+
 
 def make_config(**changes: Any) -> ExperimentConfig:
     """A resolved config of a small experiment on the CPU."""

@@ -17,6 +17,7 @@ from models.lora import add_lora, merge_lora
 from models.registry import BACKBONES, SMALLEST_IMAGE, find_backbone
 from models.text_encoders import TEXT_ENCODERS
 from tests.models.test_part_sizes import part_sizes
+from tests.support import LARGER_SIZES
 
 WITH_LORA = [spec.name for spec in BACKBONES.values() if spec.has_linear_layers]
 # Real numbers go through one that calls its layers and one that only reads their weights.
@@ -94,7 +95,12 @@ def test_lora_updates_attention_and_linear_layers_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in WITH_LORA]
+    "name",
+    [
+        pytest.param(n, marks=() if n in QUICK else pytest.mark.slow)
+        for n in WITH_LORA
+        if n not in LARGER_SIZES
+    ],
 )
 def test_every_lora_layer_learns_and_the_base_stays(name: str) -> None:
     """Nothing changes at first; then each product has a gradient, also where Swin only reads.
