@@ -30,6 +30,27 @@ _SHARED, _OWN = "the shared model", "the clients' own models"
 _CALIBRATED = ("ece", "brier")
 
 
+def too_few_images(coverage: float, images: Mapping[str, int]) -> str | None:
+    """Return in one line for what there are too few validation images, None if for nothing.
+
+    Args:
+        images: number of each class.
+    """
+    needed, total = fewest_images(coverage), sum(images.values())
+    if total < needed:
+        return (
+            f"coverage = {coverage} needs {needed} validation images, and there are {total}: "
+            "every prediction set has all classes"
+        )
+    few = [f"{name} {number}" for name, number in images.items() if number < needed]
+    if not few:
+        return None
+    return (
+        f"coverage = {coverage} needs {needed} of each class, and there are of {', '.join(few)}: "
+        "these classes are in every set by class"
+    )
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The calibration of one model, of K classes.
@@ -79,19 +100,7 @@ class Calibration:
 
     def too_few(self, classes: Sequence[str]) -> str | None:
         """Return in one line for what there are too few validation images, None if for nothing."""
-        needed, total = fewest_images(self.coverage), sum(self.images)
-        if total < needed:
-            return (
-                f"coverage = {self.coverage} needs {needed} validation images, and there are "
-                f"{total}: every prediction set has all classes"
-            )
-        few = [f"{name} {n}" for name, n in zip(classes, self.images, strict=True) if n < needed]
-        if not few:
-            return None
-        return (
-            f"coverage = {self.coverage} needs {needed} of each class, and there are of "
-            f"{', '.join(few)}: these classes are in every set by class"
-        )
+        return too_few_images(self.coverage, dict(zip(classes, self.images, strict=True)))
 
     def to_block(self) -> dict[str, Any]:
         """Return the entry ``calibration`` of ``metrics.json``."""

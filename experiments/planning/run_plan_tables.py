@@ -15,6 +15,7 @@ from experiments.planning.run_plan import RunPlan, plan_run
 from experiments.planning.traffic import Traffic
 from experiments.planning.words import duration, fine_duration, free_bytes, gigabytes
 from experiments.results import megabytes
+from training.calibration import too_few_images
 from training.config import PATH_KEYS, ExperimentConfig, defaults
 from training.release import cache_dir
 from training.run_folder import RunFolder
@@ -215,6 +216,9 @@ def _notes(plan: RunPlan, folder: RunFolder) -> Iterator[str]:
         )
     else:
         yield f"CPU threads: {config.threads_per_client}"
+    validating = plan.division.table.xs("validation", level="split").sum()
+    if few := too_few_images(config.coverage, {str(k): int(n) for k, n in validating.items()}):
+        yield f"Of the validation images: {few}"
     if plan.command == "heads":
         yield "Fitting the heads is not in the time"
     needed = plan.estimate.bytes + plan.estimate.passing

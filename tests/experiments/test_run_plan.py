@@ -57,6 +57,7 @@ def test_a_plan_says_everything_and_makes_nothing(
     assert ["a", "client,", "a", "round", "44.76", "44.76"] in rows
     assert any(row[:4] == ["decoded", "images", "0", "MB"] for row in rows)
     assert any(row[:3] == ["activations", "0.3", "GB"] for row in rows)
+    assert "coverage = 0.9 needs 9 validation images, and there are 6" in said
     assert "Nothing was trained, and no folder was made" in said
     assert not out.exists()
     assert not (tmp_path / "cache").exists()
