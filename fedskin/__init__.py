@@ -92,6 +92,20 @@ class Run:
         return f"<fedskin.Run {str(self.path)!r}, {self.config.backbone}, {status}>"
 
     @property
+    def classes(self) -> list[str]:
+        """The names of the K classes, in the order of the network's outputs.
+
+        Raises:
+            RunFolderError: the run has not read its images yet.
+        """
+        from training.errors import RunFolderError
+
+        try:
+            return list(self._folder.manifest()["data"]["classes"])
+        except KeyError:
+            raise RunFolderError(f"{self.path}: has not read its images yet") from None
+
+    @property
     def figures(self) -> dict[str, Any]:
         """The content of ``metrics.json``, described in docs/run-folder.md.
 

@@ -36,7 +36,8 @@ def test_the_examples_of_the_documentation_run(
     assert list(run.rounds["round"]) == [1, 2]
     # Each figure can be recomputed from the predictions.
     answers = run.predictions()
-    classes = list(answers.columns[2:])
+    classes = run.classes
+    assert classes == list(answers.columns[2:])
     right = answers[classes].idxmax(axis=1) == answers["label"]
     assert run.figures["global_test"]["acc"] == pytest.approx(100 * right.mean())
     # The network gives the run's own predictions.
@@ -64,6 +65,8 @@ def test_a_run_that_is_not_finished_can_be_loaded(tmp_path: Path) -> None:
     assert run.rounds.empty
     with pytest.raises(RunFolderError, match="the run is not completed: no figures yet"):
         _ = run.figures
+    with pytest.raises(RunFolderError, match="has not read its images yet"):
+        _ = run.classes
     with pytest.raises(RunFolderError, match="the run is not completed"):
         run.model()
 
