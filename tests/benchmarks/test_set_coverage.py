@@ -24,7 +24,7 @@ def random_answers(images: int) -> Answers:
 
 
 def test_sets_cover_as_often_as_asked_for() -> None:
-    """150 of 300 images calibrate: ⌈151 · 0.8⌉ = 121 of 151. Class c is in a half alone at times."""
+    """150 of 300 images calibrate: ⌈151 · 0.8⌉ = 121 of 151. Class c is not in every half."""
     everything, *by_class = measure(random_answers(300), CLASSES, 0.8)
     assert (everything.what, everything.images) == ("all", 300)
     assert everything.expected == pytest.approx(100 * 121 / 151)
@@ -35,8 +35,8 @@ def test_sets_cover_as_often_as_asked_for() -> None:
 
 
 def test_thresholds_of_another_coverage_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*counts: object, coverage: float, **keys: object) -> Calibration:
-        return calibrate(*counts, coverage=0.6, **keys)  # type: ignore[arg-type]
+    def wrong(*counts: object, **keys: object) -> Calibration:
+        return calibrate(*counts, **{**keys, "coverage": 0.6})  # type: ignore[arg-type]
 
     monkeypatch.setattr(set_coverage, "calibrate", wrong)
     everything, *_ = measure(random_answers(300), CLASSES, 0.8)
