@@ -29,6 +29,7 @@ BENCHMARKS = {
     "features": "feature_extraction",
     "heads": "head_fitting",
     "report": "report_time",
+    "everyday": "everyday_commands",
     "campaigns": "campaigns",
     "deployed-round": "deployed_round",
     "deployed-transport": "deployed_transport",
@@ -59,8 +60,8 @@ def main(
 
     Known are federated-round, kept-features-round, fedprox-step, waiting-threads, adapter-round,
     wire-format, aggregation, image-store, clip-step, clip-bytes, text-features, features, heads,
-    report, campaigns, deployed-round and deployed-transport; and many-clients, which takes six
-    minutes and is run only if it is named.
+    report, everyday, campaigns, deployed-round and deployed-transport; and many-clients, which takes
+    six minutes and is run only if it is named.
 
     The files are written after each benchmark, so an interrupted call keeps its results.
     """
