@@ -60,7 +60,7 @@ def main(
 
     Known are federated-round, kept-features-round, fedprox-step, waiting-threads, adapter-round,
     wire-format, aggregation, image-store, clip-step, clip-bytes, text-features, features, heads,
-    report, everyday, campaigns, deployed-round and deployed-transport; and many-clients, which takes
+    report, everyday, campaigns, deployed-round, deployed-transport; and many-clients, which takes
     six minutes and is run only if it is named.
 
     The files are written after each benchmark, so an interrupted call keeps its results.
