@@ -14,9 +14,9 @@ from operation.files import parse_json, write_json, write_text
 from strategies.methods import METHODS
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
-from training.config_file import read_config
+from training.config_file import parse_whole
 from training.early_stopping import ends_after
-from training.errors import RunFolderError
+from training.errors import ConfigError, RunFolderError
 from training.extension_points import packages_of
 from training.losses import LOSSES
 from training.moving_average import MovingAverage
@@ -81,11 +81,18 @@ class RunFolder:
         """Read the resolved config of the run.
 
         Raises:
-            RunFolderError: this is not a run folder.
+            RunFolderError: this is not a run folder, or one of another version.
         """
         if not self.exists():
             raise RunFolderError(f"{self.path}: is not a run folder: it has no config.toml")
-        return read_config(self.path / "config.toml")
+        path = self.path / "config.toml"
+        try:
+            return parse_whole(path.read_bytes())
+        except OSError as error:
+            said = f"cannot be read: {error.strerror}; allow it, or copy the folder again"
+            raise RunFolderError(f"{path}: {said}") from None
+        except ConfigError as error:
+            raise RunFolderError(f"{path}: {error}") from None
 
     def length_key(self) -> str:
         """Return the key of the run's length: ``rounds``, or for a centralized run ``epochs``.
