@@ -75,7 +75,7 @@ def runs_command(
 
 
 def _print(found: list[ListedRun], folder: Path) -> None:
-    from experiments.results import megabytes
+    from experiments.figures_table import megabytes
     from experiments.run_list import FIGURES, OF_AVERAGE
     from training.scores import as_text
 
@@ -113,7 +113,7 @@ def _print(found: list[ListedRun], folder: Path) -> None:
 
 
 def _clean(folder: Path, found: list[ListedRun]) -> None:
-    from experiments.results import megabytes
+    from experiments.figures_table import megabytes
     from experiments.run_list import needed_by_heads, of_campaign
     from training.run_folder import RunFolder
 

@@ -98,12 +98,7 @@ class Run:
         Raises:
             RunFolderError: the run is not completed.
         """
-        from training.errors import RunFolderError
-
-        try:
-            return self._folder.metrics()
-        except FileNotFoundError:
-            raise RunFolderError(f"{self.path}: the run is not completed: no figures yet") from None
+        return self._folder.metrics()
 
     @property
     def rounds(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from operation.files import parse_json, write_json, write_text
+from operation.files import write_json, write_text
 from strategies.methods import METHODS
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
@@ -23,6 +23,7 @@ from training.moving_average import MovingAverage
 from training.predictions import read_predictions
 from training.run_state import RunState
 from training.schedules import SCHEDULES
+from training.whole_files import COPY, read_object, read_objects
 
 # Commands whose rounds are epochs.
 CENTRALIZED = ("clip", "heads")
@@ -284,7 +285,18 @@ class RunFolder:
         path = self.path / "manifest.json"
         if not path.is_file():
             return {}
-        return _read_object(path)
+        return read_object(path)
+
+    def data(self) -> dict[str, Any]:
+        """Return the manifest's entry about the images of a completed run.
+
+        Raises:
+            RunFolderError: it lacks what every such run's has.
+        """
+        data, path = self.manifest().get("data"), self.path / "manifest.json"
+        if not isinstance(data, dict) or not data.keys() >= {"classes", "synthetic"}:
+            raise RunFolderError(f"{path}: says nothing of the images in entry data; {COPY}")
+        return data
 
     def stamps(self) -> list[tuple[int, int]]:
         """Return what changes with each file that tells the progress: its inode and its time."""
@@ -306,11 +318,13 @@ class RunFolder:
         write_text(self.path / "rounds.jsonl", "".join(line + "\n" for line in lines))
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Read ``rounds.jsonl``."""
+        """Read ``rounds.jsonl``; empty if there is none yet.
+
+        Raises:
+            RunFolderError: a line is not a JSON object.
+        """
         path = self.path / "rounds.jsonl"
-        if not path.is_file():
-            return []
-        return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_objects(path) if path.is_file() else []
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the final figures."""
@@ -320,10 +334,13 @@ class RunFolder:
         """Read the final figures of a completed run.
 
         Raises:
-            OSError: there are none.
-            RunFolderError: they are not JSON.
+            RunFolderError: there are none, or they are not JSON.
         """
-        return _read_object(self.path / "metrics.json")
+        path = self.path / "metrics.json"
+        if not path.is_file():
+            self.check_completed()
+            raise RunFolderError(f"{self.path}: is incomplete: metrics.json is missing; {COPY}")
+        return read_object(path)
 
     def write_histograms(self, histograms: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the histograms that clients sent, by test set and client."""
@@ -336,16 +353,6 @@ class RunFolder:
     def predictions(self, test_set: str) -> pd.DataFrame:
         """Read the predictions for a test set; for errors see `read_predictions`."""
         return read_predictions(self.predictions_path(test_set))
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{path}: is damaged, or of another version")
-    return found
 
 
 def now() -> str:

@@ -141,9 +141,9 @@ def read_completed(path: Path) -> FinishedTrial:
     Raises:
         RunFolderError: one line with what is damaged or missing.
     """
-    manifest = _read(Manifest, path / "manifest.json")
+    manifest = read_form(Manifest, path / "manifest.json")
     config = _read_config(path / "config.toml")
-    metrics = _read(Metrics, path / "metrics.json")
+    metrics = read_form(Metrics, path / "metrics.json")
     federated = manifest.command in ("simulate", "run")
     if federated and len(metrics.participation) != config.clients:
         raise RunFolderError(f"metrics.json: participation: not of {config.clients} clients")
@@ -198,7 +198,12 @@ def _read_config(path: Path) -> ExperimentConfig:
 P = TypeVar("P", bound=Part)
 
 
-def _read(part: type[P], path: Path) -> P:
+def read_form(part: type[P], path: Path) -> P:
+    """Read a JSON file of a given form.
+
+    Raises:
+        RunFolderError: it is missing, or has another form.
+    """
     return _check(part, _bytes(path), path.name)
 
 
