@@ -88,7 +88,9 @@ class Run:
         self.config = self._folder.config()
 
     def __repr__(self) -> str:
-        status = self._folder.manifest().get("status", "not started")
+        from training.lost_run import state_of
+
+        status, _ = state_of(self._folder, self._folder.manifest())
         return f"<fedskin.Run {str(self.path)!r}, {self.config.backbone}, {status}>"
 
     @property

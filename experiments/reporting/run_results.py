@@ -18,6 +18,7 @@ from training.config import ExperimentConfig
 from training.data_description import left_out_name, synthetic_note
 from training.head_run import lacks_heads, network_run
 from training.head_settings import HEAD_KEYS
+from training.lost_run import state_of
 from training.participation import absences_of
 from training.run_folder import RunFolder
 from training.run_state import RunState
@@ -107,9 +108,9 @@ class RunResults:
     @property
     def state(self) -> str:
         """The run's state in a sentence."""
-        said = str(self.manifest.get("status", "not begun"))
-        if self.manifest.get("cause"):
-            said += f": {self.manifest['cause']}"
+        said, cause = state_of(self.folder, self.manifest)
+        if cause:
+            said += f": {cause}"
         if why := self.manifest.get("ended_early"):
             said += f"; ended early, {why}"
         if without := lacks_heads(self.manifest, self.metrics):
