@@ -9,7 +9,7 @@ from typing import NoReturn
 from experiments.console import Console, marked, shown
 from operation.environment import let_threads_sleep
 from operation.errors import InputError
-from operation.files import keep_private
+from operation.files import FULL, keep_private
 
 
 def run_command_line(command: Callable[[], object]) -> None:
@@ -28,9 +28,20 @@ def run_command_line(command: Callable[[], object]) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        _complain(f"{error.filename}: {error.strerror}; choose another place or free disk space")
+        _complain(f"{error.filename}: {error.strerror}; {_remedy(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _remedy(error: OSError) -> str:
+    """Return what helps; disk space is what only writing can lack."""
+    if isinstance(error, FileNotFoundError):
+        return "restore it, or name another"
+    if isinstance(error, PermissionError):
+        return "allow it, or choose another place"
+    if error.errno in FULL:
+        return "choose another place or free disk space"
+    return "choose another place"
 
 
 @contextmanager

@@ -161,6 +161,12 @@ def three_digits(number: float) -> str:
     return f"{number:#.3g}".rstrip(".")
 
 
+def megabytes(number_of_bytes: float) -> str:
+    """Return a number of bytes in units of 10⁶, to two decimals or, below 1, three digits."""
+    number = number_of_bytes / 1e6
+    return f"{number:,.2f}" if number >= 1 else three_digits(number)
+
+
 def update_warnings(rounds: Sequence[Mapping[str, Any]]) -> list[Text]:
     """Return a line for each update that was much larger than the others."""
     return [

@@ -16,6 +16,7 @@ from experiments.figures_table import (
     recall_table,
     scores_tables,
 )
+from experiments.run_faults import faults_told
 from models.errors import HeadError
 from training.config import ExperimentConfig
 from training.data_description import SYNTHETIC
@@ -40,7 +41,7 @@ class HeadImages:
             RunFolderError: names the images to restore.
         """
         source.check_same_images("data-dir", self.training.fingerprint)
-        if self.test_data.fingerprint != source.manifest()["data"]["test_fingerprint"]:
+        if self.test_data.fingerprint != source.data().get("test_fingerprint"):
             raise RunFolderError(
                 f"{source.path}: data-dir or test-dir holds other test images than the run was "
                 "evaluated on; restore those"
@@ -68,15 +69,21 @@ TITLES = {"network": "network", "knn": "+KNN", "svm": "+SVM", "rf": "+RF"}
 
 
 def show_heads(console: Console, folder: RunFolder) -> None:
-    """Print the figures of a run's heads, and where everything is."""
-    metrics, data = folder.metrics(), folder.manifest()["data"]
-    figures = metrics["heads"]
-    console.print(_table(figures, data, str(metrics["best_by"])))
-    console.print()
-    blocks = [(TITLES[name], block) for name, block in figures.items()]
-    console.print(recall_table(blocks, data["classes"], ""))
-    for table in scores_tables(blocks, "", metrics["best_by"]):
-        console.print()
+    """Print the figures of a run's heads, and where everything is.
+
+    Raises:
+        RunFolderError: a file is missing, damaged, or of another version.
+    """
+    metrics, data = folder.metrics(), folder.data()
+    with faults_told(folder.path):
+        figures = metrics["heads"]
+        blocks = [(TITLES[name], block) for name, block in figures.items()]
+        tables = [_table(figures, data, str(metrics["best_by"]))]
+        tables.append(recall_table(blocks, data["classes"], ""))
+        tables += scores_tables(blocks, "", metrics["best_by"])
+    for number, table in enumerate(tables):
+        if number:
+            console.print()
         console.print(table)
     show_notices(console, data.get("notices", ()))
     console.say(f"The run folder is {folder.path}")

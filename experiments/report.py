@@ -49,28 +49,23 @@ def _report_run(folder: Path) -> None:
     from experiments.reporting.run_results import read_run_results
     from experiments.reporting.run_tables import run_tables
     from experiments.reporting.thumbnails import SHOWN, misjudged
-    from training.errors import RunFolderError
+    from experiments.run_faults import faults_told
 
-    try:
-        run = read_run_results(folder)
+    run = read_run_results(folder)
+    with faults_told(folder):
         drawings, tables = run_drawings(run), run_tables(run)
-    except KeyError as error:
-        raise RunFolderError(
-            f"{folder}: was written by another version, {error} is missing; report it with that "
-            "version, or run its config.toml again"
-        ) from None
-    count, thumbnails = misjudged(run)
-    page = render_page(
-        "run.html",
-        name=run.name,
-        synthetic_line=run.synthetic_line,
-        run=run,
-        drawings=drawings,
-        tables=tables,
-        count=count,
-        thumbnails=thumbnails,
-        shown=SHOWN,
-    )
+        count, thumbnails = misjudged(run)
+        page = render_page(
+            "run.html",
+            name=run.name,
+            synthetic_line=run.synthetic_line,
+            run=run,
+            drawings=drawings,
+            tables=tables,
+            count=count,
+            thumbnails=thumbnails,
+            shown=SHOWN,
+        )
     write_page(folder / "report", drawings, tables, page)
     if run.synthetic_line:
         console.print(run.synthetic_line, style="bold red")

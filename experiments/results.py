@@ -15,19 +15,19 @@ from experiments.figures_table import (
     NONE,
     OVER,
     classes_table,
+    megabytes,
     metric_cells,
     metric_columns,
     new_table,
     recall_table,
     scores_tables,
-    three_digits,
     update_warnings,
     updates_table,
     with_patients,
 )
+from experiments.run_faults import faults_told
 from training.data_description import left_out_name, synthetic_note
 from training.early_stopping import ended_early_note
-from training.errors import RunFolderError
 from training.participation import absences_of, chosen_model, local_arrays_note, pooled_clients
 from training.run_folder import RunFolder
 from training.scores import scores_with
@@ -42,12 +42,12 @@ def show_results(console: Console, folder: RunFolder) -> None:
     """Print the final figures of a completed run, and where everything is.
 
     Raises:
-        RunFolderError: the folder was written by another version.
+        RunFolderError: a file is missing, damaged, or of another version.
     """
     metrics, manifest, rounds = folder.metrics(), folder.manifest(), folder.rounds()
-    try:
+    with faults_told(folder.path):
         blocks = [(name, block) for name, block in blocks_of(metrics) if block]
-        classes, first = manifest["data"]["classes"], _first(metrics)
+        classes, first = folder.data()["classes"], _first(metrics)
         tables = [results_table(metrics, manifest), recall_table(blocks, classes, first)]
         tables += scores_tables(blocks, first, metrics["best_by"])
         tested = "global_test" if "global_test" in metrics else "client_test"
@@ -57,11 +57,6 @@ def show_results(console: Console, folder: RunFolder) -> None:
         if "clients" in metrics:
             tables += [updates_table(rounds), traffic_table(rounds)]
         calibration = calibration_lines(metrics, classes)
-    except KeyError as error:
-        raise RunFolderError(
-            f"{folder.path}: was written by another version, {error} is missing; read it with "
-            "that version, or run its config.toml again"
-        ) from None
     for table in tables:
         console.print(table)
         console.print()
@@ -168,12 +163,6 @@ def traffic_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
     if waiting >= 0.05:
         table.caption += f"\nClients waiting for their turn: {waiting:.1f} s"
     return table
-
-
-def megabytes(number_of_bytes: float) -> str:
-    """Return a number of bytes in units of 10⁶, to two decimals or, below 1, three digits."""
-    number = number_of_bytes / 1e6
-    return f"{number:,.2f}" if number >= 1 else three_digits(number)
 
 
 def _first(metrics: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The run folders below a folder, each read for one line of a list."""
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,13 @@ from operation.errors import InputError
 from operation.files import parse_toml
 from training.errors import RunFolderError
 from training.head_run import lacks_heads, network_run
+from training.lost_run import state_of
 from training.run_folder import CENTRALIZED, RunFolder
 from training.run_state import RunState
 
 DAMAGED = "damaged"
 FIGURES = ("avg", "bacc", "auroc")
 OF_AVERAGE = tuple(f"ema_{figure}" for figure in FIGURES)
-# A run that begins says "running" before its process locks the folder.
-_SECONDS_TO_LOCK = 120
 
 
 @dataclass(frozen=True)
@@ -69,24 +68,27 @@ def read_run(path: Path, folder: Path) -> ListedRun:
     name = "." if path == folder else path.relative_to(folder).as_posix()
     try:
         return _read(run, name, size)
-    except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        nothing: dict[str, Any] = dict.fromkeys((*FIGURES, *OF_AVERAGE))
-        cause = f"{type(error).__name__}: {error}"
-        nothing |= dict.fromkeys(
-            ("command", "method", "backbone", "data", "ended_early", "date"), ""
-        )
-        return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
+    except InputError as error:
+        cause = str(error)
+    except OSError as error:
+        cause = f"{error.filename}: cannot be read: {error.strerror}"
+    except (TypeError, ValueError, AttributeError):
+        cause = "an entry of its files is of another kind than this version's"
+    nothing: dict[str, Any] = dict.fromkeys((*FIGURES, *OF_AVERAGE))
+    nothing |= dict.fromkeys(("command", "method", "backbone", "data", "ended_early", "date"), "")
+    return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
 
 
 def _read(run: RunFolder, name: str, size: int) -> ListedRun:
-    config = parse_toml((run.path / "config.toml").read_text(encoding="utf-8"))
-    manifest = run.manifest()
-    command = str(manifest["command"])
-    state, cause = str(manifest["status"]), str(manifest.get("cause") or "")
-    # Over sites a run waits for its coordinator, which judges it.
-    if state == RunState.RUNNING and command != "run" and _lost(run):
-        state, cause = RunState.LOST.value, "its process is gone; continue it with --resume"
-    metrics: Mapping[str, Any] = run.metrics() if state == RunState.COMPLETED else {}
+    config, manifest = _config(run.path / "config.toml"), run.manifest()
+    _need(manifest, "manifest.json", "command", "status")
+    command, length = str(manifest["command"]), run.length_key()
+    _need(config, "config.toml", "strategy", "backbone", "dataset", length)
+    state, cause = state_of(run, manifest)
+    metrics: Mapping[str, Any] = {}
+    if state == RunState.COMPLETED:
+        metrics = run.metrics()
+        _need(metrics, "metrics.json", "rounds")
     cause = cause or lacks_heads(manifest, metrics)
     return ListedRun(
         run=name,
@@ -97,7 +99,7 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
         backbone=str(config["backbone"]),
         data=str(manifest.get("data", {}).get("dataset") or config["dataset"]),
         done=metrics["rounds"] if metrics else run.checkpoint.progress().round,
-        rounds=int(config[run.length_key()]),
+        rounds=int(config[length]),
         ended_early=str(manifest.get("ended_early") or ""),
         date=str(manifest.get("started") or ""),
         bytes=size,
@@ -106,17 +108,23 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
     )
 
 
+def _config(path: Path) -> Mapping[str, Any]:
+    """Read a config, which may be of another version."""
+    try:
+        return parse_toml(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path}: is not TOML: {error}") from None
+
+
+def _need(entries: Mapping[str, Any], file: str, *keys: str) -> None:
+    if lacking := [key for key in keys if key not in entries]:
+        raise RunFolderError(f"{file} lacks {', '.join(lacking)}")
+
+
 def _figures(blocks: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
     """Return `FIGURES` of one model under other names."""
     block = blocks.get("global_test") or blocks.get("client_test") or {}
     return {name: block.get(figure) for name, figure in zip(names, FIGURES, strict=True)}
-
-
-def _lost(run: RunFolder) -> bool:
-    """Return whether no process holds a run that says it is running."""
-    if time.time() - (run.path / "manifest.json").stat().st_mtime < _SECONDS_TO_LOCK:
-        return False
-    return not run.is_held()
 
 
 def order(run: ListedRun, column: str) -> tuple[Any, ...]:
@@ -130,6 +138,22 @@ def order(run: ListedRun, column: str) -> tuple[Any, ...]:
 def of_campaign(path: Path) -> bool:
     """Return whether a run folder is a trial's, which only its campaign removes."""
     return (path.resolve().parent.parent / "plan.json").is_file()
+
+
+def why_kept(run: ListedRun, folder: Path, needed: Collection[Path]) -> str:
+    """Return why a run without a result is not removed with the others; empty if it is.
+
+    Args:
+        run: that is failed, lost or damaged.
+        folder: the one that was searched.
+        needed: from `needed_by_heads`.
+    """
+    path = folder / run.run
+    if run.state == DAMAGED:
+        return "only you can tell whether something of it is of use"
+    if of_campaign(path):
+        return "its campaign attempts it again"
+    return "heads use its network" if path.resolve() in needed else ""
 
 
 def needed_by_heads(folder: Path) -> set[Path]:

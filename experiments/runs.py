@@ -40,7 +40,8 @@ def runs_command(
     clients' pooled test splits; EMA AVG, EMA BACC and EMA AUROC those of the moving average, if a
     run has one (key ema-decay). A run is lost if its process is gone without a word; --resume
     continues a failed or lost run. --clean leaves alone the trials of campaigns, which their
-    campaign attempts again, and runs whose network a folder of heads uses.
+    campaign attempts again, runs whose network a folder of heads uses, and damaged folders; it
+    says which.
 
     Examples:
 
@@ -52,6 +53,8 @@ def runs_command(
     """
     from experiments.run_list import ListedRun, order, read_run, run_folders
 
+    if clean and as_json:
+        raise InputError("--clean: asks before it removes, and --json only lists; leave out one")
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; name the folder that your runs are in")
     columns = [field.name for field in fields(ListedRun)]
@@ -75,7 +78,7 @@ def runs_command(
 
 
 def _print(found: list[ListedRun], folder: Path) -> None:
-    from experiments.results import megabytes
+    from experiments.figures_table import megabytes
     from experiments.run_list import FIGURES, OF_AVERAGE
     from training.scores import as_text
 
@@ -113,20 +116,27 @@ def _print(found: list[ListedRun], folder: Path) -> None:
 
 
 def _clean(folder: Path, found: list[ListedRun]) -> None:
-    from experiments.results import megabytes
-    from experiments.run_list import needed_by_heads, of_campaign
+    from experiments.figures_table import megabytes
+    from experiments.run_list import DAMAGED, needed_by_heads, why_kept
     from training.run_folder import RunFolder
 
-    unwanted = [run for run in found if run.state in (RunState.FAILED, RunState.LOST)]
-    unwanted = [run for run in unwanted if not of_campaign(folder / run.run)]
     needed = needed_by_heads(folder)
-    unwanted = [run for run in unwanted if (folder / run.run).resolve() not in needed]
-    if not unwanted:
+    ended = [run for run in found if run.state in (RunState.FAILED, RunState.LOST, DAMAGED)]
+    kept = {run.run: why for run in ended if (why := why_kept(run, folder, needed))}
+    unwanted = [run for run in ended if run.run not in kept]
+    if unwanted:
+        _print(unwanted, folder)
+    elif kept:
+        console.say(f"There is nothing to remove below {folder}")
+    else:
         console.say(f"There are no failed or lost runs below {folder}")
+    for run in ended:
+        if run.run in kept:
+            echo(f"{run.run}: {run.state}, stays: {kept[run.run]}")
+    if not unwanted:
         return
-    _print(unwanted, folder)
     total = megabytes(sum(run.bytes for run in unwanted))
-    if not typer.confirm(f"Remove what is listed ({total} MB) for good?"):
+    if not typer.confirm(f"Remove the runs in the table ({total} MB) for good?"):
         return
     removed = 0
     for run in unwanted:

@@ -59,7 +59,7 @@ def score_command(
             f"{', '.join(CHALLENGE_CLASSES)}"
         )
     folder.check_completed()
-    classes = dataset.classes or folder.manifest()["data"]["classes"]
+    classes = dataset.classes or folder.data()["classes"]
     if tuple(classes) != CHALLENGE_CLASSES:
         raise RunFolderError(
             f"{folder.path}: is a run on the classes {printable(', '.join(classes))}; the "

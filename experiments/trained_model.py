@@ -89,11 +89,12 @@ def find_model(source: Path, head: HeadName | None, weights: ModelName = "best")
     path = None if head is None else folder.path / "heads" / f"{head}.skops"
     if path is not None and not path.is_file():
         raise RunFolderError(f"{path}: is missing; make it with  fedskin heads --from {run.path}")
-    classes = tuple(manifest["data"]["classes"])
+    data = folder.data()
+    classes = tuple(data["classes"])
     return TrainedModel(
         config,
         classes,
-        _SYNTHETIC if manifest["data"]["synthetic"] else synthetic_claims(manifest),
+        _SYNTHETIC if data["synthetic"] else synthetic_claims(manifest),
         lambda: (
             network_weights(folder, run, weights, features=path is not None),
             as_text(text_of_run(config, run, classes)),

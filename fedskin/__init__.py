@@ -88,7 +88,9 @@ class Run:
         self.config = self._folder.config()
 
     def __repr__(self) -> str:
-        status = self._folder.manifest().get("status", "not started")
+        from training.lost_run import state_of
+
+        status, _ = state_of(self._folder, self._folder.manifest())
         return f"<fedskin.Run {str(self.path)!r}, {self.config.backbone}, {status}>"
 
     @property
@@ -112,12 +114,7 @@ class Run:
         Raises:
             RunFolderError: the run is not completed.
         """
-        from training.errors import RunFolderError
-
-        try:
-            return self._folder.metrics()
-        except FileNotFoundError:
-            raise RunFolderError(f"{self.path}: the run is not completed: no figures yet") from None
+        return self._folder.metrics()
 
     @property
     def rounds(self) -> pd.DataFrame:

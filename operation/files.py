@@ -43,7 +43,8 @@ def parse_json(text: str | bytes) -> Any:
 
 Record = TypeVar("Record")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What the system says when a disk, or a user's share of it, is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def keep_private() -> None:
@@ -86,7 +87,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL and error.filename is None:
+        if error.errno in FULL and error.filename is None:
             error.filename = str(path)
         raise
 

@@ -63,7 +63,7 @@ def test_a_run_that_is_not_finished_can_be_loaded(tmp_path: Path) -> None:
     assert repr(run) == f"<fedskin.Run {str(folder.path)!r}, {BACKBONE}, running>"
     assert run.config == make_config(seed=7)
     assert run.rounds.empty
-    with pytest.raises(RunFolderError, match="the run is not completed: no figures yet"):
+    with pytest.raises(RunFolderError, match="the run is not completed; finish it"):
         _ = run.figures
     with pytest.raises(RunFolderError, match="has not read its images yet"):
         _ = run.classes

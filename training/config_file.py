@@ -7,6 +7,7 @@ from typing import Any
 
 from operation.files import parse_toml
 from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
+from training.config import defaults as defaults_of
 from training.errors import ConfigError
 
 
@@ -32,6 +33,31 @@ def read_config(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: is not a TOML file: {error}") from None
     return parse(values | own)
+
+
+def parse_whole(content: bytes) -> ExperimentConfig:
+    """Return the config in a run's ``config.toml``, which holds every key.
+
+    A default in place of a missing key would be another version's, and say what was not so.
+
+    Raises:
+        ConfigError: one line, without the file's name: it is not TOML, holds other keys than this
+            version's, or a wrong value.
+    """
+    try:
+        values = parse_toml(content.decode())
+    except ValueError as error:
+        raise ConfigError(f"is not TOML: {error}; copy the folder again") from None
+    if strange := sorted(values.keys() ^ defaults_of(values).keys()):
+        what = "unknown" if strange[0] in values else "missing"
+        raise ConfigError(
+            f"of another version, key {strange[0]} is {what}; read it with the version of fedskin "
+            "that manifest.json names, or make the run again"
+        )
+    try:
+        return parse(values)
+    except ConfigError as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
 
 
 def parse_override(override: str) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ from training.run_folder import RunFolder, now
 from training.run_model import ModelName, check_trained, read_model
 from training.run_state import RunState
 from training.weights import Weights, weights_sha256
+from training.whole_files import of_this_version
 
 # Copied to a folder of heads: the entries of metrics.json and the files about the network.
 FIGURES = (
@@ -38,7 +39,8 @@ def network_run(folder: RunFolder) -> RunFolder:
     origin = folder.manifest().get("from")
     if origin is None:
         return folder
-    return RunFolder(Path(os.path.normpath(folder.path / origin["run"])))
+    with of_this_version(folder.path / "manifest.json"):
+        return RunFolder(Path(os.path.normpath(folder.path / origin["run"])))
 
 
 def lacks_heads(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -106,7 +108,7 @@ def begin(folder: RunFolder, config: ExperimentConfig, source: RunFolder, weight
             "command": taken["command"],
         },
         "started": now(),
-        "data": taken["data"],
+        "data": source.data(),
         "text": taken.get("text"),
     }
     if folder.path.is_dir() and any(folder.path.iterdir()):

@@ -1,6 +1,7 @@
 """Tables of a model's predictions for test images, one row for each image."""
 
 from collections.abc import Hashable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from operation.files import replacing
 from training.errors import RunFolderError
+from training.whole_files import COPY
 
 
 def write_predictions(
@@ -47,11 +49,19 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """Read what `write_predictions` wrote; ids and labels are text.
 
     Raises:
-        RunFolderError: it is missing.
+        RunFolderError: it is missing, or not a whole table.
     """
     columns = ("image_id", "label", "predicted", "patient_id", "lesion_id")
     text: dict[Hashable, type[str]] = dict.fromkeys(columns, str)
     try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False)
+        content = path.read_bytes()
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror}); {COPY}") from None
+    try:
+        table = pd.read_csv(BytesIO(content), dtype=text, keep_default_na=False)
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunFolderError(f"{path}: is not a readable table ({reason}); {COPY}") from None
+    if not content.endswith(b"\n"):
+        raise RunFolderError(f"{path}: ends within a line; {COPY}")
+    return table

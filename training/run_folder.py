@@ -10,19 +10,20 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from operation.files import parse_json, write_json, write_text
+from operation.files import write_json, write_text
 from strategies.methods import METHODS
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
-from training.config_file import read_config
+from training.config_file import parse_whole
 from training.early_stopping import ends_after
-from training.errors import RunFolderError
+from training.errors import ConfigError, RunFolderError
 from training.extension_points import packages_of
 from training.losses import LOSSES
 from training.moving_average import MovingAverage
 from training.predictions import read_predictions
 from training.run_state import RunState
 from training.schedules import SCHEDULES
+from training.whole_files import COPY, read_object, read_objects
 
 # Commands whose rounds are epochs.
 CENTRALIZED = ("clip", "heads")
@@ -81,11 +82,18 @@ class RunFolder:
         """Read the resolved config of the run.
 
         Raises:
-            RunFolderError: this is not a run folder.
+            RunFolderError: this is not a run folder, or one of another version.
         """
         if not self.exists():
             raise RunFolderError(f"{self.path}: is not a run folder: it has no config.toml")
-        return read_config(self.path / "config.toml")
+        path = self.path / "config.toml"
+        try:
+            return parse_whole(path.read_bytes())
+        except OSError as error:
+            said = f"cannot be read: {error.strerror}; allow it, or copy the folder again"
+            raise RunFolderError(f"{path}: {said}") from None
+        except ConfigError as error:
+            raise RunFolderError(f"{path}: {error}") from None
 
     def length_key(self) -> str:
         """Return the key of the run's length: ``rounds``, or for a centralized run ``epochs``.
@@ -277,7 +285,18 @@ class RunFolder:
         path = self.path / "manifest.json"
         if not path.is_file():
             return {}
-        return _read_object(path)
+        return read_object(path)
+
+    def data(self) -> dict[str, Any]:
+        """Return the manifest's entry about the images of a completed run.
+
+        Raises:
+            RunFolderError: it lacks what every such run's has.
+        """
+        data, path = self.manifest().get("data"), self.path / "manifest.json"
+        if not isinstance(data, dict) or not data.keys() >= {"classes", "synthetic"}:
+            raise RunFolderError(f"{path}: says nothing of the images in entry data; {COPY}")
+        return data
 
     def stamps(self) -> list[tuple[int, int]]:
         """Return what changes with each file that tells the progress: its inode and its time."""
@@ -299,11 +318,13 @@ class RunFolder:
         write_text(self.path / "rounds.jsonl", "".join(line + "\n" for line in lines))
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Read ``rounds.jsonl``."""
+        """Read ``rounds.jsonl``; empty if there is none yet.
+
+        Raises:
+            RunFolderError: a line is not a JSON object.
+        """
         path = self.path / "rounds.jsonl"
-        if not path.is_file():
-            return []
-        return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_objects(path) if path.is_file() else []
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the final figures."""
@@ -313,10 +334,13 @@ class RunFolder:
         """Read the final figures of a completed run.
 
         Raises:
-            OSError: there are none.
-            RunFolderError: they are not JSON.
+            RunFolderError: there are none, or they are not JSON.
         """
-        return _read_object(self.path / "metrics.json")
+        path = self.path / "metrics.json"
+        if not path.is_file():
+            self.check_completed()
+            raise RunFolderError(f"{self.path}: is incomplete: metrics.json is missing; {COPY}")
+        return read_object(path)
 
     def write_histograms(self, histograms: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the histograms that clients sent, by test set and client."""
@@ -329,16 +353,6 @@ class RunFolder:
     def predictions(self, test_set: str) -> pd.DataFrame:
         """Read the predictions for a test set; for errors see `read_predictions`."""
         return read_predictions(self.predictions_path(test_set))
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{path}: is damaged, or of another version")
-    return found
 
 
 def now() -> str:

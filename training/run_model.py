@@ -7,6 +7,7 @@ from strategies.methods import METHODS
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.weights import Weights
+from training.whole_files import of_this_version
 
 ModelName = Literal["best", "last", "ema"]
 
@@ -52,6 +53,7 @@ def read_model(run: RunFolder, name: ModelName) -> tuple[int, Weights]:
     """
     check_has(run, name)
     metrics = run.metrics()
-    number = int(metrics["best_round" if name == "best" else "rounds"])
+    with of_this_version(run.path / "metrics.json"):
+        number = int(metrics["best_round" if name == "best" else "rounds"])
     read = run.checkpoint.average if name == "ema" else run.checkpoint.weights
     return number, read(number)

@@ -80,13 +80,13 @@ def start_from(
     source = RunFolder(Path(config.init_from))
     check_source(config)
     manifest = source.manifest()
-    if config.trainable != "all" and manifest["base_sha256"] != base_sha256(network):
+    if config.trainable != "all" and manifest.get("base_sha256") != base_sha256(network):
         raise RunFolderError(
             f"{source.path}: the base of its network is not this run's; use the same pretrained "
             "weights and versions, or train the whole network (trainable = all)"
         )
     number, weights = read_model(source, config.init_weights)
-    before = tuple(manifest["data"]["classes"])
+    before = tuple(source.data()["classes"])
     new_head = config.objective == "classifier" and before != tuple(classes)
     taken = as_tensors(weights)
     own = network.sent_part()

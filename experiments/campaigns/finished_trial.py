@@ -11,8 +11,8 @@ from pydantic_core import from_json
 
 from experiments.campaigns.run_files import Manifest, Metrics, Part, Round
 from models.registry import file_name
-from operation.files import parse_toml
-from training.config import ExperimentConfig, Scalar, defaults, parse
+from training.config import ExperimentConfig, Scalar
+from training.config_file import parse_whole
 from training.errors import ConfigError, RunFolderError
 from training.participation import absences
 from training.run_state import RunState
@@ -141,9 +141,9 @@ def read_completed(path: Path) -> FinishedTrial:
     Raises:
         RunFolderError: one line with what is damaged or missing.
     """
-    manifest = _read(Manifest, path / "manifest.json")
+    manifest = read_form(Manifest, path / "manifest.json")
     config = _read_config(path / "config.toml")
-    metrics = _read(Metrics, path / "metrics.json")
+    metrics = read_form(Metrics, path / "metrics.json")
     federated = manifest.command in ("simulate", "run")
     if federated and len(metrics.participation) != config.clients:
         raise RunFolderError(f"metrics.json: participation: not of {config.clients} clients")
@@ -186,16 +186,9 @@ def _is_completed(path: Path) -> bool:
 
 def _read_config(path: Path) -> ExperimentConfig:
     try:
-        values = parse_toml(_bytes(path).decode())
-    except ValueError as error:
-        raise RunFolderError(f"{path.name}: is not TOML: {error}") from None
-    try:
-        if strange := sorted(values.keys() ^ defaults(values).keys()):
-            what = "unknown" if strange[0] in values else "missing"
-            raise RunFolderError(f"{path.name}: of another version, key {strange[0]} is {what}")
-        config = parse(values)
+        config = parse_whole(_bytes(path))
     except ConfigError as error:
-        raise RunFolderError(f"{path.name}: {str(error).splitlines()[0]}") from None
+        raise RunFolderError(f"{path.name}: {error}") from None
     flat = config.to_flat()
     if "auto" in (flat[key] for key in ("dataset", "optimizer", "loss", *RESOLVED_NUMBERS)):
         raise RunFolderError(f"{path.name}: is not resolved, so no run's")
@@ -205,7 +198,12 @@ def _read_config(path: Path) -> ExperimentConfig:
 P = TypeVar("P", bound=Part)
 
 
-def _read(part: type[P], path: Path) -> P:
+def read_form(part: type[P], path: Path) -> P:
+    """Read a JSON file of a given form.
+
+    Raises:
+        RunFolderError: it is missing, or has another form.
+    """
     return _check(part, _bytes(path), path.name)
 
 

@@ -23,6 +23,7 @@ from experiments.exporting.exported_model import (
 from experiments.reporting.run_results import RunResults, read_run_results
 from experiments.reporting.run_tables import run_tables
 from experiments.results import behind
+from experiments.run_faults import faults_told
 from operation.files import write_text
 from operation.text import printable
 from strategies.methods import METHODS
@@ -57,7 +58,10 @@ def write_model_card(
             f"--card: {source} knows nothing of its data and figures; give the run folder"
         )
     sums = {file.name: sha256_of(file) for file in beside}
-    write_text(path, model_card(read_run_results(source), exported, sums))
+    run = read_run_results(source)
+    with faults_told(source):
+        card = model_card(run, exported, sums)
+    write_text(path, card)
 
 
 def sha256_of(path: Path) -> str:

@@ -11,10 +11,10 @@ from rich.text import Text
 from data_partition.synthetic_folder import NOTICE
 from experiments.console import Console
 from experiments.display import counting, show_notices
+from experiments.figures_table import megabytes
 from experiments.planning.run_plan import RunPlan, plan_run
 from experiments.planning.traffic import Traffic
 from experiments.planning.words import duration, fine_duration, free_bytes, gigabytes
-from experiments.results import megabytes
 from training.calibration import too_few_images
 from training.config import PATH_KEYS, ExperimentConfig, defaults
 from training.release import cache_dir

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from data_partition.datasets import in_naming_order
-from experiments.figures_table import NONE, OVER
+from experiments.figures_table import NONE, OVER, megabytes
 from experiments.reporting.comparisons import TRAFFIC, WORDS, Comparison, slug
 from experiments.reporting.findings import Findings
 from experiments.reporting.statistics import (
@@ -17,7 +17,6 @@ from experiments.reporting.statistics import (
 )
 from experiments.reporting.study_figures import Published, beside_ours
 from experiments.reporting.tables import Table, is_best, rounded, signed
-from experiments.results import megabytes
 from training.metrics import METRIC_NAMES
 from training.scores import SCORES, Score, further_scores
 

@@ -17,6 +17,7 @@ from training.data_description import synthetic_note
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.score_counts import Answers
+from training.whole_files import of_this_version
 
 # Columns of predictions that name what images of one lesion or patient have in common.
 _GROUPS = {"patient_id": "patient", "lesion_id": "lesion"}
@@ -92,15 +93,16 @@ def read_model(named: str, path: Path, head: str | None = None) -> Model:
         if head:
             remedy = f"has no predictions of {head}; fit it with fedskin heads"
         raise RunFolderError(f"{named}: {remedy}")
-    try:
-        manifest = folder.manifest()
-        classes = tuple(map(str, manifest["data"]["classes"]))
-        table = folder.predictions(test_set).sort_values("image_id", ignore_index=True)
-        answers = answers_of(table, classes)
+    manifest, classes = folder.manifest(), tuple(map(str, folder.data()["classes"]))
+    with of_this_version(path / "rounds.jsonl"):
         curve = _curve(folder.rounds())
+    table = folder.predictions(test_set)
+    try:
+        table = table.sort_values("image_id", ignore_index=True)
+        answers = answers_of(table, classes)
         sound = len(table) > 0 and not table["image_id"].duplicated().any()
         sound = sound and bool(np.isfinite(answers.probabilities).all())
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
         raise RunFolderError(f"{file}: is damaged, or of another version; make the run again")

@@ -232,8 +232,9 @@ def _read_answers(
         raise RunFolderError(f"{path.name} is missing: an earlier version")
     try:
         table = read_predictions(path)
-    except ValueError as error:
-        raise RunFolderError(f"{path.name}: is not a table: {error}") from None
+    except RunFolderError as error:
+        # Without the folder, which is another for each trial of which the same is said.
+        raise RunFolderError(str(error).replace(str(path), path.name)) from None
     if not {"image_id", "label", *classes} <= set(table):
         raise RunFolderError(f"{path.name}: has not the columns of these classes")
     if table.empty or table["image_id"].duplicated().any():

@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.figures_table import megabytes
 from experiments.reporting.hospital_resampling import FLIPS, RESAMPLES
 from experiments.reporting.hospital_tables import name_of, tables_of_loss
 from experiments.reporting.hospital_trials import ALONE, OWN, POOLED
 from experiments.reporting.hospitals import Hospitals
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import p_text, signed_range
-from experiments.results import megabytes
 
 _SHOWN = 5  # of the trials that lost a hospital
 

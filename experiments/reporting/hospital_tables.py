@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.figures_table import NONE
+from experiments.figures_table import NONE, megabytes
 from experiments.reporting.comparisons import slug
 from experiments.reporting.hospital_answers import GLOBAL
 from experiments.reporting.hospital_draws import SPECIFICITY
@@ -14,7 +14,6 @@ from experiments.reporting.hospital_trials import ALONE, FEDERATED, OWN, POOLED,
 from experiments.reporting.hospitals import ENDS, FEW, GAIN, RARE, Hospitals
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.tables import Table, is_best, p_text, rounded, signed, signed_range
-from experiments.results import megabytes
 from strategies.methods import DEFAULT, METHODS
 from training.scores import SCORES
 

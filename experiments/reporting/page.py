@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from data_partition.datasets import named_first
 from experiments.campaigns.ledger import BY_CLASS
+from experiments.figures_table import megabytes
 from experiments.reporting.campaign_tables import classes_of, found_of
 from experiments.reporting.comparisons import WORDS, slug
 from experiments.reporting.findings import Findings
@@ -18,7 +19,6 @@ from experiments.reporting.page_parts import part, render_page
 from experiments.reporting.statistics import ALPHA
 from experiments.reporting.style import Drawing
 from experiments.reporting.tables import Table
-from experiments.results import megabytes
 from training.config import NOT_IDENTITY
 from training.data_description import SYNTHETIC
 from training.metrics import METRIC_NAMES

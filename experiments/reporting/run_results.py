@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from data_partition.datasets import in_naming_order
 from experiments.campaigns.trial import text
 from models.head_names import HEADS
-from operation.files import read_json
 from training.config import ExperimentConfig
 from training.data_description import left_out_name, synthetic_note
 from training.head_run import lacks_heads, network_run
 from training.head_settings import HEAD_KEYS
+from training.lost_run import state_of
 from training.participation import absences_of
 from training.run_folder import RunFolder
 from training.run_state import RunState
 from training.score_counts import Answers, Histograms
+from training.whole_files import of_this_version, read_object
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ class RunResults:
     @property
     def state(self) -> str:
         """The run's state in a sentence."""
-        said = str(self.manifest.get("status", "not begun"))
-        if self.manifest.get("cause"):
-            said += f": {self.manifest['cause']}"
+        said, cause = state_of(self.folder, self.manifest)
+        if cause:
+            said += f": {cause}"
         if why := self.manifest.get("ended_early"):
             said += f"; ended early, {why}"
         if without := lacks_heads(self.manifest, self.metrics):
@@ -135,15 +136,18 @@ def read_run_results(path: Path) -> RunResults:
     """Read a run folder; the run may be going on, or have failed.
 
     Raises:
-        RunFolderError: it is not a run folder, or a file is missing.
-        KeyError: it was written by another version.
+        RunFolderError: it is not a run folder, or a file is missing, damaged, or of another
+            version.
     """
     folder = RunFolder(path)
     config, manifest = folder.config(), folder.manifest()
     done = manifest.get("status") == RunState.COMPLETED
     metrics = folder.metrics() if done else {}
-    classes = tuple(manifest.get("data", {}).get("classes", ()))
-    test_sets = list(_test_sets(folder, metrics, classes))
+    data = folder.data() if done else manifest.get("data", {})
+    with of_this_version(path / "manifest.json"):
+        classes = tuple(data.get("classes", ()))
+    with of_this_version(path / "metrics.json"):
+        test_sets = list(_test_sets(folder, metrics, classes))
     return RunResults(folder, config, manifest, folder.rounds(), metrics, classes, test_sets)
 
 
@@ -165,7 +169,9 @@ def _test_sets(
     """Yield what the best model answered, then its moving average, then the heads."""
 
     def predicted(name: str, block: Mapping[str, Any], file: str) -> TestSet:
-        counts = answers_of(folder.predictions(file), classes).counts()
+        table = folder.predictions(file)
+        with of_this_version(folder.predictions_path(file)):
+            counts = answers_of(table, classes).counts()
         return TestSet(name, block, counts.histograms)
 
     left_out = left_out_name(metrics["left_out"]) if "left_out" in metrics else ""
@@ -185,7 +191,10 @@ def _test_sets(
 
 
 def _pooled(folder: RunFolder, num_classes: int, test_set: str) -> Histograms | None:
-    kept = read_json(folder.path / "histograms.json") or {}
-    sent = kept.get(test_set, {}).values()
-    parts = [h for fields in sent if (h := Histograms.of_fields(fields, num_classes)) is not None]
+    path = folder.path / "histograms.json"
+    kept = read_object(path) if path.is_file() else {}
+    with of_this_version(path):
+        sent = kept.get(test_set, {}).values()
+        found = [Histograms.of_fields(fields, num_classes) for fields in sent]
+    parts = [each for each in found if each is not None]
     return sum(parts[1:], parts[0]) if parts else None

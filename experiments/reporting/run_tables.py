@@ -10,6 +10,7 @@ from experiments.calibration_text import GUARANTEE, calibration_lines
 from experiments.figures_table import (
     NONE,
     OVER,
+    megabytes,
     metric_cells,
     metric_columns,
     three_digits,
@@ -18,7 +19,7 @@ from experiments.figures_table import (
 from experiments.head_results import TITLES
 from experiments.reporting.run_results import RunResults, TestSet
 from experiments.reporting.tables import Table
-from experiments.results import blocks_of, megabytes, named_in_full
+from experiments.results import blocks_of, named_in_full
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note
 from training.scores import as_text, further_scores

@@ -21,12 +21,13 @@ from experiments.exporting.model_card import model_card
 from experiments.heat_pictures import LARGEST_SIDE, heat_picture, reduced
 from experiments.prediction_certainty import as_json, with_sets
 from experiments.reporting.run_results import read_run_results
+from experiments.run_faults import faults_told
 from experiments.trained_model import Classifier, HeadName, TrainedModel, find_model
 from models.registry import find_backbone
 from operation.errors import OperationError
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
-from training.errors import RunFolderError, TrainingError
+from training.errors import TrainingError
 from training.release import photographs
 from training.run_model import WORDS, ModelName
 
@@ -157,18 +158,13 @@ def open_shown(source: Path, head: HeadName | None, weights: ModelName = "best")
         which = f"The run's {WORDS[weights]} model"
         if head is not None:
             which = f"{head.upper()} on the features of the run's best model"
-        try:
-            run = read_run_results(source)
+        run = read_run_results(source)
+        with faults_told(source):
             exported = ExportedModel(model, find_backbone(config.backbone), classify.network)
             if weights == "best":
                 figures, card = _figures(run.metrics, config, head), model_card(run, exported, {})
             else:
                 figures = _figures(run.metrics[weights], config, None)
-        except KeyError as error:
-            raise RunFolderError(
-                f"{source}: was written by another version, {error} is missing; show it with that "
-                "version, or run its config.toml again"
-            ) from None
     return ShownModel(source.name, which, model, classify, tuple(words), figures, card)
 
 

@@ -1,6 +1,7 @@
 """Text from outside is printed as it is, and has no effect on the terminal."""
 
 import ast
+import errno
 import io
 import json
 import os
@@ -274,3 +275,25 @@ def test_hostile_text_through_each_command(
     assert VISIBLE[:5] in without_blanks(said)
     assert "[red]" in without_blanks(said)
     assert is_plain(said), ascii(said)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "choose another place or free disk space"),
+        (errno.EDQUOT, "choose another place or free disk space"),
+        (errno.ENOTDIR, "choose another place"),
+        (errno.EACCES, "allow it, or choose another place"),
+        (errno.ENOENT, "restore it, or name another"),
+    ],
+)
+def test_disk_space_is_advised_only_where_a_disk_is_full(
+    number: int, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "place")
+
+    with pytest.raises(SystemExit) as ended:
+        command_runner.run_command_line(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"fedskin: place: {os.strerror(number)}; {remedy}\n"

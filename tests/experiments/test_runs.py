@@ -118,7 +118,9 @@ def test_a_lost_run_is_removed_and_a_network_that_heads_use_stays(folder: Path) 
     (heads / "config.toml").write_bytes((folder / "failed" / "config.toml").read_bytes())
     origin = {"run": "../failed", "weights_sha256": "", "command": "simulate"}
     RunFolder(heads).update_manifest(command="heads", status=RunState.COMPLETED, **{"from": origin})
-    assert "Runs removed: 1" in runs(folder, "--clean", answer="y\n").stdout
+    said = runs(folder, "--clean", answer="y\n").stdout
+    assert "Runs removed: 1" in said
+    assert "failed: failed, stays: heads use its network" in said
     assert not (folder / "running").exists()
     assert (folder / "failed").is_dir()
 
@@ -129,7 +131,10 @@ def test_a_campaigns_trials_stay_wherever_one_stands(
     trial = next(folder.glob("campaign/trials/simulate*"))
     RunFolder(trial).update_manifest(status=RunState.FAILED)
     monkeypatch.chdir(trial.parent)
-    assert "no failed or lost runs" in runs(".", "--clean", answer="y\n").stdout
+    said = runs(".", "--clean", answer="y\n").stdout
+    assert "There is nothing to remove below ." in said
+    assert f"{trial.name}: failed, stays: its campaign attempts it again" in said
+    assert trial.is_dir()
 
 
 def test_what_failed_is_removed_if_the_answer_is_yes(folder: Path) -> None:
@@ -142,13 +147,40 @@ def test_what_failed_is_removed_if_the_answer_is_yes(folder: Path) -> None:
     left = listed(folder)
     assert "failed" not in left
     assert left.keys() >= {"running", "broken", trial.relative_to(folder).as_posix()}
-    assert "no failed or lost runs" in runs(folder, "--clean").stdout
+    said = runs(folder, "--clean").stdout
+    assert "There is nothing to remove" in said
+    assert "broken: damaged, stays: only you can tell" in said
+    assert "no failed or lost runs" in runs(folder, "--clean", "--where", "state=completed").stdout
 
 
-def test_a_damaged_run_is_in_the_list_with_the_reason(folder: Path) -> None:
-    run = listed(folder)["broken"]
-    assert run["state"] == "damaged"
-    assert "manifest.json" in str(run["cause"])
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("manifest.json", "{", "{run}/manifest.json: is damaged, or of another version; copy the"),
+        ("manifest.json", "{}", "manifest.json lacks command, status"),
+        ("manifest.json", '{"command": "run"}', "manifest.json lacks status"),
+        ("metrics.json", "{}", "metrics.json lacks rounds"),
+        ("metrics.json", '{"rounds": 3, "global_test": 3}', "an entry of its files is of another"),
+        ("metrics.json", None, "{run}: is incomplete: metrics.json is missing; copy the folder"),
+        ("config.toml", "rounds = 3", "config.toml lacks strategy, backbone, dataset"),
+        ("config.toml", "rounds =", "{run}/config.toml: is not TOML: Invalid value"),
+    ],
+)
+def test_a_damaged_run_is_in_the_list_with_the_reason_in_plain_words(
+    name: str, content: str | None, cause: str, folder: Path
+) -> None:
+    run = next(folder.glob("campaign/trials/simulate*"))
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    found = listed(folder)[run.relative_to(folder).as_posix()]
+    assert found["state"] == "damaged"
+    assert str(found["cause"]).startswith(cause.format(run=run))
+
+
+def test_what_is_removed_after_a_question_is_not_json(folder: Path) -> None:
+    assert "--clean: asks" in str(runs(folder, "--clean", "--json").exception)
+    assert (folder / "failed").is_dir()
 
 
 @pytest.mark.parametrize(

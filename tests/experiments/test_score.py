@@ -293,7 +293,7 @@ def on_brains(folder: RunFolder) -> None:
 def on_own_classes(folder: RunFolder) -> None:
     config = make_config().replace(dataset="table")
     (folder.path / "config.toml").write_text(config.to_toml())
-    folder.update_manifest(data={"classes": ["mole", "wart"]})
+    folder.update_manifest(data={"classes": ["mole", "wart"], "synthetic": True})
 
 
 BAD_RUNS: dict[str, tuple[Callable[[RunFolder], None], list[str]]] = {
@@ -302,8 +302,8 @@ BAD_RUNS: dict[str, tuple[Callable[[RunFolder], None], list[str]]] = {
     "BraTS2019": (on_brains, ["BraTS2019"]),
     "own classes": (on_own_classes, ["is a run on the classes mole, wart; the challenge is on"]),
     "no predictions": (no_predictions, ["no such predictions", "global test set"]),
-    "no text": (unreadable, ["is not a readable table", "restore the file"]),
-    "empty": (emptied, ["is not a readable table", "restore the file"]),
+    "no text": (unreadable, ["is not a readable table", "copy the folder again"]),
+    "empty": (emptied, ["is not a readable table", "copy the folder again"]),
     "torn rows": (edit("1.0,", '"'), ["is not a readable table"]),
     "no column": (edit("vasc", "vascular"), ["lacks the column vasc"]),
     "image twice": (edit("ISIC_0034525", "ISIC_0034524"), ["image ISIC_0034524 has two rows"]),

@@ -131,6 +131,27 @@ def test_what_is_no_run_folder(tmp_path: Path) -> None:
         RunFolder(tmp_path).config()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seed = 0\n", "", "of another version, key seed is missing; read it with the version of "),
+        ("seed = 0\n", "seed = 0\nsums = 1\n", "of another version, key sums is unknown; read it "),
+        ("seed = 0\n", 'seed = "x"\n', "seed = 'x': allowed is an integer"),
+        ("seed = 0\n", "seed = \n", "is not TOML: "),
+    ],
+)
+def test_a_config_that_this_version_did_not_write_is_refused_in_a_line(
+    old: str, new: str, said: str, folder: RunFolder
+) -> None:
+    """A default in place of a missing key would say of the run what was not so."""
+    path = folder.path / "config.toml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(RunFolderError) as caught:
+        folder.config()
+    assert str(caught.value).startswith(f"{path}: {said}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_one_process_at_a_time(folder: RunFolder) -> None:
     """The lock ends with its process, so a killed run does not block its own resume."""
     program = (

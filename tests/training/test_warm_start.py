@@ -35,7 +35,10 @@ def source(tmp_path: Path) -> Callable[..., tuple[RunFolder, Weights]]:
             folder.checkpoint.save(progress, {n: a * number for n, a in weights.items()})
         folder.write_metrics({"best_round": 1})
         folder.update_manifest(
-            status="completed", command="simulate", data={"classes": CLASSES}, base_sha256="0" * 64
+            status="completed",
+            command="simulate",
+            data={"classes": CLASSES, "synthetic": True},
+            base_sha256="0" * 64,
         )
         return folder, weights
 

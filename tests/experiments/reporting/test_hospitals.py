@@ -241,7 +241,7 @@ def test_missing_predictions_are_said_not_guessed(tmp_path: Path, folder: Path) 
 @pytest.mark.parametrize(
     "content, cause",
     [
-        ("", "is not a table"),
+        ("", ": predictions-test.csv: is not a readable table"),
         ("image_id,label\n1,mel\n", "has not the columns"),
         ("image_id,label,akiec,bcc,bkl,df,mel,nv,vasc\n1,mel,x,0,0,0,0,0,0\n", "than numbers"),
         ("image_id,label,akiec,bcc,bkl,df,mel,nv,vasc\n1,xyz,0,0,0,0,0,0,1\n", "unknown class"),

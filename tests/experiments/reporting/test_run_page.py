@@ -1,6 +1,7 @@
 """The page of one run: in every state, with nothing from a network, and with images only here."""
 
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +16,8 @@ from experiments.reporting.run_figures import run_drawings
 from experiments.reporting.run_results import answers_of, read_run_results
 from experiments.reporting.run_tables import run_tables
 from experiments.reporting.thumbnails import SHOWN, misjudged
+from experiments.run_list import read_run
+from fedskin import load
 from tests.generated_campaign import write_campaign
 from training.calibration import calibrate
 from training.config_file import read_config
@@ -175,6 +178,22 @@ def test_a_run_that_goes_on_has_a_page_of_what_it_has(run: RunFolder) -> None:
     (run.path / "rounds.jsonl").unlink()
     (run.path / "manifest.json").unlink()
     assert "No round is validated yet" in page_of(run)
+
+
+def test_a_killed_run_is_lost_on_its_page_as_in_the_list(run: RunFolder) -> None:
+    (run.path / "metrics.json").unlink()
+    run.update_manifest(status=RunState.RUNNING)
+    os.utime(run.path / "manifest.json", (0, 0))
+    with run.lock():
+        assert read_run_results(run.path).state.endswith("are validated; running")
+    said = read_run_results(run.path).state
+    listed = read_run(run.path, run.path)
+    assert said == f"3 of 3 rounds are validated; lost: {listed.cause}"
+    assert listed.state == "lost"
+    assert ", lost>" in repr(load(run.path))
+    run.update_manifest(command="run")
+    os.utime(run.path / "manifest.json", (0, 0))
+    assert read_run_results(run.path).state.endswith("running"), "it waits for its coordinator"
 
 
 def test_the_interval_of_a_class_is_wilsons(run: RunFolder) -> None:
