@@ -35,8 +35,10 @@ class ListedRun:
     data: str
     done: int
     rounds: int  # as planned; of a centralized run, epochs. ``done`` of them are done.
-    # avg, bacc, auroc: of the best model on the global test set, or if there is none pooled over
-    # the clients' test splits; None until the run is completed, or if not defined.
+    # What the figures are of: ``global test``, the global test set; if that is not judged
+    # ``clients' tests``, pooled, or ``clients' tests, own models``. Empty until it is completed.
+    on: str
+    # Of the best model; None until the run is completed, or if not defined.
     avg: float | None
     bacc: float | None
     auroc: float | None
@@ -73,7 +75,7 @@ def read_run(path: Path, folder: Path) -> ListedRun:
         nothing: dict[str, Any] = dict.fromkeys((*FIGURES, *OF_AVERAGE))
         cause = f"{type(error).__name__}: {error}"
         nothing |= dict.fromkeys(
-            ("command", "method", "backbone", "data", "ended_early", "date"), ""
+            ("command", "method", "backbone", "data", "on", "ended_early", "date"), ""
         )
         return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
 
@@ -101,6 +103,7 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
         ended_early=str(manifest.get("ended_early") or ""),
         date=str(manifest.get("started") or ""),
         bytes=size,
+        on=_judged(metrics)[0],
         **_figures(metrics, FIGURES),
         **_figures(metrics.get("ema", {}), OF_AVERAGE),
     )
@@ -108,8 +111,18 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
 
 def _figures(blocks: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
     """Return `FIGURES` of one model under other names."""
-    block = blocks.get("global_test") or blocks.get("client_test") or {}
+    _, block = _judged(blocks)
     return {name: block.get(figure) for name, figure in zip(names, FIGURES, strict=True)}
+
+
+def _judged(blocks: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return what a run's figures are of, see `ListedRun.on`, and the block that has them."""
+    if "global_test" in blocks:
+        return "global test", blocks["global_test"]
+    if "client_test" in blocks:
+        own = blocks.keys() & {"shared", "local_arrays"}
+        return f"clients' tests{', own models' if own else ''}", blocks["client_test"]
+    return "", {}
 
 
 def _lost(run: RunFolder) -> bool:
