@@ -28,14 +28,12 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
         f"Calibration {of} on {sum(found.images)} validation images: temperature "
         f"{found.temperature:.2f}; prediction sets for coverage {found.coverage:g}."
     ]
-    tested = metrics.get("global_test", metrics.get("client_test", {}))
-    if sets := tested.get("sets", {}).get("marginal"):
-        where = "global test set" if "global_test" in metrics else "clients' test splits"
-        if sets["coverage"] is not None:
-            lines[0] += (
-                f" On the {where} they hold the true class of {sets['coverage']:.1f} % of the "
-                f"images, and {sets['size']:.2f} classes in the mean."
-            )
+    where, sets = _tested(metrics)
+    if sets and sets["coverage"] is not None:
+        lines[0] += (
+            f" On the {where} they hold the true class of {sets['coverage']:.1f} % of the "
+            f"images, and {sets['size']:.2f} classes in the mean."
+        )
     said = found.too_few(classes)
     lines += [f"Too few validation images: {said}."] if said else []
     lines += [
@@ -43,3 +41,19 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
         for name, why in found.missing.items()
     ]
     return lines
+
+
+def _tested(metrics: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return on which images the calibrated model was tested first of all, and its sets' figures.
+
+    Of the shared model and the clients' own only those are calibrated that clients validate.
+    """
+    on_clients = "clients' test splits"
+    for where, block in (
+        ("global test set", metrics.get("global_test", {})),
+        (on_clients, metrics.get("client_test", {})),
+        (on_clients, metrics.get("shared", {}).get("client_test", {})),
+    ):
+        if "sets" in block:
+            return where, block["sets"]["marginal"]
+    return "", {}

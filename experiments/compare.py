@@ -91,10 +91,11 @@ def _print(comparison: PairedComparison) -> None:
         cells = table.cells.iloc[:, :4] if table.name.startswith("classes") else table.cells
         first, *columns = cells.columns
         printed = new_table(table.title, first, columns)
-        printed.caption = "\n".join(table.notes)
         for row in cells.itertuples(index=False):
             printed.add_row(*map(Text, row))
         console.print(printed)
+        for note in table.notes:  # not as its caption, which would break long names of runs
+            console.say(note)
         console.print()
     for key, values in comparison.different_keys().items():
         sides = zip(comparison.sides, values, strict=True)

@@ -17,6 +17,7 @@ OVER = "over: how many classes occur; BACC is their mean recall"
 NONE = "–"
 BY_PATIENT = "  by patient"
 AVERAGE = "  moving average"
+OF_SHARED = ", shared model"
 # As many scores fit into 80 columns.
 _SCORES = 7
 

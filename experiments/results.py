@@ -13,6 +13,7 @@ from experiments.figures_table import (
     AVERAGE,
     BY_PATIENT,
     NONE,
+    OF_SHARED,
     OVER,
     classes_table,
     megabytes,
@@ -52,7 +53,10 @@ def show_results(console: Console, folder: RunFolder) -> None:
         tables += scores_tables(blocks, first, metrics["best_by"])
         tested = "global_test" if "global_test" in metrics else "client_test"
         if tested in metrics:
-            of = "global test set" if tested == "global_test" else "clients' pooled test splits"
+            of = "global test set"
+            if tested == "client_test":
+                own = ", own models" if "shared" in metrics else ""
+                of = f"clients' pooled test splits{own}"
             tables.append(classes_table(metrics[tested], classes, of))
         if "clients" in metrics:
             tables += [updates_table(rounds), traffic_table(rounds)]
@@ -187,23 +191,39 @@ def named_in_full(rows: Iterable[Row]) -> list[Row]:
     return found
 
 
+def _of_clients(
+    blocks: Mapping[str, Any], everyone: Sequence[str], ema: Mapping[str, Any], of: str = ""
+) -> Iterator[Row]:
+    """Yield the rows of the clients' test splits.
+
+    Args:
+        ema: of the moving average, as ``blocks``; may be empty.
+        of: the end of the rows' names.
+    """
+    clients, pooled = blocks["clients"], blocks["client_test"]
+    for name in everyone:
+        yield f"{name}{of}", clients.get(name, {})
+    images = {key: value for key, value in pooled.items() if key != "patients"}
+    yield f"{pooled_clients(pooled['missing'], len(everyone))}, pooled{of}", images
+    if patients := pooled.get("patients"):
+        fewer = patients["missing"] != pooled["missing"]
+        who = f", {pooled_clients(patients['missing'], len(everyone))}" if fewer else ""
+        yield f"{BY_PATIENT}{who}", patients
+    if ema:
+        yield AVERAGE, {k: v for k, v in ema["client_test"].items() if k != "patients"}
+
+
 def blocks_of(metrics: Mapping[str, Any]) -> Iterator[Row]:
-    """Yield the rows' names and metric blocks; empty blocks for clients that did not answer."""
+    """Yield the rows' names and metric blocks; empty blocks for clients that did not answer.
+
+    Where clients have models of their own beside a shared one, rows of the clients come twice.
+    """
     federated = "clients" in metrics
     if federated:
-        clients, pooled = metrics["clients"], metrics["client_test"]
-        everyone = list(metrics["participation"])
-        for name in everyone:
-            yield name, clients.get(name, {})
-        images = {key: value for key, value in pooled.items() if key != "patients"}
-        yield f"{pooled_clients(pooled['missing'], len(everyone))}, pooled", images
-        if patients := pooled.get("patients"):
-            fewer = patients["missing"] != pooled["missing"]
-            who = f", {pooled_clients(patients['missing'], len(everyone))}" if fewer else ""
-            yield f"{BY_PATIENT}{who}", patients
-        if "ema" in metrics:
-            averaged = metrics["ema"]["client_test"]
-            yield AVERAGE, {k: v for k, v in averaged.items() if k != "patients"}
+        everyone, ema = list(metrics["participation"]), metrics.get("ema", {})
+        yield from _of_clients(metrics, everyone, ema)
+        if "shared" in metrics:
+            yield from _of_clients(metrics["shared"], everyone, ema.get("shared", {}), OF_SHARED)
     if "global_test" in metrics:
         yield ("global test set" if federated else "test set"), metrics["global_test"]
         yield from _other_models(metrics, "global_test")

@@ -34,8 +34,10 @@ class ListedRun:
     data: str
     done: int
     rounds: int  # as planned; of a centralized run, epochs. ``done`` of them are done.
-    # avg, bacc, auroc: of the best model on the global test set, or if there is none pooled over
-    # the clients' test splits; None until the run is completed, or if not defined.
+    # What the figures are of: ``global test``, the global test set; if that is not judged
+    # ``clients' tests``, pooled, or ``clients' tests, own models``. Empty until it is completed.
+    on: str
+    # Of the best model; None until the run is completed, or if not defined.
     avg: float | None
     bacc: float | None
     auroc: float | None
@@ -75,7 +77,8 @@ def read_run(path: Path, folder: Path) -> ListedRun:
     except (TypeError, ValueError, AttributeError):
         cause = "an entry of its files is of another kind than this version's"
     nothing: dict[str, Any] = dict.fromkeys((*FIGURES, *OF_AVERAGE))
-    nothing |= dict.fromkeys(("command", "method", "backbone", "data", "ended_early", "date"), "")
+    texts = ("command", "method", "backbone", "data", "on", "ended_early", "date")
+    nothing |= dict.fromkeys(texts, "")
     return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
 
 
@@ -103,6 +106,7 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
         ended_early=str(manifest.get("ended_early") or ""),
         date=str(manifest.get("started") or ""),
         bytes=size,
+        on=_judged(metrics)[0],
         **_figures(metrics, FIGURES),
         **_figures(metrics.get("ema", {}), OF_AVERAGE),
     )
@@ -123,8 +127,18 @@ def _need(entries: Mapping[str, Any], file: str, *keys: str) -> None:
 
 def _figures(blocks: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
     """Return `FIGURES` of one model under other names."""
-    block = blocks.get("global_test") or blocks.get("client_test") or {}
+    _, block = _judged(blocks)
     return {name: block.get(figure) for name, figure in zip(names, FIGURES, strict=True)}
+
+
+def _judged(blocks: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return what a run's figures are of, see `ListedRun.on`, and the block that has them."""
+    if "global_test" in blocks:
+        return "global test", blocks["global_test"]
+    if "client_test" in blocks:
+        own = blocks.keys() & {"shared", "local_arrays"}
+        return f"clients' tests{', own models' if own else ''}", blocks["client_test"]
+    return "", {}
 
 
 def order(run: ListedRun, column: str) -> tuple[Any, ...]:

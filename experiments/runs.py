@@ -36,12 +36,13 @@ def runs_command(
 ) -> None:
     """List every run below DIR, with its state and its figures.
 
-    AVG, BACC and AUROC are those of the best model on the global test set, or without one on the
-    clients' pooled test splits; EMA AVG, EMA BACC and EMA AUROC those of the moving average, if a
-    run has one (key ema-decay). A run is lost if its process is gone without a word; --resume
-    continues a failed or lost run. --clean leaves alone the trials of campaigns, which their
-    campaign attempts again, runs whose network a folder of heads uses, and damaged folders; it
-    says which.
+    AVG, BACC and AUROC are those of the best model on the global test set, or if that is not judged
+    on the clients' pooled test splits, where clients may have models of their own; if the listed
+    runs differ in that, column on says it. EMA AVG, EMA BACC and EMA AUROC are those of the moving
+    average, if a run has one (key ema-decay). A run is lost if its process is gone without a word;
+    --resume continues a failed or lost run. --clean leaves alone the trials of campaigns, which
+    their campaign attempts again, runs whose network a folder of heads uses, and damaged folders;
+    it says which.
 
     Examples:
 
@@ -89,11 +90,13 @@ def _print(found: list[ListedRun], folder: Path) -> None:
     averaged = any(run.ema_avg is not None for run in found)
     figures = (*FIGURES, *OF_AVERAGE) if averaged else FIGURES
     figure_heads = [name.upper().replace("_", " ") for name in figures]
-    head += [*figure_heads, "began", "MB"]
+    differ = len({run.on for run in found} - {""}) > 1
+    head += [*(["on"] if differ else []), *figure_heads, "began", "MB"]
     rows = [
         [
             *(run.run, run.state, run.command, run.method or "–", run.backbone, run.data),
             f"{run.done}/{run.rounds}",
+            *([run.on or "–"] if differ else []),
             *(as_text(name.removeprefix("ema_"), getattr(run, name)) for name in figures),
             run.date[:16].replace("T", " "),
             megabytes(run.bytes),

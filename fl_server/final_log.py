@@ -26,9 +26,10 @@ def final_log_lines(folder: RunFolder) -> Iterator[str]:
     if said := local_arrays_note(metrics):
         yield said
     rows = [(name, block) for name, block in metrics["clients"].items() if block]
-    pooled = metrics["client_test"]
-    whole = pooled_clients(pooled["missing"], len(metrics["participation"]))
-    rows.append((f"{whole}, pooled", pooled))
+    for of, blocks in (("", metrics), (", shared model", metrics.get("shared", {}))):
+        if pooled := blocks.get("client_test"):
+            whole = pooled_clients(pooled["missing"], len(metrics["participation"]))
+            rows.append((f"{whole}, pooled{of}", pooled))
     if "global_test" in metrics:
         rows.append(("global test set", metrics["global_test"]))
         rows += _other_models(metrics, "global_test")

@@ -89,8 +89,8 @@ def local_arrays_note(metrics: Mapping[str, Any]) -> str | None:
     number = metrics.get("local_arrays", 0)
     if not number:
         return (
-            "each client's figures are of a model of its own, the global test set's of the shared "
-            "one"
+            "each client's figures are of a model of its own, but for rows of the shared model; "
+            "the global test set's are of the shared one"
             if "shared" in metrics
             else None
         )

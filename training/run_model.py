@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from strategies.methods import METHODS
+from strategies.methods import DEFAULT, METHODS
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
 from training.weights import Weights
@@ -38,10 +38,15 @@ def check_trained(run: RunFolder, names: Iterable[str]) -> None:
     names = set(names)
     local = METHODS[strategy].local_names(names)
     if local:
+        remedy = (
+            "a simulation judges the clients' own models and makes no model files of them; run a "
+            f"method with a shared model, such as strategy = {DEFAULT}"
+        )
+        if run.manifest()["command"] == "run":
+            remedy = "use a site's model file, which has them trained (fedskin site model)"
         raise RunFolderError(
             f"{run.path}: with strategy = {strategy} {len(local)} of the network's {len(names)} "
-            "arrays stay at each client, and this folder has them as they began; use a site's "
-            "model file, which has them trained (fedskin site model)"
+            f"arrays stay at each client, and this folder has them as they began; {remedy}"
         )
 
 

@@ -202,7 +202,12 @@ def _behind(run: RunResults) -> list[str]:
 
 def _figures(run: RunResults) -> Iterator[str]:
     """Yield the report's tables; the one of clients has times and bytes, and is left out."""
-    for table in run_tables(run):
+    if "shared" in run.metrics:
+        yield (
+            "All figures are of the shared model, also those of the hospitals: those of their own "
+            "models are in the run's report, and say nothing of this one.\n"
+        )
+    for table in run_tables(run.of_shared_model):
         if table.name != "clients":
             yield "#" + table.markdown()
 

@@ -92,6 +92,12 @@ def read_model(named: str, path: Path, head: str | None = None) -> Model:
         remedy = "has no predictions of a global test set, and only those can be paired by image"
         if head:
             remedy = f"has no predictions of {head}; fit it with fedskin heads"
+        elif number := folder.metrics().get("local_arrays"):
+            remedy = (
+                f"has no predictions of a global test set: with strategy = {config.strategy} "
+                f"{number} arrays stay at the clients, and no one model was trained whole; see the "
+                f"clients' own models with fedskin report {path}"
+            )
         raise RunFolderError(f"{named}: {remedy}")
     manifest, classes = folder.manifest(), tuple(map(str, folder.data()["classes"]))
     with of_this_version(path / "rounds.jsonl"):

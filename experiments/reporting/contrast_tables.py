@@ -29,7 +29,7 @@ def _means(contrast: Contrast) -> Table:
     over = f"Means over {number} of {len(contrast.blocks)} blocks, those with every value."
     if not number:
         over = "No block has every value: these means are of different blocks; see the differences."
-    notes = (over, *not_complete(contrast.rows))
+    notes = (over, *contrast.notes, *not_complete(contrast.rows))
     return Table.of(contrast.name, contrast.title, contrast.synthetic, numbers, cells, best, notes)
 
 
@@ -58,6 +58,7 @@ def _differences(contrast: Contrast) -> Table:
             "p: Wilcoxon's signed-rank test on AVG. Pairs on the same test images are not "
             "independent: read a small p as a hint."
         )
+    notes += contrast.notes
     numbers = [_numbers(test) for test in tests]
     name, title = f"{contrast.name}-pairs", f"Differences · {contrast.title}"
     return Table.of(name, title, contrast.synthetic, numbers, cells, notes=notes)
@@ -91,4 +92,4 @@ def _blocks(contrast: Contrast) -> Table:
     for one in (numbers, cells):
         one.insert(0, "block", names)
     name, title = f"{contrast.name}-blocks", f"AVG · {contrast.title}"
-    return Table.of(name, title, contrast.synthetic, numbers, cells, best)
+    return Table.of(name, title, contrast.synthetic, numbers, cells, best, contrast.notes)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.trial import text
 from experiments.reporting.comparisons import KINDS, TRAFFIC, WORDS, in_order, slug
+from experiments.reporting.judged_models import left_out_note, shared_model_note
 from experiments.reporting.statistics import holm
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
 from training.head_settings import HEAD_KEYS, heads_with
@@ -67,6 +68,7 @@ class Contrast:
         rows: of the ledger, with the column ``value`` and the column ``block``: rows of one block
             differ in the value only. Every block has two values or more.
         blocks: by number, what the rows of a block have in common and other blocks have not.
+        notes: sentences on what of the values is not judged.
     """
 
     title: str
@@ -74,6 +76,7 @@ class Contrast:
     values: list[str]
     rows: pd.DataFrame
     blocks: Mapping[int, str]
+    notes: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -128,15 +131,33 @@ def contrasts(ledger: pd.DataFrame, records: Mapping[str, TrialRecord]) -> list[
     judged = ledger[(ledger["test_set"] == "global_test") & (ledger["unit"] == "image")]
     judged = judged[judged["avg"].notna()]
     found: list[Contrast] = []
-    for _, rows in judged.groupby(list(_FAMILY), sort=False):
+    for family, rows in judged.groupby(list(_FAMILY), sort=False):
         settings = settings_of({trial: records[trial].settings for trial in rows["trial"]})
         settings = _filled_in(settings, rows.drop_duplicates("trial").set_index("trial"))
         for key in map(str, settings):
             if settings[key].nunique() > 1 and key != "seed":
                 contrast = _contrast(rows, settings, key)
+                if contrast is not None and key == "strategy":
+                    alike = ledger[(ledger[list(_FAMILY)] == list(family)).all(axis=1)]
+                    contrast = replace(contrast, notes=_not_judged(contrast, alike, records))
                 found += [] if contrast is None else [contrast]
     titles = [contrast.title for contrast in found]
     return [_told_apart(each) if titles.count(each.title) > 1 else each for each in found]
+
+
+def _not_judged(
+    contrast: Contrast, ledger: pd.DataFrame, records: Mapping[str, TrialRecord]
+) -> list[str]:
+    """Return what is said of models that are in a contrast of methods by another one or not at all.
+
+    Args:
+        ledger: its rows of trials like those of the contrast.
+    """
+    local = [records[str(trial)].local_arrays > 0 for trial in ledger["trial"]]
+    kept = ledger[local]["config.strategy"]
+    strategies = contrast.rows["config.strategy"]
+    left_out = left_out_note(set(kept) - set(strategies))
+    return [*shared_model_note(strategies), *left_out]
 
 
 def _told_apart(contrast: Contrast) -> Contrast:

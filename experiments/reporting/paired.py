@@ -1,6 +1,6 @@
 """The comparison of two or more sides, paired on the same test images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ from experiments.reporting.compared_models import (
     groups_of,
     with_classes,
 )
+from experiments.reporting.judged_models import shared_model_note
 from experiments.reporting.statistics import holm
+from training.config import PATH_KEYS
+from training.run_folder import CENTRALIZED
 from training.score_counts import Answers
 from training.score_differences import ScoreDifferences, score_differences
 from training.uncertainty import RESAMPLES, mcnemar
@@ -75,7 +78,7 @@ class PairedComparison:
             ``image_id``, ``label``, ``pair``, ``side``, ``first`` and ``second`` (the predicted
             classes), ``first_of_true`` and ``second_of_true`` (the probability that each gives to
             the true class), and ``change``.
-        notes: sentences on what is not compared.
+        notes: sentences on what is not compared: trials, and models beside those of the sides.
     """
 
     sides: Sequence[Side]
@@ -130,10 +133,17 @@ class PairedComparison:
         return f"{images}, of {self.num_units:,} {self.unit}s, over which the intervals are"
 
     def different_keys(self) -> dict[str, list[str]]:
-        """Return the config's keys in which the sides differ, with each side's values."""
+        """Return the config's keys in which the sides differ, with each side's values.
+
+        Without folders and files: the same images are elsewhere on another machine. A run that one
+        began with makes a difference.
+        """
         configs = [[model.config.identity() for model in side.models] for side in self.sides]
         found = {}
+        places = set(PATH_KEYS) - {"init-from"}
         for key in dict.fromkeys(key for side in configs for one in side for key in one):
+            if key in places:
+                continue
             values = [
                 ", ".join(dict.fromkeys(str(one.get(key, "")) for one in side)) for side in configs
             ]
@@ -224,8 +234,14 @@ def compare_sides(
         scores=scores,
         tests=[McNemar(*test, p) for test, p in zip(found, corrected, strict=True)],
         changed=pd.concat(changed, ignore_index=True),
-        notes=notes,
+        notes=[*notes, *(f"{side.letter}, {note}" for side in sides for note in _beside(side))],
     )
+
+
+def _beside(side: Side) -> Iterator[str]:
+    """Yield a sentence if the clients of a side's runs have models of their own, too."""
+    runs = [model for model in side.models if model.manifest["command"] not in CENTRALIZED]
+    yield from shared_model_note(model.config.strategy for model in runs)
 
 
 def _letter(index: int) -> str:

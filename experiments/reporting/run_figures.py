@@ -40,7 +40,7 @@ def _drawings(run: RunResults) -> Iterator[Drawing]:
         what = "norm of each client's update, and its cosine to the mean update, by round"
         yield drawn("updates", what, _updates, run)
     if 1 < len(run.metrics.get("clients", {})) <= _MOST_ROWS:
-        what = "figures of the best model on each client's test split"
+        what = "figures on each client's test split"
         yield drawn("clients", what, _clients, run)
     for number, test_set in enumerate(run.test_sets, start=1):
         what = f"confusion matrix, {test_set.name}: counts, shaded by the share of the true class"
@@ -119,7 +119,8 @@ def _finish(figure: Figure, unit: str, *labels: str) -> None:
 def _clients(run: RunResults) -> Figure:
     clients = run.metrics["clients"]
     height = 1.1 + 0.3 * len(clients)
-    figure = new_figure("By client, of the best model", 7.6, height, synthetic=run.synthetic)
+    of = "its own model" if run.metrics.keys() & {"shared", "local_arrays"} else "the best model"
+    figure = new_figure(f"By client, of {of}", 7.6, height, synthetic=run.synthetic)
     axes = figure.add_subplot()
     names = list(clients)
     for name, marker in (("acc", "s"), ("bacc", "o"), ("auroc", "^")):

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_partition.datasets import in_naming_order
 from experiments.campaigns.trial import text
+from experiments.figures_table import OF_SHARED
 from models.head_names import HEADS
 from training.config import ExperimentConfig
 from training.data_description import left_out_name, synthetic_note
@@ -34,11 +35,13 @@ class TestSet:
         name: of the images, and for a head of the head; unique in a run.
         block: as in ``metrics.json``.
         histograms: of the same images; None if only predicted classes are known.
+        own: whether the clients' own models answered, where there is a shared one, too.
     """
 
     name: str
     block: Mapping[str, Any]
     histograms: Histograms | None
+    own: bool = False
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -106,6 +109,17 @@ class RunResults:
         return absences_of(self.metrics)
 
     @property
+    def of_shared_model(self) -> "RunResults":
+        """The same without figures of the clients' own models, if there is a shared one, too."""
+        if "shared" not in self.metrics:
+            return self
+        metrics = _of_shared(self.metrics)
+        if "ema" in metrics:
+            metrics["ema"] = _of_shared(metrics["ema"])
+        test_sets = [test_set for test_set in self.test_sets if not test_set.own]
+        return replace(self, metrics=metrics, test_sets=test_sets)
+
+    @property
     def state(self) -> str:
         """The run's state in a sentence."""
         said, cause = state_of(self.folder, self.manifest)
@@ -130,6 +144,10 @@ class RunResults:
         on = " --on COORDINATOR_DIR" if command == "run" else ""
         config = shlex.quote(str(self.folder.path / "config.toml"))
         return f"fedskin {command}{on} {config} --out NEW_DIR"
+
+
+def _of_shared(blocks: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in {**blocks, **blocks["shared"]}.items() if k != "shared"}
 
 
 def read_run_results(path: Path) -> RunResults:
@@ -184,7 +202,12 @@ def _test_sets(
                 yield predicted(f"{words}{said}", blocks[name], f"{prefix}{name}")
         if "client_test" in blocks and blocks["client_test"]["n"]:
             pooled = _pooled(folder, len(classes), f"{prefix}client_test")
-            yield TestSet(f"clients' test splits, pooled{said}", blocks["client_test"], pooled)
+            name = f"clients' test splits, pooled{said}"
+            if "shared" in blocks:
+                yield TestSet(f"{name}, own models", blocks["client_test"], pooled, own=True)
+                yield TestSet(f"{name}{OF_SHARED}", blocks["shared"]["client_test"], None)
+            else:
+                yield TestSet(name, blocks["client_test"], pooled)
     for head, block in metrics.get("heads", {}).items():
         if head in HEADS:
             yield predicted(f"{head.upper()} on the test set", block, f"heads-{head}")

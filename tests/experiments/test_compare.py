@@ -222,9 +222,48 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: P
         damaged.to_csv(path, index=False)
         assert "is damaged, or of another version" in refusal(*runs)
     path.unlink()
-    assert "has no predictions of a global test set" in refusal(*runs)
+    assert "has no predictions of a global test set, and only" in refusal(*runs)
+    RunFolder(second).write_metrics({**RunFolder(second).metrics(), "local_arrays": 122})
+    said = refusal(*runs)
+    assert "with strategy = fedprox 122 arrays stay at the clients" in said
+    assert f"fedskin report {second}" in said
     RunFolder(second).update_manifest(status=RunState.RUNNING)
     assert "is not completed" in refusal(*runs)
+
+
+def change_config(run: Path, **keys: object) -> None:
+    folder = RunFolder(run)
+    (run / "config.toml").write_text(folder.config().replace(**keys).to_toml(), encoding="utf-8")
+
+
+def test_a_side_whose_clients_have_models_of_their_own_says_which_one_is_compared(
+    runs: tuple[Path, Path],
+) -> None:
+    """FineTune's shared model is FedAvg's to the bit: a difference of 0 is not that of the method.
+
+    Heads are on the shared model's features, and nobody has others.
+    """
+    assert compared(*runs)["notes"] == []
+    change_config(runs[1], strategy="finetune")
+    (note,) = compared(*runs)["notes"]
+    assert note.startswith("B, FineTune: the figures are of the shared model, which alone is")
+    assert note in compare(*runs).output.splitlines()
+    RunFolder(runs[1]).update_manifest(command="heads")
+    assert compared(*runs)["notes"] == []
+
+
+def test_other_places_of_the_images_are_no_difference_but_another_beginning_is(
+    runs: tuple[Path, Path],
+) -> None:
+    places = {"data_dir": "/elsewhere", "cache_dir": "/fast", "weights_dir": "/weights"}
+    change_config(runs[1], strategy="fedavg", init_from="runs/before", **places)
+    said = [line for line in compare(*runs).output.splitlines() if "configs differ" in line]
+    assert said == ["Their configs differ in init-from: A –, B runs/before"]
+
+
+def test_long_names_of_runs_are_printed_whole(runs: tuple[Path, Path]) -> None:
+    lines = compare(*runs).output.splitlines()
+    assert {f"A: {runs[0]}.", f"B: {runs[1]}."} <= set(lines)
 
 
 def test_two_settings_of_a_campaign_are_paired_over_all_other_keys(campaign: Path) -> None:

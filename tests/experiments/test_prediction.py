@@ -68,8 +68,11 @@ def test_what_no_client_sent_is_not_used_but_a_sites_file_has_it(
     """The coordinator's folder has those arrays as they began; the site's are trained."""
     config = make_config(image_size=32, strategy=strategy)
     run = completed_run(tmp_path / "run", config, weights)
-    said = rf"{strategy} \d+ of the network's \d+ arrays stay at each client.*fedskin site model"
-    with pytest.raises(RunFolderError, match=said):
+    said = rf"{strategy} \d+ of the network's \d+ arrays stay at each client.*"
+    with pytest.raises(RunFolderError, match=f"{said}run a method with a shared model, such as"):
+        predict_command(run.path, [image])  # a simulation has no site that could have a file
+    run.update_manifest(command="run")
+    with pytest.raises(RunFolderError, match=f"{said}fedskin site model"):
         predict_command(run.path, [image])
     file = tmp_path / "final.safetensors"
     ModelFile(config, CLASSES, weights, None, "0" * 32, 1, False).save(file)

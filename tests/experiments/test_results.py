@@ -88,6 +88,20 @@ def test_a_run_whose_clients_have_arrays_of_their_own_says_of_which_model_its_fi
     )
 
 
+def test_the_shared_model_has_rows_beside_the_clients_own(runs: dict[str, RunFolder]) -> None:
+    metrics = runs["simulate"].metrics()
+    shared = {**metrics["clients"]["client-1"], "acc": 12.34}
+    pooled = {**metrics["client_test"], "acc": 98.76}
+    change(runs["simulate"], shared={"client_test": pooled, "clients": {"client-1": shared}})
+    lines = shown(runs["simulate"])
+    own, of_shared, *_ = row(lines, "client-1")
+    assert own[2] == f"{metrics['clients']['client-1']['acc']:.2f}"
+    assert of_shared[:5] == ["client-1,", "shared", "model", str(shared["n"]), "12.34"]
+    assert row(lines, "client-2, shared")[0][3:] == ["–"] * 8, "it did not answer"
+    assert any("98.76" in line for line in lines)
+    assert "but for rows of the shared model" in " ".join(" ".join(lines).split())
+
+
 def test_recall_by_class_stands_below_with_melanoma_first(runs: dict[str, RunFolder]) -> None:
     """Nine nevi of ten images: the study's figures look well, and no melanoma was found."""
     confusion = [[0] * 7] * 4 + [[0, 0, 0, 0, 0, 3, 0], [0, 0, 0, 0, 0, 27, 0], [0] * 7]

@@ -56,6 +56,32 @@ def test_a_line_has_the_figures_of_the_run(folder: Path) -> None:
             assert f"{run['run']} " in runs(folder).stdout, "whole, however long"
 
 
+def test_the_list_says_what_the_figures_are_of_where_runs_differ_in_it(folder: Path) -> None:
+    """Local and FedBN have no global test set, Ditto's global test set judges its shared model."""
+    assert {run["on"] for run in listed(folder).values()} == {"global test", ""}
+    assert "  on  " not in runs(folder).stdout.splitlines()[0]
+    federated = (n for n, run in listed(folder, "--where", "state=completed").items() if "sim" in n)
+    changes: dict[str, dict[str, object]] = {
+        "global test": {"shared": {}},
+        "clients' tests": {},
+        "clients' tests, own models": {"local_arrays": 122},
+    }
+    for name, (on, change) in zip(federated, changes.items(), strict=False):
+        run = RunFolder(folder / name)
+        metrics = run.metrics() | change
+        if on != "global test":
+            del metrics["global_test"]
+        run.write_metrics(metrics)
+        (found,) = listed(folder, "--where", f"run={name}").values()
+        assert found["on"] == on
+        assert found["avg"] == metrics.get("global_test", metrics["client_test"])["avg"]
+    head, *lines = runs(folder).stdout.splitlines()
+    assert "  on  " in head
+    place = head.index("  on  ") + 2
+    assert {line[place:].split("  ")[0] for line in lines if " completed " in line} == {*changes}
+    assert len(listed(folder, "--where", "on=clients' tests")) == 1
+
+
 def test_a_run_whose_heads_are_not_fitted_says_so(folder: Path) -> None:
     name = next(name for name, run in listed(folder).items() if run["command"] == "heads")
     assert listed(folder)[name]["cause"] == ""

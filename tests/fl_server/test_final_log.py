@@ -56,5 +56,18 @@ def test_without_a_global_test_set(tmp_path: Path) -> None:
     assert [line.split()[0] for line in table] == ["test", "a", "all"]
 
 
+def test_the_shared_model_is_in_the_log_beside_the_clients_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(make_config())
+    folder.update_manifest(data={"synthetic": False}, clients={})
+    pooled, shared = ({**block(value), "missing": {}} for value in (20.0, 40.0))
+    metrics = {"best_by": "avg", "best_round": 1, "rounds": 1, "client_test": pooled}
+    metrics |= {"clients": {"a": block(10.0)}, "participation": {"a": 1}}
+    folder.write_metrics({**metrics, "shared": {"client_test": shared, "clients": {}}})
+    *_, own, last = final_log_lines(folder)
+    assert own.split()[:5] == ["all", "clients,", "pooled", "12", "20.00"]
+    assert last.split()[:7] == ["all", "clients,", "pooled,", "shared", "model", "12", "40.00"]
+
+
 def test_this_process_is_under_no_superlink() -> None:
     assert superlink_left_running() is None

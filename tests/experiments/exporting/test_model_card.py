@@ -80,15 +80,28 @@ def test_the_card_says_all_that_is_known(
 def test_the_card_says_whose_the_clients_figures_are(
     run: RunResults, exported: ExportedModel
 ) -> None:
-    said = (
-        "Each client's figures are of a model of its own, the global test set's of the shared one"
-    )
+    """The card is about the shared model: ACC 98.76 and 12.34 are of that, others its clients'."""
+    said = "All figures are of the shared model, also those of the hospitals"
     assert said not in model_card(run, exported, {})
-    shared = {"client_test": run.metrics["client_test"], "clients": run.metrics["clients"]}
-    own = replace(run, metrics={**run.metrics, "shared": shared})
-    card = model_card(own, exported, {})
-    assert f"{said}." in card
-    assert card.count(said) == 2  # below the figures, and the further scores
+    pooled, clients = run.metrics["client_test"], run.metrics["clients"]
+    shared = {
+        "client_test": {**pooled, "acc": 98.76},
+        "clients": {**clients, "client-1": {**clients["client-1"], "acc": 12.34}},
+    }
+    test_sets = [replace(each, own=each.block is pooled) for each in run.test_sets]
+    metrics = {**run.metrics, "shared": shared}
+    metrics["ema"] = {"global_test": metrics["global_test"], "client_test": pooled}
+    metrics["ema"]["shared"] = {**shared, "client_test": {**pooled, "acc": 87.65}}
+    card = model_card(replace(run, metrics=metrics, test_sets=test_sets), exported, {})
+    assert said in card
+    rows = [line.split("|") for line in card.splitlines() if line.startswith("|")]
+    acc = {cells[1].strip(): cells[3].strip() for cells in rows if len(cells) == 11}
+    assert acc["client-1"] == "12.34"
+    assert acc["all clients, pooled"] == "98.76"
+    assert acc["all clients, pooled, moving average"] == "87.65"
+    assert not [name for name in acc if "shared" in name], "there are no others to tell them from"
+    assert "a model of its own" not in card
+    assert "By class · clients' test splits, pooled" not in card, "the shared model's are not known"
 
 
 def test_the_card_names_no_folder_of_this_machine(run: RunResults, exported: ExportedModel) -> None:

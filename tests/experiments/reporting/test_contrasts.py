@@ -22,8 +22,12 @@ CURVE = pd.DataFrame(
 )
 
 
-def found(*rows: dict[str, Any]) -> list[Contrast]:
-    """The contrasts of some rows, each a trial of its own unless they name it."""
+def found(*rows: dict[str, Any], staying: str = "") -> list[Contrast]:
+    """The contrasts of some rows, each a trial of its own unless they name it.
+
+    Args:
+        staying: the method whose arrays stay at the clients.
+    """
     for number, one in enumerate(rows):
         one["trial"] = one["trial"] if "same" in one["trial"] else f"trial-{number:02}"
     table = ledger(*rows)
@@ -31,7 +35,10 @@ def found(*rows: dict[str, Any]) -> list[Contrast]:
         one["trial"]: {k.removeprefix("config."): v for k, v in one.items() if "config." in k}
         for one in rows
     }
-    return contrasts(table, {t: TrialRecord(k, CURVE, [], {}) for t, k in keys.items()})
+    local = {trial: int(of["strategy"] == staying) for trial, of in keys.items()}
+    return contrasts(
+        table, {t: TrialRecord(k, CURVE, [], {}, local_arrays=local[t]) for t, k in keys.items()}
+    )
 
 
 def strategies(*pairs: tuple[float, float], **keys: Any) -> list[dict[str, Any]]:
@@ -54,6 +61,22 @@ def test_the_documentations_own_example_has_both_side_by_side() -> None:
     assert means.best["AVG"].tolist() == [False, True]
     assert differences.cells["strategy"].tolist() == ["FedProx − FedAvg"]
     assert blocks.cells["FedProx"].tolist() == ["72.00", "75.00"]
+
+
+def test_methods_whose_clients_keep_models_are_named_below_the_tables() -> None:
+    """Ditto is judged by its shared model; of Local no model is, so it is in no table."""
+    (contrast,) = found(*strategies((70, 72)))
+    assert contrast.notes == []
+    alone = row(60, strategy="local", test_set="client_test")
+    brains = row(60, strategy="fedper", test_set="client_test", dataset="brats2019")
+    rows = [*strategies((70, 72)), row(70, strategy="ditto", seed=0), alone, brains]
+    (contrast,) = found(*rows, staying="local")
+    shared, left_out = contrast.notes
+    assert shared.startswith("Ditto: the figures are of the shared model, which alone is judged")
+    assert left_out.startswith("Left out, since arrays stay at the clients")
+    assert left_out.endswith(": Local.")
+    for table in contrast_tables(contrast):
+        assert {shared, left_out} <= set(table.notes)
 
 
 def test_the_mean_difference_and_its_interval_by_hand() -> None:

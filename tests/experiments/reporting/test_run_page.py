@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,53 @@ def test_every_row_of_figures_says_of_which_images_it_is(run: RunFolder) -> None
     said = "95 % intervals, global test set, by a bootstrap over images: ACC 12.00 – 34.50."
     assert said in table.notes
     assert said in page_of(run)
+
+
+def give_shared(run: RunFolder) -> dict[str, Any]:
+    """Give the clients models of their own: client-1's shared one has ACC 12.34. Return it all."""
+    metrics = run.metrics()
+    clients = metrics["clients"]
+    metrics["shared"] = {
+        "client_test": {**metrics["client_test"], "acc": 98.76},
+        "clients": {**clients, "client-1": {**clients["client-1"], "acc": 12.34}},
+    }
+    run.write_metrics(metrics)
+    return metrics
+
+
+def test_the_shared_model_has_rows_beside_the_clients_own(run: RunFolder) -> None:
+    before = run_tables(read_run_results(run.path))
+    metrics = give_shared(run)
+    tables = {table.name: table for table in run_tables(read_run_results(run.path))}
+    acc = tables["figures"].cells.set_index("evaluated on")["ACC"]
+    assert acc["client-1, shared model"] == "12.34"
+    assert acc["all clients, pooled, shared model"] == "98.76"
+    assert acc["client-1"] == f"{metrics['clients']['client-1']['acc']:.2f}"
+    assert acc.index.is_unique
+    assert len(acc) == len(before[0].cells) + len(metrics["clients"]) + 1
+    titles = [table.title for table in tables.values() if "By class" in table.title]
+    assert titles == [
+        *("By class · global test set", "By class · clients' test splits, pooled, own models"),
+        "By class · clients' test splits, pooled, shared model",
+    ]
+    assert "client-1, shared model" in page_of(run)
+
+
+def test_the_shared_models_prediction_sets_are_in_the_table(run: RunFolder) -> None:
+    """FineTune's calibration is of the shared model, so the clients' own have no sets."""
+    metrics = give_shared(run)
+    del metrics["global_test"]
+    results = read_run_results(run.path)
+    answers = answers_of(run.predictions("global_test"), results.classes)
+    counts = answers.counts(exact=False).histograms
+    losses = temperature_losses(answers)
+    found = calibrate(counts, losses, num_classes=7, coverage=0.8, missing={})
+    metrics["calibration"] = found.to_block()
+    metrics["shared"]["client_test"] |= found.blocks(answers)
+    run.write_metrics(metrics)
+    tables = {table.name: table for table in run_tables(read_run_results(run.path))}
+    assert list(tables["sets"].cells["evaluated on"]) == ["all clients, pooled, shared model"]
+    assert "On the clients' test splits they hold" in tables["sets"].notes[0]
 
 
 def test_a_run_without_its_heads_says_so(run: RunFolder) -> None:
