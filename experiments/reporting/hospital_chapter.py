@@ -73,7 +73,8 @@ def _headline(hospitals: Hospitals, best: int) -> str:
     if not row["losses"]:
         return f"{headline}."
     lose = "loses" if row["losses"] == 1 else "lose"
-    return f"{headline}; {row['losses']} {lose}, {row['sure_losses'] or 'none'} significantly."
+    sure = f"{row['sure_losses']} of them" if row["sure_losses"] else "not"
+    return f"{headline}; {row['losses']} {lose}, {sure} significantly."
 
 
 def _hospital_lines(hospitals: Hospitals, best: int) -> Iterator[str]:

@@ -157,8 +157,8 @@ def _gain(row: pd.Series) -> str:
 def how_many(row: "pd.Series[Any]") -> str:
     """Return how many hospitals gain and lose with an entry of `Hospitals.methods`."""
     return (
-        f"{row['gains']} gain ({row['sure_gains']} surely), "
-        f"{row['losses']} lose ({row['sure_losses']} surely)"
+        f"{row['gains']} gain ({row['sure_gains']} significant), "
+        f"{row['losses']} lose ({row['sure_losses']} significant)"
     )
 
 
@@ -186,7 +186,7 @@ def _methods(hospitals: Hospitals) -> Table:
 def _on_methods(hospitals: Hospitals) -> list[str]:
     return [
         f"In brackets the 95 % interval over {_unit(hospitals)}s. To pooled: mean BACC minus that "
-        f"of pooled training with the same loss. Surely: p below {ALPHA}, corrected.",
+        f"of pooled training with the same loss. Significant: p below {ALPHA}, corrected.",
         "Seconds include the computing of features in a trial that is the first to need them. What "
         "a hospital alone would not send, and the images that pooling would, are not counted.",
     ]

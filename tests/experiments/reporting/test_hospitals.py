@@ -193,9 +193,9 @@ def test_hospitals_that_lose_are_counted_and_told(tmp_path: Path, folder: Path) 
     found.__dict__["methods"] = rows  # in place of what is computed when it is first asked for
     said = hospital_chapter(found)["headline"]
     assert said.startswith("1 of 3 hospitals gain over being alone with Ditto (personal models)")
-    assert said.endswith("none of them significantly; 2 lose, 1 significantly.")
+    assert said.endswith("none of them significantly; 2 lose, 1 of them significantly.")
     [table] = [t for t in hospital_tables(found) if t.name == "hospitals-summary"]
-    assert "1 gain (0 surely), 2 lose (1 surely)" in set(table.cells["hospitals"])
+    assert "1 gain (0 significant), 2 lose (1 significant)" in set(table.cells["hospitals"])
 
 
 def test_the_distance_to_pooled_training_has_an_interval(hospitals: Hospitals) -> None:
