@@ -22,7 +22,7 @@ from strategies.replies import Replies
 from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.calibration import Calibration
 from training.checkpoint import Progress, best_rounds
-from training.config_faults import all_stays
+from training.config_faults import HEAD_NAMES, all_stays
 from training.evaluation import evaluate_on_test_set
 from training.participation import participation, sampled
 from training.run_folder import RunFolder
@@ -130,8 +130,11 @@ class Judge:
         if own_rounds:
             validation = self.validation(found)["pooled"]
         test_data = self.test_sets.get("global_test")
-        if config.client_heads and test_data is not None:
-            network = self.task.restore(exchange.evaluated(sent))
+        weights = exchange.evaluated(sent)
+        # Heads on features need a network whose features were trained together.
+        whole = method.local_names(weights) <= set(HEAD_NAMES)
+        if config.client_heads and test_data is not None and whole:
+            network = self.task.restore(weights)
             best_figures["client_heads"] = judge_client_heads(
                 self.grid, self.strategy, sent, network, config, test_data, self.settings
             )

@@ -28,7 +28,7 @@ def freed_memory_is_given_back() -> Iterator[None]:
 def nothing_is_forced_to_disk() -> Iterator[None]:
     """No test can cut the power, and a small run waits for the disk a hundred times."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "fsync", os.fstat)  # which still refuses what is no open file
         yield
 
 

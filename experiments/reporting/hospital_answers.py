@@ -126,7 +126,9 @@ def _read(
                 except RunFolderError as error:
                     lacking[f"{entry.method}, {hospital}: {error}"] += 1
     answered = [entry for entry in entries if any(key[0] == entry for key in answers)]
-    validated = {trial: list(records[trial].validated.values()) for trial in ids}
+    # Of a trial that sampled its clients, or lost one, the mean would be of other hospitals.
+    everyone = {client for trial in ids for client in records[trial].validated}
+    validated = {trial: records[trial].validated for trial in ids}
     return HospitalTrials(
         name=slug(f"hospitals {title}"),
         title=title,
@@ -136,7 +138,11 @@ def _read(
         entries=_merged(answered, answers),
         tests=tests,
         answers=answers,
-        validated={trial: sum(found) / len(found) for trial, found in validated.items() if found},
+        validated={
+            trial: sum(found.values()) / len(found)
+            for trial, found in validated.items()
+            if found and found.keys() == everyone
+        },
         lacking=[f"{said} ({n} trials)" if n > 1 else said for said, n in lacking.items()],
         leaks=[
             *_leaks(rows, [images for of_seed in tests.values() for images in of_seed.values()]),
@@ -152,25 +158,26 @@ def _merged(
 
     Otherwise one model would be tested several times, and p-values be corrected for it.
     """
-    merged: list[Entry] = []
+    merged: dict[Entry, dict[tuple[str, int], NDArray[np.float32]]] = {}
+    given: dict[Entry, dict[tuple[str, int], NDArray[np.float32]]] = {}
+    for (entry, hospital, seed), found in answers.items():
+        given.setdefault(entry, {})[hospital, seed] = found
     for entry in entries:
-        mine = {key[1:]: found for key, found in answers.items() if key[0] == entry}
-        for place, other in enumerate(merged):
+        mine = given[entry]
+        for other, theirs in merged.items():
             if (other.loss, other.model) != (entry.loss, entry.model):
                 continue
-            theirs = {key[1:]: found for key, found in answers.items() if key[0] == other}
             if mine.keys() == theirs.keys() and all(
                 np.allclose(found, theirs[key], rtol=0, atol=_ALIKE) for key, found in mine.items()
             ):
                 both = replace(other, method=f"{other.method} = {entry.method}")
-                for key, found in theirs.items():
-                    del answers[other, *key], answers[entry, *key]
-                    answers[both, *key] = found
-                merged[place] = both
+                merged = {both if one == other else one: of for one, of in merged.items()}
                 break
         else:
-            merged.append(entry)
-    return merged
+            merged[entry] = mine
+    answers.clear()
+    answers |= {(entry, *key): found for entry, of in merged.items() for key, found in of.items()}
+    return list(merged)
 
 
 def _files(

@@ -134,20 +134,26 @@ def _entries(rows: pd.DataFrame, records: Mapping[str, TrialRecord]) -> Iterator
             keys = [column.removeprefix("config.") for column in varied]
             said = ", ".join(f"{k} {v}" for k, v in zip(keys, values, strict=True))
             trials = {int(seed): str(trial) for trial, seed in alike["config.seed"].items()}
-            for model in _models(method, records[str(alike.index[0])]):
+            beside = DEFAULT in set(rows.loc[rows["config.loss"] == loss, "config.strategy"])
+            for model in _models(method, records[str(alike.index[0])], beside=beside):
                 yield Entry(
                     loss=str(loss),
                     method=f"{method.title} ({said})" if said else method.title,
                     model=model,
                     default=strategy == DEFAULT,
                     optimizer=str(alike["config.optimizer"].iloc[0]),
-                    validated=model != OWN or method.tuning_epochs is None,
+                    validated=model != (OWN if method.own_half is None else SHARED)
+                    or not has_both(method),
                     trials=trials,
                 )
 
 
-def _models(method: Method, record: TrialRecord) -> tuple[str, ...]:
-    """Return whose models a method's trials have."""
+def _models(method: Method, record: TrialRecord, *, beside: bool) -> tuple[str, ...]:
+    """Return whose models a method's trials have.
+
+    Args:
+        beside: whether there are trials of the default method with the same loss.
+    """
     if method.pooled:
         return (POOLED,)
     if all_stays(method):
@@ -156,7 +162,7 @@ def _models(method: Method, record: TrialRecord) -> tuple[str, ...]:
         return (OWN,)  # the shared model has arrays that nobody trained
     if not has_both(method):
         return (SHARED,)
-    return (OWN,) if shares_the_default(method) else (SHARED, OWN)
+    return (OWN,) if beside and shares_the_default(method) else (SHARED, OWN)
 
 
 def has_both(method: Method) -> bool:

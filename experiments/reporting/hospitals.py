@@ -109,11 +109,12 @@ class Hospitals:
         """
         rows = self.methods[self.methods["model"].isin(FEDERATED if model is None else [model])]
         rows = rows[rows["loss"] == loss] if loss is not None else rows
+        rows = rows[rows["validated"].notna()]
         if rows.empty:
             return None
         rows = rows[rows["hospitals"] == rows["hospitals"].max()]
         rows = rows[rows["seeds"] == rows["seeds"].max()]
-        return int(rows["validated"].idxmax()) if rows["validated"].notna().any() else None
+        return int(rows["validated"].idxmax())
 
     @cached_property
     def methods(self) -> pd.DataFrame:
@@ -169,7 +170,11 @@ def judge_hospitals(trials: HospitalTrials) -> Hospitals:
     """Compute all figures."""
     positive = next((name for name in named_first() if name in trials.classes), "")
     places = [*trials.hospitals, GLOBAL]
-    found = {at: _of_hospital(trials, at, positive) for at in places if at in trials.tests}
+    found = {
+        at: _of_hospital(trials, at, positive, seed=number)
+        for number, at in enumerate(places)
+        if at in trials.tests
+    }
     whole, _ = found.pop(GLOBAL, (pd.DataFrame(), {}))
     tables = [table for table, _ in found.values()]
     figures = pd.concat(tables, ignore_index=True) if found else pd.DataFrame()
@@ -192,7 +197,7 @@ def _corrected(figures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_hospital(
-    trials: HospitalTrials, hospital: str, positive: str
+    trials: HospitalTrials, hospital: str, positive: str, *, seed: int
 ) -> tuple[pd.DataFrame, dict[int, NDArray[np.float64]]]:
     """Return the figures of all entries at a hospital, or on the global test set; and their BACC in
     each draw (R,), by entry.
@@ -202,6 +207,7 @@ def _of_hospital(
         trials.tests[hospital],
         len(trials.classes),
         positive=trials.classes.index(positive) if positive else None,
+        seed=seed,  # of its own: a mean over hospitals takes their draws for independent
     )
     judged: dict[int, Judged] = {}
     for number, entry in enumerate(entries):

@@ -174,6 +174,42 @@ def test_the_best_is_chosen_by_validation(tmp_path: Path, folder: Path) -> None:
     assert any("validation images (99.0), not by these" in line for line in chapter["further"])
 
 
+def test_a_setting_of_more_seeds_without_validation_hides_no_other(hospitals: Hospitals) -> None:
+    """As FineTune's personal models in a campaign that goes on."""
+    found = replace(hospitals)
+    rows = hospitals.methods.copy()
+    own = rows["model"] == OWN
+    rows.loc[own, ["validated", "seeds"]] = [np.nan, 9]
+    found.__dict__["methods"] = rows  # in place of what is computed when it is first asked for
+    best = found.best()
+    assert best is not None
+    assert found.entry(best).method == "FedAvg"
+
+
+def test_without_fedavg_the_shared_model_is_dittos(tmp_path: Path) -> None:
+    write_hospital_campaign(tmp_path, strategies=("local", "ditto"), losses=LOSSES[:1], seeds=(0,))
+    [found] = read_findings(tmp_path).hospitals
+    assert [(e.method, e.model, e.validated) for e in found.trials.entries] == [
+        ("Local", ALONE, True),
+        ("Ditto", SHARED, False),
+        ("Ditto", OWN, True),
+    ]
+
+
+def test_a_mean_over_fewer_hospitals_is_not_compared(tmp_path: Path, folder: Path) -> None:
+    """A round that a client missed, or was not asked in, validates the others only."""
+    assert shutil.copytree(folder, tmp_path / "campaign")
+    for trial in (tmp_path / "campaign" / "trials").iterdir():
+        if 'strategy = "ditto"' in (trial / "config.toml").read_text():
+            record = json.loads((trial / "rounds.jsonl").read_text())
+            del record["validation"]["clients"]["client-1 (south)"]
+            (trial / "rounds.jsonl").write_text(json.dumps(record) + "\n")
+    [found] = read_findings(tmp_path / "campaign").hospitals
+    best = found.best()
+    assert best is not None
+    assert found.entry(best).method == "FedAvg"
+
+
 def test_models_that_answer_alike_are_one(tmp_path: Path) -> None:
     """With none to hold off, MultiKrum is FedAvg: one row, tested once."""
     strategies = ("local", "fedavg", "multikrum", "median")
