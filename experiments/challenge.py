@@ -71,9 +71,11 @@ def read_answers(
     """
     path = folder.path / f"predictions-{_test_set(head)}.csv"
     if not path.is_file():
-        remedy = "run it with a global test set" if head is None else "run fedskin heads first"
-        if head is None and folder.metrics().get("local_arrays"):
-            remedy = "arrays stay at the clients, so there is no one model for a global test set"
+        remedy = "run fedskin heads first"
+        if head is None:
+            remedy = (
+                "run it with a global test set, and a method that trains one whole model for all"
+            )
         raise RunFolderError(f"{path}: there are no such predictions; {remedy}")
     table = folder.predictions(_test_set(head))
     _check(table, path, head)
