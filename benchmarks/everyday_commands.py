@@ -126,7 +126,7 @@ def _folder(path: Path, folder: Path, repeats: int) -> dict[str, list[float]]:
     def forward() -> None:
         size = model.config.batch_size
         for asked in decode_images(find_images([folder], model.config), model.config, Console()):
-            pixels = torch.from_numpy(asked.pixels)
+            pixels = torch.tensor(asked.pixels)
             for start in range(0, len(pixels), size):
                 part = pixels[start : start + size]
                 how = {"image_size": 224, "mean": spec.mean, "std": spec.std}
