@@ -102,7 +102,7 @@ def main() -> None:
     for path in map(Path, sys.argv[1:]):
         folder = RunFolder(path)
         config = folder.config()
-        classes = tuple(map(str, folder.manifest()["data"]["classes"]))
+        classes = tuple(map(str, folder.data()["classes"]))
         answers = answers_of(folder.predictions("global_test"), classes)
         print(f"{path.name}: {config.strategy}, loss {config.loss}, coverage {config.coverage}")
         print(f"{'sets of':>8} {'images':>7} {'mean':>6} {'expected':>9} {'below':>6} {'above':>6}")

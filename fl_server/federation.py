@@ -13,7 +13,7 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
-from fl_server.judging import Judge
+from fl_server.judging import Judge, own_best_rounds, shares_features
 from fl_server.nodes import Gathered, check_bases, summed_class_counts
 from fl_server.reply_grids import CheckingGrid, UnpackingGrid
 from fl_server.round_record import round_record
@@ -26,11 +26,9 @@ from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
 from training.batchnorm import note_without_batchnorm
-from training.checkpoint import best_rounds
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
-from training.config_faults import all_stays
 from training.early_stopping import ends_after, why_ended
 from training.errors import RunFolderError
 from training.network import base_sha256, sent_part
@@ -125,6 +123,8 @@ class Federation:
         clients, exchange = self._begin(gather)
         notes = note_on_start(self.folder.manifest())
         notes += notes_on_method(self.config, exchange.num_local)
+        if self.config.client_heads and not shares_features(exchange):
+            notes.append("client-heads: the clients share no features, so no heads are fitted")
         notes += note_without_batchnorm(self.config)
         for note in notes:
             log(WARNING, note)
@@ -240,14 +240,9 @@ class Federation:
                 for name in record["clients"]
             },
             best_round=self.progress.best_round,
-            own_best_rounds=self._own_best_rounds(),
+            own_best_rounds=own_best_rounds(self.config, self.progress),
             flower=FlowerMean(flower) if flower else None,
         )
-
-    def _own_best_rounds(self) -> dict[str, int]:
-        if not all_stays(METHODS[self.config.strategy]):
-            return {}
-        return best_rounds(self.progress.records, self.config.best_by)
 
     def _sample(self, round_number: int) -> list[int]:
         if METHODS[self.config.strategy].pooled:
@@ -310,5 +305,5 @@ class Federation:
             validation = judge.validation(judge.ask(arrays, "validation", self.progress.round))
             self.progress = self.progress.validated(validation, self.config.best_by)
         strategy.best_round = self.progress.best_round
-        strategy.own_best_rounds = self._own_best_rounds()
+        strategy.own_best_rounds = own_best_rounds(self.config, self.progress)
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))

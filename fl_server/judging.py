@@ -22,6 +22,7 @@ from strategies.replies import Replies
 from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.calibration import Calibration
 from training.checkpoint import Progress, best_rounds
+from training.config import ExperimentConfig
 from training.config_faults import HEAD_NAMES, all_stays
 from training.evaluation import evaluate_on_test_set
 from training.participation import participation, sampled
@@ -31,6 +32,21 @@ from training.task import Task
 from training.weights import weights_sha256
 
 _OF_VALIDATION = (*FIELDS, TEMPERATURE_LOSSES)
+
+
+def own_best_rounds(config: ExperimentConfig, progress: Progress) -> dict[str, int]:
+    """Return the best round of each client; empty if one is the best for all.
+
+    A client that trains alone would also choose alone.
+    """
+    if not all_stays(METHODS[config.strategy]):
+        return {}
+    return best_rounds(progress.records, config.best_by)
+
+
+def shares_features(exchange: Exchange) -> bool:
+    """Return whether the clients' networks have the same features, on which they may fit heads."""
+    return exchange.local_names <= set(HEAD_NAMES)
 
 
 @dataclass(frozen=True)
@@ -110,8 +126,7 @@ class Judge:
         last_histograms = histograms_of(found, "test")
         sha256 = weights_sha256(exchange.evaluated(sent))
         best_round = progress.best_round or progress.round
-        # A client that trains alone would also choose alone.
-        own_rounds = best_rounds(progress.records, config.best_by) if all_stays(method) else {}
+        own_rounds = own_best_rounds(config, progress)
         if {best_round, *own_rounds.values()} != {progress.round}:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(folder.checkpoint.weights(best_round))
@@ -130,11 +145,8 @@ class Judge:
         if own_rounds:
             validation = self.validation(found)["pooled"]
         test_data = self.test_sets.get("global_test")
-        weights = exchange.evaluated(sent)
-        # Heads on features need a network whose features were trained together.
-        whole = method.local_names(weights) <= set(HEAD_NAMES)
-        if config.client_heads and test_data is not None and whole:
-            network = self.task.restore(weights)
+        if config.client_heads and test_data is not None and shares_features(exchange):
+            network = self.task.restore(exchange.evaluated(sent))
             best_figures["client_heads"] = judge_client_heads(
                 self.grid, self.strategy, sent, network, config, test_data, self.settings
             )

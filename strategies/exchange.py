@@ -61,6 +61,11 @@ class Exchange:
         self.first: ArrayRecord = self.train_layout.flatten({**shared, **carried})
 
     @property
+    def local_names(self) -> set[str]:
+        """Names of the arrays that stay at the clients."""
+        return set(self._local)
+
+    @property
     def num_local(self) -> int:
         """How many of the arrays stay at the clients."""
         return len(self._local)

@@ -11,6 +11,7 @@ from fl_client.local_heads import fit_heads_locally
 from fl_server.client_evaluation import judge_client_heads
 from strategies.arrays import to_record, views
 from strategies.averaging import Averaging
+from tests.fl_server.clients_in_memory import run_in_memory
 from tests.support import (
     MemoryGrid,
     answer,
@@ -20,6 +21,7 @@ from tests.support import (
     random_split,
     received_by,
 )
+from training.run_folder import RunFolder
 from training.split import GlobalTestSet
 from training.task import Task
 
@@ -59,3 +61,16 @@ def test_clients_answer_for_features_that_the_server_sends(tmp_path: Path) -> No
     for block in found["client-0"].values():
         assert np.sum(block["confusion"]) == block["n"] == 10
     assert "no answer" in found["client-1"]["failed"]
+
+
+@pytest.mark.usefixtures("flower_run")
+@pytest.mark.parametrize(("strategy", "fitted"), [("fedper", True), ("fedbn", False)])
+def test_heads_are_fitted_only_on_features_that_clients_share(
+    synthetic_ham: Path, cache: Path, tmp_path: Path, strategy: str, *, fitted: bool
+) -> None:
+    """FedPer leaves the head at the clients, FedBN a part of what features are made of."""
+    changes = {"rounds": 1, "client_heads": True, "heads": "knn", "test_dir": synthetic_ham}
+    found = run_in_memory(synthetic_ham, cache, tmp_path, strategy=strategy, **changes)
+    said = [note for note in RunFolder(tmp_path).manifest()["notes"] if "client-heads" in note]
+    assert ("client_heads" in found) == fitted
+    assert bool(said) != fitted
