@@ -71,7 +71,7 @@ def show_results(console: Console, folder: RunFolder) -> None:
     if ended := ended_early_note(manifest):
         console.say(ended)
     show_notices(console, manifest["data"].get("notices", ()))
-    if "global_test" not in metrics:
+    if "global_test" not in metrics and not metrics.get("local_arrays"):  # of which the title tells
         console.print("There is no global test set, so there are no figures for it.")
     console.say(f"The run folder is {folder.path}")
 

@@ -86,6 +86,10 @@ def test_a_run_whose_clients_have_arrays_of_their_own_says_of_which_model_its_fi
     assert f"100 {said}: each client's figures are of a model of its own" in " ".join(
         " ".join(shown(runs["simulate"])).split()
     )
+    metrics = runs["simulate"].metrics()
+    del metrics["global_test"]
+    runs["simulate"].write_metrics(metrics)
+    assert "There is no global test set" not in " ".join(shown(runs["simulate"]))
 
 
 def test_the_shared_model_has_rows_beside_the_clients_own(runs: dict[str, RunFolder]) -> None:
