@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from operation.files import parse_json, write_json
+from operation.files import parse_json, remove_leftovers, write_json
 from training.errors import RunFolderError
 from training.scores import ALL_SCORES
 from training.weights import Weights, load_weights, save_weights
@@ -155,6 +155,7 @@ class Checkpoint:
             if arrays is not None:
                 save_weights(path, arrays)
         write_json(self.folder / "state.json", vars(progress))
-        for path in self.folder.iterdir():  # .tmp is left by a killed save, and as large as a model
-            if path.suffix in (".safetensors", ".tmp") and path not in kept:
+        for path in self.folder.glob("*.safetensors"):
+            if path not in kept:
                 path.unlink()
+        remove_leftovers(self.folder)  # as large as a model
