@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from experiments.reporting.run_results import answers_of
@@ -51,7 +50,7 @@ def measure(answers: Answers, classes: tuple[str, ...], coverage: float) -> Iter
     found: dict[str, list[tuple[int, int, int]]] = {name: [] for name in ("all", *classes)}
     for number in range(DIVISIONS):
         order = np.random.default_rng(number).permutation(len(answers.labels))
-        first, second = (_part(answers, half) for half in np.array_split(order, 2))
+        first, second = map(answers.part, np.array_split(order, 2))
         histograms = first.counts(exact=False).histograms
         assert histograms is not None
         kinds = calibrate(
@@ -70,10 +69,6 @@ def measure(answers: Answers, classes: tuple[str, ...], coverage: float) -> Iter
     for what, divisions in found.items():
         if all(n and m for n, m, _ in divisions):
             yield _over_divisions(what, divisions, coverage)
-
-
-def _part(answers: Answers, which: NDArray[np.int64]) -> Answers:
-    return Answers(answers.probabilities[which], answers.labels[which])
 
 
 def _over_divisions(what: str, divisions: list[tuple[int, int, int]], coverage: float) -> Coverage:

@@ -25,6 +25,12 @@ def compare_command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page, figures and tables to DIR.")
     ] = None,
+    clients: Annotated[
+        bool,
+        typer.Option(
+            "--clients", help="On the clients' own test images, each by its client's model."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare finished runs A, B, … on the same test images, each with the first.
@@ -44,6 +50,8 @@ def compare_command(
 
     fedskin compare runs/avg runs/prox --out avg-or-prox
 
+    fedskin compare runs/local runs/avg runs/ditto --clients
+
     fedskin compare runs/heads runs/heads:knn runs/heads:svm
 
     fedskin compare task2 strategy=fedavg,optimizer=sgd strategy=fedprox,optimizer=sgd
@@ -61,9 +69,9 @@ def compare_command(
         what = "settings, as in  DIR optimizer=sgd optimizer=adam" if of_campaign else "runs"
         raise InputError(f"compare {' '.join(named)}: name two or more different {what}")
     if of_campaign:
-        comparison = compare_sides(*read_settings(Path(named[0]), sides))
+        comparison = compare_sides(*read_settings(Path(named[0]), sides, clients=clients))
     else:
-        comparison = compare_sides({name: [read_named(name)] for name in sides})
+        comparison = compare_sides({name: [read_named(name, clients=clients)] for name in sides})
     if as_json:
         for line in json.dumps(comparison.to_json(), indent=1, allow_nan=False).splitlines():
             echo(line)

@@ -122,6 +122,11 @@ class Answers:
         """Counts (K, K), true classes in rows."""
         return confusion_matrix(self.labels, self.predicted, self.probabilities.shape[1])
 
+    def part(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Answers:
+        """Return the answers for some images, by their numbers or a mask (n,)."""
+        chosen = None if self.chosen is None else self.chosen[which]
+        return Answers(self.probabilities[which], self.labels[which], chosen)
+
     def by_patient(self, patients: NDArray[np.int64]) -> Answers:
         """Return the mean probabilities of each patient's images, with the most probable class.
 

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from experiments.reporting.judged_models import client_predictions, hospital_name
 from experiments.reporting.run_results import answers_of
 from models.head_names import HEADS
 from operation.text import printable
 from training.config import ExperimentConfig
 from training.data_description import synthetic_note
 from training.errors import RunFolderError
+from training.predictions import read_predictions
 from training.run_folder import RunFolder
 from training.score_counts import Answers
 from training.whole_files import of_this_version
@@ -30,7 +32,8 @@ class Model:
     Attributes:
         named: as the user names it.
         classes: as in the predictions.
-        table: the predictions by ``image_id``, sorted.
+        table: the predictions by ``image_id``, sorted; with ``client``, whose image it is, if they
+            are those of the clients' own test images.
         answers: of the n images, in this order.
         curve: by round, ``train_loss`` and the pooled ``validation_avg``.
     """
@@ -46,8 +49,9 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the test images."""
-        return str(self.manifest["data"].get("test_fingerprint"))
+        """Identifies the global test set, or the images that the clients' are of."""
+        data = self.manifest["data"]
+        return str(data.get("fingerprint" if "client" in self.table else "test_fingerprint"))
 
     @property
     def synthetic_line(self) -> str | None:
@@ -60,25 +64,29 @@ class Model:
         return "round" if self.folder.length_key() == "rounds" else "epoch"
 
 
-def read_named(named: str) -> Model:
+def read_named(named: str, *, clients: bool) -> Model:
     """Read the model that a user names: ``RUN_DIR``, or ``RUN_DIR:HEAD`` for a head.
+
+    Args:
+        clients: see `read_model`.
 
     Raises:
         RunFolderError: see `read_model`.
     """
     folder, _, head = named.rpartition(":")
     if head in HEADS and not Path(named).exists():
-        return read_model(named, Path(folder), head)
-    return read_model(named, Path(named))
+        return read_model(named, Path(folder), head, clients=clients)
+    return read_model(named, Path(named), clients=clients)
 
 
-def read_model(named: str, path: Path, head: str | None = None) -> Model:
-    """Read a model's predictions of the global test set.
+def read_model(named: str, path: Path, head: str | None = None, *, clients: bool) -> Model:
+    """Read a model's predictions of the global test set, or of the clients' own test images.
 
     Args:
         named: names it in errors and tables.
         path: of the run folder.
         head: of ``HEADS``; None: the network.
+        clients: whether of the clients' own test images, each from its client's model.
 
     Raises:
         RunFolderError: it is no finished run with predictions, or they cannot be used.
@@ -86,23 +94,17 @@ def read_model(named: str, path: Path, head: str | None = None) -> Model:
     folder = RunFolder(path)
     config = folder.config()
     folder.check_completed()
-    test_set = f"heads-{head}" if head else "global_test"
-    file = path / f"predictions-{test_set}.csv"
-    if not file.is_file():
-        remedy = "has no predictions of a global test set, and only those can be paired by image"
-        if head:
-            remedy = f"has no predictions of {head}; fit it with fedskin heads"
-        elif number := folder.metrics().get("local_arrays"):
-            remedy = (
-                f"has no predictions of a global test set: with strategy = {config.strategy} "
-                f"{number} arrays stay at the clients, and no one model was trained whole; see the "
-                f"clients' own models with fedskin report {path}"
-            )
-        raise RunFolderError(f"{named}: {remedy}")
     manifest, classes = folder.manifest(), tuple(map(str, folder.data()["classes"]))
     with of_this_version(path / "rounds.jsonl"):
         curve = _curve(folder.rounds())
-    table = folder.predictions(test_set)
+    if clients:
+        file, table = path / "clients", _of_clients(named, folder, head)
+    else:
+        test_set = f"heads-{head}" if head else "global_test"
+        file = folder.predictions_path(test_set)
+        if not file.is_file():
+            raise RunFolderError(f"{named}: {_no_predictions(folder, config, head)}")
+        table = folder.predictions(test_set)
     try:
         table = table.sort_values("image_id", ignore_index=True)
         answers = answers_of(table, classes)
@@ -113,6 +115,47 @@ def read_model(named: str, path: Path, head: str | None = None) -> Model:
     if not sound:
         raise RunFolderError(f"{file}: is damaged, or of another version; make the run again")
     return Model(named, folder, config, manifest, classes, table, answers, curve)
+
+
+def _no_predictions(folder: RunFolder, config: ExperimentConfig, head: str | None) -> str:
+    """Return why there are no predictions of the global test set, with the remedy."""
+    if head:
+        return f"has no predictions of {head}; fit it with fedskin heads"
+    if number := folder.metrics().get("local_arrays"):
+        why = (
+            f": with strategy = {config.strategy} {number} arrays stay at the clients, and no one "
+            "model was trained whole"
+        )
+    else:
+        why = ", and only those can be paired by image"
+    if folder.manifest()["command"] == "simulate":
+        why += "; compare on the clients' own test images, with --clients"
+    return f"has no predictions of a global test set{why}"
+
+
+def _of_clients(named: str, folder: RunFolder, head: str | None) -> pd.DataFrame:
+    """Return the predictions of all clients' own test images, with the column ``client``."""
+    if head:
+        raise RunFolderError(f"{named}: --clients: heads are judged on the global test set only")
+    if folder.manifest()["command"] != "simulate":
+        raise RunFolderError(
+            f"{named}: --clients: has no predictions of clients: only simulations have; those of "
+            "real sites stay there"
+        )
+    tables = []
+    for client, block in folder.metrics()["clients"].items():
+        if not block["n"]:
+            continue
+        table = read_predictions(client_predictions(folder.path, client))
+        if len(table) != block["n"]:
+            raise RunFolderError(
+                f"{named}: the predictions of {printable(client)} are of {len(table)} images, and "
+                f"metrics.json counts {block['n']}; make the run again"
+            )
+        tables.append(table.assign(client=hospital_name(client)))
+    if not tables:
+        raise RunFolderError(f"{named}: --clients: no client has test images")
+    return pd.concat(tables, ignore_index=True)
 
 
 def _curve(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -132,7 +175,7 @@ def check_same_images(models: Sequence[Model]) -> None:
     Raises:
         RunFolderError: naming the first one that was.
     """
-    first = models[0]
+    first, none = models[0], pd.Series()
     for other in models[1:]:
         if set(other.classes) != set(first.classes):
             raise RunFolderError(
@@ -141,18 +184,25 @@ def check_same_images(models: Sequence[Model]) -> None:
                 "same classes"
             )
         same = other.fingerprint == first.fingerprint and all(
-            other.table[column].equals(first.table[column]) for column in ("image_id", "label")
+            other.table.get(column, none).equals(first.table.get(column, none))
+            for column in ("image_id", "label", "client")
         )
         if not same:
+            remedy = "the same test images"
+            if "client" in first.table:
+                remedy = "the same clients, split and seed"
             raise RunFolderError(
                 f"{other.named}: was judged on another test set ({_test_set(other)}) than "
-                f"{first.named} ({_test_set(first)}); compare runs with the same test images"
+                f"{first.named} ({_test_set(first)}); compare runs with {remedy}"
             )
 
 
 def _test_set(model: Model) -> str:
+    clients = ""
+    if "client" in model.table:
+        clients = f" at {model.table['client'].nunique()} clients"
     return (
-        f"{len(model.table):,} images of {model.config.dataset}, "
+        f"{len(model.table):,} images of {model.config.dataset}{clients}, "
         f"fingerprint {model.fingerprint[:12]}"
     )
 

@@ -21,7 +21,7 @@ _COMMAND, _MODEL, _NETWORK = "command", "model", "network"
 
 
 def read_settings(
-    folder: Path, settings: Sequence[str]
+    folder: Path, settings: Sequence[str], *, clients: bool
 ) -> tuple[dict[str, list[Model]], list[str], list[str]]:
     """Read the models of some settings of a campaign.
 
@@ -31,6 +31,7 @@ def read_settings(
         folder: the campaign's.
         settings: ``KEY=VALUE``, or several with commas between them; values are patterns as those
             of `is_like`. ``model=knn`` chooses a head.
+        clients: see `read_model`.
 
     Returns:
         The models of each setting, one for each pair; the names of the pairs; and a sentence for
@@ -72,7 +73,9 @@ def read_settings(
         )
     paired = common.loc[[first[block] for block in pairs]]
     models = {
-        setting: [read_model(found[p], trials / found[p], heads[setting]) for p in pairs]
+        setting: [
+            read_model(found[p], trials / found[p], heads[setting], clients=clients) for p in pairs
+        ]
         for setting, found in of_block.items()
     }
     notes = [

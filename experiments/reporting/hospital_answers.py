@@ -1,6 +1,5 @@
 """What models answered on the test images of hospitals, read from the predictions of trials."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from experiments.reporting.hospital_trials import (
     grouped_trials,
     has_both,
 )
+from experiments.reporting.judged_models import client_predictions, hospital_name
 from strategies.methods import METHODS
 from training.errors import RunFolderError
 from training.metrics import confusion_matrix
@@ -134,7 +134,7 @@ def _read(
         title=title,
         table=rows,
         classes=classes,
-        hospitals=[_hospital(client) for client in clients],
+        hospitals=[hospital_name(client) for client in clients],
         entries=_merged(answered, answers),
         tests=tests,
         answers=answers,
@@ -191,17 +191,10 @@ def _files(
             those that are known.
     """
     for client in clients:
-        file = "predictions-shared-test.csv" if beside else "predictions-test.csv"
         confusion = None if beside else record.of_clients.get(client)
-        yield _hospital(client), folder / "clients" / client.partition(" ")[0] / file, confusion
+        yield hospital_name(client), client_predictions(folder, client, shared=beside), confusion
     if model in (SHARED, POOLED) and "network" in record.confusions:
         yield GLOBAL, folder / "predictions-global_test.csv", record.confusions["network"]
-
-
-def _hospital(client: str) -> str:
-    """Return the source in a client's name, such as ``client-0 (rosendahl)``; or the name."""
-    found = re.fullmatch(r"\S+ \((.+)\)", client)
-    return client if found is None else found[1]
 
 
 def _leaks(rows: pd.DataFrame, tests: Sequence[HospitalImages]) -> Iterator[str]:

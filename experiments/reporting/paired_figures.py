@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from data_partition.datasets import in_naming_order
 from experiments.reporting.paired import PairedComparison
-from experiments.reporting.paired_tables import score_label, score_names
+from experiments.reporting.paired_tables import SCORE_OF_CLIENTS, score_label, score_names
 from experiments.reporting.style import (
     BLACK,
     BLUE,
@@ -23,6 +23,7 @@ from experiments.reporting.style import (
     drawn,
     new_figure,
 )
+from training.score_differences import Difference
 from training.scores import ALL_SCORES
 
 # Of the sides; with more of them colours repeat with other dashes and markers.
@@ -31,10 +32,13 @@ _MARKERS = ("o", "s", "^", "D")
 
 
 def paired_drawings(comparison: PairedComparison) -> list[Drawing]:
-    """Draw the differences, those by class, and the curves."""
+    """Draw the differences, those by client and by class, and the curves."""
     plans: list[tuple[str, str, Callable[[PairedComparison], Figure]]] = [
         ("differences", "difference of every score, with its 95 % interval", _differences),
     ]
+    if comparison.of_clients:
+        what = f"difference of {SCORE_OF_CLIENTS.upper()} by client, with its 95 % interval"
+        plans.append(("differences-by-client", what, _by_client))
     if any(ALL_SCORES[name].by_class for name in score_names(comparison)):
         what = "difference of the figures of each class, with its 95 % interval"
         plans.append(("differences-by-class", what, _by_class))
@@ -55,9 +59,22 @@ def _differences(comparison: PairedComparison) -> Figure:
     rows = [len(names) for names in panels.values()]
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
     for axes, (unit, names) in zip(grid, panels.items(), strict=True):
-        _forest(axes, comparison, names, [score_label(name) for name in names])
+        _forest(axes, comparison, _rows(comparison, names), [score_label(n) for n in names])
         axes.set_xlabel(unit, color=GREY)
     _legend(grid[0])
+    return figure
+
+
+def _by_client(comparison: PairedComparison) -> Figure:
+    of_clients = comparison.of_clients
+    height = 1.7 + _row_height(comparison) * len(of_clients)
+    title = f"By client: {_title(comparison)}"
+    figure = new_figure(title, 7.6, height, synthetic=comparison.synthetic)
+    axes = figure.subplots()
+    rows = [[of[SCORE_OF_CLIENTS] for of in each.differences] for each in of_clients.values()]
+    _forest(axes, comparison, rows, list(of_clients))
+    axes.set_xlabel(f"{SCORE_OF_CLIENTS.upper()}, percentage points")
+    _legend(axes)
     return figure
 
 
@@ -69,7 +86,8 @@ def _by_class(comparison: PairedComparison) -> Figure:
     figure = new_figure(title, 7.6, height, synthetic=comparison.synthetic)
     grid = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
     for axes, score in zip(grid, scores, strict=True):
-        _forest(axes, comparison, [f"{score}.{label}" for label in classes], classes)
+        rows = _rows(comparison, [f"{score}.{label}" for label in classes])
+        _forest(axes, comparison, rows, classes)
         axes.set_xlabel(f"{score.upper()}, percentage points")
     _legend(grid[0])
     return figure
@@ -79,17 +97,24 @@ def _row_height(comparison: PairedComparison) -> float:
     return 0.2 + 0.1 * len(comparison.others)
 
 
+def _rows(comparison: PairedComparison, names: Sequence[str]) -> list[list[Difference | None]]:
+    return [[of[name] for of in comparison.scores.differences] for name in names]
+
+
 def _forest(
-    axes: Axes, comparison: PairedComparison, names: Sequence[str], labels: Sequence[str]
+    axes: Axes,
+    comparison: PairedComparison,
+    rows: Sequence[Sequence[Difference | None]],
+    labels: Sequence[str],
 ) -> None:
-    """Draw a row for each score, and in it a point with its interval for each further side."""
+    """Draw a point with its interval for each further side in every row."""
     others = comparison.others
     for number, side in enumerate(others):
         offset = 0.6 * ((number + 0.5) / len(others) - 0.5)
         shown = [
             (row + offset, one.value, one.low, one.high)
-            for row, name in enumerate(names)
-            if (one := comparison.scores.differences[number][name]) is not None
+            for row, differences in enumerate(rows)
+            if (one := differences[number]) is not None
             and one.low is not None
             and one.high is not None
         ]
@@ -110,8 +135,8 @@ def _forest(
             label=side.title,
         )
     axes.axvline(0, color=BLACK, lw=0.8)
-    axes.set_yticks(range(len(names)), list(labels))
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), list(labels))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)

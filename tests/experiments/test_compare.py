@@ -226,7 +226,9 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: P
     RunFolder(second).write_metrics({**RunFolder(second).metrics(), "local_arrays": 122})
     said = refusal(*runs)
     assert "with strategy = fedprox 122 arrays stay at the clients" in said
-    assert f"fedskin report {second}" in said
+    assert said.endswith("compare on the clients' own test images, with --clients")
+    RunFolder(second).update_manifest(command="run")
+    assert refusal(*runs).endswith("no one model was trained whole")
     RunFolder(second).update_manifest(status=RunState.RUNNING)
     assert "is not completed" in refusal(*runs)
 

@@ -1,0 +1,159 @@
+"""``fedskin compare --clients``: runs on their clients' own test images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from experiments.cli import app
+from experiments.reporting.run_results import answers_of
+from operation.errors import InputError
+from tests.experiments.reporting.hospital_campaign import LABELS, write_hospital_campaign
+from training import score_differences
+from training.predictions import read_predictions
+from training.run_folder import RunFolder
+from training.score_counts import Answers
+from training.scores import score_block
+
+HOSPITALS = ("north", "south", "west")
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign's folder; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("compare") / "campaign"
+    write_hospital_campaign(folder, losses=["balanced"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(score_differences.score_differences.__kwdefaults__, "resamples", 60)
+
+
+@pytest.fixture
+def runs(campaign: Path, tmp_path: Path) -> dict[str, Path]:
+    """Copies of the runs of seed 0, by strategy."""
+    found = {}
+    for path in (campaign / "trials").iterdir():
+        config = RunFolder(path).config()
+        if config.seed == 0:
+            found[config.strategy] = shutil.copytree(path, tmp_path / config.strategy)
+    return found
+
+
+def compare(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments), "--clients"])
+
+
+def compared(*arguments: object) -> dict:  # type: ignore[type-arg]
+    result = compare(*arguments, "--json")
+    assert result.exit_code == 0, result.exception
+    found: dict = json.loads(result.stdout)  # type: ignore[type-arg]
+    return found
+
+
+def refusal(*arguments: object) -> str:
+    result = compare(*arguments)
+    assert isinstance(result.exception, InputError), result.output
+    assert len(str(result.exception).splitlines()) == 1
+    return str(result.exception)
+
+
+def own_answers(run: Path, classes: list[str]) -> list[Answers]:
+    files = [run / f"clients/client-{number}/predictions-test.csv" for number in range(3)]
+    return [answers_of(read_predictions(file), classes) for file in files]
+
+
+def test_every_client_is_judged_by_its_own_model(runs: dict[str, Path]) -> None:
+    """Local has no global model, and of Ditto the clients' own models are compared."""
+    sides = [runs["local"], runs["fedavg"], runs["ditto"]]
+    found = compared(*sides)
+    assert found["images"] == 3 * len(LABELS)
+    assert found["unit"] == "lesion"
+    assert found["notes"] == [
+        "C, Ditto: the figures are of the clients' own models, not of the shared one."
+    ]
+    accuracy = []
+    for run, side in zip(sides, found["sides"], strict=True):
+        answers = own_answers(run, found["classes"])
+        right = sum(int((one.predicted == one.labels).sum()) for one in answers)
+        assert side["scores"]["acc"] == pytest.approx(100 * right / (3 * len(LABELS)))
+        for hospital, one in zip(HOSPITALS, answers, strict=True):
+            assert side["clients"][hospital]["bacc"] == pytest.approx(
+                score_block(one.counts())["bacc"]
+            )
+        accuracy.append(side["scores"]["acc"])
+    assert accuracy == sorted(accuracy)
+    assert "differences_of_clients" not in found["sides"][0]
+    of_west = found["sides"][1]["differences_of_clients"]["west"]["bacc"]
+    scores = [side["clients"]["west"]["bacc"] for side in found["sides"]]
+    assert of_west["value"] == pytest.approx(scores[1] - scores[0])
+    assert of_west["low"] < of_west["value"] < of_west["high"]
+
+
+def test_the_terminal_and_the_page_have_a_table_by_client(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = compare(runs["local"], runs["fedavg"], "--out", out)
+    assert result.exit_code == 0, result.exception
+    said = " ".join(result.output.split())
+    assert "By client, BACC: B minus A" in said
+    about = f"{3 * len(LABELS)} test images of 3 clients, the same for all, each classified by the"
+    assert f"{about} model that its client has" in said
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "By client, BACC: B minus A" in page
+    assert (out / "figures" / "differences-by-client.svg").is_file()
+    table = pd.read_csv(out / "tables" / "clients-1.csv").query("score == 'bacc'")
+    assert list(table["client"]) == list(HOSPITALS)
+    changed = json.loads((out / "comparison.json").read_text())["sides"][1]["changed"]
+    north = [one for one in changed if one["image_id"].startswith("0-")]
+    was_right = sum(one["change"] == "right → wrong" for one in north)
+    markdown = (out / "tables" / "clients-1.md").read_text(encoding="utf-8")
+    (row,) = (line for line in markdown.splitlines() if line.startswith("| north"))
+    assert [cell.strip() for cell in row.split("|")[2:5]] == [
+        *(str(len(LABELS)), str(was_right), str(len(north) - was_right))
+    ]
+
+
+def test_settings_of_a_campaign(campaign: Path) -> None:
+    """Another seed makes other test images of each client."""
+    found = compared(campaign, "strategy=local,seed=0", "strategy=ditto,seed=0")
+    assert found["sides"][1]["scores"]["acc"] > found["sides"][0]["scores"]["acc"]
+    said = refusal(campaign, "strategy=local", "strategy=ditto")
+    assert f"{3 * len(LABELS)} images of ham10000 at 3 clients" in said
+    assert said.endswith("compare runs with the same clients, split and seed")
+
+
+def test_what_has_no_answers_of_clients_is_refused(runs: dict[str, Path]) -> None:
+    first, second = runs["local"], runs["fedavg"]
+    assert "heads are judged on the global test set only" in refusal(first, f"{second}:knn")
+    RunFolder(second).update_manifest(command="run")
+    assert "only simulations have; those of real sites stay there" in refusal(first, second)
+    RunFolder(second).update_manifest(command="simulate")
+    path = second / "clients" / "client-1" / "predictions-test.csv"
+    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
+    said = refusal(first, second)
+    assert f"of client-1 (south) are of {len(LABELS) - 1} images, and metrics.json counts " in said
+    path.unlink()
+    assert "predictions-test.csv: cannot be read" in refusal(first, second)
+
+
+def test_clients_with_other_images_are_refused(runs: dict[str, Path]) -> None:
+    """The same images at other clients are another question."""
+    first, second = runs["local"], runs["fedavg"]
+    metrics = RunFolder(second).metrics()
+    names = {"client-0 (north)": "client-0 (south)", "client-1 (south)": "client-1 (north)"}
+    metrics["clients"] = {names.get(k, k): block for k, block in metrics["clients"].items()}
+    RunFolder(second).write_metrics(metrics)
+    assert "compare runs with the same clients, split and seed" in refusal(first, second)
+
+
+def test_without_it_the_refusal_names_it(runs: dict[str, Path]) -> None:
+    (runs["local"] / "predictions-global_test.csv").unlink()
+    result = CliRunner().invoke(app, ["compare", str(runs["fedavg"]), str(runs["local"])])
+    assert "with --clients" in str(result.exception)
