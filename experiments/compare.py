@@ -95,8 +95,9 @@ def _print(comparison: PairedComparison) -> None:
     for table in paired_tables(comparison):
         if table.name.startswith("changed"):
             continue  # as many lines as images
-        # Of the classes only the numbers of images fit a terminal.
-        cells = table.cells.iloc[:, :4] if table.name.startswith("classes") else table.cells
+        # Of the classes only the numbers of images fit a terminal, of the clients the difference.
+        fits = {"classes": 4, "clients": 7}.get(table.name.partition("-")[0])
+        cells = table.cells.iloc[:, :fits]
         first, *columns = cells.columns
         printed = new_table(table.title, first, columns)
         for row in cells.itertuples(index=False):

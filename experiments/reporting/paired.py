@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiments.reporting.compared_models import (
@@ -14,11 +13,12 @@ from experiments.reporting.compared_models import (
     with_classes,
 )
 from experiments.reporting.judged_models import own_models_note, shared_model_note
+from experiments.reporting.paired_clients import OfClient, compare_by_client
 from experiments.reporting.statistics import holm
 from training.config import PATH_KEYS
 from training.run_folder import CENTRALIZED
 from training.score_counts import Answers
-from training.score_differences import Difference, ScoreDifferences, score_differences
+from training.score_differences import ScoreDifferences, score_differences
 from training.uncertainty import RESAMPLES, mcnemar
 
 WORSE, BETTER = "right → wrong", "wrong → right"
@@ -74,8 +74,8 @@ class PairedComparison:
         unit: what the bootstrap draws: ``patient``, ``lesion`` or ``image``.
         num_units: how many there are.
         scores: of each side, and the differences.
-        of_clients: by client, the same on its test images alone; empty if the images are those of
-            the global test set.
+        of_clients: BACC on each client's images, by client and further side; empty if the images
+            are those of the global test set.
         tests: of every pair of each further side.
         changed: a row for each image and pair that is right for one and wrong for the other, with
             ``image_id``, ``label``, ``pair``, ``side``, ``first`` and ``second`` (the predicted
@@ -90,7 +90,7 @@ class PairedComparison:
     unit: str
     num_units: int
     scores: ScoreDifferences
-    of_clients: Mapping[str, ScoreDifferences]
+    of_clients: Sequence[OfClient]
     tests: Sequence[McNemar]
     changed: pd.DataFrame
     notes: Sequence[str]
@@ -132,8 +132,8 @@ class PairedComparison:
         images = f"{len(self.images):,} test images, the same for all"
         if self.of_clients:
             images = (
-                f"{len(self.images):,} test images of {len(self.of_clients)} clients, the same for "
-                "all, each classified by the model that its client has"
+                f"{len(self.images):,} test images of {self.images['client'].nunique()} clients, "
+                "the same for all, each classified by the model that its client has"
             )
         if self.unit == "image":
             return (
@@ -178,33 +178,21 @@ class PairedComparison:
                     "name": side.name,
                     "runs": [str(model.folder.path) for model in side.models],
                     "scores": self.scores.scores[index],
-                    **self._by_client(index),
                     **(self._against_first(index) if index else {}),
                 }
                 for index, side in enumerate(self.sides)
             ],
         }
 
-    def _by_client(self, index: int) -> dict[str, Any]:
-        if not self.of_clients:
-            return {}
-        return {"clients": {name: each.scores[index] for name, each in self.of_clients.items()}}
-
     def _against_first(self, index: int) -> dict[str, Any]:
         letter = self.sides[index].letter
         changed = self.changed[self.changed["side"] == letter].drop(columns="side")
         return {
-            "differences": _as_json(self.scores.differences[index - 1]),
-            **(
-                {
-                    "differences_of_clients": {
-                        name: _as_json(each.differences[index - 1])
-                        for name, each in self.of_clients.items()
-                    }
-                }
-                if self.of_clients
-                else {}
-            ),
+            "differences": {
+                score: None if found is None else asdict(found)
+                for score, found in self.scores.differences[index - 1].items()
+            },
+            "clients": [asdict(one) for one in self.of_clients if one.side == letter],
             "mcnemar": [asdict(test) for test in self.tests if test.side == letter],
             "changed": changed.to_dict("records"),
         }
@@ -234,17 +222,6 @@ def compare_sides(
     by = {model.config.best_by for model in models}
     best_by = by.pop() if len(by) == 1 else "loss"
     scores = score_differences(answers, classes, groups=groups, best_by=best_by)
-    of_clients = {}
-    if "client" in models[0].table:
-        clients = models[0].table["client"].to_numpy(str)
-        for client in dict.fromkeys(sorted(clients)):
-            which = clients == client
-            of_clients[client] = score_differences(
-                [[one.part(which) for one in side] for side in answers],
-                classes,
-                groups=None if groups is None else np.unique(groups[which], return_inverse=True)[1],
-                best_by=best_by,
-            )
     pairs_of = [
         (side.letter, pair, first, second)
         for side, theirs in zip(sides[1:], answers[1:], strict=True)
@@ -266,7 +243,9 @@ def compare_sides(
         unit=unit,
         num_units=len(labels) if groups is None else int(groups.max()) + 1,
         scores=scores,
-        of_clients=of_clients,
+        of_clients=compare_by_client(
+            [side.letter for side in sides], answers, models[0].table, groups
+        ),
         tests=[McNemar(*test, p) for test, p in zip(found, corrected, strict=True)],
         changed=pd.concat(changed, ignore_index=True),
         notes=[*notes, *(f"{side.letter}, {note}" for side in sides for note in _beside(side))],
@@ -278,10 +257,6 @@ def _beside(side: Side) -> Iterator[str]:
     runs = [model for model in side.models if model.manifest["command"] not in CENTRALIZED]
     note = own_models_note if "client" in side.models[0].table else shared_model_note
     yield from note(model.config.strategy for model in runs)
-
-
-def _as_json(differences: Mapping[str, Difference | None]) -> dict[str, Any]:
-    return {score: None if found is None else asdict(found) for score, found in differences.items()}
 
 
 def _letter(index: int) -> str:

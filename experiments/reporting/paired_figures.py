@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from data_partition.datasets import in_naming_order
 from experiments.reporting.paired import PairedComparison
-from experiments.reporting.paired_tables import SCORE_OF_CLIENTS, score_label, score_names
+from experiments.reporting.paired_tables import score_label, score_names
 from experiments.reporting.style import (
     BLACK,
     BLUE,
@@ -37,7 +37,7 @@ def paired_drawings(comparison: PairedComparison) -> list[Drawing]:
         ("differences", "difference of every score, with its 95 % interval", _differences),
     ]
     if comparison.of_clients:
-        what = f"difference of {SCORE_OF_CLIENTS.upper()} by client, with its 95 % interval"
+        what = "difference in BACC by client, with its 95 % interval"
         plans.append(("differences-by-client", what, _by_client))
     if any(ALL_SCORES[name].by_class for name in score_names(comparison)):
         what = "difference of the figures of each class, with its 95 % interval"
@@ -66,14 +66,15 @@ def _differences(comparison: PairedComparison) -> Figure:
 
 
 def _by_client(comparison: PairedComparison) -> Figure:
-    of_clients = comparison.of_clients
-    height = 1.7 + _row_height(comparison) * len(of_clients)
+    rows: dict[str, list[Difference | None]] = {}
+    for one in comparison.of_clients:  # of each client in the order of the sides
+        rows.setdefault(one.client, []).append(Difference(one.difference, one.low, one.high))
+    height = 1.7 + _row_height(comparison) * len(rows)
     title = f"By client: {_title(comparison)}"
     figure = new_figure(title, 7.6, height, synthetic=comparison.synthetic)
     axes = figure.subplots()
-    rows = [[of[SCORE_OF_CLIENTS] for of in each.differences] for each in of_clients.values()]
-    _forest(axes, comparison, rows, list(of_clients))
-    axes.set_xlabel(f"{SCORE_OF_CLIENTS.upper()}, percentage points")
+    _forest(axes, comparison, list(rows.values()), list(rows))
+    axes.set_xlabel("BACC, percentage points")
     _legend(axes)
     return figure
 

@@ -8,12 +8,10 @@ from data_partition.datasets import in_naming_order
 from experiments.figures_table import NONE
 from experiments.reporting.paired import BETTER, WORSE, PairedComparison, Side
 from experiments.reporting.tables import Table, p_text, signed, signed_range
-from training.score_differences import ScoreDifferences
 from training.scores import ALL_SCORES, as_text
 
 # As many changed images are on the page; the CSV file has all.
 SHOWN = 200
-SCORE_OF_CLIENTS = "bacc"
 
 _CHANGES = (WORSE, BETTER)
 
@@ -39,10 +37,10 @@ def score_label(name: str) -> str:
     return name.upper() if ALL_SCORES[name].higher_is_better else f"{name.upper()} (low: best)"
 
 
-def _difference(scores: ScoreDifferences, number: int, name: str) -> tuple[str, str, Any]:
+def _difference(comparison: PairedComparison, number: int, name: str) -> tuple[str, str, Any]:
     """Return how a side differs from the first in a score: the difference and its interval as
     text, and both with the two scores as numbers."""
-    found = scores.differences[number - 1][name]
+    found = comparison.scores.differences[number - 1][name]
     digits = ALL_SCORES[name.partition(".")[0]].digits
     value, interval = NONE, NONE
     if found is not None:
@@ -50,8 +48,8 @@ def _difference(scores: ScoreDifferences, number: int, name: str) -> tuple[str, 
         if found.low is not None and found.high is not None:
             interval = signed_range(found.low, found.high, digits)
     numbers = {
-        "first": scores.scores[0][name],
-        "second": scores.scores[number][name],
+        "first": comparison.scores.scores[0][name],
+        "second": comparison.scores.scores[number][name],
         "difference": found and found.value,
         "low": found and found.low,
         "high": found and found.high,
@@ -62,7 +60,7 @@ def _difference(scores: ScoreDifferences, number: int, name: str) -> tuple[str, 
 def _scores(comparison: PairedComparison, number: int, side: Side) -> Table:
     first, numbers, cells = comparison.first, [], []
     for name in score_names(comparison):
-        value, interval, found = _difference(comparison.scores, number, name)
+        value, interval, found = _difference(comparison, number, name)
         numbers.append({"score": name, **found})
         cells.append(
             {
@@ -81,25 +79,32 @@ def _scores(comparison: PairedComparison, number: int, side: Side) -> Table:
 
 
 def _clients(comparison: PairedComparison, number: int, side: Side) -> Table:
-    """Return for each client how many of its images changed, and the difference of one score; the
-    CSV file has every score.
-    """
-    first, numbers, cells = comparison.first, [], []
+    """Return for each client the difference in BACC, and how many of its images changed."""
+    first = comparison.first
     images = comparison.images.set_index("image_id")["client"]
     changed = comparison.changed[comparison.changed["side"] == side.letter]
     changes = changed["change"].groupby(changed["image_id"].map(images)).value_counts()
-    for client, scores in comparison.of_clients.items():
-        for name in score_names(comparison):
-            value, interval, found = _difference(scores, number, name)
-            numbers.append({"client": client, "score": name, **found})
-            if name == SCORE_OF_CLIENTS:
-                cell = {"client": client, "images": str((images == client).sum())}
-                cell |= {change: str(changes.get((client, change), 0)) for change in _CHANGES}
-                cell[first.letter] = as_text(name, found["first"])
-                cell[side.letter] = as_text(name, found["second"])
-                cells.append({**cell, "difference": value, "95 %": interval})
+    rows = [one for one in comparison.of_clients if one.side == side.letter]
+    cells = [
+        {
+            "client": one.client,
+            "images": str(one.images),
+            first.letter: as_text("bacc", one.first),
+            side.letter: as_text("bacc", one.second),
+            "difference": signed(one.difference),
+            "95 %": signed_range(one.low, one.high),
+            "p, Holm": p_text(one.p_holm),
+            **{change: str(changes.get((one.client, change), 0)) for change in _CHANGES},
+        }
+        for one in rows
+    ]
+    notes = [
+        f"Tested by exchanging the answers of a random half of the {comparison.unit}s. Holm: "
+        "corrected for the number of clients and sides."
+    ]
+    numbers = [vars(one) for one in rows]
     name, title = f"clients-{number}", f"By client, BACC: {side.letter} minus {first.letter}"
-    return Table.of(name, title, comparison.synthetic, numbers, cells)
+    return Table.of(name, title, comparison.synthetic, numbers, cells, notes=notes)
 
 
 def _classes(comparison: PairedComparison, number: int, side: Side) -> Table:
@@ -113,7 +118,7 @@ def _classes(comparison: PairedComparison, number: int, side: Side) -> Table:
         cell = {"class": label, "images": str(images.get(label, 0))}
         cell |= {change: str(changes.get((label, change), 0)) for change in _CHANGES}
         for score in of_classes:
-            value, interval, found = _difference(comparison.scores, number, f"{score}.{label}")
+            value, interval, found = _difference(comparison, number, f"{score}.{label}")
             numbers.append({"class": label, "score": score, **found})
             cell[score.upper()] = value if interval == NONE else f"{value} ({interval})"
         cells.append(cell)
