@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,15 @@ class ListedRun:
     ended_early: str  # why it is completed with fewer rounds than planned; else empty
     date: str  # when it began, UTC
     bytes: int  # of all its files
+    config: Mapping[str, Any]  # all keys, also of another version; empty if it is damaged
+
+    def value(self, name: str) -> Any:
+        """Return a column's value, or that of a config's key; None if there is none."""
+        return getattr(self, name) if name in COLUMNS else self.config.get(name)
+
+
+COLUMNS = tuple(field.name for field in fields(ListedRun) if field.name != "config")
+"""What a line says of a run; any other name is a config's key."""
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
@@ -79,7 +88,7 @@ def read_run(path: Path, folder: Path) -> ListedRun:
     nothing: dict[str, Any] = dict.fromkeys((*FIGURES, *OF_AVERAGE))
     texts = ("command", "method", "backbone", "data", "on", "ended_early", "date")
     nothing |= dict.fromkeys(texts, "")
-    return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, **nothing)
+    return ListedRun(name, DAMAGED, cause, done=0, rounds=0, bytes=size, config={}, **nothing)
 
 
 def _read(run: RunFolder, name: str, size: int) -> ListedRun:
@@ -106,6 +115,7 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
         ended_early=str(manifest.get("ended_early") or ""),
         date=str(manifest.get("started") or ""),
         bytes=size,
+        config=config,
         on=_judged(metrics)[0],
         **_figures(metrics, FIGURES),
         **_figures(metrics.get("ema", {}), OF_AVERAGE),
@@ -142,11 +152,14 @@ def _judged(blocks: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def order(run: ListedRun, column: str) -> tuple[Any, ...]:
-    """Return a key to sort by a column: numbers from the highest, none last; text from A to Z."""
-    value = getattr(run, column)
+    """Return what to sort by: text from A to Z; numbers from the highest if they are a column's,
+    from the lowest if they are a config's; last what has no value.
+    """
+    value = run.value(column)
     if isinstance(value, str):
-        return value, run.run
-    return value is None, -(value or 0), run.run
+        return False, True, value, run.run
+    number = value or 0
+    return value is None, False, -number if column in COLUMNS else number, run.run
 
 
 def of_campaign(path: Path) -> bool:

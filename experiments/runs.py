@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,10 +25,20 @@ console = Console()
 def runs_command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path("runs"),
     sort: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Sort by a column; figures with the best first.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Sort by a column or a key of the config; the best figures first."
+        ),
     ] = "date",
     where: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these runs. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Only runs with this in a column or key. Repeatable."
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Show a key of the config as a column. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     clean: Annotated[
@@ -50,24 +61,27 @@ def runs_command(
 
     fedskin runs runs --sort bacc --where state=completed --where backbone=resnet18
 
+    fedskin runs --key loss --key seed --where local-epochs=1
+
     fedskin runs --clean
     """
-    from experiments.run_list import ListedRun, order, read_run, run_folders
+    from experiments.campaigns.trial import text
+    from experiments.run_list import COLUMNS, order, read_run, run_folders
 
     if clean and as_json:
         raise InputError("--clean: asks before it removes, and --json only lists; leave out one")
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; name the folder that your runs are in")
-    columns = [field.name for field in fields(ListedRun)]
-    for name in (sort, *(condition.partition("=")[0] for condition in where or ())):
-        if name not in columns:
-            raise InputError(f"{name}: is no column; {known_names(name, columns)}")
     if incomplete := [condition for condition in where or () if "=" not in condition]:
         raise InputError(f"--where {incomplete[0]}: has no value; write {incomplete[0]}=VALUE")
     found = [read_run(path, folder) for path in run_folders(folder)]
+    if found:
+        keys = list(dict.fromkeys(name for run in found for name in run.config))
+        _check_known([sort, *(each.partition("=")[0] for each in where or ())], [*COLUMNS, *keys])
+        _check_known(key or (), keys)
     for condition in where or ():
         name, _, value = condition.partition("=")
-        found = [run for run in found if str(getattr(run, name)) == value]
+        found = [run for run in found if text(run.value(name)) == value]
     found.sort(key=lambda run: order(run, sort))
     if clean:
         _clean(folder, found)
@@ -75,10 +89,17 @@ def runs_command(
         for line in json.dumps([asdict(run) for run in found], indent=1).splitlines():
             echo(line)
     else:
-        _print(found, folder)
+        _print(found, folder, key or ())
 
 
-def _print(found: list[ListedRun], folder: Path) -> None:
+def _check_known(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{name}: is no column and no key; {known_names(name, known)}")
+
+
+def _print(found: list[ListedRun], folder: Path, keys: Sequence[str] = ()) -> None:
+    from experiments.campaigns.trial import text
     from experiments.figures_table import megabytes
     from experiments.run_list import FIGURES, OF_AVERAGE
     from training.scores import as_text
@@ -91,11 +112,12 @@ def _print(found: list[ListedRun], folder: Path) -> None:
     figures = (*FIGURES, *OF_AVERAGE) if averaged else FIGURES
     figure_heads = [name.upper().replace("_", " ") for name in figures]
     differ = len({run.on for run in found} - {""}) > 1
-    head += [*(["on"] if differ else []), *figure_heads, "began", "MB"]
+    head += [*keys, *(["on"] if differ else []), *figure_heads, "began", "MB"]
     rows = [
         [
             *(run.run, run.state, run.command, run.method or "–", run.backbone, run.data),
             f"{run.done}/{run.rounds}",
+            *(text(run.config.get(key, "–")) or "–" for key in keys),
             *([run.on or "–"] if differ else []),
             *(as_text(name.removeprefix("ema_"), getattr(run, name)) for name in figures),
             run.date[:16].replace("T", " "),

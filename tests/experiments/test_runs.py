@@ -123,6 +123,28 @@ def test_conditions_hold_together(folder: Path) -> None:
     assert "no such runs" in runs(folder, "--where", "backbone=none").stdout
 
 
+def test_keys_of_the_config_are_columns_too(folder: Path) -> None:
+    """Numbers of a config from the lowest on; a value as it is written after ``-c``."""
+    for rate, name in ((0.5, "failed"), (0.25, "running")):
+        path = folder / name / "config.toml"
+        config = RunFolder(folder / name).config().replace(learning_rate=rate, pretrained=False)
+        path.write_text(config.to_toml(), encoding="utf-8")
+    asked = ("--where", "pretrained=false", "--sort", "learning-rate")
+    found = listed(folder, *asked)
+    assert list(found) == ["running", "failed"]
+    assert found["failed"]["config"]["learning-rate"] == 0.5  # type: ignore[index]
+    head, *lines = runs(
+        folder, *asked, "--key", "learning-rate", "--key", "loss"
+    ).stdout.splitlines()
+    assert head.split()[7:9] == ["learning-rate", "loss"]
+    assert [line.split()[7] for line in lines[:2]] == ["0.25", "0.5"]
+    assert "–" in runs(folder, "--where", "state=damaged", "--key", "loss").stdout.split()
+
+
+def test_a_folder_without_runs_knows_no_keys_and_refuses_none(tmp_path: Path) -> None:
+    assert "no such runs" in runs(tmp_path, "--where", "loss=focal").stdout
+
+
 def test_a_run_without_a_process_is_lost_once_it_had_the_time_to_begin(folder: Path) -> None:
     assert listed(folder)["running"]["state"] == "running", "it may be about to take its lock"
     os.utime(folder / "running" / "manifest.json", (0, 0))
@@ -213,7 +235,9 @@ def test_what_is_removed_after_a_question_is_not_json(folder: Path) -> None:
     "arguments, said",
     [
         (["--sort", "bac"], "did you mean bacc"),
-        (["--where", "nothing=1"], "nothing: is no column"),
+        (["--where", "nothing=1"], "nothing: is no column and no key"),
+        (["--key", "los"], "los: is no column and no key; did you mean loss"),
+        (["--key", "bacc"], "bacc: is no column and no key"),
         (["--where", "state"], "--where state: has no value; write state=VALUE"),
     ],
 )
