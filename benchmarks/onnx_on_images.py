@@ -1,7 +1,7 @@
 """Does an ONNX file answer as torch does? On real images, for any backbone.
 
 ``python -m benchmarks.onnx_on_images IMAGES BACKBONE [BACKBONE …]`` writes a network of each as an
-ONNX file and compares the answers on 100 images of a folder or an archive, at 224 pixels. The
+ONNX file and compares the answers on 100 images of a folder, zipped or not, at 224 pixels. The
 weights are random, and made more like trained ones: biases and LayerScale, which start at 0 or near
 it, are drawn, BatchNorm's statistics are those of 96 other images, and the head is scaled so that
 logits have a standard deviation of 2 over images and classes.
@@ -38,7 +38,7 @@ def measure(folder: Path, name: str) -> tuple[float, float, int]:
     """Compare the answers of a backbone's file with torch's.
 
     Args:
-        folder: of image files, at least 196; or an archive of them.
+        folder: of image files, zipped or not, at least 196.
         name: the backbone.
 
     Returns:
