@@ -89,12 +89,13 @@ def _pixels(folder: Path, config: ExperimentConfig) -> Tensor:
     """Return as many images as are needed, (N, S, S, 3) uint8, drawn from a fixed seed."""
     ((_, table),) = find_images([folder], config)
     needed = COMPARED + OF_STATISTICS
-    if len(table.rows) < needed:
-        sys.exit(f"{folder}: has {len(table.rows)} images; {needed} are needed")
-    drawn = replace(table, rows=table.rows.sort_values("name").sample(needed, random_state=0))
+    number = min(needed, len(table.rows))
+    drawn = replace(table, rows=table.rows.sort_values("name").sample(number, random_state=0))
     asked = decode_images([(folder, drawn)], config, Console())
-    parts = [torch.tensor(part.pixels) for part in asked]
-    return torch.cat(parts)
+    pixels = torch.cat([torch.tensor(part.pixels) for part in asked])
+    if len(pixels) < needed:
+        sys.exit(f"{folder}: has {len(pixels)} images that can be used; {needed} are needed")
+    return pixels
 
 
 def _like_trained(network: Backbone, config: ExperimentConfig, pixels: Tensor) -> None:
@@ -102,7 +103,7 @@ def _like_trained(network: Backbone, config: ExperimentConfig, pixels: Tensor) -
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             last = name.rpartition(".")[2]
-            if last in ("layer_scale", "gamma"):
+            if last.startswith(("layer_scale", "gamma")):
                 parameter.copy_(0.5 + torch.rand(parameter.shape, generator=generator))
             elif "bias" in last and "head" not in name:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -136,6 +137,8 @@ def _centred(logits: Tensor) -> Tensor:
 
 def main() -> None:
     """Print a row for each backbone that is named."""
+    if len(sys.argv) < 3:
+        sys.exit("python -m benchmarks.onnx_on_images IMAGES BACKBONE [BACKBONE …]")
     folder, *names = sys.argv[1:]
     print(f"{'backbone':<32} {'probability':>12} {'logit':>10} {'other class':>12}")
     for name in names:

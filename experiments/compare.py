@@ -40,6 +40,9 @@ def compare_command(
     corrected by Holm; and how many images of each class changed sides. RUN_DIR:knn is a head of a
     run.
 
+    With --clients the test images are the clients' own, and each is classified by its client's
+    model; a further table has every client's BACC. Only simulations have these answers.
+
     If A is a campaign's folder, the others are settings of its trials, such as strategy=fedavg, or
     several keys with commas between them; model=knn chooses a head. Trials that agree in all other
     keys are paired, and the differences are means over the pairs.
@@ -95,7 +98,7 @@ def _print(comparison: PairedComparison) -> None:
     for table in paired_tables(comparison):
         if table.name.startswith("changed"):
             continue  # as many lines as images
-        # Of the classes only the numbers of images fit a terminal, of the clients the difference.
+        # As many columns as fit a terminal.
         fits = {"classes": 4, "clients": 7}.get(table.name.partition("-")[0])
         cells = table.cells.iloc[:, :fits]
         first, *columns = cells.columns

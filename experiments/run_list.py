@@ -1,5 +1,6 @@
 """The run folders below a folder, each read for one line of a list."""
 
+import math
 import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -123,11 +124,18 @@ def _read(run: RunFolder, name: str, size: int) -> ListedRun:
 
 
 def _config(path: Path) -> Mapping[str, Any]:
-    """Read a config, which may be of another version."""
+    """Read a config, which may be of another version; what is no number, text or truth value is
+    given as text.
+    """
     try:
-        return parse_toml(path.read_text(encoding="utf-8"))
+        found = parse_toml(path.read_text(encoding="utf-8"))
+        return {key: value if _is_plain(value) else str(value) for key, value in found.items()}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: is not TOML: {error}") from None
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _need(entries: Mapping[str, Any], file: str, *keys: str) -> None:
@@ -152,14 +160,14 @@ def _judged(blocks: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def order(run: ListedRun, column: str) -> tuple[Any, ...]:
-    """Return what to sort by: text from A to Z; numbers from the highest if they are a column's,
-    from the lowest if they are a config's; last what has no value.
+    """Return what to sort by: numbers first, from the highest if they are a column's, from the
+    lowest if they are a config's; then text from A to Z, and last what has no value.
     """
     value = run.value(column)
-    if isinstance(value, str):
-        return False, True, value, run.run
-    number = value or 0
-    return value is None, False, -number if column in COLUMNS else number, run.run
+    number = value if isinstance(value, int | float) else 0
+    said = value if isinstance(value, str) else ""
+    first = isinstance(value, int | float)
+    return value is None, not first, -number if column in COLUMNS else number, said, run.run
 
 
 def of_campaign(path: Path) -> bool:

@@ -65,8 +65,9 @@ def runs_command(
 
     fedskin runs --clean
     """
-    from experiments.campaigns.trial import text
+    from experiments.campaigns.trial import is_like
     from experiments.run_list import COLUMNS, order, read_run, run_folders
+    from training.config_file import parse_override
 
     if clean and as_json:
         raise InputError("--clean: asks before it removes, and --json only lists; leave out one")
@@ -77,11 +78,12 @@ def runs_command(
     found = [read_run(path, folder) for path in run_folders(folder)]
     if found:
         keys = list(dict.fromkeys(name for run in found for name in run.config))
-        _check_known([sort, *(each.partition("=")[0] for each in where or ())], [*COLUMNS, *keys])
-        _check_known(key or (), keys)
+        asked = [sort, *(each.partition("=")[0] for each in where or ())]
+        _check_known(asked, [*COLUMNS, *keys], "column and no key of a config")
+        _check_known(key or (), keys, "key of a config")
     for condition in where or ():
-        name, _, value = condition.partition("=")
-        found = [run for run in found if text(run.value(name)) == value]
+        name, value = parse_override(condition)
+        found = [run for run in found if is_like({name: run.value(name)}, {name: value})]
     found.sort(key=lambda run: order(run, sort))
     if clean:
         _clean(folder, found)
@@ -89,13 +91,13 @@ def runs_command(
         for line in json.dumps([asdict(run) for run in found], indent=1).splitlines():
             echo(line)
     else:
-        _print(found, folder, key or ())
+        _print(found, folder, list(dict.fromkeys(key or ())))
 
 
-def _check_known(names: Sequence[str], known: Sequence[str]) -> None:
+def _check_known(names: Sequence[str], known: Sequence[str], what: str) -> None:
     for name in names:
         if name not in known:
-            raise InputError(f"{name}: is no column and no key; {known_names(name, known)}")
+            raise InputError(f"{name}: is no {what}; {known_names(name, known)}")
 
 
 def _print(found: list[ListedRun], folder: Path, keys: Sequence[str] = ()) -> None:

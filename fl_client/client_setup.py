@@ -13,7 +13,7 @@ from data_partition.errors import DataError
 from data_partition.splits import SPLITS
 from data_partition.synthetic_folder import is_synthetic
 from fl_client.client import Client
-from operation.files import parse_toml
+from operation.files import parse_toml, remove_leftovers
 from strategies.methods import METHODS
 from training.config import ExperimentConfig, parse
 from training.device import resolve_device
@@ -28,7 +28,7 @@ RUN = re.compile("[0-9a-f]{32}")
 
 
 def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> Client:
-    """Return the client that a message is for.
+    """Return the client that a message is for; its folder has no half-written files any more.
 
     Args:
         settings: settings in the message; ``experiment`` has the config as TOML. Flower's run
@@ -46,6 +46,8 @@ def open_client(settings: Mapping[str, Any], node_config: Mapping[str, Any]) -> 
             str(settings["experiment"]), int(node_config["partition-id"])
         )
     torch.set_num_threads(client.config.threads_per_client)
+    # Here and not later: a process whose message was given up may write as long as it lives.
+    remove_leftovers(client.folder)
     return client
 
 

@@ -1,14 +1,13 @@
 """Atomic writes: a file or folder is either the old one or the new one, never half-written."""
 
 import errno
-import fcntl
 import json
 import os
 import re
 import shutil
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +42,9 @@ def parse_json(text: str | bytes) -> Any:
 
 
 Record = TypeVar("Record")
+
+# Names of `replacing`, and of safetensors, which writes to a file of its own beside the one named.
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp|\.tmp\w{6}")
 
 # What the system says when a disk, or a user's share of it, is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -93,59 +95,17 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes have left of files and folders that they were writing.
-
-    Args:
-        folder: where they were writing.
-        name: of the file or folder that they were writing; None: any.
-    """
-    ours = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.\d+\.tmp")
-    for path in folder.iterdir():
-        if ours.fullmatch(path.name) is None:
-            continue
-        with suppress(OSError), _held(path) as alone:  # it is gone, or another user's
-            if alone and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif alone:
-                path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Lock a temporary file or folder; the lock ends with the process, however that ends.
-
-    Yields:
-        Whether it is locked: it is not if another process holds it, or on a file system without
-        locks.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            alone = False
-        else:
-            alone = True
-        yield alone
-    finally:
-        os.close(handle)
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` to write to; rename it to ``path`` at the end.
 
     Missing parent folders are created. If the body raises, ``path`` is unchanged and the
-    temporary file is removed, as are those that killed processes have left; the error of a full
-    disk names ``path``.
+    temporary file is removed; the error of a full disk names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, path.name)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
-        with naming(path), _held(temporary):
+        with naming(path):
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())  # so a power cut cannot leave the name without its bytes
@@ -154,24 +114,37 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left, also in the folders inside.
+
+    Args:
+        folder: which nobody else writes to now; it may be missing.
+    """
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def creating_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path`` to write to; rename it to ``path`` at the end.
 
-    Missing parent folders are created. If the body raises, the new folder is removed, and so are
-    those that killed processes have left. The bytes of its files are not forced to disk.
+    Missing parent folders are created. If the body raises, the new folder is removed, and so is one
+    that a killed process has left. The bytes of its files are not forced to disk.
 
     Args:
         path: the folder, which may exist if it is empty.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, path.name)
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    for leftover in path.parent.iterdir():
+        if ours.fullmatch(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
     building = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     building.mkdir()
     try:
-        with _held(building):
-            yield building
-            building.replace(path)
+        yield building
+        building.replace(path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

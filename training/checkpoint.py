@@ -158,4 +158,4 @@ class Checkpoint:
         for path in self.folder.glob("*.safetensors"):
             if path not in kept:
                 path.unlink()
-        remove_leftovers(self.folder)  # as large as a model
+        remove_leftovers(self.folder)  # each as large as a model

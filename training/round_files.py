@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from operation.files import remove_leftovers, replacing
+from operation.files import replacing
 
 KEPT = 3
 
@@ -56,7 +56,6 @@ class RoundFiles:
         """
         with replacing(self._path(round_number)) as temporary:
             yield temporary
-        remove_leftovers(self.folder)  # of rounds that went on without this client, too
         kept = self.newest(before=keep + 1)
         for old in sorted(self._rounds())[:-KEPT]:
             if kept is None or old != kept[0]:

@@ -98,23 +98,15 @@ def read_model(named: str, path: Path, head: str | None = None, *, clients: bool
     with of_this_version(path / "rounds.jsonl"):
         curve = _curve(folder.rounds())
     if clients:
-        file, table = path / "clients", _of_clients(named, folder, head)
+        table = _of_clients(named, folder, head, classes)
     else:
         test_set = f"heads-{head}" if head else "global_test"
         file = folder.predictions_path(test_set)
         if not file.is_file():
             raise RunFolderError(f"{named}: {_no_predictions(folder, config, head)}")
-        table = folder.predictions(test_set)
-    try:
-        table = table.sort_values("image_id", ignore_index=True)
-        answers = answers_of(table, classes)
-        sound = len(table) > 0 and not table["image_id"].duplicated().any()
-        sound = sound and bool(np.isfinite(answers.probabilities).all())
-    except (KeyError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise RunFolderError(f"{file}: is damaged, or of another version; make the run again")
-    return Model(named, folder, config, manifest, classes, table, answers, curve)
+        table = _sound(folder.predictions(test_set), file, classes)
+    table = table.sort_values("image_id", ignore_index=True)
+    return Model(named, folder, config, manifest, classes, table, answers_of(table, classes), curve)
 
 
 def _no_predictions(folder: RunFolder, config: ExperimentConfig, head: str | None) -> str:
@@ -127,35 +119,68 @@ def _no_predictions(folder: RunFolder, config: ExperimentConfig, head: str | Non
             "model was trained whole"
         )
     else:
-        why = ", and only those can be paired by image"
-    if folder.manifest()["command"] == "simulate":
+        why = ""
+    if folder.manifest().get("command") == "simulate":
         why += "; compare on the clients' own test images, with --clients"
     return f"has no predictions of a global test set{why}"
 
 
-def _of_clients(named: str, folder: RunFolder, head: str | None) -> pd.DataFrame:
-    """Return the predictions of all clients' own test images, with the column ``client``."""
+def _of_clients(
+    named: str, folder: RunFolder, head: str | None, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Return the predictions of all clients' own test images, with the column ``client``.
+
+    Lesions and patients are a client's own, also if another client's have the same names.
+    """
     if head:
         raise RunFolderError(f"{named}: --clients: heads are judged on the global test set only")
-    if folder.manifest()["command"] != "simulate":
+    if folder.manifest().get("command") != "simulate":
         raise RunFolderError(
             f"{named}: --clients: has no predictions of clients: only simulations have; those of "
             "real sites stay there"
         )
+    with of_this_version(folder.path / "metrics.json"):
+        images = {name: int(block["n"]) for name, block in folder.metrics()["clients"].items()}
     tables = []
-    for client, block in folder.metrics()["clients"].items():
-        if not block["n"]:
+    for client, number in images.items():
+        if not number:
             continue
-        table = read_predictions(client_predictions(folder.path, client))
-        if len(table) != block["n"]:
+        path = client_predictions(folder.path, client)
+        table = _sound(read_predictions(path), path, classes)
+        if len(table) != number:
             raise RunFolderError(
-                f"{named}: the predictions of {printable(client)} are of {len(table)} images, and "
-                f"metrics.json counts {block['n']}; make the run again"
+                f"{path}: is of {len(table)} images, and metrics.json counts {number}; make the "
+                "run again"
             )
+        for column in _GROUPS.keys() & set(table):
+            known = table[column].str.strip() != ""
+            table[column] = table[column].where(~known, f"{client} " + table[column])
         tables.append(table.assign(client=hospital_name(client)))
     if not tables:
         raise RunFolderError(f"{named}: --clients: no client has test images")
-    return pd.concat(tables, ignore_index=True)
+    together = pd.concat(tables, ignore_index=True)
+    if together["image_id"].duplicated().any():
+        raise RunFolderError(f"{named}: --clients: an image is at two clients")
+    # A client without any lesion that is known has no such column.
+    return together.fillna(dict.fromkeys(_GROUPS.keys() & set(together), ""))
+
+
+def _sound(table: pd.DataFrame, path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Return predictions as they are.
+
+    Raises:
+        RunFolderError: an image is there twice, or there is none, or something else than
+            probabilities of these classes.
+    """
+    try:
+        answers = answers_of(table, classes)
+        sound = len(table) > 0 and not table["image_id"].duplicated().any()
+        sound = sound and bool(np.isfinite(answers.probabilities).all())
+    except (KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise RunFolderError(f"{path}: is damaged, or of another version; make the run again")
+    return table
 
 
 def _curve(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -78,9 +78,9 @@ class PairedComparison:
             are those of the global test set.
         tests: of every pair of each further side.
         changed: a row for each image and pair that is right for one and wrong for the other, with
-            ``image_id``, ``label``, ``pair``, ``side``, ``first`` and ``second`` (the predicted
-            classes), ``first_of_true`` and ``second_of_true`` (the probability that each gives to
-            the true class), and ``change``.
+            ``image_id``, ``label``, ``client`` if it is a client's, ``pair``, ``side``, ``first``
+            and ``second`` (the predicted classes), ``first_of_true`` and ``second_of_true`` (the
+            probability that each gives to the true class), and ``change``.
         notes: sentences on what is not compared: trials, and models beside those of the sides.
     """
 
@@ -131,16 +131,17 @@ class PairedComparison:
         """The images and the units in a sentence."""
         images = f"{len(self.images):,} test images, the same for all"
         if self.of_clients:
+            clients = self.images["client"].nunique()
             images = (
-                f"{len(self.images):,} test images of {self.images['client'].nunique()} clients, "
-                "the same for all, each classified by the model that its client has"
+                f"{len(self.images):,} test images of {clients} clients, the same for all; each is "
+                "classified by its client's model"
             )
         if self.unit == "image":
             return (
                 f"{images}. Which of them are of one lesion or patient is not known, so the "
                 f"intervals are over images; they are too narrow if some are"
             )
-        return f"{images}, of {self.num_units:,} {self.unit}s, over which the intervals are"
+        return f"{images}. Intervals are over their {self.num_units:,} {self.unit}s"
 
     def different_keys(self) -> dict[str, list[str]]:
         """Return the config's keys in which the sides differ, with each side's values.
@@ -276,6 +277,7 @@ def _changed(
         {
             "image_id": table["image_id"].to_numpy()[rows],
             "label": table["label"].to_numpy()[rows],
+            **({"client": table["client"].to_numpy()[rows]} if "client" in table else {}),
             "first": [classes[index] for index in first.predicted[rows]],
             "second": [classes[index] for index in second.predicted[rows]],
             "first_of_true": first.probabilities[rows, truth].astype(float),

@@ -81,9 +81,8 @@ def _scores(comparison: PairedComparison, number: int, side: Side) -> Table:
 def _clients(comparison: PairedComparison, number: int, side: Side) -> Table:
     """Return for each client the difference in BACC, and how many of its images changed."""
     first = comparison.first
-    images = comparison.images.set_index("image_id")["client"]
     changed = comparison.changed[comparison.changed["side"] == side.letter]
-    changes = changed["change"].groupby(changed["image_id"].map(images)).value_counts()
+    changes = changed.groupby("client")["change"].value_counts()
     rows = [one for one in comparison.of_clients if one.side == side.letter]
     cells = [
         {
@@ -99,8 +98,8 @@ def _clients(comparison: PairedComparison, number: int, side: Side) -> Table:
         for one in rows
     ]
     notes = [
-        f"Tested by exchanging the answers of a random half of the {comparison.unit}s. Holm: "
-        "corrected for the number of clients and sides."
+        f"Intervals and p: the answers of a random half of the {comparison.unit}s are exchanged.",
+        "Holm: corrected for the number of clients and sides; intervals are not.",
     ]
     numbers = [vars(one) for one in rows]
     name, title = f"clients-{number}", f"By client, BACC: {side.letter} minus {first.letter}"

@@ -222,7 +222,7 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: P
         damaged.to_csv(path, index=False)
         assert "is damaged, or of another version" in refusal(*runs)
     path.unlink()
-    assert "has no predictions of a global test set, and only" in refusal(*runs)
+    assert "has no predictions of a global test set; compare on the clients'" in refusal(*runs)
     RunFolder(second).write_metrics({**RunFolder(second).metrics(), "local_arrays": 122})
     said = refusal(*runs)
     assert "with strategy = fedprox 122 arrays stay at the clients" in said

@@ -106,8 +106,8 @@ def test_the_terminal_and_the_page_have_a_table_by_client(
     assert result.exit_code == 0, result.exception
     said = " ".join(result.output.split())
     assert "By client, BACC: B minus A" in said
-    about = f"{3 * len(LABELS)} test images of 3 clients, the same for all, each classified by the"
-    assert f"{about} model that its client has" in said
+    about = f"{3 * len(LABELS)} test images of 3 clients, the same for all; each is classified by"
+    assert f"{about} its client's model. Intervals are over their" in said
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "By client, BACC: B minus A" in page
     assert (out / "figures" / "differences-by-client.svg").is_file()
@@ -141,9 +141,47 @@ def test_what_has_no_answers_of_clients_is_refused(runs: dict[str, Path]) -> Non
     path = second / "clients" / "client-1" / "predictions-test.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
     said = refusal(first, second)
-    assert f"of client-1 (south) are of {len(LABELS) - 1} images, and metrics.json counts " in said
+    assert f"{path}: is of {len(LABELS) - 1} images, and metrics.json counts {len(LABELS)}" in said
+    pd.read_csv(path).assign(mel="?").to_csv(path, index=False)
+    assert f"{path}: is damaged" in refusal(first, second)
     path.unlink()
-    assert "predictions-test.csv: cannot be read" in refusal(first, second)
+    assert f"{path}: cannot be read" in refusal(first, second)
+    blocks = RunFolder(second).metrics()
+    for damaged in ([], {"client-0": None}, {"client-0": {"acc": 1.0}}):
+        RunFolder(second).write_metrics({**blocks, "clients": damaged})
+        assert "metrics.json: " in refusal(first, second)
+
+
+def test_lesions_are_a_clients_own_and_a_client_may_know_none(runs: dict[str, Path]) -> None:
+    """Two images of a lesion each, an odd one alone; those of the last client are drawn alone."""
+    before = compared(runs["local"], runs["fedavg"])
+    assert before["units"] == 3 * -(-len(LABELS) // 2)
+    for run in (runs["local"], runs["fedavg"]):
+        for number in range(3):
+            path = run / "clients" / f"client-{number}" / "predictions-test.csv"
+            table = pd.read_csv(path)
+            lesions = [f"lesion {index // 2}" for index in range(len(table))]
+            table = (
+                table.assign(lesion_id=lesions) if number < 2 else table.drop(columns="lesion_id")
+            )
+            table.to_csv(path, index=False)
+    found = compared(runs["local"], runs["fedavg"])
+    assert found["units"] == 2 * -(-len(LABELS) // 2) + len(LABELS)
+    for side, earlier in zip(found["sides"], before["sides"], strict=True):
+        assert side["scores"] == earlier["scores"]
+
+
+def test_clients_are_in_the_order_of_their_numbers(runs: dict[str, Path]) -> None:
+    for run in (runs["local"], runs["fedavg"]):
+        metrics = RunFolder(run).metrics()
+        metrics["clients"] = {
+            name.partition(" ")[0]: block for name, block in metrics["clients"].items()
+        }
+        metrics["clients"]["client-10"] = metrics["clients"].pop("client-1")
+        (run / "clients" / "client-1").rename(run / "clients" / "client-10")
+        RunFolder(run).write_metrics(metrics)
+    rows = compared(runs["local"], runs["fedavg"])["sides"][1]["clients"]
+    assert [row["client"] for row in rows] == ["client-0", "client-2", "client-10"]
 
 
 def test_clients_with_other_images_are_refused(runs: dict[str, Path]) -> None:

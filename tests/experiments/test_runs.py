@@ -141,6 +141,30 @@ def test_keys_of_the_config_are_columns_too(folder: Path) -> None:
     assert "–" in runs(folder, "--where", "state=damaged", "--key", "loss").stdout.split()
 
 
+@pytest.mark.parametrize(
+    "condition", ["learning-rate=2.5e-1", "learning-rate=0.250", "loss=cross*", "run=runn*"]
+)
+def test_a_condition_is_a_pattern_and_a_number_is_a_number(folder: Path, condition: str) -> None:
+    path = folder / "running" / "config.toml"
+    config = RunFolder(folder / "running").config().replace(learning_rate=0.25)
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert "running" in listed(folder, "--where", condition)
+    assert "running" not in listed(folder, "--where", condition.replace("2", "3").replace("*", ""))
+
+
+def test_values_of_any_kind_are_sorted_and_printed(folder: Path) -> None:
+    """Another version, or a hand, may have written them."""
+    written = {"failed": "[1, 2]", "running": "2026-01-01"}
+    for name, value in written.items():
+        path = folder / name / "config.toml"
+        path.write_text(path.read_text().replace("seed = 0", f"seed = {value}"), encoding="utf-8")
+    found = listed(folder, "--sort", "seed")
+    order = [run["config"].get("seed") for run in found.values()]  # type: ignore[attr-defined]
+    assert order[-3:] == ["2026-01-01", "[1, 2]", None]
+    (folder / "failed" / "config.toml").write_text("strategy = nan", encoding="utf-8")
+    assert "NaN" not in runs(folder, "--json").stdout
+
+
 def test_a_folder_without_runs_knows_no_keys_and_refuses_none(tmp_path: Path) -> None:
     assert "no such runs" in runs(tmp_path, "--where", "loss=focal").stdout
 
@@ -235,9 +259,9 @@ def test_what_is_removed_after_a_question_is_not_json(folder: Path) -> None:
     "arguments, said",
     [
         (["--sort", "bac"], "did you mean bacc"),
-        (["--where", "nothing=1"], "nothing: is no column and no key"),
-        (["--key", "los"], "los: is no column and no key; did you mean loss"),
-        (["--key", "bacc"], "bacc: is no column and no key"),
+        (["--where", "nothing=1"], "nothing: is no column and no key of a config"),
+        (["--key", "los"], "los: is no key of a config; did you mean loss"),
+        (["--key", "bacc"], "bacc: is no key of a config"),
         (["--where", "state"], "--where state: has no value; write state=VALUE"),
     ],
 )

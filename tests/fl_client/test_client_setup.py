@@ -55,6 +55,20 @@ def test_a_site_uses_its_own_folder_whole(node_config: dict[str, Any], tmp_path:
     assert (client.is_site, client.num_classes) == (True, 7)
 
 
+def test_what_a_killed_client_left_half_written_is_removed(
+    node_config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also of a round that went on without it, and of the final model, which is as large as one."""
+    folder = tmp_path / "site" / "runs" / RUN
+    kept = [folder / "local" / "round-00001.safetensors", folder / "predictions-test.csv"]
+    left = [folder / "local" / ".round-00002.safetensors.7.tmp", folder / ".tmpb02IHh"]
+    (folder / "local").mkdir(parents=True)
+    for path in (*kept, *left):
+        path.touch()
+    open_it(node_config)
+    assert {path for path in folder.rglob("*") if path.is_file()} == set(kept)
+
+
 def test_another_rank_is_another_split(node_config: dict[str, Any]) -> None:
     one, two = (open_it(node_config, **{"client-index": index}) for index in (1, 2))
     assert one.splits["train"].indices.tolist() != two.splits["train"].indices.tolist()

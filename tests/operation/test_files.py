@@ -1,13 +1,10 @@
 """Atomic writes of files and folders, and secrets that only their owner may read."""
 
-import errno
-import fcntl
 import os
-import shutil
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,77 +148,48 @@ def test_a_folder_is_there_once_it_is_whole(tmp_path: Path) -> None:
     ]
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from operation.files import creating_folder, replacing
+def test_other_folders_that_are_being_made_are_left_alone(tmp_path: Path) -> None:
+    theirs = [tmp_path / name for name in (".one.two.4711.tmp", ".[1].4711.tmp", ".one.tmp")]
+    for path in theirs:
+        path.mkdir()
+    with creating_folder(tmp_path / "one"):
+        pass
+    assert set(tmp_path.iterdir()) == {tmp_path / "one", *theirs}
+    with creating_folder(tmp_path / "[1]"):
+        pass
+    assert not theirs[1].exists()
 
-how = replacing if sys.argv[1] == "file" else creating_folder
-with how(Path(sys.argv[2])) as temporary:
-    (temporary if how is replacing else temporary / "file").write_text("half")
-    print(flush=True)
-    sys.stdin.read()
+
+KILLED = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import save_file
+from operation.files import replacing
+
+# The system kills a process that writes more than this to a file.
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with replacing(Path(sys.argv[1])) as temporary:
+    if sys.argv[2] == "arrays":
+        save_file({"a": np.zeros(10_000)}, temporary)
+    else:
+        temporary.write_bytes(bytes(10_000))
 """
 
 
-@pytest.fixture(params=["file", "folder"])
-def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process in the middle of writing ``a.b``, a file or a folder."""
-    command = [sys.executable, "-c", WRITER, request.param, str(tmp_path / "a.b")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process
-        process.kill()
-
-
-def write_again(writer: subprocess.Popen[str], path: Path) -> None:
-    if "file" in writer.args:  # type: ignore[operator]
-        path.unlink(missing_ok=True)
-        write_json(path, {})
-    else:
-        shutil.rmtree(path, ignore_errors=True)
-        with creating_folder(path):
-            pass
-
-
-def test_what_a_killed_process_left_is_removed_but_not_what_one_is_writing(
-    writer: subprocess.Popen[str], tmp_path: Path
-) -> None:
-    path = tmp_path / "a.b"
-    (theirs,) = tmp_path.iterdir()
-    write_again(writer, path)
-    assert set(tmp_path.iterdir()) == {theirs, path}
-    writer.kill()
-    writer.wait()
-    write_json(tmp_path / "a", {})  # whose own would begin alike
-    write_json(tmp_path / "b", {})
-    assert theirs.exists()
-    write_again(writer, path)
-    assert set(tmp_path.iterdir()) == {path, tmp_path / "a", tmp_path / "b"}
-
-
-def test_leftovers_of_any_file_of_a_folder(tmp_path: Path) -> None:
-    for name in (".[1].txt.7.tmp", ".b.8.tmp", ".b.tmp", "b.8.tmp", ".b.8"):
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path, "[1].txt")
-    assert not (tmp_path / ".[1].txt.7.tmp").exists()
-    assert (tmp_path / ".b.8.tmp").exists()
+@pytest.mark.parametrize("what", ["arrays", "text"])
+def test_what_a_killed_process_left_half_written_is_removed(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "inside" / "file"
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(path), what], check=False)
+    assert ended.returncode == -signal.SIGXFSZ
+    assert [leftover.name.startswith(".") for leftover in path.parent.iterdir()] == [True]
+    (tmp_path / ".lock").touch()
+    write_json(path, {})
     remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".b.tmp", "b.8.tmp", ".b.8"}
-
-
-def test_without_locks_everything_is_written_and_leftovers_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", none)
-    (tmp_path / ".a.7.tmp").touch()
-    write_json(tmp_path / "a", {})
-    assert {path.name for path in tmp_path.iterdir()} == {"a", ".a.7.tmp"}
+    assert {each.name for each in tmp_path.rglob("*")} == {".lock", "inside", "file"}
+    remove_leftovers(tmp_path / "none")
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:

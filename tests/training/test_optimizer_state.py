@@ -121,15 +121,6 @@ def test_three_rounds_are_kept(tmp_path: Path) -> None:
     assert loaded_steps(OptimizerStates(tmp_path, keep="persistent"), before=100_000)[0] == 10
 
 
-def test_what_a_killed_client_left_half_written_is_removed(tmp_path: Path) -> None:
-    """Also of a round that went on without it, which it never writes again."""
-    tmp_path.joinpath(".round-00002.safetensors.4711.tmp").write_bytes(b"half")
-    saved(tmp_path, 1, 3)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("round-00001.safetensors", "round-00003.safetensors")
-    }
-
-
 def test_saving_a_round_again_replaces_it(tmp_path: Path) -> None:
     states = saved(tmp_path, 1, 2)
     before = (tmp_path / "round-00002.safetensors").read_bytes()
