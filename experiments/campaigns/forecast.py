@@ -12,7 +12,13 @@ from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.preflight import CUT_KEYS
 from experiments.campaigns.trial import Trial
-from experiments.planning.estimate import STARTING_IN_CAMPAIGN, Estimate, estimate, workers
+from experiments.planning.estimate import (
+    STARTING_IN_CAMPAIGN,
+    Estimate,
+    estimate,
+    slowness,
+    workers,
+)
 from experiments.planning.features import feature_bytes, feature_files
 from experiments.planning.images import ImageCounts, count_images, store_bytes, studied
 from experiments.planning.run_memory import memory_needed
@@ -25,7 +31,8 @@ from training.release import cache_dir, recognise_dataset
 from training.run_state import RunState
 from training.study import resolve
 
-# Seconds until the first trial begins: Ray, and the libraries that the trials share.
+# Seconds until the first trial begins, where `estimate.slowness` is 1: Ray, and the libraries that
+# the trials share.
 BEGINNING = 8.0
 
 
@@ -115,7 +122,7 @@ def forecast(
     devices = sorted({config.device for config in configs})
     return Forecast(
         trials=tuple((one.trial, one.estimate) for one in left),
-        seconds=_side_by_side(left),
+        seconds=_side_by_side(left, BEGINNING * max(map(slowness, times.values()))),
         cached_bytes=sum(stores.values()) + sum(features.values()),
         machine=f"{processor_name()}; cores per trial: {machine.cpus}; {', '.join(devices)}",
         assumed=tuple(
@@ -173,14 +180,16 @@ def _factors(
     return {kind: actual[kind] / expected[kind] for kind in actual}
 
 
-def _side_by_side(trials: Sequence[_Expected]) -> float:
+def _side_by_side(trials: Sequence[_Expected], beginning: float) -> float:
     """Return how long trials take that start in order, each as soon as its share is free.
+
+    The first one starts after ``beginning`` seconds.
 
     Trials that need the same features wait until the first of them has computed them.
     """
     running: list[tuple[float, int, float]] = []  # end, place, share
     ready: dict[Hashable, float] = {}
-    now, used, last = BEGINNING, 0.0, BEGINNING
+    now, used, last = beginning, 0.0, beginning
     for place, one in enumerate(trials):
         while running and used + one.share > 1 + 1e-9:
             now, _, freed = heapq.heappop(running)

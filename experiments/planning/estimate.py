@@ -16,14 +16,18 @@ from training.config import ExperimentConfig
 from training.optimizers import state_tensors
 from training.round_files import KEPT
 
-# Seconds until the first step and after the last one, on two cores.
+# What is not steps takes these seconds on two cores of a machine on which a process needs this
+# much processor time to load the libraries; on another machine all are in proportion to it.
+LIBRARIES = 1.1
+# Until the first step and after the last one.
 STARTING = {"simulate": 9.5, "clip": 6.0, "heads": 8.0}
 # The same in a campaign, whose trials are forks of a process that has the libraries.
 STARTING_IN_CAMPAIGN = {"simulate": 6.5, "clip": 2.0, "heads": 3.0}
 
-# Seconds of a federated round in addition to its steps: of the round, of each client's message,
-# and of each gigabyte of weights that a client gets and returns.
-ROUND_SECONDS, MESSAGE_SECONDS, SECONDS_PER_GB = 0.045, 0.0025, 3.5
+# Of a federated round in addition to its steps, and of each client's message.
+ROUND_SECONDS, MESSAGE_SECONDS = 0.045, 0.0025
+# Of each gigabyte of weights that a client gets and returns; the same on every machine.
+SECONDS_PER_GB = 3.5
 
 # The last and the best model; a third one is written before one of them is deleted.
 _MODELS_KEPT = 2
@@ -119,7 +123,7 @@ def estimate(
 
     Args:
         config: resolved.
-        starting: seconds of the start; None: of a run by itself.
+        starting: of ``STARTING`` or ``STARTING_IN_CAMPAIGN``; None: of a run by itself.
         kept: identities of the feature files that are there already.
     """
     federated = command == "simulate"
@@ -152,7 +156,7 @@ def estimate(
         # KNN and SVM also store training features.
         kept_bytes += 3 * round(everything) * find_backbone(config.backbone).width * 4
     return Estimate(
-        starting=STARTING[command] if starting is None else starting,
+        starting=slowness(times) * (STARTING[command] if starting is None else starting),
         features=at_work.together(computing) + of_test / at_work.server,
         a_round=a_round,
         rounds=config.rounds if federated else config.epochs,
@@ -160,6 +164,11 @@ def estimate(
         bytes=kept_bytes,
         passing=passing,
     )
+
+
+def slowness(times: StepTime) -> float:
+    """Return how many times as long as stated here this machine takes for what is not steps."""
+    return times.libraries / LIBRARIES
 
 
 def trained_bytes(config: ExperimentConfig) -> int:
@@ -214,12 +223,13 @@ def _federated_seconds(
     """Return the seconds of a round, and of the evaluation at the end."""
     method = METHODS[config.strategy]
     gigabytes = trained_bytes(config) * (1 + len(method.carried)) / 1e9
-    message = MESSAGE_SECONDS + SECONDS_PER_GB * gigabytes
+    of_a_round = ROUND_SECONDS * slowness(times)
+    message = MESSAGE_SECONDS * slowness(times) + SECONDS_PER_GB * gigabytes
     validating = [client.validation * times.judging for client in images.clients]
     if method.pooled:  # one client trains, then all validate
         together = sum(client.train for client in images.clients)
         working = [message + round_training(config, times, together)]
-        a_round = at_work.together(working) + ROUND_SECONDS
+        a_round = at_work.together(working) + of_a_round
         a_round += at_work.together([message + seconds for seconds in validating])
     else:
         working = [
@@ -239,4 +249,4 @@ def _federated_seconds(
 
     tested = one_model * (images.test + images.left_out) * times.judging / at_work.server
     a_model = at_work.together([judged(client) for client in images.clients]) + tested
-    return a_round + ROUND_SECONDS, _num_judged(config) * (ROUND_SECONDS + a_model)
+    return a_round + of_a_round, _num_judged(config) * (of_a_round + a_model)

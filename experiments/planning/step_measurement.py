@@ -42,6 +42,8 @@ _REPEATS = 3
 
 _NUM_CLASSES = 7
 
+_LIBRARIES = time.process_time()  # of this process, which has just loaded them
+
 _POLL_SECONDS = 0.005  # of the memory, while a step runs
 
 
@@ -129,6 +131,7 @@ def _measure_batch(config: ExperimentConfig, batch_size: int) -> StepTime:
         features=features / batch_size if config.on_features else judging / len(seen),
         activations=max(0, added[0]) * config.batch_size // batch_size,
         measured=batch_size,
+        libraries=_LIBRARIES,
     )
 
 

@@ -18,6 +18,7 @@ from experiments.campaign import plan, run, status
 from experiments.campaigns import forecast
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
+from experiments.planning.estimate import LIBRARIES
 from experiments.planning.step_times import Setting, StepTime, setting
 from operation.processes import processes_of
 from tests.generated_campaign import write_campaign
@@ -101,7 +102,9 @@ def test_a_plan_lists_what_only_asks_for_and_says_what_else_there_is(
     """Nothing is measured: a step of any network takes a second."""
 
     def measure(configs: Iterable[ExperimentConfig], *_: object) -> dict[Setting, StepTime]:
-        return {setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1) for config in configs}
+        return {
+            setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1, LIBRARIES) for config in configs
+        }
 
     monkeypatch.setattr(forecast, "measure_steps", measure)
     task2 = Path("task2-federated.toml")

@@ -14,6 +14,7 @@ from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder, Planned
 from experiments.campaigns.forecast import forecast, seconds_taken
 from experiments.campaigns.trial import Trial
+from experiments.planning.estimate import LIBRARIES
 from experiments.planning.estimate import STARTING_IN_CAMPAIGN as STARTING
 from experiments.planning.step_times import StepTime, setting
 from training.config import ExperimentConfig, parse
@@ -24,7 +25,9 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four cores, no GPU, memory enough; an image costs a second and all else nothing."""
 
     def measure(configs: Iterable[ExperimentConfig], *_: Any) -> dict:
-        return {setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1) for config in configs}
+        return {
+            setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1, LIBRARIES) for config in configs
+        }
 
     monkeypatch.setattr(module, "measure_steps", measure)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
@@ -97,7 +100,9 @@ def test_features_are_computed_once_for_all_trials_that_share_them(
     """
 
     def measure(configs: Iterable[ExperimentConfig], *_: Any) -> dict:
-        return {setting(config): StepTime(0.0, 0.0, 0.0, 1.0, 0, 1) for config in configs}
+        return {
+            setting(config): StepTime(0.0, 0.0, 0.0, 1.0, 0, 1, LIBRARIES) for config in configs
+        }
 
     monkeypatch.setattr(module, "measure_steps", measure)
     ways = ({"strategy": "fedprox"}, {"wire_format": "int8"}, {"trainable": "adapter"})

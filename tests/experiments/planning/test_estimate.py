@@ -1,5 +1,6 @@
 """Estimates derived by hand; their constants are compared with the code that they describe."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from data_partition.datasets import find_dataset
 from experiments.planning.estimate import (
+    LIBRARIES,
     MESSAGE_SECONDS,
     ROUND_SECONDS,
     SECONDS_PER_GB,
@@ -25,7 +27,15 @@ from tests.support import make_config
 from training import optimizers
 from training.config import ExperimentConfig
 
-TIMES = StepTime(training=1.0, step=10.0, judging=0.1, features=0.5, activations=0, measured=16)
+TIMES = StepTime(
+    training=1.0,
+    step=10.0,
+    judging=0.1,
+    features=0.5,
+    activations=0,
+    measured=16,
+    libraries=LIBRARIES,
+)
 HAM = find_dataset("ham10000")
 RESNET18 = 45_000_000
 PREDICTIONS = 100 * 150
@@ -44,6 +54,19 @@ def of(command: str, part: ExperimentConfig, **keys: Any) -> Estimate:
 
 def message(gigabytes: float) -> float:
     return MESSAGE_SECONDS + gigabytes * SECONDS_PER_GB
+
+
+def test_what_is_not_steps_takes_longer_on_a_slower_machine() -> None:
+    """Twice as long for its libraries: twice for the start, each round and each message."""
+    part = config(clients=3)
+    images = assumed("simulate", part, HAM, 1000, 100)
+    quick, slow = (
+        estimate("simulate", part, replace(TIMES, libraries=of * LIBRARIES), images, Workers())
+        for of in (1, 2)
+    )
+    assert slow.starting == pytest.approx(2 * quick.starting)
+    assert slow.a_round - quick.a_round == pytest.approx(ROUND_SECONDS + 3 * MESSAGE_SECONDS)
+    assert slow.judging - quick.judging == pytest.approx(2 * (ROUND_SECONDS + 3 * MESSAGE_SECONDS))
 
 
 def test_seconds_of_a_centralized_run() -> None:

@@ -19,7 +19,7 @@ from tests.support import make_config
 from training.config import ExperimentConfig
 from training.errors import TrainingError
 
-KNOWN = StepTime(1.0, 2.0, 3.0, 4.0, 5, 6)
+KNOWN = StepTime(1.0, 2.0, 3.0, 4.0, 5, 6, 7.0)
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +51,7 @@ def test_all_times_are_measured(objective: str) -> None:
     assert min(found.training, found.judging, found.step) > 0
     assert found.features == found.judging
     assert found.measured == 8
+    assert found.libraries > 0
 
 
 @pytest.mark.parametrize("objective", ["classifier", "clip"])
