@@ -20,6 +20,8 @@ from operation.files import replacing
 
 _LAYOUT = "fedskin head 1"
 
+_OFF = 1e-30  # a feature closer to 0 is off
+
 # Types in heads beyond those that skops trusts: arrays, and scikit-learn's public models.
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
@@ -182,6 +184,9 @@ class Head:
 def check_features(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features (n, F) as contiguous float32, which KNN's fast search needs.
 
+    Values closer to 0 than 10⁻³⁰, what SiLU leaves of a feature that is off, are 0: a feature that
+    has only such ones in training would be scaled by 10³⁰ and more, beyond float32.
+
     Raises:
         HeadError: not all are finite.
     """
@@ -194,4 +199,5 @@ def check_features(features: NDArray[np.float32]) -> NDArray[np.float32]:
             f"the features of {num_bad} of {len(features)} images are not all finite numbers; "
             "the network's weights have diverged"
         )
-    return features
+    off = np.abs(features) < _OFF
+    return np.where(off, np.float32(0), features) if off.any() else features

@@ -106,6 +106,15 @@ def test_a_feature_that_never_changes_does_no_harm() -> None:
     assert np.isfinite(head.predict_proba(np.hstack([TEST, dead[:60]]))).all()
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_a_feature_that_is_off_in_training_and_on_later_does_no_harm(name: str) -> None:
+    """SiLU leaves values such as 10⁻³⁸; scaled to variance 1, a later 5,000 would be infinite."""
+    off = 1e-38 * np.random.default_rng(0).random((len(TRAIN), 1)).astype(np.float32)
+    on = np.full((len(TEST), 1), 5000, dtype=np.float32)
+    head = fitted(name, features=np.hstack([TRAIN, off]))
+    assert np.isfinite(head.predict_proba(np.hstack([TEST, on]))).all()
+
+
 @pytest.mark.parametrize("tune", [False, True])
 @pytest.mark.parametrize("name", HEADS)
 def test_neither_cores_nor_another_call_change_anything(
