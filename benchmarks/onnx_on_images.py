@@ -9,7 +9,6 @@ logits have a standard deviation of 2 over images and classes.
 
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,16 +113,12 @@ def _like_trained(network: Backbone, config: ExperimentConfig, pixels: Tensor) -
         network.eval()
         for module in norms:
             module.train()
-        logits = torch.cat([network(batch) for batch in _batches(config, pixels)])
+        batches = pixels.split(_AT_ONCE)
+        logits = torch.cat([network(_normalised(config, batch)) for batch in batches])
         network.eval()
         scale = 2 / _centred(logits).std()
         for parameter in network.head.parameters():
             parameter.mul_(scale)
-
-
-def _batches(config: ExperimentConfig, pixels: Tensor) -> Iterator[Tensor]:
-    for batch in pixels.split(_AT_ONCE):
-        yield _normalised(config, batch)
 
 
 def _normalised(config: ExperimentConfig, batch: Tensor) -> Tensor:

@@ -199,5 +199,5 @@ def check_features(features: NDArray[np.float32]) -> NDArray[np.float32]:
             f"the features of {num_bad} of {len(features)} images are not all finite numbers; "
             "the network's weights have diverged"
         )
-    off = np.abs(features) < _OFF
+    off = (np.abs(features) < _OFF) & (features != 0)
     return np.where(off, np.float32(0), features) if off.any() else features

@@ -12,6 +12,9 @@ from operation.files import replacing
 from training.errors import RunFolderError
 from training.whole_files import COPY
 
+# Columns that name what images have in common, and what that is called.
+UNITS = {"patient_id": "patient", "lesion_id": "lesion"}
+
 
 def write_predictions(
     path: Path,

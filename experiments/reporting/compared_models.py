@@ -16,13 +16,10 @@ from operation.text import printable
 from training.config import ExperimentConfig
 from training.data_description import synthetic_note
 from training.errors import RunFolderError
-from training.predictions import read_predictions
+from training.predictions import UNITS, read_predictions
 from training.run_folder import RunFolder
 from training.score_counts import Answers
 from training.whole_files import of_this_version
-
-# Columns of predictions that name what images of one lesion or patient have in common.
-_GROUPS = {"patient_id": "patient", "lesion_id": "lesion"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ def _of_clients(
                 f"{path}: is of {len(table)} images, and metrics.json counts {number}; make the "
                 "run again"
             )
-        for column in _GROUPS.keys() & set(table):
+        for column in UNITS.keys() & set(table):
             known = table[column].str.strip() != ""
             table[column] = table[column].where(~known, f"{client} " + table[column])
         tables.append(table.assign(client=hospital_name(client)))
@@ -162,7 +159,7 @@ def _of_clients(
     if together["image_id"].duplicated().any():
         raise RunFolderError(f"{named}: --clients: an image is at two clients")
     # A client without any lesion that is known has no such column.
-    return together.fillna(dict.fromkeys(_GROUPS.keys() & set(together), ""))
+    return together.fillna(dict.fromkeys(UNITS.keys() & set(together), ""))
 
 
 def _sound(table: pd.DataFrame, path: Path, classes: Sequence[str]) -> pd.DataFrame:
@@ -249,7 +246,7 @@ def groups_of(models: Sequence[Model]) -> tuple[str, NDArray[np.int64] | None]:
     Returns:
         The word; and (n,) the number of each image's lesion or patient, None if nobody knows them.
     """
-    for column, unit in _GROUPS.items():
+    for column, unit in UNITS.items():
         for model in models:
             if column not in model.table:
                 continue

@@ -24,16 +24,13 @@ from experiments.reporting.judged_models import client_predictions, hospital_nam
 from strategies.methods import METHODS
 from training.errors import RunFolderError
 from training.metrics import confusion_matrix
-from training.predictions import read_predictions
+from training.predictions import UNITS, read_predictions
 
 GLOBAL = "global test set"
 """Stands for a hospital where figures are of the global test set."""
 
 # Probabilities that differ by less are those of one model, computed in another order.
 _ALIKE = 1e-6
-
-# The column that names what is drawn together, and what it is called.
-_UNITS = {"patient_id": "patient", "lesion_id": "lesion"}
 
 
 @dataclass(frozen=True)
@@ -250,8 +247,8 @@ def _read_answers(
         counts = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
         if counts.tolist() != confusion:
             raise RunFolderError(f"{path.name}: is not of the model that metrics.json describes")
-    column = next((name for name in _UNITS if name in table), "image_id")
+    column = next((name for name in UNITS if name in table), "image_id")
     # An image whose lesion is not known is drawn alone.
     units = table[column].where(table[column] != "", "image " + table["image_id"]).to_numpy(str)
-    unit = _UNITS.get(column, "image")
+    unit = UNITS.get(column, "image")
     return HospitalImages(tuple(table["image_id"]), labels, units, unit), probabilities

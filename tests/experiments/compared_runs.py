@@ -1,15 +1,37 @@
-"""Finished runs with predictions of the same made-up test images."""
+"""``fedskin compare`` as a command, and finished runs with predictions of made-up test images."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from typer.testing import CliRunner, Result
 
+from experiments.cli import app
+from operation.errors import InputError
 from tests.generated_campaign import write_campaign
 from training.run_folder import RunFolder
 
 NUM_IMAGES = 120
+
+
+def compare(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+def compared(*arguments: object) -> dict:  # type: ignore[type-arg]
+    result = compare(*arguments, "--json")
+    assert result.exit_code == 0, result.exception
+    found: dict = json.loads(result.stdout)  # type: ignore[type-arg]
+    return found
+
+
+def refusal(*arguments: object) -> str:
+    result = compare(*arguments)
+    assert isinstance(result.exception, InputError), result.output
+    assert len(str(result.exception).splitlines()) == 1
+    return str(result.exception)
 
 
 def write_runs(folder: Path) -> list[str]:

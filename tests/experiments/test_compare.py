@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner, Result
 
-from experiments.cli import app
 from experiments.reporting.run_results import answers_of
-from operation.errors import InputError
-from tests.experiments.compared_runs import NUM_IMAGES, write_runs
+from tests.experiments.compared_runs import NUM_IMAGES, compare, compared, refusal, write_runs
 from training import score_differences
 from training.run_folder import RunFolder
 from training.run_state import RunState
@@ -53,24 +50,6 @@ def runs(campaign: Path, tmp_path: Path) -> tuple[Path, Path]:
     for strategy in ("fedavg", "fedprox"):
         shutil.copytree(run_of(campaign, strategy=strategy), tmp_path / strategy)
     return tmp_path / "fedavg", tmp_path / "fedprox"
-
-
-def compare(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
-
-
-def compared(*arguments: object) -> dict:  # type: ignore[type-arg]
-    result = compare(*arguments, "--json")
-    assert result.exit_code == 0, result.exception
-    found: dict = json.loads(result.stdout)  # type: ignore[type-arg]
-    return found
-
-
-def refusal(*arguments: object) -> str:
-    result = compare(*arguments)
-    assert isinstance(result.exception, InputError), result.output
-    assert len(str(result.exception).splitlines()) == 1
-    return str(result.exception)
 
 
 def test_every_score_is_that_of_the_predictions_and_changes_are_counted(

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner, Result
 
-from experiments.cli import app
 from experiments.reporting.run_results import answers_of
-from operation.errors import InputError
+from tests.experiments.compared_runs import compare, compared, refusal
 from tests.experiments.reporting.hospital_campaign import LABELS, write_hospital_campaign
 from training import score_differences
 from training.predictions import read_predictions
@@ -19,6 +17,7 @@ from training.score_counts import Answers
 from training.scores import score_block
 
 HOSPITALS = ("north", "south", "west")
+CLIENTS = "--clients"
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +44,6 @@ def runs(campaign: Path, tmp_path: Path) -> dict[str, Path]:
     return found
 
 
-def compare(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["compare", *map(str, arguments), "--clients"])
-
-
-def compared(*arguments: object) -> dict:  # type: ignore[type-arg]
-    result = compare(*arguments, "--json")
-    assert result.exit_code == 0, result.exception
-    found: dict = json.loads(result.stdout)  # type: ignore[type-arg]
-    return found
-
-
-def refusal(*arguments: object) -> str:
-    result = compare(*arguments)
-    assert isinstance(result.exception, InputError), result.output
-    assert len(str(result.exception).splitlines()) == 1
-    return str(result.exception)
-
-
 def own_answers(run: Path, classes: list[str]) -> list[Answers]:
     files = [run / f"clients/client-{number}/predictions-test.csv" for number in range(3)]
     return [answers_of(read_predictions(file), classes) for file in files]
@@ -71,7 +52,7 @@ def own_answers(run: Path, classes: list[str]) -> list[Answers]:
 def test_every_client_is_judged_by_its_own_model(runs: dict[str, Path]) -> None:
     """Local has no global model, and of Ditto the clients' own models are compared."""
     sides = [runs["local"], runs["fedavg"], runs["ditto"]]
-    found = compared(*sides)
+    found = compared(CLIENTS, *sides)
     assert found["images"] == 3 * len(LABELS)
     assert found["unit"] == "lesion"
     assert found["notes"] == [
@@ -102,7 +83,7 @@ def test_the_terminal_and_the_page_have_a_table_by_client(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    result = compare(runs["local"], runs["fedavg"], "--out", out)
+    result = compare(CLIENTS, runs["local"], runs["fedavg"], "--out", out)
     assert result.exit_code == 0, result.exception
     said = " ".join(result.output.split())
     assert "By client, BACC: B minus A" in said
@@ -125,36 +106,40 @@ def test_the_terminal_and_the_page_have_a_table_by_client(
 
 def test_settings_of_a_campaign(campaign: Path) -> None:
     """Another seed makes other test images of each client."""
-    found = compared(campaign, "strategy=local,seed=0", "strategy=ditto,seed=0")
+    found = compared(CLIENTS, campaign, "strategy=local,seed=0", "strategy=ditto,seed=0")
     assert found["sides"][1]["scores"]["acc"] > found["sides"][0]["scores"]["acc"]
-    said = refusal(campaign, "strategy=local", "strategy=ditto")
+    said = refusal(CLIENTS, campaign, "strategy=local", "strategy=ditto")
     assert f"{3 * len(LABELS)} images of ham10000 at 3 clients" in said
     assert said.endswith("compare runs with the same clients, split and seed")
 
 
 def test_what_has_no_answers_of_clients_is_refused(runs: dict[str, Path]) -> None:
     first, second = runs["local"], runs["fedavg"]
-    assert "heads are judged on the global test set only" in refusal(first, f"{second}:knn")
+    assert "heads are judged on the global test set only" in refusal(
+        CLIENTS, first, f"{second}:knn"
+    )
     RunFolder(second).update_manifest(command="run")
-    assert "only simulations have; those of real sites stay there" in refusal(first, second)
+    assert "only simulations have; those of real sites stay there" in refusal(
+        CLIENTS, first, second
+    )
     RunFolder(second).update_manifest(command="simulate")
     path = second / "clients" / "client-1" / "predictions-test.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
-    said = refusal(first, second)
+    said = refusal(CLIENTS, first, second)
     assert f"{path}: is of {len(LABELS) - 1} images, and metrics.json counts {len(LABELS)}" in said
     pd.read_csv(path).assign(mel="?").to_csv(path, index=False)
-    assert f"{path}: is damaged" in refusal(first, second)
+    assert f"{path}: is damaged" in refusal(CLIENTS, first, second)
     path.unlink()
-    assert f"{path}: cannot be read" in refusal(first, second)
+    assert f"{path}: cannot be read" in refusal(CLIENTS, first, second)
     blocks = RunFolder(second).metrics()
     for damaged in ([], {"client-0": None}, {"client-0": {"acc": 1.0}}):
         RunFolder(second).write_metrics({**blocks, "clients": damaged})
-        assert "metrics.json: " in refusal(first, second)
+        assert "metrics.json: " in refusal(CLIENTS, first, second)
 
 
 def test_lesions_are_a_clients_own_and_a_client_may_know_none(runs: dict[str, Path]) -> None:
     """Two images of a lesion each, an odd one alone; those of the last client are drawn alone."""
-    before = compared(runs["local"], runs["fedavg"])
+    before = compared(CLIENTS, runs["local"], runs["fedavg"])
     assert before["units"] == 3 * -(-len(LABELS) // 2)
     for run in (runs["local"], runs["fedavg"]):
         for number in range(3):
@@ -165,7 +150,7 @@ def test_lesions_are_a_clients_own_and_a_client_may_know_none(runs: dict[str, Pa
                 table.assign(lesion_id=lesions) if number < 2 else table.drop(columns="lesion_id")
             )
             table.to_csv(path, index=False)
-    found = compared(runs["local"], runs["fedavg"])
+    found = compared(CLIENTS, runs["local"], runs["fedavg"])
     assert found["units"] == 2 * -(-len(LABELS) // 2) + len(LABELS)
     for side, earlier in zip(found["sides"], before["sides"], strict=True):
         assert side["scores"] == earlier["scores"]
@@ -180,7 +165,7 @@ def test_clients_are_in_the_order_of_their_numbers(runs: dict[str, Path]) -> Non
         metrics["clients"]["client-10"] = metrics["clients"].pop("client-1")
         (run / "clients" / "client-1").rename(run / "clients" / "client-10")
         RunFolder(run).write_metrics(metrics)
-    rows = compared(runs["local"], runs["fedavg"])["sides"][1]["clients"]
+    rows = compared(CLIENTS, runs["local"], runs["fedavg"])["sides"][1]["clients"]
     assert [row["client"] for row in rows] == ["client-0", "client-2", "client-10"]
 
 
@@ -191,10 +176,10 @@ def test_clients_with_other_images_are_refused(runs: dict[str, Path]) -> None:
     names = {"client-0 (north)": "client-0 (south)", "client-1 (south)": "client-1 (north)"}
     metrics["clients"] = {names.get(k, k): block for k, block in metrics["clients"].items()}
     RunFolder(second).write_metrics(metrics)
-    assert "compare runs with the same clients, split and seed" in refusal(first, second)
+    assert "compare runs with the same clients, split and seed" in refusal(CLIENTS, first, second)
 
 
 def test_without_it_the_refusal_names_it(runs: dict[str, Path]) -> None:
     (runs["local"] / "predictions-global_test.csv").unlink()
-    result = CliRunner().invoke(app, ["compare", str(runs["fedavg"]), str(runs["local"])])
+    result = compare(runs["fedavg"], runs["local"])
     assert "with --clients" in str(result.exception)

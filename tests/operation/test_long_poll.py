@@ -53,8 +53,16 @@ def test_news_from_any_thread_end_the_wait_of_all() -> None:
     async def questions() -> list[float]:
         asked = Asked()
         await asked.ask()
-        threading.Timer(0.05, asked.poll.announce).start()
-        return await asyncio.gather(asked.ask(), asked.ask())
+        news: list[float] = []
+
+        def announce() -> None:
+            news.append(time.monotonic())
+            asked.poll.announce()
+
+        threading.Timer(0.05, announce).start()
+        waited = await asyncio.gather(asked.ask(), asked.ask())
+        assert min(asked.at[1:]) >= news[0]
+        return waited
 
     for waited in asyncio.run(questions()):
         assert waited < HOLD
