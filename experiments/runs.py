@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 console = Console()
 
+HEAD = ("run", "state", "command", "method", "backbone", "data", "rounds")
+"""What each line of the table begins with; keys of the config that are asked for follow."""
+
 
 def runs_command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path("runs"),
@@ -40,7 +43,9 @@ def runs_command(
         list[str] | None,
         typer.Option(metavar="KEY", help="Show a key of the config as a column. Repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the whole config of each run.")
+    ] = False,
     clean: Annotated[
         bool, typer.Option("--clean", help="Remove failed and lost runs, after a question.")
     ] = False,
@@ -85,13 +90,14 @@ def runs_command(
         name, value = parse_override(condition)
         found = [run for run in found if is_like({name: run.value(name)}, {name: value})]
     found.sort(key=lambda run: order(run, sort))
+    shown = [name for name in dict.fromkeys(key or ()) if name not in HEAD]
     if clean:
-        _clean(folder, found)
+        _clean(folder, found, shown)
     elif as_json:
         for line in json.dumps([asdict(run) for run in found], indent=1).splitlines():
             echo(line)
     else:
-        _print(found, folder, list(dict.fromkeys(key or ())))
+        _print(found, folder, shown)
 
 
 def _check_known(names: Sequence[str], known: Sequence[str], what: str) -> None:
@@ -100,7 +106,7 @@ def _check_known(names: Sequence[str], known: Sequence[str], what: str) -> None:
             raise InputError(f"{name}: is no {what}; {known_names(name, known)}")
 
 
-def _print(found: list[ListedRun], folder: Path, keys: Sequence[str] = ()) -> None:
+def _print(found: list[ListedRun], folder: Path, keys: Sequence[str]) -> None:
     from experiments.campaigns.trial import text
     from experiments.figures_table import megabytes
     from experiments.run_list import FIGURES, OF_AVERAGE
@@ -109,12 +115,11 @@ def _print(found: list[ListedRun], folder: Path, keys: Sequence[str] = ()) -> No
     if not found:
         console.say(f"There are no such runs below {folder}")
         return
-    head = ["run", "state", "command", "method", "backbone", "data", "rounds"]
     averaged = any(run.ema_avg is not None for run in found)
     figures = (*FIGURES, *OF_AVERAGE) if averaged else FIGURES
     figure_heads = [name.upper().replace("_", " ") for name in figures]
     differ = len({run.on for run in found} - {""}) > 1
-    head += [*keys, *(["on"] if differ else []), *figure_heads, "began", "MB"]
+    head = [*HEAD, *keys, *(["on"] if differ else []), *figure_heads, "began", "MB"]
     rows = [
         [
             *(run.run, run.state, run.command, run.method or "–", run.backbone, run.data),
@@ -142,7 +147,7 @@ def _print(found: list[ListedRun], folder: Path, keys: Sequence[str] = ()) -> No
             echo(f"{run.run}: ended early, {run.ended_early}")
 
 
-def _clean(folder: Path, found: list[ListedRun]) -> None:
+def _clean(folder: Path, found: list[ListedRun], keys: Sequence[str]) -> None:
     from experiments.figures_table import megabytes
     from experiments.run_list import DAMAGED, needed_by_heads, why_kept
     from training.run_folder import RunFolder
@@ -152,7 +157,7 @@ def _clean(folder: Path, found: list[ListedRun]) -> None:
     kept = {run.run: why for run in ended if (why := why_kept(run, folder, needed))}
     unwanted = [run for run in ended if run.run not in kept]
     if unwanted:
-        _print(unwanted, folder)
+        _print(unwanted, folder, keys)
     elif kept:
         console.say(f"There is nothing to remove below {folder}")
     else:

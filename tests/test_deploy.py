@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import click
+import kubernetes_validate
 import pytest
 import typer
 import yaml
@@ -148,6 +149,24 @@ def test_pods_have_the_pinned_ray_and_the_images_user() -> None:
         (container,) = group["template"]["spec"]["containers"]
         probed = container["livenessProbe"]["tcpSocket"]["port"]
         assert group["rayStartParams"]["node-manager-port"] == str(probed)
+
+
+def test_kubernetes_knows_every_field_and_its_type() -> None:
+    """Of the RayCluster, which KubeRay defines, the two kinds of pods."""
+    documents = list(yaml.safe_load_all((DEPLOY / "kuberay.yaml").read_text("utf-8")))
+    (cluster,) = (each["spec"] for each in documents if each["kind"] == "RayCluster")
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group["template"]}
+        for group in groups
+    ]
+    others = [each for each in documents if each["kind"] != "RayCluster"]
+    assert {each["kind"] for each in others} == {"PersistentVolumeClaim", "NetworkPolicy"}
+    for document in [*others, *pods]:
+        kubernetes_validate.validate(document, "1.34", strict=True)
+    pods[0]["spec"]["containers"][0]["livenessProbes"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="livenessProbes"):
+        kubernetes_validate.validate(pods[0], "1.34", strict=True)
 
 
 def test_hospitals_config_says_what_a_deployed_run_must_say() -> None:

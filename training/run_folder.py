@@ -11,18 +11,15 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from operation.files import write_json, write_text
-from strategies.methods import METHODS
 from training.checkpoint import Checkpoint
 from training.config import ExperimentConfig
 from training.config_file import parse_whole
-from training.early_stopping import ends_after
 from training.errors import ConfigError, RunFolderError
 from training.extension_points import packages_of
-from training.losses import LOSSES
 from training.moving_average import MovingAverage
 from training.predictions import read_predictions
+from training.resumed_config import check_can_go_on, check_packages, same_length
 from training.run_state import RunState
-from training.schedules import SCHEDULES
 from training.whole_files import COPY, read_object, read_objects
 
 # Commands whose rounds are epochs.
@@ -108,10 +105,7 @@ class RunFolder:
         """Return whether the run is completed, with the length of a config if one is given."""
         if self.manifest().get("status") != RunState.COMPLETED:
             return False
-        if config is None:
-            return True
-        ours, theirs = self.config().to_flat(), config.to_flat()
-        return all(ours[key] == theirs[key] for key in (self.length_key(), "patience"))
+        return config is None or same_length(self.config(), config, self.length_key())
 
     def check_completed(self) -> None:
         """Refuse a run that is not completed.
@@ -126,62 +120,24 @@ class RunFolder:
         raise RunFolderError(f"{self.path}: the run is not completed; finish it with --resume")
 
     def check_same(self, config: ExperimentConfig) -> None:
-        """Refuse a config that would give other results than the run in this folder, or other
-        versions of its plug-ins.
-
-        Only the length may differ (`length_key`), and not be below what is already done; not even
-        that with a schedule or a loss that depends on it. And ``patience`` may, if the run would
-        not have ended earlier with the new one.
+        """Refuse a config with which the run in this folder cannot go on, or other versions of its
+        plug-ins; `check_can_go_on` says what may change.
 
         Raises:
             RunFolderError: naming the keys or the packages that differ.
         """
-        ours, theirs = self.config().identity(), config.identity()
-        key = self.length_key()
-        fixed = ""
-        if SCHEDULES[config.schedule].needs_length:
-            fixed = f"schedule = {config.schedule}"
-        elif config.loss != "auto" and LOSSES[config.loss].late is not None:
-            fixed = f"loss = {config.loss}"
-        different = [
-            f"{k} = {ours.get(k)!r}, not {theirs.get(k)!r}"
-            for k in {**ours, **theirs}
-            if k != "patience" and (k != key or fixed) and ours.get(k) != theirs.get(k)
-        ]
-        if different:
-            raise RunFolderError(
-                f"{self.path}: holds a run of another config ({'; '.join(different)}); "
-                f"{'not even' if fixed else 'only'} {key}{'' if fixed else ' and patience'} may "
-                f"change when a run{f' with {fixed}' if fixed else ''} is resumed; choose "
-                "another folder for another config"
-            )
         packages = packages_of(config.to_flat())
-        began = self.manifest().get("plugins", packages)
-        if began != packages:
-            first, other = (" and ".join(map(" ".join, p.items())) for p in (began, packages))
-            raise RunFolderError(
-                f"{self.path}: holds a run that began with {first}, not {other}; install that, or "
-                "choose another folder"
+        try:
+            check_can_go_on(
+                self.config(),
+                config,
+                self.length_key(),
+                self.checkpoint.progress(),
+                completed=self.is_completed(),
             )
-        progress = self.checkpoint.progress()
-        done, wanted = progress.round, int(theirs[key])
-        if wanted < done:
-            raise RunFolderError(
-                f"{self.path}: {key} = {wanted}: {done} are done; allowed are {done} and more"
-            )
-        late = key == "rounds" and not METHODS[config.strategy].pooled
-        ends = ends_after(progress.records, config, validated_late=late)
-        if ends is not None and ends < done:
-            raise RunFolderError(
-                f"{self.path}: patience = {config.patience}: would have ended the run after "
-                f"{key.removesuffix('s')} {ends}, and {done} are done; set a longer one, or 0"
-            )
-        if ends == done < wanted and self.is_completed() and not self.is_completed(config):
-            raise RunFolderError(
-                f"{self.path}: {key} = {wanted}: with patience = {config.patience} the run ends "
-                f"after {key.removesuffix('s')} {done}, which is done; to go on, set a longer "
-                "patience, or 0"
-            )
+            check_packages(self.manifest().get("plugins", packages), packages)
+        except ConfigError as error:
+            raise RunFolderError(f"{self.path}: {error}") from None
 
     def _reopen(self) -> None:
         """Remove the results of a completed run that will be continued."""

@@ -133,10 +133,10 @@ def test_keys_of_the_config_are_columns_too(folder: Path) -> None:
     found = listed(folder, *asked)
     assert list(found) == ["running", "failed"]
     assert found["failed"]["config"]["learning-rate"] == 0.5  # type: ignore[index]
-    head, *lines = runs(
-        folder, *asked, "--key", "learning-rate", "--key", "loss"
-    ).stdout.splitlines()
+    keys = ("--key", "learning-rate", "--key", "loss", "--key", "backbone")
+    head, *lines = runs(folder, *asked, *keys).stdout.splitlines()
     assert head.split()[7:9] == ["learning-rate", "loss"]
+    assert head.split().count("backbone") == 1
     assert [line.split()[7] for line in lines[:2]] == ["0.25", "0.5"]
     assert "–" in runs(folder, "--where", "state=damaged", "--key", "loss").stdout.split()
 
@@ -212,7 +212,9 @@ def test_a_campaigns_trials_stay_wherever_one_stands(
 def test_what_failed_is_removed_if_the_answer_is_yes(folder: Path) -> None:
     trial = next(folder.glob("campaign/trials/simulate*"))
     RunFolder(trial).update_manifest(status=RunState.FAILED)
-    assert "failed: no luck" in runs(folder, "--clean", answer="n\n").stdout
+    asked = runs(folder, "--clean", "--key", "loss", answer="n\n").stdout
+    assert "failed: no luck" in asked
+    assert "loss" in asked.splitlines()[0].split()
     assert (folder / "failed").is_dir()
     answered = runs(folder, "--clean", answer="y\n").stdout
     assert "Runs removed: 1" in answered
