@@ -118,15 +118,18 @@ def _next_trial(folder: Path, repeats: int) -> Result:
     trials = folder / "next" / "trials"
     trained: dict[str, float] = {}
     ended: dict[str, float] = {}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        for path in trials.glob("simulate-*"):
-            manifest = RunFolder(path).manifest()
-            if manifest.get("phase") == "training":
-                trained.setdefault(path.name, time.perf_counter())
-            if manifest.get("status") == RunState.COMPLETED:
-                ended.setdefault(path.name, time.perf_counter())
-        time.sleep(LOOK_SECONDS)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                for path in trials.glob("simulate-*"):
+                    manifest = RunFolder(path).manifest()
+                    if manifest.get("phase") == "training":
+                        trained.setdefault(path.name, time.perf_counter())
+                    if manifest.get("status") == RunState.COMPLETED:
+                        ended.setdefault(path.name, time.perf_counter())
+                time.sleep(LOOK_SECONDS)
+        finally:
+            process.terminate()
     if process.returncode != 0 or len(ended) < repeats + 1:
         raise RuntimeError(f"the campaign ended with {process.returncode}")
     begun = sorted(trained.values())[1:]

@@ -31,7 +31,6 @@ from typing import Annotated, Any
 import joblib
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import federated_round, gpu_networks, machine
@@ -39,6 +38,7 @@ from benchmarks.federated_round import SAME
 from benchmarks.gpu_networks import BFLOAT16, CPU_BFLOAT16, FLOAT32, TF32
 from benchmarks.result import Result
 from benchmarks.result_files import RESULTS
+from experiments.console import Console
 from models.registry import BACKBONES, find_backbone
 from operation.files import write_json
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from benchmarks import machine, result_files
 from benchmarks.result import Result
+from experiments.console import Console
 
 # By module. Only the requested module is imported: the child processes that measure memory start
 # with everything that this file imports.

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks import machine
 from benchmarks.campaign_kills import comparable, disturb, prepare, undisturbed
 from benchmarks.result_files import RESULTS
+from experiments.console import Console
 from operation.files import write_json
 
 MOMENTS = 20

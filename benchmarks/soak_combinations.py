@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import tomli_w
-from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.disturbed_run import CONFIG
 from benchmarks.hospitals_here import Hospitals
 from benchmarks.soaking import soak_folders, write_soak
+from experiments.console import Console
 from operation.processes import end_processes
 from strategies.methods import METHODS
 from training.config import ExperimentConfig

@@ -3,13 +3,12 @@
 It needs Debian's iproute2 and the permission to create network namespaces.
 """
 
-from rich.console import Console
-
 from benchmarks import machine
 from benchmarks.cut_off import EVENTS, joined, run_with_both, run_without_one
 from benchmarks.disturbed_run import simulated
 from benchmarks.network_link import NetworkLink
 from benchmarks.soaking import soak_folders, write_soak
+from experiments.console import Console
 
 SECONDS = 120.0
 

@@ -2,13 +2,12 @@
 
 import random
 
-from rich.console import Console
-
 from benchmarks import machine
 from benchmarks.deployment_kills import run_disturbed
 from benchmarks.disturbed_run import simulated
 from benchmarks.hospitals_here import VICTIMS, Hospitals
 from benchmarks.soaking import soak_folders, write_soak
+from experiments.console import Console
 
 RUNS = 3
 

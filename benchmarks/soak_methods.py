@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks import machine
 from benchmarks.hospitals_here import Hospitals
 from benchmarks.method_kills import chosen, disturbed, row, undisturbed
 from benchmarks.result_files import RESULTS
 from benchmarks.soaking import soak_folders, write_soak
+from experiments.console import Console
 from operation.files import read_json
 from strategies.method import Method
 from strategies.methods import METHODS

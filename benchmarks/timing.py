@@ -12,7 +12,7 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Call all sides alternately, repeatedly, and return the seconds of each call.
 
-    Anything that slows the machine for a while slows all sides. The order rotates from turn to
+    Anything that slows the machine for a while slows all sides. The order is reversed from turn to
     turn, so that no side always comes after the same other one. The result of a call is freed after
     the clock has stopped.
 

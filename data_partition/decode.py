@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data_partition.errors import DataError
-from operation.archives import read_member
+from operation.archives import check_packing, read_member
 
 # Only formats that medical image sets use, so that untrusted bytes reach few parsers.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
@@ -107,8 +107,10 @@ class ImageFiles:
         if not member:
             with Path(path).open("rb") as file:
                 return file.read(num_bytes)
-        with self._unpacking(path, member) as archive, archive.open(member) as packed:
-            return packed.read(num_bytes)
+        with self._unpacking(path, member) as archive:
+            check_packing(archive.getinfo(member))
+            with archive.open(member) as packed:
+                return packed.read(num_bytes)
 
     @contextmanager
     def _unpacking(self, path: str, member: str) -> Iterator[zipfile.ZipFile]:

@@ -19,6 +19,9 @@ from data_partition.errors import DataError
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+# p of the Minkowski means of `shades_of_grey`.
+_POWER = 6
+
 
 class Decoded(NamedTuple):
     """One image: side * side * 3 bytes, and the sha256 in hex of the files it comes from."""
@@ -158,7 +161,7 @@ class Photographs:
         return pixels[top : top + side, left : left + side]
 
 
-def shades_of_grey(pixels: NDArray[np.uint8], power: int = 6) -> NDArray[np.uint8]:
+def shades_of_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Scale the channels so that the light that they imply is grey.
 
     Finlayson and Trezzi: Shades of Gray and Colour Constancy. Color Imaging Conference, 2004: the
@@ -167,13 +170,12 @@ def shades_of_grey(pixels: NDArray[np.uint8], power: int = 6) -> NDArray[np.uint
 
     Args:
         pixels: (H, W, 3).
-        power: p.
     """
     largest = int(pixels.max(initial=0))
     if largest == 0:
         return pixels
     # Powers of values up to 1: the sum cannot overflow.
-    light = np.mean((pixels / largest) ** power, axis=(0, 1)) ** (1 / power)
+    light = np.mean((pixels / largest) ** _POWER, axis=(0, 1)) ** (1 / _POWER)
     grey = np.sqrt(np.mean(light**2))
     gains = np.divide(grey, light, out=np.ones(3), where=light > 0)
     return np.clip(np.rint(pixels * gains), 0, 255).astype(np.uint8)

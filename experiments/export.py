@@ -62,7 +62,7 @@ def export_command(
 
     fedskin export runs/lite --timm lite
 
-    fedskin export runs/clip --open-clip clip
+    fedskin export runs/vit --open-clip vit
     """
     # Imported here, since --help needs none of it.
     from experiments.exporting.exported_model import ExportError, open_for_export

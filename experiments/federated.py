@@ -111,9 +111,12 @@ def simulate_command(
         console.say(f"The log is {folder.log_path}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        # Again, after the ServerApp has ended, because it may have overwritten the record.
-        folder.fail(INTERRUPTED)
-        console.say(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
+        if folder.exists():
+            # Again, after the ServerApp has ended, because it may have overwritten the record.
+            folder.fail(INTERRUPTED)
+            console.say(f"Interrupted. Resume with: fedskin simulate --resume --out {folder.path}")
+        else:
+            console.say("Interrupted before the run began: nothing was written")
         raise typer.Exit(130) from None
     show_results(console, folder)
 

@@ -150,6 +150,7 @@ def _print(found: list[ListedRun], folder: Path, keys: Sequence[str]) -> None:
 def _clean(folder: Path, found: list[ListedRun], keys: Sequence[str]) -> None:
     from experiments.figures_table import megabytes
     from experiments.run_list import DAMAGED, needed_by_heads, why_kept
+    from training.errors import RunFolderError
     from training.run_folder import RunFolder
 
     needed = needed_by_heads(folder)
@@ -173,10 +174,14 @@ def _clean(folder: Path, found: list[ListedRun], keys: Sequence[str]) -> None:
     removed = 0
     for run in unwanted:
         held = RunFolder(folder / run.run)
-        with held.lock():
-            if held.is_completed():
-                console.say(f"{held.path} was resumed and is completed: it stays")
-                continue
-            shutil.rmtree(held.path)
+        try:
+            with held.lock():
+                if held.is_completed():
+                    console.say(f"{held.path} was resumed and is completed: it stays")
+                    continue
+                shutil.rmtree(held.path)
+        except RunFolderError as error:
+            console.say(f"{error}: it stays")
+            continue
         removed += 1
     console.say(f"Runs removed: {removed}")

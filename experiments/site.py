@@ -56,14 +56,15 @@ def init(
     check_new(site, name)
     invited = read_invitation(invitation)
     partition_id, num_partitions = _shard(shard)
+    data, weights_dir = data.expanduser(), weights_dir and weights_dir.expanduser()
     for folder in filter(None, (data, weights_dir)):
         if not folder.is_dir():
             raise OperationError(f"{folder}: is not a folder; give the folder that holds the files")
     settings = SiteSettings(
         name=name,
         address=invited.address,
-        data_dir=str(data.expanduser().absolute()),
-        weights_dir=str(weights_dir.expanduser().absolute()) if weights_dir else "",
+        data_dir=str(data.absolute()),
+        weights_dir=str(weights_dir.absolute()) if weights_dir else "",
         partition_id=partition_id,
         num_partitions=num_partitions,
     )

@@ -57,10 +57,9 @@ def prepare_on_cluster(
 
 def _kept_at_clients(config: ExperimentConfig) -> str:
     """Return the setting with which clients keep files from round to round, "" if none does."""
-    method = METHODS[config.strategy]
     keeping = {
         f"client-optimizer = {config.client_optimizer}": config.client_optimizer == "persistent",
-        f"strategy = {config.strategy}": bool(method.client_state or method.local),
+        f"strategy = {config.strategy}": METHODS[config.strategy].keeps_at_clients,
         f"wire-format = {config.wire_format}": config.wire_format == "int8",
     }
     return next((setting for setting, keeps in keeping.items() if keeps), "")

@@ -109,7 +109,7 @@ def _connect(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, RayError) as error:
+    except (OSError, UnicodeError, RuntimeError, RayError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"--ray-address {address}: no Ray cluster answers ({reason}); is it running, with this "

@@ -23,6 +23,16 @@ def is_plain_name(name: str) -> bool:
     return len(name) <= MAX_NAME and all(map(_PART.fullmatch, name.split("/")))
 
 
+def check_packing(member: zipfile.ZipInfo) -> None:
+    """Refuse a member that cannot be unpacked piece by piece.
+
+    Raises:
+        ValueError: it is compressed by another method than deflate.
+    """
+    if member.compress_type not in _METHODS:
+        raise ValueError(f"{member.filename!r} is not packed by deflate")
+
+
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
     """Unpack a member of an archive; stop as soon as it is larger than allowed.
 
@@ -37,8 +47,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) ->
             compressed by another method than deflate.
         zipfile.BadZipFile, zlib.error, EOFError, RuntimeError: as zipfile raises on damage.
     """
-    if member.compress_type not in _METHODS:
-        raise ValueError(f"{member.filename!r} is not packed by deflate")
+    check_packing(member)
     if member.file_size > most:
         raise ValueError(f"{member.filename!r} is larger than {most} bytes")
     unbounded = copy.copy(member)

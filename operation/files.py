@@ -120,9 +120,10 @@ def remove_leftovers(folder: Path) -> None:
     Args:
         folder: which nobody else writes to now; it may be missing.
     """
-    for path in folder.rglob(".*"):
-        if _TEMPORARY.fullmatch(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                (Path(at) / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -268,8 +268,9 @@ class _Server:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            self._tell(pid, os.waitstatus_to_exitcode(status))
-            self._forks.pop(pid).close()
+            if pid in self._forks:  # otherwise a child of a library
+                self._tell(pid, os.waitstatus_to_exitcode(status))
+                self._forks.pop(pid).close()
 
     def _tell(self, pid: int, number: int) -> None:
         with suppress(OSError):  # who asked for it has ended, or does not want to know

@@ -22,6 +22,9 @@ import psutil
 TOKEN = "FEDSKIN_RUN_TOKEN"
 TOKEN_LENGTH = 32  # hex digits
 
+# For so long it is tried to end processes that may start others meanwhile.
+_ENDING_SECONDS = 10.0
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux
 
 
@@ -84,14 +87,13 @@ def processes_of(token: str) -> list[psutil.Process]:
     return found
 
 
-def end_processes(token: str, *, wait_seconds: float = 10.0, spared: Collection[int] = ()) -> None:
+def end_processes(token: str, *, spared: Collection[int] = ()) -> None:
     """Kill every process that has the token, and any that these start in the meantime.
 
     Args:
-        wait_seconds: how long to try at most.
         spared: ids of processes that are not killed.
     """
-    deadline = time.monotonic() + wait_seconds
+    deadline = time.monotonic() + _ENDING_SECONDS
     while time.monotonic() < deadline:
         processes = [process for process in processes_of(token) if process.pid not in spared]
         if not processes:

@@ -123,8 +123,9 @@ def arrays_of(content: Mapping[str, object]) -> dict[str, NDArray]:
     found: dict[str, NDArray] = {}
     for record, layout in ((ARRAYS, LAYOUT), (LOCAL, LOCAL_LAYOUT)):
         if record == ARRAYS or record in content:
-            arrays = content[record]
-            assert isinstance(arrays, ArrayRecord)
+            arrays = content.get(record)
+            if not isinstance(arrays, ArrayRecord):
+                raise LayoutError(f"the record {record!r} is missing, or holds no arrays")
             found |= Layout.read(content.get(layout)).views(arrays)
     return found
 

@@ -35,6 +35,15 @@ PACKED_BYTES = 7
 _ROUNDING = 1e-5
 
 
+def confidence_bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each answer's confidence, the probability of the class that it names.
+
+    Bin b of `CONFIDENCE_BINS` holds confidences above b / `CONFIDENCE_BINS`, up to the next edge.
+    """
+    bins = np.ceil(confidence * CONFIDENCE_BINS).astype(np.int64) - 1
+    return bins.clip(0, CONFIDENCE_BINS - 1)
+
+
 def pack(counts: NDArray[np.int64]) -> list[int]:
     """Return counts, of any shape, as a packed list."""
     flat = counts.ravel()

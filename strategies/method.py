@@ -192,6 +192,11 @@ class Method:
         """Whether clients have models of their own, which are judged beside the shared one."""
         return any((self.local, self.own_half, self.tuning_epochs))
 
+    @property
+    def keeps_at_clients(self) -> bool:
+        """Whether a client keeps arrays from round to round."""
+        return bool(self.client_state or self.local or self.own_half)
+
 
 def carried_name(kind: str, name: str) -> str:
     """Return the name under which the array of a kind that belongs to a weight array is sent."""

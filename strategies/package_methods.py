@@ -80,6 +80,8 @@ def declared(table: object) -> Method:
         raise ValueError("not a method's arrays and numbers")
     if not all(map(_is_word, (*carried, *scalars))):
         raise ValueError("not names of arrays and numbers")
+    if not all(isinstance(kind, str) and kind in _KINDS for kind in scalars.values()):
+        raise ValueError("not kinds of numbers")
     kinds = {name: _KINDS[kind] for name, kind in scalars.items()}
     return Method(
         title=title,

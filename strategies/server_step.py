@@ -97,7 +97,7 @@ class ServerStep:
                 settings=self._settings,
                 weights=received[name].astype(wide, copy=False),
                 mean=mean[name].astype(wide, copy=False),
-                state={kind: self.state[f"{kind}/{name}"] for kind in self._kinds[name]}
+                state={kind: self.state[carried_name(kind, name)] for kind in self._kinds[name]}
                 | {kind: received[path] for kind, path in sent.items()},
                 round=round_number,
                 carried={kind: mean[path] for kind, path in sent.items()},
@@ -131,7 +131,7 @@ def _shapes(arrays: Mapping[str, NDArray]) -> dict[str, tuple[int, ...]]:
 
 def _flat(state: Mapping[str, State]) -> dict[str, NDArray]:
     return {
-        f"{kind}/{name}": np.asarray(array)
+        carried_name(kind, name): np.asarray(array)
         for name, kinds in state.items()
         for kind, array in kinds.items()
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from operation.files import parse_toml
-from training.config import DEFAULTS, ExperimentConfig, Scalar, parse
+from training.config import ExperimentConfig, Scalar, parse
 from training.config import defaults as defaults_of
 from training.errors import ConfigError
 
@@ -79,6 +79,7 @@ def _parse_value(key: str, text: str) -> Any:
         return text
     if "\n" in text:  # a second line could set another key
         return text
-    if isinstance(DEFAULTS.get(key), str) and key.endswith("-dir") and not isinstance(value, str):
-        return text  # a folder may be called 2019 or true
+    field = ExperimentConfig.model_fields.get(key.replace("-", "_"))
+    if field is not None and field.annotation is str and not isinstance(value, str):
+        return text  # a folder or a source may be called 2019 or true
     return value

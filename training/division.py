@@ -51,6 +51,7 @@ def cut(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.s
     """Return the split of each image of a store or a table, for centralized training.
 
     Raises:
+        ConfigError: a key is for federations only.
         DataError: no image is left for training or for validation.
     """
     if config.split_file:

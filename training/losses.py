@@ -137,8 +137,9 @@ def _weighted(weights: NDArray[np.float64]) -> LossFunction:
     of_class = torch.tensor(weights, dtype=torch.float32)
 
     def weighted(logits: Tensor, labels: Tensor) -> Tensor:
+        exact = torch.promote_types(logits.dtype, of_class.dtype)  # logits may be bfloat16
         return functional.cross_entropy(
-            logits, labels, of_class.to(logits.device, logits.dtype, non_blocking=True)
+            logits, labels, of_class.to(logits.device, exact, non_blocking=True)
         )
 
     return weighted

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.histograms import BINS, CONFIDENCE_BINS, EDGES, FIELDS, pack, unpack
+from strategies.histograms import (
+    BINS,
+    CONFIDENCE_BINS,
+    EDGES,
+    FIELDS,
+    confidence_bins,
+    pack,
+    unpack,
+)
 from training.metrics import Confusion, by_patient, confusion_matrix, metrics, pool
 
 
@@ -147,8 +155,7 @@ class Answers:
         values = self.probabilities.astype(np.float32).astype(np.float64)
         truth = self.labels[:, None] == np.arange(values.shape[1])
         confidence = values[np.arange(len(values)), predicted]
-        bins = np.ceil(confidence * CONFIDENCE_BINS).astype(np.int64) - 1
-        bins = bins.clip(0, CONFIDENCE_BINS - 1)
+        bins = confidence_bins(confidence)
         right = np.bincount(2 * bins + (predicted == self.labels), minlength=2 * CONFIDENCE_BINS)
         return ScoreCounts(
             self.confusion,

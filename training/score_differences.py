@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.histograms import CONFIDENCE_BINS
+from strategies.histograms import CONFIDENCE_BINS, confidence_bins
 from training.score_counts import Answers, Histograms, ScoreCounts
 from training.scores import score_block
 from training.uncertainty import PERCENTILES, RESAMPLES
@@ -61,8 +61,7 @@ class RepeatedAnswers:
         self._num_classes = values.shape[1]
         self._cells = answers.labels * self._num_classes + predicted
         self._confidence = values[np.arange(len(values)), predicted]
-        bins = np.ceil(self._confidence * CONFIDENCE_BINS).astype(np.int64) - 1
-        self._bins = bins.clip(0, CONFIDENCE_BINS - 1)
+        self._bins = confidence_bins(self._confidence)
         self._right = 2 * self._bins + (predicted == answers.labels)
         self._squared_error = np.square(values - truth).sum(axis=1)
         # The bins of all classes side by side, so that one count serves them all.
@@ -115,7 +114,6 @@ def score_differences(
     *,
     groups: NDArray[np.int64] | None = None,
     best_by: str = "loss",
-    seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> ScoreDifferences:
     """Compare the models of the further sides with those of the first.
@@ -142,7 +140,7 @@ def score_differences(
         return found
 
     points = scored(np.ones(num_images, dtype=np.int64))
-    drawn = np.array([[*scored(times).values()] for times in _draws(units, seed, resamples)])
+    drawn = np.array([[*scored(times).values()] for times in _draws(units, resamples)])
     apart = drawn[:, :, 1:] - drawn[:, :, :1]  # (resamples, scores, sides - 1)
     return ScoreDifferences(
         [{name: _defined(of[side]) for name, of in points.items()} for side in range(len(sides))],
@@ -166,10 +164,10 @@ def _figures(counts: ScoreCounts, classes: Sequence[str], best_by: str) -> dict[
     return {name: math.nan if value is None else value for name, value in found.items()}
 
 
-def _draws(units: NDArray[np.int64], seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+def _draws(units: NDArray[np.int64], resamples: int) -> Iterator[NDArray[np.int64]]:
     """Yield how often each image (n,) is drawn, if as many units as there are are drawn."""
     num_units = int(units.max()) + 1
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     block = max(1, _BLOCK // num_units)
     shares = np.full(num_units, 1 / num_units)
     for start in range(0, resamples, block):

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from benchmarks import machine, result_files
 from benchmarks.peers import comparison
@@ -28,6 +27,7 @@ from benchmarks.peers.environments import SHARED, install, project, versions
 from benchmarks.peers.frameworks import FRAMEWORKS, PLAIN
 from benchmarks.peers.measuring import Run, run_fedskin, run_framework, tail
 from benchmarks.peers.work import Work, prepare
+from experiments.console import Console
 
 ENVIRONMENTS = Path(__file__).parents[2] / "runs" / "peers"
 
@@ -50,16 +50,19 @@ def main(
     pythons = _install(environments.absolute(), failed)
     if install_only:
         return
+    others = [name for name in pythons if name != PLAIN]
+    _check_some_are_left(others, failed)
     circumstances = machine.describe()
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         work = prepare(Path(folder), rounds=rounds, images=images)
         details = _details(work, pythons)
         for _ in range(repeats):
-            for name in (PLAIN, FEDSKIN, *(name for name in pythons if name != PLAIN)):
+            for name in (PLAIN, FEDSKIN, *others):
                 if name not in failed:
                     console.print(f"{name} …", highlight=False)
                     _run(name, pythons, work, runs, failed)
+            _check_some_are_left(others, failed)
             measured = {name: of for name, of in runs.items() if name not in failed}
             found = comparison.results(measured, failed, details)
             path = result_files.write(found, circumstances, out)
@@ -91,6 +94,14 @@ def _install(folder: Path, failed: dict[str, str]) -> dict[str, Path]:
             except subprocess.CalledProcessError as error:
                 failed[name] = tail(error.stderr)
     return pythons
+
+
+def _check_some_are_left(others: list[str], failed: dict[str, str]) -> None:
+    if not set(others) - set(failed):
+        for name, why in failed.items():
+            console.say(f"{name}: {why}")
+        console.say("No other framework can be measured here")
+        raise typer.Exit(1)
 
 
 def _run(

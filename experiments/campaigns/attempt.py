@@ -247,7 +247,9 @@ class StallDetector:
 
     def _signature(self) -> list[tuple[str, int, int]]:
         found = []
-        for path in [self._log, *sorted(self._folder.rglob("*"))]:
+        # Unlike rglob, os.walk passes over a folder that is removed meanwhile.
+        inside = [Path(at) / name for at, _, names in os.walk(self._folder) for name in names]
+        for path in [self._log, *sorted(inside)]:
             if path.name == "flower.log":  # Flower also writes there when there is no progress
                 continue
             try:

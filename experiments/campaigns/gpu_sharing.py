@@ -23,7 +23,7 @@ def kind_of(trial: Trial) -> Hashable | None:
     cache, and the next may have to compute them.
     """
     config = trial.config
-    if config.trainable in ("head", "adapter"):
+    if config.on_features:
         return None
     return (
         *(trial.command, setting(config)),

@@ -28,10 +28,10 @@ Found = TypeVar("Found")
 _DATA_KEYS = (
     *("dataset", "data-dir", "test-dir", "allow-overlap", "cache-dir"),
     *("image-size", "input", "modalities", "slices-per-patient", "slice-choice", "partition"),
-    "leave-out",
+    *("leave-out", "split", "split-file"),
 )
 CUT_KEYS = (
-    *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split", "split-file", "split-by", "seed"),
+    *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split-by", "seed"),
     "reference-dir",
 )
 _BACKBONE_KEYS = ("backbone", "image-size", "trainable")

@@ -138,7 +138,7 @@ def plan_run(
             training_bytes(config),
             0 if config.device == "cuda" else times.activations,
             resources.concurrency,
-            server_bytes(config, resources.concurrency) if federated else 0,
+            server_bytes(config, joblib.cpu_count()) if federated else 0,
         ),
         decoding=decoding,
         store_bytes=store_bytes(

@@ -75,6 +75,10 @@ class HospitalTrials:
         """Whether the images are synthetic."""
         return bool(self.table["synthetic"].any())
 
+    def validated_bacc(self, entry: Entry) -> float:
+        """Return an entry's mean BACC on validation images over its trials; NaN if one has none."""
+        return float(np.mean([self.validated.get(t, np.nan) for t in entry.trials.values()]))
+
     @property
     def not_complete(self) -> list[str]:
         """One line for each trial in which a hospital missed a round or is missing in a figure."""

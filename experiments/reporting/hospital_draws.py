@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from experiments.reporting.hospital_statistics import mean_of_known, share
-from strategies.histograms import CONFIDENCE_BINS
+from strategies.histograms import CONFIDENCE_BINS, confidence_bins
 
 SPECIFICITY = 0.9
 """At which a class's sensitivity is given."""
@@ -52,8 +52,8 @@ class SeedDraws:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the hits of each class (K, 1 + R), and the calibration error in percent."""
         right, confidence = self.right(probabilities), probabilities.max(axis=1)
-        bins = np.ceil(confidence.astype(np.float64) * CONFIDENCE_BINS).astype(np.int64) - 1
-        places = bins.clip(0, CONFIDENCE_BINS - 1)[:, None] == np.arange(CONFIDENCE_BINS)
+        bins = confidence_bins(confidence.astype(np.float64))
+        places = bins[:, None] == np.arange(CONFIDENCE_BINS)
         apart = places * (right - confidence)[:, None].astype(np.float32)
         sums = np.concatenate([self._truth * right[:, None], apart], axis=1).T @ self._times
         hits, errors = sums[: self._truth.shape[1]], sums[self._truth.shape[1] :]

@@ -92,9 +92,7 @@ class Resampling:
             right=tuple(of.right(answers) for of, answers in draws),
         )
 
-    def gains(
-        self, pairs: Sequence[tuple[Judged, Judged]], *, flips: int = FLIPS, seed: int = 0
-    ) -> list[Gain | None]:
+    def gains(self, pairs: Sequence[tuple[Judged, Judged]]) -> list[Gain | None]:
         """Return by how much the first model of each pair is better in BACC, and how sure that is.
 
         If two models are equally good, each lesion's answers could be the other model's as well. So
@@ -107,17 +105,16 @@ class Resampling:
 
         Args:
             pairs: None is returned for a pair without a common seed.
-            flips: how often lesions are exchanged.
         """
         if not pairs:
             return []
         by_unit = np.stack([self._differences(*pair) for pair in pairs], axis=1)  # (U, P)
         values = by_unit.sum(axis=0)
         changed = by_unit[np.any(by_unit != 0, axis=1)].astype(np.float32)
-        generator = np.random.default_rng(seed)
-        flipped = np.empty((flips, len(pairs)), dtype=np.float32)
-        for start in range(0, flips, _BLOCK):
-            size = (min(_BLOCK, flips - start), len(changed))
+        generator = np.random.default_rng(0)
+        flipped = np.empty((FLIPS, len(pairs)), dtype=np.float32)
+        for start in range(0, FLIPS, _BLOCK):
+            size = (min(_BLOCK, FLIPS - start), len(changed))
             signs = 2 * generator.integers(0, 2, size, dtype=np.int8) - 1
             flipped[start : start + _BLOCK] = np.abs(signs.astype(np.float32) @ changed)
         # float32 sums of the same numbers in another order are not exactly equal.
@@ -129,7 +126,7 @@ class Resampling:
                 value=float(value),
                 low=float(value - far),
                 high=float(value + far),
-                p_value=float(count + 1) / (flips + 1),
+                p_value=float(count + 1) / (FLIPS + 1),
             )
             if (seeds := _common_seeds(first, second))
             else None

@@ -126,7 +126,6 @@ class Hospitals:
         trials = self.trials.table.loc[list(entry.trials.values())]
         gains = rows["gain"].dropna()
         sure = rows.loc[gains.index, "p_holm"] < ALPHA
-        found = [self.trials.validated.get(trial, np.nan) for trial in entry.trials.values()]
         draws = self.draws[number]
         apart = (np.nan, np.nan, np.nan)
         if (ceiling := self._pooled(number)) is not None:
@@ -140,7 +139,7 @@ class Hospitals:
             "model": entry.model,
             "seeds": len(entry.trials),
             "hospitals": len(rows),
-            "validated": float(np.mean(found)) if entry.validated else np.nan,
+            "validated": self.trials.validated_bacc(entry) if entry.validated else np.nan,
             "mean": rows["bacc"].mean(),
             **dict(zip(("mean_low", "mean_high"), interval(draws), strict=True)),
             **dict(zip(("apart", "apart_low", "apart_high"), apart, strict=True)),
@@ -215,7 +214,7 @@ def _of_hospital(
         if found := {key[-1]: trials.answers[key] for key in keys if key in trials.answers}:
             judged[number] = resampling.judge(found)
     bases = [n for n in judged if _is_basis(entries[n], hospital)]
-    others = {n: _other(entries, n, judged, bases) for n in judged if n not in bases}
+    others = {n: _other(trials, n, bases) for n in judged if n not in bases}
     compared = [(number, other) for number, other in others.items() if other is not None]
     gains = resampling.gains([(judged[number], judged[other]) for number, other in compared])
     gain_of = {number: gain for (number, _), gain in zip(compared, gains, strict=True)}
@@ -244,19 +243,17 @@ def _is_basis(entry: Entry, hospital: str) -> bool:
     return entry.default if hospital == GLOBAL else entry.model == ALONE
 
 
-def _other(
-    entries: Sequence[Entry], number: int, judged: Mapping[int, Judged], bases: Sequence[int]
-) -> int | None:
+def _other(trials: HospitalTrials, number: int, bases: Sequence[int]) -> int | None:
     """Return the one of some entries that another one is compared with.
 
     It has the same loss and, if there is such a one, the same optimizer; if there are several, the
-    one with the highest BACC.
+    one with the highest BACC on the validation images.
     """
-    entry = entries[number]
-    alike = [n for n in bases if entries[n].loss == entry.loss]
-    same = [n for n in alike if entries[n].optimizer == entry.optimizer]
-    bacc = {n: estimate(judged[n], "bacc").value for n in same or alike}
-    return max(bacc, key=bacc.__getitem__, default=None)
+    entries = trials.entries
+    alike = [n for n in bases if entries[n].loss == entries[number].loss]
+    same = [n for n in alike if entries[n].optimizer == entries[number].optimizer]
+    bacc = {n: trials.validated_bacc(entries[n]) for n in same or alike}
+    return max(bacc, key=lambda n: np.nan_to_num(bacc[n], nan=-1.0), default=None)
 
 
 def _about_tests(trials: HospitalTrials, hospital: str, positive: str) -> dict[str, object]:

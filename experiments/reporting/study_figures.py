@@ -8,10 +8,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.reporting.comparisons import Comparison
+from experiments.reporting.comparisons import KINDS, Comparison
 from experiments.reporting.differences_from_study import differences_from_study
 
-_CLIP, _FEDERATED, _HEADS = "Centralized CLIP", "Federated classifier", "Heads on deep features"
+_CLIP = KINDS["clip", "clip"]
+_FEDERATED, _HEADS = KINDS["simulate", "classifier"], KINDS["heads", "classifier"]
 _HAM = {"data set": "HAM10000"}
 _SWIN = ("swin_t", "swin_s", "swin_b", "swin_v2_t", "swin_v2_s", "swin_v2_b")
 

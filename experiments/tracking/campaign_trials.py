@@ -39,7 +39,7 @@ def track(ledger: Ledger, folder: Path, tracker: str) -> int:
     trials = {trial_id: folder / "trials" / trial_id for trial_id in ledger.records}
     open_one: Callable[[Path], Tracker]
     if tracker == "tensorboard":
-        known = {trial_id for trial_id, path in trials.items() if EventFile(path).completed}
+        known = {trial_id for trial_id, path in trials.items() if EventFile(path).is_completed()}
         open_one = EventFile
     else:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"

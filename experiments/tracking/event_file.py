@@ -48,9 +48,8 @@ class EventFile(Tracker):
         self._latest: dict[str, tuple[int, float]] = {}  # the step and figure of each tag
         self._state = ""
 
-    @property
-    def completed(self) -> bool:
-        """Whether the file has the end of a completed run."""
+    def is_completed(self) -> bool:
+        """Read the file; return whether it has the end of a completed run."""
         self._take_in(self._events())
         return self._state.startswith(RunState.COMPLETED)
 
@@ -60,10 +59,12 @@ class EventFile(Tracker):
         seconds = started / 1000
         events = self._events(repair=True)
         if not events:
-            self._append(_event(seconds, file_version="brain.Event:2"))
             about = {**config, **tags}
             parameters = hparams_pb(about, trial_id=self._run.name, start_time_secs=seconds)
-            self._append(_event(seconds, summary=parameters))
+            # Together: a file that has events is not begun again.
+            self._append(
+                _event(seconds, file_version="brain.Event:2"), _event(seconds, summary=parameters)
+            )
             self._say(RunState.RUNNING, seconds)
         self._take_in(events)
         return self._last_round
@@ -90,7 +91,7 @@ class EventFile(Tracker):
         self._take_in([event])
 
     def end(self, state: RunState, said: str, time: int) -> None:
-        if state == RunState.COMPLETED and not self.completed:
+        if state == RunState.COMPLETED and not self.is_completed():
             self._append(_event(time / 1000, summary=_end_of_session(time / 1000)))
         self._say(state if said in ("", state) else f"{state}: {said}", time / 1000)
 
@@ -132,13 +133,14 @@ class EventFile(Tracker):
             raise self._refusal(error) from None
         return events
 
-    def _append(self, event: "Event") -> None:
+    def _append(self, *events: "Event") -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         try:
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("ab") as file:
-                RecordWriter(file).write(event.SerializeToString())
+                for event in events:
+                    RecordWriter(file).write(event.SerializeToString())
         except OSError as error:
             raise self._refusal(error) from None
 

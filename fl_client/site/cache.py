@@ -11,8 +11,11 @@ def make_room(cache: Path, image_size: int, most: int) -> None:
     """Remove what was unused for the longest time, so that a run's images have room within the
     bound.
 
-    The images of the requested size are never removed, unless they belong to files that have
-    changed. If they do not exist yet, as many are expected as there are of another size.
+    Which images are the run's only their whole table would tell, so those of its size that were
+    used last are taken for them, and not removed. If there are none of that size, as many are
+    expected as there are of another one. A run that reads images of the same size otherwise than
+    the one before, by key ``input`` or another, may exceed the bound by its own, until its next
+    message.
 
     Args:
         most: maximum bytes of the cache, including images of that size.
@@ -23,7 +26,7 @@ def make_room(cache: Path, image_size: int, most: int) -> None:
     found = entries(cache)
     side = store_side(image_size)
     stores = [one for one in found if one.images]
-    # Older ones of the same size belong to files that have changed since.
+    # Others of the same size belong to files that have changed since, or were read otherwise.
     in_use = max((one for one in stores if one.images[1:2] == (side,)), default=None)
     number = max((one.images[0] for one in stores), default=0)
     needed = in_use.size if in_use else number * side * side * 3

@@ -72,7 +72,7 @@ def connection_fault(settings: SiteSettings, ca: Path) -> str | None:
         return (
             f"{where} does not speak TLS; compare the address in site.toml with the coordinator's"
         )
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # of a name that no DNS can hold
         return f"the name {host} is not known here; check the address in site.toml and the DNS"
     except OSError as error:
         return (

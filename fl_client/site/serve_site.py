@@ -110,10 +110,14 @@ class _Site:
                 self._end()
                 self._say("paused; resume with  fedskin site resume")
                 continue
-            self._tend()
-            if time.monotonic() >= diagnosed + _DIAGNOSE_SECONDS or self._said == "":
-                diagnosed = time.monotonic()
-                self._say(self._diagnosis())
+            try:
+                self._tend()
+                if time.monotonic() >= diagnosed + _DIAGNOSE_SECONDS or self._said == "":
+                    diagnosed = time.monotonic()
+                    self._say(self._diagnosis())
+            except OSError as error:
+                # A person can repair it while this process runs: free disk space, restore a file.
+                self._say(str(error))
         self._end()
 
     def _tend(self) -> None:

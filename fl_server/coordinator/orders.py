@@ -71,7 +71,7 @@ class Orders:
         with self._folder.changing():
             before = self.find(run_dir)
             if before is None:
-                number = len(self.all()) + 1
+                number = max((order.number for order in self.all()), default=0) + 1
                 order = Order(number, str(run_dir), sites, bundle, now())
             elif before.state not in UNFINISHED:
                 order = replace(

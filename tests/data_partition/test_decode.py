@@ -74,6 +74,13 @@ def test_exif_orientation_is_left_unapplied(tmp_path: Path):
     assert decode_rgb(str(path)).shape == (30, 40, 3)
 
 
+def test_a_head_is_not_read_by_a_method_that_may_unpack_to_gigabytes(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.csv", bytes(9_000_000))
+    with ImageFiles() as files, pytest.raises(DataError, match="not packed by deflate"):
+        files.read_head(str(tmp_path / "a.zip"), "a.csv", 9)
+
+
 def test_zip_member_equals_the_file(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -75,6 +75,14 @@ def test_no_command_prints_past_the_console() -> None:
                     assert ours in ("metadata.version('fedskin')", "_markdown(rows)"), path
 
 
+def test_no_benchmark_reads_text_as_markup() -> None:
+    """A CUDA error may hold ``[/pytorch/aten/...]``, which would end the benchmark."""
+    for path in sorted((Path(__file__).parents[2] / "benchmarks").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "rich.console":
+                assert "Console" not in {name.name for name in node.names}, path
+
+
 def test_text_is_shown_as_it_is() -> None:
     for said in (printed(HOSTILE), printed(marked(f"[bold]{shown(HOSTILE)}[/]"))):
         assert is_plain(said)

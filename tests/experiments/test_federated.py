@@ -204,6 +204,24 @@ def test_what_to_copy_is_on_one_line(
     """In a file rich wraps at 80 columns; half a command would then be copied."""
     folder = RunFolder(tmp_path / LONG)
     folder.create(make_config())
+    interrupt(monkeypatch, folder, error, status)
+    assert said.format(folder.path) in capsys.readouterr().out.splitlines()
+
+
+def test_ctrl_c_before_a_run_began_leaves_its_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While images are decoded, which may last an hour."""
+    folder = RunFolder(tmp_path / "run")
+    interrupt(monkeypatch, folder, KeyboardInterrupt(), 130)
+    assert "nothing was written" in capsys.readouterr().out
+    assert not folder.path.exists()
+
+
+def interrupt(
+    monkeypatch: pytest.MonkeyPatch, folder: RunFolder, error: BaseException, status: int
+) -> None:
+    """Let a simulation end with an error, and check the command's status."""
 
     def ends(*_: object) -> None:
         raise error
@@ -213,4 +231,3 @@ def test_what_to_copy_is_on_one_line(
     with pytest.raises(typer.Exit) as ended:
         federated.simulate_command(None)
     assert ended.value.exit_code == status
-    assert said.format(folder.path) in capsys.readouterr().out.splitlines()

@@ -227,6 +227,17 @@ def test_what_failed_is_removed_if_the_answer_is_yes(folder: Path) -> None:
     assert "no failed or lost runs" in runs(folder, "--clean", "--where", "state=completed").stdout
 
 
+def test_a_run_that_another_process_took_up_meanwhile_stays(folder: Path) -> None:
+    (folder / "too").mkdir()
+    for name in ("config.toml", "manifest.json"):
+        (folder / "too" / name).write_bytes((folder / "failed" / name).read_bytes())
+    with RunFolder(folder / "failed").lock():
+        answered = runs(folder, "--clean", answer="y\n").stdout
+    assert "failed: another process is running this run: it stays" in answered
+    assert "Runs removed: 1" in answered
+    assert not (folder / "too").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [

@@ -76,6 +76,8 @@ def test_init_with_data_that_is_none_leaves_no_site(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "holds no data set" in complaint(*begin(tmp_path, tmp_path / "empty"), kind=DataError)
     assert "is not a folder" in complaint(*begin(tmp_path, tmp_path / "nowhere"))
+    said = complaint(*begin(tmp_path, Path("~/nowhere")))
+    assert f"{Path.home() / 'nowhere'}: is not a folder" in said
     assert not (tmp_path / "site" / "site.toml").exists()
 
 

@@ -67,6 +67,7 @@ def cluster(*, shared: bool, free: float = 4.0) -> RayCluster:
         ({"client_optimizer": "persistent"}, "client-optimizer = persistent"),
         ({"strategy": "scaffold"}, "strategy = scaffold"),
         ({"strategy": "fedbn"}, "strategy = fedbn"),
+        ({"strategy": "ditto"}, "strategy = ditto"),
         ({"wire_format": "int8"}, "wire-format = int8"),
     ],
 )

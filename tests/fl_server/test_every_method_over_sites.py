@@ -27,11 +27,7 @@ from training.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("flower_run")]
 
-WITH_A_CLIENTS_STATE = [
-    name
-    for name, method in METHODS.items()
-    if method.client_state or method.local or method.own_half
-]
+WITH_A_CLIENTS_STATE = [name for name, method in METHODS.items() if method.keeps_at_clients]
 
 
 @pytest.mark.parametrize("strategy", [n for n, method in METHODS.items() if not method.pooled])

@@ -71,6 +71,9 @@ def test_a_message_holds_the_whole_model() -> None:
     del content[LOCAL_LAYOUT]
     with pytest.raises(LayoutError):
         arrays_of(content)
+    del content["arrays"]
+    with pytest.raises(LayoutError, match="the record 'arrays' is missing"):
+        arrays_of(content)
 
 
 def test_what_is_carried_is_not_sent_to_be_evaluated() -> None:

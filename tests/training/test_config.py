@@ -80,6 +80,8 @@ def test_overrides_stand_above_the_file(tmp_path: Path) -> None:
         ("data-dir=0x10", "data-dir", "0x10"),
         ("data-dir=2019-05-27", "data-dir", "2019-05-27"),
         ("weights-dir=true", "weights-dir", "true"),
+        ("init-from=7", "init-from", "7"),
+        ("leave-out=1", "leave-out", "1"),
         ('data-dir="2019"', "data-dir", "2019"),
         ("test-dir=", "test-dir", ""),
     ],

@@ -122,6 +122,17 @@ def test_a_loss_equals_its_papers_formula_with_its_keys(name: str, late: bool) -
         assert found.item() == pytest.approx(reference(name, late, **said), rel=1e-6)
 
 
+def test_weights_are_not_rounded_where_logits_are_bfloat16() -> None:
+    """One image of each of two classes: Σ w l / Σ w, with l from the rounded logits."""
+    counts = np.array([3, 7, 11, 0])
+    logits, labels = LOGITS[:2].bfloat16(), torch.tensor([0, 2])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss_function({"loss": "balanced"}, counts)(logits, labels).item()
+    each = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none").numpy()
+    weights = np.array([1 / 3, 1 / 11])
+    assert found == pytest.approx(float((weights * each).sum() / weights.sum()), rel=1e-6)
+
+
 def test_limits_of_the_losses() -> None:
     """Of equal counts all but focal and ldam are cross-entropy; without β weights are 1/n_c."""
     equal = np.array([5, 5, 5, 5])

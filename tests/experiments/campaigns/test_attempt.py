@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -78,6 +79,26 @@ def test_progress_is_any_change_whatever_the_clock_says(tmp_path: Path) -> None:
     assert progress.still_seconds() >= 0.05, "what Flower says is no progress"
     log.write_text("epoch 1")
     assert progress.still_seconds() < 0.05
+
+
+def test_a_folder_that_is_removed_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished trial removes the state of its optimizer while it is watched."""
+    folder = tmp_path / "run"
+    (folder / "optimizer" / "epoch-1").mkdir(parents=True)
+    (folder / "optimizer" / "epoch-1" / "state").write_text("1")
+    (folder / "state.json").write_text("1")
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "optimizer":  # between its folder's listing and its own
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    StallDetector(folder, tmp_path / "log")
+    assert not (folder / "optimizer").exists()
 
 
 def test_memory_is_that_of_the_whole_family() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from data_partition.synthetic_isic2019 import write_isic2019
 from experiments.campaigns import preflight as module
 from experiments.campaigns.preflight import Preflight
 from experiments.campaigns.trial import Trial
@@ -33,6 +34,26 @@ def test_data_are_looked_at_once_for_all_trials(
     monkeypatch.setattr(module, "data_facts", lambda config, progress: seen.append(config))
     Preflight().facts([trial(synthetic_ham, tmp_path, rounds=r) for r in range(1, 500)])
     assert len(seen) == 1
+
+
+def test_trials_of_two_split_files_are_two(tmp_path: Path) -> None:
+    """The files' paths are no part of a trial's id, but what is in them is."""
+    write_isic2019(tmp_path / "data", 60)
+    one, other = tmp_path / "data" / "train_test_split.csv", tmp_path / "other.csv"
+    text = one.read_text(encoding="utf-8")
+    other.write_text(text.replace(",train,", ",test,", 1), encoding="utf-8")
+    changes = {"dataset": "isic2019", "partition": "source", "clients": 6}
+    trials = [
+        trial(tmp_path / "data", tmp_path / "cache", **changes, **split)
+        for split in (
+            {},
+            {"split": "flamby", "split_file": str(one)},
+            {"split": "flamby", "split_file": str(other)},
+        )
+    ]
+    facts = Preflight().facts(trials)
+    assert len({known.fingerprint for known in facts}) == 3
+    assert len({each.id(known) for each, known in zip(trials, facts, strict=True)}) == 3
 
 
 def test_facts_are_those_of_the_images(synthetic_ham: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments.report import write_report
+from experiments.reporting import hospitals as module
 from experiments.reporting.findings import Findings, read_findings
 from experiments.reporting.hospital_answers import read_hospital_trials
 from experiments.reporting.hospital_chapter import hospital_chapter
@@ -172,6 +173,21 @@ def test_the_best_is_chosen_by_validation(tmp_path: Path, folder: Path) -> None:
     chapter = hospital_chapter(found)
     assert "over being alone with FedAvg (the global model)" in chapter["headline"]
     assert any("validation images (99.0), not by these" in line for line in chapter["further"])
+
+
+def test_of_several_ways_to_be_alone_validation_chooses(hospitals: Hospitals) -> None:
+    """Test images, with which the gain is then computed, would make gains smaller than they are."""
+    trials = hospitals.trials
+    number, alone = next((n, e) for n, e in enumerate(trials.entries) if e.model == ALONE)
+    joined = next(n for n, e in enumerate(trials.entries) if (e.loss, e.model) == (alone.loss, OWN))
+    for bacc, chosen in ((99.0, len(trials.entries)), (1.0, number)):
+        faster = replace(alone, method="Local, learning rate 0.5", trials={0: "a", 1: "b"})
+        more = replace(
+            trials,
+            entries=[*trials.entries, faster],
+            validated={**trials.validated, "a": bacc, "b": bacc},
+        )
+        assert module._other(more, joined, [number, len(trials.entries)]) == chosen
 
 
 def test_a_setting_of_more_seeds_without_validation_hides_no_other(hospitals: Hospitals) -> None:

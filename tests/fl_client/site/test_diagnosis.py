@@ -109,6 +109,13 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert "is not reachable (Connection refused)" in said
 
 
+def test_a_name_that_no_dns_can_hold(tmp_path: Path) -> None:
+    settings = SiteSettings(name="a", address="a..b:443", data_dir="")
+    said = connection_fault(settings, Authority(tmp_path).certificate)
+    assert said is not None
+    assert said.startswith("the name a..b is not known here")
+
+
 @pytest.mark.parametrize(
     "ahead, words",
     [

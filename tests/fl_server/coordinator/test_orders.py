@@ -29,6 +29,15 @@ def test_orders_are_numbered_and_kept(orders: Orders, tmp_path: Path) -> None:
     assert orders.find(tmp_path / "third") is None
 
 
+def test_a_new_order_takes_no_number_that_is_in_use(orders: Orders, tmp_path: Path) -> None:
+    """A person may have removed the file of an old one."""
+    orders.add(tmp_path / "first", SITES, "ab" * 32)
+    second = orders.add(tmp_path / "second", SITES, "ab" * 32)
+    (tmp_path / "runs" / "0001.json").unlink()
+    assert orders.add(tmp_path / "third", SITES, "ab" * 32).number == 3
+    assert orders.get(2) == second
+
+
 def test_what_was_begun_goes_on_first_and_then_who_waits_longest(
     orders: Orders, tmp_path: Path
 ) -> None:
