@@ -5,14 +5,15 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from queue import Empty, Queue
 
 from flwr.app import Message
 
 from fl_server.reply_grids import GridWrapper
 from operation.flower_internals import InMemoryGrid
 
-# Flower's simulation polls for replies ten times a second; one poll takes microseconds.
-POLL_SECONDS = 0.02
+# At this interval it is looked for replies that Flower makes itself, to messages that are too old.
+LOOK_SECONDS = 1.0
 # Flower looks at this interval whether the run has ended.
 IDLE_SECONDS = 0.5
 
@@ -25,7 +26,8 @@ class SimulatedGrid(GridWrapper):
     takes one reply after the other needs the same memory for any number of clients.
 
     Flower delivers messages by asking ten times a second for those of every node, each time looking
-    at all. Here it is given a node's own, and as soon as they are sent.
+    at all, and looks ten times a second for replies. Here it is given a message as soon as it is
+    sent, and a reply is taken as soon as it is there.
 
     Args:
         grid: Flower's.
@@ -36,19 +38,20 @@ class SimulatedGrid(GridWrapper):
     def __init__(self, grid: InMemoryGrid, window: int) -> None:
         super().__init__(grid)
         self._window = window
-        self._undelivered: dict[int, list[Message]] = {}
-        self._changed = threading.Condition()
+        self._undelivered = Queue[Message]()
         self._first_node: int | None = None
-        grid.state.get_message_ins = self._deliver  # type: ignore[method-assign]
+        self._come = threading.Condition()
+        self._num_come = 0
+        self._store_reply = grid.state.store_message_res
+        grid.state.get_message_ins = self._deliver  # type: ignore[assignment, method-assign]
+        grid.state.store_message_res = self._store  # type: ignore[method-assign]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send messages to the nodes."""
         pushed = list(messages)
-        with self._changed:
-            ids = list(self._grid.push_messages(pushed))
-            for message in pushed:
-                self._undelivered.setdefault(message.metadata.dst_node_id, []).append(message)
-            self._changed.notify()
+        ids = list(self._grid.push_messages(pushed))
+        for message in pushed:
+            self._undelivered.put(message)
         return ids
 
     def send_and_receive(
@@ -64,30 +67,42 @@ class SimulatedGrid(GridWrapper):
             room = min(len(waiting), self._window - len(sent))
             if room:
                 sent.extend(self.push_messages(waiting.popleft() for _ in range(room)))
+            num_come = self._num_come
             come = deque(self._grid.pull_messages([one for one in sent if one not in answered]))
             answered.update(reply.metadata.reply_to_message_id for reply in come)
             while sent and sent[0] in answered:
                 answered.remove(sent.popleft())
             if not come:
-                if end is not None and time.monotonic() > end:
+                left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
+                if left <= 0:
                     return
-                time.sleep(POLL_SECONDS)
+                with self._come:
+                    self._come.wait_for(lambda: self._num_come > num_come, left)  # noqa: B023
             while come:
                 yield come.popleft()
 
     def _deliver(
         self, node_id: int, limit: int | None, *, run_id: int | None = None
-    ) -> list[Message]:
-        """Return a node's messages that were not delivered yet; Flower asks for every node in turn.
+    ) -> Iterator[Message]:
+        """Yield messages to any node as they are sent, until none was for some time.
 
-        Of the first node it waits a while for messages to any.
+        Flower asks for every node's messages in turn, each time takes all that it is given, and
+        waits between two turns: all messages are given to it as the first node's.
         """
-        with self._changed:
-            if self._first_node is None:
-                self._first_node = node_id
-            if node_id == self._first_node:
-                self._changed.wait_for(lambda: self._undelivered, IDLE_SECONDS)
-            delivered = self._undelivered.pop(node_id, [])
-        for message in delivered:
+        if self._first_node is None:
+            self._first_node = node_id
+        while node_id == self._first_node:
+            try:
+                message = self._undelivered.get(timeout=IDLE_SECONDS)
+            except Empty:
+                return
             message.metadata.delivered_at = datetime.now(UTC).isoformat()
-        return delivered
+            yield message
+
+    def _store(self, message: Message) -> str | None:
+        """Store a reply, and wake who waits for it."""
+        stored = self._store_reply(message)
+        with self._come:
+            self._num_come += 1
+            self._come.notify_all()
+        return stored

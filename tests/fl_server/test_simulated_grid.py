@@ -1,6 +1,7 @@
 """A simulation's grid: a window of messages, and deliveries without delay."""
 
 import threading
+import time
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,7 +27,7 @@ class Nodes(MemoryGrid):
 
     def __init__(self, *pulls: set[int]) -> None:
         super().__init__({})
-        self.state = SimpleNamespace()
+        self.state = SimpleNamespace(store_message_res=lambda message: "stored")
         self._pulls = list(pulls)
         self.open: dict[str, Message] = {}
         self.most = 0
@@ -56,7 +57,7 @@ def messages(*nodes: int) -> list[Message]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulated_grid, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(simulated_grid, "LOOK_SECONDS", 0.001)
 
 
 def answered(grid: SimulatedGrid, *nodes: int, **how: Any) -> list[int]:
@@ -85,31 +86,48 @@ def test_after_the_time_the_rest_is_not_waited_for() -> None:
     assert answered(grid_of(Nodes({1}), 2), 1, 2, 3, timeout=0.05) == [1]
 
 
-def test_a_message_is_delivered_once_and_to_its_node() -> None:
-    nodes = Nodes(set())
+def test_a_reply_is_taken_as_soon_as_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_grid, "LOOK_SECONDS", 60)
+    nodes = Nodes(set(), {1})
     grid = grid_of(nodes, 9)
-    sent = messages(20, 10)
-    grid.push_messages(sent)
-    take = nodes.state.get_message_ins
-    assert take(node_id=30, limit=1) == []
-    assert take(node_id=10, limit=1) == [sent[1]]
-    assert take(node_id=10, limit=1) == []
-    assert take(node_id=20, limit=1) == [sent[0]]
-    assert all(message.metadata.delivered_at for message in sent)
-
-
-def test_a_delivery_waits_for_the_first_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without messages it ends by itself; then, with all the time there is, when one is sent."""
-    nodes = Nodes(set())
-    grid = grid_of(nodes, 9)
-    take = nodes.state.get_message_ins
-    monkeypatch.setattr(simulated_grid, "IDLE_SECONDS", 0.001)
-    assert take(node_id=10, limit=1) == take(node_id=20, limit=1) == []
-    monkeypatch.setattr(simulated_grid, "IDLE_SECONDS", 60)
+    come = grid.send_and_receive(messages(1))
     found: list[Message] = []
-    delivery = threading.Thread(target=lambda: found.extend(take(node_id=10, limit=1)))
-    delivery.start()
-    sent = messages(10)
-    grid.push_messages(sent)
-    delivery.join(30)
-    assert found == sent
+    taker = threading.Thread(target=lambda: found.extend(come))
+    taker.start()
+    while not nodes.open:  # not sent yet
+        time.sleep(0.001)
+    (sent,) = nodes.open.values()
+    assert nodes.state.store_message_res(Message(RecordDict(), reply_to=sent)) == "stored"
+    taker.join(30)
+    assert [reply.metadata.src_node_id for reply in found] == [1]
+
+
+def test_every_message_is_delivered_once_and_without_asking_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of all nodes, also one that is sent while the others are taken."""
+    monkeypatch.setattr(simulated_grid, "IDLE_SECONDS", 60)
+    nodes = Nodes(set())
+    grid = grid_of(nodes, 9)
+    first, second, third = messages(20, 10, 20)
+    grid.push_messages([first, second])
+    delivery = iter(nodes.state.get_message_ins(node_id=10, limit=1))
+    assert [next(delivery), next(delivery)] == [first, second]
+    later = threading.Timer(0.01, lambda: grid.push_messages([third]))
+    later.start()
+    assert next(delivery) == third
+    assert all(message.metadata.delivered_at for message in (first, second, third))
+    monkeypatch.setattr(simulated_grid, "IDLE_SECONDS", 0.001)
+    assert list(delivery) == []
+    later.join()
+
+
+def test_a_delivery_without_messages_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower then looks whether the run has ended; at other nodes it does not wait."""
+    monkeypatch.setattr(simulated_grid, "IDLE_SECONDS", 0.001)
+    nodes = Nodes(set())
+    grid = grid_of(nodes, 9)
+    assert list(nodes.state.get_message_ins(node_id=10, limit=1)) == []
+    monkeypatch.setattr(simulated_grid, "IDLE_SECONDS", 60)
+    grid.push_messages(messages(20))
+    assert list(nodes.state.get_message_ins(node_id=20, limit=1)) == []
