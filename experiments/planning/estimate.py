@@ -16,13 +16,13 @@ from training.config import ExperimentConfig
 from training.optimizers import state_tensors
 from training.round_files import KEPT
 
-# What is not steps takes these seconds on two cores of a machine on which a process needs this
-# much processor time to load the libraries; on another machine all are in proportion to it.
-LIBRARIES = 1.1
+# What is not steps takes these seconds on two cores of a machine on which a small simulation takes
+# this long besides its rounds; on another machine all are in proportion to it.
+SMALL_RUN = 7.0
 # Until the first step and after the last one.
-STARTING = {"simulate": 9.5, "clip": 6.0, "heads": 8.0}
+STARTING = {"simulate": 7.5, "clip": 6.0, "heads": 8.0}
 # The same in a campaign, whose trials are forks of a process that has the libraries.
-STARTING_IN_CAMPAIGN = {"simulate": 6.5, "clip": 2.0, "heads": 3.0}
+STARTING_IN_CAMPAIGN = {"simulate": 6.2, "clip": 2.0, "heads": 3.0}
 
 # Of a federated round in addition to its steps, and of each client's message.
 ROUND_SECONDS, MESSAGE_SECONDS = 0.045, 0.0025
@@ -168,7 +168,7 @@ def estimate(
 
 def slowness(times: StepTime) -> float:
     """Return how many times as long as stated here this machine takes for what is not steps."""
-    return times.libraries / LIBRARIES
+    return times.starting / SMALL_RUN
 
 
 def trained_bytes(config: ExperimentConfig) -> int:

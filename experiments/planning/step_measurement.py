@@ -4,7 +4,6 @@ On a CPU the time counts that the process was given, so other programs' time doe
 """
 
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_partition.image_store import store_side
+from experiments.planning.start_measurement import seconds_besides_rounds
 from experiments.planning.step_times import StepTime
 from models.registry import find_backbone
 from models.text_encoders import find_text_encoder
@@ -43,8 +43,6 @@ _SECONDS = 0.5
 _REPEATS = 3
 
 _NUM_CLASSES = 7
-
-_LIBRARIES = time.process_time()  # until this process had loaded the libraries
 
 _POLL_SECONDS = 0.005  # of the memory, while a step runs
 
@@ -133,18 +131,11 @@ def _measure_batch(config: ExperimentConfig, batch_size: int) -> StepTime:
         features=features / batch_size if config.on_features else judging / len(seen),
         activations=max(0, added[0]) * config.batch_size // batch_size,
         measured=batch_size,
-        libraries=_loading_libraries(),
+        starting=_starting(),
     )
 
 
-@cache
-def _loading_libraries() -> float:
-    """Return the processor time of loading the libraries whose files have been read already.
-
-    This process may have been the first to read them since the machine started.
-    """
-    again = [sys.executable, "-c", f"import {__spec__.name} as m; print(m._LIBRARIES)"]
-    return min(_LIBRARIES, float(subprocess.run(again, check=True, capture_output=True).stdout))
+_starting = cache(seconds_besides_rounds)  # of all that is measured together
 
 
 def _state(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

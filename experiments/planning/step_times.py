@@ -54,7 +54,7 @@ class StepTime:
     features: float  # the features of one image, by the whole network
     activations: int  # bytes that a batch of the real size adds to a process while it is trained
     measured: int  # number of images in the measured batches
-    libraries: float  # of processor time until a process has loaded the libraries
+    starting: float  # of a small simulation besides its rounds, see `start_measurement`
 
 
 def setting(config: ExperimentConfig) -> Setting:

@@ -18,7 +18,7 @@ from experiments.campaign import plan, run, status
 from experiments.campaigns import forecast
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.ledger import read_ledger
-from experiments.planning.estimate import LIBRARIES
+from experiments.planning.estimate import SMALL_RUN
 from experiments.planning.step_times import Setting, StepTime, setting
 from operation.processes import processes_of
 from tests.generated_campaign import write_campaign
@@ -103,7 +103,7 @@ def test_a_plan_lists_what_only_asks_for_and_says_what_else_there_is(
 
     def measure(configs: Iterable[ExperimentConfig], *_: object) -> dict[Setting, StepTime]:
         return {
-            setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1, LIBRARIES) for config in configs
+            setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1, SMALL_RUN) for config in configs
         }
 
     monkeypatch.setattr(forecast, "measure_steps", measure)

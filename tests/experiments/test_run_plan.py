@@ -12,7 +12,7 @@ from experiments.console import Console
 from experiments.federated import simulate_command
 from experiments.ml_heads import heads_command
 from experiments.planning import run_plan, site_plan
-from experiments.planning.estimate import LIBRARIES
+from experiments.planning.estimate import SMALL_RUN
 from experiments.planning.run_plan import plan_run
 from experiments.planning.step_times import Setting, StepTime, setting
 from fl_server.federated_config import prepare_deployed
@@ -26,7 +26,7 @@ from training.run_folder import RunFolder
 def measure(configs: Iterable[ExperimentConfig], *_: object) -> dict[Setting, StepTime]:
     """An image takes a second to train on, 0.1 to judge, and a batch of them 300 MB."""
     return {
-        setting(each): StepTime(1.0, 0.0, 0.1, 0.1, 3 * 10**8, 4, LIBRARIES) for each in configs
+        setting(each): StepTime(1.0, 0.0, 0.1, 0.1, 3 * 10**8, 4, SMALL_RUN) for each in configs
     }
 
 
@@ -146,7 +146,7 @@ def test_a_coordinator_says_what_features_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a head, a thousand images: 0.1 ms each, 32 steps of 1 ms, for two models; 0.1 s each."""
-    times = StepTime(1e-4, 1e-3, 0.1, 0.1, 3 * 10**8, 4, LIBRARIES)
+    times = StepTime(1e-4, 1e-3, 0.1, 0.1, 3 * 10**8, 4, SMALL_RUN)
     monkeypatch.setattr(
         site_plan, "measure_steps", lambda configs, *_: {setting(each): times for each in configs}
     )

@@ -14,7 +14,7 @@ from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder, Planned
 from experiments.campaigns.forecast import forecast, seconds_taken
 from experiments.campaigns.trial import Trial
-from experiments.planning.estimate import LIBRARIES
+from experiments.planning.estimate import SMALL_RUN
 from experiments.planning.estimate import STARTING_IN_CAMPAIGN as STARTING
 from experiments.planning.step_times import StepTime, setting
 from training.config import ExperimentConfig, parse
@@ -26,7 +26,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def measure(configs: Iterable[ExperimentConfig], *_: Any) -> dict:
         return {
-            setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1, LIBRARIES) for config in configs
+            setting(config): StepTime(1.0, 0.0, 0.0, 0.0, 0, 1, SMALL_RUN) for config in configs
         }
 
     monkeypatch.setattr(module, "measure_steps", measure)
@@ -101,7 +101,7 @@ def test_features_are_computed_once_for_all_trials_that_share_them(
 
     def measure(configs: Iterable[ExperimentConfig], *_: Any) -> dict:
         return {
-            setting(config): StepTime(0.0, 0.0, 0.0, 1.0, 0, 1, LIBRARIES) for config in configs
+            setting(config): StepTime(0.0, 0.0, 0.0, 1.0, 0, 1, SMALL_RUN) for config in configs
         }
 
     monkeypatch.setattr(module, "measure_steps", measure)

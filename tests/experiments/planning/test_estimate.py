@@ -8,10 +8,10 @@ import torch
 
 from data_partition.datasets import find_dataset
 from experiments.planning.estimate import (
-    LIBRARIES,
     MESSAGE_SECONDS,
     ROUND_SECONDS,
     SECONDS_PER_GB,
+    SMALL_RUN,
     STARTING,
     Estimate,
     Workers,
@@ -34,7 +34,7 @@ TIMES = StepTime(
     features=0.5,
     activations=0,
     measured=16,
-    libraries=LIBRARIES,
+    starting=SMALL_RUN,
 )
 HAM = find_dataset("ham10000")
 RESNET18 = 45_000_000
@@ -57,11 +57,11 @@ def message(gigabytes: float) -> float:
 
 
 def test_what_is_not_steps_takes_longer_on_a_slower_machine() -> None:
-    """Twice as long for its libraries: twice for the start, each round and each message."""
+    """Twice as long for a small run: twice for the start, each round and each message."""
     part = config(clients=3)
     images = assumed("simulate", part, HAM, 1000, 100)
     quick, slow = (
-        estimate("simulate", part, replace(TIMES, libraries=of * LIBRARIES), images, Workers())
+        estimate("simulate", part, replace(TIMES, starting=of * SMALL_RUN), images, Workers())
         for of in (1, 2)
     )
     assert slow.starting == pytest.approx(2 * quick.starting)

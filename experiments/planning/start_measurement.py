@@ -1,0 +1,49 @@
+"""Measures what a run costs besides its rounds, by a real one that has hardly any."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from data_partition.synthetic_ham10000 import LEAST_IMAGES, write_ham10000
+from training.config import ExperimentConfig
+from training.errors import TrainingError
+from training.run_folder import RunFolder
+
+_ROUNDS = 3
+
+
+def seconds_besides_rounds() -> float:
+    """Run a small simulation on the CPU, on synthetic images, and return its seconds that are not
+    its rounds': processes, libraries, the last evaluation.
+
+    Raises:
+        TrainingError: it failed; with its last line.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedskin-plan-") as name:
+        folder = Path(name)
+        write_ham10000(folder / "data", LEAST_IMAGES)
+        config = ExperimentConfig().replace(
+            data_dir=str(folder / "data"),
+            cache_dir=str(folder / "cache"),
+            backbone="resnet18",
+            pretrained=False,
+            trainable="head",
+            image_size=32,
+            rounds=_ROUNDS,
+            device="cpu",
+        )
+        (folder / "small.toml").write_text(config.to_toml(), encoding="utf-8")
+        run = RunFolder(folder / "run")
+        command = [sys.executable, "-m", "fedskin", "simulate", str(folder / "small.toml")]
+        began = time.perf_counter()
+        ended = subprocess.run(
+            [*command, "--out", str(run.path)], capture_output=True, text=True, check=False
+        )
+        seconds = time.perf_counter() - began
+        if ended.returncode:
+            said = (ended.stdout + ended.stderr).strip().splitlines()
+            raise TrainingError(f"a small simulation: {said[-1] if said else 'killed'}")
+        rounds = [record["seconds"] for record in run.rounds()]
+    return seconds - sum(each["round"] + each["checkpoint"] for each in rounds)
