@@ -65,6 +65,7 @@ def remove(entry: CacheEntry) -> None:
     path = entry.path
     if path.is_file():
         path.unlink(missing_ok=True)
+        path.with_suffix(".lock").unlink(missing_ok=True)  # of who computes it
         return
     # Renamed first, so that no incomplete store has the final name.
     gone = path.with_name(f"{_UNFINISHED}{path.name}.removed.tmp")

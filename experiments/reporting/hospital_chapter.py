@@ -66,7 +66,7 @@ def _headline(hospitals: Hospitals, best: int) -> str:
         return ""
     whose = "personal models" if entry.model == OWN else "the global model"
     headline = (
-        f"{row['gains']} of {row['hospitals']} hospitals gain over being alone with "
+        f"{row['gains']} of {row['hospitals']} hospitals gain over training alone with "
         f"{entry.method} ({whose}) and loss {entry.loss}, {row['sure_gains'] or 'none'} of them "
         "significantly"
     )
@@ -161,7 +161,7 @@ def _method(hospitals: Hospitals) -> str:
         f"over the hospital's {unit}s within each class, {RESAMPLES:,} draws: a {unit} is drawn "
         "with all its images, in all seeds at once, so it counts once however many seeds tested "
         "it. How much another training would differ is not in it. A gain is BACC minus that of "
-        "being alone with the same loss on the same images. It is tested by exchanging the two "
+        "training alone with the same loss on the same images. It is tested by exchanging the two "
         f"models' answers {unit} by {unit}, {FLIPS:,} times; its interval reaches as far as 95 % "
         "of such exchanges differ from 0; p is corrected by Holm's method for all hospitals, "
         "methods and losses."

@@ -1,4 +1,4 @@
-"""The figure by hospital: from being alone to the federation, a dumbbell for each hospital."""
+"""The figure by hospital: from training alone to the federation, a dumbbell for each hospital."""
 
 from typing import Any
 
@@ -126,7 +126,7 @@ def _panel(axes: Axes, hospitals: Hospitals, loss: str) -> None:
 
 
 def _bar_and_gain(axes: Axes, alone: float, best: "pd.Series[Any] | None", height: int) -> None:
-    """Draw the bar from being alone to the best federated setting, and write the gain beside it."""
+    """Draw the bar from training alone to the best federated setting; write the gain beside it."""
     if best is None or pd.isna(best["gain"]):
         return
     gain, sure = best["gain"], best["p_holm"] < ALPHA

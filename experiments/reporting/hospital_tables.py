@@ -121,7 +121,7 @@ def _interval(row: pd.Series, score: str, *, deviation: bool = False) -> str:
 
 
 def _gains(hospitals: Hospitals, loss: str, what: str) -> Table:
-    """Return the gains over being alone; those that are significant are bold."""
+    """Return the gains over training alone; those that are significant are bold."""
     methods = hospitals.methods
     methods = methods[(methods["loss"] == loss) & (methods["model"] != ALONE)]
     cells, best = _names(methods), {}
@@ -142,7 +142,7 @@ def _gains(hospitals: Hospitals, loss: str, what: str) -> Table:
     numbers = hospitals.figures
     numbers = numbers[(numbers["loss"] == loss) & (numbers["model"] != ALONE)]
     numbers = numbers[["loss", "method", "model", "hospital", "seeds", *GAIN, "p_holm"]]
-    title = f"Gain in BACC over being alone, percentage points · loss {loss}"
+    title = f"Gain in BACC over training alone, percentage points · loss {loss}"
     return _table(hospitals, what, loss, title, numbers, cells, best, [note])
 
 
@@ -163,7 +163,7 @@ def how_many(row: "pd.Series[Any]") -> str:
 
 
 def _summary(hospitals: Hospitals) -> Table:
-    """Return for each loss being alone, the best of each kind of model, and pooled."""
+    """Return for each loss training alone, the best of each kind of model, and pooled."""
     methods, chosen = hospitals.methods, []
     for loss in hospitals.trials.losses:
         of_loss = methods[methods["loss"] == loss]
@@ -242,14 +242,19 @@ def _global(hospitals: Hospitals) -> Table:
     cells[f"gain over {default}"] = [_gain(row) for _, row in rows.iterrows()]
     best[f"gain over {default}"] = rows["p_holm"] < ALPHA
     about = hospitals.tests.loc[GLOBAL]
-    unit = about["unit"]
+    unit, tested = about["unit"], rows["p_value"].notna().sum()
+    correction = (
+        f"tested as by hospital; only p is corrected, for {tested} gains (Holm). Bold: below "
+        f"{ALPHA}."
+        if tested
+        else "not tested, since no hospital can choose pooled training."
+    )
     notes = [
         f"{about['images']:,.0f} images of {about['lesions']:,.0f} {unit}s. Mean ± standard "
         f"deviation over the seeds (n − 1); in brackets the 95 % interval over {unit}s, all seeds "
         "together. The global model; of personal models there is none for these images.",
-        f"The gain is in BACC over {default} with the same loss on these images, tested as by "
-        f"hospital; only p is corrected, for {rows['p_value'].notna().sum()} gains (Holm). Bold: "
-        f"below {ALPHA}. Being alone makes no model for all, so none is compared with it here.",
+        f"The gain is in BACC over {default} with the same loss on these images, {correction} "
+        "Training alone makes no model for all, so none is compared with it here.",
     ]
     columns = [name for score in scores for name in (score, *(f"{score}_{end}" for end in ENDS))]
     numbers = rows[["loss", "method", "model", "seeds", *columns, *GAIN, "p_holm"]]

@@ -45,11 +45,11 @@ class Hospitals:
             ``loss``, ``method``, ``model``, ``hospital``, ``seeds`` (their number); for each of
             `hospital_statistics.SCORES` its mean over the seeds, and as ``bacc_low``, ``bacc_high``
             and ``bacc_sd`` its interval and its standard deviation over the seeds; ``gain``,
-            ``gain_low`` and ``gain_high``, BACC minus that of being alone in percentage points,
-            over the seeds of both, and ``before``, that of being alone with these;
+            ``gain_low`` and ``gain_high``, BACC minus that of training alone in percentage points,
+            over the seeds of both, and ``before``, that of training alone with these;
             ``p_value`` of that gain, and ``p_holm``, corrected for all hospitals, methods and
             losses; both NaN for what is not in a federation.
-        global_figures: the same on the global test set, where there is no model of being alone: a
+        global_figures: the same on the global test set, where no hospital alone has a model: a
             gain is over the default method's shared model, and ``p_holm`` is corrected for these.
         tests: a row for each hospital: ``images`` and ``lesions`` (means over the seeds),
             ``positives`` (mean number of images of ``positive``), ``unit`` (what ``lesions``

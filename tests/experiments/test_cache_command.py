@@ -89,6 +89,7 @@ def test_it_removes_what_is_not_needed_after_a_question(
     assert ("Remove 1 of them" in result.output) == bool(answer)
     assert result.exit_code == (1 if answer == "n\n" else 0)
     assert left(kept) == expected
+    assert kept["features"].with_suffix(".lock").exists() == ("features" in expected)
     assert [path.name for path in (tmp_path / "cache" / "images").glob(".*.tmp")] == []
 
 

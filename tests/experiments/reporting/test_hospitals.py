@@ -98,7 +98,7 @@ def test_gains_are_over_being_alone_with_the_same_loss(hospitals: Hospitals) -> 
 def test_the_answer_in_words(hospitals: Hospitals) -> None:
     chapter = hospital_chapter(hospitals)
     assert chapter["headline"].startswith(
-        "3 of 3 hospitals gain over being alone with Ditto (personal"
+        "3 of 3 hospitals gain over training alone with Ditto (personal"
     )
     assert chapter["headline"].endswith("3 of them significantly.")
     assert [line.partition(":")[0] for line in chapter["hospitals"]] != []
@@ -113,7 +113,7 @@ def test_the_page_has_the_chapter_instead_of_one_for_each_method(folder: Path) -
     assert (len(findings.comparisons), findings.chapters) == (4 * len(LOSSES), [])
     write_report(findings, folder / "report")
     page = (folder / "report" / "index.html").read_text()
-    assert page.index("hospitals gain over being alone") < page.index('<section id="results">')
+    assert page.index("hospitals gain over training alone") < page.index('<section id="results">')
     assert "hospitals-dumbbell.svg" in page
     files = {path.name for path in (folder / "report").rglob("*.*")}
     for table in hospital_tables(findings.hospitals[0]):
@@ -171,7 +171,7 @@ def test_the_best_is_chosen_by_validation(tmp_path: Path, folder: Path) -> None:
     assert found.methods["mean"].idxmax() != best
     assert (found.entry(best).method, found.methods["validated"].iloc[best]) == ("FedAvg", 99.0)
     chapter = hospital_chapter(found)
-    assert "over being alone with FedAvg (the global model)" in chapter["headline"]
+    assert "over training alone with FedAvg (the global model)" in chapter["headline"]
     assert any("validation images (99.0), not by these" in line for line in chapter["further"])
 
 
@@ -238,13 +238,13 @@ def test_models_that_answer_alike_are_one(tmp_path: Path) -> None:
 
 
 def test_hospitals_that_lose_are_counted_and_told(tmp_path: Path, folder: Path) -> None:
-    """Where being alone is best, the answer is not how few gain."""
+    """Where training alone is best, the answer is not how few gain."""
     assert shutil.copytree(folder, tmp_path / "campaign")
     [found] = read_findings(tmp_path / "campaign").hospitals
     rows = found.methods.assign(gains=1, sure_gains=0, losses=2, sure_losses=1)
     found.__dict__["methods"] = rows  # in place of what is computed when it is first asked for
     said = hospital_chapter(found)["headline"]
-    assert said.startswith("1 of 3 hospitals gain over being alone with Ditto (personal models)")
+    assert said.startswith("1 of 3 hospitals gain over training alone with Ditto (personal models)")
     assert said.endswith("none of them significantly; 2 lose, 1 of them significantly.")
     [table] = [t for t in hospital_tables(found) if t.name == "hospitals-summary"]
     assert "1 gain (0 significant), 2 lose (1 significant)" in set(table.cells["hospitals"])
