@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from strategies.temperature_losses import TEMPERATURES
 from training.calibration import Calibration
 
 GUARANTEE = (
@@ -28,6 +29,12 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
         f"Calibration {of} on {sum(found.images)} validation images: temperature "
         f"{found.temperature:.2f}; prediction sets for coverage {found.coverage:g}."
     ]
+    if found.temperature in (TEMPERATURES[0], TEMPERATURES[-1]):
+        least, most = TEMPERATURES[0], TEMPERATURES[-1]
+        lines.append(
+            f"That is the end of the temperatures looked for, {least:g} to {most:g}: calibrated "
+            "probabilities are still wrong; train for longer, or do not use them."
+        )
     where, sets = _tested(metrics)
     if sets and sets["coverage"] is not None:
         lines[0] += (

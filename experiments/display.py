@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich import progress as bars
+from rich.table import Column
 from rich.text import Text
 
 from experiments.console import Console, marked, shown
@@ -93,7 +94,11 @@ class _Elapsed(bars.ProgressColumn):
     """The time since the start. It goes on after the last round, while the models are judged."""
 
     def render(self, task: bars.Task) -> Text:
-        return Text(str(timedelta(seconds=int(task.elapsed or 0))), style="progress.elapsed")
+        elapsed = str(timedelta(seconds=int(task.elapsed or 0)))
+        return Text(elapsed, style="progress.elapsed", no_wrap=True)
+
+    def get_table_column(self) -> Column:
+        return Column(no_wrap=True, min_width=len("0:00:00"))
 
 
 class RunDisplay:

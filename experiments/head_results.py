@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from experiments.calibration_text import calibration_lines
 from experiments.console import Console
 from experiments.display import counting, overlap_note, show_notices
 from experiments.figures_table import (
@@ -81,10 +82,13 @@ def show_heads(console: Console, folder: RunFolder) -> None:
         tables = [_table(figures, data, str(metrics["best_by"]))]
         tables.append(recall_table(blocks, data["classes"], ""))
         tables += scores_tables(blocks, "", metrics["best_by"])
+        calibration = calibration_lines(metrics, data["classes"])
     for number, table in enumerate(tables):
         if number:
             console.print()
         console.print(table)
+    for said in calibration:
+        console.print(said, highlight=False)
     show_notices(console, data.get("notices", ()))
     console.say(f"The run folder is {folder.path}")
 

@@ -93,7 +93,7 @@ def decode_images(
                 rows, pixels = [], []
         if not usable:
             reasons = sorted({why for _, why in left_out})
-            raise DataError(f"{path}: {', '.join(reasons)}; leave it out")
+            raise DataError(f"{path}: {', '.join(reasons)}; name a photograph, or a folder of some")
         for name, why in sorted(left_out):
             errors.print(f"left out, {why}: {name}", highlight=False)
     if rows:

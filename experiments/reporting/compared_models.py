@@ -92,6 +92,7 @@ def read_model(named: str, path: Path, head: str | None = None, *, clients: bool
     config = folder.config()
     folder.check_completed()
     manifest, classes = folder.manifest(), tuple(map(str, folder.data()["classes"]))
+    folder.metrics()  # where this is damaged, the rest is not compared as if all were well
     with of_this_version(path / "rounds.jsonl"):
         curve = _curve(folder.rounds())
     if clients:
@@ -133,8 +134,8 @@ def _of_clients(
         raise RunFolderError(f"{named}: --clients: heads are judged on the global test set only")
     if folder.manifest().get("command") != "simulate":
         raise RunFolderError(
-            f"{named}: --clients: has no predictions of clients: only simulations have; those of "
-            "real sites stay there"
+            f"{named}: --clients is for simulations; other runs have no predictions of clients' "
+            "own test images here"
         )
     with of_this_version(folder.path / "metrics.json"):
         images = {name: int(block["n"]) for name, block in folder.metrics()["clients"].items()}

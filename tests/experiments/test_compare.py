@@ -200,6 +200,11 @@ def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path], tmp_path: P
     ):
         damaged.to_csv(path, index=False)
         assert "is damaged, or of another version" in refusal(*runs)
+    table.to_csv(path, index=False)
+    metrics = (second / "metrics.json").read_text(encoding="utf-8")
+    (second / "metrics.json").write_text(metrics[:99], encoding="utf-8")
+    assert "metrics.json: is damaged" in refusal(*runs)
+    (second / "metrics.json").write_text(metrics, encoding="utf-8")
     path.unlink()
     assert "has no predictions of a global test set; compare on the clients'" in refusal(*runs)
     RunFolder(second).write_metrics({**RunFolder(second).metrics(), "local_arrays": 122})

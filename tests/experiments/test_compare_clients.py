@@ -119,7 +119,7 @@ def test_what_has_no_answers_of_clients_is_refused(runs: dict[str, Path]) -> Non
         CLIENTS, first, f"{second}:knn"
     )
     RunFolder(second).update_manifest(command="run")
-    assert "only simulations have; those of real sites stay there" in refusal(
+    assert "--clients is for simulations; other runs have no predictions" in refusal(
         CLIENTS, first, second
     )
     RunFolder(second).update_manifest(command="simulate")

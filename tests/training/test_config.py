@@ -81,7 +81,6 @@ def test_overrides_stand_above_the_file(tmp_path: Path) -> None:
         ("data-dir=2019-05-27", "data-dir", "2019-05-27"),
         ("weights-dir=true", "weights-dir", "true"),
         ("init-from=7", "init-from", "7"),
-        ("leave-out=1", "leave-out", "1"),
         ('data-dir="2019"', "data-dir", "2019"),
         ("test-dir=", "test-dir", ""),
     ],
@@ -89,6 +88,10 @@ def test_overrides_stand_above_the_file(tmp_path: Path) -> None:
 def test_values_of_overrides(override: str, key: str, value: object) -> None:
     found = read_config(None, [override]).to_flat()[key]
     assert (type(found), found) == (type(value), value)
+
+
+def test_a_source_may_be_called_by_a_number() -> None:
+    assert read_config(None, ["partition=source", "leave-out=1"]).leave_out == "1"
 
 
 def test_the_last_of_two_overrides_counts() -> None:
