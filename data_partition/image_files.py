@@ -200,20 +200,34 @@ def keep_first_copies(images: Iterable[FoundFile]) -> tuple[dict[str, FoundFile]
 
 def _members(path: str, way: tuple[str, ...]) -> list[FoundFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
+        stat = Path(path).stat()
+        listed = _listed(path, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     except (zipfile.BadZipFile, OSError) as error:
         if _is_pointer(path):
             raise DataError(f"{path}: {LFS_REMEDY}") from error
         raise DataError(
             f"not a readable zip archive: {path} ({error}); download it again or move it away"
         ) from error
-    found = []
-    for info in infos:
-        inner = PurePosixPath(info.filename).parts
-        if not info.is_dir() and not any(_is_hidden(part) for part in inner):
-            found.append(FoundFile(path, info.filename, (*way, *inner), info.file_size))
-    return found
+    return [FoundFile(path, name, (*way, *inner), size) for name, inner, size in listed]
+
+
+@lru_cache(maxsize=64)
+def _listed(path: str, _stamp: tuple[int, int, int]) -> list[tuple[str, tuple[str, ...], int]]:
+    """Return name, parts and size of an archive's files, but hidden ones.
+
+    Kept, since a run looks for its training and its test images several times.
+
+    Args:
+        _stamp: of the archive, which is read again with another one.
+    """
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    named = ((info, PurePosixPath(info.filename).parts) for info in infos if not info.is_dir())
+    return [
+        (info.filename, inner, info.file_size)
+        for info, inner in named
+        if not any(_is_hidden(part) for part in inner)
+    ]
 
 
 def _is_pointer(path: str) -> bool:

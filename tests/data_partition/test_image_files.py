@@ -1,12 +1,13 @@
 """Folder names, dangling links, and placeholder files of git."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
-from data_partition.image_files import FoundFile
+from data_partition.image_files import FoundFile, find_files
 from data_partition.image_store import open_store
 from tests.data_partition import layouts
 from tests.data_partition.layouts import IMAGES, write
@@ -100,3 +101,13 @@ def test_pointers_in_the_place_of_tables_and_archives(tmp_path: Path, name: str)
     write(tmp_path / name, POINTER)
     with pytest.raises(DataError, match=f"{name}: {LFS}$"):
         load_training(tmp_path)
+
+
+def test_an_archive_that_was_replaced_is_listed_anew(tmp_path: Path) -> None:
+    for names in (["a.jpg"], ["a.jpg", ".hidden.jpg", "part/b.jpg"]):
+        with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"x")
+        shown = [name for name in names if not name.startswith(".")]
+        for _ in range(2):  # the second time as it was kept
+            assert [file.member for file in find_files(tmp_path)] == shown
