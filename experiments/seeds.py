@@ -6,6 +6,7 @@ from pathlib import Path
 from experiments.campaign_run import carry_out
 from experiments.campaigns.campaign_file import Campaign, check_command
 from experiments.campaigns.trial import Trial
+from experiments.console import Console
 from experiments.run_setup import load_config, new_folder
 from models.registry import file_name
 from training.config import Scalar
@@ -57,6 +58,7 @@ def run_seeds(
     check_command(trials[0])
     campaign = Campaign(named, tuple(trials), hang_minutes=120, cpus_per_trial=0, gpus_per_trial=0)
     carry_out(campaign, out, ray_address=ray_address, track=track)
+    Console().say(f"The runs are in {out}; their mean and spread: fedskin report {out}")
 
 
 def parse_seeds(seeds: str) -> list[int]:
