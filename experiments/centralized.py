@@ -5,7 +5,7 @@ import shutil
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.display import RunDisplay, counting, show_notes, show_notices
+from experiments.display import OF_FEATURES, RunDisplay, counting, show_notes, show_notices
 from experiments.run_setup import check_prerequisites, recorded
 from experiments.tracking.follower import tracked, tracker_of_run
 from training.clip_text import as_text, describe_text, text_of_run
@@ -79,6 +79,8 @@ def train_centralized(
 
                 console.print(f"CPU threads: {config.threads_per_client}", highlight=False)
                 before = len(folder.rounds())
+                if config.on_features and not before:
+                    console.print(f"Epoch 1 also {OF_FEATURES}", highlight=False)
                 with RunDisplay(console, config.epochs, unit="epoch", before=before) as display:
                     run = CentralizedRun(
                         config, folder, data, test_data, as_text(text), display.step

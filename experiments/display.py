@@ -65,6 +65,9 @@ def copies_note(data: Mapping[str, Any]) -> str | None:
     )
 
 
+OF_FEATURES = "computes the features of all images, unless the cache holds them"
+"""What the first round or epoch does besides, with ``trainable = head`` or ``adapter``."""
+
 # The remaining time is estimated from this many rounds.
 _LATEST = 5
 

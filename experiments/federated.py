@@ -140,7 +140,7 @@ def run_simulation(
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
         SimulationFailed: it ended without a result; the cause is in the manifest.
     """
-    from experiments.display import RunDisplay, counting, show_notes, show_notices
+    from experiments.display import OF_FEATURES, RunDisplay, counting, show_notes, show_notices
     from experiments.run_setup import check_prerequisites
     from experiments.tracking.follower import tracked, tracker_of_run
     from fl_server.federated_config import prepare_simulated
@@ -182,6 +182,8 @@ def run_simulation(
             highlight=False,
         )
         before = len(folder.rounds())
+        if run_config.on_features and not before:
+            console.print(f"Round 1 also {OF_FEATURES}", highlight=False)
         with (
             tracked(tracker, folder, console),
             RunDisplay(console, run_config.rounds, before=before) as display,
