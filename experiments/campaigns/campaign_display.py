@@ -18,7 +18,7 @@ from experiments.console import Console, marked, shown
 from training.errors import RunFolderError
 from training.participation import absences_of
 from training.run_state import RunState
-from training.scores import as_text
+from training.scores import SCORES, as_text
 
 _MOST_SHOWN = 20  # failures, and trials that are not complete
 _REFRESH_SECONDS = 3.0
@@ -35,11 +35,20 @@ def finals(folder: CampaignFolder, states: Mapping[str, State]) -> dict[str, dic
     return found
 
 
-def best_so_far(finals: Mapping[str, Mapping[str, Any]]) -> tuple[str, float] | None:
-    """Return the finished trial with the highest AVG on the global test set, and that AVG."""
-    blocks = {trial_id: final.get("global_test") for trial_id, final in finals.items()}
-    found = [(b["avg"], trial_id) for trial_id, b in blocks.items() if b and b["avg"] is not None]
-    return max(found)[::-1] if found else None
+def best_so_far(finals: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, float] | None:
+    """Return the finished trial with the best validation figure, the score's name, and the figure.
+
+    The score is that of key ``best-by``; AVG where trials differ in it, or chose by the loss.
+    """
+    names = {str(final.get("best_by", "avg")) for final in finals.values()}
+    name = names.pop() if len(names) == 1 else "avg"
+    name = name if name in SCORES else "avg"
+    blocks = {trial_id: final.get("validation", {}) for trial_id, final in finals.items()}
+    found = [(block[name], i) for i, block in blocks.items() if block.get(name) is not None]
+    if not found:
+        return None
+    figure, trial_id = (max if SCORES[name].higher_is_better else min)(found)
+    return trial_id, name, figure
 
 
 def incomplete(finals: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -101,7 +110,8 @@ def overview(
     facts = []
     best = best_so_far(final)
     if best:
-        facts.append(f"best AVG so far {best[1]:.2f}: {best[0]}")
+        trial_id, score, figure = best
+        facts.append(f"best validation {score.upper()} so far {as_text(score, figure)}: {trial_id}")
     left = seconds_left(planned, states, counts[RunState.RUNNING])
     if left and counts[RunState.RUNNING]:
         facts.append(f"about {timedelta(seconds=round(left))} left")

@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> CampaignFolder:
     campaign = CampaignFolder(tmp_path)
     for name, avg in zip(NAMES[:2], (41.5, 63.25), strict=True):
         campaign.run_folder(name).create(make_config())
-        campaign.run_folder(name).write_metrics({"global_test": {"avg": avg}})
+        campaign.run_folder(name).write_metrics({"validation": {"avg": avg}})
     campaign.run_folder(NAMES[2]).create(make_config())
     record = {"validation": {}}
     progress = Progress(round=3, best_round=2, best_figure=55.5, records=[record] * 3)
@@ -63,7 +63,7 @@ def test_the_overview_counts_names_the_best_and_explains_failures(folder: Campai
     shown = text(overview("study", folder, PLANNED, states(*ONE_OF_EACH)))
     for words in (
         *("study", "2 of 5 done", "1 running", "1 failed", "1 waiting"),
-        f"best AVG so far 63.25: {NAMES[1]}",
+        f"best validation AVG so far 63.25: {NAMES[1]}",
         *("3 of 7 rounds", "55.50"),
         f"failed {NAMES[3]}: out of memory [9]",
     ):
@@ -77,7 +77,21 @@ def test_the_time_left_comes_from_finished_trials() -> None:
     assert seconds_left(PLANNED, states(*[RunState.WAITING] * 5), 2) is None
 
 
-def test_without_test_figures_there_is_no_best(tmp_path: Path) -> None:
+def test_the_best_is_that_of_the_score_by_which_models_are_chosen() -> None:
+    """Where trials differ in it, or chose by the loss, AVG's; of an error the lowest."""
+    blocks = {"a": {"avg": 60.0, "bacc": 40.0, "ece": 3.0}, "b": {"avg": 50.0, "bacc": 45.0}}
+    for chosen, best in (
+        (("bacc", "bacc"), ("b", "bacc", 45.0)),
+        (("bacc", "avg"), ("a", "avg", 60.0)),
+        (("loss", "loss"), ("a", "avg", 60.0)),
+        (("ece", "ece"), ("a", "ece", 3.0)),
+    ):
+        pairs = zip(blocks.items(), chosen, strict=True)
+        final = {name: {"validation": block, "best_by": by} for (name, block), by in pairs}
+        assert best_so_far(final) == best
+
+
+def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
     campaign = CampaignFolder(tmp_path)
     assert best_so_far(finals(campaign, states(*[RunState.WAITING] * 5))) is None
     campaign.run_folder(NAMES[0]).create(make_config())
