@@ -29,11 +29,11 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
         f"Calibration {of} on {sum(found.images)} validation images: temperature "
         f"{found.temperature:.2f}; prediction sets for coverage {found.coverage:g}."
     ]
-    if found.temperature in (TEMPERATURES[0], TEMPERATURES[-1]):
-        least, most = TEMPERATURES[0], TEMPERATURES[-1]
+    ends = TEMPERATURES[0], TEMPERATURES[-1]
+    if found.temperature in ends:
         lines.append(
-            f"That is the end of the temperatures looked for, {least:g} to {most:g}: calibrated "
-            "probabilities are still wrong; train for longer, or do not use them."
+            f"No temperature beyond {ends[0]:g} to {ends[1]:g} is looked for, and "
+            f"{found.temperature:g} may not be enough: do not rely on the calibrated probabilities."
         )
     where, sets = _tested(metrics)
     if sets and sets["coverage"] is not None:

@@ -97,11 +97,7 @@ class _Elapsed(bars.ProgressColumn):
     """The time since the start. It goes on after the last round, while the models are judged."""
 
     def render(self, task: bars.Task) -> Text:
-        elapsed = str(timedelta(seconds=int(task.elapsed or 0)))
-        return Text(elapsed, style="progress.elapsed", no_wrap=True)
-
-    def get_table_column(self) -> Column:
-        return Column(no_wrap=True, min_width=len("0:00:00"))
+        return Text(str(timedelta(seconds=int(task.elapsed or 0))), style="progress.elapsed")
 
 
 class RunDisplay:
@@ -128,7 +124,7 @@ class RunDisplay:
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.TextColumn(unit + " {task.completed:.0f} of {task.total}"),
-            _Elapsed(),
+            _Elapsed(Column(no_wrap=True, min_width=len("0:00:00"))),
             bars.TextColumn("{task.fields[left]}"),
             bars.TextColumn("{task.fields[best]}", markup=False),
             console=console,

@@ -18,7 +18,7 @@ from training.round_files import KEPT
 
 # What is not steps takes these seconds on two cores of a machine on which a small simulation takes
 # this long besides its rounds; on another machine all are in proportion to it.
-SMALL_RUN = 7.0
+SMALL_RUN = 6.6
 # Until the first step and after the last one.
 STARTING = {"simulate": 7.5, "clip": 6.0, "heads": 8.0}
 # The same in a campaign, whose trials are forks of a process that has the libraries.

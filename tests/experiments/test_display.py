@@ -153,3 +153,12 @@ def test_the_time_goes_on_while_the_models_are_judged(folder: RunFolder) -> None
         task.start_time -= 90  # as if judging took so long
         display._progress.refresh()
     assert "0:01:30" in output.getvalue()
+
+
+def test_the_elapsed_time_is_whole_on_a_terminal_of_80_columns() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    display = RunDisplay(console, 40)
+    said = {"left": "up to 0:04:19 left", "best": "best: round 1, BACC 31.35"}
+    display._progress.update(display._task, description="training", completed=2, **said)
+    console.print(display._progress.get_renderable())
+    assert "0:00:00" in console.file.getvalue()  # type: ignore[attr-defined]
