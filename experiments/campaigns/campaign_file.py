@@ -35,6 +35,7 @@ class _Strict(BaseModel):
 
 class _Part(_Strict):
     command: Literal["simulate", "clip", "heads"]
+    seeds: Annotated[list[int], Field(min_length=1)] | None = None  # None: the file's
     base: Keys = {}
     grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
     exclude: list[Keys] = []
@@ -100,7 +101,7 @@ def read_campaign(
     """Read a campaign file and check the config of every trial.
 
     Later keys override earlier ones: the file's ``base``, the part's ``base``, the file's ``data``
-    for the data set, ``overrides``, the grid and the seed.
+    for the data set, ``overrides``, the grid and the seed. A part's ``seeds`` replace the file's.
 
     Args:
         overrides: ``key=value`` for all trials, as after ``-c``.
@@ -118,7 +119,7 @@ def read_campaign(
     trials: list[tuple[Keys, Trial]] = []
     found: dict[str, list[str]] = {}
     for number, part in enumerate(file.part, start=1):
-        for variant, settings in _points(part, file.seeds):
+        for variant, settings in _points(part, part.seeds or file.seeds):
             values = _values(file, part, given, settings, data or {})
             # Before the check, because an excluded config may be invalid.
             own = defaults(values)
