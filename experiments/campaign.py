@@ -9,7 +9,6 @@ import typer
 from experiments.console import Console
 from experiments.display import counting
 from experiments.options import TRACKER
-from training.errors import ConfigError
 
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
 console = Console()
@@ -28,7 +27,9 @@ DataOption = Annotated[
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--only", metavar="KEY=PATTERN", help="Only matching trials: backbone=swin_*. Repeatable."
+        "--only",
+        metavar="KEY=PATTERN",
+        help="Only matching trials: backbone=swin_*. Repeatable; patterns of one key add up.",
     ),
 ]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
@@ -63,9 +64,9 @@ def plan(
     # Imported here and below, since --help needs none of it.
     from experiments.campaigns.campaign_file import read_campaign
     from experiments.campaigns.choice import (
+        chosen_trials,
         data_folders,
         find_file,
-        is_chosen,
         patterns_of,
         variants_of,
     )
@@ -73,10 +74,7 @@ def plan(
     found = read_campaign(find_file(campaign), override or [], data_folders(data))
     patterns = patterns_of(only, found)
     wanted = found.asked(patterns)
-    chosen = [trial for trial in wanted.trials if is_chosen(trial, patterns)]
-    if not chosen:
-        raise ConfigError(f"--only: no trial of {wanted.name} matches")
-    wanted = replace(wanted, trials=tuple(chosen))
+    wanted = replace(wanted, trials=chosen_trials(wanted, patterns))
     # Imported here: torch takes seconds, too long to wait for an error in the file.
     from experiments.campaigns.campaign_folder import CampaignFolder
     from experiments.campaigns.forecast import forecast, seconds_taken
@@ -137,15 +135,17 @@ def run(
           --out task2 --only 'backbone=swin_*' --retry-failed
     """
     from experiments.campaigns.campaign_file import read_campaign
-    from experiments.campaigns.choice import data_folders, find_file, patterns_of
+    from experiments.campaigns.choice import chosen_trials, data_folders, find_file, patterns_of
 
     found = read_campaign(find_file(campaign), override or [], data_folders(data))
     patterns = patterns_of(only, found)
+    wanted = found.asked(patterns)
+    chosen_trials(wanted, patterns)  # refused here if there is none: reading the images takes time
     # Imported here: torch takes seconds, too long to wait for an error in the file.
     from experiments.campaign_run import carry_out
 
     carry_out(
-        *(found.asked(patterns), out, patterns),
+        *(wanted, out, patterns),
         retry_failed=retry_failed,
         ray_address=ray_address,
         track=track,

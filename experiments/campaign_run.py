@@ -18,7 +18,6 @@ from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
 from experiments.campaigns.preflight import Preflight
 from experiments.console import Console, marked, shown
 from experiments.display import counting
-from training.errors import ConfigError
 from training.run_state import RunState
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def carry_out(
     """Run the trials of a campaign that are not finished in its folder, and show their states.
 
     Args:
-        patterns: only the trials that match; see `is_chosen`.
+        patterns: only the trials that match, at least one; see `is_chosen`.
         retry_failed: also those that have failed.
         ray_address: of the Ray cluster on which they run; None for this machine.
         track: where the finished trials are also sent: ``mlflow``, ``tensorboard``, or None.
@@ -62,8 +61,6 @@ def carry_out(
             facts = preflight.facts(wanted.trials)
         trials = {t.id(known): (t, known) for t, known in zip(wanted.trials, facts, strict=True)}
         chosen = [i for i, (trial, _) in trials.items() if is_chosen(trial, patterns)]
-        if not chosen:
-            raise ConfigError(f"--only: no trial of {wanted.name} matches")
         planned = [Planned(i, t.command, t.config.to_flat()) for i, (t, _) in trials.items()]
         folder.write_plan(wanted.name, planned)
         ledger = _make_room(folder, trials)

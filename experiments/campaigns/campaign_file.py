@@ -176,6 +176,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
                 yield f"{place}: no such key in a campaign file; {meant}"
             elif fault["type"] == "missing":
                 yield f"{place}: is missing"
+            elif fault["type"] == "too_short":
+                yield f"{place}: is empty; list at least one"
             else:
                 yield f"{place} = {fault['input']!r}: allowed is {said}"
 

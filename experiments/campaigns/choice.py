@@ -36,7 +36,7 @@ def data_folders(data: Sequence[str] | None) -> dict[str, Path]:
 def patterns_of(only: Sequence[str] | None, campaign: Campaign) -> list[tuple[str, str]]:
     """Return the patterns of ``--only``, by key."""
     trials = [*campaign.trials, *(trial for _, trial in campaign.variants)]
-    known = [*dict.fromkeys(key for trial in trials for key in trial.config.to_flat()), "command"]
+    known = list(dict.fromkeys(key for trial in trials for key in trial.flat()))
     patterns = []
     for given in only or ():
         key, equals, pattern = given.partition("=")
@@ -49,8 +49,30 @@ def patterns_of(only: Sequence[str] | None, campaign: Campaign) -> list[tuple[st
 
 
 def is_chosen(trial: Trial, patterns: Sequence[tuple[str, str]]) -> bool:
-    """Return whether a trial matches all patterns."""
-    return all(trial.matches(dict([pattern])) for pattern in patterns)
+    """Return whether a trial matches, for every key of the patterns, at least one of them."""
+    matched = {key for key, pattern in patterns if trial.matches({key: pattern})}
+    return all(key in matched for key, _ in patterns)
+
+
+def chosen_trials(campaign: Campaign, patterns: Sequence[tuple[str, str]]) -> tuple[Trial, ...]:
+    """Return the trials that are chosen, see `is_chosen`.
+
+    Raises:
+        ConfigError: none is.
+    """
+    chosen = tuple(trial for trial in campaign.trials if is_chosen(trial, patterns))
+    if chosen:
+        return chosen
+    for key, pattern in patterns:
+        if not any(trial.matches({key: pattern}) for trial in campaign.trials):
+            trials = (trial.flat() for trial in campaign.trials)
+            values = dict.fromkeys(text(keys[key]) for keys in trials if key in keys)
+            raise ConfigError(
+                f"--only {key}={pattern}: no trial of {campaign.name} matches; "
+                f"{known_names(pattern, values)}"
+            )
+    given = " ".join(f"--only {key}={pattern}" for key, pattern in patterns)
+    raise ConfigError(f"{given}: no trial of {campaign.name} matches all of these")
 
 
 def variants_of(campaign: Campaign) -> Counter[str]:

@@ -57,9 +57,13 @@ class Trial:
         identity = self._identity(facts)
         return self._name({k: v for k, v in identity.items() if k not in HEAD_KEYS})
 
+    def flat(self) -> dict[str, Scalar]:
+        """Return the keys that patterns match: those of the config, and ``command``."""
+        return {**self.config.to_flat(), "command": self.command}
+
     def matches(self, patterns: Mapping[str, Scalar]) -> bool:
         """Return whether this trial matches ``patterns``; see `is_like`."""
-        return is_like({**self.config.to_flat(), "command": self.command}, patterns)
+        return is_like(self.flat(), patterns)
 
     def _identity(self, facts: DataFacts) -> dict[str, Any]:
         resolved = resolve(

@@ -55,6 +55,15 @@ def test_a_part_goes_over_the_base_and_the_command_line_over_both(tmp_path: Path
     assert {t.config.image_size for t in overridden.trials} == {128}
 
 
+def test_a_part_may_have_seeds_of_its_own(tmp_path: Path) -> None:
+    other = '\n[[part]]\ncommand = "simulate"\nseeds = [5]'
+    trials = read_campaign(write(tmp_path, SMALL + other)).trials
+    assert [t.config.seed for t in trials] == [0, 1] * 4 + [5]
+    assert faults(tmp_path, SMALL + other.replace("[5]", "[]")) == [
+        f"{tmp_path / 'campaign.toml'}: part.1.seeds: is empty; list at least one"
+    ]
+
+
 def test_exclusions_match_values_and_patterns(tmp_path: Path) -> None:
     text = SMALL + '\nexclude = [{backbone = "swin_*", strategy = "fedprox"}, {seed = 1}]'
     found = [
@@ -241,7 +250,7 @@ def test_a_fault_of_many_trials_is_one_line(tmp_path: Path) -> None:
             "comand: no such key in a campaign file; did you mean comm",
         ),
         (('"simulate"', '"train"'), "part.0.command = 'train': allowed is 'simulate', 'clip' or"),
-        (("seeds = [0, 1]", "seeds = []"), "seeds = []: allowed is"),
+        (("seeds = [0, 1]", "seeds = []"), "seeds: is empty; list at least one"),
         (("seeds = [0, 1]", 'seeds = ["a"]'), "seeds.0 = 'a': allowed is a valid integer"),
         (
             ("rounds = 2", "seed = 2"),
