@@ -55,6 +55,8 @@ def test_network_and_heads_are_judged_side_by_side(finished: tuple[Path, str]) -
         assert 0 <= final["heads"][head]["against_network"]["p_value"] <= 1
     assert "SYNTHETIC" in output
     assert all(word in output for word in ("network", "+KNN", "+SVM", "+RF", "AVG"))
+    temperature = final["calibration"]["temperature"]
+    assert f"temperature {temperature:.2f}" in output
 
 
 def test_generated_run_folders_are_like_this_one(

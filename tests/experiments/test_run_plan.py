@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
 from experiments.centralized_clip import clip_command
@@ -15,7 +16,7 @@ from experiments.planning import run_plan, site_plan
 from experiments.planning.estimate import SMALL_RUN
 from experiments.planning.run_plan import plan_run
 from experiments.planning.step_times import Setting, StepTime, setting
-from fl_server.federated_config import prepare_deployed
+from fl_server.federated_config import messages_under_way, prepare_deployed
 from models.errors import WeightsError
 from tests.runs import fedskin, read_json, tiny_config, tiny_options
 from training.config import ExperimentConfig
@@ -58,6 +59,10 @@ def test_a_plan_says_everything_and_makes_nothing(
     assert clients[-1] == "18"
     assert ["global", "test", "set", "70"] in rows
     assert ["a", "client,", "a", "round", "44.76", "44.76"] in rows
+    # 2 GB for Flower and Ray, the weights, their sum, and the replies of all clients under way.
+    held = 2 + min(3, messages_under_way(joblib.cpu_count()))
+    (server,) = [row for row in rows if row[:3] == ["server,", "Flower,", "Ray"]]
+    assert server[3] == f"{2 + held * 0.045:.1f}"
     assert any(row[:4] == ["decoded", "images", "0", "MB"] for row in rows)
     assert any(row[:3] == ["activations", "0.3", "GB"] for row in rows)
     assert "coverage = 0.9 needs 9 validation images, and there are 6" in said

@@ -16,6 +16,7 @@ from training.errors import ConfigError
         ("127.0.0.1:1", r"--ray-address 127\.0\.0\.1:1: no Ray cluster answers \(.*refused\); .*"),
         ("here", "--ray-address here: write it as HOST:PORT, or auto"),
         ("here:port", "--ray-address here:port: write it as HOST:PORT, or auto"),
+        ("h" * 64 + ":6379", "--ray-address h{64}:6379: no Ray cluster answers .*"),  # for no DNS
         ("here:65536", "--ray-address here:65536: write it as HOST:PORT, or auto"),
     ],
 )

@@ -1,5 +1,6 @@
 """Serving a site, with its real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -90,6 +91,34 @@ def test_a_pause_ends_the_processes_and_resume_starts_them(
         stop.set()
         thread.join()
     assert served._supernode.pid is None
+
+
+def test_a_full_disk_is_told_and_does_not_end_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "_LOOK_SECONDS", 0.05)
+    site = make_site(tmp_path, address=f"127.0.0.1:{free_port()}")
+    served, stop = Stub(site), threading.Event()
+    tend, full = served._tend, threading.Event()
+
+    def tend_unless_full() -> None:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        tend()
+
+    monkeypatch.setattr(served, "_tend", tend_unless_full)
+    full.set()
+    thread = threading.Thread(target=served.run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(lambda: site.state.exists() and "No space left" in site.state.read_text())
+        assert served._supernode.pid is None
+        full.clear()
+        wait_for(lambda: served._supernode.pid)
+        wait_for(lambda: "No space left" not in site.state.read_text())
+    finally:
+        stop.set()
+        thread.join()
 
 
 def diagnosed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None) -> Stub:
