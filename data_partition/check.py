@@ -88,11 +88,13 @@ def check_folder(
     dataset = dataset or recognise(data_dir)
     if dataset.load_test is None and test_dir is not None:
         raise DataError(
-            f"{test_dir}: {dataset.title} has its test patients in {data_dir}; leave out"
+            f"{test_dir}: {dataset.title} has its test patients in {data_dir}; "
+            "leave the test folder out"
         )
     if dataset.published_split is None and split_file is not None:
         raise DataError(
-            f"split-file = {str(split_file)!r}: {dataset.title} has no published split; leave out"
+            f"split-file = {str(split_file)!r}: {dataset.title} has no published split; "
+            "leave the split file out"
         )
     tests_in = None if test_dir is None else [test_dir]
     training = decode_all(dataset.load_training(data_dir, Reading(tests_in)), progress, look)

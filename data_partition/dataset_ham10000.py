@@ -23,6 +23,7 @@ from data_partition.ham10000_tables import (
 )
 from data_partition.image_files import FoundFile, storage
 from data_partition.image_table import ImageTable
+from data_partition.isic2019_split import SPLIT
 from data_partition.isic2019_tables import is_isic2019
 from data_partition.label_tables import is_table, read_header, tables_with
 from data_partition.pad_ufes20 import COMMON, pad_ufes20_tables, read_pad_ufes20
@@ -171,6 +172,8 @@ DATA_SET = DataSet(
     is_in=is_ham10000,
     load_training=load_training,
     load_test=load_test,
+    # Four centres of Fed-ISIC2019 are its sources.
+    published_split=SPLIT,
     study=Study(
         batch_size={"classifier": 32, "clip": 16},
         images=lambda _: (10_015, 1_512),

@@ -69,8 +69,8 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_a_data_set_without_a_published_split(tmp_path: Path, split_file: Path) -> None:
-    with pytest.raises(DataError, match=r"split-file = .*: HAM10000 has no published split"):
-        check_folder(tmp_path, dataset=find_dataset("ham10000"), split_file=split_file)
+    with pytest.raises(DataError, match=r"split-file = .*: BraTS2019 has no published split"):
+        check_folder(tmp_path, dataset=find_dataset("brats2019"), split_file=split_file)
 
 
 REAL = Path(os.environ.get("FEDSKIN_REAL_DATA", ""))

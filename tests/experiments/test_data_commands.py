@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from data_partition.dataset_ham10000 import load_test, load_training
 from data_partition.errors import DataError
+from data_partition.isic2019_tables import CENTRES
 from data_partition.partition import plan_partition
+from data_partition.synthetic_ham10000 import write_ham10000
 from data_partition.synthetic_isic2019 import write_isic2019
 from experiments.data_commands import app
 from tests.data_partition import layouts
@@ -100,6 +102,23 @@ def test_check_of_a_split_file_counts_the_lesions_that_it_divides(tmp_path: Path
     after = output.partition("Of the split file, among the images here:\n")[2]
     assert f"{divided} of {len(tested)} test images" in after
     assert "Of the split file" not in run("check", tmp_path / "isic")
+
+
+def test_check_of_fed_isic2019s_split_in_ham10000s_folder(tmp_path: Path) -> None:
+    """Its sources are four of the centres; every second image is for testing here."""
+    data_dir = tmp_path / "ham"
+    write_ham10000(data_dir, images=60, seed=0)
+    rows = pd.read_csv(data_dir / "HAM10000_metadata.csv").sort_values("image_id")
+    rows["center"] = rows["dataset"].map(CENTRES.index)
+    rows["fold"] = ["train", "test"] * (len(rows) // 2)
+    split_file = tmp_path / "train_test_split.csv"
+    rows.rename(columns={"image_id": "image"}).to_csv(split_file, index=False)
+    tested = rows["lesion_id"][rows["fold"] == "test"]
+    divided = int(tested.isin(rows["lesion_id"][rows["fold"] == "train"]).sum())
+    assert divided > 0
+    assert f"{divided} of {len(tested)} test images" in run(
+        "check", data_dir, "--split-file", split_file
+    )
 
 
 def test_check_of_another_test_folder(data_dir: Path, tmp_path: Path) -> None:

@@ -194,12 +194,12 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
             "clients-per-round = 3: allowed are 0, which means all, to 2, the number of clients",
         ),
         (
-            {"dataset": "ham10000", "split": "flamby", "split-file": "x"},
-            "split = 'flamby': allowed is random or lesion-clean with dataset = ham10000",
+            {"dataset": "brats2019", "split": "flamby", "split-file": "x"},
+            "split = 'flamby': allowed is random or lesion-clean with dataset = brats2019",
         ),
         (
-            {"dataset": "ham10000", "split": "lesion-clean", "split-file": "x"},
-            "split-file = 'x': there is no published split with dataset = ham10000",
+            {"dataset": "brats2019", "split": "lesion-clean", "split-file": "x"},
+            "split-file = 'x': there is no published split with dataset = brats2019",
         ),
         (
             {"dataset": "isic2019", "split": "flamby"},
