@@ -22,6 +22,7 @@ from fl_server.nodes import FederationError, Gathered, Introduction
 from fl_server.site_grid import SiteGrid
 from fl_server.site_introductions import collect_introductions, site_names
 from fl_server.streaming_grid import StreamingGrid
+from operation.environment import PLACES_VARIABLE
 from operation.files import parse_toml
 from operation.text import quoted
 from strategies.expected_replies import SPLITS
@@ -35,19 +36,16 @@ from training.preparation import prefetch
 from training.run_folder import RunFolder
 from training.site_data import open_test_dir
 
-PLACES = "FEDSKIN_PLACES"
-
 
 def places() -> dict[str, Any]:
     """Return the path keys of the coordinator's machine; they are never sent to sites.
 
-    They are in the TOML file named by the environment variable ``FEDSKIN_PLACES``; a simulation has
-    none.
+    They are in the TOML file that the environment variable names; a simulation has none.
 
     Raises:
         ConfigError: the file cannot be read, or holds other keys.
     """
-    named = os.environ.get(PLACES)
+    named = os.environ.get(PLACES_VARIABLE)
     if not named:
         return {}
     try:

@@ -30,6 +30,9 @@ REUSE_FREED_PIECES = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
+# Names the file with the folders of a coordinator's machine, for the process of the server.
+PLACES_VARIABLE = "FEDSKIN_PLACES"
+
 
 def private_ray(home: Path, secret: str) -> dict[str, str]:
     """Return the environment variables of a Ray of one run, with its files in ``home``.

@@ -274,7 +274,7 @@ class Averaging(Strategy):
         return self._sent
 
     def _read(self, replies: Iterable[Message]) -> Replies:
-        self.replies = read_replies(self._sent, replies, clients=self.clients, expected={})
+        self.replies = read_replies(self._sent, replies, clients=self.clients)
         self._sent = []
         return self.replies
 

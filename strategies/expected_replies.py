@@ -163,7 +163,7 @@ def _heads(
 def _figures(split: str, announced: Announced | None) -> dict[str, Kind]:
     classes = range(1, MAX_CLASSES + 1) if announced is None else (announced.num_classes,)
     examples = _examples(split, announced)
-    confusion = Counts(tuple(k * k for k in classes), examples.most)
+    confusion = Counts(tuple(k * k for k in classes), examples.most, "K²")
     # For each of the four fields `strategies.histograms` says what it holds.
     histograms: tuple[Kind, ...] = (
         PackedCounts(2 * max(classes) * BINS, examples.most),

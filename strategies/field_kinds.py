@@ -45,6 +45,7 @@ class Counts:
 
     lengths: tuple[int, ...]  # allowed lengths of the list
     most: int  # maximum of each count
+    many: str = "K"  # the length in words if several are allowed, K being the number of classes
 
     def admits(self, value: object) -> bool:
         each = Count(self.most)
@@ -55,7 +56,7 @@ class Counts:
         )
 
     def __str__(self) -> str:
-        many = f"{self.lengths[0]}" if len(self.lengths) == 1 else "K²"
+        many = f"{self.lengths[0]}" if len(self.lengths) == 1 else self.many
         return f"{many} whole numbers from 0 to {self.most}"
 
 

@@ -21,6 +21,18 @@ from training.config_keys import LESION_CLEAN
 from training.errors import ConfigError
 from training.release import cache_dir, published_split, recognise_dataset
 
+IMAGE_KEYS = (
+    *("dataset", "data-dir", "test-dir", "modalities", "slices-per-patient", "slice-choice"),
+    *("image-size", "input"),
+)
+"""Keys that decide which images there are, and what is stored of them."""
+
+DIVISION_KEYS = (
+    *("partition", "clients", "dirichlet-alpha", "split", "split-file", "split-by", "leave-out"),
+    "seed",
+)
+"""Keys that decide which client and split an image belongs to."""
+
 _NAMED = 3  # clients in a notice
 
 

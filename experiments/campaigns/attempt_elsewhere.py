@@ -85,7 +85,10 @@ def files_of(campaign: CampaignFolder, trial_id: str) -> Files:
 
 
 def put_files(campaign: CampaignFolder, files: Files) -> None:
-    """Write the files of a trial; its run folder replaces the one that is there, atomically."""
+    """Write the files of a trial; its run folder replaces the one that is there.
+
+    A trial that is killed in between has no run folder, and begins anew.
+    """
     runs: dict[Path, dict[Path, NDArray[np.uint8]]] = {}
     for name, content in files.items():
         folder, trial_id, *inside = Path(name).parts

@@ -261,7 +261,8 @@ def check_command(trial: Trial) -> None:
 
 def _summary(path: Path, found: Mapping[str, list[str]]) -> Iterator[str]:
     for line, places in itertools.islice(found.items(), _FAULTS_SHOWN):
-        others = f" and {len(places) - 1} more trials" if len(places) > 1 else ""
+        more = len(places) - 1
+        others = f" and {more} more trial{'s' * (more > 1)}" if more else ""
         yield f"{path}: {line} ({places[0]}{others})"
     if len(found) > _FAULTS_SHOWN:
         yield f"{path}: and {len(found) - _FAULTS_SHOWN} more errors"

@@ -191,7 +191,9 @@ def _read_config(path: Path) -> ExperimentConfig:
         raise RunFolderError(f"{path.name}: {error}") from None
     flat = config.to_flat()
     if "auto" in (flat[key] for key in ("dataset", "optimizer", "loss", *RESOLVED_NUMBERS)):
-        raise RunFolderError(f"{path.name}: is not resolved, so no run's")
+        raise RunFolderError(
+            f"{path.name}: holds auto: a config as written, not a run's; make the run again"
+        )
     return config
 
 

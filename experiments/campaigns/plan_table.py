@@ -15,7 +15,8 @@ from experiments.campaigns.trial import Trial, text
 from experiments.console import Console, marked, shown
 from experiments.planning.estimate import Estimate, num_evaluations
 from experiments.planning.missing import Missing
-from experiments.planning.words import duration, free_bytes, gigabytes
+from experiments.planning.words import duration, gigabytes, room_lines
+from training.release import cache_dir
 
 # A key with more values than this is shown in rows.
 _MOST_COLUMNS = 6
@@ -75,16 +76,16 @@ def _table(trials: Trials) -> Table:
 def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
     trials = forecast.trials
     work = sum(each.seconds for _, each in trials)
-    needed = forecast.bytes + forecast.passing + forecast.cached_bytes
-    free = free_bytes(folder)
-    room = f"{gigabytes(free)} are free at {shown(str(folder))}"
+    cache = cache_dir(trials[0][0].config)
+    room = {cache: forecast.cached_bytes, folder: forecast.bytes + forecast.passing}
     lines = [
         f"[bold]{shown(name)}[/]: {_size(trials)}",
         f"Time: about {duration(forecast.seconds)} side by side, {duration(work)} one after the "
         f"other; steps measured on this machine ({shown(forecast.machine)})",
         f"Disk: {gigabytes(forecast.bytes)} of results, up to {gigabytes(forecast.passing)} "
         f"more for each trial that runs, {gigabytes(forecast.cached_bytes)} of images and "
-        f"features in the cache; {room if needed <= free else f'[bold red]only {room}[/]'}",
+        "features in the cache",
+        *map(shown, room_lines(room)),
     ]
     lines += [
         f"Corrected by finished trials: {shown(kind)}: {factor:.2f} times the estimate"

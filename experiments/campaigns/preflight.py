@@ -8,6 +8,7 @@ from experiments.campaigns.trial import Trial
 from operation.errors import InputError
 from training.clip_text import prepare_text
 from training.config import ExperimentConfig
+from training.division import DIVISION_KEYS, IMAGE_KEYS
 from training.errors import ConfigError
 from training.experiment_data import (
     DataFacts,
@@ -26,14 +27,10 @@ from training.preparation import (
 Found = TypeVar("Found")
 
 _DATA_KEYS = (
-    *("dataset", "data-dir", "test-dir", "allow-overlap", "cache-dir"),
-    *("image-size", "input", "modalities", "slices-per-patient", "slice-choice", "partition"),
-    *("leave-out", "split", "split-file"),
+    *(*IMAGE_KEYS, "allow-overlap", "cache-dir"),
+    *("partition", "leave-out", "split", "split-file"),
 )
-CUT_KEYS = (
-    *(*_DATA_KEYS, "clients", "dirichlet-alpha", "split-by", "seed"),
-    "reference-dir",
-)
+CUT_KEYS = (*_DATA_KEYS, *DIVISION_KEYS, "reference-dir")
 _BACKBONE_KEYS = ("backbone", "image-size", "trainable")
 _TEXT_KEYS = ("text-encoder", "pretrained", "weights-dir", "cache-dir", "seed")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
+from data_partition.datasets import find_dataset
 from experiments.planning.features import feature_files
 from experiments.planning.images import ClientImages, ImageCounts
 from experiments.planning.step_times import StepTime
@@ -32,9 +33,9 @@ SECONDS_PER_GB = 3.5
 # The last and the best model; a third one is written before one of them is deleted.
 _MODELS_KEPT = 2
 
-_PREDICTION_BYTES = 150  # of one image's row
+_NUM_CLASSES = 8  # of a data set whose images tell its classes: the most of a published one
 
-_NUM_CLASSES = 7  # the most of a published data set; a head for two is a little smaller
+_PREDICTION_BYTES = 150  # of one image's row
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,11 @@ def trained_bytes(config: ExperimentConfig) -> int:
     """
     if config.trainable == "all":
         return find_backbone(config.backbone).megabytes * 10**6
-    outputs = _NUM_CLASSES
     if config.objective == "clip":
         outputs = find_text_encoder(config.text_encoder).width
+    else:
+        classes = find_dataset(config.dataset).classes
+        outputs = _NUM_CLASSES if classes is None else len(classes)
     return _part_bytes(config.backbone, outputs, config.trainable)
 
 
@@ -204,8 +207,9 @@ def _training(config: ExperimentConfig, times: StepTime, train: float) -> float:
     return train * times.training + ceil(train / of_a_step) * times.step
 
 
-def _num_judged(config: ExperimentConfig) -> int:
-    return 2 + (config.ema_decay > 0)  # the last model, the best, and the moving average
+def num_judged(config: ExperimentConfig) -> int:
+    """Return how many models are judged at the end: the last, the best, and the moving average."""
+    return 2 + (config.ema_decay > 0)
 
 
 def _centralized_seconds(
@@ -214,7 +218,7 @@ def _centralized_seconds(
     """Return the seconds of an epoch, and of the evaluation at the end."""
     (client,) = images.clients
     epoch = _training(config, times, client.train) + client.validation * times.judging
-    return epoch, _num_judged(config) * images.test * times.judging
+    return epoch, num_judged(config) * images.test * times.judging
 
 
 def _federated_seconds(
@@ -249,4 +253,4 @@ def _federated_seconds(
 
     tested = one_model * (images.test + images.left_out) * times.judging / at_work.server
     a_model = at_work.together([judged(client) for client in images.clients]) + tested
-    return a_round + of_a_round, _num_judged(config) * (of_a_round + a_model)
+    return a_round + of_a_round, num_judged(config) * (of_a_round + a_model)

@@ -8,16 +8,9 @@ from experiments.planning.images import ImageCounts
 from models.registry import find_backbone
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
+from training.division import DIVISION_KEYS, IMAGE_KEYS
 
-_IMAGE_KEYS = (
-    *("dataset", "data-dir", "test-dir", "modalities", "slices-per-patient", "slice-choice"),
-    *("image-size", "input"),
-)
 _NETWORK_KEYS = ("backbone", "pretrained", "weights-dir", "precision", "batch-size", "device")
-_DIVISION_KEYS = (
-    *("partition", "clients", "dirichlet-alpha", "split", "split-file", "split-by", "leave-out"),
-    "seed",
-)
 _VIEW_KEYS = ("augmented-views", "augmentation")
 
 
@@ -42,11 +35,11 @@ def feature_files(
     if not config.on_features:
         return
     flat = config.to_flat()
-    network = [flat[key] for key in (*_IMAGE_KEYS, *_NETWORK_KEYS, "threads-per-client")]
+    network = [flat[key] for key in (*IMAGE_KEYS, *_NETWORK_KEYS, "threads-per-client")]
     if not config.pretrained:
         network.append(config.seed)  # which its weights are drawn from
     pooled = METHODS[config.strategy].pooled and command == "simulate"
-    division = [command == "simulate", *(flat[key] for key in _DIVISION_KEYS)]
+    division = [command == "simulate", *(flat[key] for key in DIVISION_KEYS)]
     for place, client in enumerate(images.clients):
         train, everything = client.train, pooled and place == 0
         if everything:

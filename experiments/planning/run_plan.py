@@ -146,7 +146,7 @@ def plan_run(
         ),
         feature_bytes=feature_bytes(config, sum(f.views for f in files if f.identity not in kept)),
         traffic=traffic(config, len(outline.classes)) if federated else None,
-        asked=1 if METHODS[config.strategy].pooled else config.asked_clients,
+        asked=config.asked_clients,
         times=times,
         estimate=estimate(command, config, times, division.counts, at_work, kept=kept),
         to_download=to_download,

@@ -12,9 +12,10 @@ from data_partition.synthetic_folder import NOTICE
 from experiments.console import Console
 from experiments.display import counting, show_notices
 from experiments.figures_table import megabytes
+from experiments.planning.estimate import num_judged
 from experiments.planning.run_plan import RunPlan, plan_run
 from experiments.planning.traffic import Traffic
-from experiments.planning.words import duration, fine_duration, free_bytes, gigabytes
+from experiments.planning.words import duration, fine_duration, gigabytes, room_lines
 from training.calibration import too_few_images
 from training.config import PATH_KEYS, ExperimentConfig, defaults
 from training.release import cache_dir
@@ -87,7 +88,7 @@ def traffic_table(traffic: Traffic, asked: int, config: ExperimentConfig) -> Tab
     table.add_row("a client, a round", megabytes(traffic.down), megabytes(traffic.up))
     for name, times in (("a round", asked), (f"{config.rounds} rounds", asked * config.rounds)):
         table.add_row(name, megabytes(times * traffic.down), megabytes(times * traffic.up))
-    judged = 2 * config.clients * traffic.judged
+    judged = num_judged(config) * config.clients * traffic.judged
     table.add_row("judging at the end", megabytes(judged), _NONE)
     return table
 
@@ -201,7 +202,10 @@ def _time_table(plan: RunPlan) -> Table:
     many = f"{each.rounds} {unit}s"
     patience = "at most; patience may end it earlier" if config.patience else ""
     table.add_row(many, duration(each.rounds * each.a_round), patience)
-    table.add_row("judging", duration(each.judging), "the last model, and the best one")
+    models = "the last model, and the best one"
+    if num_judged(config) > 2:
+        models = "the last model, the best one, and the moving average"
+    table.add_row("judging", duration(each.judging), models)
     table.add_row("in all", duration(plan.seconds), "", style="bold")
     return table
 
@@ -221,14 +225,9 @@ def _notes(plan: RunPlan, folder: RunFolder) -> Iterator[str]:
         yield f"Of the validation images: {few}"
     if plan.command == "heads":
         yield "Fitting the heads is not in the time"
-    needed = plan.estimate.bytes + plan.estimate.passing
-    for where, size in (
-        (cache_dir(config), plan.store_bytes + plan.feature_bytes),
-        (folder.path, needed),
-    ):
-        free = free_bytes(where)
-        only = "" if size <= free else "TOO LITTLE: "
-        yield f"{only}{gigabytes(free)} are free at {where}"
+    cached = plan.store_bytes + plan.feature_bytes
+    results = plan.estimate.bytes + plan.estimate.passing
+    yield from room_lines({cache_dir(config): cached, folder.path: results})
     yield from machine_notes(plan.to_download)
     yield "Nothing was trained, and no folder was made"
 

@@ -19,7 +19,7 @@ from experiments.planning.run_plan_tables import (
 )
 from experiments.planning.step_times import measure_steps, setting
 from experiments.planning.traffic import traffic
-from experiments.planning.words import fine_duration, free_bytes, gigabytes
+from experiments.planning.words import fine_duration, gigabytes, room_lines
 from fl_server.federated_config import for_server
 from models.registry import find_backbone
 from training.config import ExperimentConfig
@@ -72,15 +72,16 @@ def show_site_plan(
     show_config(console, wanted, config)
     console.print(_images_table(sites, num_test))
     model = find_backbone(config.backbone).megabytes * 10**6
+    stored = store_bytes(config.image_size, images.stored)
     needed = {
         "memory of server and SuperLink": 2 * PROCESS_BYTES + _COPIES * model,
-        "decoded test images": store_bytes(config.image_size, images.stored),
+        "decoded test images": stored,
         "run folder": each.bytes + each.passing,
     }
-    room = plan_table("At the coordinator", "", "")
+    needs = plan_table("At the coordinator", "", "")
     for name, size in needed.items():
-        room.add_row(name, gigabytes(size))
-    console.print(room)
+        needs.add_row(name, gigabytes(size))
+    console.print(needs)
     classes = dataset.classes
     sent = traffic(config, 2 if classes is None else len(classes))
     console.print(traffic_table(sent, config.asked_clients, config))
@@ -95,9 +96,8 @@ def show_site_plan(
         f"{fine_duration(round_training(config, times, _SOME))} to train on {_SOME} images for a "
         f"round (of {config.rounds}){features}"
     )
-    for where in dict.fromkeys((cache_dir(config), folder.path)):
-        console.say(f"{gigabytes(free_bytes(where))} are free at {where}")
-    for line in (*machine_notes(to_download), "Nothing was trained, and no folder was made"):
+    room = room_lines({cache_dir(config): stored, folder.path: each.bytes + each.passing})
+    for line in (*room, *machine_notes(to_download), "Nothing was trained, and no folder was made"):
         console.say(line)
 
 

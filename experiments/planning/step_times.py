@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -99,7 +100,8 @@ def measure_steps(
         progress(0, len(missing))
         found = _in_another_process(list(missing.values()))
         for done, (each, times) in enumerate(zip(missing, found, strict=True), start=1):
-            known[_key(each)] = times
+            # Read again: another plan may have written meanwhile.
+            known = {**known, **_read(path), _key(each): times}
             write_json(path, {key: asdict(times) for key, times in known.items()})
             progress(done, len(missing))
     return {each: known[_key(each)] for each in wanted}
@@ -126,22 +128,26 @@ def _key(each: Setting) -> str:
 def _in_another_process(configs: Sequence[ExperimentConfig]) -> Iterator[StepTime]:
     """Yield the times of some configs, in order, as they are measured."""
     environment = {**SLEEPING_THREADS, **os.environ, **KEEP_FREED_MEMORY}
-    with subprocess.Popen(
-        [sys.executable, "-m", "experiments.planning.step_measurement"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None  # all three are pipes
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would fill
+        subprocess.Popen(
+            [sys.executable, "-m", "experiments.planning.step_measurement"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None  # both are pipes
         assert process.stdout is not None
-        assert process.stderr is not None
         process.stdin.write(json.dumps([config.to_flat() for config in configs]))
         process.stdin.close()
         for _ in configs:
             line = process.stdout.readline()
             if not line:
-                said = process.stderr.read().strip().splitlines()
+                process.wait()
+                errors.seek(0)
+                said = errors.read().strip().splitlines()
                 raise TrainingError(f"steps cannot be measured: {said[-1] if said else 'killed'}")
             yield StepTime(**parse_json(line))

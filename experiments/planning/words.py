@@ -1,6 +1,7 @@
 """Times and sizes in words, for plans."""
 
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -18,10 +19,19 @@ def fine_duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 9.5 else duration(seconds)
 
 
-def free_bytes(folder: Path) -> int:
-    """Return the free bytes where a folder is, or would be."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(there).free
+def room_lines(needed: Mapping[Path, float]) -> Iterator[str]:
+    """Yield what is free at folders, a line each, and whether it is too little.
+
+    Args:
+        needed: bytes, by folder, which need not exist; folders on one disk need theirs together.
+    """
+    there = {each: next(p for p in (each, *each.parents) if p.exists()) for each in needed}
+    disks = {each: place.stat().st_dev for each, place in there.items()}
+    for each, place in there.items():
+        together = sum(size for other, size in needed.items() if disks[other] == disks[each])
+        free = shutil.disk_usage(place).free
+        short = f"TOO LITTLE, {gigabytes(together)} are needed: " if together > free else ""
+        yield f"{short}{gigabytes(free)} are free at {each}"
 
 
 def gigabytes(size: float) -> str:

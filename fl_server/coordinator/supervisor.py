@@ -16,7 +16,7 @@ from fl_server.coordinator.control import Control, ControlError
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.coordinator.runner import Runner
 from fl_server.coordinator.sites import Sites
-from operation.environment import REUSE_FREED_PIECES, flower_environment, script
+from operation.environment import PLACES_VARIABLE, REUSE_FREED_PIECES, flower_environment, script
 from operation.files import write_json
 from operation.processes import end_processes
 from operation.supervised import Supervised
@@ -59,7 +59,7 @@ class Supervisor:
             # Each request is held at the door until there is a run.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-            "FEDSKIN_PLACES": str(folder.places),
+            PLACES_VARIABLE: str(folder.places),
         }
         sockets = [public.fileno(), inside.fileno()]
         # The sockets stay open here while a SuperLink is restarted: incoming connections wait.

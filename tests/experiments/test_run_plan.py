@@ -15,7 +15,9 @@ from experiments.ml_heads import heads_command
 from experiments.planning import run_plan, site_plan
 from experiments.planning.estimate import SMALL_RUN
 from experiments.planning.run_plan import plan_run
+from experiments.planning.run_plan_tables import traffic_table
 from experiments.planning.step_times import Setting, StepTime, setting
+from experiments.planning.traffic import Traffic
 from fl_server.federated_config import messages_under_way, prepare_deployed
 from models.errors import WeightsError
 from tests.runs import fedskin, read_json, tiny_config, tiny_options
@@ -192,3 +194,13 @@ def test_a_run_is_as_its_plan_said(synthetic_ham: Path, tmp_path: Path) -> None:
     again = plan_run("simulate", config)
     assert (again.decoding, again.store_bytes) == (0, 0)
     assert (again.estimate.features, again.feature_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("decay, models", [(0.0, 2), (0.9, 3)])
+def test_what_is_judged_at_the_end_is_sent_to_every_client(
+    decay: float, models: int, tmp_path: Path
+) -> None:
+    """The last model, the best, and the moving average if there is one, of 10 MB each."""
+    config = tiny_config(Path(), tmp_path, data_dir="", clients=4, ema_decay=decay)
+    table = traffic_table(Traffic(down=0, up=0, judged=10**7), 4, config)
+    assert list(table.columns[1].cells)[-1] == f"{models * 40}.00"

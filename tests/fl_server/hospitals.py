@@ -12,6 +12,7 @@ import fl_client.client_app
 from data_partition.errors import DataError
 from fl_server.federated_config import for_sites, prepare_deployed
 from fl_server.federated_run import run_federation
+from operation.environment import PLACES_VARIABLE
 from tests.fl_server.sites_in_memory import REFUSED, Answer, SitesInMemory
 from tests.runs import tiny_config
 from tests.support import BACKBONE
@@ -71,7 +72,7 @@ class Hospitals:
         config = prepare_deployed(tiny_config("", "", **{"backbone": BACKBONE, **wanted}))
         file = self.folder / "places.toml"
         file.write_text("".join(f'{key} = "{path}"\n' for key, path in here.items()))
-        monkeypatch.setenv("FEDSKIN_PLACES", str(file))
+        monkeypatch.setenv(PLACES_VARIABLE, str(file))
         self.run_folder.create(config.replace(test_dir=str(test_dir), init_from=str(init_from)))
         # In another order than that of the names, which is what counts.
         self.run_folder.update_manifest(sites=dict(reversed(NODES.items())), run=RUN)

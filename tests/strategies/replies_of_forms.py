@@ -57,6 +57,7 @@ class Asked(NamedTuple):
 
 ASKED = {
     "introduction": Asked("query", {}),
+    "introduction with class counts": Asked("query", {"experiment": 'class-counts = "federation"'}),
     "first round": Asked("train", {"round": 1}),
     "later round": Asked("train", {"round": 4}),
     "judging": Asked("evaluate", {"splits": "validation,test", "round": 4}),

@@ -324,3 +324,14 @@ def test_a_message_of_an_unknown_method_has_no_reply(strategy: str) -> None:
     asked = Asked("train", {"round": 1, "experiment": f"strategy = {strategy}"})
     with pytest.raises(Refused, match="asks for no known strategy"):
         asked.form()
+
+
+def test_a_list_of_another_length_is_refused_with_the_length_that_it_needs() -> None:
+    """One for each class, or for each pair of classes."""
+    said = {
+        str(kind)
+        for asked in ASKED.values()
+        for kind in asked.form(None).metrics.values()
+        if isinstance(kind, Counts) and len(kind.lengths) > 1
+    }
+    assert {line.split(" whole numbers")[0] for line in said} == {"K", "K²"}

@@ -66,13 +66,15 @@ def test_totals_say_time_and_room(tmp_path: Path) -> None:
     text = shown(read_campaign(SHIPPED / "task3-heads.toml"), tmp_path / "not" / "there")
     assert "about 2.0 h side by side, 12 h one after the other" in text
     assert "24.0 GB of results, up to 1.0 GB more for each trial that runs, " in text
-    assert "2 MB of images and features in the cache; " in text
+    assert "2 MB of images and features in the cache" in text
     assert "GB are free at" in text
 
 
 def test_too_little_room_is_said(tmp_path: Path) -> None:
     campaign = read_campaign(SHIPPED / "task3-heads.toml")
-    assert "; only " in shown(campaign, tmp_path, cached_bytes=10**18)
+    assert "TOO LITTLE, 1000000025.0 GB are needed" in shown(
+        campaign, tmp_path, cached_bytes=10**18
+    )
 
 
 def test_what_is_missing_and_what_was_assumed_is_said(tmp_path: Path) -> None:

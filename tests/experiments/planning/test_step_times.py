@@ -1,6 +1,8 @@
 """Steps are measured as they run, once, and the times are stored."""
 
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,34 @@ def test_what_was_measured_is_remembered(tmp_path: Path, monkeypatch: pytest.Mon
     for _ in range(2):
         assert measure_steps([make_config()], tmp_path) == {setting(make_config()): KNOWN}
     assert len(measured) == 1
+
+
+def test_two_plans_at_the_same_time_keep_what_both_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_config(image_size=64)
+
+    def answer(configs: Sequence[ExperimentConfig]) -> Iterator[StepTime]:
+        if configs[0] != other:
+            measure_steps([other], tmp_path)  # which begins and ends while this one measures
+        yield KNOWN
+
+    monkeypatch.setattr(step_times, "_in_another_process", answer)
+    measure_steps([make_config()], tmp_path)
+    measured = watch_measuring(monkeypatch)
+    measure_steps([make_config(), other], tmp_path)
+    assert not measured
+
+
+def test_a_measuring_process_may_print_more_warnings_than_a_pipe_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talkative = tmp_path / "python"
+    times = json.dumps(asdict(KNOWN))
+    talkative.write_text(f"#!/bin/sh\nhead -c 1000000 /dev/zero >&2\necho '{times}'\n")
+    talkative.chmod(0o700)
+    monkeypatch.setattr(step_times.sys, "executable", str(talkative))
+    assert list(step_times._in_another_process([make_config()])) == [KNOWN]
 
 
 def test_another_processor_measures_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
