@@ -151,11 +151,19 @@ def simulated(
         rounds: number of rounds of the run over the hospitals.
         settings: see `DisturbedRun`.
     """
+    config = write_simulation(hospitals, out, data, rounds, settings)
+    hospitals.fedskin("simulate", str(config), "--out", str(out))
+    return RunFolder(out).metrics()
+
+
+def write_simulation(
+    hospitals: Hospitals, out: Path, data: Path, rounds: int, settings: Mapping[str, Any]
+) -> Path:
+    """Write the config file of a simulation, and return its path; for arguments see `simulated`."""
     values = {**_config(hospitals, rounds=rounds, min_replies=len(hospitals.names)), **settings}
     config = hospitals.folder / f"{out.name}.toml"
     config.write_text(tomli_w.dumps({**values, "data-dir": str(data)}), encoding="utf-8")
-    hospitals.fedskin("simulate", str(config), "--out", str(out))
-    return RunFolder(out).metrics()
+    return config
 
 
 def _config(hospitals: Hospitals, *, rounds: int, min_replies: int) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.disturbed_run import DisturbedRun, simulated
-from benchmarks.hospitals_here import VICTIMS, Hospitals
+import psutil
+
+from benchmarks.disturbed_run import DisturbedRun, simulated, write_simulation
+from benchmarks.hospitals_here import VICTIMS, Hospitals, command
+from operation.processes import end_processes, processes_of
 from strategies.methods import METHODS
 from training.run_folder import RunFolder
 
@@ -18,6 +21,13 @@ KILLS = 10
 ROUNDS = 5 * KILLS // 2
 # The smallest that has BatchNorm, which some methods treat apart.
 BACKBONE = "timm:test_efficientnet"
+
+# Processes of a simulation, by what their command lines contain: the command itself, the SuperLink,
+# two of Ray's, and a client's.
+PARTS = ("experiments.cli", "flower_superlink", "gcs_server", "raylet", "operation.ray_worker")
+
+# A simulation whose process was killed ends by itself, or goes on without it.
+_LIMIT_SECONDS = 300.0
 
 # The copy of the final model, which simulated clients do not have.
 _OF_SITES = "model.safetensors"
@@ -56,7 +66,8 @@ class Kill:
 def settings_of(strategy: str) -> dict[str, Any]:
     """Return the settings of a run with as much state as the method allows."""
     sgd = {"optimizer": "sgd"} if METHODS[strategy].sgd_only else {}
-    return {"strategy": strategy, "backbone": BACKBONE, "wire-format": "int8", **sgd}
+    alone = {"min-replies": 1} if METHODS[strategy].pooled else {}  # one client trains
+    return {"strategy": strategy, "backbone": BACKBONE, "wire-format": "int8", **sgd, **alone}
 
 
 def chosen(names: Sequence[str], generator: random.Random) -> list[tuple[str, str]]:
@@ -128,6 +139,45 @@ def disturbed(
     name = str(run.folder.manifest()["run"])
     sites = [hospitals.folder / hospital / "runs" / name for hospital in hospitals.names]
     return _ended(run.folder, sites, began), kills
+
+
+def killed_simulation(
+    hospitals: Hospitals, out: Path, data: Path, strategy: str, generator: random.Random
+) -> tuple[Ended, list[Kill]]:
+    """Run a method in a simulation, kill one of its processes with -9, resume it, ten times.
+
+    Every kind of `PARTS` is killed twice, in a random order, at moments as in `disturbed`.
+
+    Args:
+        hospitals, out, data, strategy: see `undisturbed`.
+        generator: decides victims and moments.
+
+    Raises:
+        RuntimeError: the run ends before the last kill, or not at all, or fails after it.
+    """
+    began, folder = time.monotonic(), RunFolder(out)
+    config = write_simulation(hospitals, out, data, ROUNDS, settings_of(strategy))
+    words: tuple[str, ...] = ("simulate", str(config), "--out", str(out))
+    kills: list[Kill] = []
+    for part in generator.sample(PARTS * (KILLS // len(PARTS)), KILLS):
+        run = hospitals.start(out.name, *words)
+        before = folder.checkpoint.progress().round if kills else 0
+        while folder.checkpoint.progress().round <= before:
+            if run.poll() is not None:
+                raise RuntimeError(hospitals.output(out.name).read_text(encoding="utf-8"))
+            time.sleep(0.02)
+        records = folder.checkpoint.progress().records
+        time.sleep(generator.random() * min(float(r["seconds"]["round"]) for r in records))
+        token = str(folder.manifest()["starter"]["token"])
+        victims = [psutil.Process(run.pid), *processes_of(token)]
+        next(process for process in victims if part in command(process)).kill()
+        kills.append(Kill("the simulation", part, folder.checkpoint.progress().round))
+        run.wait(_LIMIT_SECONDS)
+        end_processes(token)
+        words = ("simulate", "--resume", "--out", str(out))
+    hospitals.fedskin(*words)
+    clients = [out / "clients" / f"client-{index}" for index in range(len(hospitals.names))]
+    return _ended(folder, clients, began), kills
 
 
 def row(

@@ -1,5 +1,7 @@
 """``make soak``: ten kills during a run of every method over hospitals, which must change nothing.
 
+Pooled training, which no hospital can run, is killed in a simulation, and resumed after each kill.
+
 ``python -m benchmarks.soak_methods [STRATEGY ...]`` runs some methods again; the others keep their
 rows.
 """
@@ -11,7 +13,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.hospitals_here import Hospitals
-from benchmarks.method_kills import chosen, disturbed, row, undisturbed
+from benchmarks.method_kills import chosen, disturbed, killed_simulation, row, undisturbed
 from benchmarks.result_files import RESULTS
 from benchmarks.soaking import soak_folders, write_soak
 from experiments.console import Console
@@ -24,16 +26,16 @@ NAME = "soak-methods"
 console = Console()
 
 
-def over_sites() -> list[str]:
-    """Return all methods that hospitals can run, those with a state of their own first."""
-    names = [name for name in METHODS.own if not METHODS[name].pooled]
-    return sorted(names, key=lambda name: not _has_state(METHODS[name]))
+def in_order() -> list[str]:
+    """Return all methods, those with a state of their own first."""
+    return sorted(METHODS.own, key=lambda name: not _has_state(METHODS[name]))
 
 
 def run_method(
     hospitals: Hospitals, folder: Path, data: Path, strategy: str, *, seed: int = 0
 ) -> dict[str, Any]:
-    """Run a method in a simulation, and over hospitals with ten kills; return the outcome.
+    """Run a method in a simulation, and over hospitals (pooled training: in a simulation) with ten
+    kills; return the outcome.
 
     Args:
         hospitals: already serving.
@@ -47,9 +49,12 @@ def run_method(
     """
     calm = undisturbed(hospitals, folder / f"{strategy}-simulated", data, strategy)
     generator = random.Random(f"{strategy} {seed}")
-    victims = chosen(hospitals.names, generator)
     out = folder / f"{strategy}-killed"
-    ended, kills = disturbed(hospitals, out, strategy, victims, generator)
+    if METHODS[strategy].pooled:
+        ended, kills = killed_simulation(hospitals, out, data, strategy, generator)
+    else:
+        victims = chosen(hospitals.names, generator)
+        ended, kills = disturbed(hospitals, out, strategy, victims, generator)
     return row(strategy, seed, calm, ended, kills)
 
 
@@ -63,7 +68,7 @@ def main() -> None:
         each["strategy"]: each
         for each in (read_json(RESULTS / f"{NAME}.json") or {}).get("methods", [])
     }
-    names = sys.argv[1:] or over_sites()
+    names = sys.argv[1:] or in_order()
     differ = []
     with soak_folders() as (folder, data, serving), Hospitals(serving, data) as hospitals:
         for number, name in enumerate(names, start=1):

@@ -5,7 +5,7 @@ import random
 from benchmarks.disturbed_run import CONFIG
 from benchmarks.hospitals_here import NAMES, VICTIMS
 from benchmarks.method_kills import KILLS, chosen, settings_of
-from benchmarks.soak_methods import over_sites
+from benchmarks.soak_methods import in_order
 from strategies.methods import METHODS
 from training.config import parse
 
@@ -24,8 +24,8 @@ def test_victims_are_of_every_kind_and_of_every_hospital() -> None:
 
 
 def test_every_method_is_run_with_valid_settings_those_with_a_state_first() -> None:
-    names = over_sites()
-    assert {*names} == {name for name, method in METHODS.items() if not method.pooled}
+    names = in_order()
+    assert {*names} == {*METHODS.own}
     for name in names:
         parse({**CONFIG, "clients": 3, "min-replies": 3, **settings_of(name)})
     states = [bool(METHODS[name].server_init or METHODS[name].client_state) for name in names]
