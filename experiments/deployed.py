@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.console import Console, marked, shown
-from experiments.display import RunDisplay, counting
+from experiments.display import RunDisplay, counting, show_notices
 from experiments.options import (
     ConfigArgument,
     OverrideOption,
@@ -133,12 +133,14 @@ def _show_plan(
     from experiments.planning.site_plan import show_site_plan
     from experiments.run_setup import open_run
     from fl_server.coordinator.bundles import check_plugins
+    from training.declared_keys import without_effect
 
     refuse_with_plan(resume=resume)
     wanted, run_folder = open_run(path, overrides, out, resume=False, kind="run")
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     check_plugins(folder, config)
+    show_notices(console, without_effect(config.to_flat()))
     with counting(console, "Measuring training steps") as progress:
         show_site_plan(console, wanted, config, sites, run_folder, progress)
 
@@ -175,6 +177,7 @@ def _order(
     from data_partition.datasets import find_dataset
     from fl_server.coordinator.bundles import bundle_to_run, check_plugins
     from fl_server.federated_config import for_server
+    from training.declared_keys import without_effect
     from training.preparation import prefetch
     from training.run_environment import environment
     from training.run_state import RunState
@@ -183,6 +186,7 @@ def _order(
     sites = _participants(run_folder, folder)
     config = check_deployable(wanted, sites)
     check_plugins(folder, config)
+    show_notices(console, without_effect(config.to_flat()))
     here = for_server(config)
     prefetch(here, run_folder, find_dataset(config.dataset).classes)
     with console.status("Reading the images of test-dir"):

@@ -10,6 +10,7 @@ from models.registry import file_name
 from operation.errors import InputError
 from training.config import PATH_KEYS, ExperimentConfig, Scalar
 from training.config_file import read_config
+from training.declared_keys import without_effect
 from training.errors import RunFolderError
 from training.preparation import outline_data, prefetch
 from training.run_folder import RunFolder, now
@@ -94,7 +95,7 @@ def check_prerequisites(
         config, federated, needs_test: as for `outline_data`.
 
     Returns:
-        Notices about the data, see `data_partition.image_table.ImageTable`.
+        Notices about the config, and about the data, see `data_partition.image_table.ImageTable`.
 
     Raises:
         ConfigError, DataError: as for `outline_data`.
@@ -102,7 +103,7 @@ def check_prerequisites(
     """
     found = outline_data(config, federated=federated, needs_test=needs_test)
     prefetch(config, folder, found.classes)
-    return found.notices
+    return (*without_effect(config.to_flat()), *found.notices)
 
 
 def _check_kind(folder: RunFolder, kind: str) -> None:

@@ -68,6 +68,19 @@ def users_of(key: str) -> list[str]:
     ]
 
 
+def without_effect(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what to tell users of each declared key that is set and that no chosen row reads.
+
+    Args:
+        values: a config's flat keys, resolved.
+    """
+    # Those of another optimizer are refused.
+    read = chosen_keys(values) | keys_of("optimizer")
+    for key, said in KEYS.items():
+        if key not in read and values[key] not in ("auto", said.default):
+            yield f"{key} = {values[key]}: has no effect, it is of {' and '.join(users_of(key))}"
+
+
 def fields_of(keys: Mapping[str, Key]) -> dict[str, Any]:
     """Return keys as the fields that ``pydantic.create_model`` takes."""
     return {name.replace("-", "_"): _field(key) for name, key in keys.items()}

@@ -20,6 +20,7 @@ from fl_server.federated_config import Resources, prepare_simulated
 from models.errors import WeightsError
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
+from training.declared_keys import without_effect
 from training.experiment_data import (
     open_central_data,
     open_federated_data,
@@ -131,7 +132,7 @@ def plan_run(
         wanted=wanted,
         config=config,
         division=division,
-        notices=outline.notices,
+        notices=(*without_effect(config.to_flat()), *outline.notices),
         synthetic=is_synthetic(config.data_dir, config.test_dir),
         at_work=at_work,
         memory=Memory(

@@ -9,10 +9,11 @@ import pytest
 from tests.support import make_config
 from training import optimizers
 from training.config import DEFAULTS, parse
-from training.declared_keys import KEYS, chosen_keys, keys_of, users_of
+from training.declared_keys import KEYS, chosen_keys, keys_of, users_of, without_effect
 from training.losses import OWN
 from training.optimizers import OPTIMIZERS
 from training.schedules import SCHEDULES
+from training.study import resolve
 
 ROOT = Path(__file__).parents[2]
 TABLES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": OWN}
@@ -110,3 +111,13 @@ def test_what_auto_means_for_an_optimizers_key() -> None:
         (0.9, 0.98),
         (0.0, 0.0),
     ]
+
+
+def test_what_is_set_for_another_method_or_loss_is_told() -> None:
+    config = make_config(strategy="ditto", ditto_lambda=3.0, focal_gamma=7.0, optimizer="sgd")
+    assert list(without_effect(config.to_flat())) == [
+        "focal-gamma = 7.0: has no effect, it is of loss focal"
+    ]
+    quiet = make_config(optimizer="adam", loss="focal")
+    resolved = resolve(quiet, dataset="ham10000", device="cpu", threads_per_client=1)
+    assert not list(without_effect(resolved.to_flat()))
