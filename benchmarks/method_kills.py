@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,9 +26,6 @@ BACKBONE = "timm:test_efficientnet"
 # Processes of a simulation, by what their command lines contain: the command itself, the SuperLink,
 # two of Ray's, and a client's.
 PARTS = ("experiments.cli", "flower_superlink", "gcs_server", "raylet", "operation.ray_worker")
-
-# A simulation whose process was killed ends by itself, or goes on without it.
-_LIMIT_SECONDS = 300.0
 
 # The copy of the final model, which simulated clients do not have.
 _OF_SITES = "model.safetensors"
@@ -153,31 +151,44 @@ def killed_simulation(
         generator: decides victims and moments.
 
     Raises:
-        RuntimeError: the run ends before the last kill, or not at all, or fails after it.
+        RuntimeError: the run is completed before the last kill, or fails after it.
     """
     began, folder = time.monotonic(), RunFolder(out)
     config = write_simulation(hospitals, out, data, ROUNDS, settings_of(strategy))
-    words: tuple[str, ...] = ("simulate", str(config), "--out", str(out))
+    run = hospitals.start(out.name, "simulate", str(config), "--out", str(out))
     kills: list[Kill] = []
     for part in generator.sample(PARTS * (KILLS // len(PARTS)), KILLS):
-        run = hospitals.start(out.name, *words)
-        before = folder.checkpoint.progress().round if kills else 0
-        while folder.checkpoint.progress().round <= before:
-            if run.poll() is not None:
-                raise RuntimeError(hospitals.output(out.name).read_text(encoding="utf-8"))
-            time.sleep(0.02)
+        if run.poll() is not None:
+            run = hospitals.start(out.name, "simulate", "--resume", "--out", str(out))
+        _wait_for_round(kills[-1].after_round + 1 if kills else 1, folder, run)
         records = folder.checkpoint.progress().records
         time.sleep(generator.random() * min(float(r["seconds"]["round"]) for r in records))
         token = str(folder.manifest()["starter"]["token"])
-        victims = [psutil.Process(run.pid), *processes_of(token)]
-        next(process for process in victims if part in command(process)).kill()
-        kills.append(Kill("the simulation", part, folder.checkpoint.progress().round))
-        run.wait(_LIMIT_SECONDS)
-        end_processes(token)
-        words = ("simulate", "--resume", "--out", str(out))
-    hospitals.fedskin(*words)
+        known = [psutil.Process(run.pid), *processes_of(token)]
+        # A simulation may have gone on without one of Ray's, which cannot be killed again.
+        victim = next((process for process in known if part in command(process)), known[0])
+        killed = part if part in command(victim) else PARTS[0]
+        victim.kill()
+        kills.append(Kill("the simulation", killed, folder.checkpoint.progress().round))
+        _wait_for_round(kills[-1].after_round + 1, folder, run)
+        if run.poll() is not None:
+            end_processes(token)
+    if run.wait() != 0:
+        hospitals.fedskin("simulate", "--resume", "--out", str(out))
     clients = [out / "clients" / f"client-{index}" for index in range(len(hospitals.names))]
     return _ended(folder, clients, began), kills
+
+
+def _wait_for_round(rounds: int, folder: RunFolder, run: "subprocess.Popen[bytes]") -> None:
+    """Wait until a simulation has finished so many rounds, or has ended.
+
+    Raises:
+        RuntimeError: it is completed.
+    """
+    while folder.checkpoint.progress().round < rounds and run.poll() is None:
+        time.sleep(0.02)
+    if folder.is_completed():
+        raise RuntimeError(f"{folder.path} was completed before the last kill")
 
 
 def row(
