@@ -1,6 +1,5 @@
 """Participants: waiting for the nodes, and asking for their names before round one."""
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from operation.text import printable
+from operation.text import natural_sort_key, printable
 from strategies.expected_replies import CLASS_COUNTS, SPLITS, form_of
 from strategies.refusal import Refused
 from strategies.replies import cause
@@ -119,15 +118,6 @@ def check_bases(present: Mapping[str, Introduction], expected: str) -> None:
             f"{', '.join(other)}: not the base that this server has (sha256 {expected[:12]}…); "
             "each needs the same pretrained weights, and the same versions of torch and torchvision"
         )
-
-
-def natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
-    """Return a sort key for names: digits count as numbers, so client-10 is after client-2."""
-    return [
-        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
-        for part in re.split(r"(\d+)", name)
-        if part
-    ]
 
 
 def read_introduction(who: str, question: Message, answer: Message) -> Introduction:

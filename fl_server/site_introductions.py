@@ -7,9 +7,9 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.common import log
 
-from fl_server.nodes import FederationError, Introduction, natural_sort_key, read_introduction
+from fl_server.nodes import FederationError, Introduction, read_introduction
 from fl_server.site_grid import SiteGrid
-from operation.text import quoted
+from operation.text import natural_sort_key, quoted
 from strategies.replies import cause
 
 # A resumed run waits this long for all its sites if fewer are enough.

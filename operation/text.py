@@ -1,6 +1,7 @@
-"""Text from outside: made printable, and names that are not known."""
+"""Text from outside: made printable, names in order, and names that are not known."""
 
 import json
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -28,6 +29,15 @@ def quoted(text: str) -> str:
     stands between; double quotes in it are escaped.
     """
     return json.dumps(text, ensure_ascii=False)
+
+
+def natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
+    """Return a sort key for names: digits count as numbers, so client-10 is after client-2."""
+    return [
+        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
 
 
 LISTED = 20

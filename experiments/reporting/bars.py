@@ -25,13 +25,12 @@ from experiments.reporting.style import (
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 # Label and colour of each model's bar.
-HEADS = {
+_MODELS = {
     "network": ("network", "0.75"),
     "knn": ("+ KNN", BLUE),
     "svm": ("+ SVM", ORANGE),
     "rf": ("+ Random Forest", GREEN),
 }
-
 
 # Label and colour of each metric's bar. ACC and REC share one bar or line, because weighted recall
 # equals accuracy by definition.
@@ -55,7 +54,7 @@ def draw_heads(comparison: Comparison) -> Figure:
     """
     table = summary(comparison.judged[comparison.judged["unit"] == "image"])
     order = [name for name in comparison.backbones if name in set(table["backbone"])]
-    models = {model: look for model, look in HEADS.items() if model in set(table["model"])}
+    models = {model: look for model, look in _MODELS.items() if model in set(table["model"])}
     means, deviations = (
         table.pivot(index="backbone", columns="model", values=name).loc[order]
         for name in ("avg", "avg_sd")

@@ -17,6 +17,7 @@ from experiments.reporting.statistics import (
 )
 from experiments.reporting.study_figures import Published, beside_ours
 from experiments.reporting.tables import Table, is_best, rounded, signed
+from strategies.methods import METHODS
 from training.metrics import METRIC_NAMES
 from training.scores import SCORES, Score, further_scores
 
@@ -123,7 +124,8 @@ def rank_table(ranking: Ranking) -> Table:
     )
     cells = ranks.assign(**{"mean rank": ranks["mean rank"].map("{:.2f}".format)})
     best = {"mean rank": ranks["mean rank"] == ranks["mean rank"].min()}
-    return Table.of(slug(ranking.title), title, ranking.synthetic, ranks, cells, best)
+    notes = ["Blocks on the same test images are not independent: read a small p as a hint."]
+    return Table.of(slug(ranking.title), title, ranking.synthetic, ranks, cells, best, notes)
 
 
 def recall_table(comparison: Comparison) -> Table:
@@ -168,7 +170,9 @@ def traffic_table(comparison: Comparison) -> Table:
     """
     rows = comparison.network.copy()
     sampled = rows["config.clients-per-round"]
-    messages = rows["rounds"] * sampled.where(sampled > 0, rows["config.clients"])
+    asked = sampled.where(sampled > 0, rows["config.clients"])
+    pooled = rows["config.strategy"].map(lambda name: METHODS[name].pooled)
+    messages = rows["rounds"] * asked.mask(pooled, 1)  # one client has the images of all
     rows["bytes_to_client"] = rows["bytes_sent"] / messages
     rows["bytes_from_client"] = rows["bytes_received"] / messages
     rows["bytes"] = rows["bytes_sent"] + rows["bytes_received"]

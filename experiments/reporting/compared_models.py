@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from experiments.reporting.judged_models import client_predictions, hospital_name
 from experiments.reporting.run_results import answers_of
+from experiments.reporting.sound_predictions import sound_predictions
 from models.head_names import HEADS
 from operation.text import printable
 from training.config import ExperimentConfig
 from training.data_description import synthetic_note
 from training.errors import RunFolderError
-from training.predictions import UNITS, read_predictions
+from training.predictions import UNITS
 from training.run_folder import RunFolder
 from training.score_counts import Answers
 from training.whole_files import of_this_version
@@ -58,7 +59,7 @@ class Model:
     @property
     def unit(self) -> str:
         """``round``, or ``epoch`` of a centralized run."""
-        return "round" if self.folder.length_key() == "rounds" else "epoch"
+        return self.folder.length_key().removesuffix("s")
 
 
 def read_named(named: str, *, clients: bool) -> Model:
@@ -102,7 +103,7 @@ def read_model(named: str, path: Path, head: str | None = None, *, clients: bool
         file = folder.predictions_path(test_set)
         if not file.is_file():
             raise RunFolderError(f"{named}: {_no_predictions(folder, config, head)}")
-        table = _sound(folder.predictions(test_set), file, classes)
+        table = sound_predictions(file, classes)
     table = table.sort_values("image_id", ignore_index=True)
     return Model(named, folder, config, manifest, classes, table, answers_of(table, classes), curve)
 
@@ -144,7 +145,7 @@ def _of_clients(
         if not number:
             continue
         path = client_predictions(folder.path, client)
-        table = _sound(read_predictions(path), path, classes)
+        table = sound_predictions(path, classes)
         if len(table) != number:
             raise RunFolderError(
                 f"{path}: is of {len(table)} images, and metrics.json counts {number}; make the "
@@ -161,24 +162,6 @@ def _of_clients(
         raise RunFolderError(f"{named}: --clients: an image is at two clients")
     # A client without any lesion that is known has no such column.
     return together.fillna(dict.fromkeys(UNITS.keys() & set(together), ""))
-
-
-def _sound(table: pd.DataFrame, path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Return predictions as they are.
-
-    Raises:
-        RunFolderError: an image is there twice, or there is none, or something else than
-            probabilities of these classes.
-    """
-    try:
-        answers = answers_of(table, classes)
-        sound = len(table) > 0 and not table["image_id"].duplicated().any()
-        sound = sound and bool(np.isfinite(answers.probabilities).all())
-    except (KeyError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise RunFolderError(f"{path}: is damaged, or of another version; make the run again")
-    return table
 
 
 def _curve(rounds: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.campaigns.ledger import read_ledger
 from experiments.campaigns.trial import is_like
 from experiments.reporting.compared_models import Model, read_model
-from experiments.reporting.contrasts import blocks_of, names_of, settings_of
+from experiments.reporting.contrasts import common_settings, names_of, settings_of
 from models.head_names import HEADS
 from operation.errors import InputError
 from operation.text import known_names
@@ -62,7 +62,7 @@ def read_settings(
     table = settings_of({trial: ledger.records[trial].settings for trial in together})
     # Training on other images is another setting, too.
     table = table.join(about[[_COMMAND, "fingerprint"]])
-    common = blocks_of(table, [key for found in patterns.values() for key in found])
+    common = common_settings(table, [key for found in patterns.values() for key in found])
     of_block = {setting: _by_block(setting, found, common) for setting, found in chosen.items()}
     first, *others = of_block.values()
     pairs = [block for block in first if all(block in other for other in others)]
@@ -83,7 +83,7 @@ def read_settings(
         for setting, found in of_block.items()
         if len(found) > len(pairs)
     ]
-    return models, names_of(blocks_of(paired, [])).tolist(), notes
+    return models, names_of(common_settings(paired, [])).tolist(), notes
 
 
 def _keys(run: RunFolder, command: str) -> dict[str, Scalar]:
@@ -107,7 +107,7 @@ def _parse(setting: str, configs: Mapping[str, Mapping[str, object]]) -> dict[st
             raise InputError(f"{setting}: there is no key {key}; {known_names(key, known)}")
         found[key] = value
     if found.get(_MODEL, _NETWORK) not in (*HEADS, _NETWORK):
-        raise InputError(f"{setting}: {_MODEL} is {_NETWORK}, {', '.join(HEADS)}")
+        raise InputError(f"{setting}: allowed as {_MODEL} are {_NETWORK}, {', '.join(HEADS)}")
     return found
 
 

@@ -8,10 +8,12 @@ from typing import cast
 import pandas as pd
 
 from data_partition.datasets import own_datasets
+from experiments.campaigns.trial import PLACES
 from models.registry import BACKBONES
 from strategies import methods
 from training.config import NOT_IDENTITY
 from training.optimizers import OPTIMIZERS
+from training.run_folder import CENTRALIZED
 
 # Usual spelling of the configs' values.
 WORDS = {
@@ -37,13 +39,13 @@ TRAFFIC = {
 }
 
 _MAIN = ("data set", "overlap", "text encoder", "text tower", "strategy", "optimizer")
-# A trial may have run on another machine and read its images from another folder.
-_WHERE = (
-    *("config.device", "config.threads-per-client"),
-    *(f"config.{key}" for key in NOT_IDENTITY),
-)
-# Columns that are not config keys but also make figures incomparable.
-_CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint")
+
+WHERE = frozenset(("device", "threads-per-client", *NOT_IDENTITY, *PLACES))
+"""Keys that make no other setting: a trial may have run on another machine and read its images from
+another folder. Not those folders by which alone it is known what is there, see `trial.PLACES`."""
+
+IMAGES = ("synthetic", "fingerprint", "test_fingerprint")
+"""Columns that are not config keys but also make figures incomparable."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,11 @@ def over_traffic(comparisons: Iterable[Comparison]) -> list[Comparison]:
     ]
 
 
+def unit_of(rows: pd.DataFrame) -> str:
+    """Return what trials of one command, rows of a ledger, count: ``round``, or ``epoch``."""
+    return "epoch" if rows["command"].iloc[0] in CENTRALIZED else "round"
+
+
 def in_order(backbones: pd.Series) -> list[str]:
     """Return the names that occur, in the order of the study."""
     present = set(backbones)
@@ -183,9 +190,8 @@ def _split_further(rows: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.Data
     columns = [
         column
         for column in rows.columns
-        if (column.startswith("config.") or column in _CIRCUMSTANCES)
-        and column not in ("config.backbone", "config.seed", *_WHERE)
-        and not column.endswith("-dir")
+        if (column.startswith("config.") or column in IMAGES)
+        and column.removeprefix("config.") not in ("backbone", "seed", *WHERE)
     ]
     settings = rows[columns].astype(str)
     for column in ("fingerprint", "test_fingerprint"):

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.campaigns.finished_trial import TrialRecord
+from experiments.reporting.comparisons import unit_of
 from experiments.reporting.contrasts import COMPARED, Contrast
 from experiments.reporting.style import BLACK, TILTED, by_round, line_of, look, new_figure
 
@@ -57,7 +58,6 @@ def draw_contrast_curves(contrast: Contrast, records: Mapping[str, TrialRecord])
     """
     rows = contrast.shared
     figure = new_figure(contrast.title, 7.6, 3.2, synthetic=contrast.synthetic)
-    unit = "round" if (rows["command"] == "simulate").all() else "epoch"
     panels = {"validation_avg": "validation AVG, percent", "train_loss": "training loss"}
     for axes, column in zip(figure.subplots(1, 2), panels, strict=True):
         for number, value in enumerate(contrast.values):
@@ -65,7 +65,7 @@ def draw_contrast_curves(contrast: Contrast, records: Mapping[str, TrialRecord])
             curves = pd.concat([records[trial].curve[column] for trial in trials], axis=1)
             mean, marker = curves.mean(axis=1), "." if len(curves) == 1 else None
             axes.plot(mean.index, mean, lw=1.5, label=value, marker=marker, **look(number))
-        by_round(axes, unit, panels[column])
+        by_round(axes, unit_of(rows), panels[column])
     lines = figure.axes[0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside right upper", fontsize=8, title=contrast.key)
     return figure

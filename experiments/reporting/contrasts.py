@@ -10,10 +10,10 @@ import pandas as pd
 
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.campaigns.trial import text
-from experiments.reporting.comparisons import KINDS, TRAFFIC, WORDS, in_order, slug
+from experiments.reporting.comparisons import KINDS, TRAFFIC, WHERE, WORDS, in_order, slug
 from experiments.reporting.judged_models import left_out_note, shared_model_note
 from experiments.reporting.statistics import holm
-from training.config import DEFAULTS, NOT_IDENTITY, Scalar
+from training.config import DEFAULTS, Scalar
 from training.head_settings import HEAD_KEYS, heads_with
 from training.study import FOLLOWING
 
@@ -23,8 +23,9 @@ FEWEST_PAIRS = 6
 COMPARED = ("avg", "bacc", "auroc")
 """The scores whose differences are given; the test is on the first."""
 
-# Trials of different machines and folders are alike, and seeds are repeats.
-_NO_SETTINGS = {"device", "threads-per-client", "heads", *NOT_IDENTITY}
+# Trials of different machines and folders are alike. A split file is a choice, by which trials may
+# be compared.
+_NO_SETTINGS = {*WHERE, "heads"} - {"split-file"}
 # Besides its settings, what two trials must have in common to be paired.
 _CIRCUMSTANCES = ("fingerprint", "text_weights", "test_in_training")
 # Trials of different tasks, or on other test images, are never compared.
@@ -186,11 +187,10 @@ def settings_of(trials: Mapping[str, Mapping[str, Scalar]]) -> pd.DataFrame:
     """Return the settings that make trials differ: a row for each trial, a column for each key."""
     table = pd.DataFrame.from_dict(dict(trials), orient="index").astype(object)
     table = table.where(table.notna(), "")
-    kept = [k for k in map(str, table) if k not in _NO_SETTINGS and not k.endswith("-dir")]
-    return table[kept]
+    return table[[key for key in map(str, table) if key not in _NO_SETTINGS]]
 
 
-def blocks_of(settings: pd.DataFrame, apart_from: Iterable[str]) -> pd.DataFrame:
+def common_settings(settings: pd.DataFrame, apart_from: Iterable[str]) -> pd.DataFrame:
     """Return what trials must have in common that differ in some keys only; those that vary.
 
     Args:
@@ -202,7 +202,7 @@ def blocks_of(settings: pd.DataFrame, apart_from: Iterable[str]) -> pd.DataFrame
 
 
 def names_of(blocks: pd.DataFrame) -> pd.Series:
-    """Return the name of each trial's block, from the table of `blocks_of`."""
+    """Return the name of each trial's block, from the table of `common_settings`."""
     texts = pd.DataFrame(index=blocks.index)
     for key in map(str, blocks):
         texts[key] = blocks[key].map(_label) if key in _PLAIN else f"{key} " + blocks[key]
@@ -215,7 +215,7 @@ def _contrast(rows: pd.DataFrame, settings: pd.DataFrame, key: str) -> Contrast 
         return None
     if key in HEAD_KEYS:
         rows = rows[rows["model"].isin(heads_with(key))]
-    common = blocks_of(settings, [key])
+    common = common_settings(settings, [key])
     # Which split file there is says the fingerprint, too.
     around = [
         name for name in _CIRCUMSTANCES if not (key.endswith("-file") and name == "fingerprint")

@@ -15,7 +15,7 @@ from experiments.reporting.comparisons import KINDS
 from strategies.methods import KEYS as OF_METHODS
 from training.config import DEFAULTS, NOT_IDENTITY, Scalar
 from training.declared_keys import KEYS, chosen_keys, users_of
-from training.head_settings import HEAD_KEYS
+from training.head_settings import HEAD_KEYS, heads_with
 from training.study import resolve
 
 _CAMPAIGNS = Path(__file__).parents[1] / "campaigns"
@@ -31,9 +31,6 @@ _OF_A_FEDERATION = (
     *("rounds", "local-epochs", "clients", "clients-per-round", "partition", "dirichlet-alpha"),
     *OF_METHODS,
 )
-
-# The head that a key belongs to; the other HEAD_KEYS belong to all heads.
-_OF_ONE_HEAD = {"knn-neighbors": "knn", "svm-c": "svm", "svm-gamma": "svm", "forest-trees": "rf"}
 
 
 def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict[str, str]:
@@ -63,7 +60,7 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     if model == "network":
         found |= dict.fromkeys(HEAD_KEYS, "a network's figure has no head")
     else:
-        others = [key for key, head in _OF_ONE_HEAD.items() if head != model]
+        others = [key for key in HEAD_KEYS if key != "heads" and model not in heads_with(key)]
         found |= dict.fromkeys(others, "another head's")
     if config["objective"] != "clip":
         found |= dict.fromkeys(("text-encoder",), "there is no text")
@@ -75,7 +72,7 @@ def not_compared(config: Mapping[str, Scalar], command: str, model: str) -> dict
     return found
 
 
-def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[str]:
+def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[str] | None:
     """Return how trials differ from the study's, or from our choice if the study gives no value.
 
     Args:
@@ -85,15 +82,18 @@ def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[st
 
     Returns:
         As text for users, one entry for each difference: a config key with its value and the
-        study's, and the number of test images if it is not the study's.
+        study's, and the number of test images if it is not the study's. None if the study has no
+        such trial: none at this place in its grid.
     """
     row = rows.iloc[0]
     config = {key: _plain(row[f"config.{key}"]) for key in DEFAULTS}
+    if (studied := _study_config(kind, config)) is None:
+        return None
     left_out = not_compared(config, str(row["command"]), model)
     found = [
         # As text, as the ledger stores keys that have words and numbers.
         f"{key} {text(config[key])}, not {text(wanted)}"
-        for key, wanted in _study_config(kind, config).items()
+        for key, wanted in studied.items()
         if key not in left_out and text(config[key]) != text(wanted)
     ]
     counts = sorted({int(number) for number in rows["n"]})
@@ -106,16 +106,12 @@ def differences_from_study(kind: str, rows: pd.DataFrame, model: str) -> list[st
     return found
 
 
-def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar]:
-    """Return the study's config for a trial: the one at the same place in the campaign's grid.
-
-    Raises:
-        LookupError: the study has no such trial.
-    """
+def _study_config(kind: str, config: Mapping[str, Any]) -> Mapping[str, Scalar] | None:
+    """Return the study's config for a trial: the one at the same place in the campaign's grid."""
     for place, wanted in _study_trials(kind):
         if place.items() <= config.items():
             return wanted
-    raise LookupError(f"{STUDY_CAMPAIGNS[kind]} has no trial like this: {dict(config)}")
+    return None
 
 
 @cache

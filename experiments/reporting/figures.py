@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.campaigns.finished_trial import TrialRecord
 from experiments.reporting.bars import draw_heads, draw_spider
-from experiments.reporting.comparisons import Comparison, slug
+from experiments.reporting.comparisons import Comparison, slug, unit_of
 from experiments.reporting.contrast_figures import draw_contrast, draw_contrast_curves
 from experiments.reporting.contrasts import Contrast
 from experiments.reporting.cost import draw_communication, draw_cost
@@ -63,10 +63,11 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
             zorder=line.zorder,
             markevery=(position % max(1, len(curve) // 6), max(1, len(curve) // 6)),
         )
-    federated = bool((rows["command"] == "simulate").any())
-    unit = "round" if federated else "epoch"
+    unit = unit_of(rows)
     by_round(axes, unit, "validation AVG, percent")
-    where = "on the clients' validation images, pooled" if federated else "on the validation images"
+    where = "on the validation images"
+    if comparison.federated:
+        where = "on the clients' validation images, pooled"
     axes.set_title(f"{where}; there is only one {unit}" if alone else where, loc="left", size=8.5)
     margin = 0.5 if alone else 0.02 * (rounds[-1] - rounds[0])
     axes.set_xlim(rounds[0] - margin, rounds[-1] + margin)

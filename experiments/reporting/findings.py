@@ -41,7 +41,8 @@ class Findings:
 
         Not those of one backbone whose trials are all judged by hospital, where they are rows.
         """
-        there = {trial for found in self.hospitals for trial in found.trials.table.index}
+        judged = [found.trials for found in self.hospitals if found.trials.entries]
+        there = {trial for trials in judged for trial in trials.table.index}
         return [
             comparison
             for comparison in self.comparisons

@@ -21,10 +21,12 @@ from experiments.reporting.hospital_trials import (
     has_both,
 )
 from experiments.reporting.judged_models import client_predictions, hospital_name
+from experiments.reporting.run_results import answers_of
+from experiments.reporting.sound_predictions import sound_predictions
 from strategies.methods import METHODS
+from training.config_keys import LESION_CLEAN
 from training.errors import RunFolderError
-from training.metrics import confusion_matrix
-from training.predictions import UNITS, read_predictions
+from training.predictions import UNITS
 
 GLOBAL = "global test set"
 """Stands for a hospital where figures are of the global test set."""
@@ -122,10 +124,14 @@ def _read(
                     images, found = _read_answers(path, classes, confusion)
                     known = tests.setdefault(hospital, {}).setdefault(seed, images)
                     if not images.same_as(known):
-                        raise RunFolderError(f"seed {seed} has other test images")
+                        raise RunFolderError(
+                            f"seed {seed} has other test images; make the run again"
+                        )
                     answers[entry, hospital, seed] = found
                 except RunFolderError as error:
-                    lacking[f"{entry.method}, {hospital}: {error}"] += 1
+                    # Without the folder, which is another for each trial of which it is said.
+                    said = str(error).replace(str(path), path.name)
+                    lacking[f"{entry.method}, {hospital}: {said}"] += 1
     answered = [entry for entry in entries if any(key[0] == entry for key in answers)]
     # Of a trial that sampled its clients, or lost one, the mean would be of other hospitals.
     everyone = {client for trial in ids for client in records[trial].validated}
@@ -146,7 +152,7 @@ def _read(
         },
         lacking=[f"{said} ({n} trials)" if n > 1 else said for said, n in lacking.items()],
         leaks=[
-            *_leaks(rows, [images for of_seed in tests.values() for images in of_seed.values()]),
+            *_leaks(rows, tests),
             *dict.fromkeys(said for trial in ids for said in records[trial].notices),
         ],
     )
@@ -198,20 +204,27 @@ def _files(
         yield GLOBAL, folder / "predictions-global_test.csv", record.confusions["network"]
 
 
-def _leaks(rows: pd.DataFrame, tests: Sequence[HospitalImages]) -> Iterator[str]:
+def _leaks(rows: pd.DataFrame, tests: Mapping[str, Mapping[int, HospitalImages]]) -> Iterator[str]:
     found = rows["test_in_training"].dropna()
     if (found > 0).any():
         yield f"{found.max():.0f} images of the global test set are also in training"
     if found.empty and (rows["test_fingerprint"] != "").any():
         yield "Whether images of the global test set are also in training was not checked"
-    units = {images.unit for images in tests}
-    if (rows["config.split-by"] != "lesion").any() and "lesion" in units:
+    of_place = {at: {images.unit for images in of.values()} for at, of in tests.items()}
+    of_all = of_place.pop(GLOBAL, set())
+    at_hospitals = set().union(*of_place.values())
+    together = (rows["config.split-by"] == "lesion") | (rows["config.split"] == LESION_CLEAN)
+    if not together.all() and "lesion" in at_hospitals:
         yield (
             "A hospital's images of one lesion may be in its training and in its test images "
             "(split-by = image), so the figures by hospital may be too good"
         )
-    if "image" in units:
-        yield "Which images are of one lesion is not known, so intervals may be too narrow"
+    for whose, units in (("the hospitals", at_hospitals), ("the global test set", of_all)):
+        if "image" in units:
+            yield (
+                f"Which images of {whose} are of one lesion is not known, so intervals may be too "
+                "narrow"
+            )
 
 
 def _read_answers(
@@ -227,32 +240,17 @@ def _read_answers(
         The test images, and the probabilities (n, K).
 
     Raises:
-        RunFolderError: it is missing or damaged, has no images, or is of another model; one line.
+        RunFolderError: see `sound_predictions`; or it is of another model.
     """
-    if not path.is_file():
-        raise RunFolderError(f"{path.name} is missing: an earlier version")
-    try:
-        table = read_predictions(path)
-    except RunFolderError as error:
-        # Without the folder, which is another for each trial of which the same is said.
-        raise RunFolderError(str(error).replace(str(path), path.name)) from None
-    if not {"image_id", "label", *classes} <= set(table):
-        raise RunFolderError(f"{path.name}: has not the columns of these classes")
-    if table.empty or table["image_id"].duplicated().any():
-        raise RunFolderError(f"{path.name}: has no images, or one twice")
-    labels = pd.Index(classes).get_indexer(pd.Index(table["label"])).astype(np.int64)
-    try:
-        probabilities = table[list(classes)].to_numpy(np.float32)
-    except ValueError:
-        raise RunFolderError(f"{path.name}: holds something else than numbers") from None
-    if (labels < 0).any() or not np.isfinite(probabilities).all():
-        raise RunFolderError(f"{path.name}: holds an unknown class, or no number")
-    if confusion is not None:
-        counts = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
-        if counts.tolist() != confusion:
-            raise RunFolderError(f"{path.name}: is not of the model that metrics.json describes")
+    table = sound_predictions(path, classes)
+    answers = answers_of(table, classes)
+    if confusion is not None and answers.confusion.tolist() != confusion:
+        raise RunFolderError(
+            f"{path}: is not of the model that metrics.json describes; make the run again"
+        )
     column = next((name for name in UNITS if name in table), "image_id")
     # An image whose lesion is not known is drawn alone.
     units = table[column].where(table[column] != "", "image " + table["image_id"]).to_numpy(str)
     unit = UNITS.get(column, "image")
-    return HospitalImages(tuple(table["image_id"]), labels, units, unit), probabilities
+    images = HospitalImages(tuple(table["image_id"]), answers.labels, units, unit)
+    return images, answers.probabilities

@@ -22,7 +22,7 @@ def hospital_chapter(hospitals: Hospitals) -> dict[str, Any]:
     ``leaks``, ``lost`` and ``lacking`` are what a reader must know first, a line each. The answer
     is ``headline``, empty if there is none yet, and by hospital ``hospitals``; ``further`` belongs
     to it. ``summary``, ``losses`` and ``others`` are names of tables; those of loss ``opened`` are
-    open.
+    open. There are no tables if no predictions could be read.
     """
     trials, best = hospitals.trials, hospitals.best()
     others = ["methods", *(["global"] if len(hospitals.global_figures) else [])]
@@ -44,7 +44,7 @@ def hospital_chapter(hospitals: Hospitals) -> dict[str, Any]:
             loss: [name_of(hospitals, what, loss) for what in tables_of_loss(hospitals)]
             for loss in trials.losses
         },
-        "opened": trials.losses[0] if best is None else hospitals.entry(best).loss,
+        "opened": "".join(trials.losses[:1]) if best is None else hospitals.entry(best).loss,
         "others": [name_of(hospitals, what) for what in others],
     }
 
@@ -115,7 +115,7 @@ def _further_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
     alike = methods[methods["loss"] == ours["loss"]]
     for _, pooled in alike[alike["model"] == POOLED].iterrows():
         yield (
-            f"Mean over the hospitals: {ours['mean']:.1f}, {_apart(ours, pooled)} than training on "
+            f"Mean over the hospitals: {ours['mean']:.1f}, {_apart(ours, pooled)} training on "
             f"everybody's images in one place ({pooled['mean']:.1f}{_sure(ours)})."
         )
     alone = methods[methods["model"] == ALONE].sort_values("mean")
@@ -123,7 +123,7 @@ def _further_lines(hospitals: Hospitals, best: int) -> Iterator[str]:
         strongest = alone.iloc[-1]
         yield (
             f"Alone, hospitals do best with loss {strongest['loss']}: {strongest['mean']:.1f} on "
-            f"average; the federation is {_apart(ours, strongest)}."
+            f"average; the federation is {_apart(ours, strongest)} that."
         )
     seconds = alike.loc[alike["model"] == ALONE, "seconds"]
     beside = f" (alone {seconds.min():,.0f} s)" if len(seconds) else ""
@@ -149,7 +149,10 @@ def _sure(ours: pd.Series) -> str:
 
 def _apart(ours: pd.Series, other: pd.Series) -> str:
     apart = ours["mean"] - other["mean"]
-    return f"{abs(apart):.1f} points {'better' if apart > 0 else 'worse'}"
+    points = f"{abs(apart):.1f}"
+    if points == "0.0":
+        return "as good as"
+    return f"{points} points {'better' if apart > 0 else 'worse'} than"
 
 
 def _method(hospitals: Hospitals) -> str:

@@ -27,7 +27,9 @@ _DIGITS = 6  # of numbers in CSV files: sums of another order would differ in la
 
 
 def hospital_tables(hospitals: Hospitals) -> list[Table]:
-    """Return all tables."""
+    """Return all tables; none if no predictions could be read."""
+    if not hospitals.trials.entries:
+        return []
     tables = [_summary(hospitals), _methods(hospitals)]
     for loss in hospitals.trials.losses:
         for what in tables_of_loss(hospitals):
@@ -196,10 +198,10 @@ def _of_methods(methods: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict
     cells = pd.DataFrame({"loss": methods["loss"]}).join(_names(methods))
     cells["validation BACC"] = [rounded(value, 1) for value in methods["validated"]]
     cells["mean BACC"] = [
-        f"{value:.1f} ({low:.1f}–{high:.1f})"
-        for value, low, high in zip(
-            methods["mean"], methods["mean_low"], methods["mean_high"], strict=True
-        )
+        NONE
+        if pd.isna(row["mean"])
+        else f"{row['mean']:.1f} ({row['mean_low']:.1f}–{row['mean_high']:.1f})"
+        for _, row in methods.iterrows()
     ]
     cells["to pooled"] = [
         NONE

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from experiments.campaigns.finished_trial import TrialRecord
+from experiments.reporting.comparisons import IMAGES, WHERE
 from strategies.method import Method
 from strategies.methods import DEFAULT, METHODS
-from training.config import NOT_IDENTITY, PATH_KEYS
 from training.config_faults import all_stays
 from training.declared_keys import KEYS
 from training.losses import LOSSES
@@ -32,9 +32,7 @@ _OF_METHOD = (
     *("aggregation-weights", "min-replies", "clients-per-round", "clip-updates", "wire-format"),
     *("class-counts", "sampler", *KEYS),
 )
-_FREE = {"strategy", "loss", "seed", "device", "threads-per-client", *_OF_METHOD, *NOT_IDENTITY}
-_FREE |= set(PATH_KEYS) - {"init-from"}  # a warm start is a setting
-_CIRCUMSTANCES = ("synthetic", "fingerprint", "test_fingerprint", "command")
+_FREE = {"strategy", "loss", "seed", *_OF_METHOD, *WHERE}
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _alike(once: pd.DataFrame) -> list[str]:
         if name.startswith("config.") and name.removeprefix("config.") not in _FREE
     ]
     known = [name for name in config if once[name].notna().all()]  # others are of packages' methods
-    return [*known, *_CIRCUMSTANCES]
+    return [*known, *IMAGES]
 
 
 def entries_of(rows: pd.DataFrame, records: Mapping[str, TrialRecord]) -> list[Entry]:

@@ -31,6 +31,12 @@ ENDS = ("low", "high", "sd")
 GAIN = ("before", "gain", "gain_low", "gain_high", "p_value")
 """The columns of a `hospital_resampling.Gain`."""
 
+_FIGURES = (
+    *("entry", "loss", "method", "model", "hospital", "seeds"),
+    *(column for score in SCORES for column in (score, *(f"{score}_{end}" for end in ENDS))),
+    *(*GAIN, "p_holm"),
+)
+
 FEW = 10
 """With fewer test images of a class than this a seed, on average, its sensitivity is not given."""
 
@@ -107,9 +113,11 @@ class Hospitals:
             loss: under which; None: any.
             model: of this kind only; None: any.
         """
+        if not self.trials.entries:
+            return None
         rows = self.methods[self.methods["model"].isin(FEDERATED if model is None else [model])]
         rows = rows[rows["loss"] == loss] if loss is not None else rows
-        rows = rows[rows["validated"].notna()]
+        rows = rows[rows["validated"].notna() & (rows["hospitals"] > 0)]
         if rows.empty:
             return None
         rows = rows[rows["hospitals"] == rows["hospitals"].max()]
@@ -176,7 +184,9 @@ def judge_hospitals(trials: HospitalTrials) -> Hospitals:
     }
     whole, _ = found.pop(GLOBAL, (pd.DataFrame(), {}))
     tables = [table for table, _ in found.values()]
-    figures = pd.concat(tables, ignore_index=True) if found else pd.DataFrame()
+    figures = pd.DataFrame(columns=_FIGURES, dtype=float)  # if no predictions can be read
+    if tables:
+        figures = pd.concat(tables, ignore_index=True)
     tests = pd.DataFrame([_about_tests(trials, at, positive) for at in places], index=places)
     draws = {
         number: np.mean(of_entry, axis=0) if of_entry else np.full(RESAMPLES, np.nan)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.campaigns.trial import PLACES
 from experiments.reporting.compared_models import (
     Model,
     check_same_images,
@@ -15,7 +16,6 @@ from experiments.reporting.compared_models import (
 from experiments.reporting.judged_models import own_models_note, shared_model_note
 from experiments.reporting.paired_clients import OfClient, compare_by_client
 from experiments.reporting.statistics import holm
-from training.config import PATH_KEYS
 from training.run_folder import CENTRALIZED
 from training.score_counts import Answers
 from training.score_differences import ScoreDifferences, score_differences
@@ -146,14 +146,13 @@ class PairedComparison:
     def different_keys(self) -> dict[str, list[str]]:
         """Return the config's keys in which the sides differ, with each side's values.
 
-        Without folders and files: the same images are elsewhere on another machine. A run that one
-        began with makes a difference.
+        Without folders and files: the same images are elsewhere on another machine. Other reference
+        images, and another run to begin with, make a difference.
         """
         configs = [[model.config.identity() for model in side.models] for side in self.sides]
         found = {}
-        places = set(PATH_KEYS) - {"init-from"}
         for key in dict.fromkeys(key for side in configs for one in side for key in one):
-            if key in places:
+            if key in PLACES:
                 continue
             values = [
                 ", ".join(dict.fromkeys(str(one.get(key, "")) for one in side)) for side in configs

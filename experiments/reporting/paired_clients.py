@@ -1,6 +1,5 @@
 """The paired comparison client by client, on each client's own test images."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from experiments.reporting.hospital_resampling import Gain, Resampling
 from experiments.reporting.hospital_statistics import HospitalImages, Judged
 from experiments.reporting.statistics import holm
+from operation.text import natural_sort_key
 from training.score_counts import Answers
 
 
@@ -57,7 +57,7 @@ def compare_by_client(
     ids, clients = table["image_id"].to_numpy(str), table["client"].to_numpy(str)
     units = ids if groups is None else groups.astype(str)
     found: list[tuple[str, str, int, Judged, Gain]] = []
-    for client in sorted(set(clients), key=_by_number):
+    for client in sorted(set(clients), key=natural_sort_key):
         ours = clients == client
         images = HospitalImages(tuple(ids[ours]), answers[0][0].labels[ours], units[ours], "")
         num_classes = answers[0][0].probabilities.shape[1]
@@ -89,12 +89,4 @@ def compare_by_client(
             p_holm=p_holm,
         )
         for (letter, client, images, judged, gain), p_holm in zip(found, corrected, strict=True)
-    ]
-
-
-def _by_number(client: str) -> list[tuple[bool, int, str]]:
-    """Return what to sort clients by: client-2 before client-10."""
-    return [
-        (part.isdecimal(), int(part) if part.isdecimal() else 0, part)
-        for part in re.split(r"(\d+)", client)
     ]

@@ -91,7 +91,7 @@ class RunResults:
     @property
     def unit(self) -> str:
         """``round``, or ``epoch`` of a centralized run."""
-        return "round" if self.folder.length_key() == "rounds" else "epoch"
+        return self.folder.length_key().removesuffix("s")
 
     @property
     def planned(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.comparisons import Comparison, in_order
+from models.head_names import HEADS
 from training.scores import scores_with
 
 ALPHA = 0.05
@@ -91,7 +92,7 @@ def in_table_order(result: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         result: indexed by ``KEYS``.
         rows: the rows that were grouped.
     """
-    models = [name for name in ("network", "knn", "svm", "rf") if name in set(rows["model"])]
+    models = [name for name in ("network", *HEADS) if name in set(rows["model"])]
     order = itertools.product(
         sorted(rows["unit"].unique()), models, in_order(rows["config.backbone"])
     )
@@ -108,13 +109,13 @@ def rankings(comparisons: list[Comparison]) -> list[Ranking]:
             continue
         synthetic = any(comparison.synthetic for comparison in alike)
         try:
-            found.append(Ranking(kind, synthetic, rank_test(blocks_of(alike)), ""))
+            found.append(Ranking(kind, synthetic, rank_test(rank_blocks(alike)), ""))
         except NoRankTest as reason:
             found.append(Ranking(kind, synthetic, None, str(reason)))
     return found
 
 
-def blocks_of(comparisons: list[Comparison]) -> pd.DataFrame:
+def rank_blocks(comparisons: list[Comparison]) -> pd.DataFrame:
     """Return AVG in percent: a row for each setting, model and seed, a column for each backbone.
 
     By image, on the global test set. NaN if a backbone has no figure there.
@@ -138,7 +139,7 @@ def rank_test(blocks: pd.DataFrame) -> RankTest:
     the studentized range, infinite degrees of freedom, over √2.
 
     Args:
-        blocks: from `blocks_of`.
+        blocks: from `rank_blocks`.
 
     Raises:
         NoRankTest: fewer than three backbones, fewer than two whole blocks, or no difference.

@@ -86,7 +86,8 @@ class Beside:
 def beside_ours(comparisons: list[Comparison]) -> list[Beside]:
     """Return our figures beside the published ones, for the settings that were run.
 
-    If the study does not give all settings of a figure, it is compared with each of ours that fits.
+    If the study does not give all settings of a figure, it is compared with each of ours that fits
+    and that it has a trial of: not with methods that it did not try.
     """
     return [
         found
@@ -108,7 +109,8 @@ def _beside(published: Published, comparison: Comparison) -> Beside | None:
         return None
     ours = by_seed[published.model]
     ours = (ours - by_seed["network"] if published.gain else ours).dropna()
-    if ours.empty:
+    otherwise = differences_from_study(comparison.kind, rows, published.model)
+    if ours.empty or otherwise is None:
         return None
     mean = float(ours.mean())
     tower = comparison.settings.get("text tower")
@@ -118,8 +120,5 @@ def _beside(published: Published, comparison: Comparison) -> Beside | None:
         ours=mean,
         seeds=len(ours),
         difference=math.nan if comparison.synthetic else mean - published.percent,
-        otherwise=[
-            *([tower] if tower else []),
-            *differences_from_study(comparison.kind, rows, published.model),
-        ],
+        otherwise=[*([tower] if tower else []), *otherwise],
     )

@@ -22,8 +22,8 @@ from training.data_description import SYNTHETIC
 ALARM = "#A32A00"
 GREY = "0.35"
 
-# Of a title: size in points, letters per inch (usually 11 fit), and line height in inches.
 _PAD = 0.08  # inches around a figure
+# Of a title: size in points, letters per inch (usually 11 fit), and line height in inches.
 _TITLE_SIZE, _TITLE_LETTERS, _TITLE_LINE = 10.5, 10.2, 0.18
 _FEWEST_LETTERS = 20  # in a line of a note
 

@@ -97,7 +97,7 @@ class Table:
 def is_best(
     values: pd.Series, digits: int, *, lowest: bool = False, within: pd.Series | None = None
 ) -> pd.Series:
-    """Return which values are the best as they are written; a single one is not called so.
+    """Return which values are the best as they are written; of a group of one none is.
 
     Args:
         digits: after the point.
@@ -106,7 +106,7 @@ def is_best(
     """
     groups = values.groupby(pd.Series(0, index=values.index) if within is None else within)
     first = groups.transform("min" if lowest else "max")
-    return (values.round(digits) == first.round(digits)) & (len(values) > 1)
+    return (values.round(digits) == first.round(digits)) & (groups.transform("size") > 1)
 
 
 def rounded(value: float, digits: int) -> str:

@@ -304,7 +304,7 @@ def test_trials_without_a_counterpart_are_left_out_and_counted(
             ["text-encoder=RN50x16,seed=0", "strategy=fedavg,optimizer=sgd,seed=0"],
             "no trials agree",
         ),
-        (["model=tree", "model=knn"], "model is network, knn, svm, rf"),
+        (["model=tree", "model=knn"], "allowed as model are network, knn, svm, rf"),
     ],
 )
 def test_settings_that_cannot_be_paired_are_refused(

@@ -38,12 +38,13 @@ def write_hospital_campaign(
     strategies: Sequence[str] = STRATEGIES,
     losses: Sequence[str] = LOSSES,
     seeds: Sequence[int] = (0, 1),
+    split: str = "random",
 ) -> None:
     """Write finished trials, and the predictions that their metrics describe."""
     for seed in seeds:
         for loss in losses:
             for strategy in strategies:
-                keys = {"dataset": "ham10000", "partition": "source", "clients": 3}
+                keys = {"dataset": "ham10000", "partition": "source", "clients": 3, "split": split}
                 flat = {**keys, "loss": loss, "strategy": strategy, "seed": seed, "rounds": 1}
                 wanted = parse({**flat, "backbone": "convnext_t", "data-dir": "/data"})
                 config = resolve(wanted, dataset="ham10000", device="cpu", threads_per_client=1)

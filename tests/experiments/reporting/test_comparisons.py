@@ -27,6 +27,7 @@ def test_backbones_and_seeds_are_one_comparison() -> None:
         {"device": "cuda"},
         {"threads-per-client": 4},
         {"data-dir": "/elsewhere"},
+        {"split-file": "/elsewhere/train_test_split.csv"},
         {"run-dir": "/elsewhere"},
         {"host": "other"},
         {"allow-overlap": True},
@@ -53,6 +54,10 @@ def test_where_a_trial_ran_makes_no_other_setting(where: dict[str, Any]) -> None
         (
             {"fingerprint": "0123456789abcdef"},
             "Federated classifier · HAM10000 · FedAvg · SGD · fingerprint 0123456789ab",
+        ),
+        (
+            {"reference-dir": "/public"},
+            "Federated classifier · HAM10000 · FedAvg · SGD · reference-dir /public",
         ),
         (
             {"synthetic": True},

@@ -163,6 +163,26 @@ def test_what_is_judged_or_trained_on_other_images_is_no_pair(changes: dict[str,
     assert found(row(70), row(72, strategy="fedprox", **changes)) == []
 
 
+def test_trials_with_other_reference_images_are_no_repeats_but_can_be_compared() -> None:
+    """They are known by their folder alone, and change the training."""
+    aligned = {"alignment": "mmd"}
+    rows = [
+        row(avg, strategy=strategy, **{**aligned, "reference-dir": folder})
+        for folder, pair in (("/a", (70, 72)), ("/b", (60, 65)))
+        for strategy, avg in zip(("fedavg", "fedprox"), pair, strict=True)
+    ]
+    by = {contrast.key: contrast for contrast in found(*rows)}
+    assert by.keys() == {"strategy", "reference-dir"}
+    assert by["strategy"].side_by_side("avg").to_numpy().tolist() == [[70, 72], [60, 65]]
+    assert by["strategy"].blocks == {0: "reference-dir /a", 1: "reference-dir /b"}
+
+
+def test_a_split_file_is_compared_though_it_makes_other_images() -> None:
+    rows = [row(avg, fingerprint=f, **{"split-file": f}) for avg, f in ((70, "a"), (72, "b"))]
+    (contrast,) = found(*rows)
+    assert (contrast.key, contrast.values) == ("split-file", ["a", "b"])
+
+
 def test_three_backbones_have_ranks_and_two_a_contrast() -> None:
     two = [row(70, backbone="swin_b"), row(71, backbone="convnext_t")]
     assert [contrast.values for contrast in found(*two)] == [["convnext_t", "swin_b"]]

@@ -285,8 +285,8 @@ def test_missing_predictions_are_said_not_guessed(tmp_path: Path, folder: Path) 
     assert found.at(number, "north") is None
     assert found.at(number, "south") is not None
     [line] = found.trials.lacking
-    assert line.startswith("Ditto, north: predictions-test.csv is missing")
-    assert line.endswith("(4 trials)")
+    assert line.startswith("Ditto, north: predictions-test.csv: cannot be read (No such file")
+    assert line.endswith("run its config.toml again (4 trials)")
     assert hospital_drawings(found)
 
 
@@ -308,11 +308,97 @@ def test_damaged_predictions_are_said(
     found = changed(tmp_path, folder, "pooled", name, content)
     [line] = found.trials.lacking
     assert cause in line
+    assert " again (4 trials)" in line, "what to do about it"
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a file of every trial, as in a campaign of an earlier version."""
+    for path in folder.glob(f"trials/*/{name}"):
+        path.unlink()
+
+
+def small_campaign(folder: Path) -> None:
+    write_hospital_campaign(folder, strategies=("local", "fedavg"), losses=LOSSES[:1], seeds=(0,))
+
+
+def test_without_any_predictions_the_page_names_them_and_shows_the_rest(tmp_path: Path) -> None:
+    small_campaign(tmp_path)
+    remove(tmp_path, "**/predictions-*.csv")
+    findings = read_findings(tmp_path)
+    [found] = findings.hospitals
+    assert (found.trials.entries, found.best(), hospital_tables(found)) == ([], None, [])
+    assert len(findings.chapters) == 2, "rows nowhere, so they have figures of their own"
+    write_report(findings, tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    for line in (
+        *(f"Local, {name}: predictions-test.csv: cannot" for name in ("north", "south", "west")),
+        "FedAvg, global test set: predictions-global_test.csv: cannot be read",
+    ):
+        assert line in page
+
+
+def test_a_model_with_answers_on_the_global_test_set_only_has_dashes(tmp_path: Path) -> None:
+    """Nobody is said to gain, and nothing is drawn."""
+    small_campaign(tmp_path)
+    remove(tmp_path, "clients/*/predictions-test.csv")
+    findings = read_findings(tmp_path)
+    [found] = findings.hospitals
+    assert [entry.method for entry in found.trials.entries] == ["FedAvg"]
+    assert (found.best(), found.num_tests, hospital_drawings(found)) == (None, 0, [])
+    tables = {table.name: table for table in hospital_tables(found)}
+    for name in ("mean BACC", "mean AUROC", "worst hospital", "hospitals"):
+        assert tables["hospitals-methods"].cells[name].tolist() == ["–"]
+    assert tables["hospitals-global"].cells["BACC"].iloc[0] != "–"
+    write_report(findings, tmp_path / "report")
+    assert "nan" not in (tmp_path / "report" / "tables" / "hospitals-methods.md").read_text()
+
+
+def test_no_difference_is_neither_better_nor_worse(hospitals: Hospitals) -> None:
+    """The best is as good as pooled training, and 0.2 points better than the best alone."""
+    rows = hospitals.methods.copy()
+    rows.loc[rows["model"].isin([OWN, POOLED]), "mean"] = [70.0, 70.04, 70.0, 70.04]
+    rows.loc[rows["model"] == ALONE, "mean"] = 69.8
+    found = replace(hospitals)
+    found.__dict__["methods"] = rows  # in place of what is computed when it is first asked for
+    said = " ".join(hospital_chapter(found)["further"])
+    assert "70.0, as good as training on everybody's images" in said
+    assert "the federation is 0.2 points better than that." in said
+
+
+def test_trials_with_other_reference_images_are_judged_apart(
+    findings: Findings, folder: Path
+) -> None:
+    table = findings.table
+    folders = np.where(table["config.seed"] == 0, "/a", "/b")
+    table = table.assign(**{"config.alignment": "mmd", "config.reference-dir": folders})
+    groups = read_hospital_trials(table, findings.records, folder)
+    assert [group.title for group in groups] == ["reference-dir /a", "reference-dir /b"]
 
 
 def test_without_trials_alone_there_is_no_chapter(tmp_path: Path) -> None:
     write_hospital_campaign(tmp_path, strategies=("fedavg", "ditto"), losses=LOSSES[:1], seeds=(0,))
     assert read_findings(tmp_path).hospitals == []
+
+
+@pytest.mark.parametrize("split", ["random", "lesion-clean"])
+def test_only_what_divides_lesions_is_called_a_leak(tmp_path: Path, split: str) -> None:
+    """``lesion-clean`` divides none, whatever ``split-by`` says. Of the global test set, and not of
+    the hospitals' images, it is unknown which are of one lesion.
+    """
+    write_hospital_campaign(
+        tmp_path, strategies=("local", "fedavg"), losses=LOSSES[:1], seeds=(0,), split=split
+    )
+    for path in tmp_path.glob("trials/*/predictions-global_test.csv"):
+        pd.read_csv(path).drop(columns="lesion_id").to_csv(path, index=False)
+    divided, *unknown = hospital_chapter(read_findings(tmp_path).hospitals[0])["leaks"]
+    if split == "lesion-clean":
+        unknown = [divided]
+    else:
+        assert "split-by = image" in divided
+    assert unknown == [
+        "Which images of the global test set are of one lesion is not known, so intervals may be "
+        "too narrow"
+    ]
 
 
 def test_a_lost_client_and_a_leak_stand_on_top(tmp_path: Path) -> None:

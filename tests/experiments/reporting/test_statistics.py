@@ -8,7 +8,7 @@ from experiments.reporting.comparisons import compare
 from experiments.reporting.statistics import (
     NoRankTest,
     RankTest,
-    blocks_of,
+    rank_blocks,
     rank_test,
     rankings,
     summary,
@@ -113,7 +113,7 @@ def test_a_block_is_a_setting_a_model_and_a_seed() -> None:
         row(74, strategy="fedavg", seed=0, unit="patient"),
         row(75, strategy="fedavg", seed=0, backbone="swin_b"),
     )
-    found = blocks_of(compare(table))
+    found = rank_blocks(compare(table))
     assert list(found.columns) == ["convnext_t", "swin_b"]
     assert found.index.names == ["setting", "model", "config.seed"]
     assert sorted(found["convnext_t"]) == [70, 71, 72, 73]

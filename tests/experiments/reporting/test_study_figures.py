@@ -82,6 +82,13 @@ def test_the_abstracts_figure_stands_beside_either_strategy() -> None:
     assert [one.published.where for one in found] == ["abstract", "abstract"]
 
 
+def test_a_method_that_the_study_did_not_try_is_not_beside_its_abstract() -> None:
+    """The abstract names no method, but no trial of the study is like FedNova's."""
+    both = [row(80, **{**SAME, "strategy": name}) for name in ("fednova", "fedavg")]
+    (found,) = beside(*both, metric="f1")
+    assert "FedAvg" in found.setting
+
+
 def test_a_gain_is_paired_by_seed() -> None:
     """Seed 0 gains 4, seed 1 gains 8; seed 2 has no network to compare with."""
     of = {"command": "heads", "backbone": "maxvit_t"}

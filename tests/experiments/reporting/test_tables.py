@@ -58,6 +58,14 @@ def test_a_single_row_is_not_called_the_best() -> None:
     assert "**" not in table_of(row(71)).markdown()
 
 
+def test_a_row_that_is_alone_with_its_unit_is_not_called_the_best() -> None:
+    """Images and patients are not compared with each other."""
+    rows = [row(71, backbone="swin_t"), row(70, backbone="swin_b")]
+    table = table_of(*rows, row(60, backbone="swin_b", unit="patient"))
+    assert table.cells["by"].tolist() == ["image", "image", "patient"]
+    assert table.best["AVG"].tolist() == [True, False, False]
+
+
 def test_of_scores_that_are_errors_the_lowest_is_the_best() -> None:
     """A score that is undefined is a dash, and three decimals say that it is not in percent."""
     rows = [row(70, backbone="swin_t", seed=0), row(74, backbone="swin_b", seed=0)]
@@ -158,6 +166,8 @@ def test_ranks_with_the_critical_difference() -> None:
     assert list(table.cells["mean rank"]) == ["1.00", "2.00", "3.00"]
     # 2.343 · √(3 · 4 / (6 · 2)) = 2.343
     assert "2 blocks, critical difference 2.34" in table.title
+    for said in (table.markdown(), table.latex()):
+        assert "Blocks on the same test images are not independent" in said
 
 
 def findings_of(findings: Findings, *rows: dict[str, Any]) -> Findings:

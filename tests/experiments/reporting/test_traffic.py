@@ -53,6 +53,13 @@ def test_bytes_are_shared_out_among_the_clients_of_a_round() -> None:
     assert cells["MB from a client, a round"].tolist() == ["0.500"]
 
 
+def test_bytes_of_pooled_training_are_of_the_one_client_that_has_all_images() -> None:
+    """10 MB in 10 messages; of the three clients two are not asked."""
+    cells = table_of(federated(80, sent=10e6, received=5e6, strategy="pooled")).cells
+    assert cells["MB to a client, a round"].tolist() == ["1.00"]
+    assert cells["MB from a client, a round"].tolist() == ["0.500"]
+
+
 def test_the_highest_avg_and_the_fewest_bytes_are_the_best() -> None:
     best = table_of(WHOLE, PACKED).best
     assert best["AVG"].tolist() == [True, False]
