@@ -1,4 +1,4 @@
-"""Text and brain scans that cannot be: one line each, exit status 2, and nothing left behind."""
+"""Data and federations that cannot be: one line each, exit status 2, and nothing left behind."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,3 +58,44 @@ def test_bad_input_is_one_line_and_status_2(name: str, command: str, tmp_path: P
     assert line.startswith("fedskin: ")
     assert all(word in line for word in words), line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+OF_OTHER_IMAGES = "image,center,fold\nISIC_9999999,0,train\n"
+
+# Options of a federation over the synthetic images, and what the line must say.
+FEDERATIONS: dict[str, tuple[list[str], list[str]]] = {
+    "unknown centre": (
+        ["partition=source", "leave-out=nowhere"],
+        ["leave-out = 'nowhere'", "rosendahl"],
+    ),
+    "not a client each centre": (["partition=source", "clients=2"], ["clients = 2"]),
+    "split of other images": (
+        ["split=flamby", "split-file=split.csv"],
+        ["split.csv", "split of other images", "name the split file of this data set"],
+    ),
+    "optimizer": (
+        ["strategy=scaffold", "optimizer=adam"],
+        ["strategy = 'scaffold'", "optimizer = sgd"],
+    ),
+    "too few for Krum": (
+        ["strategy=krum", "byzantine-clients=1", "clients=3"],
+        ["strategy = 'krum'", "5"],
+    ),
+    "nothing shared": (["strategy=fedper", "trainable=head"], ["fedper", "head"]),
+}
+
+
+@pytest.mark.parametrize("name", FEDERATIONS)
+def test_a_federation_that_cannot_be_is_one_line_and_status_2(
+    name: str, synthetic_ham: Path, tmp_path: Path
+) -> None:
+    options, words = FEDERATIONS[name]
+    (tmp_path / "split.csv").write_text(OF_OTHER_IMAGES)
+    paths = [f"data-dir={synthetic_ham}", "cache-dir=cache", "pretrained=false"]
+    overrides = [word for option in (*paths, *options) for word in ("-c", option)]
+    result = fedskin("simulate", *overrides, "--out", "out", cwd=tmp_path)
+    assert result.returncode == 2, result.stdout + result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("fedskin: ")
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "out").exists()
