@@ -88,14 +88,11 @@ def run_command(
             pass
         show_results(console, run_folder)
         return
-    if serving(folder.path) is None:
-        raise OperationError(
-            f"{folder.path}: is not served; start  fedskin coordinator serve {folder.path}"
-        )
     tracker = tracker_of_run(track, run_folder.path)
     if order is None or order.state not in UNFINISHED:
         order = _order(wanted, run_folder, folder, orders)
     else:
+        _check_served(folder)
         run_folder.check_same(wanted)
         under_way = run_folder.config()
         for key in ("rounds", "patience"):
@@ -187,6 +184,7 @@ def _order(
     config = check_deployable(wanted, sites)
     check_plugins(folder, config)
     show_notices(console, without_effect(config.to_flat()))
+    _check_served(folder)  # only now: nobody should start it for a config that is refused
     here = for_server(config)
     prefetch(here, run_folder, find_dataset(config.dataset).classes)
     with console.status("Reading the images of test-dir"):
@@ -201,6 +199,13 @@ def _order(
         finished=None,
     )
     return orders.add(run_folder.path, sites, bundle_to_run(folder))
+
+
+def _check_served(folder: CoordinatorFolder) -> None:
+    if serving(folder.path) is None:
+        raise OperationError(
+            f"{folder.path}: is not served; start  fedskin coordinator serve {folder.path}"
+        )
 
 
 def _participants(run_folder: RunFolder, folder: CoordinatorFolder) -> list[str]:

@@ -178,13 +178,20 @@ def test_a_run_needs_somebody_who_serves(folder: CoordinatorFolder, tmp_path: Pa
 
 
 def test_what_sites_cannot_run_is_said_at_once(folder: CoordinatorFolder, tmp_path: Path) -> None:
-    with serve_folder(folder.path):
-        wrong = ("-c", "data-dir=/data", "-c", "clients=3", "--out", tmp_path / "run")
-        lines = complaint("run", "--on", folder.path, *wrong, kind=ConfigError).splitlines()
+    """Before anybody must serve the folder for it."""
+    wrong = ("-c", "data-dir=/data", "-c", "clients=3", "--out", tmp_path / "run")
+    lines = complaint("run", "--on", folder.path, *wrong, kind=ConfigError).splitlines()
     assert [line.split(" = ")[0] for line in lines] == ["clients", "dataset", "data-dir"]
     assert "allowed is 1, the number of sites that are admitted: hospital-a" in lines[0]
     assert not (tmp_path / "run").exists()
     assert Orders(folder).all() == []
+
+
+def test_pooled_training_over_sites_is_refused(folder: CoordinatorFolder, tmp_path: Path) -> None:
+    pooled = ("-c", "strategy=pooled", "--out", tmp_path / "run")
+    line = complaint("run", "--on", folder.path, *TINY, *pooled, kind=ConfigError)
+    assert line.startswith("strategy = 'pooled': trains on all hospitals' images in one place")
+    assert "\n" not in line
 
 
 def test_what_only_a_site_can_know_is_left_to_it() -> None:
