@@ -120,7 +120,7 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
     ),
     "a config as a person writes it": (
         replaced("config.toml", "beta1 = 0.0", 'beta1 = "auto"'),
-        "config.toml: is not resolved, so no run's",
+        "config.toml: holds auto: a config as written",
     ),
     "another backbone than its name says": (
         replaced("config.toml", "swin_t", "swin_s"),
