@@ -166,9 +166,9 @@ def killed_simulation(
         token = str(folder.manifest()["starter"]["token"])
         known = [psutil.Process(run.pid), *processes_of(token)]
         # A simulation may have gone on without one of Ray's, which cannot be killed again.
-        victim = next((process for process in known if part in command(process)), known[0])
-        killed = part if part in command(victim) else PARTS[0]
-        victim.kill()
+        parts = {part: process for process in reversed(known) for part in _parts(process)}
+        killed = part if part in parts else PARTS[0]
+        parts[killed].kill()
         kills.append(Kill("the simulation", killed, folder.checkpoint.progress().round))
         _wait_for_round(kills[-1].after_round + 1, folder, run)
         if run.poll() is not None:
@@ -177,6 +177,14 @@ def killed_simulation(
         hospitals.fedskin("simulate", "--resume", "--out", str(out))
     clients = [out / "clients" / f"client-{index}" for index in range(len(hospitals.names))]
     return _ended(folder, clients, began), kills
+
+
+def _parts(process: psutil.Process) -> list[str]:
+    try:
+        said = command(process)
+    except psutil.Error:  # it has ended
+        return []
+    return [part for part in PARTS if part in said]
 
 
 def _wait_for_round(rounds: int, folder: RunFolder, run: "subprocess.Popen[bytes]") -> None:
