@@ -79,7 +79,7 @@ FEDERATIONS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "too few for Krum": (
         ["strategy=krum", "byzantine-clients=1", "clients=3"],
-        ["strategy = 'krum'", "5"],
+        ["clients = 3", "strategy = 'krum'", "needs 5 replies in every round"],
     ),
     "nothing shared": (["strategy=fedper", "trainable=head"], ["fedper", "head"]),
 }

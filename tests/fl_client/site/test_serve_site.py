@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -66,17 +67,28 @@ class Stub(serve_module._Site):
         )
 
 
-def test_a_pause_ends_the_processes_and_resume_starts_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def running(served: Stub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serve in a thread, which looks often."""
     monkeypatch.setattr(serve_module, "_LOOK_SECONDS", 0.05)
-    site = make_site(tmp_path, address=f"127.0.0.1:{free_port()}")
-    served, stop = Stub(site), threading.Event()
-    served._supernode.tend()
-    site.contact.touch()
+    stop = threading.Event()
     thread = threading.Thread(target=served.run, args=(stop,))
     thread.start()
     try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_pause_ends_the_processes_and_resume_starts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(tmp_path, address=f"127.0.0.1:{free_port()}")
+    served = Stub(site)
+    served._supernode.tend()
+    site.contact.touch()
+    with running(served, monkeypatch):
         wait_for(lambda: served._superexec.pid)
         first = served._supernode.pid
         assert first is not None
@@ -87,18 +99,14 @@ def test_a_pause_ends_the_processes_and_resume_starts_them(
         site.paused.unlink()
         wait_for(lambda: served._supernode.pid not in (None, first))
         assert served._superexec.pid is None  # not before the coordinator has answered
-    finally:
-        stop.set()
-        thread.join()
     assert served._supernode.pid is None
 
 
 def test_a_full_disk_is_told_and_does_not_end_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_module, "_LOOK_SECONDS", 0.05)
     site = make_site(tmp_path, address=f"127.0.0.1:{free_port()}")
-    served, stop = Stub(site), threading.Event()
+    served = Stub(site)
     tend, full = served._tend, threading.Event()
 
     def tend_unless_full() -> None:
@@ -108,17 +116,12 @@ def test_a_full_disk_is_told_and_does_not_end_the_service(
 
     monkeypatch.setattr(served, "_tend", tend_unless_full)
     full.set()
-    thread = threading.Thread(target=served.run, args=(stop,))
-    thread.start()
-    try:
+    with running(served, monkeypatch):
         wait_for(lambda: site.state.exists() and "No space left" in site.state.read_text())
         assert served._supernode.pid is None
         full.clear()
         wait_for(lambda: served._supernode.pid)
         wait_for(lambda: "No space left" not in site.state.read_text())
-    finally:
-        stop.set()
-        thread.join()
 
 
 def diagnosed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None) -> Stub:
