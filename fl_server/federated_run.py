@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from logging import ERROR
 from pathlib import Path
@@ -49,20 +49,23 @@ def run_federation(grid: Grid, values: Mapping[str, Any], *, run_id: int) -> Pat
         RunFailed: there is no result; the manifest, if there is a folder, has the cause.
         httpx.HTTPError: the SuperLink has ended; in the manifest the run is still running.
     """
-    try:
-        # An app in a bundle also has the keys of the plug-ins that this run does not use.
-        known = defaults(values)
-        own = {key: value for key, value in values.items() if key in known}
-        wanted = parse({**own, **places()})
-        run_dir = Path(wanted.run_dir or cache_dir(wanted) / "runs" / str(run_id))
-        folder = RunFolder(run_dir)
-        wanted = wanted.replace(run_dir=str(run_dir))
-        config = prepare_deployed(wanted) if is_deployed(folder) else prepare_simulated(wanted)[0]
-        folder.create(config)
-        lock = folder.lock()
-    except _EXPECTED as error:
-        raise RunFailed(str(error)) from None
-    with lock, _log_file(folder.log_path):
+    with ExitStack() as until_end:
+        try:
+            # An app in a bundle also has the keys of the plug-ins that this run does not use.
+            known = defaults(values)
+            own = {key: value for key, value in values.items() if key in known}
+            wanted = parse({**own, **places()})
+            run_dir = Path(wanted.run_dir or cache_dir(wanted) / "runs" / str(run_id))
+            folder = RunFolder(run_dir)
+            wanted = wanted.replace(run_dir=str(run_dir))
+            config = (
+                prepare_deployed(wanted) if is_deployed(folder) else prepare_simulated(wanted)[0]
+            )
+            folder.create(config)
+            until_end.enter_context(folder.lock())
+        except _EXPECTED as error:
+            raise RunFailed(str(error)) from None
+        until_end.enter_context(_log_file(folder.log_path))
         try:
             _run_locked(grid, config, folder)
         except _EXPECTED as error:

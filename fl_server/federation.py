@@ -120,6 +120,8 @@ class Federation:
                 ``init-from`` do, or they do not fit, or the server's state is missing or damaged.
             TooFewReplies: too few clients replied in a round.
         """
+        if self.progress.round:
+            self.folder.save_progress(self.progress)
         clients, exchange = self._begin(gather)
         notes = note_on_start(self.folder.manifest())
         notes += notes_on_method(self.config, exchange.num_local)

@@ -120,8 +120,7 @@ class Judge:
             if config.asked_clients < config.clients:
                 # All clients have validated; in a longer run the next round's sample does.
                 progress = replace(progress, earlier=earlier)
-            folder.checkpoint.save(progress)
-            folder.write_rounds(progress.records)
+            folder.save_progress(progress)
         last_figures = self._figures(found, exchange, sent, "last_")
         last_histograms = histograms_of(found, "test")
         sha256 = weights_sha256(exchange.evaluated(sent))

@@ -22,7 +22,9 @@ class Exchange:
 
     Clients are sent what is shared in record ``arrays`` and return it trained; in a training
     message what the method carries is appended. What stays is sent in its first values only, which
-    never change, as record ``local``.
+    never change, as record ``local``. The arrays are in the order of their names: sums over all of
+    them, such as an update's norm, are rounded by their order, and a file of weights has another
+    than the network.
 
     Args:
         weights: the sent part of the network, at the start of this process.
@@ -45,6 +47,7 @@ class Exchange:
         trained: Iterable[str],
         state: Mapping[str, NDArray] | None = None,
     ) -> None:
+        weights = dict(sorted(weights.items()))
         local = method.local_names(weights)
         self._local = {name: array for name, array in weights.items() if name in local}
         shared = {name: array for name, array in weights.items() if name not in local}
@@ -54,7 +57,7 @@ class Exchange:
         if method.server_step is not None:
             of_step = [name for name in trained if name in shared]
             self.step = ServerStep(method, settings, shared, of_step, state)
-            carried = self.step.carried
+            carried = dict(sorted(self.step.carried.items()))
             self.step.carried = {}
         if carried:
             self.train_layout = Layout.of({**shared, **carried})

@@ -68,6 +68,8 @@ class CentralizedRun:
             TrainingError: the loss or an output became NaN or infinite.
             WeightsError: the pretrained weights are missing or unusable.
         """
+        if self.progress.round:
+            self.folder.save_progress(self.progress)
         self.folder.update_manifest(phase="training", best_by=self.config.best_by, ended_early=None)
         torch.set_num_threads(self.config.threads_per_client)
         self._train(after_epoch)
@@ -172,10 +174,9 @@ class CentralizedRun:
         self.progress = done.validated(record["validation"], self.config.best_by)
         if average is not None:
             average.add(weights)
-        self.folder.checkpoint.save(
+        self.folder.save_progress(
             self.progress, weights, average=None if average is None else average.weights
         )
-        self.folder.write_rounds(self.progress.records)
 
     def _judge(self) -> None:
         last_round = self.progress.round

@@ -63,6 +63,5 @@ class CheckpointWriter:
         if self._average is not None:
             self._average.add(weights)
             average = self._average.weights
-        self.folder.checkpoint.save(progress, weights, server_state, average)
-        self.folder.write_rounds(progress.records)
+        self.folder.save_progress(progress, weights, server_state, average)
         progress.records[-1]["seconds"]["checkpoint"] = time.perf_counter() - started

@@ -107,7 +107,7 @@ class HeadFigures:
         with ExitStack() as stack:
             if self.source is not self.folder:
                 # Locked only here, so that other heads of this run can be fitted at the same time.
-                stack.callback(self.source.lock(timeout=-1).release)
+                stack.enter_context(self.source.lock(timeout=-1))
             train = self._features("train", self.training)
             test = self._features("test", self.test_data)
         found, answers = {}, None

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from operation.files import write_json, write_text
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, Progress
 from training.config import ExperimentConfig
 from training.config_file import parse_whole
 from training.errors import ConfigError, RunFolderError
@@ -20,6 +21,7 @@ from training.moving_average import MovingAverage
 from training.predictions import read_predictions
 from training.resumed_config import check_can_go_on, check_packages, same_length
 from training.run_state import RunState
+from training.weights import Weights
 from training.whole_files import COPY, read_object, read_objects
 
 # Commands whose rounds are epochs.
@@ -211,26 +213,27 @@ class RunFolder:
             return None
         return MovingAverage(decay, done, self.checkpoint.average(done) if done else None)
 
-    def lock(self, timeout: float = 0) -> FileLock:
-        """Lock the folder for this process; the lock is released when the process ends.
+    @contextmanager
+    def lock(self, timeout: float = 0) -> Iterator[None]:
+        """Lock the folder for this process, until the end of the block or of the process.
 
         Raises:
             RunFolderError: another process holds it for longer than ``timeout`` seconds.
         """
-        lock = FileLock(self.path / ".lock", timeout=timeout)
         try:
-            lock.acquire()
+            held = FileLock(self.path / ".lock", timeout=timeout).acquire()
         except Timeout:
             raise RunFolderError(f"{self.path}: another process is running this run") from None
-        return lock
+        with held:
+            yield
 
     def is_held(self) -> bool:
         """Return whether a process holds the folder's lock; that of another user counts as held."""
         try:
-            self.lock().release()
+            with self.lock():
+                return False
         except (RunFolderError, PermissionError):
             return True
-        return False
 
     def manifest(self) -> dict[str, Any]:
         """Read the manifest; empty if there is none yet.
@@ -267,6 +270,21 @@ class RunFolder:
     def fail(self, cause: str) -> None:
         """Write into the manifest that the run ended without a result, with the cause in a line."""
         self.update_manifest(status=RunState.FAILED, cause=cause, finished=now())
+
+    def save_progress(
+        self,
+        progress: Progress,
+        weights: Weights | None = None,
+        server_state: Weights | None = None,
+        average: Weights | None = None,
+    ) -> None:
+        """Write the checkpoint, see `Checkpoint.save`, and after it ``rounds.jsonl``.
+
+        A run that goes on does this first: a kill between the two would leave a round without its
+        line, and after the last round nothing else writes it.
+        """
+        self.checkpoint.save(progress, weights, server_state, average)
+        self.write_rounds(progress.records)
 
     def write_rounds(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write ``rounds.jsonl``: a line for each round whose model has been validated."""

@@ -13,6 +13,7 @@ from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.ml_heads import heads_command
 from experiments.prediction import predict_command
 from models.errors import HeadError
+from tests.kills import Killed, contents, killed_after
 from tests.runs import read_json, tiny_options
 from training import head_figures
 from training import network as network_module
@@ -24,10 +25,6 @@ from training.run_folder import RunFolder
 # The quickest head; what is tested here is not how heads classify.
 KNN = ["heads=knn", "knn-neighbors=3"]
 TWO = ["heads=svm,knn", "knn-neighbors=3"]
-
-
-class Killed(BaseException):
-    """The end of the process, as far as one process can play it: nothing is caught or tidied."""
 
 
 @pytest.fixture(scope="module")
@@ -128,55 +125,26 @@ def test_config_and_manifest_of_the_folder(trained: Path, beside: Path) -> None:
     assert manifest["from"]["weights_sha256"] == figures(trained)["weights_sha256"]
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_figures(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every file comes by a rename, so every rename is a moment, until one run sees none fail."""
-    whole, out = tmp_path / "whole", tmp_path / "own"
+def test_killed_at_any_moment_it_ends_with_the_same_files(source: Path, tmp_path: Path) -> None:
+    whole, out, again = tmp_path / "whole", tmp_path / "own", tmp_path / "again"
     heads_command(override=KNN, out=whole, from_run=source)
-    before, moment, killed, begun = files(source), 0, True, []
-    while killed:
-        moment += 1
-        with monkeypatch.context() as patch:
-            _kill_at_rename(patch, moment)
-            try:
-                heads_command(override=KNN, out=out, from_run=source)
-                killed = False
-            except Killed:
-                assert RunFolder(out).manifest().get("status") != "completed"
+    with killed_after() as undisturbed:
+        heads_command(override=KNN, out=again, from_run=source)
+    before, begun = files(source), []
+    for moment in range(undisturbed.done):
+        with killed_after(moment), pytest.raises(Killed):
+            heads_command(override=KNN, out=out, from_run=source)
         begun.append(out.exists())
         if begun[-1]:  # else the next turn of the loop calls it the same way again
+            assert RunFolder(out).manifest().get("status") != "completed"
             heads_command(out=out, resume=True)
-            assert figures(out) == figures(whole)
-            for name in ("predictions-heads-knn.csv", "rounds.jsonl"):
-                assert (out / name).read_bytes() == (whole / name).read_bytes()
+            assert contents(out) == contents(whole)
             shutil.rmtree(out)
         assert files(source) == before
-    # Config, manifest, metrics, rounds, two predictions; with the seventh the folder appears.
-    assert begun[:8] == [False] * 7 + [True]
-    # Manifest, metrics, the head, its answers, metrics, manifest; and then no rename fails.
-    assert len(begun) == 7 + 6 + 1
-
-
-def _kill_at_rename(patch: pytest.MonkeyPatch, moment: int) -> None:
-    """Let the process end at its n-th rename; what would tidy up afterwards does nothing."""
-    renames = 0
-    replace, unlink, rmtree = Path.replace, Path.unlink, shutil.rmtree
-
-    def count(path: Path, target: Path) -> Path:
-        nonlocal renames
-        renames += 1
-        if renames >= moment:
-            raise Killed
-        return replace(path, target)
-
-    patch.setattr(Path, "replace", count)
-    patch.setattr(
-        Path, "unlink", lambda *args, **kw: None if renames >= moment else unlink(*args, **kw)
-    )
-    patch.setattr(
-        shutil, "rmtree", lambda *args, **kw: None if renames >= moment else rmtree(*args, **kw)
-    )
+    # Config, manifest, metrics, rounds and two predictions are there at once, as the folder is.
+    assert begun == sorted(begun)
+    assert begun.count(False) >= 7
+    assert begun.count(True) >= 6  # manifest, metrics, the head, its answers, metrics, manifest
 
 
 def test_a_network_whose_heads_were_not_fitted_gets_them(
@@ -244,11 +212,7 @@ def test_two_folders_share_the_features_of_one_run(
 
     def is_locked() -> bool:
         with probing:  # or one thread's look would be the lock that the other one sees
-            try:
-                RunFolder(source).lock().release()
-            except RunFolderError:
-                return True
-        return False
+            return RunFolder(source).is_held()
 
     def watched_extract(*arguments: Any, **options: Any) -> Any:
         extracted.append(1)

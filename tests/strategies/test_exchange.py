@@ -61,6 +61,15 @@ def test_what_is_carried_and_what_stays_is_divided() -> None:
     assert state["c/trunk.weight"].tolist() == [[0.5] * 3] * 2
 
 
+def test_arrays_travel_in_one_order_whatever_a_file_of_weights_has() -> None:
+    """A resumed run begins with a file's; sums over all arrays are rounded by their order."""
+    backwards = Exchange(BOTH, {}, dict(reversed(WEIGHTS.items())), TRAINED[::-1])
+    for layout in ("layout", "train_layout"):
+        names = list(getattr(backwards, layout).signature)
+        assert names == list(getattr(exchange_of(BOTH), layout).signature)
+    assert list(exchange_of(PLAIN).layout.signature) == sorted(WEIGHTS)
+
+
 def test_a_message_holds_the_whole_model() -> None:
     exchange = exchange_of(BOTH)
     layout = {LAYOUT: exchange.train_layout.record()}

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
+from tests.kills import Killed, contents, killed_after
 from tests.support import make_config, make_text
 from training.centralized_run import CentralizedRun
 from training.config import ExperimentConfig
@@ -45,11 +46,7 @@ def open_run(config: ExperimentConfig, path: Path, **more: Any) -> CentralizedRu
     )
 
 
-class Killed(BaseException):
-    """What a kill looks like from inside: no handler of ours sees it."""
-
-
-def killed_after(epoch: int) -> Callable[[], None]:
+def killed_in(epoch: int) -> Callable[[], None]:
     calls = iter(range(1, EPOCHS + 1))
 
     def count() -> None:
@@ -101,12 +98,28 @@ def test_resume_is_exact(
     for epoch in epochs:
         path = tmp_path / f"killed-{epoch}"
         with pytest.raises(Killed):
-            open_run(config, path).run(killed_after(epoch))
+            open_run(config, path).run(killed_in(epoch))
         assert not (path / "metrics.json").exists()
         assert len(RunFolder(path).rounds()) == epoch
         resumed = open_run(config, path)
         resumed.run()
         assert RunFolder(path).metrics() == expected
+
+
+def test_a_kill_after_any_change_of_a_file_changes_no_file(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    config = config.replace(epochs=2)
+    open_run(config, tmp_path / "first").run()  # fills the cache
+    with killed_after() as undisturbed:
+        open_run(config, tmp_path / "whole").run()
+    expected = contents(tmp_path / "whole")
+    for moment in range(undisturbed.done):
+        path = tmp_path / f"killed-{moment}"
+        with killed_after(moment), pytest.raises(Killed):
+            open_run(config, path).run()
+        open_run(config, path).run()
+        assert contents(path) == expected, moment
 
 
 @pytest.mark.parametrize(
@@ -124,7 +137,7 @@ def test_resume_of_a_trained_part_is_exact(
     open_run(config, tmp_path / "whole").run()
     path = tmp_path / "killed"
     with pytest.raises(Killed):
-        open_run(config, path).run(killed_after(2))
+        open_run(config, path).run(killed_in(2))
     open_run(config, path).run()
     assert RunFolder(path).metrics() == RunFolder(tmp_path / "whole").metrics()
     names = RunFolder(path).checkpoint.weights(EPOCHS)
@@ -142,7 +155,7 @@ def test_more_epochs_are_those_of_a_run_that_had_them_from_the_start(
     open_run(config, tmp_path / "whole").run()
     path = tmp_path / "longer"
     with pytest.raises(Killed):
-        open_run(config.replace(epochs=EPOCHS - 1), path).run(killed_after(1))
+        open_run(config.replace(epochs=EPOCHS - 1), path).run(killed_in(1))
     RunFolder(path).update_manifest(command="clip")
     open_run(config, path).run()
     assert RunFolder(path).metrics() == RunFolder(tmp_path / "whole").metrics()
@@ -199,7 +212,7 @@ def test_the_moving_average_is_judged_and_exact_after_a_kill(
     config = config.replace(ema_decay=0.5)
     open_run(config, tmp_path / "whole").run()
     with pytest.raises(Killed):
-        open_run(config, tmp_path / "killed").run(killed_after(2))
+        open_run(config, tmp_path / "killed").run(killed_in(2))
     open_run(config, tmp_path / "killed").run()
     for name in ("whole", "killed"):
         folder = RunFolder(tmp_path / name)
@@ -221,7 +234,7 @@ def test_patience_ends_a_run_and_an_interrupted_one_at_the_same_epoch(
     config = config.replace(patience=1)
     open_run(config, tmp_path / "ended").run()
     with pytest.raises(Killed):
-        open_run(config, tmp_path / "killed").run(killed_after(2))
+        open_run(config, tmp_path / "killed").run(killed_in(2))
     open_run(config, tmp_path / "killed").run()
     why = "after epoch 2 of 4: in 1 epoch (patience) no better validation AVG"
     for name in ("ended", "killed"):

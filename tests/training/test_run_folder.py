@@ -156,8 +156,8 @@ def test_one_process_at_a_time(folder: RunFolder) -> None:
     """The lock ends with its process, so a killed run does not block its own resume."""
     program = (
         "import sys; from pathlib import Path; from training.run_folder import RunFolder;"
-        "lock = RunFolder(Path(sys.argv[1])).lock(); print('locked', flush=True);"
-        "sys.stdin.read()"
+        "lock = RunFolder(Path(sys.argv[1])).lock(); lock.__enter__();"
+        "print('locked', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(folder.path)],
@@ -167,13 +167,14 @@ def test_one_process_at_a_time(folder: RunFolder) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
-        with pytest.raises(RunFolderError, match=r"another process is running this run$"):
-            folder.lock()
+        said = r"another process is running this run$"
+        with pytest.raises(RunFolderError, match=said), folder.lock():
+            pass
         other.kill()
         other.wait()
-    with folder.lock(timeout=10), pytest.raises(RunFolderError, match="another process"):
-        RunFolder(folder.path).lock()
-    folder.lock().release()
+    with folder.lock(timeout=10):
+        assert RunFolder(folder.path).is_held()
+    assert not folder.is_held()
 
 
 def test_a_run_that_goes_on_is_waited_for_and_one_that_was_killed_is_finished(
