@@ -23,6 +23,9 @@ ROUNDS = 5 * KILLS // 2
 # The smallest that has BatchNorm, which some methods treat apart.
 BACKBONE = "timm:test_efficientnet"
 
+# Methods that are FedAvg or the median over three hospitals, and clients with which they are not.
+CROWDS = {"multikrum": 5, "trimmed-mean": 5, "bulyan": 7}
+
 # Processes of a simulation, by what their command lines contain: the command itself, the SuperLink,
 # two of Ray's, and a client's.
 PARTS = ("experiments.cli", "flower_superlink", "gcs_server", "raylet", "operation.ray_worker")
@@ -61,11 +64,19 @@ class Kill:
     after_round: int
 
 
-def settings_of(strategy: str) -> dict[str, Any]:
-    """Return the settings of a run with as much state as the method allows."""
+def settings_of(strategy: str, crowd: int = 0) -> dict[str, Any]:
+    """Return the settings of a run with as much state as the method allows.
+
+    Args:
+        crowd: number of clients, one of which may lie; 0: as many as there are hospitals.
+    """
     sgd = {"optimizer": "sgd"} if METHODS[strategy].sgd_only else {}
     alone = {"min-replies": 1} if METHODS[strategy].pooled else {}  # one client trains
-    return {"strategy": strategy, "backbone": BACKBONE, "wire-format": "int8", **sgd, **alone}
+    many = {"clients": crowd, "min-replies": crowd} if crowd else {}
+    if crowd and "byzantine-clients" in METHODS[strategy].keys:
+        many["byzantine-clients"] = 1
+    whole = {"strategy": strategy, "backbone": BACKBONE, "wire-format": "int8"}
+    return {**whole, **sgd, **alone, **many}
 
 
 def chosen(names: Sequence[str], generator: random.Random) -> list[tuple[str, str]]:
@@ -81,7 +92,9 @@ def chosen(names: Sequence[str], generator: random.Random) -> list[tuple[str, st
     return [(name if name == "coordinator" else generator.choice(names), p) for name, p in kinds]
 
 
-def undisturbed(hospitals: Hospitals, out: Path, data: Path, strategy: str) -> Ended:
+def undisturbed(
+    hospitals: Hospitals, out: Path, data: Path, strategy: str, crowd: int = 0
+) -> Ended:
     """Run a method in a simulation, without any kill.
 
     Args:
@@ -89,14 +102,14 @@ def undisturbed(hospitals: Hospitals, out: Path, data: Path, strategy: str) -> E
         out: the run folder.
         data: the release whose shards the hospitals have.
         strategy: the method.
+        crowd: see `settings_of`.
 
     Raises:
         RuntimeError: the run fails.
     """
     began = time.monotonic()
-    simulated(hospitals, out, data, rounds=ROUNDS, settings=settings_of(strategy))
-    clients = [out / "clients" / f"client-{index}" for index in range(len(hospitals.names))]
-    return _ended(RunFolder(out), clients, began)
+    simulated(hospitals, out, data, rounds=ROUNDS, settings=settings_of(strategy, crowd))
+    return _ended(RunFolder(out), sorted((out / "clients").iterdir()), began)
 
 
 def disturbed(
@@ -140,21 +153,26 @@ def disturbed(
 
 
 def killed_simulation(
-    hospitals: Hospitals, out: Path, data: Path, strategy: str, generator: random.Random
+    hospitals: Hospitals,
+    out: Path,
+    data: Path,
+    strategy: str,
+    generator: random.Random,
+    crowd: int = 0,
 ) -> tuple[Ended, list[Kill]]:
     """Run a method in a simulation, kill one of its processes with -9, resume it, ten times.
 
     Every kind of `PARTS` is killed twice, in a random order, at moments as in `disturbed`.
 
     Args:
-        hospitals, out, data, strategy: see `undisturbed`.
+        hospitals, out, data, strategy, crowd: see `undisturbed`.
         generator: decides victims and moments.
 
     Raises:
         RuntimeError: the run is completed before the last kill, or fails after it.
     """
     began, folder = time.monotonic(), RunFolder(out)
-    config = write_simulation(hospitals, out, data, ROUNDS, settings_of(strategy))
+    config = write_simulation(hospitals, out, data, ROUNDS, settings_of(strategy, crowd))
     run = hospitals.start(out.name, "simulate", str(config), "--out", str(out))
     kills: list[Kill] = []
     for part in generator.sample(PARTS * (KILLS // len(PARTS)), KILLS):
@@ -175,8 +193,7 @@ def killed_simulation(
             end_processes(token)
     if run.wait() != 0:
         hospitals.fedskin("simulate", "--resume", "--out", str(out))
-    clients = [out / "clients" / f"client-{index}" for index in range(len(hospitals.names))]
-    return _ended(folder, clients, began), kills
+    return _ended(folder, sorted((out / "clients").iterdir()), began), kills
 
 
 def _parts(process: psutil.Process) -> list[str]:

@@ -4,7 +4,7 @@ import random
 
 from benchmarks.disturbed_run import CONFIG
 from benchmarks.hospitals_here import NAMES, VICTIMS
-from benchmarks.method_kills import KILLS, chosen, settings_of
+from benchmarks.method_kills import CROWDS, KILLS, chosen, settings_of
 from benchmarks.soak_methods import in_order
 from strategies.methods import METHODS
 from training.config import parse
@@ -28,5 +28,8 @@ def test_every_method_is_run_with_valid_settings_those_with_a_state_first() -> N
     assert {*names} == {*METHODS.own}
     for name in names:
         parse({**CONFIG, "clients": 3, "min-replies": 3, **settings_of(name)})
+    for name, crowd in CROWDS.items():
+        config = parse({**CONFIG, **settings_of(name, crowd)})
+        assert METHODS[name].least_replies(config.to_flat()) <= crowd
     states = [bool(METHODS[name].server_init or METHODS[name].client_state) for name in names]
     assert not any(states[names.index("fedavg") :])
