@@ -67,9 +67,9 @@ if TYPE_CHECKING:
     # It sends and returns everything at once; each delivery looks at all messages of all nodes.
     from flwr.superlink.grid.inmemory_grid import InMemoryGrid
 
-    # --- Robust means (strategies/methods/bulyan.py) -----------------------------------------
-    # Bulyan's own rule takes all that Krum ranks first; the paper asks Krum again after each.
-    from flwr.serverapp.strategy.multikrum import select_multikrum
+    # --- Robust means (strategies/methods/krum.py) -------------------------------------------
+    # Flower's own choice by them leaves equal scores to rounding.
+    from flwr.serverapp.strategy.multikrum import compute_distances
 
     # --- The coordinator ---------------------------------------------------------------------
     # The Control API: the program `flwr` takes seconds for a request.

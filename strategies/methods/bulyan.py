@@ -3,7 +3,8 @@
 Of n clients f may send anything. θ = n − 2f are chosen one after the other, each by Krum among
 those that are left; of every weight, the θ − 2f values nearest to their median are averaged. That
 needs n ≥ 4f + 3. With f = 0 it is FedAvg, to the bit. Where Krum has f + 2 clients or fewer left,
-its score is the distance to the nearest.
+its score is the distance to the nearest: so of the last 2f + 1, with f of 1 or 2, two are always
+equal, and the first of them is chosen.
 BatchNorm's statistics are treated like weights; integers take the largest value of all.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strategies.method import Method, Settings
-from strategies.methods.krum import KEYS
+from strategies.methods.krum import KEYS, lowest
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -21,15 +22,8 @@ if TYPE_CHECKING:
 
 def by_krum(contents: list[RecordDict], byzantine: int, number: int) -> list[RecordDict]:
     """Choose replies one after the other; Flower's own rule for Bulyan takes all in one go."""
-    from operation.flower_internals import select_multikrum
-
     left: list[RecordDict] = list(contents)
-    chosen: list[RecordDict] = []
-    for _ in range(number):
-        [nearest] = select_multikrum(left, byzantine, 1)
-        chosen.append(nearest)
-        left = [content for content in left if content is not nearest]
-    return chosen
+    return [left.pop(lowest(left, byzantine, 1)[0]) for _ in range(number)]
 
 
 def flower(settings: Settings) -> Strategy | None:

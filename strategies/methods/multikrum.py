@@ -6,34 +6,19 @@ of the chosen clients; integers take the largest value of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from strategies.method import Method, Settings
-from strategies.methods.krum import KEYS, PAPER, least_replies
+from strategies.methods.krum import KEYS, PAPER, least_replies, mean_of_lowest
 
 if TYPE_CHECKING:
-    from flwr.app import ArrayRecord, Message, MetricRecord
     from flwr.serverapp.strategy import Strategy
 
 
 def flower(settings: Settings) -> Strategy | None:
-    """Return Flower's MultiKrum, or nothing if everyone is chosen."""
-    from flwr.serverapp.strategy import MultiKrum
-
+    """Return the choice of all but f of those that reply, or nothing if everyone is chosen."""
     byzantine = settings["byzantine-clients"]
-
-    class AllButF(MultiKrum):
-        """Chooses all but f of those that reply."""
-
-        def aggregate_train(
-            self, server_round: int, replies: Iterable[Message]
-        ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-            there = list(replies)
-            self.num_nodes_to_select = len(there) - byzantine
-            return super().aggregate_train(server_round, there)
-
-    return AllButF(num_malicious_nodes=byzantine) if byzantine else None
+    return mean_of_lowest(byzantine, lambda there: there - byzantine) if byzantine else None
 
 
 METHOD = Method(
