@@ -61,7 +61,7 @@ class Calibration:
         temperature: above 0.
         threshold: the least probability at which a class is in an image's set.
         thresholds: the same, one for each class, for sets that cover every class by itself.
-        losses: mean loss on those images with and without the temperature.
+        losses: mean loss on those images without a temperature, and the lowest of `TEMPERATURES`.
         own: whether the images were judged by models of the clients' own.
         missing: clients whose images are not among these, each with the reason.
     """

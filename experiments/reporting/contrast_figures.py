@@ -54,7 +54,7 @@ def draw_contrast(contrast: Contrast) -> Figure:
 def draw_contrast_curves(contrast: Contrast, records: Mapping[str, TrialRecord]) -> Figure:
     """Draw validation AVG and training loss by round, the mean over the blocks of each value.
 
-    Over the blocks that have every value, or over all if none has.
+    Over the blocks that have every value, or over all if none has; as far as all of them went.
     """
     rows = contrast.shared
     figure = new_figure(contrast.title, 7.6, 3.2, synthetic=contrast.synthetic)
@@ -63,7 +63,7 @@ def draw_contrast_curves(contrast: Contrast, records: Mapping[str, TrialRecord])
         for number, value in enumerate(contrast.values):
             trials = rows.loc[rows["value"] == value, "trial"].unique()
             curves = pd.concat([records[trial].curve[column] for trial in trials], axis=1)
-            mean, marker = curves.mean(axis=1), "." if len(curves) == 1 else None
+            mean, marker = curves.mean(axis=1, skipna=False), "." if len(curves) == 1 else None
             axes.plot(mean.index, mean, lw=1.5, label=value, marker=marker, **look(number))
         by_round(axes, unit_of(rows), panels[column])
     lines = figure.axes[0].get_legend_handles_labels()

@@ -15,10 +15,15 @@ def contrast_tables(contrast: Contrast) -> list[Table]:
 
 
 def _means(contrast: Contrast) -> Table:
-    """Return each score's mean by value, over the blocks that have every value if there are any."""
+    """Return each score's mean by value, over the blocks that have every value if there are any.
+
+    A score that is not defined in one of them, such as MCC of a model that takes all images for one
+    class, has no mean.
+    """
     scores = scores_with(*contrast.rows["config.best-by"].unique())
     groups = contrast.shared.groupby("value")
-    numbers = groups[list(scores)].mean().loc[contrast.values]
+    numbers = groups[list(scores)].mean().where(groups[list(scores)].count().eq(groups.size(), 0))
+    numbers = numbers.loc[contrast.values]
     numbers.insert(0, "trials", groups.size())
     numbers = numbers.rename_axis(contrast.key).reset_index()
     cells, best = numbers[[contrast.key, "trials"]].astype(str), {}

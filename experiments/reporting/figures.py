@@ -28,7 +28,8 @@ from experiments.reporting.style import (
 
 
 def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) -> Figure:
-    """Draw the pooled validation AVG of each round, a line for each backbone.
+    """Draw the pooled validation AVG of each round, a line for each backbone, as far as all seeds
+    went: beyond it, the mean would jump to those of the rest.
 
     Args:
         comparison: its trials are drawn as means over the seeds.
@@ -40,7 +41,7 @@ def draw_convergence(comparison: Comparison, records: dict[str, TrialRecord]) ->
         trials = rows.loc[rows["config.backbone"] == backbone, "trial"].unique()
         curves[backbone] = pd.concat(
             [records[trial].curve["validation_avg"] for trial in trials], axis=1
-        ).mean(axis=1)
+        ).mean(axis=1, skipna=False)
     # The legend has the order of the lines' last values, the highest first.
     order = sorted(curves, key=lambda name: -curves[name].dropna().iloc[-1:].sum())
 

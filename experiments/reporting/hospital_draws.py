@@ -68,7 +68,8 @@ class SeedDraws:
     def found(
         self, probabilities: NDArray[np.float32], positive: int | None
     ) -> NDArray[np.float32]:
-        """Return how many images of a class are above the threshold (1 + R,).
+        """Return how many images of a class are above the threshold (1 + R,); without other images
+        there is none, and NaN.
 
         The threshold is the lowest probability of another class's image with which at least
         ``SPECIFICITY`` of such images are not above it; it is found anew in each draw.
@@ -76,6 +77,8 @@ class SeedDraws:
         if positive is None:
             return np.zeros_like(self.support[0])
         scores, negative = probabilities[:, positive], self._labels != positive
+        if not negative.any():
+            return np.full_like(self.support[0], np.nan)
         # The highest score first. Of equal scores a negative one comes first, so positive images
         # that equal the threshold are not found.
         order = np.lexsort([~negative, -scores])

@@ -91,6 +91,8 @@ def _by_hospital(hospitals: Hospitals, loss: str, score: str) -> Table:
     notes = [f"In brackets the 95 % interval over {units} ({RESAMPLES:,} draws)."]
     if score == "ece":
         notes = ["± the standard deviation over the seeds. Draws would make the error larger."]
+    of_what = f"of {hospitals.positive} " if score == "sensitivity" else ""
+    notes.append(f"n: test images {of_what}of a hospital, the mean over the seeds.")
     said = "; ".join(f"{hospital}: {rare}" for hospital, rare in tests["rare"].items() if rare)
     if score == "bacc" and said:
         notes.append(
@@ -189,8 +191,9 @@ def _on_methods(hospitals: Hospitals) -> list[str]:
     return [
         f"In brackets the 95 % interval over {_unit(hospitals)}s. To pooled: mean BACC minus that "
         f"of pooled training with the same loss. Significant: p below {ALPHA}, corrected.",
-        "Seconds include the computing of features in a trial that is the first to need them. What "
-        "a hospital alone would not send, and the images that pooling would, are not counted.",
+        "MB and seconds are of all rounds, not of the evaluation at the end. Seconds include the "
+        "computing of features in a trial that is the first to need them. What a hospital alone "
+        "would not send, and the images that pooling would, are not counted.",
     ]
 
 

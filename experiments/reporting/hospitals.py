@@ -145,7 +145,7 @@ class Hospitals:
             "loss": entry.loss,
             "method": entry.method,
             "model": entry.model,
-            "seeds": len(entry.trials),
+            "seeds": int(rows["seeds"].min()) if len(rows) else len(entry.trials),
             "hospitals": len(rows),
             "validated": self.trials.validated_bacc(entry) if entry.validated else np.nan,
             "mean": rows["bacc"].mean(),
@@ -164,13 +164,23 @@ class Hospitals:
         }
 
     def _pooled(self, number: int) -> int | None:
-        """Return the ceiling of an entry at the same hospitals with the same seeds."""
-        entry, hospitals = self.entry(number), set(self.of(number).index)
+        """Return the ceiling of an entry, if it has answers at the same hospitals and seeds."""
+        entry = self.entry(number)
         for other, pooled in enumerate(self.trials.entries):
             alike = (pooled.loss, pooled.trials.keys()) == (entry.loss, entry.trials.keys())
             if alike and pooled.model == POOLED and entry.model != POOLED:
-                return other if set(self.of(other).index) == hospitals else None
+                return other if self._answered(other) == self._answered(number) else None
         return None
+
+    def _answered(self, number: int) -> set[tuple[str, int]]:
+        """Return the hospitals and seeds of which an entry's answers could be read."""
+        entry = self.entry(number)
+        return {
+            (at, seed)
+            for at in self.trials.hospitals
+            for seed in entry.trials
+            if (entry, at, seed) in self.trials.answers
+        }
 
 
 def judge_hospitals(trials: HospitalTrials) -> Hospitals:

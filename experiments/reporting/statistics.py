@@ -67,13 +67,16 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each (unit, model, backbone), in this order, with these as columns and: ``seeds``,
         their number; ``not_complete``, the number of seeds that are not complete; for every score
-        its mean, and as ``acc_sd``, … its standard deviation (n − 1, NaN for one seed);
+        its mean, NaN if a seed does not define it, and as ``acc_sd``, … its standard deviation
+        (n − 1, NaN for one seed);
         ``bacc_classes``, the smallest number of classes of any seed's BACC; and ``rank`` by mean
         AVG among all rows of the unit: 1 is the best, and equal values share their mean rank.
     """
     alike = rows.groupby(KEYS)
     groups = alike[list(scores_with(*rows["config.best-by"].unique()))]
-    result = seeds_of(rows, KEYS).join(groups.mean()).join(groups.std(ddof=1).add_suffix("_sd"))
+    means = groups.mean().where(groups.count().eq(alike.size(), axis=0))
+    deviations = groups.std(ddof=1).where(means.notna())
+    result = seeds_of(rows, KEYS).join(means).join(deviations.add_suffix("_sd"))
     result["bacc_classes"] = alike["bacc_classes"].min()
     result["rank"] = result.groupby("unit")["avg"].rank(ascending=False)
     return in_table_order(result, rows)

@@ -106,7 +106,8 @@ def is_best(
     """
     groups = values.groupby(pd.Series(0, index=values.index) if within is None else within)
     first = groups.transform("min" if lowest else "max")
-    return (values.round(digits) == first.round(digits)) & (groups.transform("size") > 1)
+    written, best = (each.map(lambda value: rounded(value, digits)) for each in (values, first))
+    return (written == best) & values.notna() & (groups.transform("size") > 1)
 
 
 def rounded(value: float, digits: int) -> str:

@@ -212,6 +212,16 @@ def test_means_are_over_blocks_that_have_every_value() -> None:
     ]
 
 
+def test_a_score_that_a_block_does_not_define_has_no_mean() -> None:
+    rows = [*strategies((70, 72)), row(20, strategy="fedavg", seed=1, mcc=None)]
+    rows.append(row(30, strategy="fedprox", seed=1, mcc=0.5))
+    rows[0]["mcc"] = rows[1]["mcc"] = 0.5
+    (contrast,) = found(*rows)
+    table = contrast_tables(contrast)[0]
+    assert table.cells["MCC"].tolist() == ["–", "0.500"]
+    assert table.cells["AVG"].tolist() == ["45.00", "51.00"]
+
+
 def test_figures_are_drawn_with_and_without_whole_blocks() -> None:
     curves = TrialRecord({}, CURVE, [], {})
     rows = strategies((70, 72), (71, 75)), strategies((70, 72))

@@ -182,6 +182,15 @@ def test_convergence_is_the_mean_over_seeds_highest_first() -> None:
     assert axes.get_xlabel() == "round"
 
 
+def test_the_mean_ends_with_the_shortest_run() -> None:
+    """A run that patience ended after two rounds: the mean would jump to the other's 60."""
+    rows = [row(70, backbone="swin_b", seed=s) for s in (0, 1)]
+    records = {"swin_b-0": record(10, 20), "swin_b-1": record(40, 50, 60)}
+    (axes,) = draw_convergence(comparison_of(*rows), records).axes
+    drawn = np.asarray(axes.lines[0].get_ydata(), float)
+    assert drawn[~np.isnan(drawn)].tolist() == [25, 35]
+
+
 def test_a_single_round_is_drawn() -> None:
     figure = draw_convergence(comparison_of(row(70)), {"convnext_t-0": record(10)})
     assert "validation AVG" in drawn(figure)

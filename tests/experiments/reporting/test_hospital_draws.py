@@ -30,6 +30,13 @@ def test_auroc_of_each_draw_is_that_of_the_images_drawn() -> None:
         assert value == pytest.approx(expected, abs=1e-3)
 
 
+def test_without_other_images_no_threshold_finds_any() -> None:
+    """Two melanomas alone: whatever their probability, nothing says which would be too high."""
+    labels, times = np.array([1, 1]), np.ones((2, 3), np.float32)
+    answers = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0]], np.float32)
+    assert np.isnan(drawn(times, labels).found(answers, 1)).all()
+
+
 def test_auroc_of_one_class_alone_is_not_defined() -> None:
     """The second draw has images of class 0 only, and class 2 never occurs."""
     labels = np.array([0, 0, 1])

@@ -24,6 +24,15 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
     assert found["avg_sd"] == pytest.approx(13**0.5, rel=1e-12)
 
 
+def test_a_score_that_a_seed_does_not_define_has_no_mean() -> None:
+    """Without the seed whose model takes all images for one class, MCC would look better."""
+    table = summary(ledger(row(70, seed=0, mcc=0.6), row(30, seed=1, mcc=None)))
+    (found,) = table.to_dict("records")
+    assert (found["seeds"], found["avg"]) == (2, 50)
+    assert np.isnan(found["mcc"])
+    assert np.isnan(found["mcc_sd"])
+
+
 def test_one_seed_has_no_standard_deviation() -> None:
     assert np.isnan(summary(ledger(row(70)))["avg_sd"].item())
 
