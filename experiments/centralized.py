@@ -44,6 +44,7 @@ def train_centralized(
         folder.check_same(config)
     if folder.is_completed(config):
         console.print(f"{folder.path} holds a completed run; nothing to train.", soft_wrap=True)
+        _remove_optimizer(folder)
         with tracked(tracker_of_run(track, folder.path), folder, console):
             return
     if folder.is_completed() and state_tensors(config.to_flat()):
@@ -94,5 +95,9 @@ def train_centralized(
         except KeyboardInterrupt:
             console.say(f"Interrupted. Resume with: fedskin {kind} --resume --out {folder.path}")
             raise typer.Exit(130) from None
-        # As large as the weights or twice that, and only needed to resume.
-        shutil.rmtree(folder.path / "optimizer", ignore_errors=True)
+        _remove_optimizer(folder)
+
+
+def _remove_optimizer(folder: RunFolder) -> None:
+    """Remove the optimizer's state, up to twice as large as the weights: only resuming needs it."""
+    shutil.rmtree(folder.path / "optimizer", ignore_errors=True)

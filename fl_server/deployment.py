@@ -81,15 +81,18 @@ def run_deployed(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> Non
     manifest = folder.manifest()
     names = site_names(manifest, config.clients)
     known: dict[str, Any] = manifest.get("clients", {})
+    # The sum is of all sites, and a start that ended before it was made has not begun the run.
+    summed = config.class_counts != "federation" or "class_counts" in manifest
+    begun = bool(known) and summed
     settings = {"experiment": for_sites(config).to_toml(), "run": str(manifest["run"])}
     here = for_server(config)
     dataset = find_dataset(config.dataset)
     prefetch(here, folder, dataset.classes)
     folder.update_manifest(device=here.device, phase="asking the sites who they are")
     sites = SiteGrid(grid, names, needed=config.min_replies, waiting=_telling(folder))
-    needed = config.min_replies if known else config.clients
+    needed = config.min_replies if begun else config.clients
     # At the first start each site decodes its images, and all are needed.
-    timeout = config.longest_round if known else MESSAGE_SECONDS
+    timeout = config.longest_round if begun else MESSAGE_SECONDS
     found = collect_introductions(sites, names, settings, needed=needed, timeout=timeout)
     classes = agreed_classes(dataset, manifest, found)
     _refuse_others(sites, names, found, config, manifest, needed, classes)

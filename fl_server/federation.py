@@ -120,6 +120,9 @@ class Federation:
                 ``init-from`` do, or they do not fit, or the server's state is missing or damaged.
             TooFewReplies: too few clients replied in a round.
         """
+        if self.progress.round < self.config.rounds:
+            # An earlier start may have ended while it judged what was then to be the last round.
+            self.progress = self.progress.reopened()
         if self.progress.round:
             self.folder.save_progress(self.progress)
         clients, exchange = self._begin(gather)

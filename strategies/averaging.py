@@ -114,9 +114,9 @@ class Averaging(Strategy):
         share one array record.
         """
         self._base = arrays
-        if self.flower is not None:
-            self.flower.begin(server_round, arrays, grid)
         number = self.rounds_done + server_round
+        if self.flower is not None:
+            self.flower.begin(number, arrays, grid)
         settings = {**config, "round": number, "best-round": self.best_round}
         own = {name: {"best-round": best} for name, best in self.own_best_rounds.items()}
         layout = {} if self._layout is None else {LAYOUT: self._layout.record()}

@@ -39,6 +39,8 @@ RESULTS = (
     "report",
 )
 
+_REOPENING = "resuming"  # a phase
+
 
 class RunFolder:
     """One run's folder, described in docs/run-folder.md.
@@ -68,7 +70,7 @@ class RunFolder:
         """
         if self.exists():
             self.check_same(config)
-            if self.is_completed() and not self.is_completed(config):
+            if self._is_reopening() or (self.is_completed() and not self.is_completed(config)):
                 self._reopen()
         elif self.path.is_dir() and any(self.path.glob("[!.]*")):
             raise RunFolderError(f"{self.path}: holds other files; choose an empty folder")
@@ -141,12 +143,19 @@ class RunFolder:
         except ConfigError as error:
             raise RunFolderError(f"{self.path}: {error}") from None
 
+    def _is_reopening(self) -> bool:
+        """Return whether a process has begun to reopen it, and nothing has run since."""
+        return self.manifest().get("phase") == _REOPENING
+
     def _reopen(self) -> None:
-        """Remove the results of a completed run that will be continued."""
-        self.checkpoint.save(self.checkpoint.progress().reopened())
+        """Remove the results of a completed run that will be continued.
+
+        The phase comes first, so that what a kill interrupts here is done by the next start.
+        """
         self.update_manifest(
-            status=RunState.RUNNING, phase="resuming", cause=None, finished=None, ended_early=None
+            status=RunState.RUNNING, phase=_REOPENING, cause=None, finished=None, ended_early=None
         )
+        self.checkpoint.save(self.checkpoint.progress().reopened())
         for pattern in RESULTS:
             for path in self.path.glob(pattern):
                 if path.is_dir():

@@ -115,11 +115,11 @@ class Orders:
 
 
 def close_run(order: Order, cause: str) -> None:
-    """Write into an order's run folder that it ended without a result.
+    """Write into an order's run folder that it ended without a result, unless it has one.
 
     Raises:
         RunFolderError: the run folder is damaged.
     """
     folder = RunFolder(Path(order.run_dir))
-    if folder.exists():
+    if folder.exists() and not folder.is_completed():
         folder.fail(cause)

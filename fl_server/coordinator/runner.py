@@ -164,6 +164,9 @@ class Runner:
             self._order = self._orders.next()
             self._lost = 0
             return
+        if _is_completed(order):  # even if it was stopped, or a site revoked, at the same time
+            self._complete(order)
+            return
         if self._orders.get(order.number).state == RunState.STOPPED:
             self._close(order, RunState.STOPPED)
             return
@@ -200,13 +203,16 @@ class Runner:
     def _heed(self, order: Order, submission: Submission) -> None:
         judgement = submission.judge()
         if judgement.state == RunState.COMPLETED:
-            self._orders.record(order.number, RunState.COMPLETED)
-            log.info("run %d is completed", order.number)
-            self._order = self._submission = None
+            self._complete(order)
         elif judgement.state == RunState.FAILED and self._working():
             self._close(order, str(judgement.cause))
         elif judgement.state in (RunState.FAILED, RunState.LOST):
             self._try_again(order, submission, judgement)
+
+    def _complete(self, order: Order) -> None:
+        self._orders.record(order.number, RunState.COMPLETED)
+        log.info("run %d is completed", order.number)
+        self._order = self._submission = None
 
     def _try_again(self, order: Order, submission: Submission, judgement: Judgement) -> None:
         self._lost = self._lost + 1 if submission.round == self._round else 1
@@ -224,3 +230,11 @@ class Runner:
         self._order = None
         log.warning("run %d ended: %s", order.number, cause)
         close_run(order, cause)
+
+
+def _is_completed(order: Order) -> bool:
+    """Return whether an order's run has its results."""
+    try:
+        return RunFolder(Path(order.run_dir)).is_completed()
+    except RunFolderError:
+        return False  # its submission says what is damaged

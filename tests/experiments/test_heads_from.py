@@ -164,7 +164,11 @@ def test_a_network_whose_heads_were_not_fitted_gets_them(
     assert folder.manifest()["status"] == "completed"
     assert "heads" not in folder.metrics()
     rounds = (folder.path / "rounds.jsonl").read_bytes()
+    optimizer = folder.path / "optimizer"  # removed last, so a kill may have left it
+    optimizer.mkdir(exist_ok=True)
+    (optimizer / "round-00001.safetensors").touch()
     heads_command(out=folder.path, resume=True)
+    assert not optimizer.exists()
     assert folder.metrics() == figures(trained)
     assert (folder.path / "rounds.jsonl").read_bytes() == rounds
 

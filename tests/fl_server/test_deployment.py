@@ -5,17 +5,20 @@ import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import joblib
 import pytest
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
+from fl_server import federation
 from fl_server.deployment import places
 from fl_server.federated_run import RunFailed, run_federation
 from fl_server.site_introductions import collect_introductions
 from tests.fl_server.hospitals import NODES, RUN, Hospitals, act
 from tests.fl_server.sites_in_memory import CRASHED, GONE, REFUSED, SitesInMemory
+from tests.kills import Killed
 from tests.runs import tiny_config
 from tests.support import BACKBONE, MemoryGrid, settings_of
 from training.config import PATH_KEYS, parse
@@ -133,6 +136,24 @@ def test_class_counts_are_summed_over_the_sites_that_all_allow_it(
     said = [n for n in manifest["data"]["notices"] if n.startswith("no client has training images")]
     assert absent, "so the test tests something"
     assert [n.partition(" of ")[2].partition(":")[0] for n in said] == [", ".join(absent)]
+
+
+def test_class_counts_are_summed_over_all_sites_though_the_first_start_was_killed(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second start that took the counts of those present would leave them too small for ever."""
+    wanted = {"loss": "balanced", "class_counts": "federation", "rounds": 1, "min_replies": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(federation, "summed_class_counts", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            hospitals.run(monkeypatch, **wanted)
+    hospitals.mishaps = {("hospital-c", "query"): [REFUSED]}
+    with pytest.raises(RunFailed, match="hospital-c"):
+        hospitals.run(monkeypatch, **wanted)
+    hospitals.run(monkeypatch, **wanted)
+    manifest = hospitals.run_folder.manifest()
+    trained_on = sum(client["train"] for client in manifest["clients"].values())
+    assert sum(manifest["class_counts"]) == trained_on
 
 
 def test_a_run_that_failed_goes_on_to_the_same_weights(

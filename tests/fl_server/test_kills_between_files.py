@@ -5,11 +5,13 @@ Both real apps run in this process; Flower's processes are left out.
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from tests.fl_server.clients_in_memory import run_in_memory
 from tests.kills import Killed, contents, killed_after
+from training.run_folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("flower_run")]
 
@@ -41,3 +43,24 @@ def test_a_kill_at_any_moment_changes_no_file(
             run_in_memory(synthetic_ham, cache, out, **changes)
         run_in_memory(synthetic_ham, cache, out, **changes)
         assert contents(out) == expected, moment
+
+
+def test_killed_while_it_was_judged_a_run_that_becomes_longer_is_the_longer_run(
+    synthetic_ham: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a last round all clients validate the model, of any other only the next round's sample;
+    with this seed another round would be called the best.
+    """
+    changes = {
+        **{"clients_per_round": 1, "min_replies": 1, "seed": 10, "learning_rate": 0.003},
+        **{"partition": "dirichlet", "dirichlet_alpha": 1.0},
+    }
+    run_in_memory(synthetic_ham, cache, tmp_path / "whole", rounds=5, **changes)
+    out = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_histograms", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            run_in_memory(synthetic_ham, cache, out, rounds=3, **changes)
+    assert RunFolder(out).checkpoint.progress().earlier is not None
+    run_in_memory(synthetic_ham, cache, out, rounds=5, **changes)
+    assert contents(out) == contents(tmp_path / "whole")

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +76,26 @@ def round_of(
     assert result is not None
     assert len(strategy.updates) == measured
     return PLAN.views(result)
+
+
+def test_a_resumed_run_tells_the_strategy_its_own_round() -> None:
+    """Flower counts from 1 again; a strategy with a schedule would begin again, too."""
+    told = []
+
+    class Scheduled(FedAvg):
+        def configure_train(self, server_round: int, *_: Any) -> list[Message]:
+            told.append(server_round)
+            return []
+
+    strategy = Averaging(
+        clients=CLIENTS,
+        constants={LAYOUT: PLAN.record()},
+        rounds_done=3,
+        flower=FlowerMean(Scheduled()),
+    )
+    grid = MemoryGrid({node: lambda _: None for node in CLIENTS})
+    strategy.configure_train(1, PLAN.flatten(START), ConfigRecord(), grid)
+    assert told == [4]
 
 
 def test_the_median() -> None:

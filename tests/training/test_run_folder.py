@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.kills import Killed, killed_after
 from tests.support import make_config
 from training.checkpoint import Progress
 from training.errors import RunFolderError
@@ -117,6 +119,25 @@ def test_a_completed_run_that_becomes_longer_loses_the_results_of_the_shorter_on
     manifest = folder.manifest()
     assert (manifest["status"], manifest["finished"]) == ("running", None)
     assert [name for name in (*kept, *results) if (folder.path / name).exists()] == kept
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_results_that_a_killed_start_left_are_removed_by_the_next(
+    folder: RunFolder, moment: int
+) -> None:
+    """Its heads would otherwise be taken for those of the longer run's network."""
+    results = ["metrics.json", "score.json", "submission.csv", "heads/knn.skops"]
+    for name in results:
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).touch()
+    folder.update_manifest(command="simulate", status="completed")
+    longer = make_config(rounds=make_config().rounds + 1)
+    with killed_after(moment) as changes, suppress(Killed):
+        folder.create(longer)
+    assert changes.done == min(moment, 7)  # manifest, checkpoint, four results, config
+    folder.create(longer)
+    assert not any((folder.path / name).exists() for name in results)
+    assert folder.config() == longer
 
 
 def test_a_folder_in_which_only_a_lock_was_left_takes_a_run(tmp_path: Path) -> None:

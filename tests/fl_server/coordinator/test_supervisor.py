@@ -160,6 +160,26 @@ def test_one_run_at_a_time_in_the_order_of_the_orders(stage: Stage) -> None:
     assert [number for number, _ in stage.link.submitted] == [1, 2]
 
 
+@pytest.mark.parametrize("meanwhile", ["", "stopped", "revoked"])
+def test_a_run_that_is_completed_stays_so_though_its_supervisor_was_killed(
+    stage: Stage, meanwhile: str
+) -> None:
+    """Killed before it recorded that; else the run would be judged again, or be called failed."""
+    number = stage.order("run", ["hospital-a"])
+    stage.orders.record(number, RunState.RUNNING)
+    run_folder = RunFolder(Path(stage.orders.get(number).run_dir))
+    run_folder.update_manifest(status=RunState.COMPLETED, finished="now")
+    if meanwhile == "stopped":
+        stage.orders.stop(number)
+    elif meanwhile == "revoked":
+        stage.sites.revoke("hospital-a")
+    tend(stage.supervise())
+    assert stage.link.submitted == []
+    assert run_folder.manifest()["status"] == RunState.COMPLETED
+    stopped = meanwhile == "stopped"  # as it was told
+    assert stage.state(number) == (RunState.STOPPED if stopped else RunState.COMPLETED)
+
+
 def test_an_unfinished_run_goes_on_under_a_new_supervisor(stage: Stage) -> None:
     stage.order("waiting", ["hospital-a"])
     number = stage.order("begun", ["hospital-a"])
