@@ -15,6 +15,9 @@ from data_partition.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
+# What a name in a table cannot hold: control characters, and bytes that are not UTF-8.
+_NOT_FOR_TABLES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
 Role = Literal["training", "validation", "test", "challenge validation"]
 
 # The parts of a release, by how ISIC's and Dataverse's file names begin.
@@ -148,7 +151,8 @@ def find_files(directory: Path) -> list[FoundFile]:
         The files sorted by ``parts``.
 
     Raises:
-        DataError: a folder does not exist or cannot be read, or an archive is damaged.
+        DataError: a folder does not exist or cannot be read, an archive is damaged, or a name
+            cannot stand in a table.
     """
     if not directory.is_dir():
         raise DataError(f"no such folder: {directory}; give the folder that holds the data set")
@@ -173,6 +177,12 @@ def find_files(directory: Path) -> list[FoundFile]:
             else:
                 dangling = os.path.islink(path) and not os.path.exists(path)  # noqa: PTH110, PTH114 - a Path per image doubles the time
                 files.append(FoundFile(path, "", (*way, name), -1, dangling))
+    for file in files:
+        if _NOT_FOR_TABLES.search(name := "/".join(file.parts)):
+            raise DataError(
+                f"{directory}: a file's name holds a control character, or is not UTF-8: "
+                f"{name!a}; rename it"
+            )
     return sorted(files, key=lambda file: file.parts)
 
 

@@ -85,6 +85,10 @@ def map_in_threads(
 
 UNREADABLE = "unreadable image"
 
+# Of an image of which the square in the middle is taken: the longer side, enlarged as the shorter
+# one is, would otherwise take all memory.
+_LONGEST = 20
+
 # The largest number of decoded images that are not written yet.
 CHUNK = 256
 
@@ -147,11 +151,13 @@ class Photographs:
             DataError: it is no readable image.
         """
         # Twice the side: the resize of a JPEG that was reduced in decoding is still good.
-        return self._fitted(rgb_image(data, name, reduce_to=2 * side), side)
+        return self._fitted(rgb_image(data, name, reduce_to=2 * side), name, side)
 
-    def _fitted(self, image: Image.Image, side: int) -> NDArray[np.uint8]:
+    def _fitted(self, image: Image.Image, name: str, side: int) -> NDArray[np.uint8]:
         width, height = (side, side)
         if self.square:
+            if max(image.size) > _LONGEST * min(image.size):
+                raise DataError(f"{name}: more than {_LONGEST} times as long as it is wide")
             scale = side / min(image.size)
             width, height = (max(side, round(scale * length)) for length in image.size)
         pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))

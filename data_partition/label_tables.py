@@ -4,7 +4,9 @@ Label rows are a frame with the columns ``image_id``, ``label``, ``lesion_id`` a
 last two None if unknown.
 """
 
+import csv
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -73,23 +75,40 @@ def read_table(file: FoundFile, needed: frozenset[str]) -> pd.DataFrame:
     content = file.read_bytes()
     try:
         text = content.decode("utf-8-sig")
-        table = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter(text.split("\n", 1)[0]),
-            dtype=str,
-            index_col=False,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
+        separator = delimiter(text.split("\n", 1)[0])
+        with warnings.catch_warnings(record=True) as cut:  # cells beyond the header's
+            warnings.simplefilter("always", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                dtype=str,
+                index_col=False,
+                keep_default_na=False,
+                skipinitialspace=True,
+            )
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{file.name} is not a readable table ({reason}); get it again") from error
+    if cut and (line := _first_too_long(text, separator)):
+        raise DataError(
+            f"{file.name}, line {line}: has more cells than there are columns; put a cell that "
+            "holds the separator in quotes"
+        )
     table.columns = table.columns.str.strip()
+    if len(twice := table.columns[table.columns.duplicated()]):
+        raise DataError(f"{file.name} has the column {twice[0]} twice; keep the right one")
     missing = sorted(needed - set(table.columns))
     if missing:
         raise DataError(f"{file.name} lacks the column {', '.join(missing)}; get the whole table")
     # A row with fewer fields than the header has missing values at its end.
     return table.fillna("").apply(lambda column: column.str.strip())
+
+
+def _first_too_long(text: str, separator: str) -> int:
+    """Return the number of the first line that has a non-empty cell beyond the columns, or 0."""
+    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    columns = len(next(rows))
+    return next((rows.line_num for row in rows if any(row[columns:])), 0)
 
 
 def delimiter(header: str) -> str:

@@ -18,7 +18,10 @@ MAX_LABEL = 60
 """Characters of a label; it becomes a column of tables and a class name at the coordinator."""
 
 # Columns that stand beside the classes in tables of predictions.
-_RESERVED = frozenset({"image_id", "label", "predicted", "patient_id", "image", "name", "patient"})
+_RESERVED = frozenset(
+    {"image_id", "label", "predicted", "patient_id", "lesion_id", "image", "name", "patient"}
+    | {"set", "set by class", "heat map"}
+)
 _BESIDE_LETTERS = " _-.+()&'"
 _COLUMNS = ["image_id", "path", "member", "label", "lesion_id", "source", "split"]
 

@@ -185,6 +185,8 @@ def _unlike(rows: pd.DataFrame, files: Mapping[str, FoundFile]) -> str:
     """Return how ids in a table and names of files differ, with an example of each."""
     if not files:
         return "put the image files beside their table"
+    if rows.empty:
+        return "the table has no rows that can be used; get the whole table"
     image_id, name = rows["image_id"].iloc[0], min(files)
     if image_id.lower() in {stem.lower() for stem in files}:
         return f"the ids differ in upper and lower case ({image_id}); write both in the same way"

@@ -126,7 +126,8 @@ def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
     """Return the splits that a training release already has.
 
     Args:
-        split_by: with "lesion", no lesion may be in two splits.
+        split_by: with "lesion", no lesion may be in two splits, nor may images with identical
+            pixels, or that look alike: see `together`.
 
     Returns:
         One of ``SPLITS`` for each row (array of str).
@@ -135,10 +136,13 @@ def split_by_folders(rows: pd.DataFrame, *, split_by: SplitBy) -> np.ndarray:
         DataError: a lesion is in two splits.
     """
     if split_by == "lesion":
-        splits = rows.groupby("lesion_id")["split"].nunique()
-        if len(twice := splits.index[splits > 1]):
+        groups = pd.Series(together(rows), index=rows.index, dtype=object)
+        splits = rows["split"].groupby(groups).transform("nunique")
+        if len(twice := rows[splits > 1]):
+            lesion = twice["lesion_id"].iloc[0]
+            named = f"lesion {lesion}" if isinstance(lesion, str) else twice["image_id"].iloc[0]
             raise DataError(
-                f"split-by = lesion: lesion {twice[0]} has images for validation and for "
+                f"split-by = lesion: {named} has images, or copies of them, for validation and for "
                 "training; move them into one folder, or give them one split"
             )
     return rows["split"].to_numpy(dtype=str)

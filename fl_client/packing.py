@@ -18,6 +18,7 @@ def pack_update(
     received: Mapping[str, NDArray],
     layout: Layout,
     round_number: int,
+    counted: int,
 ) -> ArrayRecord:
     """Return the record with the client's update, in the config's ``wire-format``.
 
@@ -29,6 +30,8 @@ def pack_update(
         trained: weights after training.
         received: the global weights before training; not used with ``float32``.
         round_number: counted from 1 over the whole run.
+        counted: the last round in which this client's reply counted: the rounding error of a lost
+            one is lost with it.
 
     Raises:
         WireError: the update is not finite, or too large for the format.
@@ -39,6 +42,7 @@ def pack_update(
         return layout.flatten(trained)
     residuals = RoundFiles(client.folder / "residual")
     residual: Weights = {}
+    residuals.forget(after=counted, before=round_number)
     if wire_format == "int8" and (newest := residuals.newest(before=round_number)):
         residual = load_weights(newest[1])
     record = pack_record(trained, received, residual, wire_format)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data_partition.errors import DataError
 from data_partition.image_store import ImageStore
 from data_partition.image_table import ImageTable
-from data_partition.left_out import without_source
+from data_partition.left_out import from_source, without_source
 from data_partition.partition import plan_partition
 from data_partition.published_split import with_split
 from data_partition.splits import SplitBy, split_by_folders, split_patients, split_release, together
@@ -101,10 +101,17 @@ def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.D
     alike: column ``look``. With a published split rows have the column ``fold``.
 
     Raises:
-        DataError: the split file cannot be used, or the images are slices.
+        DataError: the split file cannot be used, the images are slices, or lesions are to stay
+            together that nobody names.
     """
     rows = data.rows
     if config.split == "random":
+        unknown = config.split_by == "lesion" and rows["lesion_id"].isna().all()
+        if unknown and not data.sliced:
+            raise DataError(
+                f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; use "
+                "split-by = image"
+            )
         return rows, config.split_by
     if data.sliced:
         raise DataError(f"split = {config.split}: slices are always split by patient; leave it out")
@@ -114,6 +121,22 @@ def units(config: ExperimentConfig, data: ImageStore | ImageTable) -> tuple[pd.D
         return rows, config.split_by
     rows = rows.drop(columns="fold", errors="ignore")
     return rows.assign(look=_looks(config, data, rows)), "lesion"
+
+
+def is_left_out(config: ExperimentConfig, data: ImageStore | ImageTable) -> NDArray[np.bool_]:
+    """Return whether each image is from the source that ``leave-out`` names, (N,).
+
+    Sources are the release's or, where it names none, those of the split file.
+
+    Raises:
+        DataError: see `units`.
+    """
+    rows = data.rows
+    if not config.leave_out:
+        return np.zeros(len(rows), dtype=bool)
+    named, _ = units(config, data)
+    chosen = named["image_id"][from_source(named, config.leave_out)]
+    return from_source(rows, config.leave_out) | rows["image_id"].isin(chosen).to_numpy(dtype=bool)
 
 
 def _looks(

@@ -11,10 +11,9 @@ import pandas as pd
 
 from data_partition.copies import find_overlap, refuse
 from data_partition.image_store import ImageStore, ProgressCallback
-from data_partition.left_out import from_source
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
-from training.division import class_notices, cut, deal, split_notices, units
+from training.division import class_notices, cut, deal, is_left_out, split_notices, units
 from training.release import (
     open_table,
     open_training,
@@ -93,7 +92,7 @@ def _at_no_client(
     """Return the images that neither a client nor a test set has, by reason."""
     if store.sliced or not (config.split_file or config.leave_out):
         return {}
-    held = store.rows["image_id"].isin(plan["image_id"]) | from_source(store.rows, config.leave_out)
+    held = store.rows["image_id"].isin(plan["image_id"]) | is_left_out(config, store)
     named = store.rows["image_id"].isin(units(config, store)[0]["image_id"])
     found = {
         "image that the split file does not name": store.rows["image_id"][~held & ~named],
@@ -144,9 +143,9 @@ def open_test_data(
         table = test_table(config)
         if table is None:
             return None
-        training = open_training(config, progress).rows
+        store = open_training(config, progress)
+        training = store.rows[~is_left_out(config, store)]
         found = GlobalTestSet.whole(open_table(config, table, progress))
-    training = training[~from_source(training, config.leave_out)]
     overlap = find_overlap(training, found.rows)
     if not config.allow_overlap:
         refuse(overlap)
@@ -163,7 +162,7 @@ def open_left_out(config: ExperimentConfig, data: FederatedData) -> GlobalTestSe
     """
     if not config.leave_out:
         return None
-    store, chosen = data.store, from_source(data.store.rows, config.leave_out)
+    store, chosen = data.store, is_left_out(config, data.store)
     found = GlobalTestSet.part(store, chosen)
     overlap = find_overlap(store.rows[data.plan["client"].notna()], found.rows)
     if not config.allow_overlap:

@@ -31,13 +31,6 @@ def open_own_data(config: ExperimentConfig, client_index: int) -> CentralData:
     """
     store = open_training(config, tests_in=[])
     rows, split_by = units(config, store)
-    lesions = rows["lesion_id"]
-    unknown = split_by == "lesion" and "look" not in rows and lesions.isna().all()
-    if unknown and not store.sliced:
-        raise DataError(
-            f"split-by = lesion needs lesion ids, which {config.data_dir} does not have; use "
-            "split-by = image"
-        )
     if "split" in store.rows and "test" in set(store.rows["split"]):
         names = store.rows["split"].to_numpy(dtype=str)
     else:

@@ -9,11 +9,10 @@ from data_partition.dataset import DataSet
 from data_partition.datasets import find_dataset, own_datasets
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
-from data_partition.left_out import from_source
 from data_partition.partition import source_of, split_counts
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
-from training.division import cut, deal
+from training.division import cut, deal, is_left_out
 from training.errors import ConfigError
 from training.reference import reference_table
 from training.release import is_stored, open_table, reading, test_table, training_table
@@ -99,7 +98,7 @@ def divide(command: str, config: ExperimentConfig) -> Division:
         clients=clients,
         stored=sum(len(table.rows) for table in there),
         test=num_test,
-        left_out=int(from_source(held.rows, config.leave_out).sum()),
+        left_out=int(is_left_out(config, held).sum()),
     )
     missing = tuple(table for table in there if not is_stored(config, table))
     sources = {}

@@ -90,6 +90,31 @@ def test_no_row_has_an_image(tmp_path: Path) -> None:
         load_training(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("image_id,dx\n", "the table has no rows that can be used; get the whole table"),
+        ("image_id,dx,dx \nISIC_0000003,nv,nv\n", "has the column dx twice; keep the right one"),
+        ("image_id,dx\nISIC_0000003,nv,back\n", "line 2: has more cells than there are columns"),
+    ],
+)
+def test_a_table_that_says_too_little_or_too_much(
+    tmp_path: Path, table: str, complaint: str
+) -> None:
+    write(tmp_path / "HAM10000_metadata.csv", table)
+    layouts.write_images(tmp_path, ["ISIC_0000003"])
+    with pytest.raises(DataError, match=complaint):
+        load_training(tmp_path)
+
+
+def test_empty_cells_beyond_the_columns_are_no_fault(tmp_path: Path) -> None:
+    """Some programs end every row with a comma."""
+    lines = layouts.metadata().splitlines()
+    write(tmp_path / "HAM10000_metadata.csv", "\n".join([lines[0], *(f"{x}," for x in lines[1:])]))
+    layouts.write_images(tmp_path, layouts.IMAGES)
+    assert len(load_training(tmp_path).rows) == len(layouts.IMAGES)
+
+
 def test_damaged_archive(tmp_path: Path) -> None:
     layouts.dataverse(tmp_path)
     write(tmp_path / "HAM10000_images_part_1.zip", b"PK\3\4 half a download")

@@ -1,5 +1,6 @@
 """Folder names, dangling links, and placeholder files of git."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def test_what_a_folder_is_for(folder: str, role: str | None) -> None:
 
 def test_a_file_of_that_name_is_not_a_folder() -> None:
     assert FoundFile("/x", "", ("data", "images", "test_1.jpg"), -1).role is None
+
+
+@pytest.mark.parametrize("name", [b"we\rird.png", b"caf\xe9.png", b"a\x1b[2J.png"])
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path: Path, name: bytes) -> None:
+    """Read back from the store's table, the rows would no longer be those of the images."""
+    (tmp_path / os.fsdecode(name)).touch()
+    with pytest.raises(DataError, match=r"^[ -~]* is not UTF-8: '[ -~]*'; rename it$"):
+        find_files(tmp_path)
 
 
 def test_a_dangling_link_sets_one_image_aside(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from data_partition.errors import DataError
 from data_partition.image_reader import Decoded, Photographs, shades_of_grey
 
 
@@ -32,6 +33,17 @@ def test_the_square_in_the_middle(tmp_path: Path, turned: bool) -> None:
     assert (square == 255).all()
     squeezed = decoded(tmp_path / "a.png", pixels, Photographs(), 8)
     assert squeezed.mean() == pytest.approx(255 / 2, abs=1)
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1)])
+def test_an_image_like_a_thread_takes_no_memory(size: tuple[int, int]) -> None:
+    """Enlarged until its shorter side is long enough, it would have billions of pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    reader = Photographs(square=True, shades_of_grey=True)
+    with pytest.raises(DataError, match=r"x\.png: more than 20 times as long as it is wide"):
+        reader.pixels(file.getvalue(), "x.png", 64)
+    assert Photographs().pixels(file.getvalue(), "x.png", 64).shape == (64, 64, 3)
 
 
 def test_grey_light_is_measured_on_the_whole_image(tmp_path: Path) -> None:

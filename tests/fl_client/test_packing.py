@@ -31,9 +31,11 @@ def trained(round_number: int) -> Weights:
     return {name: a + rng.normal(size=a.shape).astype("f4") for name, a in received().items()}
 
 
-def packed(client: Client, round_number: int) -> Weights:
+def packed(client: Client, round_number: int, counted: int | None = None) -> Weights:
+    """Without ``counted`` every reply before has counted."""
+    counted = round_number - 1 if counted is None else counted
     layout = Layout.of(received())
-    record = pack_update(client, trained(round_number), received(), layout, round_number)
+    record = pack_update(client, trained(round_number), received(), layout, round_number, counted)
     return Layout(signature(layout.signature, client.config.wire_format)).views(record)
 
 
@@ -45,7 +47,7 @@ def test_float32_is_the_weights_themselves(tmp_path: Path) -> None:
     """To the byte, end to end, and nothing is kept."""
     client = made(tmp_path, "float32")
     layout = Layout.of(trained(1))
-    record = pack_update(client, trained(1), {}, layout, 1)
+    record = pack_update(client, trained(1), {}, layout, 1, 0)
     plain = layout.flatten(trained(1))
     assert {n: a.data for n, a in record.items()} == {n: a.data for n, a in plain.items()}
     assert not client.folder.exists()
@@ -66,6 +68,16 @@ def test_bfloat16_keeps_nothing(tmp_path: Path) -> None:
     client = made(tmp_path, "bfloat16")
     packed(client, 1)
     assert not client.folder.exists()
+
+
+def test_the_residual_of_a_lost_reply_is_lost(tmp_path: Path) -> None:
+    """The server never had what round 2 rounded: round 3 goes on from the residual of round 1."""
+    whole, lost = made(tmp_path / "whole", "int8"), made(tmp_path / "lost", "int8")
+    for client in (whole, lost):
+        packed(client, 1)
+    packed(lost, 2)
+    assert_same_bits(packed(lost, 3, counted=1), packed(whole, 3, counted=1))
+    assert kept(lost) == kept(whole)
 
 
 def test_the_residual_of_a_round_goes_into_the_next_one(tmp_path: Path) -> None:
@@ -101,7 +113,7 @@ def test_an_update_that_overflows_keeps_no_residual(tmp_path: Path) -> None:
     client = made(tmp_path, "int8")
     wild = {**trained(1), "w": np.full((4, 9), np.inf, np.float32)}
     with pytest.raises(WireError, match="'w' is not finite, or overflows"):
-        pack_update(client, wild, received(), Layout.of(received()), 1)
+        pack_update(client, wild, received(), Layout.of(received()), 1, 0)
     assert not client.folder.exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 from data_partition.brats2019_volumes import ORACLE
 from data_partition.errors import DataError
 from data_partition.splits import SPLITS
-from tests.data_partition.layouts import write_images
+from tests.data_partition.layouts import write, write_images
 from tests.support import make_config
 from training.config import ExperimentConfig
 from training.data_description import describe_data
@@ -87,8 +87,31 @@ def test_a_lesion_in_both_folders(tmp_path: Path) -> None:
     names = open_central_data(config).split_names.tolist()
     assert names == ["train", "train", "train", "validation"]
     with pytest.raises(
-        DataError, match="split-by = lesion: lesion HAM_2 has images for validation and for"
+        DataError,
+        match="split-by = lesion: lesion HAM_2 has images, or copies of them, for validation",
     ):
+        open_central_data(config.replace(split_by="lesion"))
+
+
+def test_a_copy_in_both_folders(tmp_path: Path) -> None:
+    """Of another lesion by its table: identical pixels count as one lesion."""
+    write_images(tmp_path / "data" / "train", ["a", "b", "c"])
+    write(tmp_path / "data" / "val" / "d.jpg", (tmp_path / "data/train/b.jpg").read_bytes())
+    rows = "".join(f"HAM_{name},{name},nv\n" for name in "abcd")
+    (tmp_path / "data" / "HAM10000_metadata.csv").write_text("lesion_id,image_id,dx\n" + rows)
+    config = make_config(data_dir=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    open_central_data(config)
+    with pytest.raises(DataError, match="lesion HAM_b has images, or copies of them, for valid"):
+        open_central_data(config.replace(split_by="lesion"))
+
+
+def test_lesions_that_nobody_names_cannot_be_kept_together(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", ["a", "b", "c", "d", "e"])
+    rows = "".join(f"{name},nv\n" for name in "abcde")
+    (tmp_path / "data" / "HAM10000_metadata.csv").write_text("image_id,dx\n" + rows)
+    config = make_config(data_dir=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    open_central_data(config)
+    with pytest.raises(DataError, match=r"split-by = lesion needs lesion ids, which .* does not"):
         open_central_data(config.replace(split_by="lesion"))
 
 

@@ -56,6 +56,24 @@ def test_it_is_judged_and_trains_nobody(config: ExperimentConfig) -> None:
     assert set(held["split"]) == {"train", "validation", "test"}
 
 
+def test_it_is_found_where_only_the_split_file_names_sources(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    """A table of HAM10000 without its column ``dataset``, as Kaggle has it."""
+    data = Path(shutil.copytree(config.data_dir, tmp_path / "data"))
+    table = pd.read_csv(data / "HAM10000_metadata.csv")
+    centres = {"vidir_molemax": 1, "vidir_modern": 2, "rosendahl": 3, "vienna_dias": 5}
+    table.drop(columns="dataset").to_csv(data / "HAM10000_metadata.csv", index=False)
+    split = pd.DataFrame({"image": table["image_id"], "center": table["dataset"].map(centres)})
+    split["fold"] = split["fold2"] = "train"
+    split.to_csv(tmp_path / "train_test_split.csv", index=False)
+    named = {"split": "lesion-clean", "split_file": str(tmp_path / "train_test_split.csv")}
+    there = config.replace(data_dir=str(data), **named)
+    left_out = open_left_out(there, open_federated_data(there))
+    assert left_out is not None
+    assert set(left_out.rows["image_id"]) == set(table["image_id"][table["dataset"] == LEFT])
+
+
 def test_the_global_test_set_stays(config: ExperimentConfig) -> None:
     everyone = config.replace(leave_out="", clients=4)
     assert open_left_out(everyone, open_federated_data(everyone)) is None
