@@ -47,7 +47,7 @@ def predict_command(
 
     Prints the most probable class of each image and the probability of every class, or writes
     them to a CSV or JSON file. Images are preprocessed like the run's test images. Of a FOLDER
-    every image file is classified, also in folders and zip archives below it; of a TABLE (CSV)
+    every JPEG and PNG is classified, also in folders and zip archives below it; of a TABLE (CSV)
     those that its column image names. For a run on BraTS2019 FOLDER is one of cases with their
     NIfTI volumes: each slice is classified, and each patient by the mean of the slices. A run with
     slice-choice = tumour also needs a segmentation of every case.

@@ -16,6 +16,7 @@ from data_partition.image_reader import Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from data_partition.own_label_table import SUFFIXES, named_images
+from data_partition.unread_files import unread_files
 from experiments.console import Console
 from training.config import ExperimentConfig
 from training.release import read_as, reading
@@ -107,7 +108,8 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
     if path.is_dir() and load_unlabelled is not None:
         return load_unlabelled(path, reading(config))
     if path.is_dir():
-        found = [file for file in find_files(path) if file.is_image]
+        files = find_files(path)
+        found = [file for file in files if file.is_image]
         if not found:
             raise DataError(
                 f"{path}: holds no image file ({', '.join(IMAGE_SUFFIXES)}); name another folder"
@@ -120,7 +122,8 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
                 "member": [file.member for file in found],
             }
         )
-    elif path.is_file() and path.suffix.lower() in SUFFIXES:
+        return ImageTable(rows.assign(lesion_id=None), (), "", unread_files(files))
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
         pairs, lacking = named_images(path)
         rows = pd.DataFrame(
             {
@@ -131,7 +134,7 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
             }
         )
         return ImageTable(rows.assign(lesion_id=None), (), "", {"row without an image": lacking})
-    elif path.is_file():
+    if path.is_file():
         row = {"image_id": str(path), "name": path.name, "path": str(path.absolute()), "member": ""}
         rows = pd.DataFrame([row])
     else:

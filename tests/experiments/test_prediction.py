@@ -173,6 +173,7 @@ def folder(synthetic_ham: Path, tmp_path: Path) -> Path:
         archive.write(three, "three.jpg")
     (folder / "broken.jpg").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image either")
+    (folder / "scan.TIF").write_bytes(b"II*")
     return folder
 
 
@@ -184,7 +185,9 @@ def test_a_folder_is_its_images_and_what_is_damaged_is_named(
     answers = pd.read_csv(out)
     found = [folder / LONG / "two.JPG", folder / "more.zip" / "three.jpg", folder / "one.jpg"]
     assert answers["image"].tolist() == [str(path) for path in found]
-    assert "left out, unreadable image: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "left out, unreadable image: " in said
+    assert "left out, image in a format that is not read, .tif; save it as JPEG or PNG: sc" in said
     one = tmp_path / "one.csv"
     predict_command(model, [folder / "one.jpg"], out=one)
     pd.testing.assert_series_equal(
