@@ -10,6 +10,7 @@ from experiments.planning.step_times import setting
 from fl_server.federated_config import RAY_PARTS
 from training.errors import RunFolderError
 from training.gpu_memory import GpuMemory
+from training.optimizers import state_tensors
 
 # How much more memory a trial is taken to need than the first of its kind used: how PyTorch divides
 # it into pieces is not the same in every run.
@@ -26,8 +27,11 @@ def kind_of(trial: Trial) -> Hashable | None:
     if config.on_features:
         return None
     return (
-        *(trial.command, setting(config)),
-        *(config.strategy, config.optimizer, config.asked_clients),
+        # The data set also decides what batch-size = auto is.
+        *(trial.command, config.dataset, setting(config)),
+        *(config.strategy, config.optimizer, state_tensors(config.to_flat())),
+        # FedProx without its term holds no global weights.
+        *(bool(config.to_flat()["proximal-mu"]), config.asked_clients),
     )
 
 

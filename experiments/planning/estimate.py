@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
+import numpy as np
+
 from data_partition.datasets import find_dataset
 from experiments.planning.features import feature_files
 from experiments.planning.images import ClientImages, ImageCounts
@@ -14,6 +16,7 @@ from models.registry import find_backbone
 from models.text_encoders import find_text_encoder
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
+from training.config_faults import all_stays
 from training.optimizers import state_tensors
 from training.round_files import KEPT
 
@@ -117,6 +120,7 @@ def estimate(
     *,
     starting: float | None = None,
     kept: Collection[Hashable] = (),
+    with_clients: bool = True,
 ) -> Estimate:
     """Return the expected time and disk space of a run.
 
@@ -126,6 +130,7 @@ def estimate(
         config: resolved.
         starting: of ``STARTING`` or ``STARTING_IN_CAMPAIGN``; None: of a run by itself.
         kept: identities of the feature files that are there already.
+        with_clients: whether a federation's clients keep their files on this disk.
     """
     federated = command == "simulate"
     if federated:
@@ -144,13 +149,14 @@ def estimate(
     if not federated:
         # Including the one that is being written; all are removed at the end.
         passing += state * (min(config.epochs, KEPT) + 1)
-    elif config.client_optimizer == "persistent":
-        kept_bytes += config.clients * state * min(config.rounds, KEPT)
-        passing += config.clients * state
-    if federated and config.wire_format == "int8":
-        # The rounding errors of int8.
-        kept_bytes += config.clients * model * min(config.rounds, KEPT)
-        passing += config.clients * model
+    else:
+        at_server = server_arrays(config) * model
+        kept_bytes += at_server
+        passing += at_server
+        if with_clients:
+            newest, best = client_arrays(config)
+            kept_bytes += config.clients * (newest * min(config.rounds, KEPT) + best) * model
+            passing += config.clients * newest * model
     if command == "heads":
         everything = images.training + images.test
         judging += everything * times.features
@@ -165,6 +171,27 @@ def estimate(
         bytes=kept_bytes,
         passing=passing,
     )
+
+
+def server_arrays(config: ExperimentConfig) -> int:
+    """Return how many arrays a method's server keeps for each array that is trained."""
+    init = METHODS[config.strategy].server_init
+    return 0 if init is None else len(init(np.zeros(1, np.float32), config.to_flat()))
+
+
+def client_arrays(config: ExperimentConfig) -> tuple[int, int]:
+    """Return how many arrays a client keeps of each round for each array that is trained, and how
+    many of the best round beside them.
+
+    A head or BatchNorm alone, which FedPer and FedBN keep, is not counted.
+    """
+    method = METHODS[config.strategy]
+    own = int(method.own_half is not None or all_stays(method))
+    optimizers = 0
+    if config.client_optimizer == "persistent":
+        optimizers = state_tensors(config.to_flat()) * (2 if method.own_half is not None else 1)
+    residual = int(config.wire_format == "int8")  # its rounding errors
+    return optimizers + residual + method.client_state + own, own
 
 
 def slowness(times: StepTime) -> float:

@@ -66,7 +66,8 @@ def show_site_plan(
     here = resolve(server, dataset=config.dataset, device=server.device, threads_per_client=1)
     times = measure_steps([here], cache_dir(config), progress)[setting(here)]
     images = ImageCounts((ClientImages(_SOME, 0, 0),), num_test, num_test)
-    each = estimate("simulate", here.replace(clients=1, min_replies=1), times, images, Workers())
+    one = here.replace(clients=1, min_replies=1)
+    each = estimate("simulate", one, times, images, Workers(), with_clients=False)
     if is_synthetic(config.test_dir):
         console.say(NOTICE, style="bold")
     show_config(console, wanted, config)

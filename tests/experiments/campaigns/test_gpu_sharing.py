@@ -65,6 +65,9 @@ def test_trials_are_alike_if_they_need_the_same_memory() -> None:
         trial(clients=9),
         trial(strategy="scaffold"),
         trial(optimizer="adam"),
+        trial(optimizer="sgd", momentum=0.9),
+        # Its batches are smaller, if nobody says how large.
+        Trial("simulate", make_config().replace(dataset="brats2019"), {}),
         trial("heads"),
     )
     assert first not in [kind_of(other) for other in others]

@@ -190,6 +190,34 @@ def test_a_federated_run_in_int8_keeps_what_it_left_over() -> None:
     assert found.passing - plain.passing == 3 * RESNET18
 
 
+@pytest.mark.parametrize(
+    ("strategy", "at_server", "newest", "best"),
+    [
+        ("fedprox", 0, 0, 0),
+        ("fedavgm", 1, 0, 0),
+        ("fedadam", 2, 0, 0),
+        ("scaffold", 1, 1, 0),
+        ("feddyn", 1, 1, 0),
+        ("ditto", 0, 1, 1),
+        ("local", 0, 1, 1),
+    ],
+)
+def test_what_methods_keep_is_counted_at_the_server_and_at_each_client(
+    strategy: str, at_server: int, newest: int, best: int
+) -> None:
+    """Three rounds of each client's, the best one's beside them, and a fourth while it is written;
+    at a coordinator the clients' are elsewhere.
+    """
+    plain = of("simulate", config(optimizer="sgd", rounds=50))
+    wanted = config(optimizer="sgd", rounds=50, strategy=strategy)
+    found = of("simulate", wanted)
+    assert found.bytes - plain.bytes == (at_server + 3 * (3 * newest + best)) * RESNET18
+    assert found.passing - plain.passing == (at_server + 3 * newest) * RESNET18
+    assert found.a_round > 0
+    alone = of("simulate", wanted, with_clients=False)
+    assert alone.bytes - plain.bytes == at_server * RESNET18
+
+
 # resnet18 has 512 features; an adapter is 512 → 32 → 512, and a head leads to seven classes.
 HEAD = 4 * (512 * 7 + 7)
 ADAPTER = 4 * (512 * 32 + 32 + 32 * 512 + 512) + HEAD
