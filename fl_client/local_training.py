@@ -112,7 +112,8 @@ def _train(
     optimizer = optimizers.build_optimizer(config.to_flat(), network.trained().values(), rate)
     folder = model.client.folder / ("own-optimizer" if own else "optimizer")
     states = OptimizerStates(folder, keep=config.client_optimizer)
-    since = states.load(network, optimizer, before=round_number)
+    counted = int(model.settings.get("counted", round_number))
+    since = states.load(network, optimizer, before=round_number, counted=counted)
     loss = model.train(
         optimizer,
         round_number=round_number,

@@ -81,12 +81,24 @@ class OptimizerStates:
         self._round_files = RoundFiles(folder)
         self.persistent = keep == "persistent"
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, before: int) -> int:
+    def load(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        before: int,
+        counted: int | None = None,
+    ) -> int:
         """Fill a new optimizer with the newest state of a round before ``before``.
+
+        Args:
+            counted: a client's last round whose reply counted; states after it are deleted.
 
         Returns:
             The round of that state; 0 if the optimizer stays fresh.
         """
+        if counted is not None:
+            self._round_files.forget(after=counted, before=before)
         newest = self._round_files.newest(before=before)
         if not self.persistent or newest is None:
             return 0

@@ -100,12 +100,17 @@ class LosesTheReply(Clients):
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "lost"), reply_to=message)
 
 
-@pytest.mark.parametrize("strategy", WITH_A_CLIENTS_STATE)
+@pytest.mark.parametrize("strategy", [DEFAULT, *WITH_A_CLIENTS_STATE])
 def test_a_lost_reply_is_as_if_the_client_had_been_absent(
     strategy: str, synthetic_ham: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """Else its own state would be ahead of what the server knows of it."""
+    """Else its own state, and that of its optimizer and of rounding, would be ahead of what the
+    server knows of it.
+    """
     changes: dict[str, Any] = {"strategy": strategy, "rounds": 4, "min_replies": 2}
+    changes |= {"wire_format": "int8", "client_optimizer": "persistent"}
+    if not METHODS[strategy].sgd_only:
+        changes |= {"optimizer": "adam"}
     absent = run_in_memory(synthetic_ham, cache, tmp_path / "a", Clients(refuses=2), **changes)
     lost = run_in_memory(synthetic_ham, cache, tmp_path / "b", LosesTheReply(), **changes)
     assert lost["participation"] == absent["participation"] != {}
