@@ -74,8 +74,9 @@ def train(message: Message, context: Context) -> Message:
     whole = client.config.wire_format == "float32"
     received = {} if whole else layout.views(_arrays(message))
     arrays, metrics = train_locally(client, _take_arrays(message), settings, text, reuse=True)
-    numbers = (int(str(settings[name])) for name in ("round", "counted"))
-    record = pack_update(client, arrays, received, layout, *numbers)
+    number = int(str(settings["round"]))
+    counted = int(str(settings.get("counted", number)))
+    record = pack_update(client, arrays, received, layout, number, counted)
     metrics["seconds-message"] = time.perf_counter() - started
     content = RecordDict({"arrays": record, "metrics": MetricRecord(metrics)})
     return Message(content, reply_to=message)

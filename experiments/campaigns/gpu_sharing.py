@@ -8,6 +8,7 @@ from experiments.campaigns.job import Job
 from experiments.campaigns.trial import Trial
 from experiments.planning.step_times import setting
 from fl_server.federated_config import RAY_PARTS
+from strategies.methods import METHODS
 from training.errors import RunFolderError
 from training.gpu_memory import GpuMemory
 from training.optimizers import state_tensors
@@ -30,8 +31,9 @@ def kind_of(trial: Trial) -> Hashable | None:
         # The data set also decides what batch-size = auto is.
         *(trial.command, config.dataset, setting(config)),
         *(config.strategy, config.optimizer, state_tensors(config.to_flat())),
-        # FedProx without its term holds no global weights.
-        *(bool(config.to_flat()["proximal-mu"]), config.asked_clients),
+        # Without its term a method may hold no copy of the weights.
+        *(bool(config.to_flat()[key]) for key in METHODS[config.strategy].keys),
+        config.asked_clients,
     )
 
 

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
+from data_partition.errors import DataError
 from data_partition.synthetic_ham10000 import write_ham10000
 from experiments import command_runner, coordinator, data_commands, prediction, site
 from experiments.campaigns.campaign_display import CampaignDisplay
@@ -146,7 +148,12 @@ def full_disk() -> None:
 def data_check() -> None:
     write_ham10000(Path("data"), images=14, seed=0)
     image = next(Path("data").rglob("*.jpg"))
-    image.with_name(HOSTILE.replace("/", "") + ".jpg").write_text("no")
+    named = image.with_name(HOSTILE.replace("/", "") + ".jpg")
+    named.write_text("no")
+    with pytest.raises(DataError, match="holds a control character") as refused:
+        data_commands.check(Path("data"))
+    assert is_plain(str(refused.value))
+    named.rename(image.with_name(re.sub(r"[\x00-\x1f]", "", named.name)))
     data_commands.check(Path("data"))
     print(VISIBLE)  # of the name a slash is missing; what counts is that it is printed plain
 
