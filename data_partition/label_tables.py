@@ -74,7 +74,7 @@ def read_table(file: FoundFile, needed: frozenset[str]) -> pd.DataFrame:
     """
     content = file.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
+        text = one_line_end(content.decode("utf-8-sig"))
         separator = delimiter(text.split("\n", 1)[0])
         with warnings.catch_warnings(record=True) as cut:  # cells beyond the header's
             warnings.simplefilter("always", pd.errors.ParserWarning)
@@ -109,6 +109,13 @@ def _first_too_long(text: str, separator: str) -> int:
     rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     columns = len(next(rows))
     return next((rows.line_num for row in rows if any(row[columns:])), 0)
+
+
+def one_line_end(text: str) -> str:
+    """Return a table with every line end as a line feed, also those in quoted cells: pandas would
+    write others without quotes, and read back more rows than it wrote.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def delimiter(header: str) -> str:

@@ -17,9 +17,11 @@ import pytest
 from PIL import Image
 
 from data_partition import image_store
+from data_partition.dataset_ham10000 import load_training
 from data_partition.errors import DataError
 from data_partition.image_store import DIGESTS, ImageStore, open_store, store_side
 from data_partition.image_table import ImageTable
+from tests.data_partition import layouts
 
 CLASSES = ("bcc", "mel", "nv")
 NAMES = ["a", "b", "c", "d", "e"]
@@ -93,6 +95,20 @@ def leftovers(cache: Path) -> list[Path]:
 
 def stores(cache: Path) -> list[Path]:
     return [path for path in (cache / "images").iterdir() if path.name[0] != "."]
+
+
+def test_a_line_end_within_a_cell_shifts_no_row(tmp_path: Path) -> None:
+    """A lesion's id in quotes, in which another program wrote a carriage return."""
+    data = tmp_path / "data"
+    layouts.write(
+        data / "HAM10000_metadata.csv", 'lesion_id,image_id,dx\n"a\rb",ISIC_1,nv\nc,ISIC_2,mel\n'
+    )
+    layouts.write_images(data, ["ISIC_1", "ISIC_2"])
+    table = load_training(data)
+    open_store(table, side=32, cache_dir=tmp_path / "cache")
+    store = open_store(table, side=32, cache_dir=tmp_path / "cache")
+    assert store.rows["lesion_id"].tolist() == ["a\nb", "c"]
+    assert store.rows["image_id"].tolist() == ["ISIC_1", "ISIC_2"]
 
 
 def test_store_side_keeps_the_ratio_of_256_to_224():
