@@ -79,7 +79,7 @@ def train_centralized(
                 from training.centralized_run import CentralizedRun
 
                 console.print(f"CPU threads: {config.threads_per_client}", highlight=False)
-                before = len(folder.rounds())
+                before = folder.rounds_file.count()
                 if config.on_features and not before:
                     console.print(f"Epoch 1 also {OF_FEATURES}", highlight=False)
                 with RunDisplay(console, config.epochs, unit="epoch", before=before) as display:

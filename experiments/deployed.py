@@ -230,7 +230,7 @@ def _watch(
     from fl_server.coordinator.orders import UNFINISHED
 
     served = time.monotonic()
-    with RunDisplay(console, rounds, before=len(run_folder.rounds())) as display:
+    with RunDisplay(console, rounds, before=run_folder.rounds_file.count()) as display:
         while True:
             order = orders.get(order.number)
             display.show(run_folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from statistics import median
@@ -13,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from experiments.console import Console, marked, shown
+from training.rounds_file import NewRounds
 from training.scores import as_text
 
 if TYPE_CHECKING:
@@ -115,11 +116,13 @@ class RunDisplay:
         self._rounds = rounds
         self._unit = unit
         self._before = before
+        self._seconds: list[float] = []  # of the rounds since
+        self._new: NewRounds | None = None
         self._shown = before
         self._warned = before
         self._noted = 0
         self._phase = ""
-        self._seen: list[tuple[int, int]] = []
+        self._seen: list[tuple[int, ...]] = []
         self._progress = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
@@ -153,8 +156,11 @@ class RunDisplay:
         phase = str(manifest.get("phase") or "")
         progress = folder.checkpoint.progress()
         done = progress.round
-        records = folder.rounds()
-        left = self._time_left(records[self._before :], done)
+        if self._new is None:
+            self._new = NewRounds(folder.rounds_file.path, self._before)
+        new = self._new.read()
+        self._seconds += [record["seconds"]["round"] for record in new]
+        left = self._time_left(done)
         best_by = str(manifest.get("best_by", "avg"))
         best = self._best(progress, best_by)
         self._progress.update(self._task, completed=done, description=phase, left=left, best=best)
@@ -167,12 +173,12 @@ class RunDisplay:
                 line = f"[bold yellow]round {record['round']}: {shown(warning)}[/]"
                 self._console.print(marked(line), highlight=False)
         self._warned = max(self._warned, len(progress.records))
-        for record in records[self._shown :]:
-            newest = record is records[-1] and not self._console.is_terminal  # else the bar has it
+        for record in new:
+            newest = record is new[-1] and not self._console.is_terminal  # else the bar has it
             outlook = "  ".join(filter(None, (best, left))) if newest else ""
             line = self._line(record, outlook, best_by)
             self._console.say(marked(line))
-        self._shown = max(self._shown, len(records))
+            self._shown = record["round"]
         # The last round's model is validated during the final evaluation, so its line comes first.
         awaited = phase == "judging" and self._shown < done
         if phase != self._phase and not awaited:
@@ -185,18 +191,18 @@ class RunDisplay:
         task = self._progress.tasks[self._task]
         self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
 
-    def _time_left(self, records: Sequence[Mapping[str, Any]], done: int) -> str:
+    def _time_left(self, done: int) -> str:
         """Return the remaining time, if the missing rounds take as long as the latest ones.
 
         The first round since the start may have computed features and started processes, which no
         other does: it counts only while it is the only one, and then as a bound.
         """
-        if not records or done >= self._rounds:
+        seconds = self._seconds
+        if not seconds or done >= self._rounds:
             return ""
-        latest = (records[1:] or records)[-_LATEST:]
-        each = median(record["seconds"]["round"] for record in latest)
+        each = median((seconds[1:] or seconds)[-_LATEST:])
         left = timedelta(seconds=max(1, round(each * (self._rounds - done))))
-        return f"{'about' if records[1:] else 'up to'} {left} left"
+        return f"{'about' if seconds[1:] else 'up to'} {left} left"
 
     def _best(self, progress: Progress, best_by: str) -> str:
         """Return the best validated model so far, by the figure that chooses it."""

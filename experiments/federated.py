@@ -181,7 +181,7 @@ def run_simulation(
             f"CPU threads of each: {threads}",
             highlight=False,
         )
-        before = len(folder.rounds())
+        before = folder.rounds_file.count()
         if run_config.on_features and not before:
             console.print(f"Round 1 also {OF_FEATURES}", highlight=False)
         with (

@@ -13,7 +13,7 @@ from flwr.common import log
 from flwr.serverapp import Grid
 
 from data_partition.datasets import find_dataset
-from fl_server.judging import Judge, own_best_rounds, shares_features
+from fl_server.judging import Judge, own_best, shares_features
 from fl_server.nodes import Gathered, check_bases, summed_class_counts
 from fl_server.reply_grids import CheckingGrid, UnpackingGrid
 from fl_server.round_record import round_record
@@ -26,6 +26,7 @@ from strategies.flower_mean import FlowerMean
 from strategies.method import Method
 from strategies.methods import METHODS
 from training.batchnorm import note_without_batchnorm
+from training.checkpoint import OwnBest
 from training.checkpoint_writer import CheckpointWriter
 from training.clip_text import ClipText
 from training.config import ExperimentConfig
@@ -106,6 +107,7 @@ class Federation:
         self._settings = dict(settings)
         self._start: dict[str, Any] | None = None  # of ``init-from``, until it is in the manifest
         self._of_training: dict[str, list[int]] = {}  # settings in training messages only
+        self._own_best: OwnBest | None = None  # if each client has a best round of its own
         self._round_started = 0.0
 
     def run(self, gather: Callable[[], Gathered]) -> None:
@@ -134,6 +136,7 @@ class Federation:
         for note in notes:
             log(WARNING, note)
         self.folder.update_manifest(notes=notes)
+        self._own_best = own_best(self.config, self.folder)
         judge = Judge(
             grid=self.grid,
             strategy=self._strategy(clients, exchange),
@@ -241,11 +244,12 @@ class Federation:
             examples={name: sizes["train"] for name, sizes in clients.sizes.items()},
             counted={
                 name: record["round"]
-                for record in self.progress.records
+                for records in (self.folder.each_round(), self.progress.records[-1:])
+                for record in records
                 for name in record["clients"]
             },
             best_round=self.progress.best_round,
-            own_best_rounds=own_best_rounds(self.config, self.progress),
+            own_best_rounds={} if self._own_best is None else self._own_best.rounds,
             flower=FlowerMean(flower) if flower else None,
         )
 
@@ -296,7 +300,7 @@ class Federation:
         if self.progress.round and not pooled:
             # Before training, the clients validated the received model, that of the previous round.
             validation = judge.validation(strategy.replies)
-            self.progress = self.progress.validated(validation, self.config.best_by)
+            self._validated(validation)
         # A simulation may have fewer processes than clients.
         planned = self.folder.manifest().get("resources", {})
         side_by_side = int(planned.get("concurrency", self.config.asked_clients))
@@ -308,7 +312,11 @@ class Federation:
         if pooled:
             # Only one client trains, and with it, it alone would validate.
             validation = judge.validation(judge.ask(arrays, "validation", self.progress.round))
-            self.progress = self.progress.validated(validation, self.config.best_by)
+            self._validated(validation)
         strategy.best_round = self.progress.best_round
-        strategy.own_best_rounds = own_best_rounds(self.config, self.progress)
         writer.write(self.progress, exchange.weights(arrays), exchange.server_state(arrays))
+
+    def _validated(self, validation: dict[str, Any]) -> None:
+        self.progress = self.progress.validated(validation, self.config.best_by)
+        if self._own_best is not None:
+            self._own_best.add(self.progress.records[-1])

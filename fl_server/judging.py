@@ -21,7 +21,7 @@ from strategies.methods import METHODS
 from strategies.replies import Replies
 from strategies.temperature_losses import FIELD as TEMPERATURE_LOSSES
 from training.calibration import Calibration
-from training.checkpoint import Progress, best_rounds
+from training.checkpoint import OwnBest, Progress
 from training.config import ExperimentConfig
 from training.config_faults import HEAD_NAMES, all_stays
 from training.evaluation import evaluate_on_test_set
@@ -34,14 +34,14 @@ from training.weights import weights_sha256
 _OF_VALIDATION = (*FIELDS, TEMPERATURE_LOSSES)
 
 
-def own_best_rounds(config: ExperimentConfig, progress: Progress) -> dict[str, int]:
-    """Return the best round of each client; empty if one is the best for all.
+def own_best(config: ExperimentConfig, folder: RunFolder) -> OwnBest | None:
+    """Return the best round of each client so far; None if one is the best for all.
 
     A client that trains alone would also choose alone.
     """
     if not all_stays(METHODS[config.strategy]):
-        return {}
-    return best_rounds(progress.records, config.best_by)
+        return None
+    return OwnBest(config.best_by, folder.each_round())
 
 
 def shares_features(exchange: Exchange) -> bool:
@@ -125,7 +125,8 @@ class Judge:
         last_histograms = histograms_of(found, "test")
         sha256 = weights_sha256(exchange.evaluated(sent))
         best_round = progress.best_round or progress.round
-        own_rounds = own_best_rounds(config, progress)
+        own = own_best(config, folder)
+        own_rounds = {} if own is None else own.rounds
         if {best_round, *own_rounds.values()} != {progress.round}:
             sent.clear()  # freed before the best one is evaluated
             sent = exchange.pack(folder.checkpoint.weights(best_round))
@@ -159,8 +160,8 @@ class Judge:
                 "best_by": config.best_by,
                 "best_round": best_round,
                 **({"best_rounds": own_rounds} if own_rounds else {}),
-                "participation": participation(progress.records, clients),
-                **({"sampled": sampled(progress.records, clients)} if samples else {}),
+                "participation": participation(folder.each_round(), clients),
+                **({"sampled": sampled(folder.each_round(), clients)} if samples else {}),
                 "rounds": progress.round,
                 "weights_sha256": sha256,
                 **({"local_arrays": exchange.num_local} if exchange.num_local else {}),

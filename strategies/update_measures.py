@@ -39,12 +39,9 @@ def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None
                 update.add_block(ours[name][piece], theirs[name][piece], start, spans)
         return update
 
-    whole = Update()
     with one_thread_per_core() as threads:
         # In a fixed order, since a sum of floats depends on it.
-        for part in threads.map(part_of, shares_of(floats)):
-            whole.add(part)
-    return whole
+        return Update.of_parts(threads.map(part_of, shares_of(floats)))
 
 
 def norm_of(record: ArrayRecord, layout: Layout | None = None, *, carried: bool = False) -> float:

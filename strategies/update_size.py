@@ -66,11 +66,12 @@ def describe_updates(
     factors = {client: clip_factor(update.norm, most) for client, update in updates.items()}
     mean = np.zeros(PLACES)
     for client, update in updates.items():
-        mean += weights[client] * factors[client] * update.sketch
+        length = weights[client] * factors[client] * update.norm
+        mean += length * update.direction.astype(np.float64)
     return {
         client: {
             "norm": update.norm,
-            "cosine": _cosine(update.sketch, mean),
+            "cosine": _cosine(update.direction.astype(np.float64), mean),
             "times_median": _times_median(client, updates),
             "clipped": factors[client] < 1,
         }

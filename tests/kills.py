@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+import operation.files
+import training.rounds_file
+
 # Files that nobody reads, still being written or a lock: after a kill, the system removes locks.
 _HIDDEN = re.compile(r"\..+\.\d+\.tmp|\.lock")
 
@@ -44,8 +47,12 @@ class FileChanges:
 
 @contextmanager
 def killed_after(allowed: float = float("inf")) -> Iterator[FileChanges]:
-    """Refuse every change of a file after so many, also those that clean up, as after a kill."""
+    """Refuse every change of a file after so many, also those that clean up, as after a kill.
+
+    Of what is to be added to a file, half is added.
+    """
     changes = FileChanges(allowed)
+    append_bytes = operation.files.append_bytes
     replace, unlink, rmtree = Path.replace, Path.unlink, shutil.rmtree
 
     def counted_replace(path: Path, target: Path) -> Path:
@@ -57,12 +64,21 @@ def killed_after(allowed: float = float("inf")) -> Iterator[FileChanges]:
             changes.count()
         unlink(path, missing_ok)
 
+    def counted_append(path: Path, content: bytes) -> None:
+        try:
+            changes.count()
+        except Killed:
+            append_bytes(path, content[: len(content) // 2])
+            raise
+        append_bytes(path, content)
+
     def counted_rmtree(path: Path, ignore_errors: bool = False) -> None:
         changes.count()
         rmtree(path, ignore_errors)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "rmtree", counted_rmtree)
+        patch.setattr(training.rounds_file, "append_bytes", counted_append)
         patch.setattr(Path, "replace", counted_replace)
         patch.setattr(Path, "unlink", counted_unlink)
         yield changes

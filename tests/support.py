@@ -1,5 +1,6 @@
 """Shared by the tests of several packages: small configs, images, clients, and Flower in memory."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from torch import nn
 
 from fl_client.client import Client
 from models.backbones import build_backbone
+from operation.files import write_text
 from strategies.arrays import to_record, views
 from strategies.layout import LAYOUT, Layout
 from training.clip_text import ClipText
 from training.config import ExperimentConfig, parse
 from training.inference import Preprocessing
+from training.run_folder import RunFolder
 from training.split import Split
 from training.study import resolve
 
@@ -107,6 +110,11 @@ def first_weights(seed: int = 0) -> dict[str, NDArray]:
     """Random weights of `BACKBONE` for three classes, as a client receives them: read only."""
     model = build_backbone(BACKBONE, 3, pretrained=False, image_size=32, seed=seed)
     return views(to_record(state_of(model)))
+
+
+def write_rounds(folder: RunFolder, records: Iterable[Mapping[str, Any]]) -> None:
+    """Put these rounds in place of those in a run folder's ``rounds.jsonl``."""
+    write_text(folder.path / "rounds.jsonl", "".join(json.dumps(one) + "\n" for one in records))
 
 
 def state_of(model: nn.Module) -> dict[str, NDArray]:

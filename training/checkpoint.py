@@ -3,17 +3,18 @@
 The weights of round r are in ``round-r.safetensors``, and what the method's server keeps for the
 next round, if it keeps anything, in ``server-r.safetensors``; with ``ema-decay`` the moving average
 after it in ``ema-r.safetensors``. ``state.json`` names the round of the last and of the best
-weights, and contains the record of every round. Weights, server's state and average are written
+weights, and contains a record of every round. Weights, server's state and average are written
 first, then ``state.json`` is renamed into place, then files that it no longer names are
 deleted. So ``state.json`` always names complete files.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from operation.files import parse_json, remove_leftovers, write_json
+from operation.files import parse_json, remove_leftovers, write_text
 from training.errors import RunFolderError
 from training.scores import ALL_SCORES
 from training.weights import Weights, load_weights, save_weights
@@ -29,7 +30,8 @@ class Progress:
         best_figure: its pooled validation figure named by key ``best-by``, a score or the loss;
             None if there is none.
         records: one dictionary per round, as in ``rounds.jsonl``. The last one has no
-            ``validation`` until its model has been validated.
+            ``validation`` until its model has been validated. Those before the last two lack what
+            they say of single clients, so that all need the same memory for any number of clients.
         earlier: ``best_round`` and ``best_figure`` before the validation of the last round, if in a
             longer run others would validate it; that round's weights are kept, too.
     """
@@ -50,7 +52,8 @@ class Progress:
 
     def finished(self, record: dict[str, Any]) -> "Progress":
         """Return the progress after a further round, whose model is not validated yet."""
-        return replace(self, round=record["round"], records=[*self.records, record])
+        records = [*map(_without_clients, self.records[:-1]), *self.records[-1:], record]
+        return replace(self, round=record["round"], records=records)
 
     def validated(self, validation: dict[str, Any], best_by: str) -> "Progress":
         """Return the progress after a validation; of equally good models the earliest is best.
@@ -66,23 +69,38 @@ class Progress:
         return replace(self, records=records, best_round=self.round, best_figure=figure)
 
 
-def best_rounds(records: Sequence[Mapping[str, Any]], best_by: str) -> dict[str, int]:
-    """Return each client's round with the best figure on its own validation images, the earliest.
+def _without_clients(record: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in record.items() if key not in ("clients", "failures")}
+    if "validation" in rest:
+        found = rest["validation"]
+        rest["validation"] = {key: found[key] for key in found if key != "clients"}
+    return rest
 
-    Clients without such a figure are left out.
+
+class OwnBest:
+    """Each client's round with the best figure on its own validation images, the earliest.
 
     Args:
-        records: of the rounds, as in ``rounds.jsonl``.
         best_by: a score, or ``loss``.
+        records: of rounds, as in ``rounds.jsonl``, one after the other.
+
+    Attributes:
+        rounds: by client; those without such a figure are left out.
     """
-    rounds: dict[str, int] = {}
-    figures: dict[str, float] = {}
-    for record in records:
+
+    def __init__(self, best_by: str, records: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.rounds: dict[str, int] = {}
+        self._figures: dict[str, float] = {}
+        self._best_by = best_by
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add the record of the next round."""
         for client, block in record.get("validation", {}).get("clients", {}).items():
-            figure = _better(block, figures.get(client), best_by)
+            figure = _better(block, self._figures.get(client), self._best_by)
             if figure is not None:
-                rounds[client], figures[client] = record["round"], figure
-    return rounds
+                self.rounds[client], self._figures[client] = record["round"], figure
 
 
 def _better(block: Mapping[str, Any], best: float | None, best_by: str) -> float | None:
@@ -154,7 +172,11 @@ class Checkpoint:
             kept.add(path := self.path(kind, progress.round))
             if arrays is not None:
                 save_weights(path, arrays)
-        write_json(self.folder / "state.json", vars(progress))
+        records = [*map(_without_clients, progress.records[:-1]), *progress.records[-1:]]
+        state = {**vars(progress), "records": records}
+        # In one line, which Python writes ten times as fast as indented.
+        text = json.dumps(state, ensure_ascii=False, allow_nan=False)
+        write_text(self.folder / "state.json", text + "\n")
         for path in self.folder.glob("*.safetensors"):
             if path not in kept:
                 path.unlink()

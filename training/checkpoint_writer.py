@@ -10,7 +10,7 @@ from training.weights import Weights
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread, each followed by ``rounds.jsonl``, in order.
+    """Writes checkpoints and ``rounds.jsonl`` in a thread, in order.
 
     Only one is written at a time: while round r runs, the checkpoint of round r − 1 may not be
     complete yet, but that of r − 2 is. Leaving the ``with`` block waits for the last one and raises

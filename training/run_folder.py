@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +20,10 @@ from training.extension_points import packages_of
 from training.moving_average import MovingAverage
 from training.predictions import read_predictions
 from training.resumed_config import check_can_go_on, check_packages, same_length
+from training.rounds_file import RoundsFile
 from training.run_state import RunState
 from training.weights import Weights
-from training.whole_files import COPY, read_object, read_objects
+from training.whole_files import COPY, read_object
 
 # Commands whose rounds are epochs.
 CENTRALIZED = ("clip", "heads")
@@ -47,11 +48,13 @@ class RunFolder:
 
     Attributes:
         text_path: of the text features of a run with objective ``clip``.
+        rounds_file: ``rounds.jsonl``.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = Checkpoint(path / "checkpoint")
+        self.rounds_file = RoundsFile(path / "rounds.jsonl")
         self.log_path = path / "flower.log"
         self.text_path = path / "text-features.safetensors"
 
@@ -266,11 +269,11 @@ class RunFolder:
             raise RunFolderError(f"{path}: says nothing of the images in entry data; {COPY}")
         return data
 
-    def stamps(self) -> list[tuple[int, int]]:
-        """Return what changes with each file that tells the progress: its inode and its time."""
+    def stamps(self) -> list[tuple[int, ...]]:
+        """Return what changes with each file that tells the progress."""
         named = ("manifest.json", "rounds.jsonl", "checkpoint/state.json")
         there = (path.stat() for name in named if (path := self.path / name).is_file())
-        return [(stat.st_ino, stat.st_mtime_ns) for stat in there]
+        return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in there]
 
     def update_manifest(self, **changes: Any) -> None:
         """Change some entries of the manifest."""
@@ -287,27 +290,24 @@ class RunFolder:
         server_state: Weights | None = None,
         average: Weights | None = None,
     ) -> None:
-        """Write the checkpoint, see `Checkpoint.save`, and after it ``rounds.jsonl``.
+        """Add to ``rounds.jsonl`` what is new, and then write the checkpoint.
 
-        A run that goes on does this first: a kill between the two would leave a round without its
-        line, and after the last round nothing else writes it.
-        """
-        self.checkpoint.save(progress, weights, server_state, average)
-        self.write_rounds(progress.records)
-
-    def write_rounds(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``rounds.jsonl``: a line for each round whose model has been validated."""
-        lines = [json.dumps(r, allow_nan=False) for r in records if "validation" in r]
-        write_text(self.path / "rounds.jsonl", "".join(line + "\n" for line in lines))
-
-    def rounds(self) -> list[dict[str, Any]]:
-        """Read ``rounds.jsonl``; empty if there is none yet.
+        For the arguments see `Checkpoint.save`. A run that goes on does this first: a kill between
+        the two leaves a line too many, and after the last round nothing else would mend it.
 
         Raises:
-            RunFolderError: a line is not a JSON object.
+            RunFolderError: ``rounds.jsonl`` lacks earlier rounds.
         """
-        path = self.path / "rounds.jsonl"
-        return read_objects(path) if path.is_file() else []
+        self.rounds_file.add(progress.records)
+        self.checkpoint.save(progress, weights, server_state, average)
+
+    def each_round(self) -> Iterator[dict[str, Any]]:
+        """Read ``rounds.jsonl``, one line after the other; see `RoundsFile.read`."""
+        return self.rounds_file.read(growing=not self.is_completed())
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """Return the records of `each_round`; with a thousand clients one needs some megabytes."""
+        return list(self.each_round())
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the final figures."""

@@ -19,21 +19,25 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: there is no such file.
         RunFolderError: it is not a JSON object.
     """
-    return _parse(path, path.read_bytes(), "")
+    return parse_object(path, path.read_bytes())
 
 
-def read_objects(path: Path) -> list[dict[str, Any]]:
-    """Read a file with a JSON object in each line; errors as of `read_object`."""
-    lines = path.read_bytes().splitlines()
-    return [_parse(path, line, f", line {number}") for number, line in enumerate(lines, 1)]
+def parse_object(path: Path, content: bytes, line: int | None = None) -> dict[str, Any]:
+    """Parse a JSON object.
 
+    Args:
+        path: of the file that it is from.
+        line: its number there, if it is one of several.
 
-def _parse(path: Path, content: bytes, where: str) -> dict[str, Any]:
+    Raises:
+        RunFolderError: it is none.
+    """
     try:
         found = parse_json(content)
     except ValueError:
         found = None
     if not isinstance(found, dict):
+        where = "" if line is None else f", line {line}"
         raise RunFolderError(f"{path}{where}: is damaged, or of another version; {COPY}")
     return found
 

@@ -163,14 +163,20 @@ def read_completed(path: Path) -> FinishedTrial:
     return FinishedTrial(path.name, config, manifest, metrics, rounds)
 
 
-def read_rounds(path: Path, after: int = 0) -> tuple[Round, ...]:
+def read_rounds(path: Path, after: int = 0, growing: bool = False) -> tuple[Round, ...]:
     """Read a run folder's ``rounds.jsonl``, without the first ``after`` rounds.
+
+    Args:
+        growing: whether the run goes on, so that the last line may be unfinished; then it is left
+            out.
 
     Raises:
         RunFolderError: it is missing or damaged.
     """
     file = path / "rounds.jsonl"
-    lines = _bytes(file).splitlines()[after:]
+    lines = _bytes(file).splitlines(keepends=True)[after:]
+    if growing and lines and not lines[-1].endswith(b"\n"):
+        del lines[-1]
     return tuple(
         _check(Round, line, f"{file.name}, line {i}") for i, line in enumerate(lines, after + 1)
     )

@@ -82,7 +82,7 @@ class Sending:
             self._arrived = self._tracker.begin(config.to_flat(), _tags(manifest), self._time)
         if not (self._folder.path / "rounds.jsonl").is_file():
             return
-        for record in read_rounds(self._folder.path, after=self._read):
+        for record in read_rounds(self._folder.path, after=self._read, growing=True):
             after = self._time + int(1000 * record.seconds.round)
             if record.round > self._arrived:
                 self._tracker.add_round(round_points(record, after, config.best_by))
@@ -149,7 +149,7 @@ def tracked(
 
 def _follow(sending: Sending, folder: RunFolder, ended: Event, console: Console) -> None:
     """Send what is new until the run has ended."""
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, ...]] = []
     complained = False
     wait = 0.0
     while not ended.wait(wait):

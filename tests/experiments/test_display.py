@@ -9,7 +9,7 @@ import pytest
 
 from experiments.console import Console
 from experiments.display import RunDisplay
-from tests.support import make_config
+from tests.support import make_config, write_rounds
 from training.checkpoint import Progress
 from training.run_folder import RunFolder
 
@@ -44,7 +44,7 @@ def reach(folder: RunFolder, done: int, validated: int, phase: str = "training")
     records = [record(number) for number in range(1, validated + 1)]
     folder.checkpoint.folder.mkdir(exist_ok=True)
     folder.checkpoint.save(Progress(round=done, records=records))
-    folder.write_rounds(records)
+    write_rounds(folder, records)
     folder.update_manifest(phase=phase)
 
 

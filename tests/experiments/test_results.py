@@ -15,6 +15,7 @@ from experiments.figures_table import update_warnings, updates_table
 from experiments.head_results import show_heads
 from experiments.results import show_results, traffic_table
 from tests.generated_campaign import write_campaign
+from tests.support import write_rounds
 from training.checkpoint import Progress
 from training.errors import RunFolderError
 from training.run_folder import RunFolder
@@ -286,7 +287,7 @@ def test_an_update_that_was_named_stands_below_the_tables(runs: dict[str, RunFol
     folder = runs["simulate"]
     records = folder.rounds()
     records[1]["warnings"] = ["the update of client-1 (norm 400) is 1,000 times the median"]
-    folder.write_rounds(records)
+    write_rounds(folder, records)
     text = " ".join(" ".join(shown(folder)).split())
     assert "Round 2: the update of client-1 (norm 400) is 1,000 times the median" in text
     assert "The clients' updates" in text

@@ -50,11 +50,25 @@ def test_energy_in_few_places_is_seen_as_well() -> None:
     assert found["c"]["cosine"] == pytest.approx(100 / np.hypot(150, 100), abs=0.04)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
+def test_of_any_length_the_direction_is_kept_and_little_else(scale: float) -> None:
+    """A round keeps that of every client: 33 kB, of a model of any size."""
+    base = to_record({"w": np.zeros(100_000, np.float32)})
+    changes = np.random.default_rng(0).normal(scale=scale, size=(2, 100_000)).astype(np.float32)
+    updates = {
+        name: measure(to_record({"w": w}), base) for name, w in zip("ab", changes, strict=True)
+    }
+    assert updates["a"].direction.nbytes < 33_000
+    found = describe_updates(updates, dict.fromkeys("ab", 1.0))
+    # Of two random updates of equal length, each is 45 degrees from their mean.
+    assert found["a"]["cosine"] == pytest.approx(0.5**0.5, abs=0.03)
+
+
 def same_bits(one: Update, other: Update) -> bool:
-    return (one.square, one.statistics, one.sketch.tobytes()) == (
+    return (one.square, one.statistics, one.direction.tobytes()) == (
         other.square,
         other.statistics,
-        other.sketch.tobytes(),
+        other.direction.tobytes(),
     )
 
 
@@ -100,7 +114,7 @@ def test_batchnorms_running_statistics_count_neither_in_norm_nor_in_cosine(
     still, far = (measure(record(trained(by)), record(BATCHNORM), names) for by in (0.0, 1000.0))
     assert far.norm == pytest.approx(280_015**0.5, rel=1e-6)
     assert far.square == still.square
-    assert far.sketch.tobytes() == still.sketch.tobytes()
+    assert far.direction.tobytes() == still.direction.tobytes()
     assert (still.statistics_norm, far.statistics_norm) == (0, pytest.approx(1000 * 10**0.5))
 
 
@@ -155,6 +169,6 @@ def test_what_is_carried_is_measured_apart(concatenated: bool) -> None:
     assert (update.norm, update.carried_norm, update.statistics) == (2.0, 20.0, 0.0)
     alone = {"w": CARRYING["w"]}
     expected = measure(to_record({"w": moved["w"]}), to_record(alone))
-    assert update.sketch.tobytes() == expected.sketch.tobytes()
+    assert update.direction.tobytes() == expected.direction.tobytes()
     assert norm_of(record(CARRYING), plan) == norm_of(to_record(alone)) == 6.0
     assert norm_of(record(CARRYING), plan, carried=True) == 4.0

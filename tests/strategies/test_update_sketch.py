@@ -107,7 +107,7 @@ def test_errors_of_norm_and_cosine(
             found.append(measure(to_record({"before": before, "w": update}), base))
             assert found[-1].norm == pytest.approx(np.linalg.norm(update.astype("f8")), rel=5e-7)
         exact = cosine(*(update.astype(np.float64) for update in pair))
-        errors.append(cosine(found[0].sketch, found[1].sketch) - exact)
+        errors.append(cosine(*(update.direction.astype(np.float64) for update in found)) - exact)
     assert np.sqrt(np.mean(np.square(errors))) < 1.6 * SD
 
 
@@ -117,12 +117,15 @@ def test_blocks_with_the_same_values_do_not_add_up() -> None:
     update = measure(
         to_record({"w": np.ones(size, np.float32)}), to_record({"w": np.zeros(size, np.float32)})
     )
-    assert update.sketch @ update.sketch == pytest.approx(size, rel=5 * np.sqrt(2) * SD)
+    direction = update.direction.astype(np.float64)
+    assert direction @ direction == pytest.approx(1, rel=5 * np.sqrt(2) * SD)
 
 
 def test_as_many_neighbours_as_places_have_exact_cosines() -> None:
     """A trained head alone, for example, of at most 16,411 weights."""
     base = to_record({"w": np.zeros(PLACES, np.float32)})
     pair = [update.astype(np.float32) for update in related(np.random.default_rng(2), PLACES)]
-    found = [measure(to_record({"w": update}), base).sketch for update in pair]
-    assert cosine(*found) == pytest.approx(cosine(*pair), abs=1e-5)
+    found = [measure(to_record({"w": update}), base).direction for update in pair]
+    assert cosine(*(direction.astype(np.float64) for direction in found)) == pytest.approx(
+        cosine(*pair), abs=1e-5
+    )

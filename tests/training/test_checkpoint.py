@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import training.checkpoint
 from tests.support import assert_same_bits
-from training.checkpoint import Checkpoint, Progress, best_rounds
+from training.checkpoint import Checkpoint, OwnBest, Progress
 from training.errors import RunFolderError
 from training.scores import SCORES
 
@@ -134,7 +134,37 @@ def test_a_client_that_trains_alone_has_a_best_round_of_its_own() -> None:
         {"round": number, "validation": {"clients": clients}}
         for number, clients in enumerate(found, start=1)
     ]
-    assert best_rounds([*records, {"round": 4}], "bacc") == {"a": 1, "b": 3}
+    assert OwnBest("bacc", [*records, {"round": 4}]).rounds == {"a": 1, "b": 3}
+    own = OwnBest("bacc", records[:2])
+    assert own.rounds == {"a": 1, "b": 2}
+    own.add(records[2])
+    assert own.rounds == {"a": 1, "b": 3}
+
+
+def of_clients(number: int, clients: int) -> dict[str, Any]:
+    """A validated round's record of so many clients."""
+    said = {f"client-{index}": {"n": 9, "avg": 50.0} for index in range(clients)}
+    found = {**validation(50.0), "clients": said}
+    return {"round": number, "clients": said, "failures": {}, "validation": found, "warnings": []}
+
+
+def test_only_the_last_two_records_have_what_is_said_of_single_clients(tmp_path: Path) -> None:
+    """In the file the last one: so neither memory nor file grows by the clients of every round."""
+    sizes = {}
+    for clients in (3, 300):
+        progress, checkpoint = Progress(), Checkpoint(tmp_path / str(clients))
+        for number in (1, 2, 3, 4):
+            progress = progress.finished(of_clients(number, clients))
+            assert [len(r.get("clients", ())) for r in progress.records[-2:]][-1] == clients
+            checkpoint.save(progress)
+            sizes[clients, number] = (checkpoint.folder / "state.json").stat().st_size
+        pooled = {"round": 1, "validation": validation(50.0), "warnings": []}
+        assert progress.records[0] == pooled
+        assert progress.records[2:] == [of_clients(3, clients), of_clients(4, clients)]
+        read = checkpoint.progress().records
+        assert read[0] == pooled
+        assert read[3] == of_clients(4, clients)
+    assert sizes[300, 4] - sizes[300, 3] == sizes[3, 4] - sizes[3, 3]
 
 
 def test_validation_completes_the_last_record_only() -> None:
@@ -188,7 +218,7 @@ def server_state_of(round_number: int) -> Weights:
     [
         ("save_weights", 2),  # before the new weights
         ("second save_weights", 2),  # between the weights and the server's state
-        ("write_json", 2),  # between these and the round's number
+        ("write_text", 2),  # between these and the round's number
         ("unlink", 3),  # after the state, before old files go
     ],
 )

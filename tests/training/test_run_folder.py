@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from contextlib import suppress
@@ -217,16 +216,6 @@ def test_the_manifest_is_changed_entry_by_entry(folder: RunFolder) -> None:
     assert folder.manifest() == {"status": "completed", "phase": "training"}
 
 
-def test_rounds_are_written_once_their_model_was_validated(folder: RunFolder) -> None:
-    assert folder.rounds() == []
-    records = [{"round": 1, "validation": {"avg": None}}, {"round": 2, "validation": {"avg": 2.5}}]
-    folder.write_rounds([*records, {"round": 3}])
-    assert folder.rounds() == records
-    text = (folder.path / "rounds.jsonl").read_text(encoding="utf-8")
-    assert text.count("\n") == 2
-    assert json.loads(text.splitlines()[1]) == records[1]
-
-
 def test_metrics_come_back_and_are_strict_json(folder: RunFolder) -> None:
     figures = {"global_test": {"acc": 81.66, "bacc": None, "confusion": [[1, 2], [3, 4]]}}
     folder.write_metrics(figures)
@@ -291,10 +280,7 @@ def test_predictions_of_slices_name_the_patient(folder: RunFolder) -> None:
 
 def test_no_file_is_left_half_written(folder: RunFolder) -> None:
     folder.update_manifest(status="running")
-    folder.write_rounds([])
-    assert {path.name for path in folder.path.iterdir()} == {
-        *("config.toml", "manifest.json", "rounds.jsonl")
-    }
+    assert {path.name for path in folder.path.iterdir()} == {"config.toml", "manifest.json"}
 
 
 def test_a_run_does_not_go_on_with_other_images(folder: RunFolder) -> None:

@@ -20,6 +20,7 @@ from experiments.reporting.thumbnails import SHOWN, misjudged
 from experiments.run_list import read_run
 from fedskin import load
 from tests.generated_campaign import write_campaign
+from tests.support import write_rounds
 from training.calibration import calibrate
 from training.config_file import read_config
 from training.errors import RunFolderError
@@ -261,7 +262,7 @@ def test_names_from_outside_are_not_read_as_tex(run: RunFolder) -> None:
     for record in rounds:
         for part in (record["clients"], record["validation"]["clients"]):
             part["x $}$ y <b>"] = part.pop(next(iter(part)))
-    run.write_rounds(rounds)
+    write_rounds(run, rounds)
     page = page_of(run)
     assert "x $}$ y &lt;b&gt;" in page
     assert "<b>" not in page

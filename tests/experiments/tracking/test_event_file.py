@@ -15,6 +15,7 @@ from experiments.tracking.event_file import FILE, FOLDER, EventFile
 from experiments.tracking.follower import Sending, tracked, tracker_of_run
 from experiments.tracking.tracker import TrackingError
 from tests.generated_campaign import write_campaign
+from tests.support import write_rounds
 from training.errors import ConfigError
 from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
@@ -66,7 +67,7 @@ def parameters(run: RunFolder) -> dict[str, Any]:
 
 def going_on(run: RunFolder, rounds: int, status: str = RunState.RUNNING, **more: str) -> None:
     """Bring a completed run back to when that many rounds were validated."""
-    run.write_rounds(run.rounds()[:rounds])
+    write_rounds(run, run.rounds()[:rounds])
     run.update_manifest(status=status, **more)
 
 

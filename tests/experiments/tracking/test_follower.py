@@ -13,6 +13,7 @@ from experiments.tracking.follower import tracked
 from experiments.tracking.points import Point
 from experiments.tracking.tracker import Tracker, TrackingError
 from tests.generated_campaign import write_campaign
+from tests.support import write_rounds
 from training.config import Scalar
 from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
@@ -58,12 +59,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 def test_rounds_arrive_while_the_run_goes_on(run: RunFolder) -> None:
     records, tracker = run.rounds(), Listing()
-    run.write_rounds([])
+    write_rounds(run, [])
     run.update_manifest(status=RunState.RUNNING)
     with tracked(tracker, run, Console(quiet=True)):
         for number in (1, 2, 3):
             tracker.arrived.clear()
-            run.write_rounds(records[:number])
+            write_rounds(run, records[:number])
             assert tracker.arrived.wait(30)
         assert tracker.rounds == [1, 2, 3]
         assert tracker.ended is None

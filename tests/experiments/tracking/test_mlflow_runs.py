@@ -15,6 +15,7 @@ from experiments.tracking.follower import tracked, tracker_of_run
 from experiments.tracking.mlflow_runs import RUN_TAG
 from tests.generated_campaign import write_campaign
 from tests.runs import fedskin, read_json, tiny_options
+from tests.support import write_rounds
 from training.errors import ConfigError
 from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
@@ -74,7 +75,7 @@ def test_an_interrupted_run_is_continued(run: RunFolder, tmp_path: Path) -> None
     fewer = text.replace("\nrounds = 3\n", "\nrounds = 2\n")
     assert fewer != text
     (run.path / "config.toml").write_text(fewer, encoding="utf-8")
-    run.write_rounds(run.rounds()[:1])
+    write_rounds(run, run.rounds()[:1])
     run.update_manifest(status=RunState.FAILED, cause=INTERRUPTED)
     follow(run)
     found = in_mlflow(run)
