@@ -11,8 +11,8 @@ is known only at the end, when updates that are processed one after the other ar
 memory. So a sketch of each is kept: its values with random signs, added up in 16,411 places
 (Charikar, Chen, Farach-Colton, Finding Frequent Items in Data Streams, 2002: the expected inner
 product of two sketches is that of the vectors). The cosine of the sketches has an error of
-1/√16411 = 0.008 (one standard deviation) or less. A round keeps one for every client, so of each only
-the direction is kept, as float16: 33 kB, which changes a cosine by 10⁻⁵ at most.
+1/√16411 = 0.008 (one standard deviation) or less. A round keeps one for every client, so of each
+only the direction is kept, as float16: 33 kB, which changes a cosine by 10⁻⁵ at most.
 
 Value number i of all arrays in their order is added in place i mod 16411. The number is a prime, so
 that up to 16,411 neighbours, and as many values of one column of a matrix, have a place of
