@@ -53,11 +53,12 @@ def train_centralized(
             f"removed then, so more epochs would not be those of one run; train {config.epochs} "
             "epochs in another folder"
         )
-    show_notices(console, check_prerequisites(config, folder, federated=False))
+    outline = check_prerequisites(config, folder, federated=False)
+    show_notices(console, outline.notices)
     tracker = tracker_of_run(track, folder.path)
     with counting(console, "Reading the images") as progress:
-        data = open_central_data(config, progress)
-        test_data = open_test_data(config, progress)
+        data = open_central_data(config, progress, table=outline.table)
+        test_data = open_test_data(config, progress, store=data.store)
     about = describe_data(config, data, test_data)
     show_notes(console, about)
     folder.create(config)

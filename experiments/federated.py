@@ -21,6 +21,7 @@ from experiments.options import (
 
 if TYPE_CHECKING:
     from fl_server.federated_config import Resources
+    from fl_server.simulation_superlink import SuperLink
     from training.config import ExperimentConfig
     from training.run_folder import RunFolder
 
@@ -140,55 +141,70 @@ def run_simulation(
         ConfigError, DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
         SimulationFailed: it ended without a result; the cause is in the manifest.
     """
+    from fl_server.federated_config import prepare_simulated
+    from fl_server.simulation import libraries_of
+    from fl_server.simulation_superlink import SuperLink
+
+    libraries = libraries_of(wanted.backbone)
+    if ray_address is None:
+        # Its processes import libraries while this one plans, and reads the images.
+        with SuperLink(folder.log_path, libraries=libraries) as superlink:
+            run_config, resources = prepare_simulated(wanted)
+            _run(run_config, resources, folder, superlink, console, track)
+    else:
+        run_config, resources, address = _plan_on_cluster(wanted, folder, ray_address)
+        with SuperLink(folder.log_path, address, libraries) as superlink:
+            _run(run_config, resources, folder, superlink, console, track)
+
+
+def _run(
+    config: ExperimentConfig,
+    resources: Resources,
+    folder: RunFolder,
+    superlink: SuperLink,
+    console: Console,
+    track: str | None,
+) -> None:
     from experiments.display import OF_FEATURES, RunDisplay, counting, show_notes, show_notices
     from experiments.run_setup import check_prerequisites
     from experiments.tracking.follower import tracked, tracker_of_run
-    from fl_server.federated_config import prepare_simulated
     from fl_server.simulation import simulate, take_over
-    from fl_server.simulation_superlink import SuperLink
     from training.data_description import describe_data
     from training.experiment_data import open_federated_data, open_left_out, open_test_data
     from training.reference import open_reference
 
-    if ray_address is None:
-        run_config, resources = prepare_simulated(wanted)
-    else:
-        run_config, resources, ray_address = _plan_on_cluster(wanted, folder, ray_address)
     if folder.exists():
-        folder.check_same(run_config)
-    if folder.is_completed(run_config):
+        folder.check_same(config)
+    if folder.is_completed(config):
         console.say(f"{folder.path} holds a completed run; nothing to do.")
         with tracked(tracker_of_run(track, folder.path), folder, console):
             return
-    early = check_prerequisites(run_config, folder, federated=True)
-    show_notices(console, early)
+    outline = check_prerequisites(config, folder, federated=True)
+    show_notices(console, outline.notices)
     tracker = tracker_of_run(track, folder.path)
-    # Its processes import libraries while the images are read.
-    with SuperLink(folder.log_path, ray_address) as superlink:
-        with counting(console, "Reading the images") as progress:
-            data = open_federated_data(run_config, progress)
-            test_data = open_test_data(run_config, progress)
-            left_out = open_left_out(run_config, data)
-            open_reference(run_config, progress)
-        show_notices(console, [said for said in data.store.notices if said not in early])
-        show_notes(console, describe_data(run_config, data, test_data, left_out))
-        take_over(folder)
-        folder.create(run_config)
-        folder.update_manifest(command="simulate")
-        at_once, threads = resources.concurrency, run_config.threads_per_client
-        console.print(
-            f"{run_config.clients} clients, {at_once} at the same time; "
-            f"CPU threads of each: {threads}",
-            highlight=False,
-        )
-        before = folder.rounds_file.count()
-        if run_config.on_features and not before:
-            console.print(f"Round 1 also {OF_FEATURES}", highlight=False)
-        with (
-            tracked(tracker, folder, console),
-            RunDisplay(console, run_config.rounds, before=before) as display,
-        ):
-            simulate(run_config, folder, superlink, resources, display.show)
+    with counting(console, "Reading the images") as progress:
+        data = open_federated_data(config, progress, table=outline.table)
+        test_data = open_test_data(config, progress, store=data.store)
+        left_out = open_left_out(config, data)
+        open_reference(config, progress)
+    show_notices(console, [said for said in data.store.notices if said not in outline.notices])
+    show_notes(console, describe_data(config, data, test_data, left_out))
+    take_over(folder)
+    folder.create(config)
+    folder.update_manifest(command="simulate")
+    at_once, threads = resources.concurrency, config.threads_per_client
+    console.print(
+        f"{config.clients} clients, {at_once} at the same time; CPU threads of each: {threads}",
+        highlight=False,
+    )
+    before = folder.rounds_file.count()
+    if config.on_features and not before:
+        console.print(f"Round 1 also {OF_FEATURES}", highlight=False)
+    with (
+        tracked(tracker, folder, console),
+        RunDisplay(console, config.rounds, before=before) as display,
+    ):
+        simulate(config, folder, superlink, resources, display.show)
 
 
 def _plan_on_cluster(

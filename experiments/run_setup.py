@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from training.config import PATH_KEYS, ExperimentConfig, Scalar
 from training.config_file import read_config
 from training.declared_keys import without_effect
 from training.errors import RunFolderError
-from training.preparation import outline_data, prefetch
+from training.preparation import DataOutline, outline_data, prefetch
 from training.run_folder import RunFolder, now
 from training.run_state import INTERRUPTED, RunState
 from training.study import resolve_like
@@ -88,14 +89,14 @@ def new_folder(config: ExperimentConfig, name: str) -> Path:
 
 def check_prerequisites(
     config: ExperimentConfig, folder: RunFolder, *, federated: bool, needs_test: bool = False
-) -> tuple[str, ...]:
+) -> DataOutline:
     """Find everything that a run lacks before its images are decoded, which may take an hour.
 
     Args:
         config, federated, needs_test: as for `outline_data`.
 
     Returns:
-        Notices about the config, and about the data, see `data_partition.image_table.ImageTable`.
+        The data's outline, with the notices about the config before those about the data.
 
     Raises:
         ConfigError, DataError: as for `outline_data`.
@@ -103,7 +104,7 @@ def check_prerequisites(
     """
     found = outline_data(config, federated=federated, needs_test=needs_test)
     prefetch(config, folder, found.classes)
-    return (*without_effect(config.to_flat()), *found.notices)
+    return replace(found, notices=(*without_effect(config.to_flat()), *found.notices))
 
 
 def _check_kind(folder: RunFolder, kind: str) -> None:

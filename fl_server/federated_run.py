@@ -100,11 +100,13 @@ def _run_locked(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None
 
 
 def _run_simulated(grid: Grid, config: ExperimentConfig, folder: RunFolder) -> None:
-    prefetch(config, folder, outline_data(config, federated=True).classes)
+    outline = outline_data(config, federated=True)
+    prefetch(config, folder, outline.classes)
     nodes = wait_for_nodes(grid, config.clients)
-    data = open_federated_data(config)
+    data = open_federated_data(config, table=outline.table)
     folder.check_same_images("data-dir", data.store.fingerprint)
-    test_data, left_out = open_test_data(config), open_left_out(config, data)
+    test_data = open_test_data(config, store=data.store)
+    left_out = open_left_out(config, data)
     about = describe_data(config, data, test_data, left_out)
     if reference := open_reference(config):
         folder.check_same_images("reference-dir", reference.fingerprint)

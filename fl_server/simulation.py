@@ -7,7 +7,7 @@ from dataclasses import asdict
 from fl_server.bundle import write_settings
 from fl_server.federated_config import Resources
 from fl_server.simulation_superlink import SuperLink
-from models.registry import find_backbone
+from models.registry import known
 from operation.files import naming
 from operation.fork_server import ForkServerError
 from operation.processes import ProcessId, end_processes
@@ -22,6 +22,13 @@ POLL_SECONDS = 0.2
 # Of networks. A process that needs one takes most of a second to import it, its forks then none;
 # torchvision is imported in any case.
 _LIBRARIES = ("timm", "open_clip")
+
+
+def libraries_of(backbone: str) -> tuple[str, ...]:
+    """Return what a simulation's processes import for a network, without importing it here."""
+    spec = known(backbone)
+    provider = backbone.partition(":")[0] if spec is None else spec.provider
+    return (provider,) if provider in _LIBRARIES else ()
 
 
 class SimulationFailed(RuntimeError):
@@ -97,14 +104,7 @@ def _start(config: ExperimentConfig, superlink: SuperLink, resources: Resources)
     }
     if resources.gpu_fraction:
         federation["client-resources-num-gpus"] = resources.gpu_fraction
-    provider = find_backbone(config.backbone).provider
-    superlink.run(
-        app,
-        federation,
-        cpus=resources.concurrency,
-        gpus=resources.gpus,
-        libraries=(provider,) if provider in _LIBRARIES else (),
-    )
+    superlink.run(app, federation, cpus=resources.concurrency, gpus=resources.gpus)
 
 
 def _wait(folder: RunFolder, superlink: SuperLink, watch: Callable[[RunFolder], None]) -> None:

@@ -55,10 +55,14 @@ class SuperLink:
     Args:
         log_path: file for the output of all processes.
         ray_address: HOST:PORT of the Ray cluster on which clients run; None for a Ray of its own.
+        libraries: that the runs' processes need beside `LIBRARIES`.
     """
 
-    def __init__(self, log_path: Path, ray_address: str | None = None) -> None:
+    def __init__(
+        self, log_path: Path, ray_address: str | None = None, libraries: Sequence[str] = ()
+    ) -> None:
         self.log_path = log_path
+        self._libraries = (*LIBRARIES, *libraries)
         self._ray_address = ray_address
         self.token = uuid.uuid4().hex
         self._ray_secret = secrets.token_hex(32)
@@ -71,7 +75,7 @@ class SuperLink:
         self.home = self._ends.enter_context(own_processes(self.token))
         try:
             self._server = self._fork_server()
-            prepare(self._server, LIBRARIES)
+            prepare(self._server, self._libraries)
         except BaseException:
             self._end()
             raise
@@ -87,7 +91,6 @@ class SuperLink:
         *,
         cpus: int,
         gpus: int,
-        libraries: Sequence[str] = (),
     ) -> None:
         """Start a run of an app; what is left of the one before is ended.
 
@@ -96,9 +99,7 @@ class SuperLink:
             federation: Flower's federation config.
             cpus: number of clients that may work at the same time.
             gpus: that they share.
-            libraries: that the app's processes need beside `LIBRARIES`.
         """
-        prepare(self._server, libraries)
         if "SuperLink" not in self._running:
             self._start(
                 "SuperLink",
@@ -140,7 +141,7 @@ class SuperLink:
             self._server,
             function,
             [str(argument) for argument in arguments],
-            modules=LIBRARIES if name == "ServerApp" else (),
+            modules=self._libraries if name == "ServerApp" else (),
             environment=self._environment(),
             folder=self.home,
             output=self.log_path,

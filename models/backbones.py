@@ -205,17 +205,6 @@ def over_features(name: str, num_classes: int, *, trainable: str) -> Backbone:
     return in_memory(_assemble(nn.Identity(), head, trainable))
 
 
-def locate_pretrained(name: str, weights_dir: Path | None) -> Path:
-    """Return the file of a backbone's pretrained weights, downloaded if necessary.
-
-    Raises:
-        BackboneError: unknown name.
-        WeightsError: it is not in ``weights_dir``, cannot be downloaded, or is damaged.
-    """
-    spec = find_backbone(name)
-    return PROVIDERS[spec.provider].locate_weights(spec, weights_dir)
-
-
 def check_images(name: str, image_size: int) -> None:
     """Check that a backbone takes images of a size by running it without computing.
 

@@ -8,6 +8,7 @@ the library, which imports torch; those about a package's models are asked of th
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
 from models import open_clip_provider, timm_provider, torchvision_provider
 from models.errors import BackboneError
@@ -92,6 +93,17 @@ def _ask(prefix: str, model: str) -> BackboneSpec:
     if not isinstance(spec, BackboneSpec) or (spec.name, spec.provider) != (name, prefix):
         raise BackboneError(f"{name}: its package describes it as {spec!r:.300}")
     return spec
+
+
+def locate_pretrained(name: str, weights_dir: Path | None) -> Path:
+    """Return the file of a backbone's pretrained weights, downloaded if necessary.
+
+    Raises:
+        BackboneError: unknown name.
+        WeightsError: it is not in ``weights_dir``, cannot be downloaded, or is damaged.
+    """
+    spec = find_backbone(name)
+    return PROVIDERS[spec.provider].locate_weights(spec, weights_dir)
 
 
 def check_image_size(name: str, image_size: int) -> None:

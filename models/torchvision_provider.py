@@ -5,7 +5,6 @@ Its functions are described in `models.provider.Provider`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -121,18 +120,21 @@ def build_trunk(spec: BackboneSpec, device: str) -> nn.Module:
 
 
 def find_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path | None:
-    if weights_dir is None:  # as torch.hub.get_dir says
-        cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        home = os.environ.get("TORCH_HOME", f"{cache}/torch")
-        weights_dir = Path(home).expanduser() / "hub" / "checkpoints"
+    from models.torchvision_weights import hub_folder
+
+    weights_dir = weights_dir or hub_folder()
     path = weights_dir / FILES[spec.name]
     return path if path.is_file() else None
 
 
 def locate_weights(spec: BackboneSpec, weights_dir: Path | None) -> Path:
-    from models.torchvision_weights import locate
+    from models.torchvision_weights import check_hash, locate
 
-    return locate(_weights_url(spec), weights_dir)
+    path = find_weights(spec, weights_dir)
+    if path is None:
+        return locate(_weights_url(spec), weights_dir)  # the URL is in torchvision
+    check_hash(path)
+    return path
 
 
 def load_weights(trunk: nn.Module, spec: BackboneSpec, path: Path) -> None:

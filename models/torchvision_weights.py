@@ -4,7 +4,10 @@ Nothing in a file is executed. torchvision's file names end in the first hex dig
 SHA-256, which is checked on every read.
 """
 
+from __future__ import annotations
+
 import hashlib
+import os
 import pickle
 import re
 import sys
@@ -12,12 +15,14 @@ import zipfile
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-import torch
-from torch import Tensor, nn
-
 from models.errors import WeightsError, first_line
+
+# torch takes seconds to import: to find weights that are there needs none of it.
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
@@ -34,8 +39,15 @@ def locate(url: str, weights_dir: Path | None) -> Path:
         WeightsError: the file is missing, cannot be downloaded, or is damaged.
     """
     path = _in_folder(url, weights_dir) if weights_dir is not None else _in_hub(url)
-    _check_hash(path)
+    check_hash(path)
     return path
+
+
+def hub_folder() -> Path:
+    """Return torch.hub's folder of weights."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", f"{cache}/torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def load_pretrained(trunk: nn.Module, path: Path, *, head: str) -> None:
@@ -89,9 +101,11 @@ def _in_folder(url: str, folder: Path) -> Path:
 
 
 def _in_hub(url: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(url)
+    path = hub_folder() / _file_name(url)
     if path.is_file():
         return path
+    import torch
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
@@ -113,7 +127,12 @@ def _hash_in_name(name: str) -> str:
     return match.group(1)
 
 
-def _check_hash(path: Path) -> None:
+def check_hash(path: Path) -> None:
+    """Refuse a file of published weights that does not hold what its name says.
+
+    Raises:
+        WeightsError: its SHA-256 is another, or it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -132,12 +151,14 @@ def _read(path: Path) -> dict[str, Tensor]:
 
     Files saved before torch 1.6 are not zip archives and can only be read whole.
     """
+    import torch
+
     try:
         state = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} is not a weight file ({first_line(error)})") from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise WeightsError(f"{path} is not a weight file (no table of named tensors)")
     return state

@@ -11,6 +11,7 @@ import pandas as pd
 
 from data_partition.copies import find_overlap, refuse
 from data_partition.image_store import ImageStore, ProgressCallback
+from data_partition.image_table import ImageTable
 from data_partition.splits import split_patients
 from training.config import ExperimentConfig
 from training.division import class_notices, cut, deal, is_left_out, split_notices, units
@@ -37,7 +38,7 @@ class DataFacts:
 def data_facts(config: ExperimentConfig, progress: ProgressCallback | None = None) -> DataFacts:
     """Return the facts of a config's data."""
     store = open_training(config, progress)
-    test_data = open_test_data(config, progress)
+    test_data = open_test_data(config, progress, store=store)
     return DataFacts(
         dataset=recognise_dataset(config).name,
         fingerprint=_with_split_file(config, store.fingerprint),
@@ -55,16 +56,22 @@ def _with_split_file(config: ExperimentConfig, fingerprint: str) -> str:
 
 
 def open_federated_data(
-    config: ExperimentConfig, progress: ProgressCallback | None = None
+    config: ExperimentConfig,
+    progress: ProgressCallback | None = None,
+    *,
+    table: ImageTable | None = None,
 ) -> FederatedData:
     """Open the training release of a config and partition it among the clients.
 
     The image store is built the first time; later calls, from any process, map it into memory.
 
+    Args:
+        table: of the training release, if it has been read.
+
     Raises:
         DataError: the images cannot be partitioned as the config says.
     """
-    store = open_training(config, progress)
+    store = open_training(config, progress, table=table)
     plan = deal(config, store)
     shares = plan[["image_id", "client", "split", "source"]]
     rows = store.rows.drop(columns=["split", "source"], errors="ignore")
@@ -104,22 +111,31 @@ def _at_no_client(
 
 
 def open_central_data(
-    config: ExperimentConfig, progress: ProgressCallback | None = None
+    config: ExperimentConfig,
+    progress: ProgressCallback | None = None,
+    *,
+    table: ImageTable | None = None,
 ) -> CentralData:
     """Open the whole training release of a config, split into training and validation.
 
     80/20 with ``split-by``, or as the data set is already split. Slices: the 7 and the 1 of 7:1:2,
     by patient, or the folders ``train`` and ``valid``.
 
+    Args:
+        table: of the training release, if it has been read.
+
     Raises:
         DataError: no image is left for training or validation.
     """
-    store = open_training(config, progress)
+    store = open_training(config, progress, table=table)
     return CentralData(store, cut(config, store))
 
 
 def open_test_data(
-    config: ExperimentConfig, progress: ProgressCallback | None = None
+    config: ExperimentConfig,
+    progress: ProgressCallback | None = None,
+    *,
+    store: ImageStore | None = None,
 ) -> GlobalTestSet | None:
     """Open the global test set of a config; None if there is none.
 
@@ -129,12 +145,15 @@ def open_test_data(
     Its images are compared with all other images of the training release, also with validation
     images, because these choose the best model.
 
+    Args:
+        store: of the training release, if it is open.
+
     Raises:
         DataError: ``test-dir`` is set but has no test set, or some test images are also in training
             and the config does not allow it.
     """
     if recognise_dataset(config).load_test is None:
-        store = open_training(config, progress)
+        store = store or open_training(config, progress)
         is_test = split_patients(store.rows, seed=config.seed) == "test"
         if not is_test.any():
             return None
@@ -143,7 +162,7 @@ def open_test_data(
         table = test_table(config)
         if table is None:
             return None
-        store = open_training(config, progress)
+        store = store or open_training(config, progress)
         training = store.rows[~is_left_out(config, store)]
         found = GlobalTestSet.whole(open_table(config, table, progress))
     overlap = find_overlap(training, found.rows)

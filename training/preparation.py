@@ -6,9 +6,10 @@ from pathlib import Path
 
 import joblib
 
+from data_partition.image_table import ImageTable
 from data_partition.splits import split_patients
 from models.errors import BackboneError
-from models.registry import find_backbone, known
+from models.registry import find_backbone, known, locate_pretrained
 from training.clip_text import prepare_text
 from training.config import PATH_KEYS, ExperimentConfig
 from training.config_faults import no_lora
@@ -110,6 +111,7 @@ class DataOutline:
 
     classes: tuple[str, ...]  # class names in the order of the network's outputs
     notices: tuple[str, ...]  # see `data_partition.image_table.ImageTable`
+    table: ImageTable  # of the training release
 
 
 def outline_data(
@@ -148,7 +150,7 @@ def outline_data(
         cut(config, table)
     elif config.partition != "dirichlet":
         deal(config, table)
-    return DataOutline(table.classes, notices)
+    return DataOutline(table.classes, notices, table)
 
 
 def prefetch(config: ExperimentConfig, folder: RunFolder, classes: Sequence[str] | None) -> None:
@@ -190,7 +192,4 @@ def prefetch_weights(config: ExperimentConfig) -> None:
     """
     if not config.pretrained:
         return
-    # Imported here: torch takes seconds, and runs without pretrained weights do not need it.
-    from models.backbones import locate_pretrained
-
     locate_pretrained(config.backbone, Path(config.weights_dir) if config.weights_dir else None)

@@ -125,9 +125,17 @@ def open_training(
     progress: ProgressCallback | None = None,
     *,
     tests_in: Sequence[Path] | None = None,
+    table: ImageTable | None = None,
 ) -> ImageStore:
-    """Open the image store of a config's training release; arguments as for `training_table`."""
-    return open_table(config, training_table(config, tests_in=tests_in), progress)
+    """Open the image store of a config's training release.
+
+    Args:
+        tests_in: as for `training_table`.
+        table: its result, if it has been called.
+    """
+    if table is None:
+        table = training_table(config, tests_in=tests_in)
+    return open_table(config, table, progress)
 
 
 def is_stored(config: ExperimentConfig, table: ImageTable) -> bool:

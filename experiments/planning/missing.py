@@ -7,7 +7,7 @@ from pathlib import Path
 from data_partition.datasets import dataset_choice, find_dataset
 from models import text_encoders
 from models.errors import WeightsError
-from models.registry import PROVIDERS, find_backbone
+from models.registry import PROVIDERS, find_backbone, locate_pretrained
 from models.text_features import cached_path, prompts
 from training.config import ExperimentConfig
 from training.release import cache_dir
@@ -45,9 +45,6 @@ def weights_missing(config: ExperimentConfig) -> dict[str, None]:
     """Return a line if a backbone's pretrained weights are not here."""
     spec = find_backbone(config.backbone)
     if config.weights_dir:
-        # Imported here: torch takes seconds.
-        from models.backbones import locate_pretrained
-
         try:
             locate_pretrained(config.backbone, Path(config.weights_dir))
         except WeightsError as error:

@@ -210,13 +210,13 @@ def _kept_features(
                 splits["train"] = shared.of_all("train")
             if is_there(config, splits, shared.store.fingerprint, sorted(names).index(name)):
                 found.add(file.identity)
-        tests = [open_test_data(config), open_left_out(config, shared)]
+        tests = [open_test_data(config, store=shared.store), open_left_out(config, shared)]
     else:
         central = open_central_data(config)
         splits = {split: central.split(split) for split in ("train", "validation")}
         if is_there(config, splits, central.store.fingerprint):
             found.add(of_clients[0].identity)
-        tests = [open_test_data(config)]
+        tests = [open_test_data(config, store=central.store)]
     once = config.replace(augmented_views=0)
     given = [test for test in tests if test is not None]
     if all(is_there(once, {"test": test.split}, test.fingerprint) for test in given):

@@ -7,9 +7,9 @@ import open_clip
 import pytest
 import torch
 
-from models.backbones import build_backbone, locate_pretrained
+from models.backbones import build_backbone
 from models.errors import WeightsError
-from models.registry import find_backbone
+from models.registry import find_backbone, locate_pretrained
 from models.text_encoders import TEXT_ENCODERS
 from tests.models import clip_models
 from tests.models.clip_models import TOWER

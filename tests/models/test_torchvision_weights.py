@@ -1,6 +1,8 @@
 """torchvision's weights: read strictly, checked against their names, refused in one line."""
 
 import hashlib
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -244,3 +246,18 @@ def test_a_name_without_a_hash_is_refused(tmp_path: Path) -> None:
     torch.save(network().state_dict(), tmp_path / "net.pth")
     with pytest.raises(WeightsError, match=r"^net\.pth: the file's name does not end in a hash"):
         read(f"{SITE}/net.pth", tmp_path)
+
+
+def test_to_find_weights_that_are_there_torch_is_not_imported(tmp_path: Path) -> None:
+    """It takes seconds, and a simulation's own process needs it for nothing else."""
+    (tmp_path / f"resnet18-{hashlib.sha256(b'').hexdigest()[:8]}.pth").touch()
+    code = f"""
+import sys
+from pathlib import Path
+from models import registry, torchvision_provider
+(file,) = Path({str(tmp_path)!r}).iterdir()
+torchvision_provider.FILES = {{"resnet18": file.name}}
+assert registry.locate_pretrained("resnet18", file.parent) == file
+assert not {{"torch", "torchvision"}} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

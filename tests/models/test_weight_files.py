@@ -7,10 +7,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 from torchvision.models import get_model_weights
 
-from models.backbones import locate_pretrained
 from models.errors import WeightsError
 from models.open_clip_provider import FILE_NAME
-from models.registry import BACKBONES, PROVIDERS
+from models.registry import BACKBONES, PROVIDERS, locate_pretrained
 from models.torchvision_provider import FILES
 
 
