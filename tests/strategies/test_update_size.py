@@ -1,7 +1,11 @@
 """Norm and direction of updates, and the bound on the norm."""
 
+import statistics
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from strategies.aggregation import CHUNK
@@ -122,6 +126,15 @@ def test_of_two_it_cannot_be_said_which_is_wrong() -> None:
 def test_a_bound_is_told_with_the_warning() -> None:
     (line,) = warnings(lengths(1.0, 1.0, 50.0), 5.0)
     assert line.endswith("is 50 times the median of the others'; clip-updates bounds it to 5")
+
+
+@given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0, 8.0]), min_size=3, max_size=8))
+def test_a_norm_is_compared_with_the_median_of_the_others(norms: list[float]) -> None:
+    updates = lengths(*norms)
+    found = describe_updates(updates, dict.fromkeys(updates, 1.0))
+    for index, client in enumerate(updates):
+        median = statistics.median(norms[:index] + norms[index + 1 :])
+        assert found[client]["times_median"] == pytest.approx(norms[index] / median)
 
 
 def test_without_a_length_there_is_no_direction() -> None:
