@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strategies.method import Method, Settings
-from strategies.methods.krum import KEYS, lowest
+from strategies.methods.krum import KEYS, distances_of, lowest
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 def by_krum(contents: list[RecordDict], byzantine: int, number: int) -> list[RecordDict]:
     """Choose replies one after the other; Flower's own rule for Bulyan takes all in one go."""
-    left: list[RecordDict] = list(contents)
-    return [left.pop(lowest(left, byzantine, 1)[0]) for _ in range(number)]
+    distances, left, chosen = distances_of(contents), list(range(len(contents))), []
+    for _ in range(number):
+        among_these = distances[left][:, left]
+        chosen.append(left.pop(lowest(among_these, byzantine, 1)[0]))
+    return [contents[index] for index in chosen]
 
 
 def flower(settings: Settings) -> Strategy | None:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from strategies.method import Key, Method, Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.serverapp.strategy import Strategy
+    from numpy.typing import NDArray
 
 KEYS = {"byzantine-clients": Key(0, ge=0)}
 PAPER = (
@@ -28,17 +30,13 @@ def least_replies(settings: Settings) -> int:
     return 2 * int(settings["byzantine-clients"]) + 3
 
 
-def lowest(contents: Sequence[RecordDict], byzantine: int, number: int) -> list[int]:
-    """Return which replies have the lowest scores, in their order; of equals the first.
+def distances_of(contents: Sequence[RecordDict]) -> NDArray[np.floating]:
+    """Return the squared distances between replies, (n, n), infinite from each to itself.
 
-    Flower computes the distances, but does not choose by them: its distance from a to b and that
-    from b to a are rounded differently, so it would leave equals to the processor. And equals there
-    are: with one neighbour in the sum, as of three clients, the two nearest have the same score.
+    They are Flower's, but the same in both directions: Flower's two are rounded differently.
 
     Args:
-        contents: of at least two replies, each with one record of arrays.
-        byzantine: f. With f + 2 replies or fewer the score is the distance to the nearest.
-        number: how many to return.
+        contents: each with one record of arrays.
     """
     import numpy as np
 
@@ -47,7 +45,23 @@ def lowest(contents: Sequence[RecordDict], byzantine: int, number: int) -> list[
     distances = compute_distances([next(iter(c.array_records.values())) for c in contents])
     distances = (distances + distances.T) / 2
     np.fill_diagonal(distances, np.inf)
-    neighbours = max(1, len(contents) - byzantine - 2)
+    return distances
+
+
+def lowest(distances: NDArray[np.floating], byzantine: int, number: int) -> list[int]:
+    """Return which replies have the lowest scores, in their order; of equals the first.
+
+    Flower's own choice leaves equals to the processor's rounding. And equals there are: with one
+    neighbour in the sum, as of three clients, the two nearest have the same score.
+
+    Args:
+        distances: of at least two replies, from `distances_of`.
+        byzantine: f. With f + 2 replies or fewer the score is the distance to the nearest.
+        number: how many to return.
+    """
+    import numpy as np
+
+    neighbours = max(1, len(distances) - byzantine - 2)
     scores = np.sort(distances, axis=1)[:, :neighbours].sum(axis=1)
     return sorted(np.argsort(scores, kind="stable")[:number].tolist())
 
@@ -65,7 +79,8 @@ def mean_of_lowest(byzantine: int, number: Callable[[int], int]) -> Strategy:
             self, server_round: int, replies: Iterable[Message]
         ) -> tuple[ArrayRecord | None, MetricRecord | None]:
             there = list(replies)
-            chosen = lowest([reply.content for reply in there], byzantine, number(len(there)))
+            distances = distances_of([reply.content for reply in there])
+            chosen = lowest(distances, byzantine, number(len(there)))
             return super().aggregate_train(server_round, [there[index] for index in chosen])
 
     return MeanOfLowest()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from strategies.arrays import to_record
 from strategies.methods.bulyan import by_krum
-from strategies.methods.krum import lowest
+from strategies.methods.krum import distances_of, lowest
 
 LONG = 5_000  # Flower's distances of short arrays are rounded alike in both directions
 
@@ -28,7 +28,7 @@ def nearest(models: list[NDArray]) -> list[float]:
 @pytest.mark.parametrize("seed", range(40))
 def test_of_three_clients_the_two_nearest_are_equal_and_the_first_is_chosen(seed: int) -> None:
     models, contents = drawn(seed, clients=3)
-    assert lowest(contents, 0, 1) == [int(np.argmin(nearest(models)))]
+    assert lowest(distances_of(contents), 0, 1) == [int(np.argmin(nearest(models)))]
 
 
 @pytest.mark.parametrize(("clients", "byzantine"), [(7, 1), (12, 2)])
@@ -48,5 +48,5 @@ def test_the_last_that_bulyan_chooses_is_the_first_of_equals(
 def test_the_chosen_are_returned_in_their_order() -> None:
     """Their mean is then rounded alike, whoever is nearest."""
     contents = [RecordDict({"arrays": to_record({"w": np.array([x])})}) for x in (9.0, 1, 0, 1)]
-    assert lowest(contents, 1, 3) == [1, 2, 3]
-    assert lowest(contents, 1, 1) == [1]
+    assert lowest(distances_of(contents), 1, 3) == [1, 2, 3]
+    assert lowest(distances_of(contents), 1, 1) == [1]
