@@ -96,11 +96,12 @@ def plan_partition(
     client_of_image = client_of_unit[unit_of_image]
 
     split = np.empty(len(plan), dtype=object)
+    no_test = (rows["fold"] != "test").to_numpy() if "fold" in rows else None
     for index in range(clients):
         held = client_of_image == index
         split[held] = "test"
-        if "fold" in rows:
-            cut, held = split_rest, held & (rows["fold"] != "test").to_numpy()
+        if no_test is not None:
+            cut, held = split_rest, held & no_test
         else:
             cut = split_client
         split[held] = cut(

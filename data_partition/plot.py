@@ -10,13 +10,15 @@ from operation.files import replacing
 
 # Okabe and Ito's palette: distinguishable with any colour vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+# For further classes, in the same colours.
+_HATCHES = ("", "///", "...", "xxx")
 
 
 def plot_counts(counts: pd.DataFrame, path: Path, *, title: str = "") -> None:
     """Draw the number of images of each class, split and client as stacked bars.
 
     Args:
-        counts: from ``partition.split_counts``; at most 8 classes.
+        counts: from ``partition.split_counts``.
         title: in red, above the plot.
     """
     clients = counts.index.get_level_values("client").unique()
@@ -31,14 +33,15 @@ def plot_counts(counts: pd.DataFrame, path: Path, *, title: str = "") -> None:
     figure = Figure(figsize=(width, 4.8), layout="constrained")
     axes = figure.add_subplot()
     foot = np.zeros(len(counts))
-    for name, colour in zip(classes, _COLOURS, strict=False):
+    for place, name in enumerate(classes):
         heights = counts[name].to_numpy()
         axes.bar(
             positions,
             heights,
             bottom=foot,
             label=f"{name} ({heights.sum()})",
-            color=colour,
+            color=_COLOURS[place % len(_COLOURS)],
+            hatch=_HATCHES[place // len(_COLOURS) % len(_HATCHES)],
             edgecolor="white",
             linewidth=0.4,
         )

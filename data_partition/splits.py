@@ -54,6 +54,8 @@ def _joined(groups: Sequence[Hashable], marks: pd.Series, kind: str) -> list[Has
 
     def top(node: Hashable) -> Hashable:
         while node in above:
+            up = above[node]
+            above[node] = above.get(up, up)  # half the way for the next one
             node = above[node]
         return node
 

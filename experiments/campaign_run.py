@@ -115,8 +115,11 @@ def _run(
                         folder.record(trial_id, RunState.FAILED, cause)
                 display.show(ended)
                 if ended and time.monotonic() > ledger_at:
+                    began = time.monotonic()
                     write_ledger(folder.path, read_ledger(folder.path))
-                    ledger_at = time.monotonic() + _LEDGER_SECONDS
+                    # Of a thousand trials it takes a quarter of a minute, for which they wait.
+                    took = time.monotonic() - began
+                    ledger_at = time.monotonic() + max(_LEDGER_SECONDS, 20 * took)
         except KeyboardInterrupt:
             console.print("Interrupted. Run the same command again to continue.")
             raise typer.Exit(130) from None

@@ -9,10 +9,14 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from operation.errors import OperationError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -71,17 +75,24 @@ def read_record(kind: type[Record], values: object, path: Path) -> Record:
     Raises:
         OperationError: a field is missing, unknown, or of another type.
     """
-    from pydantic import TypeAdapter  # imported here, since most commands do not need it
-
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:
         if not isinstance(values, dict) or not values.keys() <= names:
             raise ValueError
-        return TypeAdapter(kind).validate_python(values)
+        found: Record = _adapter(kind).validate_python(values)  # type: ignore[arg-type]
+        return found
     except ValueError:  # pydantic's ValidationError is one, too
         raise OperationError(
             f"{path}: is damaged, or was written by another version; restore it from a backup"
         ) from None
+
+
+@cache
+def _adapter(kind: type[Any]) -> "TypeAdapter[Any]":
+    """Return what checks a dataclass; to make it takes 500 times as long as to check one."""
+    from pydantic import TypeAdapter  # imported here, since most commands do not need it
+
+    return TypeAdapter(kind)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """The mean of several models' named arrays."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -20,6 +21,9 @@ CHUNK = 16 * 16_411
 _SHARE = 16 * CHUNK
 # Squares that are summed in the values' own dtype.
 _SQUARES = 1 << 12
+
+
+Result = TypeVar("Result")
 
 
 class NotFinite(ValueError):
@@ -50,15 +54,22 @@ def in_threads(sizes: Mapping[str, int], work: Callable[[str, slice], object]) -
     shares = shares_of(sizes)
     # Large shares first, so that the threads end at about the same time.
     shares.sort(key=lambda share: share[1].start - share[1].stop)
-    with one_thread_per_core() as threads:
-        list(threads.map(lambda share: work(*share), shares))
+    map_in_threads(lambda share: work(*share), shares)
 
 
-def one_thread_per_core() -> ThreadPoolExecutor:
-    """Return threads for work that memory limits: more of them wait for each other's lock and
-    displace each other's pieces from the cache, which costs a third of the time on two cores.
+def map_in_threads(
+    function: Callable[[tuple[str, slice]], Result], shares: Sequence[tuple[str, slice]]
+) -> list[Result]:
+    """Return a function's result for each share, in their order.
+
+    As many threads as cores: the work is limited by memory, and more would wait for each other's
+    lock and displace each other's pieces from the cache, which costs a third of the time on two
+    cores. What is less than a share altogether needs none; to start them would take longer.
     """
-    return ThreadPoolExecutor(cpu_count())
+    if sum(part.stop - part.start for _, part in shares) <= _SHARE:
+        return list(map(function, shares))
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        return list(threads.map(function, shares))
 
 
 def shares_of(sizes: Mapping[str, int]) -> list[tuple[str, slice]]:

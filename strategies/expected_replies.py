@@ -7,6 +7,7 @@ allocates memory for the arrays, and once more against the client's introduction
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -219,11 +220,17 @@ def _update(request: Content, experiment: Mapping[str, Any]) -> Signature:
     return Layout(signature(layout.signature, wire_format)).flat_signature()
 
 
-def _experiment(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _experiment(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        return parse_toml(str(settings.get("experiment", "")))
+        return _parsed(str(settings.get("experiment", "")))
     except tomllib.TOMLDecodeError:
         raise Refused("the message's experiment is not TOML") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed(experiment: str) -> Mapping[str, Any]:
+    """Parse a config once for all messages of a round, which hold the same one."""
+    return parse_toml(experiment)
 
 
 def _whole(value: object) -> int:

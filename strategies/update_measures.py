@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from strategies.aggregation import CHUNK, blocks, one_thread_per_core, shares_of, square
+from strategies.aggregation import CHUNK, blocks, map_in_threads, shares_of, square
 from strategies.arrays import views
 from strategies.layout import Layout
 from strategies.method import is_carried
@@ -39,9 +39,8 @@ def measure(record: ArrayRecord, base: ArrayRecord, layout: Layout | None = None
                 update.add_block(ours[name][piece], theirs[name][piece], start, spans)
         return update
 
-    with one_thread_per_core() as threads:
-        # In a fixed order, since a sum of floats depends on it.
-        return Update.of_parts(threads.map(part_of, shares_of(floats)))
+    # In a fixed order, since a sum of floats depends on it.
+    return Update.of_parts(map_in_threads(part_of, shares_of(floats)))
 
 
 def norm_of(record: ArrayRecord, layout: Layout | None = None, *, carried: bool = False) -> float:
@@ -69,9 +68,9 @@ def norm_of(record: ArrayRecord, layout: Layout | None = None, *, carried: bool 
             total += square(values)
         return total
 
-    with np.errstate(over="ignore", invalid="ignore"), one_thread_per_core() as threads:
+    with np.errstate(over="ignore", invalid="ignore"):
         shares = shares_of({name: array.size for name, array in arrays.items()})
-        return math.sqrt(sum(threads.map(square_of, shares)))
+        return math.sqrt(sum(map_in_threads(square_of, shares)))
 
 
 def _flat(record: ArrayRecord) -> dict[str, NDArray]:

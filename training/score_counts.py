@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -105,10 +105,13 @@ class ScoreCounts:
     @classmethod
     def pooled(cls, parts: Iterable[ScoreCounts], num_classes: int) -> ScoreCounts:
         """Return the sum of the counts of some clients."""
-        parts = list(parts)
-        known = [part.histograms for part in parts if part.histograms is not None]
-        confusion = pool((part.confusion for part in parts), num_classes)
-        return cls(confusion, sum(known[1:], known[0]) if known else None)
+        return reduce(cls.plus, parts, cls(pool((), num_classes)))
+
+    def plus(self, other: ScoreCounts) -> ScoreCounts:
+        """Return the sum of the counts of two clients, or of some and another one."""
+        known = [part.histograms for part in (self, other) if part.histograms is not None]
+        histograms = sum(known[1:], known[0]) if known else None
+        return ScoreCounts(self.confusion + other.confusion, histograms)
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,11 @@ def _resampled(
     counts = np.zeros((num_units, num_cells), dtype=np.int64)
     np.add.at(counts, (units[:, None], cells), 1)
     patterns, multiplicity = np.unique(counts, axis=0, return_counts=True)
+    # As floats, which BLAS multiplies ten times as fast; exact, since the sums are small.
+    summands = patterns.astype(np.float64)
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK // len(patterns))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        yield generator.multinomial(num_units, multiplicity / num_units, size) @ patterns
+        drawn = generator.multinomial(num_units, multiplicity / num_units, size)
+        yield (drawn.astype(np.float64) @ summands).astype(np.int64)

@@ -1,13 +1,10 @@
 """Measuring updates, and what is left out."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 
-from strategies import update_measures
+from strategies import aggregation
 from strategies.aggregation import CHUNK
 from strategies.arrays import to_record
 from strategies.layout import Layout
@@ -77,8 +74,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
     ours, base = (to_record(model(seed, 33 * CHUNK + 17)) for seed in (1, 0))
     first = measure(ours, base)
     for number in (1, 2, 5):
-        threads = partial(ThreadPoolExecutor, number)
-        monkeypatch.setattr(update_measures, "one_thread_per_core", threads)
+        monkeypatch.setattr(aggregation, "cpu_count", lambda: number)  # noqa: B023
         assert same_bits(measure(ours, base), first)
 
 
