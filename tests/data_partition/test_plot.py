@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from data_partition.plot import plot_counts
@@ -23,6 +25,25 @@ def test_plot_is_a_png_with_a_bar_of_each_class(tmp_path: Path) -> None:
     # The palette's first two: nv, the largest class, and df.
     assert {(0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00)} <= colours
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_every_class_is_drawn_and_looks_different(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of one's own may have more classes than the palette has colours."""
+    drawn: list[Figure] = []
+
+    def figure(**options: Any) -> Figure:
+        drawn.append(Figure(**options))
+        return drawn[0]
+
+    monkeypatch.setattr("data_partition.plot.Figure", figure)
+    many = pd.DataFrame({f"class-{i}": [20 - i] * 6 for i in range(12)}, index=COUNTS.index)
+    plot_counts(many, tmp_path / "plan.png")
+    bars, names = drawn[0].axes[0].get_legend_handles_labels()
+    assert len(names) == 12
+    looks = {(bar[0].get_facecolor(), bar[0].get_hatch()) for bar in bars}
+    assert len(looks) == 12
 
 
 def test_a_title_stands_above_in_red(tmp_path: Path) -> None:

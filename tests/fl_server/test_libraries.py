@@ -1,15 +1,11 @@
 """What the processes of a simulation find imported."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from fl_server.federated_config import Resources
-from fl_server.simulation import SimulationFailed, simulate
-from tests.support import make_config
-from training.run_folder import RunFolder
+from fl_server.simulation import libraries_of
+from fl_server.simulation_superlink import LIBRARIES, SuperLink
 
 
 @pytest.mark.parametrize(
@@ -17,19 +13,16 @@ from training.run_folder import RunFolder
     [("resnet18", ()), ("timm:test_efficientnet", ("timm",)), ("clip-rn50", ("open_clip",))],
 )
 def test_the_networks_library_is_imported_once(
-    backbone: str, libraries: tuple[str, ...], tmp_path: Path
+    backbone: str, libraries: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the process that the others are forks of: each would take most of a second."""
-    asked: dict[str, Any] = {}
-
-    def run(*_: object, **options: Any) -> None:
-        asked.update(options)
-        raise SimulationFailed("enough")
-
-    superlink: Any = SimpleNamespace(home=tmp_path, token="", run=run, end_run=lambda: None)
-    config = make_config(backbone=backbone, image_size=224)
-    folder = RunFolder(tmp_path / "run")
-    folder.create(config)
-    with pytest.raises(SimulationFailed, match="enough"):
-        simulate(config, folder, superlink, Resources(1, 1, 0.0))
-    assert asked["libraries"] == libraries
+    """By the process that the others are forks of, from its start: each of them would take most of
+    a second.
+    """
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(SuperLink, "_fork_server", lambda _: tmp_path / "socket")
+    monkeypatch.setattr(
+        "fl_server.simulation_superlink.prepare", lambda _, modules: asked.append(modules)
+    )
+    assert libraries_of(backbone) == libraries
+    with SuperLink(tmp_path / "flower.log", libraries=libraries_of(backbone)):
+        assert asked == [(*LIBRARIES, *libraries)]
