@@ -27,10 +27,12 @@ def kind_of(trial: Trial) -> Hashable | None:
     config = trial.config
     if config.on_features:
         return None
+    # A trial's config is as its file has it, so the optimizer may be ``auto``.
+    resolved = {**config.to_flat(), "optimizer": config.chosen_optimizer}
     return (
         # The data set also decides what batch-size = auto is.
         *(trial.command, config.dataset, setting(config)),
-        *(config.strategy, config.optimizer, state_tensors(config.to_flat())),
+        *(config.strategy, config.chosen_optimizer, state_tensors(resolved)),
         # Without its term a method may hold no copy of the weights.
         *(bool(config.to_flat()[key]) for key in METHODS[config.strategy].keys),
         config.asked_clients,

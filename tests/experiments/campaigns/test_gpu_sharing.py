@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import experiments.campaigns
 from experiments.campaigns import scheduler
 from experiments.campaigns.attempt import AttemptTask
+from experiments.campaigns.campaign_file import read_campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.gpu_sharing import GpuSharing, fitting, kind_of
 from experiments.campaigns.job import Job, Share
@@ -16,9 +19,11 @@ from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
 from operation import ray_head
 from tests.support import make_config
+from training.config import ExperimentConfig
 from training.experiment_data import DataFacts
 from training.gpu_memory import GpuMemory
 
+CAMPAIGNS = Path(experiments.campaigns.__file__).parent
 FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
 
 
@@ -53,6 +58,17 @@ def test_so_many_share_a_gpu_that_a_fifth_more_memory_suffices(
     used: int, most: int, number: int
 ) -> None:
     assert fitting(GpuMemory(used, 240), most) == number
+
+
+def test_of_every_campaign_that_comes_along_the_kinds_are_known() -> None:
+    """As their files have them: most leave the optimizer to the study."""
+    files = sorted(CAMPAIGNS.glob("*.toml"))
+    trials = {file.stem: read_campaign(file).trials for file in files}
+    assert all(trials.values())
+    kinds = {name: {kind_of(trial) for trial in several} for name, several in trials.items()}
+    assert len(kinds["smoke"]) > 1
+    auto = Trial("simulate", ExperimentConfig(optimizer="auto"), {})
+    assert kind_of(auto) == kind_of(replace(auto, config=ExperimentConfig(optimizer="sgd")))
 
 
 def test_trials_are_alike_if_they_need_the_same_memory() -> None:
