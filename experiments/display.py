@@ -13,10 +13,13 @@ from rich.table import Column
 from rich.text import Text
 
 from experiments.console import Console, marked, shown
-from training.rounds_file import NewRounds
+from training.rounds_file import NewLines
 from training.scores import as_text
+from training.whole_files import parse_object
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from training.checkpoint import Progress
     from training.run_folder import RunFolder
 
@@ -117,7 +120,7 @@ class RunDisplay:
         self._unit = unit
         self._before = before
         self._seconds: list[float] = []  # of the rounds since
-        self._new: NewRounds | None = None
+        self._lines: NewLines | None = None
         self._shown = before
         self._warned = before
         self._noted = 0
@@ -156,9 +159,7 @@ class RunDisplay:
         phase = str(manifest.get("phase") or "")
         progress = folder.checkpoint.progress()
         done = progress.round
-        if self._new is None:
-            self._new = NewRounds(folder.rounds_file.path, self._before)
-        new = self._new.read()
+        new = self._new_rounds(folder.rounds_file.path)
         self._seconds += [record["seconds"]["round"] for record in new]
         left = self._time_left(done)
         best_by = str(manifest.get("best_by", "avg"))
@@ -190,6 +191,11 @@ class RunDisplay:
         """Show the progress of the current epoch, in batches."""
         task = self._progress.tasks[self._task]
         self._progress.update(self._task, completed=int(task.completed) + done / (total + 1))
+
+    def _new_rounds(self, path: Path) -> list[dict[str, Any]]:
+        self._lines = self._lines or NewLines(path)
+        records = [parse_object(path, line) for line in self._lines.read()]
+        return [record for record in records if record["round"] > self._shown]
 
     def _time_left(self, done: int) -> str:
         """Return the remaining time, if the missing rounds take as long as the latest ones.

@@ -4,7 +4,10 @@ The training code is imported on the first message, not with this module: Flower
 in processes that never train, and a simulation's clients then import torch in parallel.
 """
 
+import os
 import time
+import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -20,7 +23,33 @@ if TYPE_CHECKING:
 # When started by  flwr run . , only this sets it before torch is loaded.
 let_threads_sleep()
 
-app = ClientApp()
+
+def end_with_the_machine(
+    message: Message, context: Context, call: Callable[[Message, Context], Message]
+) -> Message:
+    """Answer a message; in a simulation, end this process if its machine has failed.
+
+    Too little memory, of the machine or of its GPU, and a GPU that fails are no faults of a client:
+    without its reply the round would give another model than on a larger machine. The server ends
+    the run when the process has died, as it does where the system ends a process for its memory. At
+    a site it is the client's machine, and the client is absent.
+    """
+    try:
+        return call(message, context)
+    except Exception as error:
+        if "site" in context.node_config or not _is_of_machine(error):
+            raise
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _is_of_machine(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
+
+
+app = ClientApp(mods=[end_with_the_machine])
 
 
 @app.query()

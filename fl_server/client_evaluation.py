@@ -49,7 +49,6 @@ def client_metrics(
     clients: dict[str, dict[str, Any]] = {}
     # Sums, not the counts of each client: of 32 classes these are half a megabyte.
     together, by_patient = (ScoreCounts.pooled((), num_classes) for _ in range(2))
-    with_patients = False
     unknown: dict[str, str] = {}
     no_histograms: dict[str, str] = {}
     total_loss = 0.0
@@ -64,7 +63,7 @@ def client_metrics(
             no_histograms[reply.client] = "sends no histograms"
         if f"{split}-patient-confusion" in reply.metrics:
             patients = counts_of(reply, f"{split}-patient", num_classes)
-            by_patient, with_patients = by_patient.plus(patients), True
+            by_patient = by_patient.plus(patients)
             clients[reply.client]["patients"] = score_block(patients)
         else:
             unknown[reply.client] = "sends no counts of patients"
@@ -75,7 +74,7 @@ def client_metrics(
         "missing": dict(replies.failures),
         "no_histograms": no_histograms,
     }
-    if with_patients:
+    if len(unknown) < len(clients):
         pooled["patients"] = {
             **score_block(by_patient),
             "missing": {**replies.failures, **unknown},

@@ -107,10 +107,14 @@ class OptimizerStates:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118, a safetensors file is not iterable
                 parameter, _, key = name.rpartition("/")
-                tensor = file.get_tensor(name)
-                if tensor.ndim > 0:  # torch holds the step count on the CPU
-                    tensor = tensor.to(parameters[parameter].device)
-                optimizer.state[parameters[parameter]][key] = tensor
+                of, tensor = parameters[parameter], file.get_tensor(name)
+                if key != "step":  # which torch holds on the CPU
+                    tensor = tensor.to(of.device)
+                    # In the memory format of its parameter. In another one, torch has a kernel for
+                    # every tensor on CUDA instead of one for all.
+                    if tensor.shape == of.shape:
+                        tensor = torch.empty_like(of, dtype=tensor.dtype).copy_(tensor)
+                optimizer.state[of][key] = tensor
         return number
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, round_number: int) -> None:

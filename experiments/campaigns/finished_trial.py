@@ -163,23 +163,26 @@ def read_completed(path: Path) -> FinishedTrial:
     return FinishedTrial(path.name, config, manifest, metrics, rounds)
 
 
-def read_rounds(path: Path, after: int = 0, growing: bool = False) -> tuple[Round, ...]:
-    """Read a run folder's ``rounds.jsonl``, without the first ``after`` rounds.
-
-    Args:
-        growing: whether the run goes on, so that the last line may be unfinished; then it is left
-            out.
+def read_rounds(path: Path) -> tuple[Round, ...]:
+    """Read a run folder's ``rounds.jsonl``.
 
     Raises:
         RunFolderError: it is missing or damaged.
     """
-    file = path / "rounds.jsonl"
-    lines = _bytes(file).splitlines(keepends=True)[after:]
-    if growing and lines and not lines[-1].endswith(b"\n"):
-        del lines[-1]
-    return tuple(
-        _check(Round, line, f"{file.name}, line {i}") for i, line in enumerate(lines, after + 1)
-    )
+    lines = _bytes(path / "rounds.jsonl").splitlines()
+    return tuple(read_round(line, f", line {i}") for i, line in enumerate(lines, 1))
+
+
+def read_round(line: bytes, where: str = "") -> Round:
+    """Read a line of a ``rounds.jsonl``.
+
+    Args:
+        where: what follows the file's name in an error.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    return _check(Round, line, f"rounds.jsonl{where}")
 
 
 def _is_completed(path: Path) -> bool:

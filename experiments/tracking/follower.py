@@ -7,6 +7,7 @@ simulation's, or a coordinator's.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,11 +15,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from experiments.campaigns.finished_trial import read_completed, read_rounds
+from experiments.campaigns.finished_trial import read_completed, read_round
 from experiments.console import Console, marked, shown
 from experiments.tracking.points import final_points, milliseconds, round_points
 from experiments.tracking.tracker import Tracker, TrackingError
 from training.errors import ConfigError, RunFolderError
+from training.rounds_file import NewLines
 from training.run_folder import RunFolder
 from training.run_state import INTERRUPTED, RunState
 
@@ -64,7 +66,9 @@ class Sending:
     def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
         self._tracker, self._folder = tracker, folder
         self._arrived: int | None = None  # the last round at the tracker; None before the beginning
-        self._read = 0
+        self._lines = NewLines(folder.rounds_file.path)
+        self._waiting: deque[bytes] = deque()  # lines that were read, and not sent
+        self._read = 0  # the last round
         self._time = 0
 
     def rounds(self) -> None:
@@ -80,14 +84,16 @@ class Sending:
             started = manifest.get("started")
             self._time = milliseconds(datetime.fromisoformat(started)) if started else _now()
             self._arrived = self._tracker.begin(config.to_flat(), _tags(manifest), self._time)
-        if not (self._folder.path / "rounds.jsonl").is_file():
-            return
-        for record in read_rounds(self._folder.path, after=self._read, growing=True):
+        self._waiting.extend(self._lines.read())
+        while self._waiting:
+            record = read_round(self._waiting[0])
             after = self._time + int(1000 * record.seconds.round)
             if record.round > self._arrived:
                 self._tracker.add_round(round_points(record, after, config.best_by))
                 self._arrived = record.round
-            self._read, self._time = self._read + 1, after
+            if record.round > self._read:
+                self._read, self._time = record.round, after
+            self._waiting.popleft()
 
     def end(self, state: RunState, cause: str) -> None:
         """Send all that is left of a run that has ended, and how it ended.

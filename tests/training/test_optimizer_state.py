@@ -163,3 +163,54 @@ def test_a_client_takes_its_optimizer_from_round_to_round(
     fresh_second, _ = train_locally(forgetful, first, {**settings, "round": 2})
     assert_same_bits(fresh_first, first)
     assert not same_bits(fresh_second, second)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS[1:])
+def test_a_state_has_the_memory_format_of_its_parameter(tmp_path: Path, name: str) -> None:
+    """A kernel that is one pass over the memory reads both in the same order."""
+
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)
+        return model, optimizer_of(model, name)
+
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
+        images = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(number))
+        optimizer.zero_grad()
+        model(images.to(memory_format=torch.channels_last)).square().sum().backward()
+        optimizer.step()
+
+    states, (model, optimizer) = OptimizerStates(tmp_path, keep="persistent"), made()
+    train(model, optimizer, 1)
+    states.save(model, optimizer, 1)
+    fresh = optimizer_of(model, name)
+    states.load(model, fresh, before=2)
+    for parameter in model.parameters():
+        strides = {t.stride() for key, t in fresh.state[parameter].items() if key != "step"}
+        assert strides == {parameter.stride()}
+    through, one = made()
+    for number in (1, 2):
+        train(through, one, number)
+    train(model, fresh, 2)
+    assert_same_bits(state(fresh), state(one))
+
+
+def test_only_the_count_of_steps_stays_off_the_device_of_its_parameter(tmp_path: Path) -> None:
+    """A parameter without dimensions, a gain, has a state without dimensions."""
+
+    class Gain(nn.Module):
+        def __init__(self, device: str) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones((), device=device))
+
+    states, model = OptimizerStates(tmp_path, keep="persistent"), Gain("cpu")
+    optimizer = optimizer_of(model, "adam")
+    model.gain.square().backward()
+    optimizer.step()
+    states.save(model, optimizer, 1)
+    elsewhere = Gain("meta")  # a device that every machine has
+    fresh = optimizer_of(elsewhere, "adam")
+    states.load(elsewhere, fresh, before=2)
+    devices = {key: tensor.device.type for key, tensor in fresh.state[elsewhere.gain].items()}
+    assert devices == {"step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta"}

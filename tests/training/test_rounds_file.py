@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from training.errors import RunFolderError
-from training.rounds_file import NewRounds, RoundsFile
+from training.rounds_file import NewLines, RoundsFile
 
 
 def records(validated: int, done: int | None = None) -> list[dict[str, Any]]:
@@ -109,17 +109,34 @@ def test_an_unfinished_line_is_damage_once_nobody_writes(file: RoundsFile) -> No
         list(file.read(growing=False))
 
 
-def test_a_reader_gets_every_round_once(file: RoundsFile) -> None:
-    new = NewRounds(file.path, shown=1)
-    assert new.read() == []
+def test_a_reader_gets_every_finished_line_once(file: RoundsFile) -> None:
+    new = NewLines(file.path)
+
+    def rounds() -> list[int]:
+        return [json.loads(line)["round"] for line in new.read()]
+
+    assert rounds() == []
     file.add(records(1, 2))
-    assert new.read() == [], "it was shown before"
+    assert rounds() == [1]
     file.add(records(2, 3))
     with file.path.open("a") as opened:
         opened.write('{"round": 3, "valid')
-    assert new.read() == records(2)[1:]
-    again = RoundsFile(file.path)  # cuts it off: then the file is another one
+    assert rounds() == [2]
+    assert rounds() == []
+    with file.path.open("a") as opened:
+        opened.write('ation": {}}\n')
+    assert rounds() == [3]
+
+
+def test_a_reader_of_a_file_that_was_cut_begins_anew(file: RoundsFile) -> None:
+    """What it knows of the bytes is of another file then."""
+    file.add(records(1, 2))
+    file.add(records(2, 3))
+    new = NewLines(file.path)
+    with file.path.open("a") as opened:
+        opened.write('{"round": 3, "valid')
+    assert len(new.read()) == 2
+    again = RoundsFile(file.path)
     again.add(records(2, 3))
     again.add(records(3, 4))
-    assert new.read() == records(3)[2:]
-    assert new.read() == []
+    assert [json.loads(line) for line in new.read()] == records(3)
