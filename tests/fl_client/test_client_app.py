@@ -1,17 +1,19 @@
 """The ClientApp's replies to messages, what it stores, and what it frees."""
 
+import multiprocessing
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 import fl_client.client_setup
 import training.task
 from fl_client.client import Client
-from fl_client.client_app import app
+from fl_client.client_app import app, end_with_the_machine
 from tests.support import assert_same_bits, end_to_end, first_weights, make_client, make_config
 from training.model_file import ModelFile
 
@@ -119,3 +121,36 @@ def test_a_simulated_client_keeps_no_model(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fl_client.client_setup, "open_client", lambda *_arguments: made)
     ask(message_of(MessageType.EVALUATE, splits="test", round=1))
     assert [path.name for path in made.folder.iterdir()] == ["predictions-test.csv"]
+
+
+def fail_with(error: Exception, node_config: dict[str, Any]) -> None:
+    """Answer a message by an error; in a process of its own, which may end."""
+
+    def answer(_message: Message, _context: Context) -> Message:
+        raise error
+
+    context = Context(1, 1, node_config, RecordDict(), {})
+    with pytest.raises(type(error)):
+        end_with_the_machine(Message(RecordDict(), 1, MessageType.TRAIN), context, answer)
+
+
+MACHINES = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")]
+
+
+@pytest.mark.parametrize(
+    "error, where, status",
+    [
+        *((error, {}, 1) for error in MACHINES),
+        *((error, {"site": "here"}, 0) for error in MACHINES),
+        (ValueError("of this client"), {}, 0),
+    ],
+)
+def test_a_simulation_ends_with_its_machine_and_a_round_goes_on_without_a_client(
+    error: Exception, where: dict[str, Any], status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1: the process has ended, which the server sees; 0: the error is a reply."""
+    process = multiprocessing.get_context("fork").Process(target=fail_with, args=(error, where))
+    process.start()
+    process.join()
+    assert process.exitcode == status
+    assert (type(error).__name__ in capfd.readouterr().err) == bool(status)
