@@ -46,7 +46,11 @@ def end_with_the_machine(
 def _is_of_machine(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError)
+        # torch has no type of its own for the CPU's memory.
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
 
 
 app = ClientApp(mods=[end_with_the_machine])

@@ -123,6 +123,12 @@ def test_a_simulated_client_keeps_no_model(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in made.folder.iterdir()] == ["predictions-test.csv"]
 
 
+def too_little_memory() -> Exception:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    return caught.value
+
+
 def fail_with(error: Exception, node_config: dict[str, Any]) -> None:
     """Answer a message by an error; in a process of its own, which may end."""
 
@@ -134,7 +140,7 @@ def fail_with(error: Exception, node_config: dict[str, Any]) -> None:
         end_with_the_machine(Message(RecordDict(), 1, MessageType.TRAIN), context, answer)
 
 
-MACHINES = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")]
+MACHINES = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), too_little_memory()]
 
 
 @pytest.mark.parametrize(
