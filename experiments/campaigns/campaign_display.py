@@ -188,9 +188,10 @@ class CampaignDisplay:
                 kind = "[red]failed[/]" if cause else "done, [yellow]not complete[/]"
                 word = _line(kind, trial_id, cause or lacking[trial_id])
             self._console.say(word)
-        # Reading the state of many trials takes CPU time that the trials need.
-        if self._console.is_terminal and (ended or time.monotonic() > self._refresh_at):
-            self._refresh_at = time.monotonic() + _REFRESH_SECONDS
+        if self._console.is_terminal and (began := time.monotonic()) >= self._refresh_at:
             states = self._folder.states(self._planned, at_work=True)
             view = overview(self._name, self._folder, self._planned, states)
             self._live.update(view, refresh=True)
+            # Reading the state of many trials takes CPU time that the trials need: a twentieth.
+            now = time.monotonic()
+            self._refresh_at = now + max(_REFRESH_SECONDS, 20 * (now - began))

@@ -2,9 +2,11 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from experiments.campaigns import campaign_display
 from experiments.campaigns.campaign_display import (
     CampaignDisplay,
     best_so_far,
@@ -136,3 +138,25 @@ def test_a_trial_that_lost_a_client_is_not_counted_as_plainly_done(folder: Campa
         display.show({NAMES[1]: ""})
     (line,) = said.getvalue().splitlines()
     assert line == f"done, not complete {NAMES[1]}: client-1: in 3 of 7 rounds"
+
+
+def test_a_view_that_takes_long_is_made_the_more_rarely(
+    folder: CampaignFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trials need the time: in a minute by a clock that only the views turn, and the waits."""
+    clock, views = [0.0], []
+
+    def view(*_: object) -> str:
+        views.append(clock[0])
+        clock[0] += 1.0
+        return ""
+
+    monkeypatch.setattr(campaign_display, "overview", view)
+    monkeypatch.setattr(campaign_display, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with CampaignDisplay(
+        Console(file=io.StringIO(), force_terminal=True), "study", folder, PLANNED
+    ) as display:
+        while clock[0] < 60:
+            display.show({NAMES[0]: ""})
+            clock[0] += 0.5
+    assert views == [0.0, 21.0, 42.0]
