@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -120,3 +120,10 @@ def test_an_archive_that_was_replaced_is_listed_anew(tmp_path: Path) -> None:
         shown = [name for name in names if not name.startswith(".")]
         for _ in range(2):  # the second time as it was kept
             assert [file.member for file in find_files(tmp_path)] == shown
+
+
+@pytest.mark.parametrize("name", ["a.JPG", ".a", "a.", "a..", ".a.b", "x..y", "..a", "...", "a"])
+def test_the_parts_of_a_name_are_those_of_pathlib(name: str) -> None:
+    """Images of one stem are one image, and a mask is found by its image's stem."""
+    found, path = FoundFile("/x", "", ("data", name), -1), PurePosixPath("data", name)
+    assert (found.stem, found.suffix) == (path.stem, path.suffix.lower())
