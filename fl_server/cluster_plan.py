@@ -6,8 +6,9 @@ from fl_server.federated_config import RAY_PARTS, Resources
 from fl_server.ray_cluster import RayCluster
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
+from training.device import gpu_memory
 from training.errors import ConfigError
-from training.memory import training_bytes
+from training.memory import TrainingMemory, training_memory
 from training.preparation import find_dataset_and_device
 from training.study import resolve
 
@@ -36,23 +37,24 @@ def prepare_on_cluster(
             "in the next round; choose an --out that all machines of the cluster see"
         )
     threads = config.threads_per_client
+    resolved = resolve(config, dataset=dataset, device=device, threads_per_client=1)
+    client = training_memory(resolved)
     resources = plan_cluster(
         config.asked_clients,
         [machine.resources for machine in cluster.machines],
-        cuda=device == "cuda",
-        client_bytes=training_bytes(config),
+        gpus=gpu_memory(device),
+        client=client,
         threads=threads,
     )
     if resources is None:
         raise ConfigError(
             f"--ray-address {cluster.address}: no machine has the cores"
             f"{f' (threads-per-client = {threads})' if threads else ''}, the memory "
-            f"{'and the GPU ' if device == 'cuda' else ''}that a client needs"
+            f"({client.machine / 1e9:.1f} GB) {'and the GPU ' if device == 'cuda' else ''}"
+            "that a client needs"
         )
-    resolved = resolve(
-        config, dataset=dataset, device=device, threads_per_client=resources.threads_per_client
-    )
-    return resolved, resources
+    threads = threads or resources.threads_per_client
+    return resolved.replace(threads_per_client=threads), resources
 
 
 def _kept_at_clients(config: ExperimentConfig) -> str:
@@ -69,8 +71,8 @@ def plan_cluster(
     clients: int,
     machines: Sequence[Mapping[str, float]],
     *,
-    cuda: bool,
-    client_bytes: int,
+    gpus: Sequence[int],
+    client: TrainingMemory,
     threads: int,
 ) -> Resources | None:
     """Plan a simulation of ``clients`` clients on several machines.
@@ -81,13 +83,16 @@ def plan_cluster(
     Args:
         clients: M ≥ 1.
         machines: what each has: ``CPU``, ``GPU``, and ``memory`` in bytes.
-        cuda: whether clients compute on GPUs; the other machines then get none.
-        client_bytes: as for `plan_resources`.
+        gpus: bytes of each of this machine's GPUs, if clients compute on GPUs; the cluster's are
+            taken to be like them, and machines without get no client.
+        client: as for `plan_resources`.
         threads: of each client; 0 for as many as its cores.
 
     Returns:
         The plan, None if no machine has a place.
     """
+    cuda = bool(gpus)
+    most_per_gpu = min(clients, max(1, min(gpus) // client.gpu)) if gpus else 1
     usable = [machine for machine in machines if machine.get("GPU") or not cuda]
 
     def places(cpus: int, per_gpu: int) -> int:
@@ -96,7 +101,7 @@ def plan_cluster(
             for m in usable
         ]
         fit = all(
-            n * client_bytes <= m.get("memory", 0) for n, m in zip(counts, usable, strict=True)
+            n * client.machine <= m.get("memory", 0) for n, m in zip(counts, usable, strict=True)
         )
         return sum(counts) if fit else 0
 
@@ -104,7 +109,7 @@ def plan_cluster(
     plans = [
         (min(clients, found), cpus, -per_gpu)
         for cpus in range(max(1, threads), most + 1)
-        for per_gpu in range(1, clients + 1 if cuda else 2)
+        for per_gpu in range(1, most_per_gpu + 1)
         if (found := places(cpus, per_gpu))
     ]
     if not plans:

@@ -9,9 +9,9 @@ import psutil
 from data_partition.datasets import dataset_choice, find_dataset
 from strategies.methods import METHODS
 from training.config import PATH_KEYS, ExperimentConfig
-from training.device import count_gpus, resolve_device
+from training.device import gpu_memory, resolve_device
 from training.errors import ConfigError
-from training.memory import training_bytes
+from training.memory import TrainingMemory, training_memory
 from training.preparation import (
     check_backbone,
     check_paths,
@@ -44,30 +44,32 @@ class Resources:
 
 
 def plan_resources(
-    clients: int, *, gpus: int, client_bytes: int, cpus: int | None = None
+    clients: int, *, gpus: Sequence[int], client: TrainingMemory, cpus: int | None = None
 ) -> Resources:
     """Plan a simulation of ``clients`` clients.
 
     Up to two clients per core run in parallel, each with a whole number of threads: three
     one-thread clients on two cores finish before two clients and then the third. With more clients,
-    one per core is as fast and needs less memory. Memory limits both.
+    one per core is as fast and needs less memory. Memory limits both, the machine's and the GPUs'.
 
     Args:
         clients: M ≥ 1.
-        gpus: number of GPUs that they share, each with an equal fraction by Ray's count; 0: none.
-        client_bytes: memory of each, from `training.memory.training_bytes`.
+        gpus: bytes of each GPU; the clients share them, each with an equal fraction by Ray's count.
+        client: what each takes.
         cpus: number of cores; None for this machine's.
     """
     cores = cpus or joblib.cpu_count()  # respects affinity and a container's limits
-    free = psutil.virtual_memory().available
-    at_once = max(1, min(concurrency(clients, cores), free // client_bytes))
-    per_gpu = -(-at_once // gpus) if gpus else 0
+    fit = psutil.virtual_memory().available // client.machine
+    if gpus:
+        fit = min(fit, len(gpus) * max(1, min(gpus) // client.gpu))
+    at_once = max(1, min(concurrency(clients, cores), fit))
+    per_gpu = -(-at_once // len(gpus)) if gpus else 0
     return Resources(
         concurrency=at_once,
         threads_per_client=max(1, cores // at_once),
         # Ray counts ten-thousandths: six times a sixth, rounded up, would be more than one GPU.
         gpu_fraction=RAY_PARTS // per_gpu / RAY_PARTS if gpus else 0.0,
-        gpus=gpus,
+        gpus=len(gpus),
     )
 
 
@@ -109,16 +111,12 @@ def prepare_simulated(config: ExperimentConfig) -> tuple[ExperimentConfig, Resou
         DataError: ``data-dir`` contains no known data set.
     """
     dataset, device = find_dataset_and_device(config)
+    resolved = resolve(config, dataset=dataset, device=device, threads_per_client=1)
     resources = plan_resources(
-        config.asked_clients, gpus=count_gpus(device), client_bytes=training_bytes(config)
+        config.asked_clients, gpus=gpu_memory(device), client=training_memory(resolved)
     )
-    resolved = resolve(
-        config,
-        dataset=dataset,
-        device=device,
-        threads_per_client=resources.threads_per_client,
-    )
-    return resolved, resources
+    threads = config.threads_per_client or resources.threads_per_client
+    return resolved.replace(threads_per_client=threads), resources
 
 
 def prepare_deployed(config: ExperimentConfig) -> ExperimentConfig:

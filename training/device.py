@@ -31,13 +31,16 @@ def resolve_device(wanted: str) -> str:
     return found
 
 
-def count_gpus(device: str) -> int:
-    """Return the number of GPUs that this process sees, 0 for another device than ``cuda``."""
+def gpu_memory(device: str) -> tuple[int, ...]:
+    """Return the bytes of each GPU that this process sees, in all; none for another device than
+    ``cuda``.
+    """
     if device != "cuda":
-        return 0
+        return ()
     import torch
 
-    return torch.cuda.device_count()
+    properties = torch.cuda.get_device_properties
+    return tuple(properties(number).total_memory for number in range(torch.cuda.device_count()))
 
 
 def use_exact_kernels() -> None:

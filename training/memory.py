@@ -1,5 +1,8 @@
-"""The memory of a process that trains an experiment's network, without activations."""
+"""The memory of a process that trains an experiment's network, estimated."""
 
+from dataclasses import dataclass
+
+from models.activation_sizes import activation_bytes
 from models.registry import find_backbone
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
@@ -14,8 +17,65 @@ _COPIES_OF_ALL = 6
 # Further copies for what a method carries beside the weights: message and reply.
 _COPIES_OF_CARRIED = 2
 
+# Of those, the message and the reply, which stay off the GPU.
+_COPIES_OF_MESSAGES = 2
+
 # Copies if only a part is trained (a few per cent of the whole): the base, and its file.
 _COPIES_OF_BASE = 2
+
+# Bytes of a GPU that CUDA takes for each process.
+_CUDA_BYTES = 6 * 10**8
+
+# For what kernels need beside what autograd keeps, and for how memory is divided into pieces. With
+# it no backbone's peak on an H200, and none of five on a CPU, is above the estimate
+# (docs/performance.md).
+_MARGIN = 1.25
+
+# Of float32's activations under bfloat16's autocast: 0.54 to 0.68 on an H200.
+_UNDER_AUTOCAST = 0.7
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes that one training process takes: of the machine's memory, and of a GPU's, else 0."""
+
+    machine: int
+    gpu: int = 0
+
+
+def training_memory(config: ExperimentConfig) -> TrainingMemory:
+    """Return the most that a training process takes.
+
+    Args:
+        config: resolved.
+
+    Raises:
+        BackboneError: the backbone's library does not know it.
+    """
+    process, activations = training_bytes(config), batch_bytes(config)
+    if config.device != "cuda":
+        return TrainingMemory(process + activations)
+    messages = _COPIES_OF_MESSAGES if config.trainable == "all" else 1
+    copies = process - PROCESS_BYTES - messages * _network_bytes(config)
+    return TrainingMemory(process, _CUDA_BYTES + copies + activations)
+
+
+def batch_bytes(config: ExperimentConfig) -> int:
+    """Return about how many bytes the activations of a batch take.
+
+    Without gradients through the images' layers, as on kept features, they are let go at once: 0.
+
+    Args:
+        config: resolved.
+
+    Raises:
+        BackboneError: the backbone's library does not know it.
+    """
+    if config.on_features:
+        return 0
+    images = config.batch_size * (1 if config.alignment == "none" else 2)  # and reference images
+    scale = _UNDER_AUTOCAST if config.precision == "bfloat16" else 1.0
+    return round(_MARGIN * scale * images * activation_bytes(config.backbone, config.image_size))
 
 
 def training_bytes(config: ExperimentConfig) -> int:
@@ -31,4 +91,8 @@ def training_bytes(config: ExperimentConfig) -> int:
         copies = _COPIES_OF_ALL + packed + method.client_state
         copies += method.own_half is not None  # the client's own model, or the received one
         copies += len(method.carried) * (_COPIES_OF_CARRIED + packed)
-    return PROCESS_BYTES + copies * find_backbone(config.backbone).megabytes * 10**6
+    return PROCESS_BYTES + copies * _network_bytes(config)
+
+
+def _network_bytes(config: ExperimentConfig) -> int:
+    return find_backbone(config.backbone).megabytes * 10**6

@@ -1,6 +1,7 @@
 """Clients on the machines of a cluster: how many at once, with how many cores, threads and GPUs."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from fl_server.federated_config import Resources
 from fl_server.ray_cluster import Machine, RayCluster
 from tests.runs import tiny_config
 from training.errors import ConfigError
+from training.memory import TrainingMemory
 
-BYTES = 10**9
+CLIENT = TrainingMemory(machine=10**9, gpu=3 * 10**9)
+GPU = 80 * 10**9
 
 
 def machine(cpus: int, gpus: int = 0, gigabytes: int = 100) -> dict[str, float]:
@@ -36,23 +39,32 @@ def machine(cpus: int, gpus: int = 0, gigabytes: int = 100) -> dict[str, float]:
 def test_places(
     clients: int, machines: list[dict[str, float]], threads: int, at_once: int, cpus: int
 ) -> None:
-    found = plan_cluster(clients, machines, cuda=False, client_bytes=BYTES, threads=threads)
+    found = plan_cluster(clients, machines, gpus=(), client=CLIENT, threads=threads)
     assert found == Resources(at_once, threads or cpus, 0.0, cluster_cpus=cpus)
 
 
 def test_clients_share_the_gpus_of_the_machines_that_have_some() -> None:
     machines = [machine(16, gpus=2), machine(64), machine(8, gpus=1)]
-    found = plan_cluster(5, machines, cuda=True, client_bytes=BYTES, threads=0)
+    found = plan_cluster(5, machines, gpus=[GPU], client=CLIENT, threads=0)
     # Two clients a GPU are 4 + 2 places; 16/4 and 8/4 cores.
     assert found == Resources(5, 4, 0.5, cluster_cpus=4)
 
 
+def test_as_many_share_a_gpu_as_have_its_memory() -> None:
+    """Of 6 GB, with 3 a client, two; of 5 GB one: the other clients wait their turn."""
+    for gigabytes, plan in ((6, Resources(4, 8, 0.5, cluster_cpus=8)), (5, Resources(2, 16, 1.0))):
+        found = plan_cluster(
+            5, [machine(16, gpus=1)] * 2, gpus=[gigabytes * 10**9], client=CLIENT, threads=0
+        )
+        assert found == replace(plan, cluster_cpus=plan.threads_per_client)
+
+
 @pytest.mark.parametrize(
-    "machines, threads, cuda",
-    [([machine(4)], 8, False), ([machine(4)], 0, True), ([machine(4, gigabytes=0)], 0, False)],
+    "machines, threads, gpus",
+    [([machine(4)], 8, ()), ([machine(4)], 0, [GPU]), ([machine(4, gigabytes=0)], 0, ())],
 )
-def test_no_place(machines: list[dict[str, float]], threads: int, cuda: bool) -> None:
-    found = plan_cluster(3, machines, cuda=cuda, client_bytes=BYTES, threads=threads)
+def test_no_place(machines: list[dict[str, float]], threads: int, gpus: list[int]) -> None:
+    found = plan_cluster(3, machines, gpus=gpus, client=CLIENT, threads=threads)
     assert found is None
 
 

@@ -1,6 +1,7 @@
 """Configs made ready for sites."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,8 @@ def test_clients_are_placed_on_all_gpus_that_are_seen(
     monkeypatch: pytest.MonkeyPatch, synthetic_ham: Path
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    gpu = SimpleNamespace(total_memory=10**12)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _number: gpu)
     config = wanted(data_dir=str(synthetic_ham), clients=3)
     assert prepare_simulated(config.replace(device="cpu"))[1].gpus == 0
     monkeypatch.setattr(federated_config, "find_dataset_and_device", lambda _: ("ham10000", "cuda"))

@@ -5,9 +5,10 @@ import pytest
 
 from fl_server import federated_config
 from fl_server.federated_config import Resources, plan_resources
+from training.memory import TrainingMemory
 
-# Bytes of a client.
-RESNET18, CONVNEXT_L = 1_270_000_000, 5_710_000_000
+RESNET18 = TrainingMemory(machine=1_270_000_000, gpu=1_500_000_000)
+CONVNEXT_L = TrainingMemory(machine=5_710_000_000, gpu=18_000_000_000)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 )
 @pytest.mark.usefixtures("memory")
 def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads: int) -> None:
-    found = plan_resources(clients, gpus=0, client_bytes=RESNET18, cpus=cpus)
+    found = plan_resources(clients, gpus=(), client=RESNET18, cpus=cpus)
     assert found == Resources(concurrency, threads, 0.0)
 
 
@@ -44,7 +45,7 @@ def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads
 )
 def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurrency: int) -> None:
     memory.available = gigabytes * 1e9
-    found = plan_resources(3, gpus=0, client_bytes=CONVNEXT_L, cpus=6)
+    found = plan_resources(3, gpus=(), client=CONVNEXT_L, cpus=6)
     assert found == Resources(concurrency, 6 // concurrency, 0.0)
 
 
@@ -52,7 +53,7 @@ def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurren
 @pytest.mark.parametrize("clients", range(1, 17))
 @pytest.mark.usefixtures("memory")
 def test_clients_share_the_gpus(clients: int, gpus: int) -> None:
-    found = plan_resources(clients, gpus=gpus, client_bytes=RESNET18, cpus=8)
+    found = plan_resources(clients, gpus=[10**11] * gpus, client=RESNET18, cpus=8)
     most = math.ceil(clients / gpus)  # clients on the fullest GPU
     # Ray rounds a share to ten-thousandths: so many must fit into one GPU, and no further one.
     assert most * round(found.gpu_fraction * 10_000) <= 10_000
@@ -60,7 +61,22 @@ def test_clients_share_the_gpus(clients: int, gpus: int) -> None:
     assert (found.concurrency, found.gpus) == (clients, gpus)
 
 
+# Of GPUs with so many GB, of which a client needs 18: two share one of 40; of eight of 12, which is
+# too little, each has a client all the same; the smallest decides.
+@pytest.mark.parametrize(
+    "gigabytes, concurrency, fraction",
+    [([80], 4, 0.25), ([40], 2, 0.5), ([40, 40], 4, 0.5), ([12] * 8, 8, 1.0), ([40, 20], 2, 1.0)],
+)
+@pytest.mark.usefixtures("memory")
+def test_as_many_share_a_gpu_as_have_its_memory(
+    gigabytes: list[int], concurrency: int, fraction: float
+) -> None:
+    gpus = [number * 10**9 for number in gigabytes]
+    found = plan_resources(16, gpus=gpus, client=CONVNEXT_L, cpus=8)
+    assert (found.concurrency, found.gpu_fraction) == (concurrency, fraction)
+
+
 def test_this_machine_can_be_planned_for() -> None:
-    found = plan_resources(3, gpus=0, client_bytes=RESNET18)
+    found = plan_resources(3, gpus=(), client=RESNET18)
     assert found.concurrency >= 1
     assert found.threads_per_client >= 1
