@@ -112,7 +112,9 @@ def forecast(
                 each = replace(each, features=0.0, rounds=0, judging=0.0)
             trained.add(network)
         kind = trial.command, setting(config)
-        found.append(_Expected(trial, each, kind, frozenset(files), machine.share(trial)))
+        found.append(
+            _Expected(trial, each, kind, frozenset(files), machine.share(trial.command, config))
+        )
     factors = _factors(found, took)
     left = [
         replace(one, estimate=one.estimate.times(factors.get(one.kind, 1.0)))
@@ -223,9 +225,9 @@ class _Machine:
         part = (campaign.gpus_per_trial or 1.0) / self._gpus if self._gpus else 0.0
         self.cpus = campaign.cpus_per_trial or max(1, int(self._cores * part))
 
-    def share(self, trial: Trial) -> float:
+    def share(self, command: str, config: ExperimentConfig) -> float:
         """Return the part of the machine that a trial takes."""
-        memory = memory_needed(trial.command, trial.config, self.cpus)
+        memory = memory_needed(command, config, self.cpus)
         shares = [self.cpus / self._cores, memory / self._memory]
         if self._gpus:
             shares.append(self._gpus_per_trial / self._gpus)

@@ -12,7 +12,9 @@ from experiments.campaigns.job import Job
 from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
 from experiments.planning.run_memory import memory_needed
+from training.device import resolve_device
 from training.experiment_data import DataFacts
+from training.study import resolve
 
 Trials = Mapping[str, tuple[Trial, DataFacts]]
 
@@ -31,15 +33,22 @@ def make_jobs(
     """
     run = uuid.uuid4().hex
     sources = _network_sources(folder, trials, pending)
+    here = resolve_device("auto")
     jobs = []
     for trial_id in pending:
         trial, facts = trials[trial_id]
         source = sources.get(trial_id, "")
         on_gpu = trial.config.device in ("auto", "cuda")
+        config = resolve(
+            trial.config,
+            dataset=facts.dataset,
+            device=here if trial.config.device == "auto" else trial.config.device,
+            threads_per_client=1,
+        )
         share = cluster.share(
             cpus=campaign.cpus_per_trial,
             gpus=campaign.gpus_per_trial if on_gpu else None,
-            memory=partial(memory_needed, trial.command, trial.config),
+            memory=partial(memory_needed, trial.command, config),
         )
         task = AttemptTask(
             campaign=folder.path,

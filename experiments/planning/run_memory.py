@@ -1,22 +1,26 @@
-"""The memory that a run needs, from the copies of its network that each process holds."""
+"""The memory that a run needs: of the processes that train, and of the others."""
 
 from fl_server.federated_config import concurrency, messages_under_way
 from models.registry import find_backbone
 from strategies.method import FLOWER_COPIES
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
-from training.memory import training_bytes
+from training.memory import training_memory
 
 # Of Flower's and Ray's processes.
 _FLOWER_BYTES = 2 * 10**9
 
 
 def memory_needed(command: str, config: ExperimentConfig, cpus: int) -> int:
-    """Return the most bytes that a run on ``cpus`` cores needs, without its activations."""
+    """Return the most bytes of the machine's memory that a run on ``cpus`` cores needs.
+
+    Args:
+        config: resolved; its threads do not matter.
+    """
+    training = training_memory(config).machine
     if command != "simulate":
-        return training_bytes(config) + _average_bytes(config)
-    at_once = concurrency(config.asked_clients, cpus)
-    return server_bytes(config, cpus) + at_once * training_bytes(config)
+        return training + _average_bytes(config)
+    return server_bytes(config, cpus) + concurrency(config.asked_clients, cpus) * training
 
 
 def server_bytes(config: ExperimentConfig, cpus: int) -> int:

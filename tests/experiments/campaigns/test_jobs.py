@@ -13,8 +13,10 @@ from experiments.campaigns.job import Share
 from experiments.campaigns.jobs import make_jobs, sharing_of
 from experiments.campaigns.scheduler import Cluster
 from experiments.campaigns.trial import Trial
+from models.activation_sizes import ACTIVATION_BYTES
 from tests.support import make_config
 from training.checkpoint import Progress
+from training.config import parse
 from training.experiment_data import DataFacts
 
 FACTS = DataFacts("ham10000", "f" * 64, "e" * 64, ("mel", "nv"))
@@ -89,3 +91,19 @@ def test_gpus_are_shared_by_measured_memory_unless_the_campaign_says_how(
     named = {trial.id(FACTS): (trial, FACTS) for trial in trials}
     found = sharing_of(campaign, CampaignFolder(tmp_path), named, machines)
     assert (found is not None) == shared
+
+
+def test_a_trials_memory_includes_a_batch_where_it_is_computed(tmp_path: Path) -> None:
+    """The study's batch of 32 images, though the trial's file leaves it open."""
+
+    def memory(device: str) -> int:
+        config = parse({"backbone": "convnext_t", "image-size": 224, "device": device})
+        trial = Trial("clip", config, {})
+        named = {trial.id(FACTS): (trial, FACTS)}
+        campaign = Campaign("c", [trial], hang_minutes=2.0, cpus_per_trial=0, gpus_per_trial=0.0)
+        machines = cast(Cluster, Machines())
+        [job] = make_jobs(campaign, CampaignFolder(tmp_path), named, [*named], machines)
+        return job.share.memory
+
+    on_gpu, on_cpu = memory("cuda"), memory("cpu")
+    assert on_cpu - on_gpu == 1.25 * 32 * ACTIVATION_BYTES["convnext_t"]
