@@ -6,7 +6,8 @@ backbone:
 - **errors** of a training step at 64 pixels (or the only size that it takes) against float64 on the
   CPU: float32 as a run computes it, with TF32, and under bfloat16's autocast, beside the CPU's;
 - whether two trainings have **the same bits**;
-- **peak memory** of training with AdamW, 32 images of 224 pixels, float32 and bfloat16;
+- **peak memory** of training with AdamW, 32 images of 224 pixels, float32 and bfloat16, and whether
+  it is within what a simulation plans for a client;
 - **images per second** in bfloat16 of a training epoch from an image store, of evaluation and of
   feature extraction, beside a bare loop on batches that are already on the GPU, with PyTorch's own
   kernels; training also beside that loop with the kernels that a run asks for.
@@ -150,6 +151,7 @@ def _check_numbers(
                 for check, function, keywords in (
                     ("repeats", gpu_networks.repeats_itself, sizes),
                     ("gigabytes", gpu_networks.peak_gigabytes, few),
+                    ("planned gigabytes", gpu_networks.planned_gigabytes, few),
                 ):
                     answer = pool.apply_async(function, arguments, keywords)
                     asked[f"{check} {precision}", name] = answer
@@ -243,6 +245,10 @@ def missed(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         for name, same in figures.get(f"repeats {precision}", {}).items():
             if not same:
                 found[f"{precision} {name}: two trainings"] = "have different bits"
+        planned = figures.get(f"planned gigabytes {precision}", {})
+        for name, used in figures.get(f"gigabytes {precision}", {}).items():
+            if planned.get(name) is not None and used > planned[name]:
+                found[f"{precision} {name}: memory"] = f"{used:.1f} GB, {planned[name]:.1f} planned"
     for name, speed in figures.get("speed", {}).items():
         share = speed.training / speed.bare_training
         if share < LEAST_OF_BARE:

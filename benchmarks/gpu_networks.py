@@ -31,6 +31,7 @@ from training.config import ExperimentConfig, parse
 from training.device import attention_kernels, use_exact_kernels
 from training.epoch import evaluate, train_epoch
 from training.inference import extract_features
+from training.memory import CUDA_BYTES, training_memory
 from training.network import move_to_device, preprocessing
 from training.randomness import layer_randomness
 from training.split import Split
@@ -160,6 +161,16 @@ def peak_gigabytes(
     torch.cuda.reset_peak_memory_stats()
     train()
     return torch.cuda.max_memory_allocated() / 1e9
+
+
+def planned_gigabytes(
+    backbone: str, device: str, precision: str, *, image_size: int = 224, batch_size: int = 32
+) -> float | None:
+    """Return what a simulation's plan takes that peak to be on CUDA, in 10⁹ bytes, else None."""
+    if device != "cuda":
+        return None
+    config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
+    return (training_memory(config.replace(precision=precision)).gpu - CUDA_BYTES) / 1e9
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _COPIES_OF_MESSAGES = 2
 _COPIES_OF_BASE = 2
 
 # Bytes of a GPU that CUDA takes for each process.
-_CUDA_BYTES = 6 * 10**8
+CUDA_BYTES = 6 * 10**8
 
 # For what kernels need beside what autograd keeps, and for how memory is divided into pieces. With
 # it no backbone's peak on an H200, and none of five on a CPU, is above the estimate
@@ -57,7 +57,7 @@ def training_memory(config: ExperimentConfig) -> TrainingMemory:
         return TrainingMemory(process + activations)
     messages = _COPIES_OF_MESSAGES if config.trainable == "all" else 1
     copies = process - PROCESS_BYTES - messages * _network_bytes(config)
-    return TrainingMemory(process, _CUDA_BYTES + copies + activations)
+    return TrainingMemory(process, CUDA_BYTES + copies + activations)
 
 
 def batch_bytes(config: ExperimentConfig) -> int:

@@ -260,6 +260,7 @@ def test_a_gpu_check_can_be_tried_on_a_cpu(tmp_path: Path) -> None:
         assert figures["repeats float32"] is True
         assert all(rate > 0 for rate in figures["speed"].values())
         assert figures["gigabytes float32"] > 0
+        assert figures["planned gigabytes float32"] is None, "a plan is for a GPU"
     images = content["images"]
     assert (images["same_crops"], images["levels"]) == (True, 0)
     # Speed is not tested: the machine may be busy.
@@ -282,6 +283,8 @@ def test_a_gpu_check_names_what_is_outside_its_bounds() -> None:
     figures = {
         "errors": {"a": good, "b": bad},
         "repeats bfloat16": {"a": True, "b": False},
+        "gigabytes float32": {"a": 2.0, "b": 3.0, "not planned": 4.0},
+        "planned gigabytes float32": {"a": 2.0, "b": 2.5, "not planned": None},
         "speed": {"a": fast, "b": speed},
         "images": {"": gpu_networks.Images(same_crops=False, levels=1.0, per_second=1)},
         "federated round": {
@@ -293,6 +296,7 @@ def test_a_gpu_check_names_what_is_outside_its_bounds() -> None:
         "float32 b: weights": "error 2.0e-03, at most 1.0e-03",
         "bfloat16 b: weights": "error 3.0e-02, at most 2.0e-02",
         "bfloat16 b: two trainings": "have different bits",
+        "float32 b: memory": "3.0 GB, 2.5 planned",
         "speed b: training": "0.90 of bare, at least 0.95",
         "images: crops": "differ from the CPU's",
         "s": "1 x, at most 0.9",
