@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from experiments.config_command import ConfigCommand
 from experiments.console import Console
 from experiments.display import counting
 from experiments.options import TRACKER
@@ -35,7 +36,7 @@ OnlyOption = Annotated[
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 def plan(
     campaign: CampaignArgument,
     override: OverrideOption = None,
@@ -96,7 +97,7 @@ def plan(
             console.say(f"{count} trials more with --only {keys}")
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 def run(
     campaign: CampaignArgument,
     out: Annotated[Path, typer.Option(help="The campaign's folder.", show_default=False)],
