@@ -79,10 +79,11 @@ def plan(
     # Imported here: torch takes seconds, too long to wait for an error in the file.
     from experiments.campaigns.campaign_folder import CampaignFolder
     from experiments.campaigns.forecast import forecast, seconds_taken
-    from experiments.campaigns.plan_table import show_plan
+    from experiments.campaigns.plan_table import say_missing, show_plan
     from experiments.planning.missing import find_missing
 
     missing = find_missing(trial.config for trial in wanted.trials)
+    say_missing(console, missing)  # and again after the table, which may take minutes and a screen
     took = {} if out is None else seconds_taken(wanted, CampaignFolder(out.absolute()))
     if len(took) == len(wanted.trials):
         console.say(f"All {len(took)} trials are finished in {out}")

@@ -84,7 +84,7 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         from training.run_folder import RunFolder
 
-        self._folder = RunFolder(_absolute(path, "path", "a run folder"))
+        self._folder = RunFolder(_path(path, "path", "a run folder").expanduser().absolute())
         self.path = self._folder.path
         self.config = self._folder.config()
 
@@ -183,11 +183,12 @@ class Run:
 
         if head not in (None, *HEADS):
             raise ConfigError(f"head = {head!r}: allowed is {', '.join(HEADS)} or None")
-        several = isinstance(images, Iterable) and not isinstance(images, str)
-        paths = [
-            _absolute(path, "images", "an image file or a folder")
-            for path in (images if several else [images])
-        ]
+        several: Iterable[object]
+        if isinstance(images, Iterable) and not isinstance(images, str):
+            several = images
+        else:
+            several = [images]
+        paths = [_path(path, "images", "an image file or a folder") for path in several]
         if not paths:
             raise DataError("images: none is named; name image files or folders of them")
         found = predictions_of(find_model(self.path, head), paths)
@@ -233,7 +234,7 @@ def simulate(
 
     wanted = with_absolute_paths(_checked(config))
     check_known(track)
-    folder = RunFolder(_absolute(out, "out", "the run folder"))
+    folder = RunFolder(_path(out, "out", "the run folder").expanduser().absolute())
     wanted = wanted.replace(run_dir=str(folder.path))
     run_simulation(wanted, folder, Console(quiet=quiet), track=track)
     return load(folder.path)
@@ -250,15 +251,15 @@ def _checked(config: object) -> Config:
         keys = {str(key).replace("_", "-"): value for key, value in config.items()}
         return parse({k: fspath(v) if isinstance(v, PathLike) else v for k, v in keys.items()})
     if isinstance(config, str | PathLike):
-        return read_config(_absolute(config, "config", "a TOML file"))
+        return read_config(Path(config).expanduser())
     raise TypeError(
         f"config: is of type {type(config).__name__}; give keys with their values, a "
         "fedskin.Config, or the path of a TOML file"
     )
 
 
-def _absolute(path: object, name: str, what: str) -> Path:
-    """Return an argument that is a path as an absolute one."""
+def _path(path: object, name: str, what: str) -> Path:
+    """Return an argument that has to be a path."""
     if not isinstance(path, str | PathLike):
         raise TypeError(f"{name}: is of type {type(path).__name__}; give the path of {what}")
-    return Path(path).expanduser().absolute()
+    return Path(path)

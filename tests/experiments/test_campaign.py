@@ -139,6 +139,18 @@ def test_a_tracker_that_is_missing_is_named_before_a_trial_starts(
     assert not (tmp_path / "out" / "trials").exists()
 
 
+def test_what_blocks_a_plan_is_said_before_it_is_measured_and_after(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forecast, "forecast", measured)
+    with pytest.raises(KeyboardInterrupt):
+        plan(file)
+    assert "Missing: " in capsys.readouterr().out
+
+
 def test_the_program_says_it_in_a_line_and_exits_with_2(file: Path, tmp_path: Path) -> None:
     result = fedskin("campaign", "run", file, "--out", tmp_path / "out", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
