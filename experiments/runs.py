@@ -123,7 +123,8 @@ def _print(found: list[ListedRun], folder: Path, keys: Sequence[str]) -> None:
     figures = (*FIGURES, *OF_AVERAGE) if averaged else FIGURES
     figure_heads = [name.upper().replace("_", " ") for name in figures]
     differ = len({run.on for run in found} - {""}) > 1
-    if "seed" not in keys and len({text(run.config.get("seed", "")) for run in found if run.config}) > 1:
+    seeds = {text(run.config.get("seed", "")) for run in found if run.config}
+    if "seed" not in keys and len(seeds) > 1:
         keys = ["seed", *keys]
     head = [*HEAD, *keys, *(["on"] if differ else []), *figure_heads, "began", "MB"]
     rows = [

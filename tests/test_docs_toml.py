@@ -54,7 +54,7 @@ def unquoted(text: str) -> list[str]:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_file_that_is_shown_is_read(block: str, tmp_path: Path) -> None:
-    check_file(block, tmp_path / "campaign.toml")
+    assert check_file(block, tmp_path / "campaign.toml") in ("config", "campaign", "other")
 
 
 def test_whole_files_are_among_them(tmp_path: Path) -> None:
