@@ -78,6 +78,8 @@ class DataSet:
         sources: where the sources of images come from and how to add them, for an error.
         layouts: how to tell its folders, for the error about an unknown folder.
         is_in: whether these files are its; with ``dataset = "auto"`` and no name given.
+        nearly: what has to be said or changed so that these files are its, for the same error; ""
+            if they are something else.
         load_training: reads the training table of a folder; nothing is decoded.
         load_test: reads the test table, from the data folder or, if it is given, a test folder;
             None if there is none. The attribute is None for a data set whose test images are in its
@@ -98,6 +100,7 @@ class DataSet:
     load_training: Callable[[Path, Reading], ImageTable]
     load_test: Callable[[Path, Path | None], ImageTable | None] | None
     study: Study
+    nearly: Callable[[Sequence[FoundFile]], str] = lambda _: ""
     licence: str = ""
     full_names: Mapping[str, str] = field(default_factory=dict)
     named_first: tuple[str, ...] = ()

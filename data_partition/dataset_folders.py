@@ -9,6 +9,7 @@ from data_partition.dataset import DataSet, Study
 from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, storage
 from data_partition.own_images import (
+    MAX_CLASSES,
     OwnImages,
     as_rows,
     check_label,
@@ -34,6 +35,21 @@ def is_folders(files: Sequence[FoundFile]) -> bool:
             labels[_SPLITS[file.role]].add(file.below_role[0])
     others = [found for name, found in labels.items() if name != "train" and found]
     return len(labels["train"]) > 1 and any(found <= labels["train"] for found in others)
+
+
+def nearly_folders(files: Sequence[FoundFile]) -> str:
+    """Return how to say that the folders of these files are classes; "" if they cannot be."""
+    try:
+        labels = sorted(set(read_folders(Path(), files).rows["label"]))
+    except DataError:
+        return ""
+    if not 2 <= len(labels) <= MAX_CLASSES:
+        return ""
+    shown = f"{', '.join(labels[:-1])} and {labels[-1]}"
+    return (
+        f"if the folders {shown} are classes, say so with -c dataset=folders, or after "
+        "fedskin data check with --dataset folders"
+    )
 
 
 def read_folders(directory: Path, files: Sequence[FoundFile]) -> OwnImages:
@@ -91,6 +107,7 @@ DATA_SET = DataSet(
     sources="a table with a column source, dataset = table;",
     layouts="folders named after any classes, also below train/, val/ and test/",
     is_in=is_folders,
+    nearly=nearly_folders,
     load_training=partial(load_own_training, read=read_folders),
     load_test=partial(load_own_test, read=read_folders),
     study=Study(batch_size={"classifier": 32, "clip": 16}),

@@ -21,6 +21,7 @@ from data_partition.own_label_table import (
     image_path,
     is_label_table,
     named_file,
+    nearly_label_table,
     read_rows,
 )
 from data_partition.unread_files import merge_set_aside, missing_notices, unread_files
@@ -132,6 +133,7 @@ DATA_SET = DataSet(
     sources="the table's column source, which is missing or has gaps; fill it",
     layouts="a CSV with the columns image and label beside or above the images",
     is_in=is_label_table,
+    nearly=nearly_label_table,
     load_training=partial(load_own_training, read=read_labelled),
     load_test=partial(load_own_test, read=read_labelled),
     study=Study(batch_size={"classifier": 32, "clip": 16}),

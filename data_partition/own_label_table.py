@@ -64,15 +64,24 @@ def find_table(directory: Path, files: Sequence[FoundFile]) -> FoundFile:
         )
     if found:
         return found[0]
-    others = "".join(
-        f"; {printable(file.name)} has the columns "
-        f"{', '.join(printable(column, 40) for column in sorted(columns)[:10])}: name those of "
-        "image and label so"
-        for file, columns in tables[:_NAMED]
-    )
+    others = "".join(f"; {said}" for said in map(_said, tables[:_NAMED]))
     raise DataError(
         f"{directory} has no table (CSV) with the columns image and label{others}"
         f"{say_what_else(files)}"
+    )
+
+
+def nearly_label_table(files: Sequence[FoundFile]) -> str:
+    """Return what has to be changed so that one of the tables is one of labels; "" without any."""
+    return " or, ".join(map(_said, [*_tables(files)][:_NAMED]))
+
+
+def _said(table: tuple[FoundFile, set[str]]) -> str:
+    file, columns = table
+    names = ", ".join(printable(column, 40) for column in sorted(columns)[:10])
+    return (
+        f"{printable(file.name)} has the columns {names}: rename that of the images to "
+        "image and that of their classes to label"
     )
 
 

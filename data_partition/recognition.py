@@ -29,11 +29,16 @@ def recognise(data_dir: Path) -> DataSet:
             )
         if found:
             return found[0]
+    other = say_what_else(files)
+    if nearly := " or, ".join(said for each in others if (said := each.nearly(files))):
+        titles = ", ".join(each.title for each in published)
+        raise DataError(
+            f"{data_dir} holds no data set that is known; {nearly}; {titles} look otherwise, see "
+            f"docs/data.md{other}"
+        )
     known = " nor ".join(f"{each.title} ({each.layouts})" for each in published)
     own = " or ".join(f"{each.name} ({each.layouts})" for each in others)
     own = f"; for images of your own, dataset = {own}" if own else ""
     if further := " or ".join(plugin.name for plugin in DATASETS.plugins()):
         own += f"; of an installed package, dataset = {further}"
-    raise DataError(
-        f"{data_dir} holds no data set that is known: neither {known}{own}{say_what_else(files)}"
-    )
+    raise DataError(f"{data_dir} holds no data set that is known: neither {known}{own}{other}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from experiments.config_command import ConfigCommand
 from experiments.console import Console
 from experiments.display import counting
 from experiments.options import TRACKER
@@ -35,7 +36,7 @@ OnlyOption = Annotated[
 Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 def plan(
     campaign: CampaignArgument,
     override: OverrideOption = None,
@@ -78,10 +79,11 @@ def plan(
     # Imported here: torch takes seconds, too long to wait for an error in the file.
     from experiments.campaigns.campaign_folder import CampaignFolder
     from experiments.campaigns.forecast import forecast, seconds_taken
-    from experiments.campaigns.plan_table import show_plan
+    from experiments.campaigns.plan_table import say_missing, show_plan
     from experiments.planning.missing import find_missing
 
     missing = find_missing(trial.config for trial in wanted.trials)
+    say_missing(console, missing)  # and again after the table, which may take minutes and a screen
     took = {} if out is None else seconds_taken(wanted, CampaignFolder(out.absolute()))
     if len(took) == len(wanted.trials):
         console.say(f"All {len(took)} trials are finished in {out}")
@@ -96,7 +98,7 @@ def plan(
             console.say(f"{count} trials more with --only {keys}")
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 def run(
     campaign: CampaignArgument,
     out: Annotated[Path, typer.Option(help="The campaign's folder.", show_default=False)],

@@ -68,6 +68,11 @@ def carry_out(
         skipped = (RunState.COMPLETED,) if retry_failed else (RunState.COMPLETED, RunState.FAILED)
         pending = [i for i in chosen if states[i].state not in skipped]
         if pending:
+            if track is not None:
+                # Imported here: trackers are optional.
+                from experiments.tracking.campaign_trials import check_tracker
+
+                check_tracker(folder.path, track)
             preflight.check([trials[i][0] for i in pending], device=ray_address is None)
             _run(folder, wanted, trials, planned, pending, ray_address)
             states = folder.states(planned, at_work=False)

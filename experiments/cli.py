@@ -27,6 +27,7 @@ from experiments import (
     text_features_commands,
 )
 from experiments.command_runner import run_command_line
+from experiments.config_command import ConfigCommand
 from operation.plugins import all_plugins
 
 
@@ -46,20 +47,25 @@ class WithPlugIns(TyperGroup):
 app = typer.Typer(
     name="fedskin",
     cls=WithPlugIns,
+    suggest_commands=False,  # click does, too
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.add_typer(data_commands.app, name="data")
-app.add_typer(campaign.app, name="campaign")
-app.add_typer(text_features_commands.app, name="text-features")
-app.add_typer(site.app, name="site")
-app.add_typer(coordinator.app, name="coordinator")
-app.command("simulate")(federated.simulate_command)
-app.command("run")(deployed.run_command)
-app.command("clip")(centralized_clip.clip_command)
-app.command("heads")(ml_heads.heads_command)
+for name, group in (
+    ("data", data_commands.app),
+    ("campaign", campaign.app),
+    ("text-features", text_features_commands.app),
+    ("site", site.app),
+    ("coordinator", coordinator.app),
+):
+    group.suggest_commands = False  # as above
+    app.add_typer(group, name=name)
+app.command("simulate", cls=ConfigCommand)(federated.simulate_command)
+app.command("run", cls=ConfigCommand)(deployed.run_command)
+app.command("clip", cls=ConfigCommand)(centralized_clip.clip_command)
+app.command("heads", cls=ConfigCommand)(ml_heads.heads_command)
 app.command("predict")(prediction.predict_command)
 app.command("show")(show.show_command)
 app.command("export")(export.export_command)

@@ -142,7 +142,8 @@ class RunDisplay:
     def __enter__(self) -> RunDisplay:
         if self._before:
             self._console.print(
-                f"continuing after {self._unit} {self._before} of {self._rounds}", highlight=False
+                f"continuing: {self._before} of {self._rounds} {self._unit}s are validated",
+                highlight=False,
             )
         self._progress.start()
         return self

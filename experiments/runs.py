@@ -24,6 +24,9 @@ console = Console()
 HEAD = ("run", "state", "command", "method", "backbone", "data", "rounds")
 """What each line of the table begins with; keys of the config that are asked for follow."""
 
+# Left out of a table that is wider than the terminal, if all runs have the same there.
+_DROPPED = ("command", "method", "backbone", "data")
+
 
 def runs_command(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path("runs"),
@@ -54,7 +57,8 @@ def runs_command(
 
     AVG, BACC and AUROC are those of the best model on the global test set, or if that is not judged
     on the clients' pooled test splits, where clients may have models of their own; if the listed
-    runs differ in that, column on says it. EMA AVG, EMA BACC and EMA AUROC are those of the moving
+    runs differ in that, column on says it. Under rounds are the finished ones of those planned, of
+    which the last may not be validated yet. EMA AVG, EMA BACC and EMA AUROC are those of the moving
     average, if a run has one (key ema-decay). A run is lost if its process is gone without a word;
     --resume continues a failed or lost run. --clean leaves alone the trials of campaigns, which
     their campaign attempts again, runs whose network a folder of heads uses, and damaged folders;
@@ -119,6 +123,9 @@ def _print(found: list[ListedRun], folder: Path, keys: Sequence[str]) -> None:
     figures = (*FIGURES, *OF_AVERAGE) if averaged else FIGURES
     figure_heads = [name.upper().replace("_", " ") for name in figures]
     differ = len({run.on for run in found} - {""}) > 1
+    seeds = {text(run.config.get("seed", "")) for run in found if run.config}
+    if "seed" not in keys and len(seeds) > 1:
+        keys = ["seed", *keys]
     head = [*HEAD, *keys, *(["on"] if differ else []), *figure_heads, "began", "MB"]
     rows = [
         [
@@ -132,19 +139,30 @@ def _print(found: list[ListedRun], folder: Path, keys: Sequence[str]) -> None:
         ]
         for run in found
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    table = list(zip(head, *rows, strict=True))  # its columns
+    same = [column for column in table if column[0] in _DROPPED and len({*column[1:]}) == 1]
+    if not (console.is_terminal and len(rows) > 1 and _width(table) > console.width):
+        same = []
+    table = [column for column in table if column not in same]
+    widths = [max(map(len, column)) for column in table]
     right = ("rounds", *figure_heads, "MB")
-    for row in (head, *rows):
+    for row in zip(*table, strict=True):
         cells = [
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
+            cell.rjust(width) if column[0] in right else cell.ljust(width)
+            for column, cell, width in zip(table, row, widths, strict=True)
         ]
         echo("  ".join(cells).rstrip())
+    if same:
+        echo(f"the same in all: {', '.join(f'{name} {value}' for name, value, *_ in same)}")
     for run in found:
         if run.cause:
             echo(f"{run.run}: {run.state}: {run.cause.splitlines()[0]}")
         elif run.ended_early:
             echo(f"{run.run}: ended early, {run.ended_early}")
+
+
+def _width(table: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in table) - 2
 
 
 def _clean(folder: Path, found: list[ListedRun], keys: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments.config_command import ConfigCommand
 from experiments.console import echo
 from experiments.options import ConfigArgument, OverrideOption
 from training.errors import ConfigError
@@ -28,7 +29,7 @@ app = typer.Typer(
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE")]
 
 
-@app.command("export")
+@app.command("export", cls=ConfigCommand)
 def export_command(
     file: FileArgument, config: ConfigArgument = None, override: OverrideOption = None
 ) -> None:
@@ -55,7 +56,7 @@ def export_command(
     echo(f"Wrote {file}")
 
 
-@app.command("import")
+@app.command("import", cls=ConfigCommand)
 def import_command(file: FileArgument, override: OverrideOption = None) -> None:
     """Check the text features in FILE and put them into the cache, where runs find them.
 

@@ -88,7 +88,8 @@ def find_model(source: Path, head: HeadName | None, weights: ModelName = "best")
         raise RunFolderError(f"--weights {weights}: heads are fitted on the best model's features")
     path = None if head is None else folder.path / "heads" / f"{head}.skops"
     if path is not None and not path.is_file():
-        raise RunFolderError(f"{path}: is missing; make it with  fedskin heads --from {run.path}")
+        assert head is not None
+        raise RunFolderError(f"{path}: is missing; {_makes_head(head, folder, run, config)}")
     data = folder.data()
     classes = tuple(data["classes"])
     return TrainedModel(
@@ -103,6 +104,15 @@ def find_model(source: Path, head: HeadName | None, weights: ModelName = "best")
         path,
         *_calibration(folder, len(classes), head, weights),
     )
+
+
+def _makes_head(head: HeadName, folder: RunFolder, run: RunFolder, config: ExperimentConfig) -> str:
+    """Return how to make a head that a folder lacks; ``run`` has the network."""
+    call = f"fedskin heads --from {run.path}"
+    if run is not folder:  # whose heads are fitted once
+        return f"make it in another folder with  {call} -c heads={head} --out DIR  and name DIR"
+    names = config.heads.split(",")
+    return f"make it with  {call}{'' if head in names else f' -c heads={config.heads},{head}'}"
 
 
 def _calibration(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         from training.run_folder import RunFolder
 
-        self._folder = RunFolder(Path(path).expanduser().absolute())
+        self._folder = RunFolder(_path(path, "path", "a run folder").expanduser().absolute())
         self.path = self._folder.path
         self.config = self._folder.config()
 
@@ -130,8 +131,19 @@ class Run:
         """Return ``predictions-<test_set>.csv``, with the probability of each class.
 
         Raises:
-            RunFolderError: there are none.
+            RunFolderError: there are none of this name, or none at all.
         """
+        from training.errors import RunFolderError
+
+        beginning, end = "predictions-", ".csv"
+        files = sorted(path.name for path in self.path.glob(f"{beginning}*{end}"))
+        known = [name.removeprefix(beginning).removesuffix(end) for name in files]
+        if test_set not in known:
+            there = f"there are those of {', '.join(known)}" if known else "it has none"
+            raise RunFolderError(
+                f"{self.path}: has no predictions of {test_set!r}; {there} "
+                "(those of clients are in its folder clients)"
+            )
         return self._folder.predictions(test_set)
 
     def model(self) -> Backbone:
@@ -159,14 +171,27 @@ class Run:
             sets ``set`` and ``set by class``, tuples of classes (docs/uncertainty.md).
 
         Raises:
-            DataError: an image is missing.
+            ConfigError: there is no head of this name.
+            DataError: an image is missing, or none is named.
             RunFolderError: the run is not completed, or has no such head.
         """
+        from data_partition.errors import DataError
         from experiments.prediction import predictions_of
         from experiments.trained_model import find_model
+        from models.head_names import HEADS
+        from training.errors import ConfigError
 
-        paths = [images] if isinstance(images, Path | str) else images
-        found = predictions_of(find_model(self.path, head), [Path(path) for path in paths])
+        if head not in (None, *HEADS):
+            raise ConfigError(f"head = {head!r}: allowed is {', '.join(HEADS)} or None")
+        several: Iterable[object]
+        if isinstance(images, Iterable) and not isinstance(images, str):
+            several = images
+        else:
+            several = [images]
+        paths = [_path(path, "images", "an image file or a folder") for path in several]
+        if not paths:
+            raise DataError("images: none is named; name image files or folders of them")
+        found = predictions_of(find_model(self.path, head), paths)
         return found.drop(columns="name").reset_index(drop=True)
 
 
@@ -180,7 +205,7 @@ def load(path: Path | str) -> Run:
 
 
 def simulate(
-    config: Config | Mapping[str, Scalar],
+    config: Config | Mapping[str, Scalar] | Path | str,
     out: Path | str,
     *,
     quiet: bool = False,
@@ -190,25 +215,51 @@ def simulate(
 
     Args:
         config: a config, or keys with their values, such as ``{"data-dir": "skin", "rounds": 2}``.
-            An underscore stands for a hyphen.
+            An underscore stands for a hyphen. Or the path of a TOML file.
         out: the run folder; with a run of the same config, that run is continued.
         quiet: show no progress.
         track: ``mlflow`` or ``tensorboard``, as ``--track``.
 
     Raises:
-        ConfigError: a key is wrong, one line each; or the tracker is not installed or not reached.
+        ConfigError: a key is wrong, one line each, or the file cannot be read; or the tracker is
+            unknown, not installed or not reached.
         DataError, WeightsError, RunFolderError: it cannot start; nothing was written.
         SimulationFailed: it ended without a result; the run folder has the cause and the log.
     """
     from experiments.console import Console
     from experiments.federated import run_simulation
     from experiments.run_setup import with_absolute_paths
-    from training.config import parse
+    from experiments.tracking.follower import check_known
     from training.run_folder import RunFolder
 
-    if not isinstance(config, Config):
-        config = parse({key.replace("_", "-"): value for key, value in config.items()})
-    folder = RunFolder(Path(out).expanduser().absolute())
-    wanted = with_absolute_paths(config).replace(run_dir=str(folder.path))
+    wanted = with_absolute_paths(_checked(config))
+    check_known(track)
+    folder = RunFolder(_path(out, "out", "the run folder").expanduser().absolute())
+    wanted = wanted.replace(run_dir=str(folder.path))
     run_simulation(wanted, folder, Console(quiet=quiet), track=track)
     return load(folder.path)
+
+
+def _checked(config: object) -> Config:
+    """Return the config of what `simulate` was given."""
+    from training.config import parse
+    from training.config_file import read_config
+
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        keys = {str(key).replace("_", "-"): value for key, value in config.items()}
+        return parse({k: fspath(v) if isinstance(v, PathLike) else v for k, v in keys.items()})
+    if isinstance(config, str | PathLike):
+        return read_config(Path(config).expanduser())
+    raise TypeError(
+        f"config: is of type {type(config).__name__}; give keys with their values, a "
+        "fedskin.Config, or the path of a TOML file"
+    )
+
+
+def _path(path: object, name: str, what: str) -> Path:
+    """Return an argument that has to be a path."""
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"{name}: is of type {type(path).__name__}; give the path of {what}")
+    return Path(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from operation.errors import OperationError
+from operation.toml_remedy import remedy
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -24,12 +25,14 @@ def parse_toml(text: str) -> dict[str, Any]:
 
     Raises:
         tomllib.TOMLDecodeError: it is not TOML, or nested too deeply for Python's parser, which
-            would otherwise raise RecursionError.
+            would otherwise raise RecursionError. Where only quotes are missing, it says so.
     """
     try:
         return tomllib.loads(text)
     except RecursionError:
         raise tomllib.TOMLDecodeError("nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise tomllib.TOMLDecodeError(f"{error}{remedy(text, str(error))}") from None
 
 
 def parse_json(text: str | bytes) -> Any:

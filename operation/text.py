@@ -61,13 +61,15 @@ def known_names(name: str, known: Iterable[str]) -> str:
     return meant if len(names) > LISTED else f"{meant} K{listed}"
 
 
-def near_name(name: str, known: Iterable[str]) -> str | None:
+def near_name(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the known name that is most similar to an unknown one; None if none is.
 
-    For arguments see `known_names`.
+    Args:
+        known: see `known_names`.
+        likeness: the least share of letters that both must have in the same order, up to 1.
     """
     plain = {_plain(candidate): candidate for candidate in reversed(list(known))}
-    near = get_close_matches(_plain(name[:100]), plain, n=1)
+    near = get_close_matches(_plain(name[:100]), plain, n=1, cutoff=likeness)
     return plain[near[0]] if near else None
 
 

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import fedskin
+from data_partition.errors import DataError
 from data_partition.synthetic_ham10000 import write_ham10000
 from tests.support import BACKBONE, make_config
 from training.config import parse
@@ -53,6 +55,59 @@ def test_a_wrong_key_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^image-sise = 32: .* did you mean image-size"):
         fedskin.simulate({"image_sise": 32}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "config, error, said",
+    [
+        (["rounds=2"], TypeError, "config: is of type list; give keys with their values, a "),
+        (None, TypeError, "config: is of type NoneType; give"),
+        ("none.toml", ConfigError, "none.toml: cannot be read: No such file or directory"),
+        (Path("none.toml"), ConfigError, "none.toml: cannot be read"),
+        ({1: 2}, ConfigError, "^1 = 2: no such key"),
+    ],
+)
+def test_what_is_no_config_is_refused(
+    config: Any, error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=said):
+        fedskin.simulate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_and_paths_are_a_config(tmp_path: Path) -> None:
+    (tmp_path / "skin.toml").write_text('data-dir = "/skin"\nrounds = 2\n', "utf-8")
+    expected = parse({"data-dir": "/skin", "rounds": 2})
+    for config in (tmp_path / "skin.toml", str(tmp_path / "skin.toml"), expected):
+        assert fedskin._checked(config) == expected
+    assert fedskin._checked({"data_dir": Path("/skin"), "rounds": 2}) == expected
+
+
+def test_other_arguments_of_a_wrong_kind_are_named(tmp_path: Path) -> None:
+    out: Any = None
+    with pytest.raises(TypeError, match=r"^out: is of type NoneType; give the path of the run fol"):
+        fedskin.simulate({}, out)
+    with pytest.raises(ConfigError, match=r"^--track wandb: allowed are mlflow and tensorboard$"):
+        fedskin.simulate({}, tmp_path / "run", track="wandb")
+    with pytest.raises(TypeError, match=r"^path: is of type NoneType; give the path of a run fold"):
+        fedskin.load(out)
+    RunFolder(tmp_path / "run").create(make_config())
+    run = fedskin.load(tmp_path / "run")
+    for name in ("client-0", "../x", out):
+        said = f"run: has no predictions of {name!r}; it has none"
+        with pytest.raises(RunFolderError, match=re.escape(said)):
+            run.predictions(name)
+    for name in ("left_out", "global_test"):
+        (run.path / f"predictions-{name}.csv").touch()
+    with pytest.raises(RunFolderError, match="; there are those of global_test, left_out "):
+        run.predictions("client-0")
+    for images in (None, 3, [3]):
+        with pytest.raises(TypeError, match=r"^images: is of type \w+; give the path of an image"):
+            run.predict(images)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"^images: none is named"):
+        run.predict([])
+    with pytest.raises(ConfigError, match=r"^head = 'svmm': allowed is knn, svm, rf or None$"):
+        run.predict("a.jpg", head="svmm")
 
 
 def test_a_run_that_is_not_finished_can_be_loaded(tmp_path: Path) -> None:

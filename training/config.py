@@ -1,12 +1,13 @@
 """The config of one experiment: flat keys, all checked before anything starts."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import tomli_w
 from pydantic import ValidationError, model_validator
 
-from operation.text import known_names
+from operation.text import known_names, near_name
 from training.config_faults import faults_of
 from training.config_keys import ConfigKeys
 from training.declared_keys import KEYS, class_for
@@ -109,8 +110,21 @@ def _explain(error: ValidationError, known: Mapping[str, Scalar]) -> dict[str, s
         said = messages.setdefault(key, [])
         allowed = fault["msg"].removeprefix("Input should be ").replace("'", "")
         said.append(allowed.replace("a valid integer", "an integer").replace("valid ", ""))
-        lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}"
+        near = _near(value, fault["type"], allowed)
+        lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}{near}"
     return lines
+
+
+# Faults of values that are names; the last four are ours.
+_OF_NAMES = ("literal_error", "dataset", "strategy", "schedule", "score")
+
+
+def _near(value: object, fault: str, allowed: str) -> str:
+    """Return the allowed name that a wrong one is a misspelling of, as a clause; "" if none is."""
+    if fault not in _OF_NAMES or not isinstance(value, str):
+        return ""
+    near = near_name(value, re.split(", | or ", allowed), likeness=0.75)
+    return "" if near is None else f"; did you mean {near}?"
 
 
 DEFAULTS: dict[str, Scalar] = ExperimentConfig().to_flat()

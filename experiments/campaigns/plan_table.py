@@ -41,6 +41,11 @@ def show_plan(
         console.say(marked(line))
     for line in missing.to_download:
         console.say(f"To be downloaded: {line}")
+    say_missing(console, missing)
+
+
+def say_missing(console: Console, missing: Missing) -> None:
+    """Print what a person has to bring before a trial can start."""
     for line in missing.to_bring:
         console.say(marked(f"[bold red]Missing:[/] {shown(line)}"))
 

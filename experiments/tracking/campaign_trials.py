@@ -12,10 +12,33 @@ from experiments.campaigns.campaign_folder import CampaignFolder
 from experiments.campaigns.ledger import Ledger
 from experiments.tracking.event_file import EventFile
 from experiments.tracking.follower import Sending
-from experiments.tracking.mlflow_runs import TRIAL_TAG, MlflowRun, MlflowStore
+from experiments.tracking.mlflow_runs import TRIAL_TAG, MlflowRun, MlflowStore, reached
 from experiments.tracking.tracker import Tracker
 from training.run_folder import RunFolder
 from training.run_state import RunState
+
+
+def check_tracker(folder: Path, tracker: str) -> None:
+    """Refuse a tracker that `track` could not send to, before anything is trained.
+
+    Args:
+        folder, tracker: as of `track`.
+
+    Raises:
+        ConfigError: it is not installed, or does not answer or refuses.
+        RunFolderError: the folder holds no campaign.
+    """
+    if tracker == "tensorboard":
+        EventFile(folder)
+    else:
+        reached(*_store_of(folder))
+
+
+def _store_of(folder: Path) -> tuple[str, str, Path]:
+    """Return the arguments of a campaign's `MlflowStore`."""
+    name, _ = CampaignFolder(folder).plan()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
+    return uri, name, folder
 
 
 def track(ledger: Ledger, folder: Path, tracker: str) -> int:
@@ -35,15 +58,14 @@ def track(ledger: Ledger, folder: Path, tracker: str) -> int:
         RunFolderError: the folder holds no campaign.
         TrackingError: it does not answer or refuses. The next call sends the rest.
     """
-    name, _ = CampaignFolder(folder).plan()
+    server = _store_of(folder)
     trials = {trial_id: folder / "trials" / trial_id for trial_id in ledger.records}
     open_one: Callable[[Path], Tracker]
     if tracker == "tensorboard":
         known = {trial_id for trial_id, path in trials.items() if EventFile(path).is_completed()}
         open_one = EventFile
     else:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute()}/mlflow.db"
-        store = MlflowStore(uri, name, folder)
+        store = MlflowStore(*server)
         known = store.finished(TRIAL_TAG)
 
         def open_one(trial: Path) -> Tracker:

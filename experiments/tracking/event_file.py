@@ -146,8 +146,9 @@ class EventFile(Tracker):
 
     def _refusal(self, error: OSError) -> TrackingError:
         return TrackingError(
-            f"{self._path}: cannot be written ({error.strerror}); the results are all in "
-            f"{self._run}, and the next --track tensorboard writes what is missing"
+            f"{self._path}: cannot be written ({error.strerror})",
+            f"the results are all in {self._run}, and the next --track tensorboard writes what is "
+            "missing",
         )
 
 

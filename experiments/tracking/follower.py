@@ -32,6 +32,16 @@ POLL_SECONDS = 1.0
 _RETRY_SECONDS = 30.0
 
 
+def check_known(name: str | None) -> None:
+    """Refuse a name that no tracker has; None is for none.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    if name is not None and name not in TITLES:
+        raise ConfigError(f"--track {name}: allowed are {' and '.join(TITLES)}")
+
+
 def tracker_of_run(name: str | None, run: Path) -> Tracker | None:
     """Return the tracker of a single run, after reaching it.
 
@@ -42,6 +52,7 @@ def tracker_of_run(name: str | None, run: Path) -> Tracker | None:
     Raises:
         ConfigError: there is no such tracker, it is not installed, or it does not answer.
     """
+    check_known(name)
     if name is None:
         return None
     # Imported here: both are optional, and MLflow takes seconds to import.
@@ -49,11 +60,9 @@ def tracker_of_run(name: str | None, run: Path) -> Tracker | None:
         from experiments.tracking.mlflow_runs import of_single_run
 
         return of_single_run(run)
-    if name == "tensorboard":
-        from experiments.tracking.event_file import EventFile
+    from experiments.tracking.event_file import EventFile
 
-        return EventFile(run)
-    raise ConfigError(f"--track {name}: allowed are {' and '.join(TITLES)}")
+    return EventFile(run)
 
 
 class Sending:

@@ -26,6 +26,12 @@ RUN_TAG = "fedskin.run"
 TRIAL_TAG = "fedskin.trial"
 _COMPLETE_TAG, _CAUSE_TAG = "fedskin.complete", "fedskin.cause"  # how the run ended
 
+# How long MLflow waits, unless the environment says otherwise: for its first answer, and later.
+_WAITS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": ("0", "2"),
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": ("5", "20"),
+}
+
 # MLflow's limit of a parameter's and a tag's value.
 _VALUE_LENGTH = 6000
 _STATES = {
@@ -60,7 +66,8 @@ class MlflowStore:
         self._uri, self._kept = uri, kept
         with self.accepting():
             self.client = MlflowClient(tracking_uri=uri)
-            found = self.client.get_experiment_by_name(experiment)
+            with _hurry():
+                found = self.client.get_experiment_by_name(experiment)
             self.experiment = str(
                 self.client.create_experiment(experiment) if found is None else found.experiment_id
             )
@@ -74,14 +81,13 @@ class MlflowStore:
         try:
             yield
         except (MlflowException, SQLAlchemyError) as error:
+            why = f"does not accept the results ({str(error).strip().splitlines()[0]})"
+            if isinstance(error.__context__, OSError):  # of requests: no answer, or no such host
+                why = "does not answer"
             raise TrackingError(
-                re.sub(  # without a password
-                    r"://[^/@\s]*@",
-                    "://",
-                    f"{self._uri}: does not accept the results "
-                    f"({str(error).strip().splitlines()[0]}); they are all in {self._kept}, and "
-                    "the next --track mlflow sends what is missing",
-                )
+                re.sub(r"://[^/@\s]*@", "://", f"{self._uri}: {why}"),  # without a password
+                f"the results are all in {self._kept}, and the next --track mlflow sends what is "
+                "missing",
             ) from None
 
     def finished(self, tag: str) -> set[str]:
@@ -183,11 +189,23 @@ def of_single_run(run: Path) -> MlflowRun:
     beside = f"sqlite:///{run.absolute().parent}/mlflow.db"
     uri = os.environ.get("MLFLOW_TRACKING_URI") or beside
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "fedskin"
-    try:
-        store = MlflowStore(uri, experiment, run)
-    except TrackingError as error:
-        raise ConfigError(f"--track mlflow: {error}") from None
+    store = reached(uri, experiment, run)
     return MlflowRun(store, RUN_TAG, lambda: _identity(run), run.name)
+
+
+def reached(uri: str, experiment: str, kept: Path) -> MlflowStore:
+    """Return a store before anything is trained; for the arguments see there.
+
+    Raises:
+        ConfigError: MLflow is not installed, or the server does not answer or refuses.
+    """
+    try:
+        return MlflowStore(uri, experiment, kept)
+    except TrackingError as error:
+        raise ConfigError(
+            f"--track mlflow: {error.reason}; nothing was trained: start that server, set "
+            "MLFLOW_TRACKING_URI to another, or leave out --track"
+        ) from None
 
 
 def _identity(run: Path) -> str:
@@ -206,5 +224,16 @@ def _quieten() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for name, (_, later) in _WAITS.items():
+        os.environ.setdefault(name, later)
+
+
+@contextmanager
+def _hurry() -> Iterator[None]:
+    """Wait less within the block, so that a server that is not there is soon known."""
+    ours = {name: waits for name, waits in _WAITS.items() if os.environ[name] == waits[1]}
+    os.environ.update({name: first for name, (first, _) in ours.items()})
+    try:
+        yield
+    finally:
+        os.environ.update({name: later for name, (_, later) in ours.items()})

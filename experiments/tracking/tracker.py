@@ -9,7 +9,19 @@ from training.run_state import RunState
 
 
 class TrackingError(RuntimeError):
-    """A tracker did not accept something; the message is one line, and nothing is lost."""
+    """A tracker did not accept something; the message is one line, and nothing is lost.
+
+    Args:
+        reason: which tracker it is, and why.
+        kept: what becomes of the results.
+
+    Attributes:
+        reason: as above.
+    """
+
+    def __init__(self, reason: str, kept: str) -> None:
+        super().__init__(f"{reason}; {kept}")
+        self.reason = reason
 
 
 class Tracker(ABC):

@@ -42,7 +42,8 @@ def test_folders_without_splits(tmp_path: Path, above: str) -> None:
     assert table.classes == ("mole", "wart")
     assert table.rows["label"].tolist() == ["mole", "mole", "wart", "wart"]
     # Two folders of images may be anything, so that this must be said.
-    with pytest.raises(DataError, match=r"dataset = .*folders"):
+    said = "if the folders mole and wart are classes, say so with -c dataset=folders, or after "
+    with pytest.raises(DataError, match=f"{said}fedskin data check with --dataset folders"):
         recognise(tmp_path)
     assert check_folder(tmp_path, dataset=FOLDERS).training.images == 4
 

@@ -161,6 +161,20 @@ def test_what_is_wrong_is_told(
     assert len(told) < 1000
 
 
+@pytest.mark.parametrize("columns", [("file", "label"), ("image", "diagnosis")])
+def test_a_table_with_other_columns_is_named_in_a_folder_that_is_not_known(
+    tmp_path: Path, columns: tuple[str, str]
+) -> None:
+    written(tmp_path, FOUR, columns)
+    names = ", ".join(sorted(columns))
+    with pytest.raises(DataError) as caught:
+        recognise(tmp_path)
+    assert (
+        f"; labels.csv has the columns {names}: rename that of the images to image and that of "
+        "their classes to label;"
+    ) in str(caught.value)
+
+
 def test_a_name_that_fits_two_files(tmp_path: Path) -> None:
     written(tmp_path, FOUR, ("image", "label"))
     write(tmp_path / "others" / "a.jpg", picture("other"))

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -117,6 +118,37 @@ def test_a_folder_of_another_campaign_or_one_at_work_is_refused(file: Path, tmp_
     busy = CampaignFolder(tmp_path / "busy")
     with busy.lock(), pytest.raises(RunFolderError, match="another fedskin campaign run"):
         run(file, busy.path)
+
+
+@pytest.mark.parametrize(
+    "tracker, module",
+    [("mlflow", "mlflow.tracking"), ("tensorboard", "tensorboard.compat.proto.event_pb2")],
+)
+def test_a_tracker_that_is_missing_is_named_before_a_trial_starts(
+    tracker: str,
+    module: str,
+    file: Path,
+    synthetic_ham: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    data = [f"ham10000={synthetic_ham}"]
+    with pytest.raises(ConfigError, match=f"--track {tracker}: .* is not installed; in the"):
+        run(file, tmp_path / "out", data=data, track=tracker)
+    assert not (tmp_path / "out" / "trials").exists()
+
+
+def test_what_blocks_a_plan_is_said_before_it_is_measured_and_after(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forecast, "forecast", measured)
+    with pytest.raises(KeyboardInterrupt):
+        plan(file)
+    assert "Missing: " in capsys.readouterr().out
 
 
 def test_the_program_says_it_in_a_line_and_exits_with_2(file: Path, tmp_path: Path) -> None:

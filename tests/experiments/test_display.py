@@ -111,7 +111,7 @@ def test_the_newest_line_has_the_best_round_so_far(folder: RunFolder) -> None:
 def test_rounds_of_an_earlier_start_are_not_shown_as_new(folder: RunFolder) -> None:
     reach(folder, 3, 2)
     lines = shown(folder, [(3, 2, "training"), (4, 3, "training")], before=2)
-    assert lines[0] == "continuing after round 2 of 4"
+    assert lines[0] == "continuing: 2 of 4 rounds are validated"
     assert [line for line in lines if "training loss" in line] == [lines[-1]]
     assert lines[-1].startswith("round 3 of 4")
     assert "180.0 s" in lines[-1]

@@ -12,6 +12,7 @@ from data_partition.ham10000_tables import HAM10000_CLASSES
 from data_partition.synthetic_ham10000 import write_ham10000
 from experiments.ml_heads import heads_command
 from experiments.prediction import predict_command
+from experiments.trained_model import find_model
 from models.errors import HeadError
 from tests.kills import Killed, contents, killed_after
 from tests.runs import read_json, tiny_options
@@ -255,6 +256,23 @@ def test_predict_follows_to_the_network(trained: Path, beside: Path, tmp_path: P
         classes = list(HAM10000_CLASSES)
         expected = known.loc[[path.stem for path in images], classes]
         assert abs(found[classes].to_numpy() - expected.to_numpy()).max() < 1e-4
+
+
+def test_a_head_that_is_missing_is_told_how_to_be_made(
+    trained: Path, beside: Path, source: Path
+) -> None:
+    """In the run's folder, or if that is of heads only in a third one: it takes no others later."""
+    make = f"make it in another folder with  fedskin heads --from {trained} -c heads=rf --out DIR"
+    with pytest.raises(RunFolderError, match=f"rf.skops: is missing; {make}  and name DIR$"):
+        find_model(beside, "rf")
+    (source / "heads" / "svm.skops").unlink()
+    make = f"svm.skops: is missing; make it with  fedskin heads --from {source}$"
+    with pytest.raises(RunFolderError, match=make):
+        find_model(source, "svm")
+    text = (source / "config.toml").read_text("utf-8")
+    (source / "config.toml").write_text(text.replace('"knn,svm,rf"', '"knn,rf"'), "utf-8")
+    with pytest.raises(RunFolderError, match=f"--from {source} -c heads=knn,rf,svm$"):
+        find_model(source, "svm")
 
 
 def test_the_network_is_found_where_both_folders_were_moved(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from click import NoSuchOption
 from typer.testing import CliRunner
 
 import experiments
 from experiments.cli import app
+from training.config import DEFAULTS
 
 # Each takes a tenth of a second or more to import.
 HEAVY = {
@@ -69,3 +71,57 @@ def test_the_help_of_a_plan_names_every_campaign_that_comes_with_fedskin() -> No
     files = [path.name for path in Path(experiments.__file__).parent.glob("campaigns/*.toml")]
     assert files
     assert [name for name in files if name not in said] == []
+
+
+def with_config() -> list[list[str]]:
+    """Return the commands that take ``-c``."""
+    root = typer.main.get_command(app)
+    found = []
+    for words in commands():
+        command = root
+        for word in words:
+            command = command.commands[word]  # type: ignore[attr-defined]
+        if any("-c" in parameter.opts for parameter in command.params):
+            found.append(words)
+    return found
+
+
+def said(*words: str) -> str:
+    """Return the error of a call in one line, without the frame that is drawn around it."""
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", result.output).split())
+
+
+def test_the_commands_with_a_config_are_found() -> None:
+    assert ["simulate"] in with_config()
+    assert ["campaign", "run"] in with_config()
+
+
+@pytest.mark.parametrize("words", with_config(), ids=" ".join)
+def test_a_key_given_as_an_option_is_told_how_to_be_set(words: list[str]) -> None:
+    assert "--rounds is a key of the config: write -c rounds=3" in said(*words, "--rounds", "3")
+
+
+def test_every_key_is_told_with_hyphens_or_underscores() -> None:
+    command = typer.main.get_command(app).commands["clip"]  # type: ignore[attr-defined]
+    for key in DEFAULTS:
+        for words, value in (
+            ([f"--{key}", "1"], "1"),
+            ([f"--{key.replace('-', '_')}=a b"], "a b"),
+            ([f"--{key}"], "VALUE"),
+            ([f"--{key}", "--plan"], "VALUE"),
+        ):
+            with pytest.raises(NoSuchOption) as caught:
+                command.make_context("clip", words)
+            assert caught.value.format_message().endswith(f"write  -c {key}={value}")
+
+
+def test_other_options_are_refused_as_elsewhere() -> None:
+    assert said("simulate", "--pln").endswith("No such option '--pln'. Did you mean '--plan'?")
+    assert said("runs", "--rounds", "3").endswith("No such option '--rounds'.")
+
+
+@pytest.mark.parametrize("words", [["simulatee"], ["data", "chek"]])
+def test_a_similar_command_is_named_once(words: list[str]) -> None:
+    assert said(*words).count("id you mean") == 1

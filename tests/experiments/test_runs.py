@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from experiments import runs as runs_module
 from experiments.cli import app
+from experiments.console import Console
 from tests.generated_campaign import write_campaign
+from tests.support import BACKBONE, make_config
 from training.run_folder import RunFolder
 from training.run_state import RunState
 from training.scores import as_text
@@ -80,6 +83,29 @@ def test_the_list_says_what_the_figures_are_of_where_runs_differ_in_it(folder: P
     place = head.index("  on  ") + 2
     assert {line[place:].split("  ")[0] for line in lines if " completed " in line} == {*changes}
     assert len(listed(folder, "--where", "on=clients' tests")) == 1
+
+
+def test_seeds_are_named_where_runs_differ_in_them_and_a_narrow_table_is_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seed in (("first", 0), ("second", 0)):
+        run = RunFolder(tmp_path / name)
+        run.create(make_config(seed=seed))
+        run.update_manifest(status="failed", command="simulate", started="2026-01-01T00:00:00")
+    assert "seed" not in runs(tmp_path).stdout.splitlines()[0].split()
+    config = make_config(seed=7)
+    (tmp_path / "second" / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    assert runs(tmp_path, "--key", "seed").stdout.splitlines()[0].split().count("seed") == 1
+    same = f"the same in all: command simulate, method fedavg, backbone {BACKBONE}, data ham10000"
+    for width, narrow in ((80, True), (200, False)):
+        terminal = Console(force_terminal=True, width=width, color_system=None)
+        monkeypatch.setattr(runs_module, "console", terminal)
+        head, *lines = runs(tmp_path, "--sort", "run").stdout.splitlines()
+        place = head.split().index("seed")
+        assert [line.split()[place] for line in lines[:2]] == ["0", "7"]
+        assert ("backbone" not in head.split()) is narrow
+        assert (same in lines) is narrow
+        assert all(len(line) <= width for line in (head, *lines[:2]))
 
 
 def test_a_run_whose_heads_are_not_fitted_says_so(folder: Path) -> None:

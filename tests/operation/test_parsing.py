@@ -26,6 +26,36 @@ def test_what_is_whole_is_read() -> None:
     assert parse_json(b'{"a": [1, 2]}') == json.loads('{"a": [1, 2]}')
 
 
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("strategy = local", '; text needs quotes: strategy = "local"'),
+        ("  data-dir=/data/my skin  # mine", '; text needs quotes: data-dir = "/data/my skin"'),
+        ("data-dir = C:\\skin", "; text needs quotes: data-dir = 'C:\\skin'"),
+        ("heads = knn,svm", '; text needs quotes: heads = "knn,svm"'),
+        ("split-file = 2019-x", '; text needs quotes: split-file = "2019-x"'),
+        ("seed = [0, x, true]", '; text needs quotes: seed = [0, "x", true]'),
+        ("pretrained = True", "; write in small letters: pretrained = true"),
+        ("momentum = 0,9", ""),
+        ("rounds =", ""),
+        ("rounds 3", ""),
+        ('a = x"', ""),
+        ("a = x\x1b", ""),
+        ("a = {b = c}", ""),
+        ("a = [[b]]", ""),
+        ("a = [", ""),
+        (f"a = {'x' * 300}", ""),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_without_quotes_is_told_corrected(line: str, said: str, end: str) -> None:
+    with pytest.raises(tomllib.TOMLDecodeError) as caught:
+        parse_toml(end.join(["seed = 1", line, "rounds = 2", ""]))
+    assert re.sub(r".*\((at line|at end).*?\)", "", str(caught.value)) == said
+    if said:
+        parse_toml(said.split(": ")[1])
+
+
 def test_nobody_parses_otherwise() -> None:
     for package in (*PACKAGES, "fl_server.coordinator", "fl_client.site", "experiments"):
         for path in Path(str(resources.files(package.replace("/", ".")))).rglob("*.py"):

@@ -158,6 +158,23 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(
+    "key, value, meant",
+    [
+        ("strategy", "fedpox", "fedprox"),
+        ("dataset", "ham1000", "ham10000"),
+        ("schedule", "cosin", "cosine"),
+        ("best-by", "bac", "bacc"),
+        ("partition", "Source", "source"),
+        ("wire-format", "float_32", "float32"),
+    ],
+)
+def test_the_name_that_was_meant_is_told_once(key: str, value: str, meant: str) -> None:
+    [fault] = faults_of({key: value})
+    assert fault.endswith(f"; did you mean {meant}?")
+    assert fault.count("did you mean") == 1
+
+
+@pytest.mark.parametrize(
     "key, meant",
     [("learningrate", "learning-rate"), ("image_size", "image-size"), ("head", "heads")],
 )

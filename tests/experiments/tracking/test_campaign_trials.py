@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from experiments.campaigns.ledger import BY_CLASS, read_ledger
-from experiments.tracking.campaign_trials import track
-from experiments.tracking.mlflow_runs import TRIAL_TAG
+from experiments.tracking.campaign_trials import check_tracker, track
+from experiments.tracking.mlflow_runs import _WAITS, TRIAL_TAG
 from experiments.tracking.tracker import TrackingError
 from tests.generated_campaign import write_campaign
 from tests.runs import read_json
@@ -199,7 +199,7 @@ def test_a_store_that_is_full_is_one_line(
         with pytest.raises(TrackingError) as caught:
             send(campaign, empty)
     assert str(caught.value) == (
-        f"{empty}: does not accept the results (database or disk is full); they are all in "
+        f"{empty}: does not accept the results (database or disk is full); the results are all in "
         f"{campaign}, and the next --track mlflow sends what is missing"
     )
     assert send(campaign, empty) == 17
@@ -259,6 +259,24 @@ def test_without_mlflow_the_remedy_is_named(odd: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     with pytest.raises(ConfigError, match=r"not installed; .*-e '\.\[mlflow\]'$"):
         send(odd)
+
+
+def test_a_server_that_is_not_there_is_named_before_anything_is_trained(
+    campaign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something listens and never answers, for which nobody waits a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setitem(_WAITS, "MLFLOW_HTTP_REQUEST_TIMEOUT", ("1", "20"))
+        with pytest.raises(ConfigError) as caught:
+            check_tracker(campaign, "mlflow")
+    assert str(caught.value) == (
+        f"--track mlflow: {uri}: does not answer; nothing was trained: start that server, set "
+        "MLFLOW_TRACKING_URI to another, or leave out --track"
+    )
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
 
 
 def test_what_is_no_campaign_is_refused(tmp_path: Path) -> None:
@@ -321,6 +339,8 @@ def test_a_server_that_goes_away_loses_nothing(
     _end(process)
     with pytest.raises(TrackingError) as caught:
         send(odd, uri)
-    assert str(caught.value).startswith(f"{uri}: does not accept the results (")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == (
+        f"{uri}: does not answer; the results are all in {odd}, and the next --track mlflow sends "
+        "what is missing"
+    )
     assert capfd.readouterr() == ("", "")

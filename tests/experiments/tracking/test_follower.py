@@ -37,7 +37,7 @@ class Listing(Tracker):
     def add_round(self, points: Sequence[Point]) -> None:
         if self.refusals:
             self.refusals -= 1
-            raise TrackingError("does not accept [it]")
+            raise TrackingError("does not accept [it]", "it is here")
         self.rounds.append(points[-1].step)
         self.arrived.set()
 
@@ -82,14 +82,14 @@ def test_a_tracker_that_refuses_is_named_once_and_asked_again(run: RunFolder) ->
     with tracked(tracker, run, Console(file=said, width=300)):
         assert tracker.arrived.wait(30)
     assert tracker.rounds == [1, 2, 3]
-    assert said.getvalue().splitlines() == ["does not accept [it]"]
+    assert said.getvalue().splitlines() == ["does not accept [it]; it is here"]
 
 
 def test_a_tracker_that_never_accepts_does_not_touch_the_run(run: RunFolder) -> None:
     tracker, said = Listing(refusals=10**9), StringIO()
     with tracked(tracker, run, Console(file=said, width=300)):
         pass
-    assert set(said.getvalue().splitlines()) == {"does not accept [it]"}
+    assert set(said.getvalue().splitlines()) == {"does not accept [it]; it is here"}
     assert tracker.ended is None
 
 

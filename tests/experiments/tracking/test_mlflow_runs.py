@@ -126,7 +126,9 @@ def test_a_tracker_that_cannot_be_used_is_named_before_anything_is_written(
     result = fedskin(*command, cwd=tmp_path, env=environment)
     assert result.returncode == 2
     [line] = result.stderr.splitlines()
-    assert line.startswith("fedskin: --track mlflow: http://127.0.0.1:9: does not accept")
+    assert line.startswith(
+        "fedskin: --track mlflow: http://127.0.0.1:9: does not answer; nothing was trained: start"
+    )
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     with pytest.raises(ConfigError, match=r"not installed; .*-e '\.\[mlflow\]'$"):
