@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -149,24 +150,28 @@ def partition(
     from data_partition.recognition import recognise
     from data_partition.synthetic_folder import NOTICE, is_synthetic
     from experiments.data_text import set_aside_lines, words
-    from operation.files import replacing
+    from operation.files import check_writable, replacing
 
+    check_writable(out)
     reading = Reading(by_source=partition == "source")
-    with _decoding() as progress:
-        # A run cannot use images that cannot be decoded, so no client gets them.
-        found = find_dataset(dataset) if dataset else recognise(data_dir)
-        training = decode_all(found.load_training(data_dir, reading), progress)
-    plan = plan_partition(
-        training.rows,
+    found = find_dataset(dataset) if dataset else recognise(data_dir)
+    table = found.load_training(data_dir, reading)
+    planned = partial(
+        plan_partition,
         partition=partition,
         clients=clients,
         dirichlet_alpha=dirichlet_alpha,
         split_by=split_by,
         seed=seed,
-        grouped_by=training.grouped_by,
-        sliced=training.sliced,
+        grouped_by=table.grouped_by,
+        sliced=table.sliced,
         sources=found.sources,
     )
+    planned(table.rows)  # what is impossible is told before minutes of decoding
+    with _decoding() as progress:
+        # A run cannot use images that cannot be decoded, so no client gets them.
+        training = decode_all(table, progress)
+    plan = planned(training.rows)
     with replacing(out) as temporary:
         plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
     notice = NOTICE if is_synthetic(data_dir) else ""
@@ -180,12 +185,12 @@ def partition(
 
     per_client = counts(plan).rename(index=names)
     images, lesions, _ = words(training)
-    table = Table("client", title=f"{images.capitalize()} per client and class")
+    shown = Table("client", title=f"{images.capitalize()} per client and class")
     for name in (*per_client.columns, "all"):
-        table.add_column(str(name), justify="right", overflow="fold")
+        shown.add_column(str(name), justify="right", overflow="fold")
     for client, numbers in per_client.iterrows():
-        table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
-    Console().print(table)
+        shown.add_row(str(client), *map(str, numbers), str(numbers.sum()))
+    Console().print(shown)
     straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
