@@ -20,7 +20,7 @@ MAX_LABEL = 60
 # Columns that stand beside the classes in tables of predictions.
 _RESERVED = frozenset(
     {"image_id", "label", "predicted", "patient_id", "lesion_id", "image", "name", "patient"}
-    | {"set", "set by class", "heat map"}
+    | {"set", "set by class", "always in set by class", "heat map"}
 )
 _BESIDE_LETTERS = " _-.+()&'"
 _COLUMNS = ["image_id", "path", "member", "label", "lesion_id", "source", "split"]

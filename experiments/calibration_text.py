@@ -50,6 +50,22 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
     return lines
 
 
+def always_line(calibration: Calibration, classes: Sequence[str]) -> str | None:
+    """Return in a sentence which classes are in every set whatever the image, None if none is."""
+    inside = calibration.always_inside(classes)
+    if inside["marginal"]:
+        return (
+            "Every set has all classes, whatever the image shows: the validation images say too "
+            "little to leave one out"
+        )
+    if not inside["by_class"]:
+        return None
+    return (
+        f"In every set by class, whatever the image shows: {', '.join(inside['by_class'])}; the "
+        "validation images say too little of these classes to leave them out"
+    )
+
+
 def _tested(metrics: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return on which images the calibrated model was tested first of all, and its sets' figures.
 

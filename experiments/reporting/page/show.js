@@ -21,9 +21,16 @@ function barCell(share, className) {
 
 function setLine(answer) {
   if (!answer.set) return "";
+  const { marginal, by_class: always } = answer.always_inside;
+  const why = "the validation images say too little to leave";
+  if (marginal.length) return `Prediction set: every class, as for every image: ${why} one out.`;
   const said = (names) => names.length ? names.join(", ") : "empty: no class fits well";
-  const both = said(answer.set) === said(answer.set_by_class);
-  return `Prediction set: ${said(answer.set)}.` + (both ? "" : ` By class: ${said(answer.set_by_class)}.`);
+  const line = `Prediction set: ${said(answer.set)}.`;
+  if (said(answer.set) === said(answer.set_by_class)) return line;
+  if (!always.length) return `${line} By class: ${said(answer.set_by_class)}.`;
+  const others = answer.set_by_class.filter((name) => !always.includes(name));
+  const are = always.length > 1 ? "are" : "is", them = always.length > 1 ? "them" : "it";
+  return `${line} By class: ${others.length ? `${said(others)}, and ` : ""}${said(always)}, which ${are} in this set of every image: ${why} ${them} out.`;
 }
 
 function fill(answer) {
@@ -39,7 +46,7 @@ function fill(answer) {
     const row = element("tr", ""), name = element("th", one.name);
     name.scope = "row";
     name.title = one.words;
-    if (answer.set && answer.set.includes(one.name)) {
+    if (answer.set && !answer.always_inside.marginal.length && answer.set.includes(one.name)) {
       name.className = "inside";
       name.append(element("span", " in the set", "note"));
     }
