@@ -39,7 +39,7 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
     if sets and sets["coverage"] is not None:
         lines[0] += (
             f" On the {where} they hold the true class of {sets['coverage']:.1f} % of the "
-            f"images, and {sets['size']:.2f} classes in the mean."
+            f"images, and {sets['size']:.2f} classes on average."
         )
     said = found.too_few(classes)
     lines += [f"Too few validation images: {said}."] if said else []

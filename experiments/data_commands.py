@@ -15,6 +15,7 @@ from experiments.cache_command import cache
 from experiments.console import Console, echo
 from experiments.display import counting
 from experiments.options import DatasetName, DatasetOption
+from operation.text import counted
 
 app = typer.Typer(
     help="Check a data set, partition it among clients, or generate a synthetic one; clean the "
@@ -198,7 +199,14 @@ def partition(
     else:
         echo(f"Which {lesions} are in both training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
-        echo(f"{num_kept} slices of global test patients are given to no client")
+        echo(
+            counted(
+                num_kept,
+                "slice of global test patients is",
+                "slices of global test patients are",
+            )
+            + " given to no client"
+        )
     held = training.rows[training.rows["image_id"].isin(plan["image_id"])]
     if copies := find_copies(held):
         places = (plan["client"] + " " + plan["split"]).tolist()

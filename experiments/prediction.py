@@ -20,6 +20,7 @@ from experiments.prediction_certainty import (
     calibrated_columns,
 )
 from operation.errors import OperationError
+from operation.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def predict_command(
     with nullcontext() if explain is None else creating_folder(explain) as folder:
         answers = predictions_of(model, images, abstain_below, folder)
     if explain is not None:
-        console.say(f"Wrote {answers[HEAT_MAP].notna().sum()} heat maps to {explain}")
+        console.say(f"Wrote {counted(answers[HEAT_MAP].notna().sum(), 'heat map')} to {explain}")
     if out is not None:
         known, classes = model.calibration, model.classes
         if out.suffix.lower() == ".json":
@@ -185,6 +186,7 @@ def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 
 def _table(answers: pd.DataFrame, model: TrainedModel) -> Table:
     """Return the predictions, by image in rows and class in columns, in percent."""
+    from data_partition.datasets import find_dataset
     from experiments.calibration_text import always_line
 
     classes, known = list(model.classes), model.calibration
@@ -192,13 +194,18 @@ def _table(answers: pd.DataFrame, model: TrainedModel) -> Table:
     if known is not None:
         title += (
             f"\nCalibrated (temperature {known.temperature:.2f}). The set holds the true class for "
-            f"{100 * known.coverage:g} % of images like the run's validation images;\nof images "
-            "from elsewhere it may be far fewer"
+            f"{100 * known.coverage:g} % of images like the run's validation images;\nof a single "
+            "class, or of images from elsewhere, it may be far fewer"
         )
         if known.always_inside(classes)["marginal"]:
             title += f"\n{always_line(known, classes)}"
     else:
         title += f"\nNot calibrated: {model.uncalibrated}"
+    # A model file names no data set of a package whose images are plain files.
+    dataset = model.config.dataset
+    full = find_dataset(dataset).full_names if dataset != "auto" else {}
+    if named := [f"{name}: {full[name]}" for name in classes if name in full]:
+        title += f"\n{'; '.join(named)}"
     if model.synthetic:
         title += f"\n{model.synthetic}"
     table = Table(title=title, title_justify="left")

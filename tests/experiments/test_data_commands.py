@@ -124,7 +124,7 @@ def test_check_of_fed_isic2019s_split_in_ham10000s_folder(tmp_path: Path) -> Non
 
 def test_check_of_another_test_folder(data_dir: Path, tmp_path: Path) -> None:
     layouts.class_tree(tmp_path / "other" / "test", {"x": "df"})
-    assert "1 images: akiec 0, bcc 0, bkl 0, df 1" in run(
+    assert "1 image: akiec 0, bcc 0, bkl 0, df 1" in run(
         "check", data_dir, "--test-dir", tmp_path / "other"
     )
 

@@ -86,6 +86,7 @@ def test_the_printed_table_says_what_it_shows(
     predict_command(run.path, [clinic], abstain_below=1.0)
     said = capsys.readouterr().out
     assert "Calibrated (temperature 2.00). The set holds the true class for 80 % of images" in said
+    assert "mel: melanoma; " in " ".join(said.split())
     assert said.count(" – ") >= 3  # no calibrated probability reaches 1
     metrics = run.metrics()
     metrics["calibration"]["threshold"] = 0.0
