@@ -64,7 +64,11 @@ def _report_run(folder: Path) -> None:
             drawings=drawings,
             tables=tables,
             count=count,
-            misjudged=counted(count, "image is misjudged", "images are misjudged"),
+            misjudged=counted(
+                count,
+                "image of the global test set is misjudged",
+                "images of the global test set are misjudged",
+            ),
             thumbnails=thumbnails,
             shown=SHOWN,
         )

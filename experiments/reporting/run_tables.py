@@ -129,7 +129,7 @@ def _sets(run: RunResults, sets: Sequence[tuple[str, Mapping[str, Any]]]) -> Ite
                 {"class": label, **{head: figures[place] for head, figures in columns}}
                 for label, place in places.items()
             ]
-            title = f"Prediction sets by class · {test_set.name}"
+            title = f"Prediction sets, for each class · {test_set.name}"
             yield _set_table(run, f"sets-{number}", title, rows, [f"{always}."] if always else ())
 
 
