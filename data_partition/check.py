@@ -84,7 +84,6 @@ def check_folder(
             split; or the system refuses to read a file. A
             damaged image raises nothing.
     """
-    test = None
     dataset = dataset or recognise(data_dir)
     if dataset.load_test is None and test_dir is not None:
         raise DataError(
@@ -96,16 +95,23 @@ def check_folder(
             f"split-file = {str(split_file)!r}: {dataset.title} has no published split; "
             "leave the split file out"
         )
+    # All tables are read first: decoding takes minutes.
     tests_in = None if test_dir is None else [test_dir]
-    training = decode_all(dataset.load_training(data_dir, Reading(tests_in)), progress, look)
-    divided = None
+    table = dataset.load_training(data_dir, Reading(tests_in))
+    named = None
     if dataset.published_split is not None and split_file is not None:
-        rows = with_split(training.rows, dataset.published_split, split_file)
+        named = with_split(table.rows, dataset.published_split, split_file)
+    tests = None if dataset.load_test is None else dataset.load_test(data_dir, test_dir)
+    if tests is not None:
+        tests = tests.with_classes(table.classes)
+    training = decode_all(table, progress, look)
+    divided = None
+    if named is not None:
+        rows = training.rows.assign(
+            fold=training.rows["image_id"].map(named.set_index("image_id")["fold"])
+        )
         divided = find_overlap(rows[rows["fold"] == "train"], rows[rows["fold"] == "test"])
-    if dataset.load_test is not None:
-        found = dataset.load_test(data_dir, test_dir)
-        if found is not None:
-            test = decode_all(found.with_classes(training.classes), progress, look)
+    test = None if tests is None else decode_all(tests, progress, look)
     images = pd.concat(
         [table.rows.assign(is_test=table is test) for table in (training, test) if table],
         ignore_index=True,

@@ -11,7 +11,7 @@ from data_partition.errors import DataError
 from data_partition.image_files import FoundFile, beginning, find_files
 from data_partition.image_table import GroupedBy, ImageTable
 from data_partition.unread_files import SetAside, merge_set_aside
-from operation.text import printable, quoted
+from operation.text import counted, printable, quoted
 
 MAX_CLASSES = 32
 MAX_LABEL = 60
@@ -20,7 +20,7 @@ MAX_LABEL = 60
 # Columns that stand beside the classes in tables of predictions.
 _RESERVED = frozenset(
     {"image_id", "label", "predicted", "patient_id", "lesion_id", "image", "name", "patient"}
-    | {"set", "set by class", "heat map"}
+    | {"set", "set by class", "always in set by class", "heat map"}
 )
 _BESIDE_LETTERS = " _-.+()&'"
 _COLUMNS = ["image_id", "path", "member", "label", "lesion_id", "source", "split"]
@@ -68,8 +68,8 @@ def load_own_training(data_dir: Path, reading: Reading, read: Read) -> ImageTabl
     if validation := int((rows["split"] == "validation").sum()):
         rows = rows.assign(split=rows["split"].fillna("train"))
         notices.append(
-            f"{validation:,} images are for validation: centralized training uses them for "
-            "validation; a federation partitions them with the others"
+            f"{counted(validation, 'image is', 'images are')} for validation: centralized training "
+            "uses them for validation; a federation partitions them with the others"
         )
     else:
         rows = rows.drop(columns="split")

@@ -17,6 +17,7 @@ from data_partition.unread_files import (
     say_what_else,
     unread_files,
 )
+from operation.text import counted
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ def _join(
     if validation := sum(file.role == "validation" for file in chosen):
         used["split"] = ["validation" if file.role == "validation" else "train" for file in chosen]
         notices.append(
-            f"{validation:,} images are in a validation folder: centralized training "
-            "uses them for validation; a federation partitions them with the others"
+            f"{counted(validation, 'image is', 'images are')} in a validation folder: centralized "
+            "training uses them for validation; a federation partitions them with the others"
         )
     return ImageTable(
         rows=used,

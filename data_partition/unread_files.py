@@ -9,6 +9,7 @@ from data_partition.ham10000_tables import short_label
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import is_table, read_header
 from data_partition.nifti import NIFTI_SUFFIXES
+from operation.text import counted
 
 SetAside = dict[str, tuple[str, ...]]
 
@@ -152,5 +153,5 @@ def _what_else(files: Sequence[FoundFile]) -> Iterator[str]:
     unread = UNREAD_IMAGES | UNREAD_ARCHIVES
     counts = Counter(file.suffix for file in files if file.suffix in unread)
     for suffix, number in sorted(counts.items()):
-        found = "1 file ends" if number == 1 else f"{number} files end"
+        found = counted(number, "file ends", "files end")
         yield f"{found} in {suffix}, {_NOT_READ}: {remedy(suffix)}"

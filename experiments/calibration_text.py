@@ -39,7 +39,7 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
     if sets and sets["coverage"] is not None:
         lines[0] += (
             f" On the {where} they hold the true class of {sets['coverage']:.1f} % of the "
-            f"images, and {sets['size']:.2f} classes in the mean."
+            f"images, and {sets['size']:.2f} classes on average."
         )
     said = found.too_few(classes)
     lines += [f"Too few validation images: {said}."] if said else []
@@ -48,6 +48,22 @@ def calibration_lines(metrics: Mapping[str, Any], classes: Sequence[str]) -> lis
         for name, why in found.missing.items()
     ]
     return lines
+
+
+def always_line(calibration: Calibration, classes: Sequence[str]) -> str | None:
+    """Return in a sentence which classes are in every set whatever the image, None if none is."""
+    inside = calibration.always_inside(classes)
+    if inside["marginal"]:
+        return (
+            "Every set has all classes, whatever the image shows: the validation images say too "
+            "little to leave one out"
+        )
+    if not inside["by_class"]:
+        return None
+    return (
+        f"In every set by class, whatever the image shows: {', '.join(inside['by_class'])}; the "
+        "validation images say too little of these classes to leave them out"
+    )
 
 
 def _tested(metrics: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

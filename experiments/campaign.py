@@ -10,6 +10,7 @@ from experiments.config_command import ConfigCommand
 from experiments.console import Console
 from experiments.display import counting
 from experiments.options import TRACKER
+from operation.text import counted
 
 app = typer.Typer(help="Run many trials from one file: a whole study.", no_args_is_help=True)
 console = Console()
@@ -86,16 +87,18 @@ def plan(
     say_missing(console, missing)  # and again after the table, which may take minutes and a screen
     took = {} if out is None else seconds_taken(wanted, CampaignFolder(out.absolute()))
     if len(took) == len(wanted.trials):
-        console.say(f"All {len(took)} trials are finished in {out}")
+        console.say(f"All {counted(len(took), 'trial is', 'trials are')} finished in {out}")
         return
     with counting(console, "Measuring training steps") as progress:
         forecasts = forecast(wanted, progress, took)
     if took:
-        console.say(f"{len(took)} trials are finished in {out}; of the others:")
+        console.say(
+            f"{counted(len(took), 'trial is', 'trials are')} finished in {out}; of the others:"
+        )
     show_plan(console, wanted.name, forecasts, missing, out or Path.cwd())
     if not only:
         for keys, count in variants_of(wanted).items():
-            console.say(f"{count} trials more with --only {keys}")
+            console.say(f"{counted(count, 'trial')} more with --only {keys}")
 
 
 @app.command(cls=ConfigCommand)

@@ -18,6 +18,7 @@ from experiments.campaigns.ledger import Ledger, read_ledger, write_ledger
 from experiments.campaigns.preflight import Preflight
 from experiments.console import Console, marked, shown
 from experiments.display import counting
+from operation.text import counted
 from training.run_state import RunState
 
 if TYPE_CHECKING:
@@ -159,5 +160,5 @@ def _track(folder: CampaignFolder, ledger: Ledger, tracker: str) -> bool:
     except TrackingError as error:
         console.say(marked(f"[bold red]{TITLES[tracker]}:[/] {shown(error)}"))
         return False
-    console.print(f"{count} trials sent to {TITLES[tracker]}")
+    console.print(f"{counted(count, 'trial')} sent to {TITLES[tracker]}")
     return True

@@ -10,6 +10,7 @@ import typer
 
 from experiments.console import Console, echo
 from operation.errors import InputError
+from operation.text import counted
 
 if TYPE_CHECKING:
     from experiments.reporting.paired import PairedComparison
@@ -84,7 +85,10 @@ def compare_command(
         figures, tables = _write(comparison, out)
         if not as_json:
             page = out / "index.html"
-            console.say(f"Wrote {page}, {figures} figures and {tables} tables beside it")
+            console.say(
+                f"Wrote {page}, {counted(figures, 'figure')} and "
+                f"{counted(tables, 'table')} beside it"
+            )
 
 
 def _print(comparison: PairedComparison) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from experiments.cache_command import cache
 from experiments.console import Console, echo
 from experiments.display import counting
 from experiments.options import DatasetName, DatasetOption
+from operation.text import counted
 
 app = typer.Typer(
     help="Check a data set, partition it among clients, or generate a synthetic one; clean the "
@@ -149,24 +151,28 @@ def partition(
     from data_partition.recognition import recognise
     from data_partition.synthetic_folder import NOTICE, is_synthetic
     from experiments.data_text import set_aside_lines, words
-    from operation.files import replacing
+    from operation.files import check_writable, replacing
 
+    check_writable(out)
     reading = Reading(by_source=partition == "source")
-    with _decoding() as progress:
-        # A run cannot use images that cannot be decoded, so no client gets them.
-        found = find_dataset(dataset) if dataset else recognise(data_dir)
-        training = decode_all(found.load_training(data_dir, reading), progress)
-    plan = plan_partition(
-        training.rows,
+    found = find_dataset(dataset) if dataset else recognise(data_dir)
+    table = found.load_training(data_dir, reading)
+    planned = partial(
+        plan_partition,
         partition=partition,
         clients=clients,
         dirichlet_alpha=dirichlet_alpha,
         split_by=split_by,
         seed=seed,
-        grouped_by=training.grouped_by,
-        sliced=training.sliced,
+        grouped_by=table.grouped_by,
+        sliced=table.sliced,
         sources=found.sources,
     )
+    planned(table.rows)  # what is impossible is told before minutes of decoding
+    with _decoding() as progress:
+        # A run cannot use images that cannot be decoded, so no client gets them.
+        training = decode_all(table, progress)
+    plan = planned(training.rows)
     with replacing(out) as temporary:
         plan.to_csv(temporary, columns=list(PLAN_COLUMNS), index=False)
     notice = NOTICE if is_synthetic(data_dir) else ""
@@ -180,12 +186,12 @@ def partition(
 
     per_client = counts(plan).rename(index=names)
     images, lesions, _ = words(training)
-    table = Table("client", title=f"{images.capitalize()} per client and class")
+    shown = Table("client", title=f"{images.capitalize()} per client and class")
     for name in (*per_client.columns, "all"):
-        table.add_column(str(name), justify="right", overflow="fold")
+        shown.add_column(str(name), justify="right", overflow="fold")
     for client, numbers in per_client.iterrows():
-        table.add_row(str(client), *map(str, numbers), str(numbers.sum()))
-    Console().print(table)
+        shown.add_row(str(client), *map(str, numbers), str(numbers.sum()))
+    Console().print(shown)
     straddling = straddling_lesions(plan)
     known = plan["lesion_id"].nunique()
     if known:
@@ -193,7 +199,14 @@ def partition(
     else:
         echo(f"Which {lesions} are in both training and test is unknown: they have no ids")
     if num_kept := len(training.rows) - len(plan):
-        echo(f"{num_kept} slices of global test patients are given to no client")
+        echo(
+            counted(
+                num_kept,
+                "slice of global test patients is",
+                "slices of global test patients are",
+            )
+            + " given to no client"
+        )
     held = training.rows[training.rows["image_id"].isin(plan["image_id"])]
     if copies := find_copies(held):
         places = (plan["client"] + " " + plan["split"]).tolist()

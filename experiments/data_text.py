@@ -7,6 +7,7 @@ import pandas as pd
 from data_partition.check import CheckReport, SetReport
 from data_partition.copies import Copies, Overlap
 from data_partition.image_table import ImageTable
+from operation.text import counted
 
 _NAMES_SHOWN = 20
 
@@ -88,14 +89,16 @@ def _set_lines(title: str, report: SetReport) -> Iterator[str]:
     images, lesions, sources = words(report.table)
     yield f"{title}: {report.table.layout}"
     yield from (f"  NOTE: {notice}" for notice in report.table.notices)
-    yield f"  {report.images} {images}: {_listed(report.classes)}"
+    yield f"  {counted(report.images, images.removesuffix('s'))}: {_listed(report.classes)}"
     if report.lesions:
         several = report.lesions_with_several_images
-        yield f"  {report.lesions} {lesions}, {several} of them with several {images}"
+        number = counted(report.lesions, lesions.removesuffix("s"))
+        yield f"  {number}, {several} of them with several {images}"
     else:
         yield f"  {lesions} unknown"
     if report.sources:
-        yield f"  {len(report.sources)} {sources}: {_listed(report.sources)}"
+        number = counted(len(report.sources), sources.removesuffix("s"))
+        yield f"  {number}: {_listed(report.sources)}"
     if report.splits:
         yield f"  already split: {_listed(report.splits)}"
     yield from _differing_lines(f"{lesions} with several diagnoses", report.diagnoses)

@@ -13,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from experiments.console import Console, marked, shown
+from operation.text import counted
 from training.rounds_file import NewLines
 from training.scores import as_text
 from training.whole_files import parse_object
@@ -63,7 +64,8 @@ def copies_note(data: Mapping[str, Any]) -> str | None:
     if not copies or not copies["groups"]:
         return None
     return (
-        f"Images with identical pixels under several ids: {len(copies['groups'])} groups, "
+        "Images with identical pixels under several ids: "
+        f"{counted(len(copies['groups']), 'group')}, "
         f"{copies['contradicting']} of them with contradicting labels, {copies['straddling']} in "
         "more than one split"
     )

@@ -18,6 +18,7 @@ from experiments.options import (
     refuse_with_plan,
     run_folder_option,
 )
+from operation.text import counted
 
 if TYPE_CHECKING:
     from fl_server.federated_config import Resources
@@ -194,7 +195,8 @@ def _run(
     folder.update_manifest(command="simulate")
     at_once, threads = resources.concurrency, config.threads_per_client
     console.print(
-        f"{config.clients} clients, {at_once} at the same time; CPU threads of each: {threads}",
+        f"{counted(config.clients, 'client')}, {at_once} at the same time; "
+        f"CPU threads of each: {threads}",
         highlight=False,
     )
     before = folder.rounds_file.count()

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from experiments.console import Console
 from experiments.options import HeadOption, WeightsOption
-from experiments.prediction_certainty import HEAT_MAP, as_csv, calibrated_columns
+from experiments.prediction_certainty import (
+    HEAT_MAP,
+    SETS,
+    as_csv,
+    as_json,
+    calibrated_columns,
+)
 from operation.errors import OperationError
+from operation.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,33 +86,40 @@ def predict_command(
     if out is not None and out.suffix.lower() not in (".csv", ".json"):
         raise typer.BadParameter(f"{out} must end in .csv or .json", param_hint="--out")
     # Imported here, since --help needs none of it.
-    from experiments.prediction_certainty import as_json
+    from experiments.calibration_text import always_line
     from experiments.trained_model import find_model
-    from operation.files import creating_folder, replacing, write_json
+    from operation.files import check_writable, creating_folder, replacing, write_json
 
+    if out is not None:
+        check_writable(out)
     if explain is not None and explain.exists() and (explain.is_file() or any(explain.iterdir())):
         raise OperationError(f"--explain {explain}: is there already; choose another folder")
     model = find_model(source.absolute(), head, weights)
     with nullcontext() if explain is None else creating_folder(explain) as folder:
         answers = predictions_of(model, images, abstain_below, folder)
     if explain is not None:
-        console.say(f"Wrote {answers[HEAT_MAP].notna().sum()} heat maps to {explain}")
+        console.say(f"Wrote {counted(answers[HEAT_MAP].notna().sum(), 'heat map')} to {explain}")
     if out is not None:
+        known, classes = model.calibration, model.classes
         if out.suffix.lower() == ".json":
-            known = None if model.calibration is None else model.calibration.to_block()
-            entries = as_json(answers, model.classes)
-            write_json(out, {"calibration": known, "images": entries})
+            content: dict[str, Any] = {"calibration": None if known is None else known.to_block()}
+            if known is not None:
+                content["always_in_set_by_class"] = known.always_inside(classes)["by_class"]
+            write_json(out, {**content, "images": as_json(answers, classes)})
         else:
+            table = as_csv(answers.drop(columns=["name", "patient"]), classes, known)
             with replacing(out) as temporary:
-                as_csv(answers.drop(columns=["name", "patient"])).to_csv(temporary, index=False)
+                table.to_csv(temporary, index=False)
         console.say(f"Wrote {out}")
+        if known is not None and (line := always_line(known, classes)):
+            console.say(f"{line}.")
         if model.uncalibrated:
             console.say(f"Not calibrated: {model.uncalibrated}.")
         return
-    table = _table(answers, model)
+    printed = _table(answers, model)
     # Names are never broken: on a narrow terminal, or in a file, the lines are longer.
-    width = console.measure(table, options=console.options.update(width=10_000)).maximum
-    Console(width=max(width, console.width)).print(table)
+    width = console.measure(printed, options=console.options.update(width=10_000)).maximum
+    Console(width=max(width, console.width)).print(printed)
 
 
 def predictions_of(
@@ -172,15 +186,26 @@ def _of_patients(answers: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 
 def _table(answers: pd.DataFrame, model: TrainedModel) -> Table:
     """Return the predictions, by image in rows and class in columns, in percent."""
+    from data_partition.datasets import find_dataset
+    from experiments.calibration_text import always_line
+
     classes, known = list(model.classes), model.calibration
     title = "Probabilities in percent; not for diagnosis"
     if known is not None:
         title += (
-            f"\nCalibrated (temperature {known.temperature:.2f}); set: for coverage "
-            f"{known.coverage:g} of images like the run's validation images"
+            f"\nCalibrated (temperature {known.temperature:.2f}). The set holds the true class for "
+            f"{100 * known.coverage:g} % of images like the run's validation images;\nof a single "
+            "class, or of images from elsewhere, it may be far fewer"
         )
+        if known.always_inside(classes)["marginal"]:
+            title += f"\n{always_line(known, classes)}"
     else:
         title += f"\nNot calibrated: {model.uncalibrated}"
+    # A model file names no data set of a package whose images are plain files.
+    dataset = model.config.dataset
+    full = find_dataset(dataset).full_names if dataset != "auto" else {}
+    if named := [f"{name}: {full[name]}" for name in classes if name in full]:
+        title += f"\n{'; '.join(named)}"
     if model.synthetic:
         title += f"\n{model.synthetic}"
     table = Table(title=title, title_justify="left")
@@ -191,11 +216,11 @@ def _table(answers: pd.DataFrame, model: TrainedModel) -> Table:
     for name in classes:
         table.add_column(name, justify="right", overflow="fold")
     shown = classes if known is None else calibrated_columns(classes)
-    sets = as_csv(answers)["set"] if known is not None else [None] * len(answers)
+    sets = answers[SETS["marginal"]] if known is not None else [None] * len(answers)
     rows = zip(answers["name"], answers["predicted"], sets, answers[shown].to_numpy(), strict=True)
     for name, predicted, of_image, probabilities in rows:
         cells = [predicted if isinstance(predicted, str) else "–"]
         if known is not None:
-            cells.append(", ".join(of_image.split(";")) if isinstance(of_image, str) else "–")
+            cells.append((", ".join(of_image) or "(empty)") if isinstance(of_image, tuple) else "–")
         table.add_row(name, *cells, *(f"{100 * probability:.1f}" for probability in probabilities))
     return table

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 CALIBRATED = "calibrated:"
 # Columns of the sets by their kind, as tuples of classes.
 SETS = {"marginal": "set", "by_class": "set by class"}
+# Column of a CSV with the classes that are in the set by class of every image.
+ALWAYS = "always in set by class"
 HEAT_MAP = "heat map"  # column with the file's name
 
 
@@ -60,13 +62,21 @@ def abstaining(answers: pd.DataFrame, classes: Sequence[str], below: float) -> p
     return answers.assign(predicted=answers["predicted"].mask(unsure, None))
 
 
-def as_csv(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers with each set as its classes, separated by semicolons."""
+def as_csv(
+    answers: pd.DataFrame, classes: Sequence[str], calibration: Calibration | None
+) -> pd.DataFrame:
+    """Return the answers with each set as its classes, separated by semicolons.
+
+    With a calibration the column `ALWAYS` says of every row which of them say nothing.
+    """
     joined = {
         column: answers[column].map(lambda names: ";".join(names) if _is_set(names) else None)
         for column in SETS.values()
         if column in answers
     }
+    if calibration is not None:
+        known = ";".join(calibration.always_inside(classes)["by_class"])
+        joined[ALWAYS] = joined[SETS["by_class"]].where(lambda sets: sets.isna(), known)
     return answers.assign(**joined)
 
 

@@ -1,6 +1,7 @@
 """The images to classify with ``fedskin predict``: files, folders of files, and cases."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,18 +12,23 @@ from numpy.typing import NDArray
 
 from data_partition.datasets import find_dataset
 from data_partition.errors import DataError
-from data_partition.image_files import IMAGE_SUFFIXES, find_files
+from data_partition.image_files import IMAGE_SUFFIXES, FoundFile, find_files
 from data_partition.image_reader import Unusable
 from data_partition.image_store import store_side
 from data_partition.image_table import ImageTable
 from data_partition.own_label_table import SUFFIXES, named_images
-from data_partition.unread_files import unread_files
+from data_partition.unread_files import UNREAD_ARCHIVES, UNREAD_IMAGES, remedy, unread_files
 from experiments.console import Console
 from training.config import ExperimentConfig
 from training.release import read_as, reading
 
 # The approximate number of decoded images that are not classified yet.
 _AT_ONCE = 512
+
+# How many suffixes of a folder without images are named.
+_NAMED = 3
+
+_READ = "a photograph (JPEG, PNG, TIFF, BMP, WebP or GIF), or a folder of JPEG and PNG files"
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,8 @@ def decode_images(
                 yield _stacked(rows, pixels, side)
                 rows, pixels = [], []
         if not usable:
-            reasons = sorted({why for _, why in left_out})
-            raise DataError(f"{path}: {', '.join(reasons)}; name a photograph, or a folder of some")
+            wanted = _READ if "path" in table.rows else "another case"
+            raise DataError(f"{path}: {_why_none(path, left_out)}; name {wanted}")
         for name, why in sorted(left_out):
             errors.print(f"left out, {why}: {name}", highlight=False)
     if rows:
@@ -112,7 +118,7 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
         found = [file for file in files if file.is_image]
         if not found:
             raise DataError(
-                f"{path}: holds no image file ({', '.join(IMAGE_SUFFIXES)}); name another folder"
+                f"{path}: holds no JPEG or PNG ({', '.join(IMAGE_SUFFIXES)}), {_held(files)}"
             )
         rows = pd.DataFrame(
             {
@@ -140,6 +146,34 @@ def _find(path: Path, config: ExperimentConfig) -> ImageTable:
     else:
         raise DataError(f"{path}: no such image file or folder")
     return ImageTable(rows.assign(lesion_id=None), (), "", {})
+
+
+def _held(files: Sequence[FoundFile]) -> str:
+    """Return which files there are instead of images that are read, and the remedy."""
+    if not files:
+        return "and no other file; name another folder"
+    numbers = Counter(file.suffix for file in files)
+    listed = [
+        f"{number} {suffix or 'without a suffix'}" for suffix, number in numbers.most_common(_NAMED)
+    ]
+    more = " and others" if len(numbers) > _NAMED else ""
+    unread = [suffix for suffix in numbers if suffix in UNREAD_IMAGES | UNREAD_ARCHIVES]
+    remedies = dict.fromkeys(f"{suffix}: {remedy(suffix)}" for suffix in sorted(unread))
+    return f"but {', '.join(listed)}{more}; {', '.join(remedies) or 'name another folder'}"
+
+
+def _why_none(path: Path, left_out: Iterable[tuple[str, str]]) -> str:
+    """Return the reasons for which no image of a path is used, each with an image's name."""
+    names: dict[str, list[str]] = {}
+    for name, why in sorted(left_out):
+        names.setdefault(why, []).append(name)
+    if all(each == [str(path)] for each in names.values()):
+        return ", ".join(names)
+    said = (
+        f"{why}: {first}{f' and {len(others)} more' if others else ''}"
+        for why, (first, *others) in names.items()
+    )
+    return f"none of its images can be read; {', '.join(said)}"
 
 
 def _stacked(rows: list[_Row], pixels: list[bytes], side: int) -> ImageBatch:

@@ -10,6 +10,7 @@ import typer
 
 from experiments.console import Console
 from operation.files import write_bytes
+from operation.text import counted
 
 if TYPE_CHECKING:
     from experiments.reporting.findings import Findings
@@ -63,6 +64,11 @@ def _report_run(folder: Path) -> None:
             drawings=drawings,
             tables=tables,
             count=count,
+            misjudged=counted(
+                count,
+                "image of the global test set is misjudged",
+                "images of the global test set are misjudged",
+            ),
             thumbnails=thumbnails,
             shown=SHOWN,
         )
@@ -92,7 +98,9 @@ def _report_campaign(folder: Path) -> None:
 
 def _wrote(folder: Path, figures: int, tables: int) -> None:
     page = folder / "index.html"
-    console.say(f"Wrote {page}, {figures} figures and {tables} tables beside it")
+    console.say(
+        f"Wrote {page}, {counted(figures, 'figure')} and {counted(tables, 'table')} beside it"
+    )
 
 
 def write_report(findings: Findings, folder: Path) -> tuple[int, int]:

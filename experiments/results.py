@@ -115,8 +115,17 @@ def behind(metrics: Mapping[str, Any]) -> list[Text]:
     if "clients" not in metrics:
         return []
     rounds, absences = metrics["rounds"], absences_of(metrics)
-    chosen = "The best round was chosen by the clients' own figures on their validation images."
     validation, best_by = metrics["validation"], metrics["best_by"]
+    higher = best_by != "loss" and scores_with(best_by)[best_by].higher_is_better
+    best = f"{'highest' if higher else 'lowest'} {best_by.upper()}"
+    chosen = (
+        f"The best round is the one with the {best} on the clients' validation images, pooled, as "
+        "the clients report it."
+    )
+    if "best_rounds" in metrics:
+        chosen = (
+            f"Each client's best round is the one with the {best} on its own validation images."
+        )
     if not validation["n"]:
         chosen = "No client has validation images, so the last round counts as the best."
     elif validation[best_by] is None:

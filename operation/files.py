@@ -109,6 +109,19 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before its content takes minutes to compute.
+
+    Raises:
+        OperationError: it is a folder, or the folder that it would be in cannot be written to.
+    """
+    if path.is_dir():
+        raise OperationError(f"{path}: is a folder; name a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise OperationError(f"{path}: {above} cannot be written to; name another file")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` to write to; rename it to ``path`` at the end.

@@ -40,6 +40,15 @@ def natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
     ]
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its word: ``1 image``, ``2,000 images``.
+
+    Args:
+        many: the word of any number but 1; otherwise ``one`` with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 LISTED = 20
 """With more known names than this, a similar name is given without the list."""
 

@@ -83,6 +83,17 @@ class Calibration:
             "by_class": self.thresholds,
         }
 
+    def always_inside(self, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return the classes that are in the set of every image, by the kind of the sets.
+
+        No probability is below their threshold, 0: their validation images are too few, or have
+        hardly any probability of their own class.
+        """
+        return {
+            kind: tuple(name for name, t in zip(classes, thresholds, strict=True) if t == 0)
+            for kind, thresholds in self.kinds.items()
+        }
+
     def figures(self, histograms: Histograms) -> dict[str, Any]:
         """Return the figures of both kinds of sets, of images that are counted as clients do."""
         return {kind: figures_of_counts(histograms, ts) for kind, ts in self.kinds.items()}

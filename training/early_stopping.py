@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from operation.text import counted
 from training.checkpoint import Progress
 from training.config import ExperimentConfig
 
@@ -42,9 +43,9 @@ def why_ended(config: ExperimentConfig, unit: str, done: int, planned: int) -> s
         done: the last one.
         planned: their number in the config.
     """
-    units = unit if config.patience == 1 else f"{unit}s"
+    without = counted(config.patience, unit)
     return (
-        f"after {unit} {done} of {planned}: in {config.patience} {units} (patience) no better "
+        f"after {unit} {done} of {planned}: in {without} (patience) no better "
         f"validation {config.best_by.upper()}"
     )
 

@@ -16,6 +16,7 @@ from experiments.console import Console, marked, shown
 from experiments.planning.estimate import Estimate, num_evaluations
 from experiments.planning.missing import Missing
 from experiments.planning.words import duration, gigabytes, room_lines
+from operation.text import counted
 from training.release import cache_dir
 
 # A key with more values than this is shown in rows.
@@ -106,8 +107,4 @@ def _totals(name: str, forecast: Forecast, folder: Path) -> list[str]:
 
 def _size(trials: Trials) -> str:
     evaluations = sum(num_evaluations(trial.command, trial.config) for trial, _ in trials)
-    return f"{_count(len(trials), 'trial')}, {_count(evaluations, 'evaluation')}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    return f"{counted(len(trials), 'trial')}, {counted(evaluations, 'evaluation')}"

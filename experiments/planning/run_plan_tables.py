@@ -16,6 +16,7 @@ from experiments.planning.estimate import num_judged
 from experiments.planning.run_plan import RunPlan, plan_run
 from experiments.planning.traffic import Traffic
 from experiments.planning.words import duration, fine_duration, gigabytes, room_lines
+from operation.text import counted
 from training.calibration import too_few_images
 from training.config import PATH_KEYS, ExperimentConfig, defaults
 from training.release import cache_dir
@@ -215,8 +216,8 @@ def _notes(plan: RunPlan, folder: RunFolder) -> Iterator[str]:
     if plan.traffic:
         at_once = plan.at_work.at_once
         yield (
-            f"{config.clients} clients, {at_once} at the same time; CPU threads of each: "
-            f"{config.threads_per_client}"
+            f"{counted(config.clients, 'client')}, {at_once} at the same time; "
+            f"CPU threads of each: {config.threads_per_client}"
         )
     else:
         yield f"CPU threads: {config.threads_per_client}"

@@ -13,6 +13,7 @@ from experiments.reporting.contrasts import Contrast, contrasts
 from experiments.reporting.hospital_answers import read_hospital_trials
 from experiments.reporting.hospitals import Hospitals, judge_hospitals
 from experiments.reporting.statistics import Ranking, rankings
+from operation.text import counted
 from training.errors import RunFolderError
 
 
@@ -58,9 +59,9 @@ class Findings:
     def progress(self) -> str:
         """The number of finished trials, in one line."""
         if not self.planned:
-            return f"{len(self.records)} trials are done"
+            return counted(len(self.records), "trial is done", "trials are done")
         done = len(self.records.keys() & set(self.planned))
-        line = f"{done} of {len(self.planned)} trials are done"
+        line = f"{done} of {counted(len(self.planned), 'trial is done', 'trials are done')}"
         others = len(self.records) - done
         return line + (f", and {others} more that the last plan does not name" if others else "")
 

@@ -23,6 +23,7 @@ from experiments.reporting.hospital_trials import (
 from experiments.reporting.judged_models import client_predictions, hospital_name
 from experiments.reporting.run_results import answers_of
 from experiments.reporting.sound_predictions import sound_predictions
+from operation.text import counted
 from strategies.methods import METHODS
 from training.config_keys import LESION_CLEAN
 from training.errors import RunFolderError
@@ -207,7 +208,14 @@ def _files(
 def _leaks(rows: pd.DataFrame, tests: Mapping[str, Mapping[int, HospitalImages]]) -> Iterator[str]:
     found = rows["test_in_training"].dropna()
     if (found > 0).any():
-        yield f"{found.max():.0f} images of the global test set are also in training"
+        yield (
+            counted(
+                int(found.max()),
+                "image of the global test set is",
+                "images of the global test set are",
+            )
+            + " also in training"
+        )
     if found.empty and (rows["test_fingerprint"] != "").any():
         yield "Whether images of the global test set are also in training was not checked"
     of_place = {at: {images.unit for images in of.values()} for at, of in tests.items()}

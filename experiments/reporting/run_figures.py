@@ -57,7 +57,7 @@ def _curves(run: RunResults) -> Figure:
     figure = new_figure(f"{run.name}: by {run.unit}", 7.6, 3.4, synthetic=run.synthetic)
     loss, validation = figure.subplots(1, 2)
     _by_client(loss, rounds, run.rounds, lambda said: said["train_loss"])
-    loss.plot(rounds, [r["train_loss"] for r in run.rounds], color=BLACK, lw=2, label="mean")
+    loss.plot(rounds, [r["train_loss"] for r in run.rounds], color=BLACK, lw=2)
     best_by = str(run.metrics.get("best_by", run.config.best_by))
     names = list(dict.fromkeys([best_by, "avg", "bacc"] if best_by != "loss" else ["avg", "bacc"]))
     for name, dashes in zip(names, DASHES, strict=False):
@@ -68,9 +68,11 @@ def _curves(run: RunResults) -> Figure:
     _by_client(validation, rounds, parts, lambda block: block.get(names[0]))
     best = run.metrics.get("best_round")
     if best and "best_rounds" not in run.metrics:  # else each client has its own
-        validation.axvline(best, color=GREY, lw=0.8, ls=":", label=f"best, {run.unit} {best}")
-    thin = f"; thin: {names[0].upper()} by client" if "clients" in run.rounds[0] else ""
-    _finish(figure, run.unit, "training loss", f"validation{thin}")
+        validation.axvline(best, color=GREY, lw=0.8, ls=":", label=f"best {run.unit}: {best}")
+    if "clients" in run.rounds[0]:
+        for axes, of_client in ((loss, "each client"), (validation, f"{names[0].upper()} of each")):
+            axes.set_title(f"thick: all clients; thin: {of_client}", loc="left", size=8)
+    _finish(figure, run.unit, "training loss", "validation figures")
     return figure
 
 
@@ -81,7 +83,7 @@ def _updates(run: RunResults) -> Figure:
     _by_client(norm, rounds, run.rounds, lambda said: said["update"]["norm"], width=1.3)
     _by_client(cosine, rounds, run.rounds, lambda said: said["update"]["cosine"], width=1.3)
     cosine.set_ylim(-1.05, 1.05)
-    _finish(figure, run.unit, "norm", "cosine")
+    _finish(figure, run.unit, "norm of the update", "cosine to the mean update")
     return figure
 
 
@@ -140,7 +142,8 @@ def _confusion(run: RunResults, test_set: TestSet) -> Figure:
     counts = test_set.confusion[: len(run.classes), : len(run.classes)][np.ix_(indices, indices)]
     rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.6 + 0.45 * len(indices)
-    figure = new_figure(test_set.name, side + 0.6, side, synthetic=run.synthetic)
+    title = f"Confusion matrix, {test_set.name}"
+    figure = new_figure(title, side + 0.6, side, synthetic=run.synthetic)
     axes = figure.add_subplot()
     axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
@@ -179,19 +182,21 @@ def _roc(run: RunResults, known: Sequence[tuple[str, Histograms]]) -> Figure:
 
 
 def _reliability(run: RunResults, known: Sequence[tuple[str, Histograms]]) -> Figure:
-    figure, panels = _panels("Reliability", known, synthetic=run.synthetic)
+    title = "Reliability of the model's own probabilities, without temperature"
+    figure, panels = _panels(title, known, synthetic=run.synthetic)
     for axes, (_, histograms) in zip(panels, known, strict=True):
         counts = histograms.confidence.sum(axis=1)
         used = counts > 0
         means = 100 * histograms.confidence_sums[used] / counts[used]
         right = 100 * histograms.confidence[used, 1] / counts[used]
-        axes.plot([0, 100], [0, 100], color=GREY, lw=0.7, ls=":", label="calibrated")
+        axes.plot([0, 100], [0, 100], color=GREY, lw=0.7, ls=":")
         sizes = 12 + 160 * counts[used] / counts.max()
-        axes.scatter(means, right, s=sizes, alpha=0.8, label="area: number of images")
-        axes.plot(means, right, lw=1)
-        axes.set_xlabel("probability of the predicted class, percent")
+        axes.scatter(means, right, s=sizes, alpha=0.8, clip_on=False)
+        axes.plot(means, right, color="C0", lw=0.8, alpha=0.5)
+        axes.set_xlabel(
+            "probability of the predicted class, percent\narea: number of images; dotted: equal"
+        )
         axes.set_ylabel("how often it is right, percent")
-        axes.legend(loc="upper left", fontsize=7)
     return figure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from experiments.calibration_text import GUARANTEE, calibration_lines
+from experiments.calibration_text import GUARANTEE, always_line, calibration_lines
 from experiments.figures_table import (
     NONE,
     OVER,
@@ -20,6 +20,7 @@ from experiments.head_results import TITLES
 from experiments.reporting.run_results import RunResults, TestSet
 from experiments.reporting.tables import Table
 from experiments.results import blocks_of, named_in_full
+from training.calibration import Calibration
 from training.metrics import METRIC_NAMES
 from training.participation import local_arrays_note
 from training.scores import as_text, further_scores
@@ -118,6 +119,8 @@ def _sets(run: RunResults, sets: Sequence[tuple[str, Mapping[str, Any]]]) -> Ite
     ]
     rows = [{"evaluated on": name, **_flat(of, "")} for name, of in sets]
     yield _set_table(run, "sets", "Prediction sets", rows, notes)
+    found = Calibration.of_block(run.metrics["calibration"], len(run.classes))
+    always = always_line(found, run.classes)
     for number, test_set in enumerate(run.test_sets, start=1):
         if "sets" in test_set.block:
             columns = _flat(test_set.block["sets"], "_by_class").items()
@@ -126,8 +129,8 @@ def _sets(run: RunResults, sets: Sequence[tuple[str, Mapping[str, Any]]]) -> Ite
                 {"class": label, **{head: figures[place] for head, figures in columns}}
                 for label, place in places.items()
             ]
-            title = f"Prediction sets by class · {test_set.name}"
-            yield _set_table(run, f"sets-{number}", title, rows, ())
+            title = f"Prediction sets, for each class · {test_set.name}"
+            yield _set_table(run, f"sets-{number}", title, rows, [f"{always}."] if always else ())
 
 
 def _flat(sets: Mapping[str, Mapping[str, Any]], end: str) -> dict[str, Any]:

@@ -104,6 +104,9 @@ class ShownModel:
             "predicted": entry["predicted"],
             "set": entry.get("set"),
             "set_by_class": entry.get("set_by_class"),
+            "always_inside": {}
+            if self.model.calibration is None
+            else self.model.calibration.always_inside(classes),
             "classes": [
                 {
                     "name": classes[k],

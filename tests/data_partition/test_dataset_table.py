@@ -91,7 +91,7 @@ def test_the_validation_images_are_told(tmp_path: Path) -> None:
     rows = [(name, label, "val" if name == "a.jpg" else "Training") for name, label in FOUR]
     table = load(written(tmp_path, rows, ("image", "label", "split")))
     assert table.rows["split"].tolist() == ["validation", "train", "train", "train"]
-    assert [notice for notice in table.notices if notice.startswith("1 images are for validation")]
+    assert [notice for notice in table.notices if notice.startswith("1 image is for validation")]
 
 
 def test_what_is_not_used_is_named(tmp_path: Path) -> None:

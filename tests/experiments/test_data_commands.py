@@ -13,6 +13,7 @@ from data_partition.partition import plan_partition
 from data_partition.synthetic_ham10000 import write_ham10000
 from data_partition.synthetic_isic2019 import write_isic2019
 from experiments.data_commands import app
+from operation.errors import OperationError
 from tests.data_partition import layouts
 
 
@@ -123,7 +124,7 @@ def test_check_of_fed_isic2019s_split_in_ham10000s_folder(tmp_path: Path) -> Non
 
 def test_check_of_another_test_folder(data_dir: Path, tmp_path: Path) -> None:
     layouts.class_tree(tmp_path / "other" / "test", {"x": "df"})
-    assert "1 images: akiec 0, bcc 0, bkl 0, df 1" in run(
+    assert "1 image: akiec 0, bcc 0, bkl 0, df 1" in run(
         "check", data_dir, "--test-dir", tmp_path / "other"
     )
 
@@ -199,6 +200,39 @@ def test_a_failed_partition_writes_nothing(data_dir: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match="9 clients are more than the 8 images"):
         run("partition", data_dir, "--out", tmp_path / "out" / "plan.csv", "--clients", "9")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        ("check", ["--test-dir", "nowhere"], "nowhere"),
+        ("check", ["--test-dir", "empty"], "empty"),
+        ("check", ["--split-file", "nowhere.csv"], "nowhere.csv'?: no such file"),
+        ("check", ["--split-file", "other.csv"], "other.csv"),
+        ("partition", ["--out", "p.csv", "--partition", "source"], "but clients = 3"),
+        ("partition", ["--out", "p.csv", "--clients", "9"], "9 clients are more than"),
+        ("partition", ["--out", "empty.csv/p.csv"], "cannot be written to; name another file"),
+        ("partition", ["--out", "folder.csv"], "is a folder; name a file"),
+    ],
+)
+def test_what_cannot_be_is_told_before_any_image_is_decoded(
+    command: str,
+    options: list[str],
+    said: str,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for folder in ("empty", "folder.csv"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "other.csv").write_text("image,center,fold\nISIC_9,0,train\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "data_partition.check.decode_usable", lambda *_: pytest.fail("images are decoded")
+    )
+    with pytest.raises((DataError, OperationError), match=said):
+        run(command, data_dir, *options)
 
 
 def test_synth_writes_what_the_loaders_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``fedskin predict`` with a site's final model file, on images and folders of them."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments import prediction, prediction_images
 from experiments.prediction import predict_command
 from models.backbones import build_backbone
+from operation.errors import OperationError
 from tests.data_partition.volumes import KINDS, write_case
 from tests.support import BACKBONE, make_config, state_of
 from training.config import ExperimentConfig
@@ -222,16 +224,34 @@ def test_names_are_whole_at_eighty_columns(
     assert len(line.split()) == len(("image", "predicted", *CLASSES)) + line.count("│")
 
 
-@pytest.mark.parametrize("content", [[], ["notes.txt"]])
-def test_a_folder_without_images_is_refused(
-    content: list[str], model: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([], "and no other file; name another folder"),
+        (["notes.txt", "README"], "but 1 without a suffix, 1 .txt; name another folder"),
+        (
+            ["a.tif", "b.TIF", "c.heic"],
+            "but 2 .tif, 1 .heic; .heic: save it as JPEG or PNG, .tif: save it as JPEG or PNG",
+        ),
+        (["a.jpg", "b.png"], "none of its images can be read; unreadable image: "),
+    ],
+)
+def test_a_folder_without_images_that_are_read_is_refused(
+    content: list[str], said: str, model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "clinic"
     folder.mkdir()
     for name in content:
         (folder / name).touch()
-    with pytest.raises(DataError, match=r"clinic: holds no image file \(\.jpg, "):
+    with pytest.raises(DataError, match=re.escape(said)):
         predict_command(model, [folder])
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_model_is_read(
+    image: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OperationError, match=r"cannot be written to; name another file"):
+        predict_command(tmp_path / "no run", [image], out=image / "answers.csv")
 
 
 @pytest.mark.parametrize("name", ["answers.xlsx", "answers", "answers.tsv"])

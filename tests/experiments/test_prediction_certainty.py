@@ -11,7 +11,7 @@ import pytest
 from data_partition.errors import DataError
 from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments.prediction import predict_command
-from experiments.prediction_certainty import SETS, abstaining, as_csv, as_json, with_sets
+from experiments.prediction_certainty import ALWAYS, SETS, abstaining, as_csv, as_json, with_sets
 from models.backbones import build_backbone
 from tests.support import BACKBONE, make_config, state_of
 from training.calibration import Calibration
@@ -56,7 +56,9 @@ def test_a_table_of_images_as_csv_and_as_json(
     csv, json_file = tmp_path / "answers.csv", tmp_path / "answers.json"
     predict_command(run.path, [clinic / "asked.csv"], out=csv)
     predict_command(run.path, [clinic / "asked.csv"], out=json_file)
-    assert "left out, row without an image: 9.jpg" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "left out, row without an image: 9.jpg" in said.err
+    assert said.out.count(f"In every set by class, whatever the image shows: {CLASSES[0]};") == 2
     answers = pd.read_csv(csv, dtype={"image": str})
     assert answers["image"].tolist() == ["2", "images/0.jpg"]
     probabilities = answers[CLASSES].to_numpy()
@@ -65,6 +67,8 @@ def test_a_table_of_images_as_csv_and_as_json(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     content = json.loads(json_file.read_text())
     assert content["calibration"] == FOUND.to_block()
+    assert content["always_in_set_by_class"] == [CLASSES[0]]
+    assert answers[ALWAYS].tolist() == [CLASSES[0]] * 2
     for row, entry in zip(answers.to_dict("records"), content["images"], strict=True):
         inside = [name for name in CLASSES if row[name] >= 0.125]
         assert entry["set"] == row["set"].split(";") == inside
@@ -81,9 +85,15 @@ def test_the_printed_table_says_what_it_shows(
 ) -> None:
     predict_command(run.path, [clinic], abstain_below=1.0)
     said = capsys.readouterr().out
-    assert "Calibrated (temperature 2.00); set: for coverage 0.8 of images" in said
+    assert "Calibrated (temperature 2.00). The set holds the true class for 80 % of images" in said
+    assert "mel: melanoma; " in " ".join(said.split())
     assert said.count(" – ") >= 3  # no calibrated probability reaches 1
     metrics = run.metrics()
+    metrics["calibration"]["threshold"] = 0.0
+    run.write_metrics(metrics)
+    predict_command(run.path, [clinic])
+    assert "Every set has all classes, whatever the image shows" in capsys.readouterr().out
+    metrics["calibration"]["threshold"] = 0.125
     metrics["calibration"]["of"] = "the clients' own models"
     run.write_metrics(metrics)
     predict_command(run.path, [clinic])
@@ -118,7 +128,7 @@ def test_who_is_unsure_says_nothing() -> None:
     assert said["predicted"].isna().tolist() == [False, True]
     assert abstaining(answers, ["A", "B"], 0.8)["predicted"].isna().tolist() == [False, True]
     assert abstaining(found, ["A", "B"], 0.8)["predicted"].isna().all()
-    assert as_csv(said)["set by class"].tolist() == ["", "B"]
+    assert as_csv(said, ["A", "B"], calibration)["set by class"].tolist() == ["", "B"]
     first, second = as_json(said, ["A", "B"])
     assert (first["predicted"], second["predicted"]) == ("A", None)
     assert first["calibrated"]["A"] == pytest.approx(0.75)

@@ -111,7 +111,7 @@ def test_trials_that_the_plan_no_longer_names(campaign: Path, report: Report) ->
     plan = json.loads((campaign / "plan.json").read_text())
     (campaign / "plan.json").write_text(json.dumps({**plan, "trials": plan["trials"][:1]}))
     _, output, _ = report(campaign)
-    assert "1 of 1 trials are done, and 1 more that the last plan does not name" in output
+    assert "1 of 1 trial is done, and 1 more that the last plan does not name" in output
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "manifest.json", "rounds.jsonl", "config.toml"])

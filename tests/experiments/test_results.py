@@ -152,7 +152,9 @@ def test_a_complete_run_says_so(runs: dict[str, RunFolder]) -> None:
     text = " ".join(" ".join(shown(runs["simulate"])).split())
     assert "Every client took part in all rounds (3 of 3)." in text
     assert "all clients, pooled" in text
-    assert "clients' own figures on their validation images" in text
+    assert (
+        "The best round is the one with the highest AVG on the clients' validation images" in text
+    )
     assert "took part" not in " ".join(shown(runs["clip"])), "a centralized run has no clients"
 
 
@@ -162,7 +164,16 @@ def test_without_validation_images_nobody_chose_the_best_round(runs: dict[str, R
     change(runs["simulate"], validation=nothing)
     text = " ".join(" ".join(shown(runs["simulate"])).split())
     assert "No client has validation images, so the last round counts as the best." in text
-    assert "chosen by" not in text
+    assert "is the one with" not in text
+
+
+def test_of_a_loss_the_lowest_is_best(runs: dict[str, RunFolder]) -> None:
+    change(runs["simulate"], best_by="loss")
+    text = " ".join(" ".join(shown(runs["simulate"])).split())
+    assert "The best round is the one with the lowest LOSS on the clients'" in text
+    change(runs["simulate"], best_by="loss", best_rounds={"client-0": 1})
+    text = " ".join(" ".join(shown(runs["simulate"])).split())
+    assert "Each client's best round is the one with the lowest LOSS on its own" in text
 
 
 def test_who_is_missing_is_named(runs: dict[str, RunFolder]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from operation.errors import OperationError
 from operation.files import (
+    check_writable,
     creating_folder,
     keep_private,
     naming,
@@ -29,6 +30,16 @@ def test_json_is_read_back(tmp_path: Path) -> None:
     assert read_json(path) is None
     write_json(path, {"name": "Zürich", "n": 1})
     assert read_json(path) == {"name": "Zürich", "n": 1}
+
+
+def test_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "folder" / "file.csv")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OperationError, match="is a folder; name a file"):
+        check_writable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OperationError, match=r"a\.csv: .*file cannot be written to"):
+        check_writable(tmp_path / "file" / "a.csv")
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"{", b"", b"\xff"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from operation.text import printable, quoted
+from operation.text import counted, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,16 @@ from operation.text import printable, quoted
 )
 def test_what_is_not_printable_becomes_a_space(said: str, shown: str) -> None:
     assert printable(said) == shown
+
+
+def test_one_is_not_several() -> None:
+    assert [counted(number, "image") for number in (0, 1, 2000)] == [
+        "0 images",
+        "1 image",
+        "2,000 images",
+    ]
+    assert counted(1, "trial is", "trials are") == "1 trial is"
+    assert counted(2, "trial is", "trials are") == "2 trials are"
 
 
 def test_what_is_too_long_is_cut_and_says_so() -> None:

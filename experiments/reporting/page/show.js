@@ -21,14 +21,23 @@ function barCell(share, className) {
 
 function setLine(answer) {
   if (!answer.set) return "";
+  const { marginal, by_class: always } = answer.always_inside;
+  const why = "the validation images say too little to leave";
+  if (marginal.length) return `Prediction set: every class, as for every image: ${why} one out.`;
   const said = (names) => names.length ? names.join(", ") : "empty: no class fits well";
-  const both = said(answer.set) === said(answer.set_by_class);
-  return `Prediction set: ${said(answer.set)}.` + (both ? "" : ` By class: ${said(answer.set_by_class)}.`);
+  const line = `Prediction set: ${said(answer.set)}.`;
+  if (said(answer.set) === said(answer.set_by_class)) return line;
+  if (!always.length) return `${line} Set by class: ${said(answer.set_by_class)}.`;
+  const others = answer.set_by_class.filter((name) => !always.includes(name));
+  const are = always.length > 1 ? "are" : "is", them = always.length > 1 ? "them" : "it";
+  return `${line} Set by class: ${others.length ? `${said(others)}, and ` : ""}${said(always)}, which ${are} in this set of every image: ${why} ${them} out.`;
 }
 
 function fill(answer) {
   const [first] = answer.classes;
-  by("predicted").textContent = first.words === first.name ? first.name : `${first.name}: ${first.words}`;
+  const share = first.calibrated === null ? first.probability : first.calibrated;
+  const called = first.words === first.name ? first.name : `${first.name}, ${first.words}`;
+  by("predicted").textContent = `Predicted: ${called} (${percent(share)} %)`;
   by("set").textContent = setLine(answer);
   by("photo").src = answer.photo;
   by("map").hidden = !answer.heat_map;
@@ -38,11 +47,11 @@ function fill(answer) {
   by("bars").tBodies[0].replaceChildren(...answer.classes.map((one) => {
     const row = element("tr", ""), name = element("th", one.name);
     name.scope = "row";
-    name.title = one.words;
-    if (answer.set && answer.set.includes(one.name)) {
+    if (answer.set && !answer.always_inside.marginal.length && answer.set.includes(one.name)) {
       name.className = "inside";
       name.append(element("span", " in the set", "note"));
     }
+    if (one.words !== one.name) name.append(element("span", one.words, "note words"));
     row.append(name);
     if (one.calibrated !== null) row.append(barCell(one.calibrated));
     row.append(barCell(one.probability, one.calibrated === null ? "" : "raw"));

@@ -21,7 +21,7 @@ from experiments.run_list import read_run
 from fedskin import load
 from tests.generated_campaign import write_campaign
 from tests.support import write_rounds
-from training.calibration import calibrate
+from training.calibration import Calibration, calibrate
 from training.config_file import read_config
 from training.errors import RunFolderError
 from training.predictions import write_predictions
@@ -185,9 +185,21 @@ def test_prediction_sets_have_tables_and_say_what_is_guaranteed(run: RunFolder) 
     by_class = tables["sets-1"].numbers
     assert by_class["class"].iloc[0] == "mel"
     assert (by_class["coverage, by class"] >= 80).all()
+    assert not tables["sets-1"].notes
     page = page_of(run)
     assert "client-2 sends no histograms: its images are not in the calibration." in page
     assert "it does not hold for another clinic" in page
+
+
+def test_a_class_in_every_set_is_named_below_its_coverage(run: RunFolder) -> None:
+    classes = read_run_results(run.path).classes
+    found = Calibration(0.8, (30,) * 7, 2.0, 0.125, (*[0.125] * 6, 0.0))
+    metrics = {**run.metrics(), "calibration": found.to_block()}
+    metrics["global_test"] |= found.blocks(answers_of(run.predictions("global_test"), classes))
+    run.write_metrics(metrics)
+    tables = {table.name: table for table in run_tables(read_run_results(run.path))}
+    (said,) = tables["sets-1"].notes
+    assert said.startswith(f"In every set by class, whatever the image shows: {classes[6]};")
 
 
 def test_misjudged_images_are_shown_melanoma_first_then_by_certainty(run: RunFolder) -> None:

@@ -121,6 +121,7 @@ def test_an_image_is_answered_as_predict_does(
     assert shares == sorted(shares, reverse=True)
     assert found["set"] == list(expected["set"])
     assert found["set_by_class"] == list(expected["set by class"])
+    assert found["always_inside"] == {"marginal": [], "by_class": [CLASSES[0]]}
     assert [one["name"] for one in found["figures"]] == [
         one["name"] for one in found["classes"][:3]
     ]

@@ -47,6 +47,8 @@ def test_a_photograph_is_classified_and_the_server_ends(
             rows = chromium.find_elements(By.CSS_SELECTOR, "#bars tbody tr")
             assert len(rows) == 7
             assert rows[0].text.split()[0] in chromium.find_element(By.ID, "predicted").text
+            # So few validation images leave a class in every set, and the page says so.
+            assert "every image: the validation" in chromium.find_element(By.ID, "set").text
             assert len(chromium.find_elements(By.CSS_SELECTOR, "#figures tbody tr")) == 3
             widths = chromium.execute_script(
                 "return ['photo', 'heat-map'].map((id) => document.getElementById(id).naturalWidth)"
