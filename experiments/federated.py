@@ -158,6 +158,21 @@ def run_simulation(
             _run(run_config, resources, folder, superlink, console, track)
 
 
+def clients_line(config: ExperimentConfig, resources: Resources) -> str:
+    """Return how many clients compute at the same time, and whether memory is why."""
+    from joblib import cpu_count
+
+    from fl_server.federated_config import concurrency
+
+    at_once = resources.concurrency
+    few = not resources.cluster_cpus and at_once < concurrency(config.asked_clients, cpu_count())
+    return (
+        f"{counted(config.clients, 'client')}, {at_once} at the same time"
+        f"{', which is what the memory holds' if few else ''}; "
+        f"CPU threads of each: {config.threads_per_client}"
+    )
+
+
 def _run(
     config: ExperimentConfig,
     resources: Resources,
@@ -193,12 +208,7 @@ def _run(
     take_over(folder)
     folder.create(config)
     folder.update_manifest(command="simulate")
-    at_once, threads = resources.concurrency, config.threads_per_client
-    console.print(
-        f"{counted(config.clients, 'client')}, {at_once} at the same time; "
-        f"CPU threads of each: {threads}",
-        highlight=False,
-    )
+    console.print(clients_line(config, resources), highlight=False)
     before = folder.rounds_file.count()
     if config.on_features and not before:
         console.print(f"Round 1 also {OF_FEATURES}", highlight=False)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import joblib
-import psutil
 
 from data_partition.datasets import dataset_choice, find_dataset
+from operation.machine_memory import machine_memory
 from strategies.methods import METHODS
 from training.config import PATH_KEYS, ExperimentConfig
 from training.device import gpu_memory, resolve_device
@@ -51,6 +51,8 @@ def plan_resources(
     Up to two clients per core run in parallel, each with a whole number of threads: three
     one-thread clients on two cores finish before two clients and then the third. With more clients,
     one per core is as fast and needs less memory. Memory limits both, the machine's and the GPUs'.
+    What is free of it only limits how many run: the threads, on which bits depend, are the same for
+    every run on a machine.
 
     Args:
         clients: M ≥ 1.
@@ -59,14 +61,15 @@ def plan_resources(
         cpus: number of cores; None for this machine's.
     """
     cores = cpus or joblib.cpu_count()  # respects affinity and a container's limits
-    fit = psutil.virtual_memory().available // client.machine
+    memory = machine_memory()
+    planned = min(concurrency(clients, cores), max(1, memory.total // client.machine))
     if gpus:
-        fit = min(fit, len(gpus) * max(1, min(gpus) // client.gpu))
-    at_once = max(1, min(concurrency(clients, cores), fit))
+        planned = min(planned, len(gpus) * max(1, min(gpus) // client.gpu))
+    at_once = min(planned, max(1, memory.free // client.machine))
     per_gpu = -(-at_once // len(gpus)) if gpus else 0
     return Resources(
         concurrency=at_once,
-        threads_per_client=max(1, cores // at_once),
+        threads_per_client=max(1, cores // planned),
         # Ray counts ten-thousandths: six times a sixth, rounded up, would be more than one GPU.
         gpu_fraction=RAY_PARTS // per_gpu / RAY_PARTS if gpus else 0.0,
         gpus=len(gpus),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import joblib
-import psutil
 
 from experiments.campaigns.campaign_file import Campaign
 from experiments.campaigns.campaign_folder import CampaignFolder
@@ -24,6 +23,7 @@ from experiments.planning.images import ImageCounts, count_images, store_bytes, 
 from experiments.planning.run_memory import memory_needed
 from experiments.planning.step_times import Setting, measure_steps, setting
 from fl_server.federated_config import concurrency
+from operation.machine_memory import machine_memory
 from training.config import DEFAULTS, NOT_IDENTITY, ExperimentConfig
 from training.device import processor_name, resolve_device
 from training.head_settings import HEAD_KEYS
@@ -213,7 +213,7 @@ class _Machine:
 
     def __init__(self, campaign: Campaign) -> None:
         self._cores = joblib.cpu_count()
-        self._memory = psutil.virtual_memory().available
+        self._memory = machine_memory().free
         self._gpus = 0
         if resolve_device("auto") == "cuda":
             import torch

@@ -7,12 +7,10 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import joblib
-import psutil
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Queue
@@ -31,6 +29,7 @@ from experiments.campaigns.job import Job, Share
 from fl_server.ray_cluster import joined
 from operation import ray_head
 from operation.environment import private_ray
+from operation.machine_memory import machine_memory
 from operation.processes import TOKEN, own_processes
 from training.errors import ConfigError
 
@@ -203,7 +202,7 @@ class Cluster:
             str(self._home),
             cpus=joblib.cpu_count(),
             gpus=None,
-            memory=int(_memory() * (1 - _KEPT_FREE)),
+            memory=int(machine_memory().free * (1 - _KEPT_FREE)),
             object_store_memory=_OBJECT_STORE,
         )
         self._ends.callback(head.kill_all_processes, check_alive=False, allow_graceful=True)
@@ -217,15 +216,3 @@ def _task(function: Callable[..., object], share: Share) -> Any:
     return task.options(
         num_cpus=share.cpus, num_gpus=share.gpus, memory=share.memory, max_retries=1
     )
-
-
-def _memory() -> int:
-    """Return the free memory in bytes, within a container's limit."""
-    free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no such group here
-        return free
-    return free if limit == "max" else min(free, int(limit) - used)

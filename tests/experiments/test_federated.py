@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import typer
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
 from experiments import federated, run_setup
+from fl_server.federated_config import Resources
 from fl_server.simulation import SimulationFailed
 from tests.run_shape import assert_like_a_generated_one
 from tests.runs import fedskin, read_json, tiny_options
@@ -206,6 +208,20 @@ def test_what_to_copy_is_on_one_line(
     folder.create(make_config())
     interrupt(monkeypatch, folder, error, status)
     assert said.format(folder.path) in capsys.readouterr().out.splitlines()
+
+
+def test_how_many_compute_at_the_same_time_is_said_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three clients on four cores all could; on a cluster Ray's places decide, too."""
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
+    config = make_config(clients=3, threads_per_client=1)
+    for resources, said in (
+        (Resources(3, 1, 0.0), "3 clients, 3 at the same time; "),
+        (Resources(2, 1, 0.0), "3 clients, 2 at the same time, which is what the memory holds; "),
+        (Resources(2, 1, 0.0, cluster_cpus=1), "3 clients, 2 at the same time; "),
+    ):
+        assert federated.clients_line(config, resources) == f"{said}CPU threads of each: 1"
 
 
 def test_ctrl_c_before_a_run_began_leaves_its_folder_free(

@@ -13,9 +13,9 @@ CONVNEXT_L = TrainingMemory(machine=5_710_000_000, gpu=18_000_000_000)
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A machine whose free memory, in bytes, a test sets."""
-    machine = SimpleNamespace(available=10**12)
-    monkeypatch.setattr(federated_config.psutil, "virtual_memory", lambda: machine)
+    """A machine whose memory, in bytes, a test sets."""
+    machine = SimpleNamespace(total=10**12, free=10**12)
+    monkeypatch.setattr(federated_config, "machine_memory", lambda: machine)
     return machine
 
 
@@ -44,9 +44,18 @@ def test_clients_side_by_side(clients: int, cpus: int, concurrency: int, threads
     [(100, 3), (17.2, 3), (17.1, 2), (11.5, 2), (11.4, 1), (5.8, 1), (0.1, 1)],
 )
 def test_memory_bounds_them(memory: SimpleNamespace, gigabytes: float, concurrency: int) -> None:
-    memory.available = gigabytes * 1e9
+    memory.total = memory.free = gigabytes * 1e9
     found = plan_resources(3, gpus=(), client=CONVNEXT_L, cpus=6)
     assert found == Resources(concurrency, 6 // concurrency, 0.0)
+
+
+def test_what_others_take_of_the_memory_changes_no_bits(memory: SimpleNamespace) -> None:
+    """Fewer clients at the same time, with the threads of a run that has the machine for itself."""
+    memory.total = 100e9
+    for gigabytes, concurrency in ((100, 3), (12, 2), (1, 1)):
+        memory.free = gigabytes * 1e9
+        found = plan_resources(3, gpus=(), client=CONVNEXT_L, cpus=6)
+        assert found == Resources(concurrency, 2, 0.0)
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 3, 8])

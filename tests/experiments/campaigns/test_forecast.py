@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import psutil
 import pytest
 
 from data_partition.errors import DataError
@@ -17,6 +16,7 @@ from experiments.campaigns.trial import Trial
 from experiments.planning.estimate import SMALL_RUN
 from experiments.planning.estimate import STARTING_IN_CAMPAIGN as STARTING
 from experiments.planning.step_times import StepTime, setting
+from operation.machine_memory import MachineMemory
 from training.config import ExperimentConfig, parse
 
 
@@ -31,8 +31,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "measure_steps", measure)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
-    memory = psutil.virtual_memory()._replace(available=10**12)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(module, "machine_memory", lambda: MachineMemory(10**12, 10**12))
     monkeypatch.setattr(module, "resolve_device", lambda device: "cpu")
 
 
@@ -70,8 +69,7 @@ def test_a_campaign_takes_as_long_as_its_longest_trial() -> None:
 
 def test_memory_keeps_trials_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a trial takes all memory that there is, two of them run one after the other."""
-    memory = psutil.virtual_memory()._replace(available=10**9)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(module, "machine_memory", lambda: MachineMemory(10**12, 10**9))
     found = forecast(campaign(trial("clip"), trial("clip")))
     assert found.seconds == pytest.approx(module.BEGINNING + 2 * ONE)
 
