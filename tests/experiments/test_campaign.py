@@ -237,7 +237,7 @@ def test_who_ends_a_campaign_ends_its_trials(
     words = ["campaign", "run", file, "--out", out.path, *options(synthetic_ham, tmp_path)]
     process = begin(*words, cwd=tmp_path, output=output)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300  # on a machine that does other work besides
         while not list(out.path.glob("trials/*/checkpoint/state.json")):
             assert process.poll() is None, output.read_text()
             assert time.monotonic() < deadline
