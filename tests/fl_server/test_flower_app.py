@@ -20,12 +20,11 @@ pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+@pytest.fixture
+def flower(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a Flower user, whose local SuperLink is ended afterwards.
 
-    Flower starts that SuperLink itself, with the first run, and leaves it running; the token finds
-    it again.
+    Flower starts that SuperLink itself and leaves it running; the token finds it again.
     """
     scripts = sysconfig.get_path("scripts")
     with socket.socket() as probe:
@@ -36,7 +35,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         **os.environ,
         TOKEN: token,
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(tmp_path_factory.mktemp("flwr")),
+        "FLWR_HOME": str(tmp_path / "flwr"),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -57,6 +56,26 @@ def flwr_run(
         command, env=flower, capture_output=True, text=True, timeout=200, cwd=cache.parent
     )
     return result.stdout + result.stderr
+
+
+def test_flwr_run_fills_a_run_folder(
+    flower: dict[str, str], synthetic_ham: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ("--federation-config", "num-supernodes=3")
+    output = flwr_run(flower, synthetic_ham, tmp_path / "cache", *options, **{"run-dir": str(out)})
+    assert read_json(out / "manifest.json")["status"] == "completed", output
+    assert f"fedskin: the results are in {out}" in output
+    metrics = read_json(out / "metrics.json")
+    (row,) = (line for line in output.splitlines() if "fedskin: global test set" in line)
+    figures = [f"{metrics['global_test'][name]:.2f}" for name in METRIC_NAMES]
+    assert row.split()[-len(figures) :] == figures
+    (line,) = (line for line in output.splitlines() if "stop it with:  kill " in line)
+    superlink = psutil.Process(int(line.rpartition(" ")[2]))
+    assert "--simulation" in superlink.cmdline()
+    superlink.terminate()
+    psutil.wait_procs([superlink], timeout=60)
+    assert not superlink.is_running()
 
 
 def test_too_few_nodes_end_with_one_line_that_says_how_to_set_them(
@@ -80,23 +99,3 @@ def test_relative_folders_are_refused(flower: dict[str, str], tmp_path: Path) ->
     """Flower runs the app from a copy elsewhere, so a relative path would mean another folder."""
     output = flwr_run(flower, Path("data"), tmp_path / "cache")
     assert "data-dir = 'data': write an absolute path" in output
-
-
-def test_flwr_run_fills_a_run_folder(
-    flower: dict[str, str], synthetic_ham: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    options = ("--federation-config", "num-supernodes=3")
-    output = flwr_run(flower, synthetic_ham, tmp_path / "cache", *options, **{"run-dir": str(out)})
-    assert read_json(out / "manifest.json")["status"] == "completed", output
-    assert f"fedskin: the results are in {out}" in output
-    metrics = read_json(out / "metrics.json")
-    (row,) = (line for line in output.splitlines() if "fedskin: global test set" in line)
-    figures = [f"{metrics['global_test'][name]:.2f}" for name in METRIC_NAMES]
-    assert row.split()[-len(figures) :] == figures
-    (line,) = (line for line in output.splitlines() if "stop it with:  kill " in line)
-    superlink = psutil.Process(int(line.rpartition(" ")[2]))
-    assert "--simulation" in superlink.cmdline()
-    superlink.terminate()
-    psutil.wait_procs([superlink], timeout=60)
-    assert not superlink.is_running()
