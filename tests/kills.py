@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,45 @@ class FileChanges:
     def __init__(self, allowed: float) -> None:
         self.done = 0
         self._allowed = allowed
-        self._lock = threading.Lock()
 
-    def count(self) -> None:
-        """Count a change that is about to be made; after the last one that is allowed, raise."""
-        with self._lock:
-            if self.done == self._allowed:
-                raise Killed
-            self.done += 1
+    def count(self, path: Path, half_done: Callable[[Path], None] | None = None) -> None:
+        """Count a change that is about to be made; after the last one that is allowed, raise.
+
+        Args:
+            path: what is changed.
+            half_done: does half of the change to the file of a path, where that is possible.
+        """
+        if self.done == self._allowed:
+            if half_done is not None:
+                half_done(path)
+            raise Killed
+        self.done += 1
+
+
+class FolderCopies(FileChanges):
+    """Copies a folder before each change in it: what a kill at that moment would leave.
+
+    Attributes:
+        made: the copies.
+    """
+
+    def __init__(self, folder: Path, to: Path) -> None:
+        super().__init__(float("inf"))
+        self.made: list[Path] = []
+        self._folder, self._to = folder, to
+
+    def count(self, path: Path, half_done: Callable[[Path], None] | None = None) -> None:
+        super().count(path)
+        copy = self._to / str(len(self.made))
+        if self._folder.exists():
+            shutil.copytree(self._folder, copy, ignore=_hidden)
+        if half_done is not None:
+            half_done(copy / path.relative_to(self._folder))
+        self.made.append(copy)
+
+
+def _hidden(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if _HIDDEN.fullmatch(name)]
 
 
 @contextmanager
@@ -51,37 +82,51 @@ def killed_after(allowed: float = float("inf")) -> Iterator[FileChanges]:
 
     Of what is to be added to a file, half is added.
     """
-    changes = FileChanges(allowed)
+    with _counted(changes := FileChanges(allowed)):
+        yield changes
+
+
+@contextmanager
+def kept_at_every_change(folder: Path, to: Path) -> Iterator[list[Path]]:
+    """Yield the folders below ``to`` that kills, one before each change of a file, would leave."""
+    with _counted(copies := FolderCopies(folder, to)):
+        yield copies.made
+
+
+@contextmanager
+def _counted(changes: FileChanges) -> Iterator[None]:
     append_bytes = operation.files.append_bytes
     replace, unlink, rmtree = Path.replace, Path.unlink, shutil.rmtree
+    lock = threading.RLock()
 
     def counted_replace(path: Path, target: Path) -> Path:
-        changes.count()
-        return replace(path, target)
+        with lock:
+            changes.count(path)
+            return replace(path, target)
 
     def counted_unlink(path: Path, missing_ok: bool = False) -> None:
-        if path.exists() and not _HIDDEN.fullmatch(path.name):
-            changes.count()
-        unlink(path, missing_ok)
+        with lock:
+            if path.exists() and not _HIDDEN.fullmatch(path.name):
+                changes.count(path)
+            unlink(path, missing_ok)
 
     def counted_append(path: Path, content: bytes) -> None:
-        try:
-            changes.count()
-        except Killed:
-            append_bytes(path, content[: len(content) // 2])
-            raise
-        append_bytes(path, content)
+        half = content[: len(content) // 2]
+        with lock:
+            changes.count(path, lambda path: append_bytes(path, half))
+            append_bytes(path, content)
 
     def counted_rmtree(path: Path, ignore_errors: bool = False) -> None:
-        changes.count()
-        rmtree(path, ignore_errors)
+        with lock:
+            changes.count(path)
+            rmtree(path, ignore_errors)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "rmtree", counted_rmtree)
         patch.setattr(training.rounds_file, "append_bytes", counted_append)
         patch.setattr(Path, "replace", counted_replace)
         patch.setattr(Path, "unlink", counted_unlink)
-        yield changes
+        yield
 
 
 def contents(folder: Path) -> dict[str, Any]:

@@ -8,15 +8,18 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fl_server.federated_config import Resources, prepare_simulated
 from fl_server.simulation import simulate
 from fl_server.simulation_superlink import LIBRARIES, SuperLink
-from operation.fork_server import fork, prepare, start_fork_server
+from operation.fork_server import FORK_SERVER, Forked, fork, prepare, start_fork_server
 from training.config import ExperimentConfig
 from training.config_file import read_config
 from training.run_folder import RunFolder
@@ -85,8 +88,9 @@ def run_tiny(
 def fedskin(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the program to its end, as a fork of a process that has imported its libraries.
 
-    Importing them takes longer than most runs. With further options, of `subprocess.run`, it is a
-    new process.
+    Importing them takes longer than most runs. So a simulation's processes are forks of that one,
+    too, like those of a campaign's trials. With further options, of `subprocess.run`, it is a new
+    process.
     """
     command = [FEDSKIN, *map(str, arguments)]
     if options:
@@ -94,20 +98,46 @@ def fedskin(*arguments: object, cwd: Path, **options: Any) -> subprocess.Complet
         return subprocess.run(command, cwd=cwd, **how | options)
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name, "out"), Path(name, "err")
-        process = fork(
-            _fork_server(),
-            "tests.program:main",
-            [str(err), *command[1:]],
-            environment=os.environ,
-            folder=cwd,
-            output=out,
-        )
+        environment = {**os.environ, FORK_SERVER: str(_fork_server())}
+        process = _begin(command[1:], cwd, out, err, environment)
         status = process.wait(SECONDS)
         if status is None:
             process.kill()
             raise subprocess.TimeoutExpired(command, SECONDS)
         said = [path.read_text(encoding="utf-8") for path in (out, err)]
     return subprocess.CompletedProcess(command, status, *said)
+
+
+@contextmanager
+def warm_superlink(log: Path) -> Iterator[SuperLink]:
+    """A SuperLink for several runs, whose processes are forks like those of `fedskin`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FORK_SERVER, str(_fork_server()))
+        with SuperLink(log) as superlink:
+            patch.undo()
+            yield superlink
+
+
+def begin(*arguments: object, cwd: Path, output: Path) -> Forked:
+    """Begin to run the program like `fedskin`; a simulation has a fork server of its own.
+
+    Args:
+        output: what the program says is appended to this file.
+    """
+    return _begin([str(word) for word in arguments], cwd, output, output, os.environ)
+
+
+def _begin(
+    words: list[str], cwd: Path, out: Path, err: Path, environment: Mapping[str, str]
+) -> Forked:
+    return fork(
+        _fork_server(),
+        "tests.program:main",
+        [str(err), *words],
+        environment=environment,
+        folder=cwd,
+        output=out,
+    )
 
 
 @lru_cache(maxsize=1)

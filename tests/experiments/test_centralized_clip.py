@@ -1,10 +1,12 @@
 """``fedskin clip`` and ``fedskin predict`` as a person meets them."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ import pytest
 
 from data_partition.ham10000_tables import HAM10000_CLASSES
 from tests.run_shape import assert_like_a_generated_one
-from tests.runs import FEDSKIN, fedskin, read_json
+from tests.runs import begin, fedskin, read_json
 from training.run_folder import RunFolder
 
 SMALL = {
@@ -169,16 +171,16 @@ def test_resume_after_a_kill_is_exact(
     assert whole.returncode == 0, whole.stderr
     folder = RunFolder(tmp_path / "killed")
 
-    def ended_after(epoch: int, number: signal.Signals, *arguments: str) -> tuple[int, str, str]:
+    def ended_after(epoch: int, number: signal.Signals, *arguments: str) -> tuple[Any, ...]:
         """Start, end by a signal after an epoch, and return exit status, status and cause."""
-        command = [FEDSKIN, "clip", *arguments, "--out", "killed"]
-        process = subprocess.Popen(command, cwd=tmp_path)
+        command = ["clip", *arguments, "--out", "killed"]
+        process = begin(*command, cwd=tmp_path, output=tmp_path / "output")
         deadline = time.monotonic() + 120
         while folder.checkpoint.progress().round < epoch:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.send_signal(number)
-        status = process.wait(timeout=60)
+        os.kill(process.pid, number)
+        status = process.wait(60)
         manifest = folder.manifest()
         return status, manifest["status"], manifest["cause"]
 

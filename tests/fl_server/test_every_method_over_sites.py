@@ -39,7 +39,7 @@ def test_a_simulation_is_a_deployment_to_the_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also weighted by examples and packed, with what each client says of its own model."""
-    changes: dict[str, Any] = {"strategy": strategy, "rounds": 3, "min_replies": 3}
+    changes: dict[str, Any] = {"strategy": strategy, "rounds": 2, "min_replies": 3}
     changes |= {"wire_format": "int8"}
     if not METHODS[strategy].equal_weights:
         changes |= {"aggregation_weights": "examples"}
@@ -107,7 +107,7 @@ def test_a_lost_reply_is_as_if_the_client_had_been_absent(
     """Else its own state, and that of its optimizer and of rounding, would be ahead of what the
     server knows of it.
     """
-    changes: dict[str, Any] = {"strategy": strategy, "rounds": 4, "min_replies": 2}
+    changes: dict[str, Any] = {"strategy": strategy, "rounds": 3, "min_replies": 2}
     changes |= {"wire_format": "int8", "client_optimizer": "persistent"}
     if not METHODS[strategy].sgd_only:
         changes |= {"optimizer": "adam"}

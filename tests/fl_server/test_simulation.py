@@ -13,16 +13,18 @@ from fl_server.simulation_superlink import SuperLink
 from operation.processes import processes_of
 from strategies.arrays import num_bytes
 from strategies.layout import Layout
-from tests.runs import run_tiny, tiny_config
+from tests.runs import run_tiny, tiny_config, warm_superlink
 from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
+
+ROUNDS = 2
 
 
 @pytest.fixture(scope="module")
 def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
     """One SuperLink for all runs of this module: it can be reused, and that saves time."""
-    with SuperLink(tmp_path_factory.mktemp("superlink") / "flower.log") as shared:
+    with warm_superlink(tmp_path_factory.mktemp("superlink") / "flower.log") as shared:
         yield shared
     assert processes_of(shared.token) == []
 
@@ -41,7 +43,7 @@ def three_side_by_side(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunFolder:
     out = tmp_path_factory.mktemp("runs") / "side-by-side"
-    config = tiny_config(synthetic_ham, cache, objective=objective)
+    config = tiny_config(synthetic_ham, cache, objective=objective, rounds=ROUNDS)
     # Placed as on two GPUs, two clients on one of them; they compute on the CPU.
     run_tiny(superlink, config, out, concurrency=3, gpu_fraction=0.5, gpus=2)
     return RunFolder(out)
@@ -55,7 +57,7 @@ def test_result_does_not_depend_on_how_many_clients_run_side_by_side(
     tmp_path: Path,
     three_side_by_side: RunFolder,
 ) -> None:
-    config = tiny_config(synthetic_ham, cache, objective=objective)
+    config = tiny_config(synthetic_ham, cache, objective=objective, rounds=ROUNDS)
     one_by_one = run_tiny(superlink, config, tmp_path / "run", concurrency=1)
     assert one_by_one == three_side_by_side.metrics()
 
@@ -68,7 +70,7 @@ def test_fedprox_without_its_term_is_fedavg(
     tmp_path: Path,
     three_side_by_side: RunFolder,
 ) -> None:
-    changes = {"strategy": "fedprox", "objective": objective}
+    changes = {"strategy": "fedprox", "objective": objective, "rounds": ROUNDS}
     without = tiny_config(synthetic_ham, cache, proximal_mu=0.0, **changes)
     assert run_tiny(superlink, without, tmp_path / "0") == three_side_by_side.metrics()
     if objective == "classifier":
@@ -81,10 +83,10 @@ def test_only_image_encoders_travel_and_a_little_text(
     objective: str, three_side_by_side: RunFolder
 ) -> None:
     """Seven rows of 512 float32 numbers are 14 KiB; the widest text encoder's are 28."""
-    weights = three_side_by_side.checkpoint.weights(3)
+    weights = three_side_by_side.checkpoint.weights(ROUNDS)
     encoder = num_bytes(Layout.of(weights).flatten(weights))
     rounds = three_side_by_side.rounds()
-    assert len(rounds) == 3
+    assert len(rounds) == ROUNDS
     for record in rounds:
         assert record["bytes_received"] == 3 * encoder
         text = record["bytes_sent"] // 3 - encoder

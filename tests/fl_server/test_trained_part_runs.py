@@ -9,7 +9,7 @@ import pytest
 
 from fl_server.simulation import SimulationFailed
 from fl_server.simulation_superlink import SuperLink
-from tests.runs import run_tiny, tiny_config
+from tests.runs import run_tiny, tiny_config, warm_superlink
 from training.network import base_sha256
 from training.run_folder import RunFolder
 from training.task import build_base
@@ -23,15 +23,15 @@ ADAPTER = 32 * 512 + 32 + 512 * 32 + 512
 
 @pytest.fixture(scope="module")
 def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
-    with SuperLink(tmp_path_factory.mktemp("superlink") / "flower.log") as shared:
+    with warm_superlink(tmp_path_factory.mktemp("superlink") / "flower.log") as shared:
         yield shared
 
 
 # Adam and the augmented view are what an equal run must repeat, too.
 CHANGES: dict[str, dict[str, Any]] = {
-    "head": {"strategy": "fedprox"},
-    "adapter": {"optimizer": "adam", "augmented_views": 1},
-    "lora": {"backbone": "convnext_t", "rounds": 2},
+    "head": {"rounds": 2, "strategy": "fedprox"},
+    "adapter": {"rounds": 2, "optimizer": "adam", "augmented_views": 1},
+    "lora": {"rounds": 2, "backbone": "convnext_t"},
 }
 # convnext_t: 768 → 7, and 18 blocks of two layers d → 4d → d: 8 · 5d for each.
 LORA = 7 * 768 + 7 + 2 * 8 * 5 * (3 * 96 + 3 * 192 + 9 * 384 + 3 * 768)

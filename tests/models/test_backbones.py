@@ -14,9 +14,10 @@ from models.errors import BackboneError
 from models.provider import BackboneSpec
 from models.registry import BACKBONES, SMALLEST_IMAGE, check_image_size, find_backbone
 from models.text_encoders import TEXT_ENCODERS
+from tests.support import LARGER_SIZES
 
 NUM_CLASSES = 7
-# Real numbers go through one of each family in the quick tests, through all in the slow ones.
+# Real numbers go through one of each family in the quick tests, and others in the slow ones.
 QUICK = {"convnext_t", "maxvit_t", "swin_t", "swin_v2_t", "resnet18"}
 TORCHVISION = [s for s in BACKBONES.values() if s.provider == "torchvision"]
 OPEN_CLIP = [s for s in BACKBONES.values() if s.provider == "open_clip"]
@@ -41,7 +42,11 @@ def fresh(name: str, seed: int = 0) -> Backbone:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in BACKBONES],
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in BACKBONES
+        if name not in LARGER_SIZES
+    ],
 )
 def built(request: pytest.FixtureRequest) -> tuple[str, Backbone]:
     """Name and model, drawn once for all tests of the module: no test may change it."""

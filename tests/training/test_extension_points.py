@@ -54,7 +54,7 @@ def test_its_values_are_checked_like_any_others(packages: Packages) -> None:
     assert "step-size = 'x': allowed is a number" in complaint(strategy="step-size", step_size="x")
     assert "did you mean step-size?" in complaint(strategy="step-size", step_siz=1.0)
     assert "step-size: no such key" in complaint(step_size=1.0).replace(" = 1.0", "")
-    assert complaint(strategy="stepsize").endswith(" or step-size")
+    assert complaint(strategy="stepsize").endswith(" or step-size; did you mean step-size?")
 
 
 def test_a_broken_method_disturbs_only_who_asks_for_it(packages: Packages) -> None:

@@ -43,17 +43,31 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, _own_environment: None) -
     return folder
 
 
-@pytest.fixture
-def empty(campaign: Path, tmp_path: Path) -> str:
-    """A store without runs: a copy, since making the tables takes MLflow seconds."""
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign of four trials, of two epochs each; not sent."""
+    folder = tmp_path_factory.mktemp("few")
+    write_campaign(folder, trials=4, rounds=2, backbones=["swin_t"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def without_runs(campaign: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose runs were deleted: making the tables takes MLflow seconds."""
     from mlflow.tracking import MlflowClient
 
-    shutil.copy(campaign / "mlflow.db", tmp_path / "store.db")
-    uri = f"sqlite:///{tmp_path}/store.db"
-    client = MlflowClient(tracking_uri=uri)
-    for run in runs_at(uri):
+    path = tmp_path_factory.mktemp("store") / "store.db"
+    shutil.copy(campaign / "mlflow.db", path)
+    client = MlflowClient(tracking_uri=f"sqlite:///{path}")
+    for run in runs_at(f"sqlite:///{path}"):
         client.delete_run(run.info.run_id)
-    return uri
+    return path
+
+
+@pytest.fixture
+def empty(without_runs: Path, tmp_path: Path) -> str:
+    """A store without runs."""
+    return f"sqlite:///{shutil.copy(without_runs, tmp_path)}"
 
 
 def send(folder: Path, uri: str | None = None) -> int:
@@ -157,7 +171,7 @@ class Killed(BaseException):
     "method, call", [("log_batch", 10), ("log_batch", 12), ("set_terminated", 3)]
 )
 def test_a_kill_in_the_middle_doubles_nothing(
-    campaign: Path, empty: str, monkeypatch: pytest.MonkeyPatch, method: str, call: int
+    few: Path, empty: str, monkeypatch: pytest.MonkeyPatch, method: str, call: int
 ) -> None:
     """Within the third trial: two have arrived, and the next call completes the third.
 
@@ -176,16 +190,16 @@ def test_a_kill_in_the_middle_doubles_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, method, killed)
         with pytest.raises(Killed):
-            send(campaign, empty)
+            send(few, empty)
     assert sorted(run.info.status for run in runs_at(empty)) == ["FINISHED", "FINISHED", "RUNNING"]
-    assert send(campaign, empty) == 15
+    assert send(few, empty) == 2
     runs = runs_at(empty)
-    assert len({run.info.run_name for run in runs}) == len(runs) == 17
+    assert len({run.info.run_name for run in runs}) == len(runs) == 4
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_a_store_that_is_full_is_one_line(
-    campaign: Path, empty: str, monkeypatch: pytest.MonkeyPatch
+    few: Path, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has arrived stays, and the line says that nothing is lost."""
     from mlflow.exceptions import MlflowException
@@ -197,12 +211,12 @@ def test_a_store_that_is_full_is_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", refuse)
         with pytest.raises(TrackingError) as caught:
-            send(campaign, empty)
+            send(few, empty)
     assert str(caught.value) == (
         f"{empty}: does not accept the results (database or disk is full); the results are all in "
-        f"{campaign}, and the next --track mlflow sends what is missing"
+        f"{few}, and the next --track mlflow sends what is missing"
     )
-    assert send(campaign, empty) == 17
+    assert send(few, empty) == 4
 
 
 @pytest.fixture
@@ -229,13 +243,10 @@ def test_what_mlflow_would_not_take_is_made_to_fit(odd: Path, empty: str) -> Non
 
 
 def test_long_curves_go_in_parts(tmp_path: Path, empty: str) -> None:
-    """120 rounds of 10 figures are more than the 1000 that MLflow takes at a time."""
-    write_campaign(tmp_path / "long", trials=7, rounds=120, backbones=["swin_t"])
-    table = read_ledger(tmp_path / "long")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", empty)
-        assert track(table, tmp_path / "long", "mlflow") == 7
-    run = next(run for run in runs_at(empty) if run.info.run_name.startswith("simulate"))
+    """120 epochs of 10 figures are more than the 1000 that MLflow takes at a time."""
+    write_campaign(tmp_path / "long", trials=1, rounds=120, backbones=["swin_t"])
+    assert send(tmp_path / "long", empty) == 1
+    [run] = runs_at(empty)
     assert [step for step, _ in curve(empty, run, "validation.f1")] == list(range(1, 121))
 
 

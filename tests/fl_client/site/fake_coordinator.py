@@ -28,6 +28,7 @@ from flwr.supernode.nodestate import NodeStateFactory
 
 from fl_client.site.connection import Connection
 from fl_client.site.guard import Guard
+from fl_client.site.records import last_records
 from fl_client.site.site_folder import SiteFolder
 from tests.strategies.replies_of_forms import histograms
 from tests.support import end_to_end
@@ -233,3 +234,17 @@ def set_up(folder: Path, **coordinator: object) -> tuple[SiteFolder, FakeCoordin
     sha256 = approve(site, make_bundle(folder / "tiny.fab"))
     asking = FakeCoordinator(sha256, **coordinator)  # type: ignore[arg-type]
     return site, asking, Node(site, asking)
+
+
+def never(_message: Message) -> Message:
+    raise AssertionError("the app must not see this message")
+
+
+def refused(tmp_path: Path, message: Message, **coordinator: object) -> str:
+    """Send a message that must not reach the app, and return why it did not."""
+    site, asking, node = set_up(tmp_path, **coordinator)
+    asking.ask(message)
+    (answer,) = node.work(never)
+    assert last_records(site.records)[-1]["event"] == "refused"
+    assert asking.confirmed == [message.metadata.message_id]  # its arrays need not be kept
+    return reason(answer)

@@ -1,5 +1,6 @@
 """Sites that are silent or slow, at Flower's SuperLink: nothing of theirs stays in its memory."""
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 from flwr.superlink.servicer.runtime import runtime_handlers
 
+from fl_server import site_grid, streaming_grid
 from fl_server.coordinator.coordinator_folder import CoordinatorFolder
 from fl_server.site_grid import SiteGrid
 from fl_server.streaming_grid import StreamingGrid
@@ -31,10 +33,14 @@ SECONDS = 0.3
 
 
 class ServerApp(SiteGrid):
-    """The grid of a ServerApp whose requests Flower's own handlers answer."""
+    """The grid of a ServerApp whose requests Flower's own handlers answer.
+
+    A round's time begins when the sites have done all they do, however slow the machine is.
+    """
 
     def __init__(self, coordinator: Coordinator, *sites: Site) -> None:
         self.acts: list[Callable[[], None]] = []  # what sites do, one before each look
+        self._began = 0.0
         task = SimpleNamespace(run_id=coordinator.run)
         calls = {
             "PushMessages": runtime_handlers.push_messages,
@@ -56,8 +62,13 @@ class ServerApp(SiteGrid):
 
     def _look_around(self) -> list[NodeInfo]:
         if self.acts:
-            self.acts.pop(0)()
+            self.acts[0]()
+            self._began = time.monotonic()
+            self.acts.pop(0)
         return self._there
+
+    def _monotonic(self) -> float:
+        return 0.0 if self.acts else time.monotonic() - self._began
 
     def round(self, number: int, *acts: Callable[[], None]) -> dict[int, str | float]:
         """Return the first weight that each site sent, or the reason why there is none."""
@@ -67,6 +78,13 @@ class ServerApp(SiteGrid):
         config = ConfigRecord({"round": 1, "number": number})
         content = RecordDict({"arrays": record, "layout": LAYOUT.record(), "config": config})
         sent = [Message(content, about.node_id, "train") for about in self._there]
+        with pytest.MonkeyPatch.context() as patch:
+            clock = SimpleNamespace(monotonic=self._monotonic, time=time.time, sleep=time.sleep)
+            for module in (site_grid, streaming_grid):
+                patch.setattr(module, "time", clock)
+            return self._answers(sent)
+
+    def _answers(self, sent: list[Message]) -> dict[int, str | float]:
         found: dict[int, str | float] = {}
         for reply in self.ask(sent, needed=1, timeout=SECONDS):
             (node,) = (

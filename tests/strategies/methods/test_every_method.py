@@ -1,38 +1,34 @@
-"""What holds for every method, whatever it does: one parametrised test for each promise.
-
-Clients here answer with numbers that depend on what they received, so that a wrong state or a wrong
-start of a round changes everything after it.
-"""
+"""What holds for every method, whatever it does: one parametrised test for each promise."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Sized
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message
-from flwr.common.constant import ErrorCode
+from flwr.app import ConfigRecord
 from numpy.typing import NDArray
 
 from strategies.averaging import Averaging
-from strategies.exchange import Exchange, arrays_of
-from strategies.field_kinds import Count
-from strategies.flower_mean import FlowerMean
-from strategies.method import Aggregation, Method, carried_name, is_carried
+from strategies.exchange import arrays_of
+from strategies.method import Aggregation, carried_name, is_carried
 from strategies.methods import METHODS, replies_needed
 from strategies.replies import TooFewReplies
+from tests.strategies.methods.method_run import (
+    START,
+    TRAINED,
+    Run,
+    Weights,
+    copied,
+    trained_by,
+)
 from tests.support import (
     MemoryGrid,
-    answer,
     assert_same_bits,
-    deliver,
-    received_by,
     same_bits,
-    settings_of,
 )
 from training.checkpoint import Checkpoint, Progress
 from training.config import parse
@@ -40,138 +36,23 @@ from training.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("flower_task")
 
-CLIENTS = {30: "client-0", 10: "client-1", 20: "client-2"}
-# BatchNorm's statistics and counter, and a table of indices, are not trained.
-TRAINED = ("head.weight", "head.bias", "scale")
-START: dict[str, NDArray] = {
-    "head.weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
-    "head.bias": np.array([0.5, -0.25], np.float64),
-    "scale": np.array(2.0, np.float32),
-    "bn.running_mean": np.array([0.25, -1.0], np.float32),
-    "bn.running_var": np.array([1.0, 1e-3], np.float32),
-    "bn.num_batches_tracked": np.array(7),
-    "table": np.arange(4),
-}
+
 SHAPES = {name: (array.dtype, array.shape) for name, array in START.items()}
-Weights = dict[str, NDArray]
+
+
 EVERY = pytest.mark.parametrize("name", METHODS)
+
+
 OF_MANY = [name for name, method in METHODS.items() if method.least_replies is not None]
+
+
 # With these a method that leaves clients out, or some of their values, does so.
 ONE_FAULTY = {"byzantine-clients": 1, "trimmed-clients": 1}
+
+
 WITH_A_STEP = pytest.mark.parametrize(
     "name", [name for name, method in METHODS.items() if method.server_step is not None]
 )
-
-
-class Run:
-    """A run as a config makes it, with all of the method's keys at their defaults.
-
-    Args:
-        keys: other values of some.
-
-    Attributes:
-        strategy: the server's.
-        exchange: what travels.
-    """
-
-    def __init__(
-        self,
-        method: str | Method,
-        *,
-        clients: dict[int, str] = CLIENTS,
-        done: int = 0,
-        clip: float = 0.0,
-        start: Weights = START,
-        state: Weights | None = None,
-        sample: Callable[[int], list[int]] | None = None,
-        keys: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
-        self.method = METHODS[method] if isinstance(method, str) else method
-        settings = {**parse({}).to_flat(), **keys}
-        self.exchange = Exchange(self.method, settings, start, TRAINED, state)
-        flower = self.method.flower(settings) if self.method.flower else None
-        self.strategy = Averaging(
-            clients=clients,
-            min_replies=1,
-            sample=sample,
-            rounds_done=done,
-            constants=self.exchange.constants(),
-            clip_updates=clip,
-            step=self.exchange.step,
-            train_layout=self.exchange.train_layout,
-            flower=FlowerMean(flower) if flower else None,
-        )
-        self.arrays = self.exchange.first
-        self._done = 0
-
-    def state(self) -> Weights:
-        return self.exchange.server_state(self.arrays)
-
-    def scalars_of(self, client: int) -> dict[str, float]:
-        """What a client reports, other numbers for every one."""
-        kinds = {key: kind({}, None) for key, kind in self.method.scalars.items()}
-        return {
-            key: kind.least + client if isinstance(kind, Count) else 0.5 * (client + 1)
-            for key, kind in kinds.items()
-        }
-
-    def round(
-        self,
-        *,
-        order: Sequence[int] | None = None,
-        refused: int | None = None,
-    ) -> Weights:
-        """The weights after a round in which every client that is asked answers."""
-        self._done += 1
-        number = self._done
-        sent = deliver(
-            self.strategy.configure_train(number, self.arrays, ConfigRecord(), MemoryGrid({}))
-        )
-        replies = []
-        for message in sent:
-            index = int(str(settings_of(message)["client-index"]))
-            if index == refused:
-                error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "not today")
-                replies.append(Message(error, reply_to=message))
-            else:
-                replies.append(answer(message, num_examples=4 + index, **self.scalars_of(index)))
-                plan = self.exchange.train_layout
-                replies[-1].content["arrays"] = plan.flatten(
-                    trained_by(index, plan.views(received_by(message)))
-                )
-        replies = [replies[index] for index in order or range(len(replies))]
-        result, _ = self.strategy.aggregate_train(number, iter(replies))
-        assert result is not None
-        self.arrays = result
-        return copied(self.exchange.weights(result))
-
-    def rounds(self, number: int) -> Weights:
-        for _ in range(number):
-            weights = self.round()
-        return weights
-
-
-def copied(weights: Weights) -> Weights:
-    return {name: array.copy() for name, array in weights.items()}
-
-
-def trained_by(client: int, received: Weights) -> Weights:
-    """A step away from what was received, another one for every client."""
-    result = {}
-    for name, array in received.items():
-        if name == "table":
-            result[name] = array
-        elif array.dtype.kind == "i":
-            result[name] = np.asarray(array + client)
-        else:
-            noise = np.random.default_rng([client, array.size]).normal(size=array.shape)
-            move = 0.1 * noise - 0.05 * array
-            if name == "bn.running_var":
-                move = (
-                    -0.9 * (client + 1) / (client + 3) * array
-                )  # a step with momentum would go below zero
-            result[name] = np.asarray(array + move, array.dtype)
-    return result
 
 
 @EVERY
