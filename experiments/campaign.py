@@ -132,7 +132,8 @@ def run(
 
     The federated runs of the study (docs/study.md), on the real HAM10000:
 
-        fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 --out task2
+        fedskin campaign run task2-federated.toml --data ham10000=/data/HAM10000 \\
+          --out task2
 
     A part of it, also trying failed trials again:
 

@@ -44,12 +44,14 @@ def clip_command(
 
     One of the runs of the study (docs/study.md), on the real HAM10000 or BraTS2019:
 
-        fedskin clip -c data-dir=/data/HAM10000 -c backbone=maxvit_t -c text-encoder=RN50x16
+        fedskin clip -c data-dir=/data/HAM10000 \\
+          -c backbone=maxvit_t -c text-encoder=RN50x16
         fedskin clip -c data-dir=/data/BraTS2019 -c backbone=swin_b
 
     CLIP's own image tower, starting from OpenAI's weights:
 
-        fedskin clip -c data-dir=/data/HAM10000 -c backbone=clip-vit-b-32 -c text-encoder=ViT-B/32
+        fedskin clip -c data-dir=/data/HAM10000 \\
+          -c backbone=clip-vit-b-32 -c text-encoder=ViT-B/32
 
     Resume after a crash or Ctrl-C, or for more epochs:
 

@@ -59,7 +59,8 @@ def run_command(
 
     Over three hospitals, evaluated on the challenge's test set, which the coordinator has:
 
-        fedskin run --on coordinator -c dataset=ham10000 -c test-dir=/data/ISIC2018 --out runs/first
+        fedskin run --on coordinator -c dataset=ham10000 \\
+          -c test-dir=/data/ISIC2018 --out runs/first
 
     Watch it again, or resume it after it failed or was stopped:
 

@@ -53,11 +53,13 @@ def simulate_command(
 
     One of the 120 federated runs of the study (docs/study.md), on the real HAM10000:
 
-        fedskin simulate -c data-dir=/data/HAM10000 -c backbone=convnext_l -c strategy=fedprox
+        fedskin simulate -c data-dir=/data/HAM10000 \\
+          -c backbone=convnext_l -c strategy=fedprox
 
     Against the text features of a CLIP encoder; only image encoders are sent:
 
-        fedskin simulate -c data-dir=/data/HAM10000 -c objective=clip -c backbone=maxvit_t
+        fedskin simulate -c data-dir=/data/HAM10000 \\
+          -c objective=clip -c backbone=maxvit_t
 
     Small, from scratch, on synthetic images, with your own SMALL.toml for the network:
 

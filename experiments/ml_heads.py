@@ -73,7 +73,8 @@ def heads_command(
 
     The same in a separate folder:
 
-        fedskin heads --from runs/prox -c heads=knn -c knn-neighbors=15 --out runs/prox-15
+        fedskin heads --from runs/prox -c heads=knn -c knn-neighbors=15 \\
+          --out runs/prox-15
     """
     # Imported here and below, since --help needs none of it.
     from training.head_run import network_run

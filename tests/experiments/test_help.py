@@ -66,6 +66,16 @@ def test_lines_of_examples_are_as_written(words: list[str]) -> None:
     assert not [line for line in lines if re.match(r" *[^│ ].*\S {5,}\S", line)]
 
 
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_an_example_fits_into_a_terminal_of_80_columns(words: list[str]) -> None:
+    """A line that the terminal broke would be two commands for who copies it."""
+    command = typer.main.get_command(app)
+    for word in words:
+        command = command.commands[word]  # type: ignore[attr-defined]
+    lines = [line.strip() for line in (command.help or "").splitlines()]
+    assert not [line for line in lines if line.startswith("fedskin ") and len(line) > 76]
+
+
 def test_the_help_of_a_plan_names_every_campaign_that_comes_with_fedskin() -> None:
     said = CliRunner().invoke(app, ["campaign", "plan", "--help"]).output
     files = [path.name for path in Path(experiments.__file__).parent.glob("campaigns/*.toml")]
