@@ -58,8 +58,8 @@ def compare_command(
 
     fedskin compare runs/heads runs/heads:knn runs/heads:svm
 
-    fedskin compare task2 strategy=fedavg,optimizer=sgd \\
-      strategy=fedprox,optimizer=sgd
+        fedskin compare task2 strategy=fedavg,optimizer=sgd \\
+          strategy=fedprox,optimizer=sgd
     """
     # Imported here, since --help needs none of it.
     from experiments.reporting.compared_models import read_named

@@ -68,8 +68,8 @@ def runs_command(
 
     fedskin runs
 
-    fedskin runs runs --sort bacc --where state=completed \\
-      --where backbone=resnet18
+        fedskin runs runs --sort bacc --where state=completed \\
+          --where backbone=resnet18
 
     fedskin runs --key loss --key seed --where local-epochs=1
 

@@ -50,8 +50,8 @@ def init(
 
     Examples:
 
-    fedskin site init site --name hospital-a \\
-      --invitation invitation --data /data/images
+        fedskin site init site --name hospital-a \\
+          --invitation invitation --data /data/images
     """
     site = _site(directory)
     check_new(site, name)

@@ -42,8 +42,8 @@ def export_command(
 
     fedskin text-features export skin.safetensors -c dataset=ham10000
 
-    fedskin text-features export brain.safetensors \\
-      -c dataset=brats2019 -c text-encoder=RN50x64
+        fedskin text-features export brain.safetensors \\
+          -c dataset=brats2019 -c text-encoder=RN50x64
     """
     # Imported here and below, since --help needs none of it.
     from experiments.run_setup import load_config
