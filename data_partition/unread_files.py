@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_partition.errors import DataError
-from data_partition.ham10000_tables import short_label
+from data_partition.ham10000_tables import HAM10000_CLASSES, short_label
 from data_partition.image_files import FoundFile
 from data_partition.label_tables import is_table, read_header
 from data_partition.nifti import NIFTI_SUFFIXES
@@ -142,14 +142,17 @@ def _what_else(files: Sequence[FoundFile]) -> Iterator[str]:
             f"{pixels[0]} holds pixels of reduced images as numbers, {_NOT_READ}: bring the JPEG "
             "files, HAM10000_images_part_1 and HAM10000_images_part_2"
         )
-    for file in files:
-        if file.is_image and len(file.parts) > 1 and (label := short_label(file.parts[-2])):
-            name = "/".join(file.parts[:-1])
-            yield (
-                f"folder {name} has a full name: rename it to {label}, and the others in the same "
-                "way"
-            )
-            break
+    folders = dict.fromkeys(file.parts[:-1] for file in files if file.is_image)
+    names = [parts[-1] for parts in folders if parts]
+    labels = [name if name in HAM10000_CLASSES else short_label(name) for name in names]
+    if None not in labels:  # else they are somebody's own classes
+        for parts, label in zip(filter(None, folders), labels, strict=True):
+            if parts[-1] != label:
+                yield (
+                    f"folder {'/'.join(parts)} has a full name: rename it to {label}, and the "
+                    "others in the same way"
+                )
+                break
     unread = UNREAD_IMAGES | UNREAD_ARCHIVES
     counts = Counter(file.suffix for file in files if file.suffix in unread)
     for suffix, number in sorted(counts.items()):

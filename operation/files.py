@@ -35,6 +35,19 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError(f"{error}{remedy(text, str(error))}") from None
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file that a person wrote; some editors begin it with a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        tomllib.TOMLDecodeError: as `parse_toml`; or it is not UTF-8.
+    """
+    try:
+        return parse_toml(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise tomllib.TOMLDecodeError("save it as UTF-8") from None
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 

@@ -1,10 +1,13 @@
-"""What most often keeps a file from being TOML: text without quotes. Says the line corrected."""
+"""What most often keeps a file from being TOML: quotes. Says the line corrected."""
 
 import re
 
-_PLACE = re.compile(r"(?:Invalid value|Expected newline).* \(at line (\d+),")
+_PLACE = re.compile(r"(?:Invalid|Expected newline|Unescaped).* \(at line (\d+),")
 # No quotes, and at most what fits a message of one line.
 _LINE = re.compile(r"\s*([\w-]+)\s*=\s*([^\s\"'#{](?:[^\"'#]{0,200}[^\s\"'#])?)\s*(?:#.*)?")
+# A path as Windows writes it: in double quotes a backslash begins an escape.
+_BACKSLASHES = re.compile(r"\s*([\w-]+)\s*=\s*\"([^\"']{0,200}\\[^\"']{0,200})\"\s*(?:#.*)?")
+_TYPED = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
 _NUMBER = re.compile(r"[+-]?\d[\d_.,eE+-]*")
 
 
@@ -17,15 +20,20 @@ def remedy(text: str, error: str) -> str:
     place = _PLACE.match(error)
     if place is None:
         return ""
-    line = text.split("\n")[int(place[1]) - 1]
-    found = _LINE.fullmatch(line.removesuffix("\r"))
+    line = text.split("\n")[int(place[1]) - 1].removesuffix("\r")
+    if (path := _BACKSLASHES.fullmatch(line)) and path[2].isprintable():
+        return f"; text with \\ needs single quotes: {path[1]} = '{path[2]}'"
+    found = _LINE.fullmatch(line)
     if found is None or not found[2].isprintable():
         return ""
     key, value = found.groups()
     if value.lower() in ("true", "false"):
         return f"; write in small letters: {key} = {value.lower()}"
-    corrected = _quoted(value)
-    return "" if corrected == value else f"; text needs quotes: {key} = {corrected}"
+    plain = value.strip(_TYPED)
+    corrected = _quoted(plain)
+    if corrected == value:
+        return ""
+    return f"; text needs {'quotes' if plain == value else 'straight quotes'}: {key} = {corrected}"
 
 
 def _quoted(value: str) -> str:

@@ -106,9 +106,12 @@ def _explain(error: ValidationError, known: Mapping[str, Scalar]) -> dict[str, s
         key, value = str(fault["loc"][0]), fault["input"]
         if fault["type"] == "extra_forbidden":
             lines[key] = f"{key} = {value!r}: no such key; {known_names(key, known)}"
+            if isinstance(value, dict):
+                lines[key] = f"[{key}]: a config has no sections; write the keys without this line"
             continue
         said = messages.setdefault(key, [])
         allowed = fault["msg"].removeprefix("Input should be ").replace("'", "")
+        allowed = allowed.replace("a valid boolean", "true or false")
         said.append(allowed.replace("a valid integer", "an integer").replace("valid ", ""))
         near = _near(value, fault["type"], allowed)
         lines[key] = f"{key} = {value!r}: allowed is {', or '.join(said)}{near}"

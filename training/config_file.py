@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from operation.files import parse_toml
+from operation.files import parse_toml, read_toml
 from training.config import ExperimentConfig, Scalar, parse
 from training.config import defaults as defaults_of
 from training.errors import ConfigError
@@ -27,10 +27,10 @@ def read_config(
     values: dict[str, Any] = dict(defaults or {})
     if path is not None:
         try:
-            values |= parse_toml(path.read_text(encoding="utf-8"))
+            values |= read_toml(path)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: is not a TOML file: {error}") from None
     return parse(values | own)
 

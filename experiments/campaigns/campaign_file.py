@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from data_partition.datasets import DATASETS, dataset_choice
 from experiments.campaigns.trial import Trial, is_like, text
-from operation.files import parse_toml
+from operation.files import read_toml
 from operation.text import known_names
 from training.config import DEFAULTS, PATH_KEYS, Scalar, defaults, parse
 from training.config_file import parse_override
@@ -153,10 +153,10 @@ def read_campaign(
 
 def _read(path: Path) -> _File:
     try:
-        return _File.model_validate(parse_toml(path.read_text(encoding="utf-8")))
+        return _File.model_validate(read_toml(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not a TOML file: {error}") from None
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(error))) from None

@@ -6,9 +6,10 @@ times, and MLflow keeps equal figures once.
 
 import os
 import re
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ class MlflowStore:
             ) from None
         self._uri, self._kept = uri, kept
         with self.accepting():
+            _check_file(uri)
             self.client = MlflowClient(tracking_uri=uri)
             with _hurry():
                 found = self.client.get_experiment_by_name(experiment)
@@ -80,10 +82,12 @@ class MlflowStore:
 
         try:
             yield
-        except (MlflowException, SQLAlchemyError) as error:
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, ModuleNotFoundError) as error:
             why = f"does not accept the results ({str(error).strip().splitlines()[0]})"
             if isinstance(error.__context__, OSError):  # of requests: no answer, or no such host
                 why = "does not answer"
+            if isinstance(error, ModuleNotFoundError):  # a database's driver
+                why = f"needs the Python package {error.name}, which is not installed"
             raise TrackingError(
                 re.sub(r"://[^/@\s]*@", "://", f"{self._uri}: {why}"),  # without a password
                 f"the results are all in {self._kept}, and the next --track mlflow sends what is "
@@ -206,6 +210,21 @@ def reached(uri: str, experiment: str, kept: Path) -> MlflowStore:
             f"--track mlflow: {error.reason}; nothing was trained: start that server, set "
             "MLFLOW_TRACKING_URI to another, or leave out --track"
         ) from None
+
+
+def _check_file(uri: str) -> None:
+    """Raise sqlite3.Error if a database file cannot be written: MLflow would try for two minutes.
+
+    Args:
+        uri: of any kind.
+    """
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    with suppress(OSError):  # as MLflow does
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("BEGIN IMMEDIATE")
 
 
 def _identity(run: Path) -> str:

@@ -85,6 +85,15 @@ def test_folders_with_class_names_in_words(tmp_path: Path) -> None:
             look(tmp_path)
 
 
+def test_ones_own_classes_are_not_renamed(tmp_path: Path) -> None:
+    """Only folders that all are classes of HAM10000 are its, under longer names."""
+    layouts.write_images(tmp_path / "melanoma", ["a"])
+    layouts.write_images(tmp_path / "wart", ["b"])
+    with pytest.raises(DataError, match="melanoma and wart are classes") as caught:
+        recognise(tmp_path)
+    assert "rename it" not in str(caught.value)
+
+
 def test_volumes_in_another_format(tmp_path: Path) -> None:
     write(tmp_path / "HGG" / "brats_2013_1" / "t1.mha", b"x")
     with pytest.raises(DataError, match=r"1 file ends in \.mha, .*: save it as NIfTI"):

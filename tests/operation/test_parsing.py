@@ -35,6 +35,14 @@ def test_what_is_whole_is_read() -> None:
         ("heads = knn,svm", '; text needs quotes: heads = "knn,svm"'),
         ("split-file = 2019-x", '; text needs quotes: split-file = "2019-x"'),
         ("seed = [0, x, true]", '; text needs quotes: seed = [0, "x", true]'),
+        (
+            'data-dir = "C:\\Users\\me"',
+            "; text with \\ needs single quotes: data-dir = 'C:\\Users\\me'",
+        ),
+        (
+            "backbone = \N{LEFT DOUBLE QUOTATION MARK}resnet18\N{RIGHT DOUBLE QUOTATION MARK}",
+            '; text needs straight quotes: backbone = "resnet18"',
+        ),
         ("pretrained = True", "; write in small letters: pretrained = true"),
         ("momentum = 0,9", ""),
         ("rounds =", ""),

@@ -113,8 +113,21 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^[^\n]*broken.toml: is not a TOML file: [^\n]*$"):
         read_config(broken)
     broken.write_bytes(b'data-dir = "\xff"')
-    with pytest.raises(ConfigError, match="is not a TOML file"):
+    with pytest.raises(ConfigError, match="is not a TOML file: save it as UTF-8"):
         read_config(broken)
+
+
+def test_a_file_may_begin_as_windows_editors_write_it(tmp_path: Path) -> None:
+    file = tmp_path / "skin.toml"
+    file.write_text("rounds = 7\n", encoding="utf-8-sig")
+    assert read_config(file).rounds == 7
+
+
+def test_sections_are_told_not_to_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "skin.toml"
+    file.write_text("[train]\nrounds = 7\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^\[train\]: a config has no sections; write the keys"):
+        read_config(file)
 
 
 def test_an_override_without_equals_sign_is_refused(tmp_path: Path) -> None:

@@ -133,3 +133,26 @@ def test_a_tracker_that_cannot_be_used_is_named_before_anything_is_written(
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     with pytest.raises(ConfigError, match=r"not installed; .*-e '\.\[mlflow\]'$"):
         tracker_of_run("mlflow", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "uri, said",
+    [
+        ("sqlite:////proc/x.db", r"does not accept .* \(unable to open database file\); nothing"),
+        ("postgresql://me:secret@h/db", "postgresql://h/db: needs the Python package psycopg"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ConfigError, match=said):
+        tracker_of_run("mlflow", tmp_path / "run")
+
+
+def test_the_database_beside_the_first_run_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker_of_run("mlflow", tmp_path / "runs" / "first")
+    assert (tmp_path / "runs" / "mlflow.db").is_file()
