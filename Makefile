@@ -9,7 +9,8 @@ EXTRAS := $(VENV)/.extras
 # Runs that plan their threads set them themselves. Compiled modules are kept whatever the shell says,
 # or some hundred processes would each compile the whole project. More test files at a time than the
 # two cores that the suite is made for, because many tests mostly wait for processes to start or end;
-# the slow ones fill the cores.
+# the slow ones fill the cores. Those begin with the benchmarks' tests, of which two wait for five
+# minutes: files with few tests would come last, and both would wait at once.
 TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 TEST_OPTIONS := --dist loadfile
 
@@ -51,7 +52,7 @@ test: install ## Run the quick tests (minutes)
 	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) --numprocesses 3
 
 test-slow: $(EXTRAS) ## Run the slow tests (half an hour); needs a C compiler
-	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) --numprocesses 2 -m slow
+	$(TEST_ENV) $(BIN)/pytest $(TEST_OPTIONS) --no-loadscope-reorder --numprocesses 2 -m slow
 
 lint: install ## Check style, types and import layers
 	$(BIN)/ruff check --no-cache .
