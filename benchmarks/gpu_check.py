@@ -34,7 +34,7 @@ import torch
 import typer
 from rich.table import Table
 
-from benchmarks import federated_round, gpu_networks, machine
+from benchmarks import federated_round, gpu_networks, gpu_speed, machine
 from benchmarks.federated_round import SAME
 from benchmarks.gpu_networks import BFLOAT16, CPU_BFLOAT16, FLOAT32, TF32
 from benchmarks.result import Result
@@ -107,14 +107,14 @@ def main(
     names = backbones or list(BACKBONES)
     checks = Checks(minutes)
     sizes = {"image_size": 32} if small else {}
-    checks.run("images", "", lambda: gpu_networks.stored_images(device, **sizes))
+    checks.run("images", "", lambda: gpu_speed.stored_images(device, **sizes))
     few = {"image_size": 32, "batch_size": 4} if small else {}
     _check_numbers(names, checks, device, sizes, few)
     if runs:
         checks.run("federated round", "", lambda: _simulations(device, small))
     times = {"batches": 2, "repeats": 1} if small else {}
     for name in names:
-        checks.run("speed", name, lambda n=name: gpu_networks.speed(n, device, **few, **times))
+        checks.run("speed", name, lambda n=name: gpu_speed.speed(n, device, **few, **times))
     _report(names, checks, device, out)
 
 

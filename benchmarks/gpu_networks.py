@@ -1,4 +1,4 @@
-"""What one network does on a device: its errors, whether it repeats itself, its memory and speed.
+"""What one network does on a device: its errors, whether it repeats itself, and its memory.
 
 The device is ``cuda``, or ``cpu`` to try the checks where there is no GPU. Weights, images and
 labels are random; all numbers are drawn on the CPU, so every device has the same.
@@ -6,13 +6,10 @@ labels are random; all numbers are drawn on the CPU, so every device has the sam
 
 import gc
 import hashlib
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +19,17 @@ from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from benchmarks.peak_memory import peak_extra_bytes
-from benchmarks.timing import interleaved
 from data_partition.image_store import store_side
 from models.backbones import Backbone
 from models.registry import find_backbone
 from training import optimizers
 from training.config import ExperimentConfig, parse
 from training.device import attention_kernels, use_exact_kernels
-from training.epoch import evaluate, train_epoch
-from training.inference import extract_features
+from training.epoch import train_epoch
 from training.memory import CUDA_BYTES, training_memory
 from training.network import move_to_device, preprocessing
 from training.randomness import layer_randomness
 from training.split import Split
-from training.stored_batches import stored_batches
 from training.study import resolve
 from training.task import Task
 
@@ -111,7 +105,7 @@ def errors(backbone: str, device: str, *, image_size: int = 64) -> dict[str, lis
     for name, side in sides.items():
         found[name] = [_error(a, b) for a, b in zip(side(), exact, strict=True)]
     if device == "cuda":
-        with _pytorch_defaults():
+        with pytorch_defaults():
             model = deepcopy(network).to(memory_format=torch.channels_last).to(device)
             found[TF32] = [
                 _error(a, b) for a, b in zip(step(model, torch.float32), exact, strict=True)
@@ -129,7 +123,7 @@ def repeats_itself(backbone: str, device: str, precision: str, *, image_size: in
             network = move_to_device(Task(config, CLASSES).build(), config)
             optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
             for _ in range(2):
-                _train(config, network, images, optimizer, precision)
+                train(config, network, images, optimizer, precision)
             digest = hashlib.sha256()
             for tensor in network.state_dict().values():
                 digest.update(tensor.cpu().numpy().tobytes())
@@ -146,20 +140,20 @@ def peak_gigabytes(
     """
     config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
 
-    def train() -> None:
+    def two_steps() -> None:
         network = move_to_device(Task(config, CLASSES).build(), config)
         with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
             images = on_disk(Path(name), 2 * batch_size, config.image_size)
             optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
-            _train(config, network, images, optimizer, precision)
+            train(config, network, images, optimizer, precision)
 
     if device != "cuda":
-        extra = peak_extra_bytes(train)
+        extra = peak_extra_bytes(two_steps)
         return None if extra is None else extra / 1e9
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    train()
+    two_steps()
     return torch.cuda.max_memory_allocated() / 1e9
 
 
@@ -173,150 +167,14 @@ def planned_gigabytes(
     return (training_memory(config.replace(precision=precision)).gpu - CUDA_BYTES) / 1e9
 
 
-@dataclass(frozen=True)
-class Images:
-    """What becomes of stored images on a device.
-
-    Attributes:
-        same_crops: whether training's crops and flips have the CPU's bits.
-        levels: the largest difference of an evaluation batch to the CPU's, in levels of 255.
-        per_second: images from a memory-mapped store to the network's input on the device.
-    """
-
-    same_crops: bool
-    levels: float
-    per_second: float
-
-
-def stored_images(
-    device: str, *, image_size: int = 224, batch_size: int = 32, batches: int = 20
-) -> Images:
-    """Copy stored images to a device as bytes; crop, flip, resize and normalise them there."""
-    where = torch.device(device)
-    inputs = preprocessing(
-        configured("resnet18", device, image_size=image_size, batch_size=batch_size)
-    )
-    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
-        images = on_disk(Path(name), batches * batch_size, image_size).images
-        here = torch.from_numpy(np.array(images[:batch_size]))
-        there = here.to(where)
-        seeds = [torch.Generator().manual_seed(0) for _ in range(2)]
-        crops = [
-            inputs.for_training(batch, seed).cpu()
-            for batch, seed in zip((there, here), seeds, strict=True)
-        ]
-        whole = [inputs.for_evaluation(batch).cpu() for batch in (there, here)]
-        generator = torch.Generator().manual_seed(0)
-        _synchronize(device)
-        started = time.perf_counter()
-        rows = np.split(np.arange(len(images)), batches)
-        for batch in stored_batches(images, rows, where):
-            inputs.for_training(batch, generator)
-        _synchronize(device)
-        seconds = time.perf_counter() - started
-    scale = 255 * torch.tensor(inputs.std).reshape(3, 1, 1)
-    difference = float(((whole[0] - whole[1]).abs() * scale).max())
-    return Images(torch.equal(*crops), difference, len(images) / seconds)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Images per second of a network, and of the bare loops beside it.
-
-    Attributes:
-        training: an epoch of `train_epoch` from an image store.
-        bare_exact: a loop over prepared batches that are already on the device, with the kernels
-            of `use_exact_kernels`.
-        bare_training: that loop with PyTorch's own settings.
-        evaluation, extraction, bare_forward: like the first and the last, without gradients.
-    """
-
-    training: float
-    bare_exact: float
-    bare_training: float
-    evaluation: float
-    extraction: float
-    bare_forward: float
-
-
-def speed(
-    backbone: str,
-    device: str,
-    *,
-    precision: str = "bfloat16",
-    image_size: int = 224,
-    batch_size: int = 32,
-    batches: int = 10,
-    repeats: int = 3,
-) -> Speed:
-    """Time all sides alternately, and return the medians."""
-    config = configured(backbone, device, image_size=image_size, batch_size=batch_size)
-    network = move_to_device(Task(config, CLASSES).build(), config)
-    bare = deepcopy(network)
-    optimizer = optimizers.build_optimizer(config.to_flat(), network.parameters())
-    bare_optimizer = optimizers.build_optimizer(config.to_flat(), bare.parameters())
-    count = batches * batch_size
-    with tempfile.TemporaryDirectory(prefix="fedskin-bench-") as name:
-        images = on_disk(Path(name), count, config.image_size)
-        inputs = preprocessing(config)
-        generator = torch.Generator().manual_seed(0)
-        ready = []
-        for part in torch.arange(2 * batch_size).split(batch_size):
-            stored = torch.from_numpy(images.images[part.numpy()]).to(device)
-            labels = torch.from_numpy(images.labels[part.numpy()]).to(device)
-            ready.append((inputs.for_training(stored, generator), labels))
-
-        def bare_exact() -> None:
-            bare.train()
-            for index in range(batches):
-                batch, labels = ready[index % 2]
-                bare_optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-                    loss = functional.cross_entropy(bare(batch), labels)
-                loss.backward()
-                bare_optimizer.step()
-            _synchronize(device)
-
-        def bare_training() -> None:
-            with _pytorch_defaults():
-                bare_exact()
-
-        def bare_forward() -> None:
-            bare.eval()
-            with _pytorch_defaults(), torch.inference_mode():
-                for index in range(batches):
-                    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-                        bare(ready[index % 2][0])
-                _synchronize(device)
-
-        arguments = {"batch_size": batch_size, "preprocessing": inputs, "precision": precision}
-        samples = interleaved(
-            {
-                "training": lambda: _train(config, network, images, optimizer, precision),
-                "bare_exact": bare_exact,
-                "bare_training": bare_training,
-                "evaluation": lambda: evaluate(network, images, num_classes=CLASSES, **arguments),
-                "extraction": lambda: extract_features(
-                    network,
-                    images.images,
-                    images.indices,
-                    width=find_backbone(backbone).width,
-                    **arguments,
-                ),
-                "bare_forward": bare_forward,
-            },
-            repeats,
-        )
-    return Speed(**{side: count / statistics.median(taken) for side, taken in samples.items()})
-
-
-def _train(
+def train(
     config: ExperimentConfig,
     network: Backbone,
     images: Split,
     optimizer: torch.optim.Optimizer,
     precision: str,
 ) -> None:
+    """Train an epoch as a run does, with the same random numbers in every call."""
     with layer_randomness(0, torch.device(config.device)):
         train_epoch(
             network,
@@ -330,7 +188,7 @@ def _train(
 
 
 @contextmanager
-def _pytorch_defaults() -> Iterator[None]:
+def pytorch_defaults() -> Iterator[None]:
     """Undo `use_exact_kernels` for a while."""
     if not torch.cuda.is_available():
         yield
@@ -343,11 +201,6 @@ def _pytorch_defaults() -> Iterator[None]:
         yield
     finally:
         use_exact_kernels()
-
-
-def _synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def _flat(tensors: list[Tensor | None]) -> Tensor:

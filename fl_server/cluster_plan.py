@@ -6,7 +6,7 @@ from fl_server.federated_config import RAY_PARTS, Resources
 from fl_server.ray_cluster import RayCluster
 from strategies.methods import METHODS
 from training.config import ExperimentConfig
-from training.device import gpu_memory
+from training.device import gpu_totals
 from training.errors import ConfigError
 from training.memory import TrainingMemory, training_memory
 from training.preparation import find_dataset_and_device
@@ -42,7 +42,7 @@ def prepare_on_cluster(
     resources = plan_cluster(
         config.asked_clients,
         [machine.resources for machine in cluster.machines],
-        gpus=gpu_memory(device),
+        gpus=gpu_totals(device),
         client=client,
         threads=threads,
     )

@@ -9,7 +9,7 @@ from data_partition.datasets import dataset_choice, find_dataset
 from operation.machine_memory import machine_memory
 from strategies.methods import METHODS
 from training.config import PATH_KEYS, ExperimentConfig
-from training.device import gpu_memory, resolve_device
+from training.device import gpu_totals, resolve_device
 from training.errors import ConfigError
 from training.memory import TrainingMemory, training_memory
 from training.preparation import (
@@ -116,7 +116,7 @@ def prepare_simulated(config: ExperimentConfig) -> tuple[ExperimentConfig, Resou
     dataset, device = find_dataset_and_device(config)
     resolved = resolve(config, dataset=dataset, device=device, threads_per_client=1)
     resources = plan_resources(
-        config.asked_clients, gpus=gpu_memory(device), client=training_memory(resolved)
+        config.asked_clients, gpus=gpu_totals(device), client=training_memory(resolved)
     )
     threads = config.threads_per_client or resources.threads_per_client
     return resolved.replace(threads_per_client=threads), resources

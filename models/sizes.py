@@ -29,12 +29,13 @@ def part_size(name: str, num_classes: int, trainable: str) -> PartSize:
 def kept_for_backward(name: str, image_size: int) -> int:
     """Return the bytes that autograd keeps of one image, in float32, beside the weights.
 
-    Nothing is computed, as above.
+    Nothing is computed, as above. In evaluation mode, in which every backbone has been tried
+    (`models.backbones.check_images`); training keeps the same, to a few bytes.
 
     Raises:
         BackboneError: unknown name.
     """
-    network = build_on_meta(name, num_classes=2).train()
+    network = build_on_meta(name, num_classes=2).eval()
     state = {StorageWeakRef(tensor.untyped_storage()) for tensor in _tensors(network)}
     kept: dict[StorageWeakRef, torch.UntypedStorage] = {}
 

@@ -31,7 +31,7 @@ def resolve_device(wanted: str) -> str:
     return found
 
 
-def gpu_memory(device: str) -> tuple[int, ...]:
+def gpu_totals(device: str) -> tuple[int, ...]:
     """Return the bytes of each GPU that this process sees, in all; none for another device than
     ``cuda``.
     """

@@ -18,7 +18,7 @@ from benchmarks import (
     federated_round,
     fedprox_step,
     gpu_check,
-    gpu_networks,
+    gpu_speed,
     head_fitting,
     image_loading,
     kept_features_round,
@@ -277,8 +277,8 @@ def test_a_gpu_check_names_what_is_outside_its_bounds() -> None:
         "cpu bfloat16": [0.01, 0.4, 0.01],
     }
     bad = {**good, "float32": [1e-4, float("nan"), 2e-3], "bfloat16": [0.02, 0.8, 0.03]}
-    speed = gpu_networks.Speed(90, 90, 100, 1, 1, 1)
-    fast = gpu_networks.Speed(95, 90, 100, 1, 1, 1)
+    speed = gpu_speed.Speed(90, 90, 100, 1, 1, 1)
+    fast = gpu_speed.Speed(95, 90, 100, 1, 1, 1)
     same = Result(name="r", compares="", value=0.5, unit="x", samples={}, at_most=0.9)
     figures = {
         "errors": {"a": good, "b": bad},
@@ -286,7 +286,7 @@ def test_a_gpu_check_names_what_is_outside_its_bounds() -> None:
         "gigabytes float32": {"a": 2.0, "b": 3.0, "not planned": 4.0},
         "planned gigabytes float32": {"a": 2.0, "b": 2.5, "not planned": None},
         "speed": {"a": fast, "b": speed},
-        "images": {"": gpu_networks.Images(same_crops=False, levels=1.0, per_second=1)},
+        "images": {"": gpu_speed.Images(same_crops=False, levels=1.0, per_second=1)},
         "federated round": {
             "": [same, replace(same, name="s", value=1.0, details={gpu_check.SAME: False})]
         },
